@@ -1,0 +1,44 @@
+# mayfly: set up, try, check. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## set up .venv from the lock file
+
+# Two steps: the lock by hash, then this project itself, editable and without a look at any index.
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "mayfly needs Python 3.11 or newer; run: make setup PYTHON=python3.11")'
+	@echo "setting up .venv from requirements.lock (about a minute, once)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/.installed ## run the main job on data/sample.parquet against the embedded endpoint
+	@$(BIN)/python data/demo.py
+
+test: .venv/.installed ## the whole test suite
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: lint test ## everything that CI checks
+
+lint: .venv/.installed ## ruff and mypy
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: .venv/.installed ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## resolve the lock file again (needs the dev environment: uv)
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+clean: ## remove what make and the tests made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis out
