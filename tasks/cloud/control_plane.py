@@ -1,0 +1,58 @@
+"""The control plane as mayfly needs it: what every API generation can do, and nothing else."""
+
+from typing import Protocol
+
+from tasks.core.endpoint import Api, EndpointRef, EndpointSpec, Observation, Replicas
+from tasks.core.placement import Offer
+
+
+class ControlPlane(Protocol):
+    """One API generation, spoken for one project.
+
+    Every method is one short exchange that may be repeated: a create finds what an earlier one
+    with the same name left behind, stop and delete treat "already gone" as done. Waiting, retrying
+    and deciding belong to the caller.
+
+    Raises (all methods):
+        RetryableError: The same call may succeed later (408, 409, 429, 5xx, no connection).
+        OutcomeUnknown: Sent, and no answer came.
+        CredentialsRefused: 401, 402 or 403.
+        TerminalError: Any other refusal; the message quotes the API's words.
+    """
+
+    api: Api
+    project: str
+
+    def offers(self, model: str) -> list[Offer]:
+        """List the hardware that `model` can be deployed on (BadRequest when it is unknown)."""
+
+    def all_hardware(self) -> list[Offer]:
+        """List every kind of hardware that can be rented, whatever the model."""
+
+    def create(self, spec: EndpointSpec) -> EndpointRef:
+        """Make the endpoint stand and route requests to it, or adopt the one of that name.
+
+        Raises:
+            HardwareUnavailable: The API refused this hardware.
+        """
+
+    def find(self, name: str) -> EndpointRef | None:
+        """Look an endpoint up by its name (ours or a user's, with or without slug, or its id)."""
+
+    def observe(self, ref: EndpointRef) -> Observation:
+        """Look once; an endpoint that is not there is Phase.GONE, not an error."""
+
+    def scale(self, ref: EndpointRef, replicas: Replicas) -> None:
+        """Set the bounds on replicas; a stopped endpoint starts again."""
+
+    def stop(self, ref: EndpointRef) -> None:
+        """Ask that every replica ends; returns before they have. What bills ends here."""
+
+    def delete(self, ref: EndpointRef) -> None:
+        """Remove a stopped or failed endpoint and all that belongs to it."""
+
+    def list_endpoints(self, prefix: str) -> list[EndpointRef]:
+        """List the endpoints of the project whose name begins with `prefix` ("" for all)."""
+
+    def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,180 @@
+"""The endpoint as values: what is asked for, what stands, what was observed, and its name.
+
+An endpoint's name carries everything that a sweep needs: our prefix, the namespace, the job and
+the time after which nobody may claim it, so that the provider's own list is enough to clean up.
+"""
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+Api = Literal["v1", "v2"]
+
+PREFIX = "mayfly"
+_NAME = re.compile(
+    rf"^{PREFIX}-(?P<namespace>[a-z0-9]+)-(?P<job>[0-9a-f]{{10}})-(?P<until>[0-9a-f]{{8}})$"
+)
+_NAMESPACE = re.compile(r"^[a-z0-9]{1,16}$")
+
+
+class Phase(StrEnum):
+    """Where an endpoint is in its life; the states of both API generations fold into these."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+    @property
+    def may_bill(self) -> bool:
+        """Whether replicas may be running; unknown counts as yes."""
+        return self not in (Phase.STOPPED, Phase.FAILED, Phase.GONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointName:
+    """The parts of a name that we gave.
+
+    Attributes:
+        namespace: Whose runs these are; a sweep touches its own namespace only. 1-16 of [a-z0-9].
+        job: First 10 hex digits of the job's fingerprint.
+        until: Unix time in seconds after which no run may still own the endpoint.
+    """
+
+    namespace: str
+    job: str
+    until: int
+
+    def __post_init__(self) -> None:
+        if not _NAMESPACE.match(self.namespace):
+            raise ValueError(
+                f"namespace {self.namespace!r} is not 1-16 lower-case letters or digits"
+            )
+
+    def __str__(self) -> str:
+        return f"{PREFIX}-{self.namespace}-{self.job}-{self.until:08x}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """Read a name (with or without its `<slug>/`); None when it is not one of ours."""
+        match = _NAME.match(name.rsplit("/", 1)[-1])
+        if match is None:
+            return None
+        return cls(namespace=match["namespace"], job=match["job"], until=int(match["until"], 16))
+
+
+def job_prefix(namespace: str, job: str) -> str:
+    """Return what the names of all endpoints of one job begin with."""
+    return f"{PREFIX}-{namespace}-{job}-"
+
+
+def job_digest(*parts: str) -> str:
+    """Return the 10 hex digits by which an endpoint's name refers to a job."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """Bounds on replicas; equal bounds are a fixed number, 0-0 is stopped."""
+
+    minimum: int = 1
+    maximum: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minimum <= self.maximum or (self.minimum == 0 < self.maximum):
+            raise ValueError(
+                f"replicas {self.minimum}-{self.maximum}: give MIN-MAX with 1 <= MIN <= MAX"
+            )
+
+    def __str__(self) -> str:
+        fixed = self.minimum == self.maximum
+        return str(self.minimum) if fixed else f"{self.minimum}-{self.maximum}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSpec:
+    """What to create.
+
+    Attributes:
+        name: Ours, without the project's slug; unique in the project.
+        model: The model's public name, such as `Qwen/Qwen2.5-7B-Instruct`.
+        hardware: The offer's id, in the spelling of the API generation that gave it.
+        model_ref, config_ref: What v2 wants in their place (resource names); empty for v1.
+        price_usd_per_h: Of one replica, for the lease and the bill.
+        inactive_timeout_min: Minutes without a request after which the platform stops it;
+            30-1440 for v2. The last line of defence, never the plan.
+    """
+
+    name: str
+    model: str
+    hardware: str
+    price_usd_per_h: float
+    model_ref: str = ""
+    config_ref: str = ""
+    replicas: Replicas = field(default_factory=Replicas)
+    regions: tuple[str, ...] = ()
+    inactive_timeout_min: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointRef:
+    """What stands, or may stand: enough for another process to find it and end it.
+
+    Attributes:
+        name: Ours (or the user's), without the slug. The key of everything.
+        endpoint_id, deployment_ids: The provider's, once known.
+        inference_name: What a request gives as `model`.
+        created_by_us: Whether we may delete it.
+    """
+
+    api: Api
+    name: str
+    endpoint_id: str = ""
+    deployment_ids: tuple[str, ...] = ()
+    inference_name: str = ""
+    hardware: str = ""
+    price_usd_per_h: float = 0.0
+    created_by_us: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "deployment_ids": list(self.deployment_ids)}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        """Read what `as_dict` wrote."""
+        return cls(**{**value, "deployment_ids": tuple(value.get("deployment_ids", ()))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What the provider said at one look.
+
+    Attributes:
+        state: The provider's own word, such as `DEPLOYMENT_STATE_SCALING`.
+        message: Its explanation, maybe empty.
+        ready_replicas, desired_replicas: Counts; None when the API does not say.
+        routed: Whether requests by name reach a deployment.
+        no_capacity: DEGRADED because the hardware cannot be placed.
+        concurrency_per_replica: Requests that one replica takes at once; None when not said.
+    """
+
+    phase: Phase
+    state: str = ""
+    message: str = ""
+    ready_replicas: int | None = None
+    desired_replicas: int | None = None
+    routed: bool = True
+    no_capacity: bool = False
+    concurrency_per_replica: int | None = None
+
+    def __str__(self) -> str:
+        replicas = "" if self.ready_replicas is None else f", {self.ready_replicas} ready"
+        message = f": {self.message}" if self.message else ""
+        return f"{self.state or self.phase}{message}{replicas}"
