@@ -60,3 +60,6 @@ class Tally(NamedTuple):
             self.cached_tokens + answer.cached_tokens,
             self.requests + answer.attempts,
         )
+
+
+NOTHING = Tally()

@@ -1,0 +1,138 @@
+"""A Prefect server for one ad-hoc run, where none is configured.
+
+Prefect can start a temporary server by itself, but that one shares our process group, so that a
+Ctrl-C kills it first and the run then hangs and stays Running for ever; and it is left behind
+when we are killed. Ours lives in a session of its own, ends when our end of its pipe closes, and
+may take its time to start on a busy machine.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.core.errors import TerminalError
+
+STARTUP_TIMEOUT_S = 180.0
+"""Generous: 9-20 s is usual, and a slow start must not fail a run."""
+
+
+def configured_api_url(env: Mapping[str, str]) -> str | None:
+    """Return the Prefect API that the user has configured, by variable or active profile.
+
+    Read here without Prefect, whose import takes seconds that a server needs to start in.
+    """
+    if url := env.get("PREFECT_API_URL"):
+        return url
+    home = Path(env.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    path = Path(env.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser()
+    try:
+        profiles = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+    name = env.get("PREFECT_PROFILE", profiles.get("active", ""))
+    url = profiles.get("profiles", {}).get(name, {}).get("PREFECT_API_URL")
+    return url if isinstance(url, str) else None
+
+
+class TemporaryServer:
+    """A Prefect API server that lives no longer than this process."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.api_url = f"http://127.0.0.1:{self.port}/api"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "flows.prefect_server", str(self.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={
+                **os.environ,
+                "DO_NOT_TRACK": "1",
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT_API_URL": self.api_url,
+                # Prefect's own words for a server that lives for one run and has no services twice.
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+            },
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def wait(self, timeout_s: float = STARTUP_TIMEOUT_S) -> str:
+        """Wait until the server answers; return its API's URL.
+
+        Raises:
+            TerminalError: It ended, or did not answer in time.
+        """
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            if (code := self._process.poll()) is not None:
+                raise TerminalError(
+                    f"Prefect's temporary server ended with code {code} before it answered; "
+                    "see `prefect server start`, or set PREFECT_API_URL to a server that runs"
+                )
+            try:
+                with urllib.request.urlopen(f"{self.api_url}/health", timeout=5):  # noqa: S310
+                    return self.api_url
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise TerminalError(
+            f"Prefect's temporary server did not answer within {timeout_s:.0f} s; "
+            "set PREFECT_API_URL to a server that runs"
+        )
+
+    def stop(self) -> None:
+        """End the server: first by asking, then by force."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+
+
+def _end_with_the_pipe() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    os._exit(0)
+
+
+def serve(port: int) -> None:
+    """Serve Prefect's API on loopback until standard input closes."""
+    threading.Thread(target=_end_with_the_pipe, daemon=True).start()
+    import uvicorn  # noqa: PLC0415 - after the watch is set: these imports take seconds
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    uvicorn.run(create_app, factory=True, host="127.0.0.1", port=port, log_level="error")
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
