@@ -1,0 +1,194 @@
+"""The journal: answers on disk as they come, one append-only file per shard.
+
+A file is lines of text. Each is `<CRC-32, 8 hex digits> <JSON>`; the first says whose journal it
+is, the others are answers. The checksums of answers are seeded with that of the first line, so
+that a record counts only in the journal of its own job and shard.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import orjson
+
+from tasks.core.errors import BadRequest, TerminalError
+from tasks.core.rows import Answer
+from tasks.core.sharding import Shard
+from tasks.storage.atomic import sync_folder
+
+FORMAT = 1
+
+
+class Journal:
+    """Appends answers of one shard; what `commit` has returned for is safe from a power cut.
+
+    `append` and `commit` may be called in different threads: append where answers arrive, commit
+    where waiting for the disk does no harm.
+    """
+
+    def __init__(self, path: Path, *, fingerprint: str, shard: Shard) -> None:
+        header = _header(fingerprint, shard)
+        self._path = path
+        self._seed = crc32(header)
+        # A deque, because its ends can be used from two threads without a lock.
+        self._waiting: deque[bytes] = deque()
+        self._committing = threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._end = os.fstat(self._file).st_size
+            if not self._end:
+                self._write(_line(header, 0))
+                sync_folder(path.parent)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    @property
+    def waiting(self) -> int:
+        """Answers appended and not yet committed: what a crash would lose now."""
+        return len(self._waiting)
+
+    def append(self, answer: Answer) -> None:
+        """Take an answer for the next commit; this does not touch the disk."""
+        try:
+            record = orjson.dumps(tuple(answer))
+        except TypeError:  # Half of a surrogate pair has no UTF-8.
+            record = orjson.dumps(tuple(_writable(answer)))
+        self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
+
+    def commit(self) -> None:
+        """Write what is waiting and wait until the disk has it.
+
+        Raises:
+            TerminalError: The disk did not take it; it is still waiting, and the next commit
+                tries again.
+        """
+        with self._committing:
+            records = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if not records:
+                return
+            try:
+                self._write(b"".join(records))
+            except BaseException:
+                self._waiting.extendleft(reversed(records))
+                raise
+
+    def close(self) -> None:
+        """Commit and close; closing twice is closing once."""
+        if self._file < 0:
+            return
+        try:
+            self.commit()
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._file, data[done:] if done else data, self._end + done)
+            os.fdatasync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, self._end)
+            raise TerminalError(
+                f"journal {self._path} cannot be written: {error.strerror}; "
+                "make room and run the same command again"
+            ) from error
+        self._end += len(data)
+
+
+def open_journal(
+    path: Path, *, fingerprint: str, shard: Shard
+) -> tuple[Journal, dict[int, Answer]]:
+    """Open a shard's journal for appending and return the answers it holds by row.
+
+    A tail torn by a crash is cut off after the last good record. Of several answers to one row
+    the last counts.
+
+    Raises:
+        BadRequest: The file is the journal of another job or shard.
+    """
+    answers: dict[int, Answer] = {}
+    if path.exists():
+        end = 0
+        for answer, after in _records(path, fingerprint=fingerprint, shard=shard):
+            end = after
+            if answer is not None:
+                answers[answer.row] = answer
+        if end < path.stat().st_size:
+            os.truncate(path, end)
+    return Journal(path, fingerprint=fingerprint, shard=shard), answers
+
+
+def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Answer]:
+    """Return the answers of a journal by row without changing it; no file means no answers.
+
+    Raises:
+        BadRequest: The file is the journal of another job or shard.
+    """
+    if not path.exists():
+        return {}
+    records = _records(path, fingerprint=fingerprint, shard=shard)
+    return {answer.row: answer for answer, _ in records if answer is not None}
+
+
+def _records(path: Path, *, fingerprint: str, shard: Shard) -> Iterator[tuple[Answer | None, int]]:
+    """Yield for each good line its answer (None for the header) and the position after it."""
+    header = _header(fingerprint, shard)
+    seed = crc32(header)
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            end += len(line)
+            if number == 0 and (found := _content(line, 0)) is not None:
+                if found != header:
+                    raise BadRequest(
+                        f"journal {path} belongs to another job or shard; "
+                        "give another --output, or move the file away"
+                    )
+                yield None, end
+            elif (record := _content(line, seed)) is not None:
+                answer = Answer._make(orjson.loads(record))
+                if shard.first_row <= answer.row < shard.end_row:
+                    yield answer, end
+
+
+def _header(fingerprint: str, shard: Shard) -> bytes:
+    return orjson.dumps(
+        {
+            "mayfly_journal": FORMAT,
+            "fingerprint": fingerprint,
+            "shard": [shard.index, shard.first_row, shard.rows],
+        }
+    )
+
+
+def _line(content: bytes, seed: int) -> bytes:
+    return b"%08x %b\n" % (crc32(content, seed), content)
+
+
+def _content(line: bytes, seed: int) -> bytes | None:
+    """Return what a line holds, or None when any of its bytes is not as it was written."""
+    content = line[9:-1]
+    return content if _line(content, seed) == line else None
+
+
+def _writable(answer: Answer) -> Answer:
+    def clean(text: str | None) -> str | None:
+        return text if text is None else text.encode(errors="replace").decode()
+
+    return answer._replace(
+        response=clean(answer.response),
+        error=clean(answer.error),
+        finish_reason=clean(answer.finish_reason),
+    )
