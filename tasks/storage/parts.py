@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import BadRequest, TerminalError
 from tasks.core.rows import Answer, Tally
-from tasks.core.sharding import MAX_SHARDS, Shard
+from tasks.core.sharding import Shard
 from tasks.storage.atomic import make_folder, move_into_place, temporary_beside
 from tasks.storage.dataset import Dataset
+from tasks.storage.run_paths import RunPaths
 
 OUTPUT = pa.schema(
     [
@@ -42,13 +43,6 @@ class PartLabel(NamedTuple):
     fingerprint: str
     shard: Shard
     tally: Tally
-
-
-def part_name(index: int) -> str:
-    """Return the file name of a shard's part; names sort as shards do."""
-    if not 0 <= index < MAX_SHARDS:
-        raise ValueError(f"shard {index}: names have room for 0 to {MAX_SHARDS - 1}")
-    return f"part-{index:06d}.parquet"
 
 
 def check_columns(dataset: Dataset) -> None:
@@ -84,10 +78,10 @@ def write_part(
     Raises:
         TerminalError: A row without an answer, or a disk that cannot take the file.
     """
-    kept = folder / "_mayfly"
-    make_folder(kept)
-    path = folder / part_name(shard.index)
-    temporary = temporary_beside(kept / path.name)
+    paths = RunPaths(folder)
+    make_folder(paths.kept)
+    path = paths.part(shard.index)
+    temporary = temporary_beside(paths.kept / path.name)
     try:
         tally = _write(temporary, shard, dataset, answers, fingerprint=fingerprint)
         with temporary.open("rb") as file:

@@ -22,11 +22,11 @@ from tasks.storage.parts import (
     check_columns,
     part_is_done,
     part_label,
-    part_name,
     read_answers,
     rows_with_error,
     write_part,
 )
+from tasks.storage.run_paths import part_name
 
 JOB = "f" * 64
 
