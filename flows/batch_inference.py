@@ -1,0 +1,76 @@
+"""The life of one endpoint and one batch, top to bottom."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tasks.core.errors import EndpointLost, HardwareUnavailable
+from tasks.core.job import Job, Limits, PromptSpec, Rental, Runner, Sampling
+from tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
+from tasks.hardware import select_hardware
+from tasks.hooks import name_run, tear_down_after_the_run
+from tasks.report import write_report
+from tasks.run import begin
+from tasks.shards import SHARDS_AT_ONCE, answer_shards
+from tasks.signals import held_back
+
+
+@flow(
+    name="batch-inference",
+    flow_run_name=name_run,
+    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),
+    on_cancellation=[tear_down_after_the_run],
+    on_crashed=[tear_down_after_the_run],
+    on_failure=[tear_down_after_the_run],
+)
+def batch_inference(
+    input: str,  # noqa: A002 - the word of the form and of the command line
+    model: str,
+    output: str,
+    prompt: PromptSpec = PromptSpec(),
+    sampling: Sampling = Sampling(),
+    rental: Rental = Rental(),
+    limits: Limits = Limits(),
+    retry_failed: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
+    runner: Runner = "local",
+) -> dict[str, Any]:
+    """Send every row of a Parquet dataset through a model on an endpoint that lives as long.
+
+    Args:
+        input: Parquet file, folder or glob; local or a URI.
+        model: Name of a dedicated model, such as Qwen/Qwen2.5-7B-Instruct.
+        output: Folder for the answers: new, empty, or of this same job, which is then resumed.
+        prompt: How a row becomes a request.
+        sampling: Sampling settings, the same for every row.
+        rental: Which endpoint to rent, and what becomes of it.
+        limits: What the run may use.
+        retry_failed: Run just the rows that have an error again.
+        runner: Where shards run.
+    """
+    job = Job(
+        input=input,
+        model=model,
+        output=output,
+        prompt=prompt,
+        sampling=sampling,
+        rental=rental,
+        limits=limits,
+        retry_failed=retry_failed,
+        runner=runner,
+    )
+    with begin(job) as run:
+        placement = select_hardware(run) if run.rows_left else None
+        for offer in run.in_turn(placement):
+            try:
+                create_endpoint(run, offer)
+                await_ready(run)
+                answer_shards(run)
+            except (HardwareUnavailable, EndpointLost) as error:
+                run.move_on(error)
+            finally:
+                with held_back(run.progress.say):
+                    run.stop_sending()
+                    stop_endpoint(run)
+                    delete_endpoint(run)
+        return write_report(run)

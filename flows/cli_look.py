@@ -1,0 +1,131 @@
+"""Commands that only look: `plan`, `status`, `hardware`, `history`. None of them imports Prefect."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli_options import RUN, JobOptions, flag
+from flows.plan_table import hardware_table, plan_table
+from tasks import planning
+from tasks.cloud.connection import Connection, connect
+from tasks.cloud.control_plane import ControlPlane
+from tasks.core.endpoint import Api
+
+Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
+Local = Annotated[bool, flag(RUN, "Ask the embedded endpoint.")]
+ApiOption = Annotated[Api, Parameter(group=RUN, help="Generation of the endpoint API.")]
+
+
+@contextmanager
+def control_plane(*, api: Api, local: bool) -> Iterator[ControlPlane]:
+    """Open the control plane that the environment names, or the embedded one's."""
+    with ExitStack() as stack:
+        if local:
+            from flows.embedded import embedded_endpoint  # noqa: PLC0415 - only --local needs it
+
+            stack.enter_context(embedded_endpoint())
+        yield stack.enter_context(connect(api, Connection.from_env(os.environ)))
+
+
+def show(value: Any) -> None:
+    """Print JSON for scripts."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def plan(
+    input: str,  # noqa: A002 - the contract's word
+    /,
+    *,
+    options: JobOptions,
+    output: Annotated[
+        str, Parameter(help="Folder for the answers, if it is known already.")
+    ] = "out",
+    json: Json = False,
+) -> int:
+    """Show what `run` would do: the data, the hardware, the price. Nothing is created or spent.
+
+    Args:
+        input: Parquet file, folder or glob; local or a URI.
+    """
+    job = options.job(input, output)
+    with control_plane(api=job.rental.api, local=options.local) as plane:
+        made = planning.make_plan(planning.look_first(job, plane.connection), plane)
+    if json:
+        show(made.as_dict())
+    else:
+        Console(highlight=False).print(plan_table(made))
+    return 0
+
+
+def hardware(
+    *,
+    model: Annotated[str | None, Parameter(help="Only what this model can be deployed on.")] = None,
+    api: ApiOption = "v2",
+    local: Local = False,
+    json: Json = False,
+) -> int:
+    """Show what can be rented: price and free capacity, for a model or all of it."""
+    with control_plane(api=api, local=local) as plane:
+        offers = plane.offers(model) if model is not None else plane.all_hardware()
+    offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
+    if json:
+        show([offer.as_dict() for offer in offers])
+    else:
+        Console(highlight=False).print(hardware_table(offers))
+    return 0
+
+
+def status(folder: Path, /, *, json: Json = False) -> int:
+    """Show what a run has done so far: rows, tokens, cost, and whether its endpoint may stand.
+
+    Args:
+        folder: The run's --output.
+    """
+    from tasks.status import read_status  # noqa: PLC0415 - pyarrow, for this command only
+
+    found = read_status(folder)
+    if json:
+        show(found)
+        return 0
+    rows, tokens = found["rows"], found["tokens"]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", justify="right")
+    table.add_column()
+    table.add_row("job", f"{found['model']} over {found['input']}")
+    table.add_row(
+        "rows",
+        f"{rows['done']:,} of {rows['total']:,} done, {rows['failed']:,} with an error, "
+        f"{rows['remaining']:,} left",
+    )
+    table.add_row("tokens", f"{tokens['prompt']:,} in, {tokens['completion']:,} out")
+    table.add_row("cost", f"${found['cost']['usd']:.2f}")
+    table.add_row("runs", f"{len(found['runs'])}; last: {found['outcome']}")
+    for lease in found["open_leases"]:
+        table.add_row("LEASE", f"{lease['name']} may still bill; `mayfly sweep` ends it")
+    Console(highlight=False).print(table)
+    return 0
+
+
+def history(*, json: Json = False) -> int:
+    """Show past runs on this machine: rows, tokens, throughput, cost, estimate against actual."""
+    from tasks.storage.history import read_history  # noqa: PLC0415
+
+    runs = read_history(os.environ)
+    if json:
+        show(runs)
+        return 0
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for name in ("when", "model", "hardware", "rows", "tokens out", "tokens/s", "cost", "outcome"):
+        table.add_column(name)
+    for entry in runs:
+        table.add_row(*entry.values())
+    Console(highlight=False).print(table)
+    return 0

@@ -1,0 +1,22 @@
+"""Ends what an earlier run left behind; scheduled every ten minutes by prefect.yaml."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.core.endpoint import Api
+from tasks.sweep import sweep
+
+
+@flow(name="sweep-endpoints")
+def sweep_endpoints(
+    api: Api = "v2",
+    dry_run: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
+) -> dict[str, Any]:
+    """Find endpoints that carry our name and have no live owner, and tear them down.
+
+    Args:
+        api: Generation of the endpoint API.
+        dry_run: Only say what would be done.
+    """
+    return sweep(api=api, dry_run=dry_run)

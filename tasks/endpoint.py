@@ -1,0 +1,56 @@
+"""Steps: an endpoint's life, one task each."""
+
+from prefect import get_run_logger
+
+from tasks.core.endpoint import Observation
+from tasks.core.placement import Offer
+from tasks.progress import Step
+from tasks.run import Run
+from tasks.step import step
+
+
+@step(name="create endpoint")
+def create_endpoint(run: Run, offer: Offer | None) -> str:
+    """Create the endpoint under its lease, or start the one that the job names; return its name."""
+    run.progress.enter(Step.CREATING)
+    ref = run.rent(offer)
+    run.progress.say(f"endpoint {ref.name} on {ref.hardware or 'hardware of its own'}")
+    get_run_logger().info("endpoint %s stands on %s", ref.name, ref.hardware)
+    return ref.name
+
+
+@step(name="await READY")
+def await_ready(run: Run) -> str:
+    """Wait until the endpoint answers requests; return what was last seen of it."""
+    run.progress.enter(Step.WAITING)
+    logger = get_run_logger()
+    said: list[str] = []
+
+    def on_look(observation: Observation) -> None:
+        run.progress.update(
+            detail=str(observation), ready_replicas=observation.ready_replicas or 0
+        )
+        if said[-1:] != [str(observation)]:
+            said.append(str(observation))
+            run.progress.say(str(observation))
+            logger.info("%s", observation)
+
+    return str(run.tenancy.await_ready(on_look))
+
+
+@step(name="stop endpoint")
+def stop_endpoint(run: Run) -> None:
+    """Stop what bills, first of all."""
+    if run.standing:
+        run.progress.enter(Step.TEARING_DOWN)
+        run.tenancy.stop()
+        get_run_logger().info("endpoint %s no longer bills", run.tenancy.ref.name)
+
+
+@step(name="delete endpoint")
+def delete_endpoint(run: Run) -> None:
+    """Delete the endpoint, or leave it as asked, and close its lease."""
+    if run.standing:
+        ended = run.tenancy.finish()
+        run.progress.say(f"endpoint {run.tenancy.ref.name}: {ended}")
+        get_run_logger().info("endpoint %s: %s", run.tenancy.ref.name, ended)

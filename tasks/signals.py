@@ -1,0 +1,49 @@
+"""Hold signals back while an endpoint is torn down.
+
+A second Ctrl-C is impatience, and cutting a teardown short costs money: it is answered with a
+word on what is being done. A third is meant: it breaks in, and the guardian goes on.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def held_back(say: Callable[[str], None]) -> Iterator[None]:
+    """Answer the first signal within the block with a word, and let the second one break in.
+
+    Outside the main thread, where Python delivers no signals, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = 0
+
+    def answer(number: int, _frame: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            say(
+                f"{signal.Signals(number).name}: the endpoint is being torn down and stops billing; "
+                "this takes a moment. Once more breaks it off."
+            )
+            return
+        say(
+            "broken off: the endpoint may still bill. The guardian goes on tearing it down; "
+            "make sure with `mayfly sweep`"
+        )
+        raise KeyboardInterrupt
+
+    # Masking the signals would not do: another thread takes them, and Python runs the handler in
+    # the main thread all the same. Replacing the handlers does.
+    before = {number: signal.signal(number, answer) for number in HELD}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

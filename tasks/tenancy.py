@@ -1,0 +1,217 @@
+"""One endpoint in the hands of one run: lease, guardian, create, wait, watch, tear down.
+
+The order is the promise. The lease is on disk and the guardian is awake before the create call is
+sent; both stay until the API itself has said that the endpoint is gone.
+"""
+
+import getpass
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psutil
+
+from tasks.cloud.connection import Connection
+from tasks.cloud.control_plane import ControlPlane
+from tasks.cloud.teardown import tear_down
+from tasks.cloud.waiting import await_ready
+from tasks.core.budget import Meter
+from tasks.core.endpoint import EndpointRef, EndpointSpec, Observation, Phase, Replicas
+from tasks.core.errors import EndpointLost, RetryableError
+from tasks.core.job import Rental, Teardown
+from tasks.core.lease import HEARTBEAT_S, Lease, Owner
+from tasks.core.teardown import TeardownProof
+from tasks.guardian import Guardian
+from tasks.storage.lease_file import LeaseBook
+
+TEARDOWN_BUDGET_S = 600.0
+"""How long a teardown insists before it gives up and says what still bills."""
+
+_ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
+
+
+def this_process() -> Owner:
+    """Return this process as the owner of what it creates."""
+    return Owner(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_at=psutil.Process().create_time(),
+        user=getpass.getuser(),
+    )
+
+
+class Tenancy:
+    """One endpoint, from its lease to the proof that it is gone.
+
+    Attributes:
+        ref: What stands or may stand.
+        meter: What it has cost, as far as it was looked at.
+        proof: The evidence of its end, once there is any.
+    """
+
+    def __init__(
+        self,
+        *,
+        plane: ControlPlane,
+        connection: Connection,
+        book: LeaseBook,
+        rental: Rental,
+        lease: Lease,
+        say: Callable[[str], None],
+    ) -> None:
+        self.ref = lease.ref
+        self.meter = Meter(price_usd_per_h=lease.ref.price_usd_per_h)
+        self.proof: TeardownProof | None = None
+        self.ready_at: float | None = None
+        self.created_at = time.time()
+        self.policy: Teardown = lease.teardown
+        self._plane, self._connection, self._book = plane, connection, book
+        self._rental, self._say = rental, say
+        self._lease = lease
+        self._over = threading.Event()
+        self._guardian: Guardian | None = None
+        self._heart: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Write the lease and wake the guardian: from here on something may exist."""
+        self._book.open(self._lease)
+        self._guardian = Guardian.arm(self._book.path(self.ref.name))
+        self._heart = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
+        self._heart.start()
+
+    def create(self, spec: EndpointSpec) -> EndpointRef:
+        """Create the endpoint, or adopt what an earlier attempt of ours with this name made."""
+        self._keep(self._plane.create(spec))
+        return self.ref
+
+    def start(self, ref: EndpointRef, replicas: Replicas) -> None:
+        """Use an endpoint that stands; start it if it is stopped."""
+        self._keep(ref)
+        if not self._plane.observe(ref).phase.may_bill:
+            self._say(f"endpoint {ref.name} is stopped; starting it")
+            self._plane.scale(ref, replicas)
+
+    def await_ready(self, on_look: Callable[[Observation], None]) -> Observation:
+        """Wait until requests are answered; every look is shown and metered."""
+
+        def looked(observation: Observation) -> None:
+            self._note(observation)
+            on_look(observation)
+
+        observation = await_ready(
+            self._plane,
+            self.ref,
+            ready_timeout_s=self._rental.ready_timeout_s,
+            capacity_timeout_s=self._rental.capacity_timeout_s,
+            on_look=looked,
+        )
+        self.ready_at = time.time()
+        self._renew(replace(self._lease, ready_at=self.ready_at))
+        return observation
+
+    def look(self) -> Observation | None:
+        """Look once while the batch runs; None when the API did not answer.
+
+        Raises:
+            EndpointLost: It failed, was stopped or is gone.
+        """
+        try:
+            observation = self._plane.observe(self.ref)
+        except RetryableError:
+            return None
+        self._note(observation)
+        if observation.phase in _ONCE_LOST:
+            raise EndpointLost(f"endpoint {self.ref.name} was lost under the batch: {observation}")
+        return observation
+
+    def guard(self) -> None:
+        """Replace a guardian that has died."""
+        if self._guardian is not None and not self._guardian.alive():
+            self._say("the guardian has died; waking another")
+            self._guardian = Guardian.arm(self._book.path(self.ref.name))
+
+    def stop(self) -> None:
+        """Stop the endpoint: what bills ends here."""
+        if self.policy != "keep":
+            self._end("stop")
+
+    def finish(self) -> str:
+        """Delete the endpoint or leave it as asked; let go of lease and guardian.
+
+        Returns:
+            What became of it, in words.
+
+        Raises:
+            TeardownFailed: It may still bill. Lease and guardian are kept.
+        """
+        if self.policy == "delete":
+            self._end("delete")
+        self._over.set()
+        if self._guardian is not None:
+            self._guardian.release()
+        self._book.close(self.ref.name)
+        return self.ended
+
+    @property
+    def ended(self) -> str:
+        """What became of the endpoint, in words."""
+        if self.policy == "keep":
+            return "left as it is, as asked; it bills until it is stopped"
+        if self.proof is None:
+            return "not torn down"
+        if self.policy == "stop":
+            return "stopped; nothing bills"
+        return "gone; the API answers 404 for it"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the tenancy's record for the report."""
+        return {
+            "name": self.ref.name,
+            "hardware": self.ref.hardware,
+            "price_usd_per_h": self.ref.price_usd_per_h,
+            "created_at": self.created_at,
+            "ready_at": self.ready_at,
+            "replica_minutes": self.meter.replica_minutes,
+            "usd": round(self.meter.spent_usd(time.monotonic()), 6),
+            "ended": self.ended,
+            "teardown": None if self.proof is None else self.proof.as_dict(),
+        }
+
+    def _end(self, policy: Teardown) -> None:
+        assert policy != "keep"  # noqa: S101 - the callers' business
+        proof = tear_down(
+            self._plane,
+            self.ref,
+            policy=policy,
+            line="finally",
+            budget_s=TEARDOWN_BUDGET_S,
+            on_step=self._say,
+        )
+        self.proof = proof if self.proof is None else self.proof.followed_by(proof)
+        self.meter.look(time.monotonic(), 0)
+
+    def _note(self, observation: Observation) -> None:
+        ready = observation.ready_replicas
+        if ready is None:
+            ready = 1 if observation.phase is Phase.READY else 0
+        self.meter.look(time.monotonic(), ready)
+
+    def _keep(self, ref: EndpointRef) -> None:
+        self.ref = replace(
+            ref,
+            hardware=ref.hardware or self.ref.hardware,
+            price_usd_per_h=self.ref.price_usd_per_h,
+        )
+        self._renew(replace(self._lease, ref=self.ref))
+
+    def _renew(self, lease: Lease) -> None:
+        self._lease = lease.renewed(time.time())
+        self._book.renew(self._lease)
+
+    def _beat(self) -> None:
+        while not self._over.wait(HEARTBEAT_S):
+            self._renew(self._lease)
