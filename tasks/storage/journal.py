@@ -5,6 +5,7 @@ is, the others are answers. The checksums of answers are seeded with that of the
 that a record counts only in the journal of its own job and shard.
 """
 
+import fcntl
 import os
 import threading
 from collections import deque
@@ -14,7 +15,7 @@ from zlib import crc32
 
 import orjson
 
-from tasks.core.errors import BadRequest, TerminalError
+from tasks.core.errors import BadRequest, RetryableError, TerminalError
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
 from tasks.storage.atomic import sync_folder
@@ -25,8 +26,17 @@ FORMAT = 1
 class Journal:
     """Appends answers of one shard; what `commit` has returned for is safe from a power cut.
 
-    `append` and `commit` may be called in different threads: append where answers arrive, commit
-    where waiting for the disk does no harm.
+    Opening cuts a torn tail off after the last good record. `append` and `commit` may be called
+    in different threads: append where answers arrive, commit where waiting for the disk does no
+    harm.
+
+    Attributes:
+        kept: The answers that the file held when it was opened, by row; of several to one row
+            the last.
+
+    Raises:
+        BadRequest: The file is the journal of another job or shard.
+        RetryableError: Another process, or another attempt, is still writing it.
     """
 
     def __init__(self, path: Path, *, fingerprint: str, shard: Shard) -> None:
@@ -38,7 +48,9 @@ class Journal:
         self._committing = threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            self._end = os.fstat(self._file).st_size
+            self._lock()
+            self.kept, self._end = _load(path, fingerprint=fingerprint, shard=shard)
+            os.ftruncate(self._file, self._end)
             if not self._end:
                 self._write(_line(header, 0))
                 sync_folder(path.parent)
@@ -92,6 +104,16 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _lock(self) -> None:
+        # A worker can outlive its run: two writers would pay for the same rows.
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RetryableError(
+                f"journal {self._path} is being written by another process; "
+                "wait until that has ended and run the same command again"
+            ) from None
+
     def _write(self, data: bytes) -> None:
         try:
             done = 0
@@ -110,24 +132,9 @@ class Journal:
 def open_journal(
     path: Path, *, fingerprint: str, shard: Shard
 ) -> tuple[Journal, dict[int, Answer]]:
-    """Open a shard's journal for appending and return the answers it holds by row.
-
-    A tail torn by a crash is cut off after the last good record. Of several answers to one row
-    the last counts.
-
-    Raises:
-        BadRequest: The file is the journal of another job or shard.
-    """
-    answers: dict[int, Answer] = {}
-    if path.exists():
-        end = 0
-        for answer, after in _records(path, fingerprint=fingerprint, shard=shard):
-            end = after
-            if answer is not None:
-                answers[answer.row] = answer
-        if end < path.stat().st_size:
-            os.truncate(path, end)
-    return Journal(path, fingerprint=fingerprint, shard=shard), answers
+    """Open a shard's journal for appending and return the answers it holds; see `Journal`."""
+    journal = Journal(path, fingerprint=fingerprint, shard=shard)
+    return journal, journal.kept
 
 
 def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Answer]:
@@ -138,8 +145,17 @@ def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Ans
     """
     if not path.exists():
         return {}
-    records = _records(path, fingerprint=fingerprint, shard=shard)
-    return {answer.row: answer for answer, _ in records if answer is not None}
+    return _load(path, fingerprint=fingerprint, shard=shard)[0]
+
+
+def _load(path: Path, *, fingerprint: str, shard: Shard) -> tuple[dict[int, Answer], int]:
+    """Return the answers by row and the position after the last good line."""
+    answers: dict[int, Answer] = {}
+    end = 0
+    for answer, end in _records(path, fingerprint=fingerprint, shard=shard):
+        if answer is not None:
+            answers[answer.row] = answer
+    return answers, end
 
 
 def _records(path: Path, *, fingerprint: str, shard: Shard) -> Iterator[tuple[Answer | None, int]]:

@@ -7,7 +7,9 @@ room: a full disk must not make a live run look dead.
 
 import errno
 import os
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +66,9 @@ class LeaseBook:
 
     def __init__(self, home: Path) -> None:
         self.folder = home / "leases"
+        self._changing = threading.Lock()
+        # A heartbeat that comes late must not bring a lease back.
+        self._closed: set[str] = set()
 
     def path(self, name: str) -> Path:
         """Return where a lease lies; any name makes one plain file name."""
@@ -85,13 +90,15 @@ class LeaseBook:
                 f"lease {self.path(lease.name)} is held by process {owner.pid} on {owner.host}; "
                 "let that run end, or run mayfly sweep"
             )
+        self._closed.discard(lease.name)
         try:
             make_folder(self.folder, mode=0o700)
             for path in self._places(lease):
                 make_folder(path.parent)
-                _write(path, lease)
+                _write(path, lease, lease.heartbeat_at)
         except OSError as error:
-            self.close(lease)
+            with suppress(TerminalError):
+                self.close(lease)
             raise TerminalError(
                 f"lease {self.path(lease.name)} cannot be written: {error.strerror}; "
                 "make room or set MAYFLY_HOME, nothing was created"
@@ -100,58 +107,90 @@ class LeaseBook:
     def renew(self, lease: Lease, now: float) -> Lease:
         """Note that the owner lives; return the renewed lease.
 
-        A lease that somebody removed meanwhile is written again: its endpoint may exist.
+        A lease that somebody removed meanwhile is written again, because its endpoint may exist;
+        one that this book closed is not.
 
         Raises:
             TerminalError: Neither worked.
         """
         renewed = lease.renewed(now)
-        for path in self._places(lease):
-            try:
-                _beat(path, now)
-            except FileNotFoundError:
-                self.update(renewed)
+        with self._changing:
+            if lease.name in self._closed:
+                return renewed
+            for path in self._places(lease):
+                try:
+                    _beat(path, now)
+                except OSError:
+                    self._update(renewed)
+                    break
         return renewed
 
     def update(self, lease: Lease) -> None:
         """Write what is known now, such as ids or a new owner; survives a power cut.
 
-        On a full disk it is written over the old content in place.
+        On a full disk it is written over the old content in place. A heartbeat never goes back.
+        The copy is written as well as may be: the run's folder may have gone.
 
         Raises:
             TerminalError: It could not be written.
         """
+        with self._changing:
+            self._update(lease)
+
+    def _update(self, lease: Lease) -> None:
+        book, *copies = self._places(lease)
         try:
             make_folder(self.folder, mode=0o700)
-            for path in self._places(lease):
-                try:
-                    _write(path, lease)
-                except OSError as error:
-                    if error.errno not in _NO_ROOM or not path.exists():
-                        raise
-                    _write_over(path, lease)
+            _replace(book, lease)
         except OSError as error:
             raise TerminalError(
-                f"lease {self.path(lease.name)} cannot be written: {error.strerror}; "
+                f"lease {book} cannot be written: {error.strerror}; "
                 f"endpoint {lease.name} may exist, make room and run mayfly sweep afterwards"
             ) from error
+        for path in copies:
+            with suppress(OSError):
+                _replace(path, lease)
 
     def close(self, lease: Lease) -> None:
         """Remove a lease, because its endpoint is gone; closing twice is closing once.
 
         The copy goes first: until the book's own file has gone, a sweep still looks.
+
+        Raises:
+            TerminalError: The book's own file could not be removed.
         """
         book, *copies = self._places(lease)
-        for path in copies:
+        with self._changing:
+            self._closed.add(lease.name)
+            for path in copies:
+                with suppress(OSError):  # The run's folder may have gone.
+                    copy = self._read(path)
+                    if not isinstance(copy, Lease) or copy.name == lease.name:
+                        _remove(path)
             try:
-                _remove(path)
-            except OSError:  # The run's folder may have gone; the book is what counts.
-                continue
-        _remove(book)
+                _remove(book)
+            except OSError as error:
+                raise TerminalError(
+                    f"lease {book} cannot be removed: {error.strerror}; "
+                    f"endpoint {lease.name} has ended, so remove the file"
+                ) from error
 
     def list(self) -> Leases:
-        """Return all leases; files that cannot be read are reported, not skipped."""
-        found = [self._read(path) for path in sorted(self.folder.glob("[!.]*.json"))]
+        """Return all leases; files that cannot be read are reported, not skipped.
+
+        Raises:
+            TerminalError: The folder itself cannot be read.
+        """
+        try:
+            paths = sorted(self.folder.iterdir())
+        except FileNotFoundError:
+            paths = []
+        except OSError as error:
+            raise TerminalError(
+                f"leases in {self.folder} cannot be listed: {error.strerror}; "
+                "look in the provider's own list of endpoints"
+            ) from error
+        found = [self._read(path) for path in paths if path.suffix == ".json"]
         return Leases(
             tuple(item for item in found if isinstance(item, Lease)),
             tuple(item for item in found if isinstance(item, DamagedLease)),
@@ -169,7 +208,7 @@ class LeaseBook:
         name = unquote(path.name.removesuffix(".json"))
         try:
             return read_lease(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = f"{type(error).__name__} {' '.join(str(error).split())}"
@@ -187,19 +226,31 @@ def read_lease(path: Path) -> Lease:
     return replace(lease, heartbeat_at=max(lease.heartbeat_at, beat))
 
 
-def _write(path: Path, lease: Lease) -> None:
+def _replace(path: Path, lease: Lease) -> None:
+    beat = lease.heartbeat_at
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        beat = max(beat, read_lease(path).heartbeat_at)
+    try:
+        _write(path, lease, beat)
+    except OSError as error:
+        if error.errno not in _NO_ROOM or not path.exists():
+            raise
+        _write_over(path, lease, beat)
+
+
+def _write(path: Path, lease: Lease, beat: float) -> None:
     write_atomically(path, _bytes(lease), mode=0o600)
-    _beat(path, lease.heartbeat_at)
+    _beat(path, beat)
 
 
-def _write_over(path: Path, lease: Lease) -> None:
+def _write_over(path: Path, lease: Lease, beat: float) -> None:
     data = _bytes(lease)
     with path.open("rb+") as file:
         file.write(data)
         file.truncate()
         file.flush()
         os.fsync(file.fileno())
-    _beat(path, lease.heartbeat_at)
+    _beat(path, beat)
 
 
 def _bytes(lease: Lease) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.core.errors import BadRequest
+from tasks.core.errors import BadRequest, RetryableError
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
 from tasks.storage.journal import Journal, load_journal, open_journal
@@ -128,6 +128,18 @@ def test_records_of_another_job_do_not_count_under_a_damaged_header(tmp_path: Pa
     path.write_bytes(b"x" + whole[1:])
 
     assert load_journal(path, fingerprint="e" * 64, shard=SHARD) == {}
+    assert load(path) == {100: Answer(100, "a", None)}
+
+
+def test_a_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with (
+        Journal(path, fingerprint=JOB, shard=SHARD) as journal,
+        pytest.raises(RetryableError, match="written by another process"),
+    ):
+        journal.append(Answer(100, "a", None))
+        Journal(path, fingerprint=JOB, shard=SHARD)
+
     assert load(path) == {100: Answer(100, "a", None)}
 
 
