@@ -152,7 +152,8 @@ def _load(path: Path, *, fingerprint: str, shard: Shard) -> tuple[dict[int, Answ
     """Return the answers by row and the position after the last good line."""
     answers: dict[int, Answer] = {}
     end = 0
-    for answer, end in _records(path, fingerprint=fingerprint, shard=shard):
+    for answer, after in _records(path, fingerprint=fingerprint, shard=shard):
+        end = after
         if answer is not None:
             answers[answer.row] = answer
     return answers, end

@@ -133,12 +133,10 @@ def test_records_of_another_job_do_not_count_under_a_damaged_header(tmp_path: Pa
 
 def test_a_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    with (
-        Journal(path, fingerprint=JOB, shard=SHARD) as journal,
-        pytest.raises(RetryableError, match="written by another process"),
-    ):
+    with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
+        with pytest.raises(RetryableError, match="written by another process"):
+            Journal(path, fingerprint=JOB, shard=SHARD)
         journal.append(Answer(100, "a", None))
-        Journal(path, fingerprint=JOB, shard=SHARD)
 
     assert load(path) == {100: Answer(100, "a", None)}
 
