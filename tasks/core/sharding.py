@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
-MAX_SHARD_ROWS = 50_000
-"""Most rows in a shard that was not asked for: what a lost machine may have to read again."""
+MAX_SHARD_ROWS = 16_384
+"""Most rows in a shard that was not asked for: a shard's answers are held until its part is
+written, so a larger input makes more shards of this size and takes no more memory."""
 
 MAX_SHARD_BYTES = 64 * 2**20
 """Most input in such a shard, in uncompressed bytes; one row may be larger."""
@@ -53,8 +54,8 @@ def plan_shards(groups: Sequence[RowGroup], *, shard_rows: int | None = None) ->
     """Return shards that cover all rows of the row groups once, in order.
 
     With `shard_rows` every shard but the last has that many rows. Without, a shard has at most
-    50,000 rows and 64 MiB of input; within that, an input of 512 rows or more makes at least 8
-    shards and one of some 3 million at most about 64. Shards end with a row group where one ends
+    16,384 rows and 64 MiB of input; within that, an input of 512 rows or more makes at least 8
+    shards and one of a million at most about 64. Shards end with a row group where one ends
     near by, so that no two tasks decode the same one.
 
     Args:

@@ -18,6 +18,7 @@ import orjson
 from tasks.core.errors import BadRequest, RetryableError, TerminalError
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
+from tasks.storage.answers import PREFIX_BYTES, Answers, row_of
 from tasks.storage.atomic import sync_folder
 
 FORMAT = 1
@@ -31,8 +32,8 @@ class Journal:
     harm.
 
     Attributes:
-        kept: The answers that the file held when it was opened, by row; of several to one row
-            the last.
+        answers: All of them by row, those found in the file and those appended; of several to
+            one row the last. Memory is bounded; of use until the journal is closed.
 
     Raises:
         BadRequest: The file is the journal of another job or shard.
@@ -49,7 +50,12 @@ class Journal:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
-            self.kept, self._end = _load(path, fingerprint=fingerprint, shard=shard)
+            self.answers = Answers(self._file, path)
+            self._end = 0
+            for record, end in _records(path, fingerprint=fingerprint, shard=shard):
+                self._end = end
+                if (row := row_of(record)) is not None:
+                    self.answers.lies_at(row, end - 1 - len(record), len(record))
             os.ftruncate(self._file, self._end)
             if not self._end:
                 self._write(_line(header, 0))
@@ -68,8 +74,11 @@ class Journal:
         try:
             record = orjson.dumps(tuple(answer))
         except TypeError:  # Half of a surrogate pair has no UTF-8.
-            record = orjson.dumps(tuple(_writable(answer)))
+            answer = _writable(answer)
+            record = orjson.dumps(tuple(answer))
         self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
+        if self.answers.hold(answer, len(record)):
+            self.answers.release(self._end)
 
     def commit(self) -> None:
         """Write what is waiting and wait until the disk has it.
@@ -132,9 +141,9 @@ class Journal:
 def open_journal(
     path: Path, *, fingerprint: str, shard: Shard
 ) -> tuple[Journal, dict[int, Answer]]:
-    """Open a shard's journal for appending and return the answers it holds; see `Journal`."""
+    """Open a shard's journal and return, all in memory, the answers that it holds already."""
     journal = Journal(path, fingerprint=fingerprint, shard=shard)
-    return journal, journal.kept
+    return journal, dict(journal.answers)
 
 
 def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Answer]:
@@ -145,22 +154,13 @@ def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Ans
     """
     if not path.exists():
         return {}
-    return _load(path, fingerprint=fingerprint, shard=shard)[0]
+    records = _records(path, fingerprint=fingerprint, shard=shard)
+    answers = (Answer._make(orjson.loads(record)) for record, _ in records if record[:1] == b"[")
+    return {answer.row: answer for answer in answers}
 
 
-def _load(path: Path, *, fingerprint: str, shard: Shard) -> tuple[dict[int, Answer], int]:
-    """Return the answers by row and the position after the last good line."""
-    answers: dict[int, Answer] = {}
-    end = 0
-    for answer, after in _records(path, fingerprint=fingerprint, shard=shard):
-        end = after
-        if answer is not None:
-            answers[answer.row] = answer
-    return answers, end
-
-
-def _records(path: Path, *, fingerprint: str, shard: Shard) -> Iterator[tuple[Answer | None, int]]:
-    """Yield for each good line its answer (None for the header) and the position after it."""
+def _records(path: Path, *, fingerprint: str, shard: Shard) -> Iterator[tuple[bytes, int]]:
+    """Yield what each good line holds and the position after it."""
     header = _header(fingerprint, shard)
     seed = crc32(header)
     end = 0
@@ -173,11 +173,11 @@ def _records(path: Path, *, fingerprint: str, shard: Shard) -> Iterator[tuple[An
                         f"journal {path} belongs to another job or shard; "
                         "give another --output, or move the file away"
                     )
-                yield None, end
+                yield header, end
             elif (record := _content(line, seed)) is not None:
-                answer = Answer._make(orjson.loads(record))
-                if shard.first_row <= answer.row < shard.end_row:
-                    yield answer, end
+                row = row_of(record)
+                if row is not None and shard.first_row <= row < shard.end_row:
+                    yield record, end
 
 
 def _header(fingerprint: str, shard: Shard) -> bytes:
@@ -196,7 +196,7 @@ def _line(content: bytes, seed: int) -> bytes:
 
 def _content(line: bytes, seed: int) -> bytes | None:
     """Return what a line holds, or None when any of its bytes is not as it was written."""
-    content = line[9:-1]
+    content = line[PREFIX_BYTES:-1]
     return content if _line(content, seed) == line else None
 
 

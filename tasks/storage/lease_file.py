@@ -70,6 +70,11 @@ class LeaseBook:
         # A heartbeat that comes late must not bring a lease back.
         self._closed: set[str] = set()
 
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "LeaseBook":
+        """Return the book of the user whose environment this is."""
+        return cls(state_home(environ))
+
     def path(self, name: str) -> Path:
         """Return where a lease lies; any name makes one plain file name."""
         return self.folder / f"{quote(name, safe='')}.json"

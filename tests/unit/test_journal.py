@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tasks.core.errors import BadRequest, RetryableError
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
+from tasks.storage.answers import HELD_BYTES
 from tasks.storage.journal import Journal, load_journal, open_journal
 
 SHARD = Shard(index=2, first_row=100, rows=50)
@@ -55,6 +57,8 @@ def test_what_was_committed_is_read_back(tmp_path: Path, rows: list[Answer]) -> 
     written(path := tmp_path / "journal", rows)
 
     assert load(path) == last_of_each_row(rows)
+    with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
+        assert journal.answers == last_of_each_row(rows)
 
 
 @on_disk
@@ -184,12 +188,39 @@ def test_answers_appended_during_a_commit_are_all_kept(tmp_path: Path) -> None:
     assert list(load_journal(path, fingerprint=JOB, shard=shard)) == list(range(shard.rows))
 
 
+def test_long_answers_are_read_from_the_file_and_not_held(tmp_path: Path) -> None:
+    shard = Shard(index=0, first_row=0, rows=3_000)
+
+    def answer(row: int, letter: str) -> Answer:
+        return Answer(row, f"{row} {letter * 20_000}", None)
+
+    tracemalloc.start()
+    try:
+        with Journal(tmp_path / "journal", fingerprint=JOB, shard=shard) as journal:
+            for row in range(shard.rows):
+                journal.append(answer(row, "a"))
+                if row % 100 == 50:
+                    journal.commit()
+                if row % 1_000 == 60:  # Committed just now, and answered again.
+                    journal.append(answer(row - 10, "b"))
+            held, _ = tracemalloc.get_traced_memory()
+
+            again = {row for row in range(shard.rows) if row % 1_000 == 50}
+            assert len(journal.answers) == shard.rows
+            for row, found in journal.answers.items():
+                assert found == answer(row, "b" if row in again else "a")
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * HELD_BYTES < 3_000 * 20_000
+
+
 FILL = """
 import resource, signal, sys
 from pathlib import Path
 from tasks.core.errors import TerminalError
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
+from tasks.storage.answers import HELD_BYTES
 from tasks.storage.journal import Journal
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -257,3 +257,4 @@ def test_on_a_full_disk_opening_fails_and_renewing_and_closing_work(
 )
 def test_the_book_lies_where_the_environment_says(environ: dict[str, str], place: Path) -> None:
     assert state_home(environ) == place
+    assert LeaseBook.of(environ).folder == place / "leases"
