@@ -3,6 +3,7 @@
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.core.errors import EndpointLost, HardwareUnavailable
@@ -19,7 +20,7 @@ from tasks.signals import held_back
 @flow(
     name="batch-inference",
     flow_run_name=name_run,
-    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),
+    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
     on_cancellation=[tear_down_after_the_run],
     on_crashed=[tear_down_after_the_run],
     on_failure=[tear_down_after_the_run],
@@ -59,7 +60,7 @@ def batch_inference(
         retry_failed=retry_failed,
         runner=runner,
     )
-    with begin(job) as run:
+    with begin(job, run=flow_run.id or "") as run:
         placement = select_hardware(run) if run.rows_left else None
         for offer in run.in_turn(placement):
             try:

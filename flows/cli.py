@@ -19,7 +19,7 @@ HANDS = Group("Endpoints", sort_key=3)
 
 app = App(
     name="mayfly",
-    help="""Batch inference on Together AI dedicated endpoints that live exactly as long as the batch.
+    help="""Batch inference on Together AI dedicated endpoints that live as long as the batch.
 
     A Parquet dataset of prompts goes in, one request per row; Parquet with the answers comes out.
     The endpoint is rented for the batch and gone at its end, however it ends.

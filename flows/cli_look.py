@@ -1,4 +1,4 @@
-"""Commands that only look: `plan`, `status`, `hardware`, `history`. None of them imports Prefect."""
+"""Commands that only look: `plan`, `status`, `hardware`, `history`; without Prefect."""
 
 import json
 import os
@@ -25,14 +25,15 @@ ApiOption = Annotated[Api, Parameter(group=RUN, help="Generation of the endpoint
 
 
 @contextmanager
-def control_plane(*, api: Api, local: bool) -> Iterator[ControlPlane]:
+def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Connection]]:
     """Open the control plane that the environment names, or the embedded one's."""
     with ExitStack() as stack:
         if local:
             from flows.embedded import embedded_endpoint  # noqa: PLC0415 - only --local needs it
 
             stack.enter_context(embedded_endpoint())
-        yield stack.enter_context(connect(api, Connection.from_env(os.environ)))
+        connection = Connection.from_env(os.environ)
+        yield stack.enter_context(connect(api, connection)), connection
 
 
 def show(value: Any) -> None:
@@ -56,8 +57,8 @@ def plan(
         input: Parquet file, folder or glob; local or a URI.
     """
     job = options.job(input, output)
-    with control_plane(api=job.rental.api, local=options.local) as plane:
-        made = planning.make_plan(planning.look_first(job, plane.connection), plane)
+    with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
+        made = planning.make_plan(planning.look_first(job, connection), plane)
     if json:
         show(made.as_dict())
     else:
@@ -73,7 +74,7 @@ def hardware(
     json: Json = False,
 ) -> int:
     """Show what can be rented: price and free capacity, for a model or all of it."""
-    with control_plane(api=api, local=local) as plane:
+    with control_plane(api=api, local=local) as (plane, _):
         offers = plane.offers(model) if model is not None else plane.all_hardware()
     offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
     if json:

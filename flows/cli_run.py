@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import time
 from contextlib import ExitStack
 from types import FrameType
 from typing import Annotated
@@ -57,8 +58,8 @@ def run(
             # Registered before Prefect is imported, so that Prefect's own exit handlers, which
             # send the last logs and events, run while the server still stands.
             atexit.register(server.stop)
-        left = check_output(job)
         look = planning.look_first(job, connection)
+        check_output(output, look.manifest(time.time()))
         with connect(job.rental.api, connection) as plane:
             plan = planning.make_plan(look, plane)
         console.print(plan_table(plan))

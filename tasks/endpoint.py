@@ -9,7 +9,7 @@ from tasks.run import Run
 from tasks.step import step
 
 
-@step(name="create endpoint")
+@step("create endpoint")
 def create_endpoint(run: Run, offer: Offer | None) -> str:
     """Create the endpoint under its lease, or start the one that the job names; return its name."""
     run.progress.enter(Step.CREATING)
@@ -19,7 +19,7 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
     return ref.name
 
 
-@step(name="await READY")
+@step("await READY")
 def await_ready(run: Run) -> str:
     """Wait until the endpoint answers requests; return what was last seen of it."""
     run.progress.enter(Step.WAITING)
@@ -27,9 +27,7 @@ def await_ready(run: Run) -> str:
     said: list[str] = []
 
     def on_look(observation: Observation) -> None:
-        run.progress.update(
-            detail=str(observation), ready_replicas=observation.ready_replicas or 0
-        )
+        run.progress.update(detail=str(observation), ready_replicas=observation.ready_replicas or 0)
         if said[-1:] != [str(observation)]:
             said.append(str(observation))
             run.progress.say(str(observation))
@@ -38,7 +36,7 @@ def await_ready(run: Run) -> str:
     return str(run.tenancy.await_ready(on_look))
 
 
-@step(name="stop endpoint")
+@step("stop endpoint")
 def stop_endpoint(run: Run) -> None:
     """Stop what bills, first of all."""
     if run.standing:
@@ -47,7 +45,7 @@ def stop_endpoint(run: Run) -> None:
         get_run_logger().info("endpoint %s no longer bills", run.tenancy.ref.name)
 
 
-@step(name="delete endpoint")
+@step("delete endpoint")
 def delete_endpoint(run: Run) -> None:
     """Delete the endpoint, or leave it as asked, and close its lease."""
     if run.standing:

@@ -76,6 +76,17 @@ def figures(
     }
 
 
+def run_record(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what the manifest keeps of a run."""
+    return {
+        name: report[name]
+        for name in ("run", "outcome", "started_at", "ended_at", "seconds", "cost", "throughput")
+    } | {
+        "rows": report["rows"]["this_run"],
+        "hardware": [endpoint["hardware"] for endpoint in report["endpoints"]],
+    }
+
+
 def page(report: dict[str, Any]) -> str:
     """Return `report.html`: one page, no network, printable."""
     environment = Environment(

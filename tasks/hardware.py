@@ -9,7 +9,7 @@ from tasks.run import Run
 from tasks.step import step
 
 
-@step(name="select hardware")
+@step("select hardware")
 def select_hardware(run: Run) -> Placement | None:
     """Choose the hardware for the job, cheapest with room first; None with an existing endpoint."""
     run.progress.enter(Step.PLANNING)

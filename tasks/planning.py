@@ -8,7 +8,9 @@ from tasks.cloud.control_plane import ControlPlane
 from tasks.core.endpoint import EndpointRef
 from tasks.core.errors import BadRequest
 from tasks.core.job import Job, fingerprint
+from tasks.core.manifest import Manifest
 from tasks.core.placement import Placement, place
+from tasks.core.sharding import plan_shards
 from tasks.inference.prompt import Renderer
 from tasks.storage.dataset import Dataset, open_dataset
 from tasks.storage.parts import check_columns
@@ -31,6 +33,19 @@ class Look:
     renderer: Renderer
     fingerprint: str
     provider: str
+
+    def manifest(self, now: float) -> Manifest:
+        """Return the manifest of a run that begins `now` (Unix time, seconds)."""
+        return Manifest(
+            fingerprint=self.fingerprint,
+            identity=self.job.identity(),
+            input=self.dataset.describe(),
+            provider=self.provider,
+            shards=tuple(
+                plan_shards(self.dataset.row_groups, shard_rows=self.job.limits.shard_rows)
+            ),
+            created_at=now,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +100,18 @@ def look_first(job: Job, connection: Connection) -> Look:
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
     """
     dataset = open_dataset(job.input, limit=job.limits.rows)
-    check_columns(dataset, reserved=("parsed",) if job.sampling.json_schema else ())
+    check_columns(dataset)
     renderer = Renderer(job.prompt, job.sampling, dataset.columns)
     rendered = [
         request
         for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)
-        for request in renderer.bodies(job.model, chunk.first_row, chunk.columns)
+        for request in renderer.bodies(job.model, chunk.first_row, chunk.columns, chunk.rows)
     ]
-    if all(request.error for request in rendered):
+    broken = [r.error for r in rendered if r.error and not r.error.startswith("null prompt")]
+    if len(broken) == len(rendered):
         raise BadRequest(
             f"input {job.input}: none of the first {len(rendered)} rows can be sent "
-            f"({rendered[0].error}); mend the prompt or the data"
+            f"({broken[0]}); mend the prompt or the data"
         )
     return Look(
         job=job,

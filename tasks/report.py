@@ -22,7 +22,7 @@ _RESULT = """\
 """
 
 
-@step(name="write report")
+@step("write report")
 def write_report(run: Run) -> dict[str, Any]:
     """Write `report.json` and `report.html`, and publish the result; return the figures."""
     run.progress.enter(Step.REPORTING)
@@ -39,5 +39,5 @@ def write_report(run: Run) -> dict[str, Any]:
         key="batch-inference-result",
         description=f"{run.job.model} over {run.job.input}",
     )
-    get_run_logger().info("report in %s", run.folder.report)
+    get_run_logger().info("report in %s", run.paths.report_html)
     return report

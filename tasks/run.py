@@ -9,34 +9,36 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import orjson
+
 from tasks import progress as board
-from tasks import tenancy as tenancies
 from tasks.cloud.connection import Connection, connect
-from tasks.core.budget import Meter
-from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec, job_digest, job_prefix
+from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec, job_digest
 from tasks.core.errors import (
     EndpointLost,
     HardwareUnavailable,
     MayflyError,
     RunStopped,
-    TeardownFailed,
     TerminalError,
 )
 from tasks.core.job import Job
 from tasks.core.lease import Lease
 from tasks.core.placement import Offer, Placement
-from tasks.core.rows import NOTHING, Answer, Tally
-from tasks.core.sharding import Shard, plan_shards
+from tasks.core.rows import Tally
+from tasks.core.sharding import Shard
+from tasks.ending import end_on
+from tasks.figures import figures, page, run_record
 from tasks.inference.engine import Engine, EngineSettings, Target
+from tasks.liveness import owner_is_alive
 from tasks.planning import Plan, look_first
 from tasks.progress import Progress, Step
-from tasks.storage.lease_file import LeaseBook
-from tasks.storage.run_folder import RunFolder
-from tasks.tenancy import Tenancy
+from tasks.storage.atomic import write_atomically
+from tasks.storage.lease_file import LeaseBook, state_home
+from tasks.storage.run_folder import RunFolder, journalled
+from tasks.tenancy import TEARDOWN_BUDGET_S, Tenancy, this_process
 
 LOSSES_BORNE = 3
 """Endpoints that may be lost under a run before it gives up: a rule against burning money."""
@@ -60,21 +62,29 @@ class Run:
         moves: Why it went on to another endpoint, in words.
     """
 
-    def __init__(self, job: Job, *, progress: Progress, stack: ExitStack) -> None:
-        self.id = uuid.uuid4().hex[:12]
+    def __init__(self, job: Job, *, run: str, progress: Progress, stack: ExitStack) -> None:
+        self.id = run
         self.job = job
         self.progress = progress
         self.started_at, self._began = time.time(), time.monotonic()
         self.connection = Connection.from_env(os.environ)
         self.look = look_first(job, self.connection)
         self.plane = stack.enter_context(connect(job.rental.api, self.connection))
-        self.folder = stack.enter_context(RunFolder.open(self.look.claim()))
-        self.book = LeaseBook.of(os.environ, folder=self.folder.path)
+        self.folder = stack.enter_context(
+            RunFolder.open(job.output, self.look.manifest(self.started_at), now=self.started_at)
+        )
+        self.paths = self.folder.paths
+        self.book = LeaseBook(state_home(os.environ))
         self.plan: Plan | None = None
         self.tenancies: list[Tenancy] = []
         self.moves: list[str] = []
         self.last_error: MayflyError | None = None
-        self.report: dict[str, Any] | None = None
+        self._done_now: set[int] = set()
+        self._failed_before = {
+            index: tally.failed
+            for index, tally in self.folder.manifest.done.items()
+            if job.retry_failed
+        }
         self._engine: Engine | None = None
         self._observed_at = 0.0
         progress.update(rows=self.look.dataset.rows, resumed=self.total)
@@ -87,8 +97,14 @@ class Run:
         return self.look.fingerprint
 
     def shards_left(self) -> list[Shard]:
-        """Return the shards without a committed part, and with `retry_failed` those with errors."""
-        return self.folder.shards_left(retry_failed=self.job.retry_failed)
+        """Return the shards to answer: those not done; with `retry_failed`, those with errors."""
+        manifest = self.folder.manifest
+        return [
+            shard
+            for shard in manifest.shards
+            if shard.index not in manifest.done
+            or (self._failed_before.get(shard.index, 0) and shard.index not in self._done_now)
+        ]
 
     @property
     def rows_left(self) -> int:
@@ -97,9 +113,29 @@ class Run:
 
     def shard_done(self, shard: Shard, tally: Tally) -> None:
         """Record a shard whose part is committed."""
-        self.folder.commit(shard, tally)
+        self.folder.record_done(shard.index, tally)
+        self._done_now.add(shard.index)
 
     # The endpoint.
+
+    def reclaim(self) -> None:
+        """End what an earlier run into this output left behind; the lock says that it is dead."""
+        for lease in self.book.list().open:
+            if lease.output == self.output and owner_is_alive(lease.owner) is not True:
+                self.progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
+                end_on(
+                    self.plane,
+                    lease,
+                    line="finally",
+                    book=self.book,
+                    budget_s=TEARDOWN_BUDGET_S,
+                    on_step=self.progress.say,
+                )
+
+    @property
+    def output(self) -> str:
+        """The output folder's absolute path."""
+        return str(self.paths.folder.absolute())
 
     def planned(self, plan: Plan) -> None:
         """Keep the plan, once there is one."""
@@ -157,10 +193,10 @@ class Run:
             project=self.plane.project,
             namespace=self.connection.namespace,
             run=self.id,
-            owner=tenancies.this_process(),
+            owner=this_process(),
             opened_at=now,
             heartbeat_at=now,
-            output=str(self.folder.path),
+            output=self.output,
             model=self.job.model,
             teardown=rental.teardown,
         )
@@ -206,7 +242,7 @@ class Run:
     @property
     def job_digest(self) -> str:
         """10 hex digits for the names of this job's endpoints: this output, on this machine."""
-        return job_digest(self.fingerprint, socket.gethostname(), str(self.folder.path))
+        return job_digest(self.fingerprint, socket.gethostname(), self.output)
 
     # The batch.
 
@@ -221,11 +257,14 @@ class Run:
         """Open the engine on the endpoint for as long as the block lasts."""
         limits = self.job.limits
         target = Target(
-            base_url=self.connection.inference_url,
-            model=self.tenancy.ref.inference_name,
-            headers=self.connection.headers,
+            url=f"{self.connection.inference_url}/chat/completions",
+            headers=self.connection.headers(),
         )
-        settings = EngineSettings(concurrency=limits.concurrency, row_attempts=limits.row_attempts)
+        settings = EngineSettings(
+            concurrency=limits.concurrency,
+            first_limit=self.tenancy.first_limit,
+            row_attempts=limits.row_attempts,
+        )
         with Engine(target=target, settings=settings) as self._engine:
             yield
 
@@ -253,16 +292,17 @@ class Run:
             raise RunStopped(f"stopped at --deadline, {limits.deadline_s:.0f} s after the start")
         # What is committed to: the minute that has begun, and one that the teardown may begin.
         committed_usd = self.tenancy.meter.price_usd_per_h / 60
-        if limits.max_cost_usd is not None and self.spent_usd() + committed_usd > limits.max_cost_usd:
+        if (
+            limits.max_cost_usd is not None
+            and self.spent_usd() + committed_usd > limits.max_cost_usd
+        ):
             raise RunStopped(f"stopped at --max-cost, ${self.spent_usd():.2f} spent")
 
     def show(self) -> None:
         """Bring the progress up to date with engine and meter."""
         if self._engine is not None:
             look = self._engine.snapshot()
-            self.progress.update(
-                tally=look.tally, in_flight=look.in_flight, limit=look.limit
-            )
+            self.progress.update(tally=look.tally, in_flight=look.in_flight, limit=look.limit)
         self.progress.update(spent_usd=self.spent_usd())
 
     def spent_usd(self) -> float:
@@ -280,12 +320,12 @@ class Run:
     @property
     def total(self) -> Tally:
         """Sums over the whole output, earlier runs included."""
-        return self.folder.tally()
+        return self.folder.manifest.tally + journalled(self.paths, self.folder.manifest)
 
     def close_the_books(self, outcome: str) -> dict[str, Any]:
         """Write `report.json`, `report.html` and the manifest's record of this run."""
         self.show()
-        self.report = figures(
+        report = figures(
             run=self.id,
             outcome=outcome,
             job=self.job.model_dump(mode="json"),
@@ -295,30 +335,35 @@ class Run:
             endpoints=[tenancy.as_dict() for tenancy in self.tenancies],
             moves=self.moves,
         )
-        self.folder.write_report(self.report, page(self.report))
-        self.folder.record_run(self.report)
-        return self.report
+        write_atomically(self.paths.report, orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        write_atomically(self.paths.report_html, page(report).encode())
+        self.folder.commit(self.folder.manifest.with_run(run_record(report)))
+        return report
 
 
 @contextmanager
-def begin(job: Job) -> Iterator[Run]:
+def begin(job: Job, *, run: str = "") -> Iterator[Run]:
     """Look first, claim the output folder, and keep a record of the run however it ends.
+
+    Args:
+        run: The run's id, by which others find its lease; one is made up when there is none.
 
     Raises:
         BadRequest: Something is wrong with the request; nothing was created or written.
     """
     progress = board.begin()
     with ExitStack() as stack:
-        run = Run(job, progress=progress, stack=stack)
-        run.reclaim()
+        begun = Run(job, run=run or uuid.uuid4().hex, progress=progress, stack=stack)
+        begun.reclaim()
         try:
-            yield run
+            yield begun
         except BaseException as error:
-            run.progress.enter(Step.REPORTING)
-            run.close_the_books(_outcome(error))
+            # The report is for people; failing to write it must not hide why the run failed.
+            with suppress(Exception):
+                begun.close_the_books(_outcome(error))
             raise
         finally:
-            run.progress.enter(Step.DONE)
+            progress.enter(Step.DONE)
 
 
 def _outcome(error: BaseException) -> str:

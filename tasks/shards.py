@@ -13,7 +13,7 @@ from prefect import get_run_logger
 from prefect.futures import PrefectFuture
 
 from tasks.core.errors import RunStopped, TerminalError
-from tasks.core.rows import Answer, RowRequest, Tally
+from tasks.core.rows import RowRequest, Tally
 from tasks.core.sharding import Shard
 from tasks.inference.engine import Engine
 from tasks.progress import Step
@@ -61,30 +61,28 @@ def answer_shards(run: Run) -> None:
             run.show()
 
 
-@step(name="answer shard", task_run_name="answer shard {shard.index}")
+@step("answer shard", run_name="answer shard {shard.index}")
 def answer_shard(run: Run, shard: Shard) -> Tally:
     """Answer the rows of one shard that have no answer yet, then commit its part file."""
-    part, journal_path = run.folder.part(shard.index), run.folder.journal(shard.index)
-    journal, answers = open_journal(journal_path, fingerprint=run.fingerprint, shard=shard)
-    if part.exists():
-        # Only rows with an error are asked again; what was answered was paid for.
-        earlier = {row: a for row, a in read_answers(part).items() if a.error is None}
-        answers = earlier | answers
-
-    def record(answer: Answer) -> None:
-        answers[answer.row] = answer
-        journal.append(answer)
-
-    if run.job.retry_failed:
-        answers = {row: answer for row, answer in answers.items() if answer.error is None}
-    answered = frozenset(answers)
-    with journal, committed_often(journal, run.engine):
-        sent = run.engine.answer(requests(run, shard, answered), record)
-    tally = write_part(
-        run.folder.path, shard, run.look.dataset, answers, fingerprint=run.fingerprint
+    dataset, paths = run.look.dataset, run.paths
+    journal, kept = open_journal(
+        paths.journal(shard.index), fingerprint=run.fingerprint, shard=shard
     )
-    journal_path.unlink()
-    get_run_logger().info("%d rows, %d with an error", shard.rows, sent.failed)
+    earlier = read_answers(part) if (part := paths.part(shard.index)).exists() else {}
+    if run.job.retry_failed:
+        # Only rows with an error are asked again; what was answered was paid for.
+        earlier = {row: answer for row, answer in (earlier | kept).items() if not answer.error}
+        answered = frozenset(earlier)
+    else:
+        answered = frozenset(kept)
+    del kept
+    with journal:
+        with committed_often(journal, run.engine):
+            run.engine.answer(requests(run, shard, answered), journal.append)
+        journal.commit()
+        answers = journal.answers if not earlier else {**earlier, **journal.answers}
+        tally = write_part(paths.folder, shard, dataset, answers, fingerprint=run.fingerprint)
+    get_run_logger().info("%d rows, %d with an error", tally.done, tally.failed)
     return tally
 
 
@@ -92,7 +90,7 @@ def requests(run: Run, shard: Shard, answered: frozenset[int]) -> Iterator[RowRe
     """Render the rows of a shard that have no answer yet, a batch at a time."""
     look, model = run.look, run.tenancy.ref.inference_name
     for chunk in look.dataset.read(shard.first_row, shard.rows, look.renderer.needs):
-        for request in look.renderer.bodies(model, chunk.first_row, chunk.columns):
+        for request in look.renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
             if request.row not in answered:
                 yield request
 

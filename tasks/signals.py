@@ -29,8 +29,8 @@ def held_back(say: Callable[[str], None]) -> Iterator[None]:
         seen += 1
         if seen == 1:
             say(
-                f"{signal.Signals(number).name}: the endpoint is being torn down and stops billing; "
-                "this takes a moment. Once more breaks it off."
+                f"{signal.Signals(number).name}: the endpoint is being torn down, so that it "
+                "stops billing; this takes a moment. Once more breaks it off."
             )
             return
         say(

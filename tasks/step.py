@@ -6,16 +6,18 @@ step's result never comes from a cache: attempt two would be handed attempt one'
 is gone.
 """
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
-from prefect.states import State
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from tasks.core.errors import RetryableError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RETRIES = 5
 """After 2, 4, 8, 16 and 32 seconds, before jitter."""
@@ -27,11 +29,19 @@ def worth_repeating(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
     return isinstance(state.data, RetryableError)
 
 
-step = partial(
-    task,
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=worth_repeating,
-)
+def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Return the decorator that makes a plain function a step of the lifecycle.
+
+    Args:
+        name: What people call the step.
+        run_name: Template of each task run's name over the arguments.
+    """
+    return task(
+        name=name,
+        task_run_name=run_name,
+        cache_policy=NO_CACHE,
+        retries=RETRIES,
+        retry_delay_seconds=exponential_backoff(backoff_factor=2),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=worth_repeating,
+    )

@@ -13,13 +13,13 @@ from tasks.storage.lease_file import LeaseBook
 from tasks.sweeping import sweep as sweep_up
 
 
-@step(name="sweep endpoints")
+@step("sweep endpoints")
 def sweep(*, api: Api, dry_run: bool) -> dict[str, Any]:
     """Sweep once; the state is Failed when something could not be ended."""
     connection = Connection.from_env(os.environ)
     logger = get_run_logger()
     with connect(api, connection) as plane:
-        report = sweep_up(plane, LeaseBook.of(os.environ), dry_run=dry_run)
+        report = sweep_up(plane, LeaseBook.of(os.environ), connection, dry_run=dry_run)
     for line in report.lines():
         logger.info("%s", line)
     if report.failed:

@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 
-from tasks.cloud.connection import Connection
 from tasks.cloud.control_plane import ControlPlane
 from tasks.cloud.teardown import tear_down
 from tasks.cloud.waiting import await_ready
@@ -24,6 +23,7 @@ from tasks.core.endpoint import EndpointRef, EndpointSpec, Observation, Phase, R
 from tasks.core.errors import EndpointLost, RetryableError
 from tasks.core.job import Rental, Teardown
 from tasks.core.lease import HEARTBEAT_S, Lease, Owner
+from tasks.core.limiter import FIRST_LIMIT
 from tasks.core.teardown import TeardownProof
 from tasks.guardian import Guardian
 from tasks.storage.lease_file import LeaseBook
@@ -57,7 +57,6 @@ class Tenancy:
         self,
         *,
         plane: ControlPlane,
-        connection: Connection,
         book: LeaseBook,
         rental: Rental,
         lease: Lease,
@@ -67,12 +66,14 @@ class Tenancy:
         self.meter = Meter(price_usd_per_h=lease.ref.price_usd_per_h)
         self.proof: TeardownProof | None = None
         self.ready_at: float | None = None
+        self.first_limit = FIRST_LIMIT
         self.created_at = time.time()
         self.policy: Teardown = lease.teardown
-        self._plane, self._connection, self._book = plane, connection, book
+        self.over = False
+        self._plane, self._book = plane, book
         self._rental, self._say = rental, say
         self._lease = lease
-        self._over = threading.Event()
+        self._let_go = threading.Event()
         self._guardian: Guardian | None = None
         self._heart: threading.Thread | None = None
 
@@ -88,12 +89,13 @@ class Tenancy:
         self._keep(self._plane.create(spec))
         return self.ref
 
-    def start(self, ref: EndpointRef, replicas: Replicas) -> None:
+    def start(self, ref: EndpointRef, replicas: Replicas) -> EndpointRef:
         """Use an endpoint that stands; start it if it is stopped."""
         self._keep(ref)
         if not self._plane.observe(ref).phase.may_bill:
             self._say(f"endpoint {ref.name} is stopped; starting it")
             self._plane.scale(ref, replicas)
+        return self.ref
 
     def await_ready(self, on_look: Callable[[Observation], None]) -> Observation:
         """Wait until requests are answered; every look is shown and metered."""
@@ -110,7 +112,10 @@ class Tenancy:
             on_look=looked,
         )
         self.ready_at = time.time()
-        self._renew(replace(self._lease, ready_at=self.ready_at))
+        if observation.concurrency_per_replica is not None:
+            ready = max(observation.ready_replicas or 1, 1)
+            self.first_limit = observation.concurrency_per_replica * ready
+        self._update(replace(self._lease, ready_at=self.ready_at))
         return observation
 
     def look(self) -> Observation | None:
@@ -150,10 +155,11 @@ class Tenancy:
         """
         if self.policy == "delete":
             self._end("delete")
-        self._over.set()
+        self._let_go.set()
         if self._guardian is not None:
             self._guardian.release()
-        self._book.close(self.ref.name)
+        self._book.close(self._lease)
+        self.over = True
         return self.ended
 
     @property
@@ -206,12 +212,12 @@ class Tenancy:
             hardware=ref.hardware or self.ref.hardware,
             price_usd_per_h=self.ref.price_usd_per_h,
         )
-        self._renew(replace(self._lease, ref=self.ref))
+        self._update(replace(self._lease, ref=self.ref))
 
-    def _renew(self, lease: Lease) -> None:
-        self._lease = lease.renewed(time.time())
-        self._book.renew(self._lease)
+    def _update(self, lease: Lease) -> None:
+        self._lease = lease
+        self._book.update(lease)
 
     def _beat(self) -> None:
-        while not self._over.wait(HEARTBEAT_S):
-            self._renew(self._lease)
+        while not self._let_go.wait(HEARTBEAT_S):
+            self._book.renew(self._lease, time.time())

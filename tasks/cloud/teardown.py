@@ -1,0 +1,147 @@
+"""Teardown that insists: stop first, because that ends the billing; then delete; then read back.
+
+Every step looks at what is there and does what is still to do, so it may be repeated, begun by
+one process and finished by another, or done by two at once.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+from tasks.cloud.control_plane import ControlPlane
+from tasks.core.endpoint import EndpointRef, Observation, Phase
+from tasks.core.errors import MayflyError, RetryableError, TeardownFailed
+from tasks.core.teardown import Line, TeardownProof
+
+LONGEST_PAUSE_S = 10.0
+LOOK_EVERY_S = 1.0
+SETTLE_S = 8.0
+"""How long an endpoint must stay absent when its create may still be on its way to take effect."""
+
+
+def tear_down(
+    plane: ControlPlane,
+    ref: EndpointRef,
+    *,
+    policy: Literal["delete", "stop"],
+    line: Line,
+    budget_s: float,
+    on_step: Callable[[str], None] = lambda _text: None,
+    now: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> TeardownProof:
+    """End an endpoint: no replica is left (`stop`), or nothing at all is (`delete`).
+
+    Refusals, lost answers, 429, 5xx and a restarted API are ridden out with jittered pauses; what
+    is already gone is done.
+
+    Args:
+        budget_s: How long to insist, in seconds.
+        on_step: Is told each thing done.
+        now, clock: Unix time, and a clock that only goes forward, in seconds.
+
+    Raises:
+        TeardownFailed: The budget is used up: what may still bill, and how to end it.
+    """
+    ending = _Ending(plane, ref, policy, line, on_step, now, clock)
+    end, pause_s = clock() + budget_s, LOOK_EVERY_S
+    while clock() < end:
+        try:
+            if ending.advance():
+                return ending.proof
+            pause_s = LOOK_EVERY_S
+        except RetryableError as error:
+            ending.last = error
+            pause_s = min(max(pause_s * 2, error.retry_after_s or 0.0), LONGEST_PAUSE_S)
+        except MayflyError as error:
+            # A refusal may be of the moment (a state that has just changed): look again.
+            ending.last = error
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        sleep(uniform(pause_s / 2, pause_s))
+    raise TeardownFailed(_still_there(ref, ending.proof, budget_s, ending.last))
+
+
+class _Ending:
+    """A teardown under way: each `advance` looks once and does the one thing that is next."""
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        ref: EndpointRef,
+        policy: Literal["delete", "stop"],
+        line: Line,
+        on_step: Callable[[str], None],
+        now: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self._plane, self._ref, self._policy = plane, ref, policy
+        self._on_step, self._now, self._clock = on_step, now, clock
+        self.proof = TeardownProof(name=ref.name, line=line, started_at=now())
+        self.last: object = "nothing, the API did not answer"
+        self._seen_once = bool(ref.endpoint_id)
+        self._absent_since: float | None = None
+
+    def advance(self) -> bool:
+        """Look, and stop or delete as the state demands; whether all is done."""
+        seen = self._plane.observe(self._ref)
+        self.last = seen
+        if seen.phase is Phase.GONE:
+            return self._absent()
+        self._seen_once, self._absent_since = True, None
+        if seen.phase.may_bill:
+            self._stop(seen)
+            return False
+        if self.proof.stopped_at is None:
+            self._did(f"nothing of {self._ref.name} bills ({_word(seen)})", stopped_at=self._now())
+        if self._policy == "stop":
+            return True
+        self._plane.delete(self._ref)
+        # The 404 that is the proof may follow at once: no pause is worth taking before it.
+        return self._plane.observe(self._ref).phase is Phase.GONE and self._absent()
+
+    def _stop(self, seen: Observation) -> None:
+        # STOPPING is waited out; a stop that has not taken yet is asked for again.
+        if seen.phase is not Phase.STOPPING or self.proof.stop_requested_at is None:
+            self._plane.stop(self._ref)
+        if self.proof.stop_requested_at is None:
+            self._did(
+                f"asked {self._ref.name} to stop ({_word(seen)})", stop_requested_at=self._now()
+            )
+
+    def _absent(self) -> bool:
+        if not self._seen_once:
+            # Nobody has ever seen it: its create may be lost, or still on its way to take effect.
+            self._absent_since = self._absent_since or self._clock()
+            if self._clock() - self._absent_since < SETTLE_S:
+                return False
+        now = self._now()
+        self._did(
+            f"{self._ref.name} is gone: the API answers 404",
+            stopped_at=self.proof.stopped_at or now,
+            gone_at=now,
+            not_found_read_back=True,
+        )
+        return True
+
+    def _did(self, text: str, **facts: Any) -> None:
+        self._on_step(text)
+        self.proof = replace(self.proof, steps=(*self.proof.steps, text), **facts)
+
+
+def _word(seen: Observation) -> str:
+    return seen.state or str(seen.phase)
+
+
+def _still_there(ref: EndpointRef, proof: TeardownProof, budget_s: float, last: object) -> str:
+    rate = f" at ${ref.price_usd_per_h:.2f}/h a replica" if ref.price_usd_per_h else ""
+    what = (
+        f"may still bill{rate}" if proof.stopped_at is None else "no longer bills, but still exists"
+    )
+    return (
+        f"endpoint {ref.name} {what}: {budget_s:.0f} s of teardown did not end it "
+        f"(last: {last}); end it with `mayfly endpoints delete {ref.name}` or `mayfly sweep`"
+    )

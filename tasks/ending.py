@@ -1,0 +1,73 @@
+"""Ending what a lease names, for those who did not create it: hook, guardian, sweep."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from tasks.cloud.connection import Connection, connect
+from tasks.cloud.control_plane import ControlPlane
+from tasks.cloud.teardown import tear_down
+from tasks.core.errors import BadRequest
+from tasks.core.lease import Lease
+from tasks.core.teardown import Line, TeardownProof
+from tasks.storage.atomic import write_atomically
+from tasks.storage.lease_file import LeaseBook, state_home
+from tasks.storage.run_paths import RunPaths
+
+
+def end_lease(
+    lease: Lease, *, line: Line, environ: Mapping[str, str], budget_s: float
+) -> TeardownProof | None:
+    """Tear down what a lease names, keep the proof beside the output, and close the lease.
+
+    Returns:
+        The proof; None when the run was asked to keep its endpoint.
+
+    Raises:
+        BadRequest: The environment speaks to another API than the lease's.
+        TeardownFailed: It may still bill; the lease stays open.
+    """
+    connection = Connection.from_env(environ)
+    if connection.provider != lease.provider:
+        raise BadRequest(
+            f"lease {lease.name} is of {lease.provider}, and TOGETHER_BASE_URL names "
+            f"{connection.provider}; set it to {lease.base_url}"
+        )
+    with connect(lease.ref.api, connection) as plane:
+        return end_on(
+            plane, lease, line=line, book=LeaseBook(state_home(environ)), budget_s=budget_s
+        )
+
+
+def end_on(
+    plane: ControlPlane,
+    lease: Lease,
+    *,
+    line: Line,
+    book: LeaseBook,
+    budget_s: float,
+    on_step: Callable[[str], None] = lambda _text: None,
+) -> TeardownProof | None:
+    """Do what `end_lease` does, over a control plane that is open already."""
+    if lease.teardown == "keep":
+        book.close(lease)
+        return None
+    policy: Literal["delete", "stop"] = (
+        "delete" if lease.teardown == "delete" and lease.ref.created_by_us else "stop"
+    )
+    proof = tear_down(
+        plane, lease.ref, policy=policy, line=line, budget_s=budget_s, on_step=on_step
+    )
+    keep_proof(lease.output, proof)
+    book.close(lease)
+    return proof
+
+
+def keep_proof(output: str, proof: TeardownProof) -> None:
+    """Write the proof beside the output, if that is still there."""
+    paths = RunPaths(Path(output))
+    if output and paths.kept.is_dir():
+        data = orjson.dumps(proof.as_dict(), option=orjson.OPT_INDENT_2)
+        write_atomically(paths.teardown, data)

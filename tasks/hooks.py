@@ -1,0 +1,37 @@
+"""What Prefect calls beside the flow: its run's name, and its hooks.
+
+Hooks are the second line of defence. They run in the flow's process after its `finally`, or in
+the worker's when the process has died; where a run was killed together with its worker they do
+not run at all.
+"""
+
+import os
+from pathlib import PurePath
+from typing import Any
+
+from prefect import Flow, get_run_logger, runtime
+from prefect.client.schemas.objects import FlowRun, State
+
+from tasks.ending import end_lease
+from tasks.liveness import owner_is_alive
+from tasks.storage.lease_file import LeaseBook, state_home
+from tasks.tenancy import TEARDOWN_BUDGET_S, this_process
+
+
+def name_run() -> str:
+    """Name a flow run by its model and its dataset."""
+    given = runtime.flow_run.parameters
+    return f"{given['model'].rsplit('/', 1)[-1]} over {PurePath(given['input']).name}"
+
+
+def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """End what the run's lease still names, unless its process lives and is another one."""
+    del flow, state
+    book = LeaseBook(state_home(os.environ))
+    for lease in book.list().open:
+        if lease.run != str(flow_run.id):
+            continue
+        if lease.owner != this_process() and owner_is_alive(lease.owner):
+            continue
+        end_lease(lease, line="hook", environ=os.environ, budget_s=TEARDOWN_BUDGET_S)
+        get_run_logger().info("endpoint %s was torn down by the hook", lease.name)

@@ -1,0 +1,1 @@
+"""The hot path: rows become requests in flight, and answers come back."""

@@ -1,0 +1,34 @@
+"""Past runs on this machine: one line of JSON each, appended when a run ends."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from tasks.storage.atomic import make_folder
+from tasks.storage.lease_file import state_home
+
+
+def append_history(environ: Mapping[str, str], record: Mapping[str, Any]) -> None:
+    """Add a run's record."""
+    path = state_home(environ) / "history.jsonl"
+    make_folder(path.parent, mode=0o700)
+    # One write of one line, so that two runs that end at once do not mix theirs.
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, orjson.dumps(record) + b"\n")
+    finally:
+        os.close(file)
+
+
+def read_history(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the records, oldest first; a line that was cut off by a crash is passed over."""
+    path = state_home(environ) / "history.jsonl"
+    records = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            records.append(orjson.loads(line))
+        except orjson.JSONDecodeError:
+            continue
+    return records
