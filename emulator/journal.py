@@ -1,0 +1,76 @@
+"""What was asked of the server, in order: the proof of what a client did and did not do."""
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One request.
+
+    Attributes:
+        at_s: Emulated seconds at its arrival.
+        body: The request's body; empty for inference unless the server keeps bodies.
+        digest: Of the body, so that equal requests are known; "" without one.
+        effect: The status of the handler that ran; None when none did.
+        status: What the client was sent; None when nothing (yet).
+        fault: The action that was done to it, or None.
+    """
+
+    n: int
+    at_s: float
+    method: str
+    path: str
+    query: str
+    body: bytes
+    digest: str
+    effect: int | None = None
+    status: int | None = None
+    fault: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "n": self.n,
+            "at_s": self.at_s,
+            "method": self.method,
+            "path": self.path,
+            "query": self.query,
+            "body": self.body.decode(errors="replace"),
+            "digest": self.digest,
+            "effect": self.effect,
+            "status": self.status,
+            "fault": self.fault,
+        }
+
+
+class Journal:
+    """The newest requests (200 000 of them)."""
+
+    def __init__(self, *, keep_bodies: bool) -> None:
+        self._keep_bodies = keep_bodies
+        self._entries: deque[Entry] = deque(maxlen=200_000)
+        self._count = 0
+
+    def open(
+        self, *, at_s: float, method: str, path: str, query: str, body: bytes, inference: bool
+    ) -> Entry:
+        """Write a request down as it arrives."""
+        self._count += 1
+        entry = Entry(
+            n=self._count,
+            at_s=at_s,
+            method=method,
+            path=path,
+            query=query,
+            body=body if self._keep_bodies or not inference else b"",
+            digest=hashlib.blake2b(body, digest_size=8).hexdigest() if body else "",
+        )
+        self._entries.append(entry)
+        return entry
+
+    def entries(self) -> list[Entry]:
+        """Return what was asked, oldest first."""
+        return list(self._entries)

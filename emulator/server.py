@@ -1,0 +1,269 @@
+"""The server: an emulated Together on a free loopback port, in a thread of its own."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from emulator.admin import Admin
+from emulator.app import build_app
+from emulator.billing import Statement
+from emulator.catalogue import Catalogue
+from emulator.clock import Clock, RealClock
+from emulator.default_catalogue import default_catalogue
+from emulator.faults import FaultRule, Faults, load_rules
+from emulator.gateway import TRANSPORT, Gateway
+from emulator.incidents import Incidents
+from emulator.inference import Inference
+from emulator.journal import Entry, Journal
+from emulator.lifecycle import Lifecycle
+from emulator.serving import Serving
+from emulator.settings import Settings
+from emulator.store import Store
+from emulator.v2_deployments import DeploymentCalls
+
+T = TypeVar("T")
+_START_DEADLINE_S = 10.0
+_HEARTBEAT_S = 0.05
+Free = Mapping[tuple[str, str | None], int]
+
+
+class _Protocol(HttpToolsProtocol):
+    """Hands the connection to the application, so that faults can break it."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+
+
+class Emulator:
+    """One emulated Together; a context manager.
+
+    Example:
+        with Emulator(clock=ManualClock()) as emulator:
+            client = Together(base_url=emulator.url, api_key=emulator.key)
+            ...
+            emulator.clock.advance(600)
+            assert emulator.ledger().billing == 1
+    """
+
+    def __init__(
+        self,
+        *,
+        speed: float = 60.0,
+        clock: Clock | None = None,
+        catalogue: Catalogue | None = None,
+        faults: Iterable[FaultRule] | Path = (),
+        free: Free | None = None,
+        settings: Settings | None = None,
+        port: int = 0,
+        **overrides: Any,
+    ) -> None:
+        """Set the stage; nothing listens before the context is entered.
+
+        Args:
+            speed: Emulated seconds in a real second, when no clock is given.
+            faults: Rules, or a JSON or TOML file of them.
+            free: Replicas that fit, by (hardware, region); region None means each.
+            port: Of 127.0.0.1; 0 takes a free one.
+            overrides: Fields of Settings.
+        """
+        self.clock: Clock = RealClock(speed) if clock is None else clock
+        self.settings = replace(settings or Settings(), **overrides)
+        self.key = self.settings.key
+        self.url = ""
+        self._port = port
+        self._store = Store(
+            settings=self.settings, clock=self.clock, catalogue=catalogue or default_catalogue()
+        )
+        for (hardware, region), replicas in (free or {}).items():
+            self._store.capacity.set_free(hardware, region, replicas)
+        lifecycle = Lifecycle(self._store)
+        rules = load_rules(faults) if isinstance(faults, Path) else faults
+        self._faults = Faults(rules, seed=self.settings.seed)
+        self._journal = Journal(keep_bodies=self.settings.keep_bodies)
+        self._incidents = Incidents(self._store, lifecycle)
+        admin = Admin(
+            self._store, faults=self._faults, journal=self._journal, incidents=self._incidents
+        )
+        app = build_app(
+            self._store,
+            deployments=DeploymentCalls(lifecycle),
+            inference=Inference(self._store, Serving(self._store, lifecycle)),
+            admin=admin,
+        )
+        self._gateway = Gateway(
+            app,
+            store=self._store,
+            faults=self._faults,
+            journal=self._journal,
+            incidents=self._incidents,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._server: uvicorn.Server | None = None
+        self._failure: BaseException | None = None
+        self._up = threading.Event()
+
+    @property
+    def project_id(self) -> str:
+        """The project that the key belongs to."""
+        return self._store.project_id
+
+    def __enter__(self) -> Self:
+        """Listen (RuntimeError when that takes too long, OSError when the port is taken)."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", self._port))
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._gateway,
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_level="error",
+                access_log=False,
+                timeout_keep_alive=120,
+                timeout_graceful_shutdown=2,
+                server_header=False,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._run, args=(listener,), name="emulator", daemon=True
+        )
+        self._thread.start()
+        if not self._up.wait(_START_DEADLINE_S) or self._failure is not None:
+            raise RuntimeError(
+                f"the emulator did not start within {_START_DEADLINE_S:g} s"
+            ) from self._failure
+        self.clock.on_advance(self._advanced)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop listening; what hangs is reset."""
+        del kind, error, trace
+        if self._server is None or self._thread is None or self._loop is None:
+            return
+        self._server.should_exit = True
+        self._loop.call_soon_threadsafe(self._gateway.close)
+        self._thread.join(_START_DEADLINE_S)
+        self._loop = None
+
+    def _run(self, listener: socket.socket) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            try:
+                runner.run(self._serve(listener))
+            except BaseException as error:  # noqa: BLE001 - told to whoever waits for the start
+                self._failure = error
+                self._up.set()
+
+    async def _serve(self, listener: socket.socket) -> None:
+        if self._server is None:
+            return
+        self._loop = asyncio.get_running_loop()
+        beat = asyncio.create_task(self._beat())
+        try:
+            await self._server.serve(sockets=[listener])
+        finally:
+            beat.cancel()
+            listener.close()
+
+    async def _beat(self) -> None:
+        """Say that the server is up, and keep a running clock's events on time."""
+        while self._server is not None and not self._server.started:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        self._up.set()
+        while self.clock.speed:
+            await asyncio.sleep(_HEARTBEAT_S)
+            self._store.settle()
+
+    def _on_loop(self, ask: Callable[[], T]) -> T:
+        """Run `ask` where the server runs, and wait for it; directly when it is not running."""
+        loop = self._loop
+        if loop is None or threading.current_thread() is self._thread:
+            return ask()
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                self._store.settle()
+                done.set_result(ask())
+            except BaseException as error:  # noqa: BLE001 - raised where it was asked
+                done.set_exception(error)
+
+        loop.call_soon_threadsafe(run)
+        return done.result(_START_DEADLINE_S)
+
+    def _advanced(self) -> None:
+        self._on_loop(self._store.settle)
+
+    def ledger(self) -> Statement:
+        """Return the bill until now."""
+        return self._on_loop(lambda: self._store.ledger.statement(self._store.now_s))
+
+    def calls(self) -> list[Entry]:
+        """Return the journal of all requests but the admin API's, oldest first."""
+        return self._on_loop(self._journal.entries)
+
+    def use_faults(self, *rules: FaultRule) -> None:
+        """Replace all fault rules."""
+        self._on_loop(lambda: self._faults.replace(rules))
+
+    def set_free(self, hardware: str, replicas: int, region: str | None = None) -> None:
+        """Say how many replicas fit from now on."""
+        self._on_loop(lambda: self._store.capacity.set_free(hardware, region, replicas))
+
+    def vanish(self, target: str = "") -> int:
+        """Remove endpoints whose name matches a regular expression; returns how many."""
+        return self._on_loop(lambda: self._incidents.vanish(target))
+
+    def lose_replica(self, target: str = "") -> int:
+        """Take a ready replica from each deployment of matching endpoints; returns how many."""
+        return self._on_loop(lambda: self._incidents.lose_replica(target))
+
+    def endpoints(self) -> list[str]:
+        """Return the names of the endpoints that stand."""
+        slug = self._store.slug
+        return self._on_loop(lambda: [f"{slug}/{e.name}" for e in self._store.endpoints.values()])
+
+    def states(self) -> dict[str, str]:
+        """Return each deployment's state by its full name."""
+
+        def ask() -> dict[str, str]:
+            store = self._store
+            return {
+                f"{store.slug}/{store.endpoints[d.endpoint_id].name}/{d.name}": d.state.value
+                for d in store.deployments.values()
+            }
+
+        return self._on_loop(ask)
+
+    @property
+    def stands(self) -> bool:
+        """Whether any endpoint stands."""
+        return self._on_loop(lambda: bool(self._store.endpoints))
+
+    @property
+    def billing(self) -> int:
+        """How many replicas bill now."""
+        return self._on_loop(lambda: self._store.ledger.billing)

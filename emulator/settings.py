@@ -1,0 +1,48 @@
+"""How one emulated Together behaves; every number here is a guess that can be changed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Behaviour of one server. All times are emulated seconds.
+
+    Attributes:
+        key: The only API key that is let in.
+        seed: Of ids and of faults by chance.
+        schedule_s: A replica's wait before it is placed.
+        start_factor: Scales the catalogue's cold starts; 0 starts at once.
+        warm_factor: Scales a start where the weights have been fetched before.
+        drain_s, drain_limit_s: How long a ready replica drains at least, and at most while
+            requests are in flight on it.
+        release_s: How long a replica that never became ready takes to go.
+        routing_s: How long a changed traffic split takes to be in force (the docs: about 30 s).
+        ready_timeout_s: A deployment none of whose replicas started by then has failed.
+        unrouted: The answer for an endpoint that routes nowhere: 400 `endpoint_not_configured`
+            (the docs) or 503 `routing_error`.
+        overload: The status beyond a replica's queue.
+        queue_per_replica: Requests that wait per ready replica before overload is answered.
+        answer_tokens: Shortest and longest answer that is not cut.
+        max_body_bytes: A longer request is answered 413.
+        keep_bodies: Whether the journal keeps the bodies of inference requests.
+        v1_create: Whether the legacy API still creates endpoints.
+    """
+
+    key: str = "local"
+    seed: int = 0
+    schedule_s: float = 20.0
+    start_factor: float = 1.0
+    warm_factor: float = 0.5
+    drain_s: float = 15.0
+    drain_limit_s: float = 300.0
+    release_s: float = 2.0
+    routing_s: float = 5.0
+    ready_timeout_s: float = 6 * 3600.0
+    unrouted: Literal["endpoint_not_configured", "routing_error"] = "endpoint_not_configured"
+    overload: Literal[429, 503] = 503
+    queue_per_replica: int = 512
+    answer_tokens: tuple[int, int] = (12, 160)
+    max_body_bytes: int = 10_000_000
+    keep_bodies: bool = False
+    v1_create: bool = False
