@@ -1,0 +1,44 @@
+"""An emulator on a clock moved by hand, and clients of it."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from together import Together
+
+from emulator import Emulator, ManualClock
+from tests.emulator.rig import Rig
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A server whose time stands still until a test moves it."""
+    with Emulator(clock=ManualClock()) as server:
+        yield server
+
+
+@pytest.fixture
+def http(emulator: Emulator) -> Iterator[httpx.Client]:
+    """A client that knows the address and the key."""
+    headers = {"authorization": f"Bearer {emulator.key}"}
+    with httpx.Client(base_url=emulator.url, headers=headers, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def rig(emulator: Emulator, http: httpx.Client) -> Rig:
+    """The steps that tests take."""
+    return Rig(emulator, http)
+
+
+@pytest.fixture
+def together(emulator: Emulator) -> Iterator[Together]:
+    """The official SDK, which refuses every answer that is not of its schema."""
+    with Together(
+        base_url=emulator.url,
+        api_key=emulator.key,
+        project_id=emulator.project_id,
+        max_retries=0,
+        _strict_response_validation=True,
+    ) as client:
+        yield client

@@ -1,0 +1,102 @@
+"""Who bills from when until when, and how much."""
+
+import pytest
+
+from tests.emulator.rig import COLD_START_S, DRAIN_S, Rig
+
+READY_AT_S = 300.0
+"""Scheduling takes 20 s, the small model's start 280 s."""
+
+
+def test_a_replica_bills_from_ready_until_it_has_drained(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint())
+    rig.emulator.clock.advance(READY_AT_S - 1)
+    before = rig.emulator.ledger()
+    rig.emulator.clock.advance(601)
+
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(3600)
+
+    bill = rig.emulator.ledger()
+    assert before.lines == ()
+    assert bill.billing == 0
+    assert [(line.started_s, line.ended_s) for line in bill.lines] == [(300.0, 915.0)]
+    assert bill.minutes == 11
+    assert bill.usd == pytest.approx(11 * 5.49 / 60, abs=1e-6)
+
+
+def test_every_replica_bills_its_own_gpus(rig: Rig) -> None:
+    profile = rig.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
+    rig.deploy(rig.endpoint(), replicas=(2, 2), profile=profile)
+
+    rig.emulator.clock.advance(720 + 60)
+
+    bill = rig.emulator.ledger()
+    assert (bill.billing, bill.minutes) == (2, 2)
+    assert bill.usd == pytest.approx(2 * 13.30 / 60, abs=1e-6)
+
+
+def test_a_started_minute_is_a_whole_one(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint())
+    rig.emulator.clock.advance(READY_AT_S)
+    first = rig.emulator.ledger().minutes
+
+    rig.emulator.clock.advance(60)
+    second = rig.emulator.ledger().minutes
+    rig.emulator.clock.advance(0.5)
+    third = rig.emulator.ledger().minutes
+
+    assert (first, second, third) == (1, 1, 2)
+    assert rig.state(deployment) == "READY"
+
+
+def test_waiting_for_capacity_costs_nothing(rig: Rig) -> None:
+    rig.emulator.set_free("1xnvidia-h100-80gb", 0)
+    rig.deploy(rig.endpoint())
+
+    rig.emulator.clock.advance(7 * 3600)
+
+    assert rig.emulator.ledger().usd == 0
+
+
+def test_a_stop_before_ready_costs_nothing(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint())
+    rig.emulator.clock.advance(READY_AT_S - 1)
+
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert rig.state(deployment) == "STOPPED"
+    assert rig.emulator.ledger().lines == ()
+
+
+def test_a_lost_replica_stops_billing_and_its_successor_starts_when_it_is_ready(rig: Rig) -> None:
+    rig.serve()
+    rig.emulator.lose_replica()
+    lost = rig.emulator.ledger()
+
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert (lost.billing, len(lost.lines)) == (0, 1)
+    assert (rig.emulator.billing, len(rig.emulator.ledger().lines)) == (1, 2)
+
+
+def test_each_start_is_a_line_of_its_own(rig: Rig) -> None:
+    _, deployment = rig.serve()
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(DRAIN_S)
+    rig.scale(deployment, 1, 1)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    lines = rig.emulator.ledger().lines
+
+    assert [line.ended_s is None for line in lines] == [False, True]
+
+
+def test_the_admin_api_gives_the_same_bill(rig: Rig) -> None:
+    rig.serve()
+
+    wire = rig.http.get("/_emulator/ledger").json()
+
+    assert wire == rig.emulator.ledger().as_dict()
+    assert wire["billing"] == 1

@@ -1,0 +1,145 @@
+"""What the emulated model says, and what it refuses to be asked."""
+
+from typing import Any
+
+import pytest
+
+from tests.emulator.rig import Rig, code, message
+
+
+def text(rig: Rig, model: str, prompt: str = "Why?", **body: Any) -> str:
+    """Return the answer's text."""
+    content: str = rig.chat(model, prompt, **body).json()["choices"][0]["message"]["content"]
+    return content
+
+
+def test_an_answer_follows_from_the_request(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    name = endpoint["name"]
+
+    assert text(rig, name, "one") == text(rig, name, "one")
+    assert text(rig, name, "one") != text(rig, name, "two")
+    assert text(rig, name, seed=1) != text(rig, name, seed=2)
+    assert text(rig, name, temperature=0.2) != text(rig, name, temperature=0.9)
+    assert text(rig, name, temperature=0, seed=1) == text(rig, name, temperature=0, seed=2)
+
+
+def test_usage_adds_up_and_an_answer_that_is_cut_says_so(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    whole = rig.chat(endpoint["name"], "word " * 100).json()
+    short = rig.chat(endpoint["name"], "word " * 100, max_tokens=5).json()
+
+    usage = short["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert (usage["completion_tokens"], short["choices"][0]["finish_reason"]) == (5, "length")
+    assert whole["choices"][0]["finish_reason"] == "stop"
+    assert whole["choices"][0]["message"]["content"].startswith(
+        short["choices"][0]["message"]["content"]
+    )
+
+
+def test_a_prompt_that_was_seen_is_cached(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    prompt = "A long system prompt that all rows share. " * 50
+
+    first = rig.chat(endpoint["name"], f"{prompt} one").json()["usage"]
+    second = rig.chat(endpoint["name"], f"{prompt} two").json()["usage"]
+
+    assert first["cached_tokens"] == 0
+    assert 0.8 * second["prompt_tokens"] < second["cached_tokens"] < second["prompt_tokens"]
+
+
+def test_a_stop_text_ends_the_answer_before_it(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    whole = text(rig, endpoint["name"])
+    word = whole.split()[3]
+
+    cut = rig.chat(endpoint["name"], stop=[word]).json()["choices"][0]
+
+    assert cut["message"]["content"] == whole[: whole.find(word)]
+    assert cut["finish_reason"] == "stop"
+
+
+def test_several_answers_differ(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    answer = rig.chat(endpoint["name"], n=3).json()
+
+    texts = [choice["message"]["content"] for choice in answer["choices"]]
+    assert len(set(texts)) == 3
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_tokens", 0),
+        ("max_tokens", "ten"),
+        ("max_tokens", True),
+        ("temperature", -0.1),
+        ("temperature", "hot"),
+        ("top_p", 1.5),
+        ("n", 0),
+        ("n", 129),
+        ("stop", "word"),
+        ("stop", [""]),
+        ("seed", 1.5),
+        ("logprobs", 21),
+        ("messages", []),
+        ("messages", "hello"),
+        ("messages", [{"role": "robot", "content": "x"}]),
+        ("messages", [{"role": "user"}]),
+        ("messages", [{"role": "user", "content": "x", "colour": "red"}]),
+        ("response_format", {"type": "xml"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"schema": {}}}),
+        ("tool_choice", "required"),
+        ("context_length_exceeded_behavior", "ignore"),
+        ("max_completion_tokens", 5),
+        ("maxTokens", 5),
+    ],
+)
+def test_a_wrong_or_unknown_parameter_is_refused(rig: Rig, field: str, value: object) -> None:
+    endpoint, _ = rig.serve()
+
+    refused = rig.chat(endpoint["name"], **{field: value})
+
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"]
+
+
+@pytest.mark.parametrize("field", ["model", "messages"])
+def test_a_missing_parameter_is_named(rig: Rig, field: str) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    del body[field]
+
+    refused = rig.http.post("/v1/chat/completions", json=body)
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
+
+
+def test_what_the_context_cannot_hold_is_refused_or_truncated(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    name = endpoint["name"]
+
+    too_much = rig.chat(name, max_tokens=40_000)
+    truncated = rig.chat(name, max_tokens=40_000, context_length_exceeded_behavior="truncate")
+    too_long = rig.chat(name, "word " * 30_000)
+
+    assert too_much.json()["error"]["param"] == "max_tokens"
+    assert truncated.status_code == 200
+    assert code(too_long) == (400, "context_length_exceeded")
+    assert "32768" in message(too_long)
+
+
+def test_a_request_that_is_too_big_is_413(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    assert code(rig.chat(endpoint["name"], "x" * 11_000_000)) == (413, "payload_too_large")
+
+
+def test_an_embedding_model_does_not_chat(rig: Rig) -> None:
+    profile = rig.profile("intfloat/multilingual-e5-large-instruct")
+    endpoint, _ = rig.serve(profile=profile)
+
+    assert code(rig.chat(endpoint["name"])) == (400, "model_not_available")

@@ -1,0 +1,254 @@
+"""Which state follows which, with what message, and what each forbids."""
+
+import pytest
+
+from emulator import Emulator
+from tests.emulator.rig import COLD_START_S, DRAIN_S, Rig, message
+
+H100 = "1xnvidia-h100-80gb"
+
+
+def history(rig: Rig, deployment_id: str) -> list[tuple[str, str]]:
+    """Return the states that a deployment went through, with their messages."""
+    standing = rig.http.get("/_emulator/deployments").json()["deployments"]
+    found = next(d for d in standing if d["id"] == deployment_id)
+    return [(e["state"].removeprefix("DEPLOYMENT_STATE_"), e["message"]) for e in found["history"]]
+
+
+def test_a_deployment_is_provisioned_started_ready_and_stopped(rig: Rig) -> None:
+    _, deployment = rig.serve()
+
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(DRAIN_S)
+
+    assert history(rig, deployment["id"]) == [
+        ("PROVISIONING", "Scheduling replicas"),
+        ("SCALING", "Starting replicas"),
+        ("READY", "All replicas ready"),
+        ("STOPPING", "Draining replicas"),
+        ("STOPPED", "0 replicas"),
+    ]
+
+
+def test_a_deployment_without_replicas_is_created_stopped(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint(), replicas=(0, 0))
+
+    assert deployment["status"]["state"] == "DEPLOYMENT_STATE_STOPPED"
+
+
+def test_a_stopped_deployment_starts_again(rig: Rig) -> None:
+    _, deployment = rig.serve()
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(DRAIN_S)
+
+    rig.scale(deployment, 1, 1)
+    first = rig.state(deployment)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert (first, rig.state(deployment)) == ("PROVISIONING", "READY")
+
+
+def test_a_second_start_is_quicker_where_the_weights_are(rig: Rig) -> None:
+    _, deployment = rig.serve()
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(DRAIN_S)
+
+    rig.scale(deployment, 1, 1)
+    rig.emulator.clock.advance(200)
+
+    assert rig.state(deployment) == "READY"
+
+
+def test_more_replicas_are_scaled_to_without_losing_those_that_serve(rig: Rig) -> None:
+    _, deployment = rig.serve()
+
+    rig.scale(deployment, 3, 3)
+    growing = rig.look(deployment)["status"]
+    rig.emulator.clock.advance(COLD_START_S)
+    grown = rig.look(deployment)["status"]
+
+    assert (growing["state"], growing["readyReplicas"]) == ("DEPLOYMENT_STATE_SCALING", 1)
+    assert (grown["state"], grown["readyReplicas"]) == ("DEPLOYMENT_STATE_READY", 3)
+
+
+def test_fewer_replicas_drain_and_then_are_gone(rig: Rig) -> None:
+    _, deployment = rig.serve(replicas=(3, 3))
+
+    rig.scale(deployment, 1, 1)
+    shrinking = rig.look(deployment)["status"]
+    rig.emulator.clock.advance(DRAIN_S)
+
+    assert (shrinking["state"], shrinking["message"]) == (
+        "DEPLOYMENT_STATE_SCALING",
+        "Scaling down",
+    )
+    assert rig.look(deployment)["status"]["scheduledReplicas"] == 1
+
+
+def test_without_capacity_a_deployment_degrades_until_there_is_some(rig: Rig) -> None:
+    rig.emulator.set_free(H100, 0)
+    endpoint = rig.endpoint()
+    deployment = rig.deploy(endpoint)
+    rig.emulator.clock.advance(COLD_START_S)
+    stuck = rig.look(deployment)["status"]
+
+    rig.emulator.set_free(H100, 1, region="eu-west-1")
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert stuck["state"] == "DEPLOYMENT_STATE_DEGRADED"
+    assert stuck["message"] == "Cannot place replicas: insufficient GPU capacity"
+    assert rig.look(deployment)["status"]["details"]["region"][0]["region"] == "eu-west-1"
+    assert [state for state, _ in history(rig, deployment["id"])] == [
+        "PROVISIONING",
+        "DEGRADED",
+        "SCALING",
+        "READY",
+    ]
+
+
+def test_capacity_that_one_gives_back_goes_to_the_next(rig: Rig) -> None:
+    rig.emulator.set_free(H100, 0)
+    rig.emulator.set_free(H100, 1, region="us-east-1")
+    _, first = rig.serve("first")
+    _, second = rig.serve("second")
+    waiting = rig.state(second)
+
+    rig.scale(first, 0, 0)
+    rig.emulator.clock.advance(DRAIN_S + COLD_START_S)
+
+    assert (waiting, rig.state(second)) == ("DEGRADED", "READY")
+
+
+def test_required_regions_are_kept_and_preferred_ones_are_not(rig: Rig) -> None:
+    rig.emulator.set_free(H100, 0, region="us-east-1")
+    endpoint = rig.endpoint()
+    inline = {"regions": ["us-east-1"], "constraint": "ENFORCEMENT_REQUIRED"}
+
+    strict = rig.deploy(endpoint, name="strict", placement={"inline": inline})
+    inline = inline | {"constraint": "ENFORCEMENT_PREFERRED"}
+    loose = rig.deploy(endpoint, name="loose", placement={"inline": inline})
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert (rig.state(strict), rig.state(loose)) == ("DEGRADED", "READY")
+
+
+def test_what_never_starts_has_failed_after_six_hours(rig: Rig) -> None:
+    rig.emulator.set_free(H100, 0)
+    deployment = rig.deploy(rig.endpoint())
+
+    rig.emulator.clock.advance(6 * 3600 + 1)
+
+    status = rig.look(deployment)["status"]
+    assert status["state"] == "DEPLOYMENT_STATE_FAILED"
+    assert status["message"] == "Timed out waiting for readiness"
+
+
+def test_a_lost_replica_is_replaced(rig: Rig) -> None:
+    _, deployment = rig.serve(replicas=(2, 2))
+
+    rig.emulator.lose_replica("batch")
+    lost = rig.look(deployment)["status"]
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert lost["state"] == "DEPLOYMENT_STATE_DEGRADED"
+    assert lost["message"] == "Not ready: 1 of 2 replicas ready"
+    assert [state for state, _ in history(rig, deployment["id"])][-3:] == [
+        "DEGRADED",
+        "SCALING",
+        "READY",
+    ]
+
+
+@pytest.mark.parametrize("advance_s", [0, 25, COLD_START_S])
+def test_a_deployment_can_be_stopped_at_any_time(rig: Rig, advance_s: float) -> None:
+    deployment = rig.deploy(rig.endpoint())
+    rig.emulator.clock.advance(advance_s)
+
+    stopping = rig.scale(deployment, 0, 0).json()["status"]["state"]
+    rig.emulator.clock.advance(DRAIN_S)
+
+    assert stopping == "DEPLOYMENT_STATE_STOPPING"
+    assert rig.state(deployment) == "STOPPED"
+
+
+def test_a_stopping_deployment_cannot_be_restarted_before_it_has_stopped(rig: Rig) -> None:
+    _, deployment = rig.serve()
+    rig.scale(deployment, 0, 0)
+
+    refused = rig.scale(deployment, 1, 1)
+
+    assert refused.status_code == 400
+    assert message(refused) == "the deployment must be stopped before it can be restarted"
+
+
+def test_a_failed_deployment_can_only_be_deleted(rig: Rig) -> None:
+    rig.emulator.set_free(H100, 0)
+    deployment = rig.deploy(rig.endpoint())
+    rig.emulator.clock.advance(6 * 3600 + 1)
+
+    restarted = rig.scale(deployment, 1, 1)
+    deleted = rig.http.delete(rig.path(deployment))
+
+    assert restarted.status_code == 400
+    assert "create a new deployment" in message(restarted)
+    assert (deleted.status_code, deleted.json()) == (200, {})
+
+
+@pytest.mark.parametrize(
+    ("advance_s", "state"), [(0, "PROVISIONING"), (25, "SCALING"), (COLD_START_S, "READY")]
+)
+def test_a_running_deployment_cannot_be_deleted(rig: Rig, advance_s: float, state: str) -> None:
+    deployment = rig.deploy(rig.endpoint())
+    rig.emulator.clock.advance(advance_s)
+
+    refused = rig.http.delete(rig.path(deployment))
+
+    assert refused.status_code == 400
+    assert message(refused) == (
+        "deployment must be stopped or failed before deletion "
+        f"(current state: DEPLOYMENT_STATE_{state})"
+    )
+
+
+def test_a_stopped_deployment_with_traffic_cannot_be_deleted(rig: Rig) -> None:
+    _, deployment = rig.serve()
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(DRAIN_S)
+
+    refused = rig.http.delete(rig.path(deployment))
+
+    assert refused.status_code == 400
+    assert "weight to 0" in message(refused)
+
+
+def test_an_endpoint_with_deployments_cannot_be_deleted(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    deployment = rig.deploy(endpoint, replicas=(0, 0))
+
+    refused = rig.http.delete(f"{rig.p}/endpoints/{endpoint['id']}")
+    rig.http.delete(rig.path(deployment))
+    deleted = rig.http.delete(f"{rig.p}/endpoints/{endpoint['id']}")
+
+    assert (refused.status_code, deleted.status_code) == (400, 200)
+    assert rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(("smallest", "largest"), [(0, 1), (2, 1), (-1, 1), (1, 10_000)])
+def test_impossible_bounds_are_refused_and_nothing_changes(
+    rig: Rig, smallest: int, largest: int
+) -> None:
+    _, deployment = rig.serve()
+
+    refused = rig.scale(deployment, smallest, largest)
+
+    assert refused.status_code == 400
+    assert rig.look(deployment)["autoscaling"] == {"minReplicas": 1, "maxReplicas": 1}
+
+
+def test_an_hour_that_nobody_watched_is_settled_in_order(emulator: Emulator, rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint())
+
+    emulator.clock.advance(3600)
+
+    assert rig.state(deployment) == "READY"
+    assert emulator.ledger().lines[0].started_s == 300.0

@@ -1,0 +1,104 @@
+"""`python -m emulator`: how it starts, and that it never outlives its use."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from emulator.cli import read_free
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Start a server process; yields it with a client of it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "emulator", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("listening on http://127.0.0.1:")
+            url = line.split()[-1]
+            with httpx.Client(base_url=url, headers={"authorization": "Bearer local"}) as http:
+                yield process, http
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def create(http: httpx.Client) -> None:
+    """Create an endpoint."""
+    project = http.get("/v3/whoami").json()["project"]["id"]
+    assert http.post(f"/v2/projects/{project}/endpoints", json={"name": "a"}).status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
+    with running() as (process, http):
+        create(http)
+
+        process.send_signal(number)
+
+        assert process.wait(20) == 0
+
+
+def test_it_ends_when_its_parent_is_gone_and_nothing_stands() -> None:
+    with running("--exit-with-parent", "--linger", "600") as (process, _):
+        assert process.stdin is not None
+        process.stdin.close()
+
+        assert process.wait(20) == 0
+
+
+def test_it_lingers_for_whoever_tears_the_endpoint_down() -> None:
+    with running("--exit-with-parent", "--linger", "600") as (process, http):
+        create(http)
+        assert process.stdin is not None
+        process.stdin.close()
+
+        project = http.get("/v3/whoami").json()["project"]["id"]
+        endpoint = http.get(f"/v2/projects/{project}/endpoints").json()["data"][0]["id"]
+        deleted = http.delete(f"/v2/projects/{project}/endpoints/{endpoint}")
+
+        assert deleted.status_code == 200
+        assert process.wait(20) == 0
+
+
+def test_it_does_not_linger_for_ever() -> None:
+    with running("--exit-with-parent", "--linger", "0.2") as (process, http):
+        create(http)
+        assert process.stdin is not None
+        process.stdin.close()
+
+        assert process.wait(20) == 0
+
+
+def test_capacity_can_be_given_on_the_command_line() -> None:
+    with running("--replicas-free", "1xnvidia-h100-80gb@eu-west-1=0") as (_, http):
+        rooms = http.get("/_emulator/capacity").json()["capacity"]
+
+    free = {
+        room["region"]: room["free"] for room in rooms if room["hardware"] == "1xnvidia-h100-80gb"
+    }
+    assert free == {"us-central-1": 24, "us-east-1": 6, "eu-west-1": 0}
+
+
+@pytest.mark.parametrize("value", ["x", "1xnvidia-h100-80gb=", "=3", "a=-1"])
+def test_capacity_that_makes_no_sense_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="replicas-free"):
+        read_free([value])
+
+
+def test_time_runs_and_can_be_moved_over_http() -> None:
+    with running("--speed", "1") as (_, http):
+        before = http.get("/_emulator/clock").json()["now_s"]
+        after = http.post("/_emulator/clock", json={"advance_s": 3600}).json()["now_s"]
+
+    assert after - before >= 3600

@@ -1,0 +1,296 @@
+"""What the management API refuses, and in which words."""
+
+import httpx
+import pytest
+
+from emulator import Emulator
+from tests.emulator.rig import Rig, code, message
+
+
+@pytest.mark.parametrize("key", [None, "Bearer wrong", "local"])
+def test_nobody_gets_in_without_the_key(emulator: Emulator, key: str | None) -> None:
+    headers = {} if key is None else {"authorization": key}
+
+    refused = httpx.get(f"{emulator.url}/v3/whoami", headers=headers)
+
+    assert code(refused) == (401, "invalid_api_key")
+
+
+def test_an_error_has_the_shape_that_the_sdk_parses(rig: Rig) -> None:
+    error = rig.http.get(f"{rig.p}/endpoints/ep_none").json()
+
+    assert set(error) == {"error"}
+    assert set(error["error"]) == {"message", "type", "param", "code"}
+
+
+def test_an_unknown_project_is_not_found_and_anothers_is_forbidden(rig: Rig) -> None:
+    model = rig.profile()["model"]
+    other = model.split("/")[1]
+
+    unknown = rig.http.get("/v2/projects/proj_none/endpoints")
+    forbidden = rig.http.post(f"/v2/projects/{other}/endpoints", json={"name": "batch"})
+    readable = rig.http.get(f"/v2/projects/{other}/configs")
+
+    assert (unknown.status_code, forbidden.status_code) == (404, 403)
+    assert readable.status_code == 200
+
+
+@pytest.mark.parametrize("name", ["", "Batch", "-batch", "batch-", "a" * 64, "a b", "other/batch"])
+def test_a_name_outside_the_grammar_is_refused(rig: Rig, name: str) -> None:
+    refused = rig.http.post(f"{rig.p}/endpoints", json={"name": name})
+
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "name"
+
+
+def test_a_name_may_be_given_with_the_projects_slug(rig: Rig) -> None:
+    assert rig.endpoint("emulated-project/batch")["name"] == "emulated-project/batch"
+
+
+def test_a_name_is_taken_once(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    rig.deploy(endpoint)
+
+    again = rig.http.post(f"{rig.p}/endpoints", json={"name": "batch"})
+    deployment = rig.http.post(f"{rig.p}/endpoints/{endpoint['id']}/deployments", json=rig.body())
+
+    assert code(again) == code(deployment) == (409, "already_exists")
+
+
+def test_a_stale_etag_is_a_conflict_and_none_is_no_check(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    path = f"{rig.p}/endpoints/{endpoint['id']}"
+
+    fresh = rig.http.patch(path, json={"etag": endpoint["etag"], "name": "renamed"})
+    stale = rig.http.patch(path, json={"etag": endpoint["etag"], "name": "again"})
+    stale_delete = rig.http.delete(path, params={"etag": endpoint["etag"]})
+    unchecked = rig.http.patch(path, json={"name": "again"})
+
+    assert [r.status_code for r in (fresh, stale, stale_delete, unchecked)] == [200, 409, 409, 200]
+
+
+def test_an_empty_split_needs_the_mask(rig: Rig) -> None:
+    endpoint, deployment = rig.serve()
+    path = f"{rig.p}/endpoints/{endpoint['id']}"
+
+    unmasked = rig.http.patch(path, json={"trafficSplit": []})
+    masked = rig.http.patch(path, params={"updateMask": "trafficSplit"}, json={"trafficSplit": []})
+
+    assert (unmasked.status_code, message(unmasked)) == (400, "no fields to update")
+    assert masked.json()["trafficSplit"] == []
+    assert rig.state(deployment) == "READY"
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        [{"deploymentId": "dep_none", "weight": 1}],
+        [{"deploymentId": "OWN", "weight": -1}],
+        [{"deploymentId": "OWN"}],
+        [{"deploymentId": "OWN", "weight": 1}, {"deploymentId": "OWN", "weight": 2}],
+        [{"deploymentId": "OWN", "weight": 1, "share": 1}],
+        "OWN",
+    ],
+)
+def test_a_split_that_makes_no_sense_is_refused(rig: Rig, split: object) -> None:
+    endpoint = rig.endpoint()
+    own = rig.deploy(endpoint)["id"]
+    if isinstance(split, list):
+        split = [
+            entry | {"deploymentId": own} if entry["deploymentId"] == "OWN" else entry
+            for entry in split
+        ]
+
+    refused = rig.http.patch(f"{rig.p}/endpoints/{endpoint['id']}", json={"trafficSplit": split})
+
+    assert refused.status_code == 400
+
+
+def test_unknown_fields_and_parameters_are_refused(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    deployments = f"{rig.p}/endpoints/{endpoint['id']}/deployments"
+    loud = rig.body() | {"autoscaling": {"minReplicas": 1, "min_replicas": 1}}
+
+    answers = [
+        rig.http.post(f"{rig.p}/endpoints", json={"name": "new", "display_name": "New"}),
+        rig.http.get(f"{rig.p}/endpoints", params={"page": 2}),
+        rig.http.get("/v2/supported-models", params={"q": "Qwen"}),
+        rig.http.post(deployments, json=rig.body() | {"hardware": "1xnvidia-h100-80gb"}),
+        rig.http.post(deployments, json=loud),
+        rig.http.patch(f"{rig.p}/endpoints/{endpoint['id']}", json={"traffic_split": []}),
+    ]
+
+    assert [code(answer) for answer in answers] == [(400, "unknown_field")] * 6
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", None),
+        ("autoscaling", None),
+        ("model", None),
+        ("config", None),
+        ("model", "Qwen/Qwen2.5-7B-Instruct"),
+        ("config", "projects/p/configs/cr_none"),
+        ("inactiveTimeout", 29),
+        ("inactiveTimeout", 1441),
+        ("maxConcurrentRequestsPerReplica", "many"),
+        ("placement", {"inline": {"regions": ["moon"]}}),
+        ("placement", {"profile": "pp_none"}),
+        ("autoscaling", {"minReplicas": 1, "scaleDownWindow": "soon"}),
+    ],
+)
+def test_a_deployment_that_cannot_be_is_refused(rig: Rig, field: str, value: object) -> None:
+    endpoint = rig.endpoint()
+    body = rig.body() | {field: value}
+
+    refused = rig.http.post(f"{rig.p}/endpoints/{endpoint['id']}/deployments", json=body)
+
+    assert refused.status_code == 400
+    assert field in message(refused) or refused.json()["error"]["param"]
+
+
+def test_a_config_of_another_model_is_refused(rig: Rig) -> None:
+    other = rig.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
+    body = rig.body() | {"config": other["config"]}
+
+    refused = rig.http.post(f"{rig.p}/endpoints/{rig.endpoint()['id']}/deployments", json=body)
+
+    assert "not compatible" in message(refused)
+
+
+def test_a_model_without_profiles_cannot_be_deployed(rig: Rig) -> None:
+    name = "deepseek-ai/DeepSeek-V3.1"
+    found = rig.http.get("/v2/supported-models", params={"search": name}).json()["data"]
+    configs = rig.http.get(
+        f"{rig.p}/configs", params={"referenceModel": found[0]["baseModel"]}
+    ).json()["data"]
+
+    assert (found[0]["deploymentProfiles"], configs) == ([], [])
+
+
+def test_too_much_concurrency_is_reduced_in_silence(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+
+    default = rig.deploy(endpoint, name="a")
+    small = rig.deploy(endpoint, name="b", maxConcurrentRequestsPerReplica="32")
+    large = rig.deploy(endpoint, name="c", maxConcurrentRequestsPerReplica="9999")
+
+    limits = [d["maxConcurrentRequestsPerReplica"] for d in (default, small, large)]
+    assert limits == ["255", "32", "255"]
+
+
+def test_config_model_and_placement_cannot_be_updated(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint())
+
+    for field in ("config", "model", "placement", "hardware"):
+        refused = rig.http.patch(rig.path(deployment), json={field: "x"})
+        assert code(refused) == (400, "unknown_field")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('name = "alpha-1"', ["alpha-1"]),
+        ('name = "emulated-project/alpha-1"', ["alpha-1"]),
+        ('name != "alpha-1"', ["alpha-2", "beta-1"]),
+        ('name:"ph"', ["alpha-1", "alpha-2"]),
+        ('name = "alpha*"', ["alpha-1", "alpha-2"]),
+        ('name = "*-1"', ["alpha-1", "beta-1"]),
+        ('name = "*-1" AND NOT name = "beta*"', ["alpha-1"]),
+        ('name = "beta-1" OR name = "alpha-2"', ["alpha-2", "beta-1"]),
+        ('(name = "beta-1" OR name = "alpha-2") AND name:"a-1"', ["beta-1"]),
+        ('created_at >= "2026-11-01T00:01:30Z"', ["beta-1"]),
+        ('created_at < "2026-11-01T00:00:30+00:00"', ["alpha-1"]),
+    ],
+)
+def test_a_filter_finds_what_it_says(rig: Rig, text: str, names: list[str]) -> None:
+    for name in ("alpha-1", "alpha-2", "beta-1"):
+        rig.endpoint(name)
+        rig.emulator.clock.advance(60)
+
+    found = rig.http.get(
+        f"{rig.p}/endpoints", params={"filter": text, "orderBy": "created_at asc"}
+    ).json()["data"]
+
+    assert [endpoint["name"].split("/")[1] for endpoint in found] == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "name",
+        'name = "a" AND',
+        'name == "a"',
+        '(name = "a"',
+        'colour = "red"',
+        "created_at > 2026",
+        'created_at > "yesterday"',
+        'name = "a" name = "b"',
+        'name = "a*b"',
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_refused(rig: Rig, text: str) -> None:
+    refused = rig.http.get(f"{rig.p}/endpoints", params={"filter": text})
+
+    assert refused.status_code == 400
+    assert message(refused).startswith("invalid filter expression")
+
+
+def test_deployments_are_filtered_by_state_and_model(rig: Rig) -> None:
+    endpoint, _ = rig.serve(name="batch")
+    rig.deploy(endpoint, name="idle", replicas=(0, 0))
+    path = f"{rig.p}/endpoints/{endpoint['id']}/deployments"
+
+    ready = rig.http.get(path, params={"filter": 'state = "DEPLOYMENT_STATE_READY"'}).json()
+    unknown = rig.http.get(path, params={"filter": 'state = "READY"'})
+
+    assert [d["name"].rsplit("/", 1)[1] for d in ready["data"]] == ["main"]
+    assert unknown.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "501"}, {"after": "?"}, {"orderBy": "x"}]
+)
+def test_a_page_that_cannot_be_is_refused(rig: Rig, query: dict[str, str]) -> None:
+    assert rig.http.get(f"{rig.p}/endpoints", params=query).status_code == 400
+
+
+def test_a_page_goes_on_behind_an_item_that_is_gone(rig: Rig) -> None:
+    made = [rig.endpoint(f"e-{n}") for n in range(4)]
+    first = rig.http.get(
+        f"{rig.p}/endpoints", params={"limit": 2, "orderBy": "created_at asc"}
+    ).json()
+    for endpoint in made:
+        if endpoint["id"] == first["data"][-1]["id"]:
+            rig.http.delete(f"{rig.p}/endpoints/{endpoint['id']}")
+
+    rest = rig.http.get(
+        f"{rig.p}/endpoints",
+        params={"limit": 2, "orderBy": "created_at asc", "after": first["next_cursor"]},
+    ).json()
+
+    seen = {endpoint["id"] for endpoint in first["data"] + rest["data"]}
+    assert seen == {endpoint["id"] for endpoint in made}
+
+
+def test_an_endpoint_shows_its_ten_newest_deployments(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    for n in range(12):
+        rig.deploy(endpoint, name=f"d-{n}", replicas=(0, 0))
+        rig.emulator.clock.advance(1)
+
+    shown = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}").json()["deployments"]
+
+    assert [d["name"].rsplit("/", 1)[1] for d in shown] == [f"d-{n}" for n in range(11, 1, -1)]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"'])
+def test_a_body_that_is_no_json_object_is_refused(rig: Rig, body: bytes) -> None:
+    assert code(rig.http.post(f"{rig.p}/endpoints", content=body)) == (400, "invalid_json")
+
+
+def test_a_path_or_method_that_is_not_there_is_said_so(rig: Rig) -> None:
+    assert code(rig.http.get("/v2/nothing")) == (404, "http_404")
+    assert code(rig.http.put("/v3/whoami")) == (405, "http_405")

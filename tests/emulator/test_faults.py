@@ -1,0 +1,198 @@
+"""Faults: what the client sees, and whether the request had its effect."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator import Emulator, FaultRule, ManualClock
+from emulator.faults import load_rules, read_rules
+from tests.emulator.rig import COLD_START_S, Rig
+
+CREATE = {"method": "POST", "path": "/endpoints$"}
+
+
+def create(rig: Rig, name: str = "batch", timeout_s: float = 20) -> httpx.Response:
+    """Create an endpoint, or see what happens instead."""
+    return rig.http.post(f"{rig.p}/endpoints", json={"name": name}, timeout=timeout_s)
+
+
+def test_a_status_comes_with_its_headers_and_without_effect(rig: Rig) -> None:
+    rule = {"action": "status", "status": 429, "headers": {"Retry-After": "7"}, "code": "slow"}
+    rig.emulator.use_faults(FaultRule.read(CREATE | rule))
+
+    answer = create(rig)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert answer.json()["error"]["code"] == "slow"
+    assert rig.emulator.endpoints() == []
+
+
+def test_a_hang_before_has_no_effect_and_a_hang_after_has(rig: Rig) -> None:
+    for action, standing in (("hang_before", []), ("hang_after", ["emulated-project/batch"])):
+        rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
+
+        with pytest.raises(httpx.ReadTimeout):
+            create(rig, timeout_s=0.2)
+
+        assert rig.emulator.endpoints() == standing
+        call = rig.emulator.calls()[-1]
+        assert (call.fault, call.status) == (action, None)
+        assert call.effect == (200 if standing else None)
+
+
+def test_a_reset_before_has_no_effect_and_a_reset_after_has(rig: Rig) -> None:
+    for action, standing in (("reset_before", []), ("reset_after", ["emulated-project/batch"])):
+        rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
+
+        with pytest.raises(httpx.ReadError):
+            create(rig)
+
+        assert rig.emulator.endpoints() == standing
+
+
+def test_a_truncated_answer_ends_in_the_middle_of_its_body(rig: Rig) -> None:
+    rig.emulator.use_faults(FaultRule(action="truncate"))
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        create(rig)
+
+    assert rig.emulator.endpoints() == ["emulated-project/batch"]
+
+
+@pytest.mark.parametrize(("action", "kind"), [("malformed", "json"), ("not_json", "html")])
+def test_a_200_may_hold_no_json(rig: Rig, action: Any, kind: str) -> None:
+    rig.emulator.use_faults(FaultRule(action=action))
+
+    answer = create(rig)
+
+    assert answer.status_code == 200
+    assert kind in answer.headers["content-type"]
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated|delimiter"):
+        answer.json()
+
+
+def test_a_rule_counts_what_it_matches(rig: Rig) -> None:
+    rig.emulator.use_faults(FaultRule(action="status", method="POST", nth=(2, 4)))
+
+    statuses = [create(rig, f"e-{n}").status_code for n in range(5)]
+
+    assert statuses == [200, 500, 200, 500, 200]
+
+
+def test_a_rule_can_pick_requests_by_their_body(rig: Rig) -> None:
+    rig.emulator.use_faults(FaultRule(action="status", body="poison", status=503))
+
+    assert create(rig, "poison").status_code == 503
+    assert create(rig, "fine").status_code == 200
+
+
+def test_chance_is_the_same_for_the_same_seed() -> None:
+    def statuses() -> list[int]:
+        rule = FaultRule(action="status", chance=0.5)
+        with Emulator(clock=ManualClock(), seed=7, faults=[rule]) as emulator:
+            headers = {"authorization": f"Bearer {emulator.key}"}
+            with httpx.Client(base_url=emulator.url, headers=headers) as http:
+                return [http.get("/v3/whoami").status_code for _ in range(40)]
+
+    first = statuses()
+
+    assert first == statuses()
+    assert set(first) == {200, 500}
+
+
+def test_a_vanished_endpoint_is_not_found_and_bills_no_more(rig: Rig) -> None:
+    endpoint, deployment = rig.serve()
+    rig.emulator.use_faults(FaultRule(action="vanish", method="GET", target="batch"))
+
+    seen = rig.http.get(rig.path(deployment))
+
+    assert seen.status_code == 404
+    assert rig.emulator.billing == 0
+    assert rig.chat(endpoint["name"]).status_code == 404
+
+
+def test_a_replica_can_be_lost_by_a_request(rig: Rig) -> None:
+    endpoint, deployment = rig.serve(replicas=(2, 2))
+    rig.emulator.use_faults(FaultRule(action="lose_replica", path="/chat/", nth=(1,)))
+
+    answer = rig.chat(endpoint["name"])
+
+    assert answer.status_code == 200
+    assert rig.state(deployment) == "DEGRADED"
+
+
+def test_a_start_can_fail(rig: Rig) -> None:
+    rule = FaultRule(action="fail_start", path="/deployments$", message="Image pull failed")
+    rig.emulator.use_faults(rule)
+
+    deployment = rig.deploy(rig.endpoint())
+    rig.emulator.clock.advance(COLD_START_S)
+
+    status = rig.look(deployment)["status"]
+    assert (status["state"], status["message"]) == ("DEPLOYMENT_STATE_FAILED", "Image pull failed")
+    assert rig.emulator.ledger().lines == ()
+
+
+def test_faults_come_from_json_and_toml_files(tmp_path: Path) -> None:
+    as_json = tmp_path / "faults.json"
+    as_toml = tmp_path / "faults.toml"
+    as_json.write_text('{"rules": [{"action": "delay", "delay_s": 0.5, "nth": 3}]}')
+    as_toml.write_text('[[rules]]\naction = "delay"\ndelay_s = 0.5\nnth = [3]\n')
+
+    rules = load_rules(as_json)
+
+    assert rules == load_rules(as_toml) == [FaultRule(action="delay", delay_s=0.5, nth=(3,))]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"action": "explode"}, {"action": "delay", "after": 3}, {"action": "delay", "path": "("}],
+)
+def test_a_rule_that_makes_no_sense_is_refused(rule: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="fault rule"):
+        read_rules([rule])
+
+
+def test_faults_can_be_replaced_over_http(rig: Rig) -> None:
+    rig.http.post("/_emulator/faults", json=[{"action": "status", "status": 502}])
+    broken = create(rig).status_code
+    refused = rig.http.post("/_emulator/faults", json=[{"action": "explode"}]).status_code
+    rig.http.post("/_emulator/faults", json=[])
+
+    assert (broken, refused, create(rig).status_code) == (502, 400, 200)
+
+
+def test_the_server_ends_even_while_a_request_hangs() -> None:
+    arrived = threading.Event()
+    failures: list[str] = []
+
+    def hang(url: str) -> None:
+        with httpx.Client(timeout=30) as http:
+            try:
+                arrived.set()
+                http.get(f"{url}/v3/whoami")
+            except httpx.TransportError as error:
+                failures.append(type(error).__name__)
+
+    with Emulator(clock=ManualClock(), faults=[FaultRule(action="hang_before")]) as emulator:
+        thread = threading.Thread(target=hang, args=(emulator.url,))
+        thread.start()
+        arrived.wait(10)
+        while not emulator.calls():
+            pass
+    thread.join(10)
+
+    assert failures == ["ReadError"]
+
+
+def test_the_journal_tells_who_asked_what_and_what_came_of_it(rig: Rig) -> None:
+    create(rig)
+    rig.http.get(f"{rig.p}/endpoints/ep_none", params={})
+
+    calls = rig.http.get("/_emulator/calls", params={"path": "/endpoints"}).json()["calls"]
+
+    seen = [(c["method"], c["path"].rsplit("/", 1)[1], c["status"], c["body"]) for c in calls]
+    assert seen == [("POST", "endpoints", 200, '{"name":"batch"}'), ("GET", "ep_none", 404, "")]

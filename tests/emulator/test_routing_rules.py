@@ -1,0 +1,114 @@
+"""Which name is served by whom, and what a name that is not served answers."""
+
+from collections import Counter
+
+import httpx
+import pytest
+
+from emulator import Emulator, ManualClock
+from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig, code
+
+
+def test_a_ready_deployment_without_weight_serves_nothing(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    deployment = rig.deploy(endpoint)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert rig.state(deployment) == "READY"
+    assert code(rig.chat(endpoint["name"])) == (400, "endpoint_not_configured")
+
+
+def test_a_split_takes_time_to_come_into_force(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    deployment = rig.deploy(endpoint)
+    rig.emulator.clock.advance(COLD_START_S)
+    split = [{"deploymentId": deployment["id"], "weight": 1}]
+    rig.http.patch(f"{rig.p}/endpoints/{endpoint['id']}", json={"trafficSplit": split})
+
+    at_once = rig.chat(endpoint["name"])
+    rig.emulator.clock.advance(rig.emulator.settings.routing_s)
+    later = rig.chat(endpoint["name"])
+
+    assert code(at_once) == (400, "endpoint_not_configured")
+    assert later.status_code == 200
+
+
+def test_the_older_docs_answer_an_unrouted_endpoint_with_503() -> None:
+    with Emulator(clock=ManualClock(), unrouted="routing_error") as emulator:
+        headers = {"authorization": f"Bearer {emulator.key}"}
+        with httpx.Client(base_url=emulator.url, headers=headers) as http:
+            rig = Rig(emulator, http)
+            endpoint = rig.endpoint()
+
+            assert code(rig.chat(endpoint["name"])) == (503, "routing_error")
+
+
+def test_a_deployment_can_be_asked_by_its_own_name(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    deployment = rig.deploy(endpoint)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert rig.chat(deployment["name"]).status_code == 200
+
+
+def test_names_that_nothing_serves_are_told_apart(rig: Rig) -> None:
+    endpoint, deployment = rig.serve()
+
+    unknown = rig.chat("emulated-project/none")
+    catalogue = rig.chat(SMALL)
+    bare = rig.chat("batch")
+    wrong_pin = rig.chat(f"{endpoint['name']}/none")
+    rig.scale(deployment, 0, 0)
+    rig.emulator.clock.advance(DRAIN_S)
+    stopped = rig.chat(endpoint["name"])
+
+    assert code(catalogue) == (400, "model_not_available")
+    assert [r.status_code for r in (unknown, bare, wrong_pin, stopped)] == [404, 404, 404, 503]
+
+
+def test_a_starting_deployment_serves_nothing_yet(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    deployment = rig.deploy(endpoint)
+    rig.route(endpoint, deployment)
+
+    assert rig.chat(endpoint["name"]).status_code == 503
+
+
+def test_a_draining_deployment_still_serves(rig: Rig) -> None:
+    endpoint, deployment = rig.serve()
+    rig.scale(deployment, 0, 0)
+
+    assert rig.state(deployment) == "STOPPING"
+    assert rig.chat(endpoint["name"]).status_code == 200
+
+
+def test_traffic_is_shared_by_weight_and_ready_replicas(rig: Rig) -> None:
+    endpoint = rig.endpoint()
+    one = rig.deploy(endpoint, name="one", replicas=(1, 1))
+    three = rig.deploy(endpoint, name="three", replicas=(3, 3))
+    rig.route(endpoint, one, three)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    for n in range(200):
+        rig.chat(endpoint["name"], f"question {n}", max_tokens=1)
+
+    standing = rig.http.get("/_emulator/deployments").json()["deployments"]
+    served = Counter({d["id"]: d["served"] for d in standing})
+    shown = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}").json()["deployments"]
+    shares = {d["id"]: d["estimatedEffectiveTrafficShare"] for d in shown}
+    assert shares == {one["id"]: 0.25, three["id"]: 0.75}
+    assert 25 <= served[one["id"]] <= 75
+
+
+@pytest.mark.parametrize("sticky", ["prompt_cache_key", "user"])
+def test_requests_of_one_key_stay_on_one_deployment(rig: Rig, sticky: str) -> None:
+    endpoint = rig.endpoint()
+    pair = [rig.deploy(endpoint, name=name) for name in ("one", "two")]
+    rig.route(endpoint, *pair)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    for n in range(20):
+        rig.chat(endpoint["name"], f"question {n}", max_tokens=1, **{sticky: "same"})
+
+    standing = rig.http.get("/_emulator/deployments").json()["deployments"]
+    assert sorted(d["served"] for d in standing) == [0, 20]
