@@ -10,10 +10,7 @@ from flows.cli import main
 
 HERE = Path(__file__).parent
 OUTPUT = Path("out/demo")
-PROMPT = (
-    "Classify this support message from a {{ customer_tier }} customer. "
-    "Message: {{ message }}"
-)
+PROMPT = "Classify this support message from a {{ customer_tier }} customer. Message: {{ message }}"
 
 
 def demo() -> int:
@@ -35,8 +32,8 @@ def demo() -> int:
         with pd.option_context("display.max_colwidth", 60, "display.width", 120):
             sys.stdout.write(f"\n{answers[['message', 'response']].head(5)}\n")
         sys.stdout.write(
-            f"\nThe answers are in {OUTPUT} and the endpoint is gone. They are made up: the embedded "
-            "endpoint emulates Together, not a model.\n"
+            f"\nThe answers are in {OUTPUT} and the endpoint is gone. They are made up: the "
+            "embedded endpoint emulates Together, not a model.\n"
         )
     return code
 

@@ -99,7 +99,7 @@ def test_several_answers_differ(rig: Rig) -> None:
         ("maxTokens", 5),
     ],
 )
-def test_a_wrong_or_unknown_parameter_is_refused(rig: Rig, field: str, value: object) -> None:
+def test_a_wrong_or_unknown_parameter_is_refused(rig: Rig, field: str, value: Any) -> None:
     endpoint, _ = rig.serve()
 
     refused = rig.chat(endpoint["name"], **{field: value})

@@ -182,6 +182,6 @@ def test_errors_reach_the_caller_as_the_sdks_own_exceptions(together: Together) 
         together.endpoints.retrieve("ep_none")
 
     body: Any = taken.value.body
-    assert body["code"] == "already_exists"
+    assert body["error"]["code"] == "already_exists"
     assert "invalid filter expression" in bad.value.message
     assert gone.value.status_code == 404

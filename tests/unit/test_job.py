@@ -47,7 +47,7 @@ def test_resuming_on_other_hardware_is_the_same_job(same: dict[str, object]) -> 
         {"model": "n"},
         {"prompt": {"system": "s"}},
         {"sampling": {"seed": 1}},
-        {"limits": {"rows": 5}},
+        {"rows": {"limit": 5}},
     ],
 )
 def test_what_decides_the_answers_makes_another_job(other: dict[str, object]) -> None:

@@ -1,0 +1,33 @@
+"""The sample in `data/` is what its script makes."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow.parquet as pq
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def maker() -> ModuleType:
+    """Load the script that makes the sample."""
+    spec = importlib.util.spec_from_file_location("make_sample", DATA / "make_sample.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_sample_is_what_its_script_makes() -> None:
+    assert pq.read_table(DATA / "sample.parquet").equals(maker().make())
+
+
+def test_the_sample_has_several_row_groups() -> None:
+    assert pq.ParquetFile(DATA / "sample.parquet").num_row_groups > 1
+
+
+def test_the_data_card_names_every_column() -> None:
+    card = (DATA / "README.md").read_text()
+
+    assert all(f"`{name}`" in card for name in pq.read_schema(DATA / "sample.parquet").names)
