@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.core.errors import EndpointLost, HardwareUnavailable
-from tasks.core.job import Job, Limits, PromptSpec, Rental, Runner, Sampling
+from tasks.core.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling
 from tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
 from tasks.hardware import select_hardware
 from tasks.hooks import name_run, tear_down_after_the_run
@@ -33,7 +33,7 @@ def batch_inference(
     sampling: Sampling = Sampling(),
     rental: Rental = Rental(),
     limits: Limits = Limits(),
-    retry_failed: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
+    rows: Rows = Rows(),
     runner: Runner = "local",
 ) -> dict[str, Any]:
     """Send every row of a Parquet dataset through a model on an endpoint that lives as long.
@@ -46,7 +46,7 @@ def batch_inference(
         sampling: Sampling settings, the same for every row.
         rental: Which endpoint to rent, and what becomes of it.
         limits: What the run may use.
-        retry_failed: Run just the rows that have an error again.
+        rows: Which rows are sent.
         runner: Where shards run.
     """
     job = Job(
@@ -57,7 +57,7 @@ def batch_inference(
         sampling=sampling,
         rental=rental,
         limits=limits,
-        retry_failed=retry_failed,
+        rows=rows,
         runner=runner,
     )
     with begin(job, run=flow_run.id or "") as run:

@@ -181,6 +181,6 @@ def emulator(*tokens: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> i
 
     All options are the emulator's: try `mayfly emulator --port 8080`, or `--help`.
     """
-    from emulator.__main__ import main  # noqa: PLC0415 - its server is needed by this only
+    from emulator.cli import main  # noqa: PLC0415 - its server is needed by this only
 
     return main(list(tokens))

@@ -148,6 +148,8 @@ class JobOptions:
                         "template": self.prompt,
                         "messages_column": self.messages_column,
                         "system": self.system,
+                        "completions": self.completions,
+                        "embed_column": self.embed,
                     },
                     "sampling": {
                         "max_tokens": self.max_tokens,
@@ -164,15 +166,20 @@ class JobOptions:
                         "endpoint": self.endpoint,
                         "teardown": self.teardown,
                         "api": self.api,
+                        "calibrate_rows": self.calibrate,
                     },
                     "limits": {
-                        "rows": self.limit,
                         "concurrency": concurrency(self.concurrency),
                         "shard_rows": self.shard_rows,
                         "max_cost_usd": self.max_cost,
                         "deadline_s": None if self.deadline is None else duration_s(self.deadline),
                     },
-                    "retry_failed": self.retry_failed,
+                    "rows": {
+                        "limit": self.limit,
+                        "retry_failed": self.retry_failed,
+                        "dedupe": self.dedupe,
+                        "incremental": self.incremental,
+                    },
                     "runner": self.runner,
                 }
             )

@@ -99,7 +99,7 @@ def look_first(job: Job, connection: Connection) -> Look:
     Raises:
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
     """
-    dataset = open_dataset(job.input, limit=job.limits.rows)
+    dataset = open_dataset(job.input, limit=job.rows.limit)
     check_columns(dataset)
     renderer = Renderer(job.prompt, job.sampling, dataset.columns)
     rendered = [

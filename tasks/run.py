@@ -83,7 +83,7 @@ class Run:
         self._failed_before = {
             index: tally.failed
             for index, tally in self.folder.manifest.done.items()
-            if job.retry_failed
+            if job.rows.retry_failed
         }
         self._engine: Engine | None = None
         self._observed_at = 0.0

@@ -69,7 +69,7 @@ def answer_shard(run: Run, shard: Shard) -> Tally:
         paths.journal(shard.index), fingerprint=run.fingerprint, shard=shard
     )
     earlier = read_answers(part) if (part := paths.part(shard.index)).exists() else {}
-    if run.job.retry_failed:
+    if run.job.rows.retry_failed:
         # Only rows with an error are asked again; what was answered was paid for.
         earlier = {row: answer for row, answer in (earlier | kept).items() if not answer.error}
         answered = frozenset(earlier)

@@ -30,6 +30,12 @@ class PromptSpec(_Group):
         default=None, description="column that holds a list of role/content, or its JSON"
     )
     system: str | None = Field(default=None, description="system message put before every row")
+    completions: bool = Field(
+        default=False, description="send the prompt as plain text to /completions, not as a chat"
+    )
+    embed_column: str | None = Field(
+        default=None, description="embed the texts of this column instead of asking anything"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -72,6 +78,23 @@ class Rental(_Group):
     capacity_timeout_s: float = Field(
         default=300.0, gt=0, description="seconds to wait for capacity before other hardware"
     )
+    inactive_timeout_min: int = Field(
+        default=30,
+        ge=30,
+        le=1440,
+        description="minutes without a request after which the platform stops the endpoint by "
+        "itself: the last line of defence",
+    )
+    speculative_decoding: bool = Field(
+        default=True, description="v1 only: let a small model draft what the large one says"
+    )
+    availability_zone: str | None = Field(
+        default=None, description="v1 only: zone in which to place the endpoint"
+    )
+    calibrate_rows: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="try this many rows on each of the best hardware, then choose by measured cost",
+    )
 
     @model_validator(mode="after")
     def _bounds_make_sense(self) -> Self:
@@ -89,7 +112,6 @@ class Rental(_Group):
 class Limits(_Group):
     """What the run may use."""
 
-    rows: int | None = Field(default=None, ge=1, description="only the first N rows")
     concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="requests in flight; unset finds the best number by itself"
     )
@@ -99,6 +121,21 @@ class Limits(_Group):
     row_attempts: int = Field(default=6, ge=1, le=100, description="requests sent for one row")
     max_cost_usd: float | None = Field(default=None, gt=0, description="stop before this is spent")
     deadline_s: float | None = Field(default=None, gt=0, description="stop after this many seconds")
+
+
+class Rows(_Group):
+    """Which rows of the input are sent."""
+
+    limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="only the first N rows"
+    )
+    retry_failed: bool = Field(
+        default=False, description="just the rows of an earlier run that have an error"
+    )
+    dedupe: bool = Field(default=False, description="send identical requests once")
+    incremental: bool = Field(
+        default=False, description="just the rows that earlier runs into this output did not see"
+    )
 
 
 class Job(_Group):
@@ -111,7 +148,7 @@ class Job(_Group):
     sampling: Sampling = Sampling()
     rental: Rental = Rental()
     limits: Limits = Limits()
-    retry_failed: bool = Field(default=False, description="run the rows that failed again")
+    rows: Rows = Rows()
     runner: Runner = Field(default="local", description="where shards run")
 
     def identity(self) -> dict[str, Any]:
@@ -126,7 +163,7 @@ class Job(_Group):
                 f"sampling.{key}": list(value) if isinstance(value, tuple) else value
                 for key, value in self.sampling.model_dump().items()
             },
-            "limit": self.limits.rows,
+            "limit": self.rows.limit,
         }
 
 
