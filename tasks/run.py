@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from tasks import progress as board
+from tasks.answering import Batch
 from tasks.cloud.connection import Connection, connect
 from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec, job_digest
 from tasks.core.errors import (
@@ -251,6 +252,18 @@ class Run:
         """The engine that answers rows while the batch runs."""
         assert self._engine is not None  # noqa: S101 - inside `sending` only
         return self._engine
+
+    @property
+    def batch(self) -> Batch:
+        """What the shards have in common, for the endpoint in use."""
+        return Batch(
+            dataset=self.look.dataset,
+            renderer=self.look.renderer,
+            paths=self.paths,
+            model=self.tenancy.ref.inference_name,
+            fingerprint=self.fingerprint,
+            retry_failed=self.job.rows.retry_failed,
+        )
 
     @contextmanager
     def sending(self) -> Iterator[None]:

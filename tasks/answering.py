@@ -1,0 +1,97 @@
+"""Answering one shard: read, render, send, journal, commit. Plain Python, so that a Prefect task,
+a process of its own and a benchmark do the very same thing.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tasks.core.errors import TerminalError
+from tasks.core.rows import RowRequest, Tally
+from tasks.core.sharding import Shard
+from tasks.inference.engine import Engine
+from tasks.inference.prompt import Renderer
+from tasks.storage.dataset import Dataset
+from tasks.storage.journal import Journal, open_journal
+from tasks.storage.parts import read_answers, write_part
+from tasks.storage.run_paths import RunPaths
+
+COMMIT_EVERY_S = 0.5
+"""What a power cut may cost: the answers of this long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What the shards of a run have in common.
+
+    Attributes:
+        model: What the endpoint is called in a request.
+        fingerprint: SHA-256 (hex) that ties journals and parts to the job.
+        retry_failed: Only rows with an error are asked again.
+    """
+
+    dataset: Dataset
+    renderer: Renderer
+    paths: RunPaths
+    model: str
+    fingerprint: str
+    retry_failed: bool = False
+
+
+def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
+    """Answer the rows of one shard that have no answer yet, then commit its part file."""
+    paths = batch.paths
+    journal, kept = open_journal(
+        paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
+    )
+    earlier = read_answers(part) if (part := paths.part(shard.index)).exists() else {}
+    if batch.retry_failed:
+        # Only rows with an error are asked again; what was answered was paid for.
+        earlier = {row: answer for row, answer in (earlier | kept).items() if not answer.error}
+        answered = frozenset(earlier)
+    else:
+        answered = frozenset(kept)
+    del kept
+    with journal:
+        with committed_often(journal, engine):
+            engine.answer(requests(batch, shard, answered), journal.append)
+        journal.commit()
+        answers = journal.answers if not earlier else {**earlier, **journal.answers}
+        return write_part(
+            paths.folder, shard, batch.dataset, answers, fingerprint=batch.fingerprint
+        )
+
+
+def requests(batch: Batch, shard: Shard, answered: frozenset[int]) -> Iterator[RowRequest]:
+    """Render the rows of a shard that have no answer yet, a batch at a time."""
+    render = batch.renderer
+    for chunk in batch.dataset.read(shard.first_row, shard.rows, render.needs):
+        for request in render.bodies(batch.model, chunk.first_row, chunk.columns, chunk.rows):
+            if request.row not in answered:
+                yield request
+
+
+@contextmanager
+def committed_often(journal: Journal, engine: Engine) -> Iterator[None]:
+    """Commit the journal now and then while the block lasts, beside the answers' way.
+
+    A disk that takes no more stops the engine: answers that cannot be kept should not be bought.
+    """
+    over = threading.Event()
+
+    def commit() -> None:
+        while not over.wait(COMMIT_EVERY_S):
+            try:
+                journal.commit()
+            except TerminalError as error:
+                engine.stop(error, grace_s=0)
+                return
+
+    thread = threading.Thread(target=commit, name="journal commit", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
