@@ -1,0 +1,194 @@
+"""The endpoints of one run, one after another: which is next, under what name, on what terms."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+from tasks.cloud.connection import Connection
+from tasks.cloud.control_plane import ControlPlane
+from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec, job_digest
+from tasks.core.errors import EndpointLost, HardwareUnavailable, MayflyError, TerminalError
+from tasks.core.job import Job
+from tasks.core.lease import Lease
+from tasks.core.placement import Offer, Placement
+from tasks.ending import end_on
+from tasks.liveness import owner_is_alive
+from tasks.planning import Plan
+from tasks.progress import Progress
+from tasks.storage.lease_file import LeaseBook, state_home
+from tasks.tenancy import TEARDOWN_BUDGET_S, Tenancy, this_process
+
+LOSSES_BORNE = 3
+"""Endpoints that may be lost under a run before it gives up: a rule against burning money."""
+
+LIFETIME_S = 24 * 3600
+"""How far ahead the time in an endpoint's name is: past it, any sweep ends the endpoint."""
+
+
+class Renting:
+    """What a run does to have an endpoint; a part of `tasks.run.Run`.
+
+    Attributes:
+        tenancies: The endpoints that this run had, the last one maybe still standing.
+        moves: Why it went on to another endpoint, in words.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        run: str,
+        started_at: float,
+        connection: Connection,
+        plane: ControlPlane,
+        fingerprint: str,
+        output: str,
+        progress: Progress,
+    ) -> None:
+        self.id = run
+        self.started_at, self.began = started_at, time.monotonic()
+        self.job = job
+        self.connection = connection
+        self.plane = plane
+        self.fingerprint = fingerprint
+        """SHA-256 (hex) of the request, the input and the provider."""
+        self.output = output
+        """The output folder's absolute path."""
+        self.progress = progress
+        self.book = LeaseBook(state_home(os.environ))
+        self.plan: Plan | None = None
+        self.tenancies: list[Tenancy] = []
+        self.moves: list[str] = []
+        self.last_error: MayflyError | None = None
+
+    @property
+    def rows_left(self) -> int:
+        """Rows that are still to be answered."""
+        raise NotImplementedError
+
+    def reclaim(self) -> None:
+        """End what an earlier run into this output left behind; the lock says that it is dead."""
+        for lease in self.book.list().open:
+            if lease.output == self.output and owner_is_alive(lease.owner) is not True:
+                self.progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
+                end_on(
+                    self.plane,
+                    lease,
+                    line="finally",
+                    book=self.book,
+                    budget_s=TEARDOWN_BUDGET_S,
+                    on_step=self.progress.say,
+                )
+
+    def planned(self, plan: Plan) -> None:
+        """Keep the plan, once there is one."""
+        self.plan = plan
+
+    def in_turn(self, placement: Placement | None) -> Iterator[Offer | None]:
+        """Yield what to rent, as long as rows are left: each offer in turn, by cost.
+
+        An endpoint that was lost under the batch is replaced by one of the same kind. With an
+        existing endpoint there is one turn, without an offer.
+        """
+        losses = 0
+        offers: list[Offer | None] = [None] if placement is None else [*placement.eligible]
+        while offers and self.rows_left:
+            tried = len(self.moves)
+            yield offers[0]
+            if len(self.moves) == tried:
+                return
+            losses += isinstance(self.last_error, EndpointLost)
+            if not isinstance(self.last_error, EndpointLost) or losses > LOSSES_BORNE:
+                offers.pop(0)
+            if not offers:
+                raise TerminalError(f"no hardware is left to try: {'; '.join(self.moves)}")
+
+    def move_on(self, error: HardwareUnavailable | EndpointLost) -> None:
+        """Take note that this endpoint cannot be used and another has to be found."""
+        self.last_error = error
+        self.moves.append(str(error))
+        self.progress.say(str(error))
+
+    def lease_for(self, offer: Offer | None) -> Lease:
+        """Return the lease of the endpoint that is to be used next, with its new name."""
+        rental = self.job.rental
+        if offer is None:
+            assert self.plan is not None  # noqa: S101
+            assert self.plan.existing is not None  # noqa: S101
+            ref = self.plan.existing
+        else:
+            name = EndpointName(
+                namespace=self.connection.namespace,
+                job=self.job_digest,
+                until=int(time.time()) + LIFETIME_S + len(self.tenancies),
+            )
+            ref = EndpointRef(
+                api=rental.api,
+                name=str(name),
+                hardware=offer.hardware,
+                price_usd_per_h=offer.price_usd_per_h,
+            )
+        now = time.time()
+        return Lease(
+            ref=ref,
+            provider=self.connection.provider,
+            base_url=self.connection.base_url,
+            project=self.plane.project,
+            namespace=self.connection.namespace,
+            run=self.id,
+            owner=this_process(),
+            opened_at=now,
+            heartbeat_at=now,
+            output=self.output,
+            model=self.job.model,
+            teardown=rental.teardown,
+        )
+
+    def spec_for(self, offer: Offer, ref: EndpointRef) -> EndpointSpec:
+        """Return what to create for an offer, under the name that the lease has."""
+        rental = self.job.rental
+        return EndpointSpec(
+            name=ref.name,
+            model=self.job.model,
+            hardware=offer.hardware,
+            price_usd_per_h=offer.price_usd_per_h,
+            model_ref=offer.model_ref,
+            config_ref=offer.config_ref,
+            replicas=rental.bounds(),
+            regions=rental.regions and offer.rooms(rental.regions, rental.bounds().minimum),
+        )
+
+    @property
+    def tenancy(self) -> Tenancy:
+        """The endpoint in use."""
+        return self.tenancies[-1]
+
+    def rent(self, offer: Offer | None) -> EndpointRef:
+        """Write the lease, wake the guardian, and create the endpoint or start the one named."""
+        if not self.tenancies or self.tenancies[-1].over:
+            lease = self.lease_for(offer)
+            tenancy = Tenancy(
+                plane=self.plane,
+                book=self.book,
+                rental=self.job.rental,
+                lease=lease,
+                say=self.progress.say,
+            )
+            self.tenancies.append(tenancy)
+            tenancy.open()
+        tenancy = self.tenancy
+        if offer is None:
+            return tenancy.start(tenancy.ref, self.job.rental.bounds())
+        self.progress.update(hardware=offer.hardware, price_usd_per_h=offer.price_usd_per_h)
+        return tenancy.create(self.spec_for(offer, tenancy.ref))
+
+    @property
+    def job_digest(self) -> str:
+        """10 hex digits for the names of this job's endpoints: this output, on this machine."""
+        return job_digest(self.fingerprint, socket.gethostname(), self.output)
+
+    @property
+    def standing(self) -> bool:
+        """Whether an endpoint of this run may still stand."""
+        return bool(self.tenancies) and not self.tenancy.over
