@@ -25,10 +25,12 @@ def summary(report: dict[str, Any]) -> RenderableType:
         f"{tokens['prompt']:,} in, {tokens['completion']:,} out"
         + (f", {tokens['cached']:,} from the prompt cache" if tokens["cached"] else ""),
     )
-    pace = report["throughput"]
-    table.add_row(
-        "pace", f"{pace['rows_per_s']:,.1f} rows/s, {pace['completion_tokens_per_s']:,.0f} tokens/s"
-    )
+    if rows["this_run"]:
+        pace = report["throughput"]
+        per_s = f"{pace['rows_per_s']:,.1f} rows/s"
+        table.add_row("pace", f"{per_s}, {pace['completion_tokens_per_s']:,.0f} tokens/s")
+    else:
+        table.add_row("", "nothing was left to send, so nothing was rented")
     took = ", ".join(
         f"{name.replace('_', ' ')} {span(seconds)}"
         for name, seconds in report["seconds"].items()
