@@ -77,7 +77,13 @@ class JobOptions:
     hardware: Annotated[
         str, Parameter(group=RENT, help="auto (the cheapest with room), or an id.")
     ] = "auto"
-    replicas: Annotated[str, Parameter(group=RENT, help="N, or MIN-MAX to autoscale.")] = "1"
+    replicas: Annotated[
+        str,
+        Parameter(
+            group=RENT,
+            help="N, or MIN-MAX to autoscale; auto is one, or as many as --deadline takes.",
+        ),
+    ] = "auto"
     region: Annotated[
         tuple[str, ...],
         Parameter(group=RENT, help="Allowed region; may be repeated.", negative=()),

@@ -31,7 +31,7 @@ def offers_v2(client: Any, project: str, model: str) -> list[Offer]:
     for profile in profiles:
         hardware = _hardware(client, project, profile)
         if (sold := types.get(hardware)) is not None:
-            offers.append(_offer(profile, sold))
+            offers.append(_offer(profile, sold, _token_usd(exact[0])))
     return offers
 
 
@@ -62,7 +62,16 @@ def _hardware(client: Any, project: str, profile: Any) -> str:
     return f"{count}x{selectors.get('accelerator_type', profile.gpu_type)}"
 
 
-def _offer(profile: Any, sold: Offer) -> Offer:
+def _token_usd(model: Any) -> tuple[float, float] | None:
+    """Return what the model costs where it is sold by the token, per million in and out."""
+    pricing = getattr(model, "pricing", None)
+    prices = getattr(pricing, "input", None), getattr(pricing, "output", None)
+    if prices[0] is None or prices[1] is None:
+        return None
+    return float(prices[0]), float(prices[1])
+
+
+def _offer(profile: Any, sold: Offer, token_usd: tuple[float, float] | None) -> Offer:
     benchmarks = profile.performance_benchmarks
     context = getattr(benchmarks, "max_context_length", None)
     return Offer(
@@ -79,6 +88,7 @@ def _offer(profile: Any, sold: Offer) -> Offer:
         tokens_per_s=getattr(benchmarks, "decoding_speed_tps", None),
         first_token_ms=getattr(benchmarks, "time_to_first_token_ms", None),
         max_context=None if context is None else int(context),
+        token_usd=token_usd,
     )
 
 

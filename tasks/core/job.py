@@ -62,7 +62,9 @@ class Rental(_Group):
 
     hardware: str = Field(default="auto", description="auto (cheapest with room) or a hardware id")
     replicas: str = Field(
-        default="1", pattern=r"^\d+(-\d+)?$", description="a number, or MIN-MAX to autoscale"
+        default="auto",
+        pattern=r"^(auto|\d+(-\d+)?)$",
+        description="auto (one, or as many as a deadline takes), a number, or MIN-MAX to autoscale",
     )
     regions: tuple[str, ...] = Field(default=(), description="allowed regions; none means any")
     api: Api = Field(default="v2", description="generation of the endpoint API")
@@ -101,8 +103,15 @@ class Rental(_Group):
         self.bounds()
         return self
 
+    @property
+    def replicas_by_hand(self) -> bool:
+        """Whether the user has fixed the number of replicas, or its bounds."""
+        return self.replicas != "auto"
+
     def bounds(self) -> Replicas:
-        """Return the bounds on replicas."""
+        """Return the bounds on replicas; one unless the user has said otherwise."""
+        if not self.replicas_by_hand:
+            return Replicas()
         low, _, high = self.replicas.partition("-")
         if int(low) < 1:
             raise ValueError(f"replicas {self.replicas}: at least one is needed")

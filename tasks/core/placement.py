@@ -39,6 +39,8 @@ class Offer:
         tokens_per_s, first_token_ms, max_context: The catalogue's benchmark, when it has one;
             whether tokens per second are of a stream or a replica is not said, so it is a first
             guess only.
+        token_usd: Dollars per million input and output tokens of the same model where it is also
+            sold by the token; None where it is not.
     """
 
     hardware: str
@@ -54,6 +56,7 @@ class Offer:
     tokens_per_s: float | None = None
     first_token_ms: int | None = None
     max_context: int | None = None
+    token_usd: tuple[float, float] | None = None
 
     def has_room(self, regions: Sequence[str], replicas: int) -> bool:
         """Whether one allowed region may hold that many replicas; unknown counts as yes."""
