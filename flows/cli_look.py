@@ -17,6 +17,7 @@ from flows.plan_table import hardware_table, plan_table
 from tasks import planning
 from tasks.cloud.connection import Connection, connect
 from tasks.cloud.control_plane import ControlPlane
+from tasks.cloud.patience import patiently
 from tasks.core.endpoint import Api
 
 Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
@@ -58,7 +59,8 @@ def plan(
     """
     job = options.job(input, output)
     with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
-        made = planning.make_plan(planning.look_first(job, connection), plane)
+        look = planning.look_first(job, connection)
+        made = patiently(lambda: planning.make_plan(look, plane))
     if json:
         show(made.as_dict())
     else:
@@ -75,7 +77,7 @@ def hardware(
 ) -> int:
     """Show what can be rented: price and free capacity, for a model or all of it."""
     with control_plane(api=api, local=local) as (plane, _):
-        offers = plane.offers(model) if model is not None else plane.all_hardware()
+        offers = patiently(plane.all_hardware if model is None else lambda: plane.offers(model))
     offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
     if json:
         show([offer.as_dict() for offer in offers])

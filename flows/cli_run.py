@@ -19,6 +19,7 @@ from flows.prefect_server import TemporaryServer, configured_api_url
 from flows.summary import summary
 from tasks import planning, progress
 from tasks.cloud.connection import Connection, connect
+from tasks.cloud.patience import patiently
 from tasks.core.errors import BadRequest, MayflyError
 from tasks.core.job import Job
 from tasks.storage.run_folder import check_output
@@ -61,7 +62,7 @@ def run(
         look = planning.look_first(job, connection)
         check_output(output, look.manifest(time.time()))
         with connect(job.rental.api, connection) as plane:
-            plan = planning.make_plan(look, plane)
+            plan = patiently(lambda: planning.make_plan(look, plane))
         console.print(plan_table(plan))
         if not yes and not agreed(console, plan):
             console.print("nothing was created")

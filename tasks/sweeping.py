@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.cloud.connection import Connection
 from tasks.cloud.control_plane import ControlPlane
+from tasks.cloud.patience import patiently
 from tasks.cloud.teardown import tear_down
 from tasks.core.endpoint import PREFIX, EndpointRef
 from tasks.core.errors import MayflyError
@@ -64,7 +65,8 @@ def sweep(
     on_step: Callable[[str], None] = lambda _text: None,
 ) -> SweepReport:
     """Judge everything that is ours here, and end what has no live owner; see `core.sweep`."""
-    listed = {ref.name: ref for ref in plane.list_endpoints(f"{PREFIX}-")}
+    ours = patiently(lambda: plane.list_endpoints(f"{PREFIX}-"))
+    listed = {ref.name: ref for ref in ours}
     leases = book.list()
     report = SweepReport(dry_run=dry_run, damaged=[str(damaged) for damaged in leases.damaged])
     leased = {lease.name: lease for lease in leases.open}

@@ -8,6 +8,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from tasks.cloud.control_plane import ControlPlane
+from tasks.cloud.patience import patiently
 from tasks.core.endpoint import Api, EndpointName
 from tasks.core.errors import BadRequest
 
@@ -96,7 +97,7 @@ def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
         raise BadRequest("--api v1 is not built yet; leave it out")
     from tasks.cloud.endpoints_v2 import EndpointsV2  # noqa: PLC0415
 
-    plane = EndpointsV2(connection)
+    plane = patiently(lambda: EndpointsV2(connection))
     try:
         yield plane
     finally:
