@@ -1,7 +1,6 @@
 """The options of `run` and `plan`, and how they become a job."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 
 from tasks.core.errors import BadRequest
 from tasks.core.job import Job
+from tasks.core.span import read_span
 
 ASK = Group("What to ask", sort_key=1)
 SAMPLING = Group("How to answer", sort_key=2)
@@ -18,9 +18,6 @@ RENT = Group("What to rent", sort_key=3)
 LIMITS = Group("Limits", sort_key=4)
 ROWS = Group("Which rows", sort_key=5)
 RUN = Group("How to run", sort_key=6)
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def flag(group: Group, text: str) -> Parameter:
@@ -205,13 +202,10 @@ def one_line(error: ValidationError) -> str:
 
 def duration_s(text: str) -> float:
     """Read a duration such as `90m`, `1h30m` or `45s`, in seconds; a bare number is refused."""
-    parts = _DURATION.findall(text.replace(" ", "").lower())
-    if (
-        not parts
-        or "".join(number + unit for number, unit in parts) != text.replace(" ", "").lower()
-    ):
-        raise BadRequest(f"--deadline {text}: not a duration; write it like 90m, 2h or 1h30m")
-    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    try:
+        return read_span(text)
+    except ValueError as error:
+        raise BadRequest(f"--deadline {error}") from error
 
 
 def concurrency(text: str) -> int | None:

@@ -10,24 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tasks.core.span import span
 from tasks.progress import Progress, Snapshot, Step
 
 TERMINAL_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0
 _STEPS = (Step.LOOKING, Step.PLANNING, Step.CREATING, Step.WAITING, Step.INFERRING)
 _STEPS_AFTER = (Step.TEARING_DOWN, Step.REPORTING)
-
-
-def span(seconds: float) -> str:
-    """Write a time span for people: `0.4 s`, `42 s`, `7 min 05 s`, `2 h 03 min`."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest_s = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_s:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def numbers(look: Snapshot) -> str:

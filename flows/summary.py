@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from flows.display import span
+from tasks.core.span import span
 
 
 def summary(report: dict[str, Any]) -> RenderableType:

@@ -1,0 +1,29 @@
+"""Spans of time, as people write and read them."""
+
+import re
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+PATTERN = r"^(\d+(\.\d+)?[smhd] ?)+$"
+"""What `read_span` reads, for forms."""
+
+
+def span(seconds: float) -> str:
+    """Write a time span for people: `0.4 s`, `42 s`, `7 min 05 s`, `2 h 03 min`."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest_s = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest_s:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def read_span(text: str) -> float:
+    """Read a span such as `90m`, `1h30m` or `45s`, in seconds; a bare number is a ValueError."""
+    compact = text.replace(" ", "").lower()
+    parts = _PART.findall(compact)
+    if not parts or "".join(number + unit for number, unit in parts) != compact:
+        raise ValueError(f"{text!r} is not a duration; write it like 90m, 2h or 1h30m")
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
