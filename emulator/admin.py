@@ -5,6 +5,7 @@ It lives under `/_emulator/`, needs no key, is not journalled, and no fault happ
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -42,6 +43,8 @@ class Admin:
             ("POST", "capacity", self._set_capacity),
             ("GET", "deployments", self._deployments),
             ("POST", "incidents", self._incident),
+            ("GET", "settings", self._settings),
+            ("POST", "settings", self._change_settings),
         ]
         return [
             Route(f"/_emulator/{name}", _json(handler), methods=[method])
@@ -119,6 +122,16 @@ class Admin:
                 for deployment in store.deployments.values()
             ]
         }
+
+    def _settings(self, request: Request, body: Any) -> Any:
+        """Return how the server behaves (but not its key)."""
+        del request, body
+        return {k: v for k, v in asdict(self._store.settings).items() if k != "key"}
+
+    def _change_settings(self, request: Request, body: Any) -> Any:
+        """Change fields of the settings."""
+        self._store.change(**body)
+        return self._settings(request, None)
 
     def _incident(self, request: Request, body: Any) -> Any:
         """Let `vanish`, `lose_replica` or `fail_start` happen to endpoints matching `target`."""

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from emulator import v1_catalogue as v1
 from emulator import v2_catalogue as catalogue
 from emulator import v2_endpoints as endpoints
 from emulator.admin import Admin
@@ -20,6 +21,7 @@ from emulator.errors import ApiError, not_found
 from emulator.gateway import BODY
 from emulator.inference import Inference
 from emulator.store import Store
+from emulator.v1_endpoints import LegacyCalls
 from emulator.v2_deployments import DeploymentCalls
 
 _P = "/v2/projects/{project}"
@@ -66,7 +68,8 @@ class Wire:
                 query=read_query(query),
                 body=read_body(request.scope[BODY]),
             )
-            return json_response(handler(self._store, call))
+            answer = handler(self._store, call)
+            return Response(status_code=204) if answer is None else json_response(answer)
 
         return endpoint
 
@@ -126,12 +129,24 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def build_app(
-    store: Store, *, deployments: DeploymentCalls, inference: Inference, admin: Admin
+    store: Store,
+    *,
+    deployments: DeploymentCalls,
+    legacy: LegacyCalls,
+    inference: Inference,
+    admin: Admin,
 ) -> Starlette:
     """Return the application behind the gateway."""
     wire = Wire(store)
     routes = [
         Route("/v1/chat/completions", wire.answer(inference.chat), methods=["POST"]),
+        wire.route("/v1/hardware", GET=v1.list_hardware),
+        wire.route("/v1/clusters/availability-zones", GET=v1.list_zones),
+        wire.route("/v1/endpoints", GET=legacy.list, POST=legacy.create),
+        wire.route(
+            "/v1/endpoints/{endpoint}", GET=legacy.get, PATCH=legacy.update, DELETE=legacy.delete
+        ),
+        wire.route("/v1/whoami", GET=v1.whoami),
         wire.route("/v3/whoami", GET=catalogue.whoami),
         wire.route("/v1/projects", GET=catalogue.list_projects),
         wire.route("/v2/supported-models", GET=catalogue.list_supported_models),

@@ -32,7 +32,7 @@ class Call:
 
 
 Handler = Callable[[Store, Call], Any]
-"""Returns what is sent as JSON with status 200."""
+"""Returns what is sent as JSON with status 200; None is sent as 204 without a body."""
 
 
 def read_body(raw: bytes) -> dict[str, Any]:

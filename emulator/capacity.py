@@ -33,6 +33,13 @@ class Capacity:
         """Return how many replicas fit now."""
         return self._free[hardware, region]
 
+    def fits(self, hardware: str) -> bool | None:
+        """Whether a replica fits anywhere; None when there is never room for one."""
+        if any(self._free[key] > 0 for key in self._rooms if key[0] == hardware):
+            return True
+        ever = any(room.replicas for key, room in self._rooms.items() if key[0] == hardware)
+        return False if ever else None
+
     def take(
         self, hardware: str, regions: Sequence[str], *, required: bool, hipaa: bool
     ) -> str | None:

@@ -43,7 +43,8 @@ class InstanceType:
     Attributes:
         accelerator: As configs select it, such as `nvidia-h100-80gb`.
         price_cents_per_h: Of one replica.
-        v1_id: The legacy API's id for the same thing.
+        v1_cents_per_min: What the legacy API charges for it; None when that is the same.
+        gpu_link: How the GPUs are connected, as the legacy API's ids say it.
     """
 
     accelerator: str
@@ -52,6 +53,8 @@ class InstanceType:
     gpu_memory_gib: int
     price_cents_per_h: int
     rooms: tuple[Room, ...]
+    v1_cents_per_min: float | None = None
+    gpu_link: str = "sxm"
 
     @property
     def name(self) -> str:
@@ -63,8 +66,9 @@ class InstanceType:
 
     @property
     def v1_id(self) -> str:
+        """The legacy API's id for the same thing."""
         gpu = self.gpu_type.lower()
-        return f"{self.gpu_count}x_nvidia_{gpu}_{self.gpu_memory_gib}gb_sxm"
+        return f"{self.gpu_count}x_nvidia_{gpu}_{self.gpu_memory_gib}gb_{self.gpu_link}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults", type=Path, metavar="FILE", help="fault rules, JSON or TOML")
     parser.add_argument("--seed", type=int, default=0, help="of ids and faults by chance (0)")
     parser.add_argument(
+        "--v1-create",
+        action="store_true",
+        help="let the legacy API create and restart endpoints, which it refuses by now (403)",
+    )
+    parser.add_argument(
         "--exit-with-parent",
         action="store_true",
         help="end some time after standard input has ended, which whoever starts this holds open",
@@ -73,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             port=options.port,
             key=options.key,
             seed=options.seed,
+            v1_create=options.v1_create,
             faults=options.faults or (),
             free=read_free(options.replicas_free),
         )

@@ -1,15 +1,16 @@
 """The catalogue that a server has unless it is given another: a few models, three GPUs.
 
 Prices are those of the v2 documentation, July 2026, per GPU and hour: H100 5.49, H200 6.65,
-B200 8.99 dollars; linear in the number of GPUs. Benchmarks are plausible, not measured.
+B200 8.99 dollars; linear in the number of GPUs. The v1 documentation of the same month says
+9, 11 and 15 cents a minute. Benchmarks are plausible, not measured.
 """
 
 from emulator.catalogue import Catalogue, InstanceType, Model, Profile, Room
 
 _GPUS = {
-    "H100": ("nvidia-h100-80gb", 80, 549),
-    "H200": ("nvidia-h200-141gb", 141, 665),
-    "B200": ("nvidia-b200-180gb", 180, 899),
+    "H100": ("nvidia-h100-80gb", 80, 549, 9.0),
+    "H200": ("nvidia-h200-141gb", 141, 665, 11.0),
+    "B200": ("nvidia-b200-180gb", 180, 899, 15.0),
 }
 
 _ROOMS: dict[tuple[str, int], tuple[Room, ...]] = {
@@ -47,7 +48,7 @@ _ROOMS: dict[tuple[str, int], tuple[Room, ...]] = {
 def _hardware() -> tuple[InstanceType, ...]:
     kinds = []
     for (gpu, count), rooms in _ROOMS.items():
-        accelerator, memory, cents = _GPUS[gpu]
+        accelerator, memory, cents, v1_cents = _GPUS[gpu]
         kinds.append(
             InstanceType(
                 accelerator=accelerator,
@@ -55,6 +56,7 @@ def _hardware() -> tuple[InstanceType, ...]:
                 gpu_count=count,
                 gpu_memory_gib=memory,
                 price_cents_per_h=cents * count,
+                v1_cents_per_min=v1_cents * count,
                 rooms=rooms,
             )
         )

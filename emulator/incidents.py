@@ -15,8 +15,12 @@ class Incidents:
 
     def _targets(self, target: str) -> list[Endpoint]:
         pattern = re.compile(target)
-        slug = self._store.slug
-        return [e for e in self._store.endpoints.values() if pattern.search(f"{slug}/{e.name}")]
+        return [e for e in self._store.endpoints.values() if self._named(e, pattern)]
+
+    def _named(self, endpoint: Endpoint, pattern: re.Pattern[str]) -> bool:
+        """Whether its name matches, or the one that people gave it over the legacy API."""
+        called = endpoint.legacy.display_name if endpoint.legacy else ""
+        return any(pattern.search(n) for n in (f"{self._store.slug}/{endpoint.name}", called))
 
     def _deployments(self, target: str) -> list[Deployment]:
         return [

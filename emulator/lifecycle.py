@@ -185,7 +185,6 @@ class Lifecycle:
         store.weights_seen.add((deployment.revision, replica.region))
         replica.step, replica.replaces, replica.bills = Step.READY, False, True
         deployment.ever_ready = True
-        kind = store.catalogue.instance_type(deployment.hardware)
         endpoint = store.endpoints[deployment.endpoint_id]
         store.ledger.open(
             LedgerLine(
@@ -194,7 +193,7 @@ class Lifecycle:
                 deployment_id=deployment.id,
                 replica_id=replica.id,
                 hardware=deployment.hardware,
-                price_cents_per_h=kind.price_cents_per_h,
+                price_cents_per_h=deployment.price_cents_per_h,
                 started_s=store.now_s,
             )
         )
@@ -228,6 +227,7 @@ class Lifecycle:
             return
         self._remove(deployment, replica)
         self._refresh(deployment)
+        self.on_replicas(deployment)
 
     def _remove_all(self, deployment: Deployment) -> None:
         # Those without a place go first, or the room of the others would be given to them.

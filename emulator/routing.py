@@ -7,12 +7,12 @@ Source: Together API, traffic splits (share = weight x ready replicas; sticky by
 import zlib
 
 from emulator.errors import ApiError
-from emulator.store import Deployment, Endpoint, Step, Store
+from emulator.store import Deployment, Endpoint, Legacy, Step, Store
 
 
 def serving_replicas(deployment: Deployment) -> int:
     """Return how many replicas take requests: ready ones, else those that still drain."""
-    return deployment.ready or deployment.count(Step.DRAINING)
+    return deployment.ready or sum(r.bills for r in deployment.replicas if r.step is Step.DRAINING)
 
 
 def traffic_shares(store: Store, endpoint: Endpoint) -> dict[str, float]:
@@ -40,9 +40,12 @@ def route(store: Store, model: str, sticky: bytes) -> Deployment:
     Raises:
         ApiError: 404 unknown; 400 `model_not_available` for a catalogue name; 400
             `endpoint_not_configured` (or 503) when the split leads nowhere; 503 when nothing is
-            ready.
+            ready; 400 `dedicated_endpoint_not_running` when that is a legacy endpoint.
     """
     slug, _, rest = model.partition("/")
+    legacy = store.endpoint_named(rest) if slug == store.slug else None
+    if legacy is not None and legacy.legacy is not None:
+        return _by_name(store, legacy.legacy, model)
     name, _, pinned = rest.partition("/")
     endpoint = store.endpoint_named(name) if slug == store.slug else None
     if endpoint is None:
@@ -55,6 +58,18 @@ def route(store: Store, model: str, sticky: bytes) -> Deployment:
             raise _nothing_ready(model)
         return found
     return _by_split(store, endpoint, model, sticky)
+
+
+def _by_name(store: Store, legacy: Legacy, model: str) -> Deployment:
+    found = store.deployments[legacy.deployment_id]
+    if not serving_replicas(found):
+        raise ApiError(
+            400,
+            f"The dedicated endpoint {model} is not running. Please start it and wait until its "
+            "state is STARTED.",
+            code="dedicated_endpoint_not_running",
+        )
+    return found
 
 
 def _by_split(store: Store, endpoint: Endpoint, model: str, sticky: bytes) -> Deployment:

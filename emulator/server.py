@@ -29,6 +29,7 @@ from emulator.lifecycle import Lifecycle
 from emulator.serving import Serving
 from emulator.settings import Settings
 from emulator.store import Store
+from emulator.v1_endpoints import LegacyCalls
 from emulator.v2_deployments import DeploymentCalls
 
 T = TypeVar("T")
@@ -78,19 +79,19 @@ class Emulator:
             overrides: Fields of Settings.
         """
         self.clock: Clock = RealClock(speed) if clock is None else clock
-        self.settings = replace(settings or Settings(), **overrides)
-        self.key = self.settings.key
+        settings = replace(settings or Settings(), **overrides)
+        self.key = settings.key
         self.url = ""
         self._port = port
         self._store = Store(
-            settings=self.settings, clock=self.clock, catalogue=catalogue or default_catalogue()
+            settings=settings, clock=self.clock, catalogue=catalogue or default_catalogue()
         )
         for (hardware, region), replicas in (free or {}).items():
             self._store.capacity.set_free(hardware, region, replicas)
         lifecycle = Lifecycle(self._store)
         rules = load_rules(faults) if isinstance(faults, Path) else faults
-        self._faults = Faults(rules, seed=self.settings.seed)
-        self._journal = Journal(keep_bodies=self.settings.keep_bodies)
+        self._faults = Faults(rules, seed=settings.seed)
+        self._journal = Journal(keep_bodies=settings.keep_bodies)
         self._incidents = Incidents(self._store, lifecycle)
         admin = Admin(
             self._store, faults=self._faults, journal=self._journal, incidents=self._incidents
@@ -98,6 +99,7 @@ class Emulator:
         app = build_app(
             self._store,
             deployments=DeploymentCalls(lifecycle),
+            legacy=LegacyCalls(lifecycle),
             inference=Inference(self._store, Serving(self._store, lifecycle)),
             admin=admin,
         )
@@ -113,6 +115,15 @@ class Emulator:
         self._server: uvicorn.Server | None = None
         self._failure: BaseException | None = None
         self._up = threading.Event()
+
+    @property
+    def settings(self) -> Settings:
+        """How the server behaves now."""
+        return self._store.settings
+
+    def change(self, **fields: Any) -> None:
+        """Change fields of Settings while it runs (`key`, `seed`, `keep_bodies` have no effect)."""
+        self._on_loop(lambda: self._store.change(**fields))
 
     @property
     def project_id(self) -> str:

@@ -42,7 +42,7 @@ def service_s(deployment: Deployment, work: Work, in_flight: int) -> float:
     profile = deployment.config.profile
     slower = 1 + (in_flight - 1) / profile.saturation
     first_s = first_token_s(deployment, work, in_flight)
-    return first_s + slower * work.completion_tokens / profile.served_tps
+    return first_s + slower * work.completion_tokens / (profile.served_tps * deployment.speed)
 
 
 def cached_tokens(deployment: Deployment, prompt: str) -> int:

@@ -26,7 +26,8 @@ class Settings:
         answer_tokens: Shortest and longest answer that is not cut.
         max_body_bytes: A longer request is answered 413.
         keep_bodies: Whether the journal keeps the bodies of inference requests.
-        v1_create: Whether the legacy API still creates endpoints.
+        v1_create: Whether the legacy API still creates and restarts endpoints.
+        speculation: How much faster a legacy endpoint writes with speculative decoding.
     """
 
     key: str = "local"
@@ -46,3 +47,4 @@ class Settings:
     max_body_bytes: int = 10_000_000
     keep_bodies: bool = False
     v1_create: bool = False
+    speculation: float = 1.4

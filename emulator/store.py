@@ -5,7 +5,7 @@ Wire shapes are made elsewhere, rules are elsewhere: this file only says what th
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -77,6 +77,8 @@ class Deployment:
         ever_ready: Whether any replica ever served.
         history: States with their times, oldest first.
         prefixes: What a replica has in its prompt cache.
+        price_cents_per_h: Of one replica, as the API generation that made it charges.
+        speed: Times the profile's speed at which a replica writes.
     """
 
     id: str
@@ -87,9 +89,11 @@ class Deployment:
     bounds: tuple[int, int]
     autoscaling: dict[str, Any]
     concurrency: int
+    price_cents_per_h: float
     created_s: float
     updated_s: float
     etag: str
+    speed: float = 1.0
     inactive_timeout_min: int = 0
     regions: tuple[str, ...] = ()
     regions_required: bool = False
@@ -122,10 +126,24 @@ class Deployment:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
+class Legacy:
+    """What only the legacy API says of an endpoint: one object with one hidden deployment.
+
+    Attributes:
+        replicas: Bounds while started; they outlast a stop.
+    """
+
+    deployment_id: str
+    display_name: str
+    replicas: tuple[int, int]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class Endpoint:
     """A stable name that routes to deployments.
 
     Attributes:
+        legacy: Set on an endpoint of the legacy API, which the v2 API does not show.
         split: Deployment id to weight, as last asked for.
         splits: Splits with the time from which each is in force, oldest first.
     """
@@ -136,6 +154,7 @@ class Endpoint:
     created_s: float
     updated_s: float
     etag: str
+    legacy: Legacy | None = None
     split: dict[str, float] = field(default_factory=dict)
     splits: list[tuple[float, dict[str, float]]] = field(default_factory=list)
 
@@ -170,6 +189,10 @@ class Store:
         self.events: list[dict[str, Any]] = []
         self.weights_seen: set[tuple[str, str]] = set()
 
+    def change(self, **fields: Any) -> None:
+        """Change fields of the settings (TypeError for an unknown one)."""
+        self.settings = replace(self.settings, **fields)
+
     @property
     def now_s(self) -> float:
         """Emulated seconds: the time of the event or request that is being worked on."""
@@ -183,12 +206,16 @@ class Store:
         """Bring everything up to the clock."""
         self.timeline.settle()
 
-    def endpoint(self, endpoint_id: str) -> Endpoint:
-        """Return an endpoint by id (404)."""
-        try:
-            return self.endpoints[endpoint_id]
-        except KeyError:
-            raise not_found("endpoint", endpoint_id) from None
+    def endpoint(self, endpoint_id: str, *, legacy: bool = False) -> Endpoint:
+        """Return an endpoint of one API generation by id (404)."""
+        found = self.endpoints.get(endpoint_id)
+        if found is None or (found.legacy is not None) != legacy:
+            raise not_found("endpoint", endpoint_id)
+        return found
+
+    def endpoints_of(self, *, legacy: bool) -> list[Endpoint]:
+        """Return the endpoints of one API generation, oldest first."""
+        return [e for e in self.endpoints.values() if (e.legacy is not None) == legacy]
 
     def deployment(self, endpoint_id: str, deployment_id: str) -> Deployment:
         """Return a deployment of an endpoint by id (404)."""

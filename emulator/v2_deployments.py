@@ -71,6 +71,9 @@ class DeploymentCalls:
             bounds=bounds_of(autoscaling, None),
             autoscaling=read_autoscaling(autoscaling),
             concurrency=concurrency_of(config.profile, call.body),
+            price_cents_per_h=store.catalogue.instance_type(
+                config.profile.hardware
+            ).price_cents_per_h,
             created_s=store.now_s,
             updated_s=store.now_s,
             etag=store.ids.etag(),

@@ -43,7 +43,7 @@ def get_endpoint(store: Store, call: Call) -> Any:
 def list_endpoints(store: Store, call: Call) -> Any:
     """GET P/endpoints, newest first unless `orderBy` says otherwise."""
     call.expect(query=("filter", "orderBy", "limit", "after"))
-    found = list(store.endpoints.values())
+    found = store.endpoints_of(legacy=False)
     if "filter" in call.query:
         matches = Filter(call.query["filter"], ("name", "created_at", "updated_at"))
         found = [

@@ -1,0 +1,314 @@
+"""The legacy API: one endpoint object, started and stopped, billed by the minute."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator import Emulator, ManualClock
+from emulator.serving import Work, service_s
+from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig, code, message
+
+H100 = "1x_nvidia_h100_80gb_sxm"
+BODY = {
+    "model": SMALL,
+    "hardware": H100,
+    "autoscaling": {"min_replicas": 1, "max_replicas": 1},
+    "display_name": "batch",
+}
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A server that still lets the legacy API create."""
+    with Emulator(clock=ManualClock(), v1_create=True) as server:
+        yield server
+
+
+def create(rig: Rig, **body: Any) -> dict[str, Any]:
+    """Create a legacy endpoint."""
+    answer = rig.http.post("/v1/endpoints", json=BODY | body)
+    assert answer.status_code == 200, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def path(endpoint: dict[str, Any]) -> str:
+    return f"/v1/endpoints/{endpoint['id']}"
+
+
+def look(rig: Rig, endpoint: dict[str, Any]) -> dict[str, Any]:
+    seen: dict[str, Any] = rig.http.get(path(endpoint)).json()
+    return seen
+
+
+def patch(rig: Rig, endpoint: dict[str, Any], **body: Any) -> httpx.Response:
+    return rig.http.patch(path(endpoint), json=body)
+
+
+def test_an_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: Rig) -> None:
+    clock = rig.emulator.clock
+    endpoint = create(rig)
+    states = [endpoint["state"]]
+    for advance_s in (30, COLD_START_S):
+        clock.advance(advance_s)
+        states.append(look(rig, endpoint)["state"])
+    answer = rig.chat(endpoint["name"])
+    states.append(patch(rig, endpoint, state="STOPPED").json()["state"])
+    clock.advance(DRAIN_S)
+    states.append(look(rig, endpoint)["state"])
+    refused = rig.chat(endpoint["name"])
+    states.append(patch(rig, endpoint, state="STARTED").json()["state"])
+    clock.advance(COLD_START_S)
+    states.append(look(rig, endpoint)["state"])
+    deleted = rig.http.delete(path(endpoint))
+
+    assert states == [
+        "PENDING",
+        "STARTING",
+        "STARTED",
+        "STOPPING",
+        "STOPPED",
+        "PENDING",
+        "STARTED",
+    ]
+    assert answer.status_code == 200
+    assert code(refused) == (400, "dedicated_endpoint_not_running")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert rig.http.get(path(endpoint)).status_code == 404
+    assert rig.emulator.billing == 0
+
+
+def test_an_endpoint_says_everything_that_was_asked_for(rig: Rig) -> None:
+    endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 3})
+
+    assert endpoint.keys() == {
+        "object",
+        "id",
+        "name",
+        "display_name",
+        "model",
+        "hardware",
+        "type",
+        "owner",
+        "state",
+        "autoscaling",
+        "created_at",
+    }
+    assert endpoint["name"].startswith(f"emulated-project/{SMALL}-")
+    assert endpoint["id"].startswith("endpoint-")
+    assert (endpoint["display_name"], endpoint["hardware"]) == ("batch", H100)
+    assert endpoint["autoscaling"] == {"min_replicas": 2, "max_replicas": 3}
+
+
+@pytest.mark.parametrize("call", ["create", "restart"])
+def test_creating_and_restarting_are_refused_unless_the_server_still_allows_it(call: str) -> None:
+    with Emulator(clock=ManualClock(), v1_create=call == "restart") as emulator:
+        http = httpx.Client(
+            base_url=emulator.url, headers={"authorization": f"Bearer {emulator.key}"}
+        )
+        with http:
+            rig = Rig(emulator, http)
+            if call == "create":
+                refused = http.post("/v1/endpoints", json=BODY)
+            else:
+                endpoint = create(rig, state="STOPPED")
+                emulator.change(v1_create=False)
+                refused = patch(rig, endpoint, state="STARTED")
+                assert look(rig, endpoint)["state"] == "STOPPED"
+
+    assert code(refused) == (403, "endpoints_v1_create_access_disabled")
+
+
+def test_every_create_makes_another_endpoint(rig: Rig) -> None:
+    first, second = create(rig), create(rig)
+
+    listed = rig.http.get("/v1/endpoints", params={"mine": "true", "type": "dedicated"}).json()
+
+    assert first["id"] != second["id"]
+    assert first["name"] != second["name"]
+    assert [e["id"] for e in listed["data"]] == [first["id"], second["id"]]
+
+
+def test_inference_knows_the_name_only(rig: Rig) -> None:
+    endpoint = create(rig)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert rig.chat(endpoint["name"]).status_code == 200
+    assert rig.chat(endpoint["id"]).status_code == 404
+    assert rig.chat(endpoint["display_name"]).status_code == 404
+
+
+def test_every_replica_bills_the_minutes_it_runs(rig: Rig) -> None:
+    endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 2})
+    rig.emulator.clock.advance(300 + 600)
+    patch(rig, endpoint, state="STOPPED")
+    rig.emulator.clock.advance(3600)
+
+    bill = rig.emulator.ledger()
+
+    minutes = math.ceil((600 + rig.emulator.settings.drain_s) / 60)
+    assert (bill.billing, bill.minutes) == (0, 2 * minutes)
+    assert bill.usd == pytest.approx(2 * minutes * 0.09)
+
+
+def test_an_endpoint_deleted_while_it_runs_bills_no_more(rig: Rig) -> None:
+    endpoint = create(rig)
+    rig.emulator.clock.advance(300 + 60)
+
+    rig.http.delete(path(endpoint))
+    rig.emulator.clock.advance(3600)
+
+    assert (rig.emulator.ledger().billing, rig.emulator.ledger().minutes) == (0, 1)
+    assert rig.http.delete(path(endpoint)).status_code == 404
+
+
+def test_an_endpoint_can_be_made_stopped_and_costs_nothing(rig: Rig) -> None:
+    endpoint = create(rig, state="STOPPED")
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert look(rig, endpoint)["state"] == "STOPPED"
+    assert look(rig, endpoint)["autoscaling"] == {"min_replicas": 1, "max_replicas": 1}
+    assert rig.emulator.ledger().lines == ()
+
+
+def test_replicas_change_while_it_runs_and_outlast_a_stop(rig: Rig) -> None:
+    endpoint = create(rig)
+    rig.emulator.clock.advance(COLD_START_S)
+    patch(rig, endpoint, autoscaling={"min_replicas": 3, "max_replicas": 3})
+    rig.emulator.clock.advance(COLD_START_S)
+    grown = rig.emulator.billing
+
+    patch(rig, endpoint, state="STOPPED")
+    rig.emulator.clock.advance(DRAIN_S)
+    patch(rig, endpoint, state="STARTED")
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert (grown, rig.emulator.billing) == (3, 3)
+
+
+def test_without_room_an_endpoint_waits_as_pending(rig: Rig) -> None:
+    rig.emulator.set_free("1xnvidia-h100-80gb", 0)
+    endpoint = create(rig)
+    rig.emulator.clock.advance(COLD_START_S)
+    waiting = look(rig, endpoint)["state"]
+
+    rig.emulator.set_free("1xnvidia-h100-80gb", 1)
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert (waiting, look(rig, endpoint)["state"]) == ("PENDING", "STARTED")
+
+
+def test_what_never_starts_is_in_error_and_cannot_be_restarted(rig: Rig) -> None:
+    rig.emulator.set_free("1xnvidia-h100-80gb", 0)
+    endpoint = create(rig)
+    rig.emulator.clock.advance(6 * 3600 + 1)
+
+    refused = patch(rig, endpoint, state="STARTED")
+
+    assert look(rig, endpoint)["state"] == "ERROR"
+    assert refused.status_code == 400
+
+
+@pytest.mark.parametrize("where", ["json", "params"])
+def test_a_zone_is_kept_whether_the_body_or_the_query_names_it(rig: Rig, where: str) -> None:
+    rig.emulator.set_free("1xnvidia-h100-80gb", 0, region="us-east-1")
+    zone = {"availability_zone": "us-east-1"}
+    body, query = (BODY | zone, {}) if where == "json" else (BODY, zone)
+
+    endpoint = rig.http.post("/v1/endpoints", json=body, params=query).json()
+    rig.emulator.clock.advance(COLD_START_S)
+
+    assert look(rig, endpoint)["state"] == "PENDING"
+
+
+def test_zones_are_listed(rig: Rig) -> None:
+    answer = rig.http.get("/v1/clusters/availability-zones").json()
+
+    assert answer == {"avzones": ["eu-west-1", "us-central-1", "us-east-1"]}
+
+
+def test_hardware_has_a_price_and_for_a_model_whether_it_is_free(rig: Rig) -> None:
+    rig.emulator.set_free("1xnvidia-h200-141gb", 0)
+
+    every = rig.http.get("/v1/hardware").json()["data"]
+    fitting = rig.http.get("/v1/hardware", params={"model": SMALL}).json()["data"]
+
+    assert len(every) == 12
+    assert all("availability" not in kind for kind in every)
+    assert {kind["id"]: kind["availability"]["status"] for kind in fitting} == {
+        H100: "available",
+        "1x_nvidia_h200_141gb_sxm": "insufficient",
+        "1x_nvidia_b200_180gb_sxm": "available",
+    }
+    prices = {k["pricing"]["cents_per_minute"] / k["specs"]["gpu_count"] for k in every}
+    assert prices == {9.0, 11.0, 15.0}
+
+
+def test_without_speculative_decoding_answers_take_longer(rig: Rig) -> None:
+    create(rig, disable_speculative_decoding=True)
+    create(rig, disable_speculative_decoding=False)
+    work = Work(prompt_tokens=100, cached_tokens=0, completion_tokens=100)
+
+    plain_s, quick_s = (
+        service_s(deployment, work, 1) for deployment in rig.emulator._store.deployments.values()
+    )
+
+    assert plain_s > 1.2 * quick_s
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"model": "nobody/nothing"}, "not found"),
+        ({"hardware": ""}, "hardware is required"),
+        ({"hardware": "9x_nvidia_z9"}, "invalid hardware provided"),
+        ({"hardware": "8x_nvidia_h200_141gb_sxm"}, "the selected configuration"),
+        ({"autoscaling": {"min_replicas": 2, "max_replicas": 1}}, "above max_replicas"),
+        ({"autoscaling": {"min_replicas": 0, "max_replicas": 1}}, "min_replicas"),
+        ({"autoscaling": {"minReplicas": 1, "maxReplicas": 1}}, "unknown autoscaling field"),
+        ({"availability_zone": "moon"}, "availability_zone"),
+        ({"state": "PAUSED"}, "state"),
+        ({"inactive_timeout": -1}, "inactive_timeout"),
+        ({"surprise": 1}, "unknown field"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(rig: Rig, body: dict[str, Any], words: str) -> None:
+    refused = rig.http.post("/v1/endpoints", json=BODY | body)
+
+    assert refused.status_code in (400, 404)
+    assert words in message(refused)
+    assert rig.emulator.endpoints() == []
+
+
+def test_the_generations_do_not_see_each_others_endpoints(rig: Rig) -> None:
+    legacy, modern = create(rig), rig.endpoint()
+
+    assert [e["id"] for e in rig.http.get(f"{rig.p}/endpoints").json()["data"]] == [modern["id"]]
+    assert rig.http.get(f"{rig.p}/endpoints/{legacy['id']}").status_code == 404
+    assert rig.http.get(f"/v1/endpoints/{modern['id']}").status_code == 404
+
+
+def test_the_list_tells_what_is_ours_from_what_is_served_by_the_token(rig: Rig) -> None:
+    endpoint = create(rig)
+
+    def listed(**query: str) -> list[str]:
+        return [e["type"] for e in rig.http.get("/v1/endpoints", params=query).json()["data"]]
+
+    assert set(listed()) == {"dedicated", "serverless"}
+    assert listed(type="dedicated") == listed(mine="true") == ["dedicated"]
+    assert set(listed(type="serverless")) == {"serverless"}
+    assert listed(usage_type="reserved") == []
+    assert endpoint["type"] == "dedicated"
+
+
+def test_an_endpoint_that_vanishes_is_found_by_the_name_people_gave_it(rig: Rig) -> None:
+    endpoint = create(rig, display_name="mayfly-one")
+    create(rig, display_name="other")
+
+    gone = rig.emulator.vanish("^mayfly-one$")
+
+    assert gone == 1
+    assert rig.http.get(path(endpoint)).status_code == 404
