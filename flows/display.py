@@ -10,32 +10,42 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal import is_live
 from tasks.core.span import span
 from tasks.progress import Progress, Snapshot, Step
 
 TERMINAL_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0
-_STEPS = (Step.LOOKING, Step.PLANNING, Step.CREATING, Step.WAITING, Step.INFERRING)
-_STEPS_AFTER = (Step.TEARING_DOWN, Step.REPORTING)
+_STEPS = {
+    Step.LOOKING: "look",
+    Step.PLANNING: "plan",
+    Step.CREATING: "create",
+    Step.WAITING: "wait",
+    Step.INFERRING: "infer",
+    Step.TEARING_DOWN: "tear down",
+    Step.REPORTING: "report",
+}
+_ORDER = list(Step)
 
 
-def numbers(look: Snapshot) -> str:
-    """Return the live numbers of a run in one line."""
-    parts = [f"{look.done:,}/{look.rows:,} rows"]
+def numbers(look: Snapshot) -> list[str]:
+    """Return the live numbers of a run: what has been done and how fast, then by what."""
+    rows = [f"{look.done:,} of {look.rows:,} rows"]
+    rent = []
     if look.tally.failed:
-        parts.append(f"{look.tally.failed:,} with an error")
+        rows.append(f"{look.tally.failed:,} with an error")
     if look.step is Step.INFERRING:
-        parts.append(f"{look.rows_per_s:,.1f} rows/s")
-        parts.append(f"{look.tokens_per_s:,.0f} tokens/s")
-        parts.append(f"{look.in_flight} in flight (limit {look.limit})")
+        rows_per_s = look.recent_rows_per_s or look.rows_per_s
+        tokens_per_s = look.recent_tokens_per_s or look.tokens_per_s
+        rows += [f"{rows_per_s:,.1f} rows/s", f"{tokens_per_s:,.0f} tokens/s"]
+        rent.append(f"{look.in_flight:,} in flight of {look.limit:,}")
+        if look.left_s is not None:
+            rows.append(f"{span(look.left_s)} left")
     if look.ready_replicas:
-        word = "replica" if look.ready_replicas == 1 else "replicas"
-        parts.append(f"{look.ready_replicas} {word}")
+        rent.append(f"{look.ready_replicas} replica{'s' if look.ready_replicas > 1 else ''} ready")
     if look.price_usd_per_h:
-        parts.append(f"${look.spent_usd:.2f}")
-    if look.step is Step.INFERRING and look.left_s is not None:
-        parts.append(f"{span(look.left_s)} left")
-    return " · ".join(parts)
+        rent.append(f"${look.spent_usd:.2f} at ${look.price_usd_per_h:.2f}/h a replica")
+    return [" · ".join(rows), " · ".join(rent)]
 
 
 class Display:
@@ -44,14 +54,13 @@ class Display:
     def __init__(self, console: Console, watched: list[Progress]) -> None:
         self._console = console
         self._watched = watched
-        self._said = 0
-        self._step: Step | None = None
+        self._told = 0
         self._over = threading.Event()
         self._live: Live | None = None
         self._thread = threading.Thread(target=self._follow, name="display", daemon=True)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if is_live(self._console):
             self._live = Live(
                 console=self._console, auto_refresh=False, transient=True, redirect_stderr=False
             )
@@ -69,6 +78,7 @@ class Display:
         self._thread.join()
         self._tell()
         if self._live is not None:
+            self._live.update(Text(""), refresh=True)
             self._live.stop()
 
     def _follow(self) -> None:
@@ -83,37 +93,51 @@ class Display:
             if self._live is not None:
                 self._live.update(panel(look), refresh=True)
             elif look.step is Step.INFERRING and ticks % int(PLAIN_EVERY_S / every_s) == 0:
-                self._console.print(f"  {numbers(look)}", highlight=False)
+                line = " · ".join(part for part in numbers(look) if part)
+                self._console.print(Text(f"{span(look.elapsed_s):>10}  {line}"))
 
     def _tell(self) -> None:
         if not self._watched:
             return
-        for at_s, text in self._watched[-1].lines[self._said :]:
-            self._said += 1
-            self._console.print(f"[dim]{span(at_s):>10}[/dim]  {text}", highlight=False)
+        progress = self._watched[-1]
+        for moment in progress.story[self._told :]:
+            self._told += 1
+            if moment.kind == "endpoint":
+                continue
+            if moment.kind == "phase" and (self._live is not None or moment.text == Step.DONE):
+                continue
+            line = Text.assemble((f"{span(moment.at_s):>10}  ", "dim"), moment.text)
+            self._console.print(_once(line, progress.snapshot().endpoint))
+
+
+def _once(line: Text, endpoint: str) -> Text:
+    """Say `the endpoint` for its long name, but in the line that tells of its making."""
+    if endpoint and not line.plain[12:].startswith("created"):
+        text = line.plain[12:].replace(endpoint, "the endpoint").replace("endpoint the ", "the ")
+        return Text.assemble((line.plain[:12], "dim"), text)
+    return line
 
 
 def panel(look: Snapshot) -> RenderableType:
-    """Draw a run as it is now: the steps, a bar, the numbers."""
-    steps = Text("  ")
-    seen = list(Step).index(look.step)
-    for step in (*_STEPS, *_STEPS_AFTER):
-        index = list(Step).index(step)
+    """Draw a run as it is now: the steps, a bar, the numbers; no line longer than the terminal."""
+    steps = Text("  ", no_wrap=True, overflow="ellipsis")
+    now = _ORDER.index(look.step)
+    for step, word in _STEPS.items():
+        index = _ORDER.index(step)
         took = look.seconds.get(step.name.lower())
-        if index < seen and took is not None:
-            steps.append(f"✓ {step.name.lower().replace('_', ' ')} {span(took)}  ", style="green")
-        elif index == seen:
-            steps.append(f"● {step.value} {span(took or 0.0)}  ", style="bold cyan")
-        elif index > seen:
-            steps.append(f"○ {step.name.lower().replace('_', ' ')}  ", style="dim")
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row(
-        "  ",
-        ProgressBar(total=max(look.rows, 1), completed=look.done, width=40),
-        f"{100 * look.done / max(look.rows, 1):.0f} %",
-        Text(look.hardware, style="dim"),
-    )
-    body: list[RenderableType] = [Text(""), steps, grid, Text(f"  {numbers(look)}")]
-    if look.detail:
-        body.append(Text(f"  {look.detail}", style="dim"))
+        if index < now and took is not None:
+            steps.append(f"✓ {word}{f' {span(took)}' if took >= 1 else ''}  ", style="green")
+        elif index == now:
+            steps.append(f"● {word} {span(took or 0.0)}  ", style="bold cyan")
+        elif index > now:
+            steps.append(f"○ {word}  ", style="dim")
+    bar = Table.grid(padding=(0, 1), expand=True)
+    bar.add_column(width=1)
+    bar.add_column(ratio=1)
+    bar.add_column(width=5, justify="right")
+    done = look.done / max(look.rows, 1)
+    bar.add_row("", ProgressBar(total=max(look.rows, 1), completed=look.done), f"{done:.0%}")
+    body: list[RenderableType] = [Text(""), steps, bar]
+    lines = [*numbers(look), look.detail if look.step is Step.WAITING else ""]
+    body += [Text(f"  {line}", no_wrap=True, overflow="ellipsis") for line in lines if line]
     return Group(*body)

@@ -14,7 +14,7 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
     """Create the endpoint under its lease, or start the one that the job names; return its name."""
     run.progress.enter(Step.CREATING)
     ref = run.rent(offer)
-    run.progress.say(f"endpoint {ref.name} on {ref.hardware or 'hardware of its own'}")
+    run.progress.say(f"created {ref.name} on {ref.hardware or 'hardware of its own'}")
     get_run_logger().info("endpoint %s stands on %s", ref.name, ref.hardware)
     return ref.name
 
@@ -27,7 +27,11 @@ def await_ready(run: Run) -> str:
     said: list[str] = []
 
     def on_look(observation: Observation) -> None:
-        run.progress.update(detail=str(observation), ready_replicas=observation.ready_replicas or 0)
+        run.progress.update(
+            detail=str(observation),
+            state=observation.word,
+            ready_replicas=observation.ready_replicas or 0,
+        )
         if said[-1:] != [str(observation)]:
             said.append(str(observation))
             run.progress.say(str(observation))
@@ -50,5 +54,7 @@ def delete_endpoint(run: Run) -> None:
     """Delete the endpoint, or leave it as asked, and close its lease."""
     if run.standing:
         ended = run.tenancy.finish()
-        run.progress.say(f"endpoint {run.tenancy.ref.name}: {ended}")
+        run.progress.update(state=ended.partition(";")[0].upper(), ready_replicas=0)
+        if run.tenancy.policy != "delete":
+            run.progress.say(f"{run.tenancy.ref.name}: {ended}")
         get_run_logger().info("endpoint %s: %s", run.tenancy.ref.name, ended)

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any, Literal, NamedTuple
 
 from tasks.core.rows import NOTHING, Tally
+from tasks.core.series import Series
+
+RECENT_S = 10.0
+"""What counts as now, where a rate of now is shown."""
 
 
 class Step(StrEnum):
@@ -34,7 +39,11 @@ class Snapshot:
     Attributes:
         resumed: What earlier runs into the same output had done.
         tally: What this run has done.
+        endpoint: Name of the endpoint in use, "" before there is one.
+        state: What the API last said of it, in its own word.
         seconds: Time spent in each step so far.
+        recent_rows_per_s, recent_tokens_per_s: Over the last ten seconds; None before there is
+            something to go by.
     """
 
     step: Step = Step.LOOKING
@@ -45,12 +54,16 @@ class Snapshot:
     in_flight: int = 0
     limit: int = 0
     ready_replicas: int = 0
+    endpoint: str = ""
+    state: str = ""
     hardware: str = ""
     price_usd_per_h: float = 0.0
     spent_usd: float = 0.0
     inferring_s: float = 0.0
     elapsed_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
+    recent_rows_per_s: float | None = None
+    recent_tokens_per_s: float | None = None
 
     @property
     def done(self) -> int:
@@ -69,20 +82,43 @@ class Snapshot:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the last row at this pace; None before there is a pace."""
-        return (self.rows - self.done) / self.rows_per_s if self.tally.done else None
+        """Seconds until the last row at the pace of now; None before there is a pace."""
+        pace = self.recent_rows_per_s or self.rows_per_s
+        return (self.rows - self.done) / pace if self.tally.done and pace > 0 else None
+
+
+class Moment(NamedTuple):
+    """Something that happened, for those who follow a run.
+
+    Attributes:
+        at_s: Seconds since the start.
+        kind: A step began, the endpoint changed, or something was said.
+        facts: Plain JSON values.
+    """
+
+    at_s: float
+    kind: Literal["phase", "endpoint", "note"]
+    text: str
+    facts: dict[str, Any]
 
 
 class Progress:
-    """A snapshot that is replaced as the run goes on, and a list of what was said meanwhile."""
+    """A snapshot that is replaced as the run goes on, and a list of what happened meanwhile.
+
+    Attributes:
+        story: What happened, oldest first; it only grows.
+        series: Figures of the inference over time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._snapshot = Snapshot()
         self._began = time.monotonic()
         self._step_began = self._began
-        self.lines: list[tuple[float, str]] = []
-        """(seconds since the start, text): the run's story, in the order it happened."""
+        self.story: list[Moment] = [self._phase(Step.LOOKING)]
+        self.series = Series(
+            "rows", "failed", "prompt_tokens", "completion_tokens", "in_flight", "limit", "replicas"
+        )
 
     def enter(self, step: Step, detail: str = "") -> None:
         """Begin a step; the one before it ends."""
@@ -93,11 +129,15 @@ class Progress:
             seconds[before] = seconds.get(before, 0.0) + now - self._step_began
             self._step_began = now
             self._snapshot = replace(self._snapshot, step=step, detail=detail, seconds=seconds)
+            self.story.append(self._phase(step))
 
     def update(self, **changes: object) -> None:
         """Replace fields of the snapshot."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, **changes)  # type: ignore[arg-type]
+            before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)  # type: ignore[arg-type]
+            if _endpoint(before) != (now := _endpoint(self._snapshot)):
+                text = f"endpoint {now['name']}: {now['state'] or 'not looked at yet'}"
+                self.story.append(Moment(self._at_s(), "endpoint", text, now))
 
     def add(self, tally: Tally) -> None:
         """Add rows that were answered."""
@@ -105,9 +145,18 @@ class Progress:
             self._snapshot = replace(self._snapshot, tally=self._snapshot.tally + tally)
 
     def say(self, text: str) -> None:
-        """Tell whoever watches; a line for the terminal and the log."""
+        """Tell whoever watches; a line for the terminal. What was said last is not said again."""
         with self._lock:
-            self.lines.append((time.monotonic() - self._began, text))
+            last = next((moment for moment in self.story[::-1] if moment.kind == "note"), None)
+            if last is None or last.text != text:
+                self.story.append(Moment(self._at_s(), "note", text, {}))
+
+    def sample(self) -> None:
+        """Keep the figures of this moment, if it is time for the next sample."""
+        with self._lock:
+            look = self._snapshot
+            if look.step is Step.INFERRING:
+                self.series.add(self._at_s(), _figures(look))
 
     def snapshot(self) -> Snapshot:
         """Return the state now, with the running step's time included."""
@@ -117,12 +166,46 @@ class Progress:
             seconds = dict(current.seconds)
             name = current.step.name.lower()
             seconds[name] = seconds.get(name, 0.0) + now - self._step_began
+            inferring = current.step is Step.INFERRING
+            rate = self.series.rate
             return replace(
                 current,
                 seconds=seconds,
                 elapsed_s=now - self._began,
                 inferring_s=seconds.get(Step.INFERRING.name.lower(), 0.0),
+                recent_rows_per_s=rate("rows", window_s=RECENT_S) if inferring else None,
+                recent_tokens_per_s=(
+                    rate("completion_tokens", window_s=RECENT_S) if inferring else None
+                ),
             )
+
+    def _at_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def _phase(self, step: Step) -> Moment:
+        return Moment(self._at_s(), "phase", step.value, {"phase": step.name.lower()})
+
+
+def _endpoint(look: Snapshot) -> dict[str, Any]:
+    return {
+        "name": look.endpoint,
+        "hardware": look.hardware,
+        "usd_per_h": look.price_usd_per_h,
+        "state": look.state,
+        "ready_replicas": look.ready_replicas,
+    }
+
+
+def _figures(look: Snapshot) -> dict[str, float]:
+    return {
+        "rows": look.tally.done,
+        "failed": look.tally.failed,
+        "prompt_tokens": look.tally.prompt_tokens,
+        "completion_tokens": look.tally.completion_tokens,
+        "in_flight": look.in_flight,
+        "limit": look.limit,
+        "replicas": look.ready_replicas,
+    }
 
 
 _watched: list[Progress] = []

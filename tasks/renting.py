@@ -176,11 +176,17 @@ class Renting:
                 say=self.progress.say,
             )
             self.tenancies.append(tenancy)
+            self.progress.update(
+                endpoint=lease.name,
+                state="",
+                ready_replicas=0,
+                hardware=lease.ref.hardware,
+                price_usd_per_h=lease.ref.price_usd_per_h,
+            )
             tenancy.open()
         tenancy = self.tenancy
         if offer is None:
             return tenancy.start(tenancy.ref, self.job.rental.bounds())
-        self.progress.update(hardware=offer.hardware, price_usd_per_h=offer.price_usd_per_h)
         return tenancy.create(self.spec_for(offer, tenancy.ref))
 
     @property

@@ -29,7 +29,9 @@ class Watching(Renting):
             self._observed_at = now
             self.tenancy.guard()
             if observation := self.tenancy.look():
-                self.progress.update(ready_replicas=observation.ready_replicas or 0)
+                self.progress.update(
+                    state=observation.word, ready_replicas=observation.ready_replicas or 0
+                )
         limits = self.job.limits
         if limits.deadline_s is not None and now - self.began >= limits.deadline_s:
             raise RunStopped(f"stopped at --deadline, {limits.deadline_s:.0f} s after the start")

@@ -96,7 +96,7 @@ class _Ending:
             self._stop(seen)
             return False
         if self.proof.stopped_at is None:
-            self._did(f"nothing of {self._ref.name} bills ({_word(seen)})", stopped_at=self._now())
+            self._did(f"nothing of {self._ref.name} bills ({seen.word})", stopped_at=self._now())
         if self._policy == "stop":
             return True
         self._plane.delete(self._ref)
@@ -108,9 +108,7 @@ class _Ending:
         if seen.phase is not Phase.STOPPING or self.proof.stop_requested_at is None:
             self._plane.stop(self._ref)
         if self.proof.stop_requested_at is None:
-            self._did(
-                f"asked {self._ref.name} to stop ({_word(seen)})", stop_requested_at=self._now()
-            )
+            self._did(f"asked {self._ref.name} to stop ({seen.word})", stop_requested_at=self._now())
 
     def _absent(self) -> bool:
         if not self._seen_once:
@@ -130,10 +128,6 @@ class _Ending:
     def _did(self, text: str, **facts: Any) -> None:
         self._on_step(text)
         self.proof = replace(self.proof, steps=(*self.proof.steps, text), **facts)
-
-
-def _word(seen: Observation) -> str:
-    return seen.state or str(seen.phase)
 
 
 def _still_there(ref: EndpointRef, proof: TeardownProof, budget_s: float, last: object) -> str:

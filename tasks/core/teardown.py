@@ -37,7 +37,7 @@ class TeardownProof:
             stopped_at=self.stopped_at or later.stopped_at,
             gone_at=later.gone_at,
             not_found_read_back=later.not_found_read_back,
-            steps=self.steps + later.steps,
+            steps=tuple(dict.fromkeys((*self.steps, *later.steps))),
         )
 
     def as_dict(self) -> dict[str, Any]:
