@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from rich.table import Table
+from rich.text import Text
 
 from flows.cli import main
+from flows.terminal import console
 
 HERE = Path(__file__).parent
 OUTPUT = Path("out/demo")
@@ -29,12 +32,15 @@ def demo() -> int:
     )  # fmt: skip
     if code == 0:
         answers = pd.read_parquet(OUTPUT)
-        with pd.option_context("display.max_colwidth", 60, "display.width", 120):
-            sys.stdout.write(f"\n{answers[['message', 'response']].head(5)}\n")
-        sys.stdout.write(
-            f"\nThe answers are in {OUTPUT} and the endpoint is gone. They are made up: the "
-            "embedded endpoint emulates Together, not a model.\n"
-        )
+        table = Table(box=None, padding=(0, 2), header_style="bold", expand=True)
+        for name in ("message", "response"):
+            table.add_column(name, no_wrap=True, ratio=1)
+        for row in answers.head(5).itertuples():
+            table.add_row(Text(str(row.message)), Text(str(row.response)))
+        out = console()
+        out.print("", table, "")
+        out.print(f"The answers are in {OUTPUT}, and the endpoint is gone.")
+        out.print("They are made up: the embedded endpoint emulates Together, not a model.")
     return code
 
 

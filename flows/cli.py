@@ -8,9 +8,9 @@ import os
 import sys
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError, Group
-from rich.console import Console
+from cyclopts import App, CycloptsError, Group, Parameter
 
+from flows.terminal import console as console_on
 from tasks.core.errors import MayflyError
 
 RUNS = Group("Run", sort_key=1)
@@ -21,27 +21,86 @@ app = App(
     name="mayfly",
     help="""Batch inference on Together AI dedicated endpoints that live as long as the batch.
 
-    A Parquet dataset of prompts goes in, one request per row; Parquet with the answers comes out.
-    The endpoint is rented for the batch and gone at its end, however it ends.
+A Parquet dataset of prompts goes in, one request per row; Parquet with the answers comes out. \
+The endpoint is rented for the batch and gone at its end, however it ends.""",
+    help_epilogue="""Try it without a key:
 
-    Try it without a key:
+  mayfly run data/sample.parquet --model Qwen/Qwen2.5-7B-Instruct
+      --prompt 'Summarise: {{ message }}' --output out/try --local --yes
 
-        mayfly run data/sample.parquet --model Qwen/Qwen2.5-7B-Instruct
-            --prompt 'Summarise: {{ message }}' --output out/try --local --yes
-    """,
+With a key (TOGETHER_API_KEY; also read: TOGETHER_BASE_URL, TOGETHER_PROJECT_ID), see what it \
+would cost first:
+
+  mayfly plan questions.parquet --model NAME --prompt '{{ question }}'
+
+Exit codes: 0 every row has a response; 1 the run failed, and the endpoint is gone; 2 the request \
+is wrong, and nothing was created; 3 some rows have an error; 4 the endpoint could not be torn \
+down; 5 stopped at --max-cost or --deadline; 130, 143 interrupted, and the endpoint is gone.""",
     help_format="plaintext",
     version=version("mayfly"),
+    default_parameter=Parameter(show_default=False),
     result_action="return_value",
 )
 app["--help"].group = app["--version"].group = Group("Options", sort_key=9)
-app.command("flows.cli_run:run", name="run", group=RUNS)
-app.command("flows.cli_look:plan", name="plan", group=LOOKS)
-app.command("flows.cli_look:status", name="status", group=LOOKS)
-app.command("flows.cli_look:hardware", name="hardware", group=LOOKS)
-app.command("flows.cli_look:history", name="history", group=LOOKS)
-app.command("flows.cli_endpoints:sweep", name="sweep", group=HANDS)
-app.command("flows.cli_endpoints:endpoints", name="endpoints", group=HANDS)
-app.command("flows.cli_endpoints:emulator", name="emulator", group=HANDS)
+
+
+def _command(path: str, group: Group, text: str, epilogue: str = "") -> None:
+    """Name a command by its import path, with what `--help` says of it before it is loaded."""
+    name = path.partition(":")[2]
+    app.command(path, name=name, group=group, help=text, help_epilogue=epilogue)
+
+
+_command(
+    "flows.cli_run:run",
+    RUNS,
+    """Send every row of INPUT through a model and write the answers to a folder.
+
+Plans, asks, creates the endpoint, awaits READY, infers, tears down, reports. Run it again with \
+the same --output to resume: what is done is not sent again. Ctrl-C tears down first.""",
+    """Examples:
+
+  mayfly run questions.parquet --model NAME --prompt '{{ question }}' --output answers
+  mayfly run 'logs/*.parquet' --model NAME --messages-column chat --output answers
+      --max-cost 20 --deadline 2h --yes --json > run.jsonl""",
+)
+_command(
+    "flows.cli_look:plan",
+    LOOKS,
+    """Show what `run` would do: the data, the hardware, the price.
+
+Nothing is created or spent.""",
+)
+_command(
+    "flows.cli_look:hardware",
+    LOOKS,
+    "Show what can be rented: price and free capacity, for a model or all of it.",
+)
+_command(
+    "flows.cli_look:status",
+    LOOKS,
+    """Show what a run has done so far: rows, tokens, cost, and whether its endpoint may stand.
+
+The folder is enough: the run may be another process's, or on another machine that shares it.""",
+)
+_command(
+    "flows.cli_look:history",
+    LOOKS,
+    "Show past runs on this machine: rows, throughput, cost, estimate against actual.",
+)
+_command(
+    "flows.cli_endpoints:sweep",
+    HANDS,
+    """Find endpoints that an earlier run left behind, and tear them down.
+
+Ended is what carries mayfly's name in this namespace (MAYFLY_NAMESPACE) and has no live owner: \
+a lease on this machine whose process has died, or a name whose time has passed.""",
+)
+_command("flows.cli_endpoints:endpoints", HANDS, "Look at endpoints and change them by hand.")
+_command(
+    "flows.cli_endpoints:emulator",
+    HANDS,
+    "Serve the embedded Together-compatible endpoint on its own, in the foreground.",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,17 +109,17 @@ def main(argv: list[str] | None = None) -> int:
     for switch in ("DO_NOT_TRACK", "TOGETHER_TELEMETRY_DISABLED"):
         os.environ.setdefault(switch, "1")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = console_on(sys.stderr)
     try:
         code = app(argv, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        console.print(f"mayfly: {str(error).rstrip('.')}; see --help", markup=False)
+        console.print(f"mayfly: {str(error).rstrip('.')}; see --help", markup=False, soft_wrap=True)
         return 2
     except MayflyError as error:
-        console.print(f"mayfly: {error}", markup=False)
+        console.print(f"mayfly: {error}", markup=False, soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
-        console.print("mayfly: interrupted; nothing had been created", markup=False)
+        console.print("mayfly: interrupted; nothing had been created", markup=False, soft_wrap=True)
         return 130
     except BrokenPipeError:
         # The reader of a pipe has gone (`mayfly history | head`): not our error.

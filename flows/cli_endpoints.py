@@ -4,9 +4,9 @@ import os
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 
+from flows import terminal
 from flows.cli_look import ApiOption, Json, Local, control_plane, show
 from flows.cli_options import RUN, flag
 from tasks.cloud.control_plane import ControlPlane
@@ -31,7 +31,7 @@ def sweep(
     Ended is what carries mayfly's name in this namespace (MAYFLY_NAMESPACE) and has no live owner:
     a lease on this machine whose process has died, or a name whose time has passed.
     """
-    console = Console(highlight=False)
+    console = terminal.console()
     with control_plane(api=api, local=local) as (plane, connection):
         book = LeaseBook(state_home(os.environ))
         on_step = (lambda _text: None) if json else console.print
@@ -92,7 +92,7 @@ def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) ->
     for look in looks:
         ready = "-" if look["ready_replicas"] is None else str(look["ready_replicas"])
         table.add_row(look["name"], look["phase"], ready, look["hardware"], look["id"])
-    Console(highlight=False).print(table if looks else "there are no endpoints in this project")
+    terminal.console().print(table if looks else "there are no endpoints in this project")
     return 0
 
 
@@ -109,7 +109,7 @@ def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Js
     table.add_column()
     for key, value in look.items():
         table.add_row(key.replace("_", " "), str(value))
-    Console(highlight=False).print(table)
+    terminal.console().print(table)
     return 0
 
 
@@ -141,7 +141,7 @@ def scale(
         raise BadRequest(f"replicas {replicas}: give N, or MIN-MAX with 1 <= MIN") from error
     with control_plane(api=api, local=False) as (plane, _):
         plane.scale(_found(plane, name), bounds)
-    Console(highlight=False).print(f"{name}: {bounds} asked for; see `mayfly endpoints show`")
+    terminal.console().print(f"{name}: {bounds} asked for; see `mayfly endpoints show`")
     return 0
 
 
@@ -158,7 +158,7 @@ def delete(name: str, /, *, api: ApiOption = "v2") -> int:
 
 
 def _end(name: str, *, api: ApiOption, delete: bool) -> int:
-    console = Console(highlight=False)
+    console = terminal.console()
     book = LeaseBook(state_home(os.environ))
     with control_plane(api=api, local=False) as (plane, _):
         ref = _found(plane, name)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
+from flows import terminal
 from flows.cli_options import RUN, JobOptions, flag
-from flows.plan_table import hardware_table, plan_table
+from flows.hardware_table import HardwareTable
+from flows.plan_table import plan_table
 from tasks import planning
 from tasks.cloud.connection import Connection, connect
 from tasks.cloud.control_plane import ControlPlane
@@ -64,7 +65,7 @@ def plan(
     if json:
         show(made.as_dict())
     else:
-        Console(highlight=False).print(plan_table(made))
+        terminal.console().print(plan_table(made))
     return 0
 
 
@@ -82,7 +83,7 @@ def hardware(
     if json:
         show([offer.as_dict() for offer in offers])
     else:
-        Console(highlight=False).print(hardware_table(offers))
+        terminal.console().print(HardwareTable(offers))
     return 0
 
 
@@ -113,7 +114,7 @@ def status(folder: Path, /, *, json: Json = False) -> int:
     table.add_row("runs", f"{len(found['runs'])}; last: {found['outcome']}")
     for lease in found["open_leases"]:
         table.add_row("LEASE", f"{lease['name']} may still bill; `mayfly sweep` ends it")
-    Console(highlight=False).print(table)
+    terminal.console().print(table)
     return 0
 
 
@@ -130,5 +131,5 @@ def history(*, json: Json = False) -> int:
         table.add_column(name)
     for entry in runs:
         table.add_row(*entry.values())
-    Console(highlight=False).print(table)
+    terminal.console().print(table)
     return 0

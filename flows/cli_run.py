@@ -1,28 +1,30 @@
 """`mayfly run`: look, plan, ask, and run the flow in this process."""
 
 import atexit
+import importlib
 import os
 import signal
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from json import loads
+from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from flows.cli_options import RUN, JobOptions, flag
-from flows.display import Display
-from flows.plan_table import plan_table
 from flows.prefect_server import TemporaryServer, configured_api_url
-from flows.summary import summary
+from flows.screen import Machines, People, Screen
 from tasks import planning, progress
 from tasks.cloud.connection import Connection, connect
 from tasks.cloud.patience import patiently
 from tasks.core.errors import BadRequest, MayflyError
 from tasks.core.job import Job
 from tasks.storage.run_folder import check_output
+from tasks.storage.run_paths import RunPaths
 
 
 def run(
@@ -35,6 +37,7 @@ def run(
     ],
     options: JobOptions,
     yes: Annotated[bool, flag(RUN, "Do not ask before spending.")] = False,
+    json: Annotated[bool, flag(RUN, "One JSON object a line, for scripts.")] = False,
 ) -> int:
     """Send every row of INPUT through a model and write the answers to a folder.
 
@@ -45,48 +48,77 @@ def run(
         input: Parquet file, folder or glob; local or a URI. One row is one request.
     """
     job = options.job(input, output)
-    console = Console(highlight=False)
-    if not yes and not sys.stdin.isatty():
-        raise BadRequest("run spends money and there is no terminal to ask in; add --yes to go on")
+    if not yes and (json or not sys.stdin.isatty()):
+        why = "with --json nothing is asked" if json else "there is no terminal to ask in"
+        raise BadRequest(f"run spends money and {why}; add --yes to go on")
+    screen: Screen = Machines() if json else People()
     with ExitStack() as stack:
+        # First of all, because it takes longest: its start-up goes on beside all that follows.
+        server = None if configured_api_url(os.environ) else start_prefect(options)
         if options.local:
             from flows.embedded import embedded_endpoint  # noqa: PLC0415 - only --local needs it
 
             stack.enter_context(embedded_endpoint())
         connection = Connection.from_env(os.environ)
-        server = None if configured_api_url(os.environ) else TemporaryServer()
-        if server is not None:
-            # Registered before Prefect is imported, so that Prefect's own exit handlers, which
-            # send the last logs and events, run while the server still stands.
-            atexit.register(server.stop)
         look = planning.look_first(job, connection)
         check_output(output, look.manifest(time.time()))
+        importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
+        importing.start()
         with connect(job.rental.api, connection) as plane:
             plan = patiently(lambda: planning.make_plan(look, plane))
-        console.print(plan_table(plan))
-        if not yes and not agreed(console, plan):
-            console.print("nothing was created")
+        screen.plan(plan)
+        if not yes and not agreed(plan):
+            screen.say("nothing was created")
             return 2
         if server is not None:
-            os.environ["PREFECT_API_URL"] = server.wait()
-        return run_here(job, console)
+            with screen.waiting(
+                "starting Prefect's temporary server (a PREFECT_API_URL saves this)"
+            ):
+                server.wait()
+        importing.join()
+        try:
+            return run_here(job, screen)
+        except MayflyError as error:
+            screen.failed(str(error), error.exit_code)
+            raise
 
 
-def agreed(console: Console, plan: planning.Plan) -> bool:
+def start_prefect(options: JobOptions) -> TemporaryServer:
+    """Start a Prefect server for this run, unless the request cannot work for want of a key."""
+    if not options.local:
+        Connection.from_env(os.environ)
+    server = TemporaryServer()
+    # Registered before Prefect is imported, so that Prefect's own exit handlers, which send the
+    # last logs and events, run while the server still stands.
+    atexit.register(server.stop)
+    # Prefect reads it when it is imported, which is long before the server answers.
+    os.environ["PREFECT_API_URL"] = server.api_url
+    return server
+
+
+def import_the_flow() -> None:
+    """Import Prefect and the flow, which takes seconds, while others are waited for."""
+    # Prefect's log goes to its API; the terminal belongs to the display.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # What goes wrong here goes wrong again, and is told, where the flow is needed.
+    with suppress(Exception):
+        importlib.import_module("flows.batch_inference")
+
+
+def agreed(plan: planning.Plan) -> bool:
     """Ask whether the plan may be paid for."""
-    answer = console.input(f"Rent this at ${plan.usd_per_h:.2f}/h until the batch is done? [y/N] ")
+    answer = input(f"  Rent this at ${plan.usd_per_h:.2f}/h until the batch is done? [y/N] ")
     return answer.strip().lower() in {"y", "yes"}
 
 
-def run_here(job: Job, console: Console) -> int:
+def run_here(job: Job, screen: Screen) -> int:
     """Run the flow in this process; return the exit code.
 
     The run's own outcome decides the code, not Prefect's state: that is lost when the Prefect
     server goes away, and an answer that was paid for is not.
     """
-    # Prefect's log goes to its API; the terminal belongs to the display.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     received: list[int] = []
+    began = time.time()
 
     def end(number: int, _frame: FrameType | None) -> None:
         received.append(number)
@@ -98,13 +130,28 @@ def run_here(job: Job, console: Console) -> int:
         signal.signal(number, end)
     with progress.watch() as watched:
         try:
-            with Display(console, watched):
+            with screen.follow(watched):
                 report = batch_inference(**{name: getattr(job, name) for name in Job.model_fields})
         except KeyboardInterrupt:
             code = 143 if received and received[0] != signal.SIGINT else 130
-            console.print(f"interrupted; resume with the same command (exit {code})")
+            if report := report_since(job, began):
+                screen.end(report, code)
+            screen.say(f"interrupted; resume with the same command (exit {code})")
             return code
-        except MayflyError:
+        except MayflyError as error:
+            if report := report_since(job, began):
+                screen.end(report, error.exit_code)
             raise
-    console.print(summary(report))
-    return 3 if report["rows"]["failed"] else 0
+    code = 3 if report["rows"]["failed"] else 0
+    screen.end(report, code)
+    return code
+
+
+def report_since(job: Job, began: float) -> dict[str, Any] | None:
+    """Return the report of a run that did not end well, if it got so far as to write one."""
+    path = RunPaths(Path(job.output).expanduser()).report
+    try:
+        report: dict[str, Any] = loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return report if report["started_at"] >= began else None

@@ -112,7 +112,7 @@ class Display:
 
 def _once(line: Text, endpoint: str) -> Text:
     """Say `the endpoint` for its long name, but in the line that tells of its making."""
-    if endpoint and not line.plain[12:].startswith("created"):
+    if endpoint and not line.plain[12:].startswith(("created", "using")):
         text = line.plain[12:].replace(endpoint, "the endpoint").replace("endpoint the ", "the ")
         return Text.assemble((line.plain[:12], "dim"), text)
     return line

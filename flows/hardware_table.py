@@ -6,6 +6,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
+from flows.terminal import UNWRAPPED
 from tasks.core.placement import Candidate, Offer, RegionCapacity
 
 
@@ -22,7 +23,8 @@ class HardwareTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the widest table that fits."""
         table = self._draw(short=False)
-        if Measurement.get(console, options, table).minimum > options.max_width:
+        unbounded = options.update(width=UNWRAPPED)
+        if Measurement.get(console, unbounded, table).maximum > options.max_width:
             table = self._draw(short=True)
         yield table
 
@@ -34,7 +36,9 @@ class HardwareTable:
         table.add_column("free", no_wrap=True)
         if any(isinstance(candidate, Candidate) for candidate in self._candidates):
             table.add_column("chosen and why", no_wrap=True)
-        chosen = next((c for c in self._candidates if isinstance(c, Candidate) and c.eligible), None)
+        chosen = next(
+            (c for c in self._candidates if isinstance(c, Candidate) and c.eligible), None
+        )
         for candidate in self._candidates:
             offer = candidate.offer if isinstance(candidate, Candidate) else candidate
             row = [

@@ -3,17 +3,15 @@
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 
+from flows.plan_table import facts
 from tasks.core.span import span
 
 
 def summary(report: dict[str, Any]) -> RenderableType:
     """Draw a report: what came back, what it took, what it cost, and that the endpoint is gone."""
-    rows, tokens, cost = report["rows"], report["tokens"], report["cost"]
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", justify="right")
-    table.add_column()
+    rows, tokens = report["rows"], report["tokens"]
+    table = facts()
     answered = rows["done"] - rows["failed"]
     errors = f", {rows['failed']:,} with an error" if rows["failed"] else ""
     left = f", {rows['remaining']:,} left" if rows["remaining"] else ""
@@ -25,21 +23,34 @@ def summary(report: dict[str, Any]) -> RenderableType:
         f"{tokens['prompt']:,} in, {tokens['completion']:,} out"
         + (f", {tokens['cached']:,} from the prompt cache" if tokens["cached"] else ""),
     )
-    if rows["this_run"]:
-        pace = report["throughput"]
-        per_s = f"{pace['rows_per_s']:,.1f} rows/s"
-        table.add_row("pace", f"{per_s}, {pace['completion_tokens_per_s']:,.0f} tokens/s")
-    else:
+    pace = report["throughput"]
+    if pace["rows_per_s"]:
+        slowest = report.get("latency", {}).get("p99_s")
+        table.add_row(
+            "pace",
+            f"{pace['rows_per_s']:,.1f} rows/s, {pace['completion_tokens_per_s']:,.0f} tokens/s"
+            + (f", 99 % within {slowest:.2g} s" if slowest else ""),
+        )
+    elif not report["endpoints"]:
         table.add_row("", "nothing was left to send, so nothing was rented")
     took = ", ".join(
         f"{name.replace('_', ' ')} {span(seconds)}"
         for name, seconds in report["seconds"].items()
-        if seconds >= 0.05
+        if seconds >= 0.5
     )
-    table.add_row("time", took)
-    table.add_row("cost", f"${cost['usd']:.2f} for {cost['replica_minutes']} replica-minutes")
+    table.add_row("time", took or "under a second")
+    table.add_row("cost", cost_line(report["cost"]))
     for endpoint in report["endpoints"]:
         table.add_row("endpoint", f"{endpoint['name']}: {endpoint['ended']}")
     table.add_row("answers", f"{report['output']}  (pandas.read_parquet reads the folder)")
     table.add_row("report", f"{report['output'].rstrip('/')}/_mayfly/report.html")
     return table
+
+
+def cost_line(cost: dict[str, Any]) -> str:
+    """Return what a run cost and what a million tokens came to."""
+    minutes = cost["replica_minutes"]
+    line = f"${cost['usd']:.2f} for {minutes:,} replica-minute{'' if minutes == 1 else 's'}"
+    if per_million := cost.get("usd_per_million_completion_tokens"):
+        line += f", ${per_million:,.2f} per million tokens out"
+    return line

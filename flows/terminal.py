@@ -1,5 +1,6 @@
 """Where people read: a terminal as wide as it is, or a pipe in which no line is ever wrapped."""
 
+import os
 import re
 import sys
 from typing import IO, TextIO, cast
@@ -19,14 +20,11 @@ def console(stream: TextIO | None = None) -> Console:
     unwrapped and without blanks at their ends, whatever FORCE_COLOR says.
     """
     stream = stream or sys.stdout
+    file = cast("IO[str]", Steady(stream))
     if stream.isatty():
-        return Console(file=stream, highlight=False)
+        return Console(file=file, highlight=False)
     return Console(
-        file=cast("IO[str]", _Trimmed(stream)),
-        width=UNWRAPPED,
-        highlight=False,
-        force_terminal=False,
-        color_system=None,
+        file=file, width=UNWRAPPED, highlight=False, force_terminal=False, color_system=None
     )
 
 
@@ -35,18 +33,44 @@ def is_live(of: Console) -> bool:
     return of.is_terminal and not of.is_dumb_terminal
 
 
-class _Trimmed:
-    """A stream whose lines lose the blanks with which tables are filled up."""
+class Steady:
+    """A stream that never fails: a run does not end because nobody reads any longer."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._terminal = stream.isatty()
+        self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
-        self._stream.write(_BLANKS_AT_THE_END.sub("", text))
+        """Write; in a pipe without the blanks with which tables are filled up."""
+        if not self._terminal:
+            text = _BLANKS_AT_THE_END.sub("", text)
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+        except (OSError, ValueError):
+            self._let_go()
         return len(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        """Hand over what was written."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._let_go()
 
     def isatty(self) -> bool:
-        return False
+        """Whether this is a terminal."""
+        return self._terminal
+
+    def fileno(self) -> int:
+        """The descriptor below."""
+        return self._stream.fileno()
+
+    def _let_go(self) -> None:
+        # Python flushes at exit, and would make a broken pipe our exit code.
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        except (OSError, ValueError):
+            return

@@ -14,7 +14,8 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
     """Create the endpoint under its lease, or start the one that the job names; return its name."""
     run.progress.enter(Step.CREATING)
     ref = run.rent(offer)
-    run.progress.say(f"created {ref.name} on {ref.hardware or 'hardware of its own'}")
+    done = "using" if offer is None else "created"
+    run.progress.say(f"{done} {ref.name} on {ref.hardware or 'hardware of its own'}")
     get_run_logger().info("endpoint %s stands on %s", ref.name, ref.hardware)
     return ref.name
 

@@ -108,7 +108,9 @@ class _Ending:
         if seen.phase is not Phase.STOPPING or self.proof.stop_requested_at is None:
             self._plane.stop(self._ref)
         if self.proof.stop_requested_at is None:
-            self._did(f"asked {self._ref.name} to stop ({seen.word})", stop_requested_at=self._now())
+            self._did(
+                f"asked {self._ref.name} to stop ({seen.word})", stop_requested_at=self._now()
+            )
 
     def _absent(self) -> bool:
         if not self._seen_once:

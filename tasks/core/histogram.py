@@ -72,4 +72,4 @@ def _bin(latency_s: float) -> int:
 
 
 def _edge_s(index: int) -> float:
-    return SMALLEST_S * 10.0 ** (index / BINS_PER_DECADE)
+    return SMALLEST_S * math.pow(10.0, index / BINS_PER_DECADE)
