@@ -7,6 +7,7 @@ from tasks.cloud.connection import Connection
 from tasks.cloud.control_plane import ControlPlane
 from tasks.core.endpoint import EndpointRef
 from tasks.core.errors import BadRequest
+from tasks.core.failure import NULL_PROMPT, Failure
 from tasks.core.job import Job, fingerprint
 from tasks.core.manifest import Manifest
 from tasks.core.placement import Placement, place
@@ -107,7 +108,8 @@ def look_first(job: Job, connection: Connection) -> Look:
         for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)
         for request in renderer.bodies(job.model, chunk.first_row, chunk.columns, chunk.rows)
     ]
-    broken = [r.error for r in rendered if r.error and not r.error.startswith("null prompt")]
+    failures = [Failure.parse(request.error) for request in rendered if request.error]
+    broken = [failure.words for failure in failures if failure.kind != NULL_PROMPT]
     if len(broken) == len(rendered):
         raise BadRequest(
             f"input {job.input}: none of the first {len(rendered)} rows can be sent "

@@ -66,6 +66,11 @@ class Snapshot:
     recent_tokens_per_s: float | None = None
 
     @property
+    def all_done(self) -> Tally:
+        """Sums over this run and the earlier ones into the same output."""
+        return self.resumed + self.tally
+
+    @property
     def done(self) -> int:
         """Rows with an answer or an error, earlier runs included."""
         return self.resumed.done + self.tally.done

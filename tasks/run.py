@@ -120,6 +120,7 @@ class Run(Watching):
             concurrency=limits.concurrency,
             first_limit=self.tenancy.first_limit,
             row_attempts=limits.row_attempts,
+            proven=(sent := self.progress.snapshot().all_done).done > sent.failed,
         )
         with Engine(target=target, settings=settings) as self._engine:
             yield

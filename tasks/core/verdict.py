@@ -11,6 +11,7 @@ from enum import Enum
 RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 524, 529})
 OVERLOAD = frozenset({408, 429, 503, 504, 524, 529})
 _CREDENTIALS = frozenset({401, 402, 403})
+_AT_ONCE = frozenset({401, 402})
 _UNROUTED = frozenset(
     {"endpoint_not_configured", "routing_error", "dedicated_endpoint_not_running"}
 )
@@ -30,11 +31,16 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An action, with how long to wait at least and whether the endpoint is overloaded."""
+    """An action, with how long to wait at least and whether the endpoint is overloaded.
+
+    Attributes:
+        at_once: One such answer ends the run: a key or an account is wrong for every row.
+    """
 
     action: Action
     retry_after_s: float | None = None
     overload: bool = False
+    at_once: bool = False
 
 
 ACCEPT = Verdict(Action.ACCEPT)
@@ -57,7 +63,8 @@ def judge(
     if code in _FATAL or status in (404, 410):
         return Verdict(Action.END_ENDPOINT)
     if status in _CREDENTIALS:
-        return Verdict(Action.END_CREDENTIALS)
+        # A 403 may be about one row: older answers for a prompt too long were of this kind.
+        return Verdict(Action.END_CREDENTIALS, at_once=status in _AT_ONCE)
     if status in RETRYABLE or status >= 500:
         return Verdict(Action.RETRY, retry_after(header), status in OVERLOAD)
     return Verdict(Action.FAIL_ROW)

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from tasks.core.failure import NO_TEXT, Failure
 from tasks.core.rows import Answer
 
 LONGEST_WORDS = 500
@@ -14,7 +15,7 @@ class Unreadable(ValueError):
     """A 200 whose body is no completion: cut off, not JSON, or of another shape."""
 
 
-def read_completion(row: int, body: memoryview, *, attempts: int, latency_s: float) -> Answer:
+def read_completion(row: int, body: memoryview, attempts: int, latency_s: float) -> Answer:
     """Read a chat completion.
 
     Cached tokens are read from either place that the API uses. An answer without text (a refusal,
@@ -39,7 +40,8 @@ def read_completion(row: int, body: memoryview, *, attempts: int, latency_s: flo
     finish = choice.get("finish_reason")
     wrong = None
     if not isinstance(text, str):
-        text, wrong = None, f"no text: finish_reason {finish}"
+        failure = Failure(NO_TEXT, f"finish_reason {finish}", 200, attempts=attempts)
+        text, wrong = None, str(failure)
     return Answer(
         row, text, wrong, finish, prompt or 0, completion or 0, cached, attempts, latency_s
     )

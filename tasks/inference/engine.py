@@ -10,21 +10,23 @@ import asyncio
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import uvloop
 
 from tasks.core.backoff import Backoff, delay_s
+from tasks.core.breaker import Breaker
 from tasks.core.errors import CredentialsRefused, EndpointLost, MayflyError
+from tasks.core.failure import NO_ANSWER, UNREADABLE, Failure, kind_of
 from tasks.core.limiter import Aimd, Fixed, Limiter
 from tasks.core.rows import NOTHING, Answer, RowRequest, Tally
 from tasks.core.verdict import Action, Verdict, judge
 from tasks.inference.answers import Unreadable, read_completion, read_error
+from tasks.inference.stream import ReadReply, Row, Snapshot, Stream
 from tasks.inference.transport import NoAnswer, NotSent, Reply, RustTransport, Transport
 
 READ_AHEAD = 256
@@ -56,6 +58,7 @@ class EngineSettings:
         row_timeout_s: Longest wait for one answer, in seconds.
         lost_after_s: How long nothing but refused connections and missing routes is borne.
         fatal_in_a_row: Rows that must meet the same fatal answer before the run ends.
+        proven: Whether rows of this job were answered before; see `Breaker`.
     """
 
     concurrency: int | None = None
@@ -64,42 +67,8 @@ class EngineSettings:
     row_timeout_s: float = 600.0
     lost_after_s: float = 120.0
     fatal_in_a_row: int = 8
+    proven: bool = False
     backoff: Backoff = field(default_factory=Backoff)
-
-
-class Snapshot(NamedTuple):
-    """What the engine is doing now."""
-
-    in_flight: int
-    limit: int
-    waiting: int
-    retries: int
-    tally: Tally
-
-
-class _Row:
-    """A row on its way: its body, and what has happened to it."""
-
-    __slots__ = ("attempts", "body", "last", "row", "stream")
-
-    def __init__(self, stream: "_Stream", request: RowRequest) -> None:
-        self.stream = stream
-        self.row, self.body = request.row, request.body
-        self.attempts = 0
-        self.last = ""
-
-
-class _Stream:
-    """One call of `answer`: rows waiting to be sent, answers waiting to be recorded."""
-
-    __slots__ = ("answers", "arrived", "tally", "waiting")
-
-    def __init__(self) -> None:
-        # Ends of a deque can be used from two threads without a lock.
-        self.waiting: deque[_Row] = deque()
-        self.answers: deque[Answer] = deque()
-        self.arrived = threading.Event()
-        self.tally = NOTHING
 
 
 class Engine:
@@ -111,8 +80,16 @@ class Engine:
         target: Target,
         settings: EngineSettings,
         transport: Callable[[], Transport] | None = None,
+        read: ReadReply = read_completion,
     ) -> None:
+        """Prepare; nothing runs before the context is entered.
+
+        Args:
+            read: Makes an answer of the body of a 200; on the loop, so it must be quick.
+        """
         self._settings = settings
+        self._read = read
+        self._breaker = Breaker(proven=settings.proven)
         self._make_transport = transport or (
             lambda: RustTransport(target.url, target.headers, timeout_s=settings.row_timeout_s)
         )
@@ -122,11 +99,12 @@ class Engine:
             else Fixed(settings.concurrency)
         )
         self._uniform = random.Random().uniform  # noqa: S311 - jitter, not secrets
-        self._streams: list[_Stream] = []
+        self._streams: list[Stream] = []
         self._workers: set[asyncio.Task[None]] = set()
         self._in_flight = self._retries = self._delayed = 0
         self._finished = NOTHING
-        self._fatal_in_a_row = 0
+        self._fatal_rows: set[int] = set()
+        self._ever_answered = False
         self._silent_since: float | None = None
         self._reason: MayflyError | None = None
         self._ended = threading.Event()
@@ -149,17 +127,27 @@ class Engine:
 
     # For threads that feed it.
 
-    def answer(self, requests: Iterable[RowRequest], record: Callable[[Answer], None]) -> Tally:
+    def answer(
+        self,
+        requests: Iterable[RowRequest],
+        record: Callable[[Answer], Sequence[Answer] | None],
+    ) -> Tally:
         """Answer rows; blocks until every one has an answer or an error.
 
         `requests` is pulled and `record` is called in this thread only. May be called from
         several threads at once; rows of the earlier call go first.
 
+        Args:
+            requests: May yield more after it ran out, as long as an answer is still out: what
+                `record` finds wanting can be asked again.
+            record: Returns the answers that settle rows where these are not the answer it was
+                given (none: it is asked again; several: the request carried several rows).
+
         Raises:
             MayflyError: What `stop` was given, or what the endpoint's answers amount to. All that
                 had been answered has been recorded.
         """
-        stream, source = _Stream(), iter(requests)
+        stream, source = Stream(), iter(requests)
         self._call(self._streams.append, stream)
         unrecorded = 0
         try:
@@ -174,8 +162,9 @@ class Engine:
                 stream.arrived.clear()
                 for _ in range(len(stream.answers)):
                     answer = stream.answers.popleft()
-                    record(answer)
-                    stream.tally = stream.tally.plus(answer)
+                    settled = record(answer)
+                    for one in (answer,) if settled is None else settled:
+                        stream.tally = stream.tally.plus(one)
                     unrecorded -= 1
                 if ended and not stream.answers and unrecorded:
                     raise self._reason or EndpointLost("the engine was closed")
@@ -206,7 +195,7 @@ class Engine:
     def _read_ahead(self) -> int:
         return 2 * self._limiter.limit + READ_AHEAD
 
-    def _feed(self, stream: _Stream, source: Iterator[RowRequest], room: int) -> int:
+    def _feed(self, stream: Stream, source: Iterator[RowRequest], room: int) -> int:
         """Hand rows over while there is room; return how many will come back."""
         fed = 0
         if room < TAKE // 2:
@@ -217,7 +206,7 @@ class Engine:
                 stream.answers.append(Answer(request.row, None, request.error))
                 stream.arrived.set()
             else:
-                stream.waiting.append(_Row(stream, request))
+                stream.waiting.append(Row(stream, request))
         return fed
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
@@ -258,7 +247,7 @@ class Engine:
         if not self._over.done():
             self._over.set_result(grace_s)
 
-    def _forget(self, stream: _Stream) -> None:
+    def _forget(self, stream: Stream) -> None:
         if stream in self._streams:
             self._streams.remove(stream)
             self._finished += stream.tally
@@ -272,7 +261,7 @@ class Engine:
             worker.add_done_callback(self._workers.discard)
             waiting -= 1
 
-    def _next(self) -> _Row | None:
+    def _next(self) -> Row | None:
         if self._reason is not None or len(self._workers) > self._limiter.limit:
             return None
         for stream in self._streams:
@@ -293,7 +282,7 @@ class Engine:
             except NoAnswer as error:
                 row.attempts += 1
                 self._limiter.overloaded(clock())
-                self._again(row, f"no answer: {error}")
+                self._again(row, Failure(NO_ANSWER, str(error)))
             else:
                 row.attempts += 1
                 self._take(row, reply, clock() - began)
@@ -301,17 +290,20 @@ class Engine:
                 self._in_flight -= 1
             if len(self._workers) < self._limiter.limit:
                 self._pump()
+        # Now, not when the loop gets to it: a row that comes back meanwhile needs a worker.
+        if (task := asyncio.current_task()) is not None:
+            self._workers.discard(task)
 
-    def _take(self, row: _Row, reply: Reply, latency_s: float) -> None:
+    def _take(self, row: Row, reply: Reply, latency_s: float) -> None:
         if reply.status == 200:
             try:
-                answer = read_completion(
-                    row.row, reply.body, attempts=row.attempts, latency_s=latency_s
-                )
+                answer = self._read(row.row, reply.body, row.attempts, latency_s)
             except Unreadable as error:
-                self._again(row, f"unreadable answer: {error}")
+                self._again(row, Failure(UNREADABLE, str(error), 200))
                 return
-            self._fatal_in_a_row, self._silent_since = 0, None
+            self._silent_since, self._ever_answered = None, True
+            self._fatal_rows.clear()
+            self._breaker.answered()
             self._limiter.answered(
                 self._loop.time(), latency_s=latency_s, in_flight=self._in_flight
             )
@@ -319,33 +311,46 @@ class Engine:
             return
         code, words = read_error(reply.body)
         verdict = judge(reply.status, code, reply.header)
-        self._refused(row, verdict, f"HTTP {reply.status}{f' {code}' if code else ''}: {words}")
+        self._refused(row, verdict, Failure(kind_of(reply.status, code), words, reply.status, code))
 
-    def _refused(self, row: _Row, verdict: Verdict, words: str) -> None:
+    def _refused(self, row: Row, verdict: Verdict, failure: Failure) -> None:
         if verdict.overload:
             self._limiter.overloaded(self._loop.time())
         match verdict.action:
             case Action.RETRY:
-                self._again(row, words, retry_after_s=verdict.retry_after_s)
+                self._again(row, failure, retry_after_s=verdict.retry_after_s)
             case Action.WAIT_FOR_ROUTE:
-                self._silence(row, words)
-            case Action.END_CREDENTIALS:
-                self._unsend(row)
-                self._begin_stop(CredentialsRefused(f"inference was refused: {words}"), 0)
-            case Action.END_ENDPOINT:
-                self._fatal_in_a_row += 1
-                self._unsend(row)
-                if self._fatal_in_a_row >= self._settings.fatal_in_a_row:
-                    self._begin_stop(EndpointLost(f"row after row was answered {words}"), 0)
-                else:
-                    self._later(row, 0.5)
+                self._silence(row, str(failure))
+            case Action.END_CREDENTIALS | Action.END_ENDPOINT:
+                self._fatal(row, verdict, failure)
             case Action.FAIL_ROW | Action.ACCEPT:
-                self._fail(row, words)
+                self._fail(row, failure)
 
-    def _again(self, row: _Row, words: str, *, retry_after_s: float | None = None) -> None:
+    def _fatal(self, row: Row, verdict: Verdict, failure: Failure) -> None:
+        """End the run when row after row meets what no row can mend; else try this one again."""
+        credentials = verdict.action is Action.END_CREDENTIALS
+        self._fatal_rows.add(row.row)
+        exhausted = row.attempts >= self._settings.row_attempts
+        if (
+            verdict.at_once
+            or len(self._fatal_rows) >= self._settings.fatal_in_a_row
+            or (exhausted and not self._ever_answered)
+        ):
+            self._unsend(row)
+            self._begin_stop(
+                CredentialsRefused(f"inference was refused: {failure}")
+                if credentials
+                else EndpointLost(f"row after row was answered {failure}"),
+                0,
+            )
+        else:
+            # Others were answered: once its attempts are used up, the row itself is at fault.
+            self._again(row, failure)
+
+    def _again(self, row: Row, failure: Failure, *, retry_after_s: float | None = None) -> None:
         """Send a row again later, or give it up; its place in flight is free meanwhile."""
         if row.attempts >= self._settings.row_attempts:
-            self._fail(row, f"given up after {row.attempts} attempts: {words}")
+            self._fail(row, failure)
             return
         self._retries += 1
         wait_s = delay_s(
@@ -353,7 +358,7 @@ class Engine:
         )
         self._later(row, wait_s)
 
-    def _silence(self, row: _Row, words: str) -> None:
+    def _silence(self, row: Row, words: str) -> None:
         """Wait for an endpoint that cannot be reached yet; no attempt of the row is used up."""
         now = self._loop.time()
         self._silent_since = now if self._silent_since is None else self._silent_since
@@ -365,23 +370,26 @@ class Engine:
             return
         self._later(row, self._uniform(0.5, 2.0))
 
-    def _later(self, row: _Row, wait_s: float) -> None:
+    def _later(self, row: Row, wait_s: float) -> None:
         self._delayed += 1
         self._loop.call_later(wait_s, self._return, row)
 
-    def _return(self, row: _Row) -> None:
+    def _return(self, row: Row) -> None:
         self._delayed -= 1
         self._unsend(row)
         self._pump()
 
-    def _unsend(self, row: _Row) -> None:
+    def _unsend(self, row: Row) -> None:
         row.stream.waiting.appendleft(row)
 
-    def _fail(self, row: _Row, words: str) -> None:
-        self._done(row, Answer(row.row, None, words, attempts=row.attempts))
+    def _fail(self, row: Row, failure: Failure) -> None:
+        failure = failure._replace(attempts=row.attempts)
+        self._done(row, Answer(row.row, None, str(failure), attempts=row.attempts))
+        if (reason := self._breaker.failed(failure)) is not None:
+            self._begin_stop(reason, 0)
 
     @staticmethod
-    def _done(row: _Row, answer: Answer) -> None:
+    def _done(row: Row, answer: Answer) -> None:
         row.stream.answers.append(answer)
         if not row.stream.arrived.is_set():
             row.stream.arrived.set()

@@ -8,6 +8,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tasks.core.errors import BadRequest
+from tasks.core.failure import BAD_MESSAGES, NULL_PROMPT, TEMPLATE, Failure
 from tasks.core.job import PromptSpec, Sampling
 from tasks.core.rows import RowRequest
 
@@ -15,7 +16,15 @@ ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
 
 
 class RowError(ValueError):
-    """This row cannot be sent; the message says why."""
+    """This row cannot be sent; the message says why.
+
+    Attributes:
+        kind: A class of `tasks.core.failure`.
+    """
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
 
 
 class Renderer:
@@ -60,9 +69,10 @@ class Renderer:
             try:
                 messages = render(dict(zip(names, cells, strict=True)))
             except RowError as error:
-                yield RowRequest(row, b"", str(error))
+                yield RowRequest(row, b"", str(Failure(error.kind, str(error))))
             except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-                yield RowRequest(row, b"", f"template: {type(error).__name__}: {error}")
+                words = f"{type(error).__name__}: {error}"
+                yield RowRequest(row, b"", str(Failure(TEMPLATE, words)))
             else:
                 yield RowRequest(row, head + messages + tail)
 
@@ -92,7 +102,7 @@ class Renderer:
         def render(cells: dict[str, Any]) -> bytes:
             missing = [name for name, value in cells.items() if value is None]
             if missing and len(missing) == len(cells):
-                raise RowError(f"null prompt: column {missing[0]} is null")
+                raise RowError(NULL_PROMPT, f"column {missing[0]} is null")
             return _user(template.render(cells))
 
         return needs, render
@@ -137,14 +147,14 @@ def _user(text: str) -> bytes:
     try:
         return b'{"role":"user","content":' + orjson.dumps(text) + b"}"
     except TypeError as error:  # Half of a surrogate pair has no UTF-8.
-        raise RowError("prompt is not valid Unicode") from error
+        raise RowError(TEMPLATE, "prompt is not valid Unicode") from error
 
 
 def _text_column(column: str) -> Callable[[dict[str, Any]], bytes]:
     def render(cells: dict[str, Any]) -> bytes:
         value = cells[column]
         if value is None:
-            raise RowError(f"null prompt: column {column} is null")
+            raise RowError(NULL_PROMPT, f"column {column} is null")
         return _user(value if type(value) is str else str(value))
 
     return render
@@ -154,14 +164,14 @@ def _chat_column(column: str) -> Callable[[dict[str, Any]], bytes]:
     def render(cells: dict[str, Any]) -> bytes:
         value = cells[column]
         if value is None:
-            raise RowError(f"null prompt: column {column} is null")
+            raise RowError(NULL_PROMPT, f"column {column} is null")
         if isinstance(value, str | bytes):
             try:
                 value = orjson.loads(value)
             except orjson.JSONDecodeError as error:
-                raise RowError(f"messages: not JSON: {error}") from error
+                raise RowError(BAD_MESSAGES, f"not JSON: {error}") from error
         if not isinstance(value, list) or not value:
-            raise RowError("messages: not a list of role and content")
+            raise RowError(BAD_MESSAGES, "not a list of role and content")
         return b",".join(map(_message, value))
 
     return render
@@ -169,9 +179,9 @@ def _chat_column(column: str) -> Callable[[dict[str, Any]], bytes]:
 
 def _message(message: Any) -> bytes:
     if not isinstance(message, dict) or message.get("role") not in ROLES:
-        raise RowError(f"messages: a message needs a role of {', '.join(sorted(ROLES))}")
+        raise RowError(BAD_MESSAGES, f"a message needs a role of {', '.join(sorted(ROLES))}")
     # A struct column has every field in every message; what is null was not said.
     said = {name: value for name, value in message.items() if value is not None}
     if "content" not in said and "tool_calls" not in said:
-        raise RowError("messages: a message has no content")
+        raise RowError(BAD_MESSAGES, "a message has no content")
     return orjson.dumps(said)

@@ -1,0 +1,99 @@
+"""Why a row has no answer: a class that a program can ask for, in words that a person can read.
+
+The text of a failure is what the `error` column holds, and it can be read back: parts and
+journals keep nothing else, and dead letters are made from it.
+"""
+
+import re
+from typing import NamedTuple, Self
+
+NULL_PROMPT = "null_prompt"
+TEMPLATE = "template"
+BAD_MESSAGES = "bad_messages"
+INVALID_REQUEST = "invalid_request"
+TOO_LONG = "too_long"
+REFUSED = "refused"
+NOT_FOUND = "not_found"
+RATE_LIMITED = "rate_limited"
+OVERLOADED = "overloaded"
+TIMEOUT = "timeout"
+SERVER_ERROR = "server_error"
+NO_ANSWER = "no_answer"
+UNREADABLE = "unreadable"
+NO_TEXT = "no_text"
+SCHEMA = "schema"
+OTHER = "other"
+
+_BY_STATUS = {
+    401: REFUSED,
+    402: REFUSED,
+    403: REFUSED,
+    404: NOT_FOUND,
+    408: TIMEOUT,
+    410: NOT_FOUND,
+    413: TOO_LONG,
+    429: RATE_LIMITED,
+    503: OVERLOADED,
+    504: TIMEOUT,
+    524: TIMEOUT,
+    529: OVERLOADED,
+}
+_TEXT = re.compile(
+    r"(?P<kind>[a-z_]+): (?:not sent|no answer|HTTP (?P<status>\d+)(?: (?P<code>[^\s:]+))?)"
+    r"(?: after (?P<attempts>\d+) attempts?)?: (?P<words>.*)",
+    re.DOTALL,
+)
+
+
+class Failure(NamedTuple):
+    """Why a row has no answer.
+
+    Attributes:
+        kind: One of the classes of this module.
+        words: The server's where it said any, else ours.
+        status: HTTP status of the last answer, or None when there was none.
+        code: The error body's `code`, or "".
+        attempts: Requests sent for the row; 0 when it could not be sent.
+    """
+
+    kind: str
+    words: str
+    status: int | None = None
+    code: str = ""
+    attempts: int = 0
+
+    def __str__(self) -> str:
+        """Return what the `error` column holds, such as `too_long: HTTP 413 after 1 attempt: …`."""
+        if self.status is not None:
+            code = "".join(self.code.replace(":", ".").split())
+            what = f"HTTP {self.status}{f' {code}' if code else ''}"
+        else:
+            what = "no answer" if self.attempts else "not sent"
+        plural = "" if self.attempts == 1 else "s"
+        after = f" after {self.attempts} attempt{plural}" if self.attempts else ""
+        return f"{self.kind}: {what}{after}: {self.words}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote; any other text becomes the words of class `other`."""
+        found = _TEXT.fullmatch(text)
+        if found is None:
+            return cls(OTHER, text)
+        status, attempts = found["status"], found["attempts"]
+        return cls(
+            found["kind"],
+            found["words"],
+            int(status) if status else None,
+            found["code"] or "",
+            int(attempts) if attempts else 0,
+        )
+
+
+def kind_of(status: int, code: str = "") -> str:
+    """Return the class of an HTTP answer that is not 200.
+
+    Source: Together API, error codes; context overflow is a 400 with a code of its own.
+    """
+    if "context_length" in code:
+        return TOO_LONG
+    return _BY_STATUS.get(status) or (SERVER_ERROR if status >= 500 else INVALID_REQUEST)

@@ -1,0 +1,177 @@
+"""What becomes of rows that fail: errors of their own, or the end of a run that cannot work."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import pytest
+
+from tasks.core.backoff import Backoff
+from tasks.core.errors import CredentialsRefused, EndpointLost, MayflyError, TerminalError
+from tasks.core.failure import INVALID_REQUEST, NOT_FOUND, TOO_LONG, Failure
+from tasks.core.rows import Answer, RowRequest
+from tasks.inference.engine import Engine, EngineSettings, Target
+from tasks.inference.transport import Reply
+
+Serve = Callable[[int], tuple[int, Any]]
+GOOD: tuple[int, Any] = (
+    200,
+    {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {}},
+)
+
+
+def refusal(status: int, words: str = "no", code: str = "") -> tuple[int, Any]:
+    return status, {"error": {"message": words, "code": code}}
+
+
+class Served:
+    """A transport that answers out of hand; `sent` counts the requests of each row."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self.sent: dict[int, int] = {}
+
+    async def post(self, body: bytes) -> Reply:
+        row = int(orjson.loads(body)["row"])
+        self.sent[row] = self.sent.get(row, 0) + 1
+        status, value = self._serve(row)
+        return Reply(status, memoryview(orjson.dumps(value)), lambda _name: None)
+
+    async def close(self) -> None:
+        return
+
+
+def request(row: int) -> RowRequest:
+    return RowRequest(row, orjson.dumps({"row": row}))
+
+
+@contextmanager
+def engine(served: Served, **settings: Any) -> Iterator[Engine]:
+    chosen = EngineSettings(concurrency=16, backoff=Backoff(base_s=0, cap_s=0), **settings)
+    with Engine(
+        target=Target(url="", headers={}), settings=chosen, transport=lambda: served
+    ) as running:
+        yield running
+
+
+def answers(served: Served, rows: int, **settings: Any) -> dict[int, Answer]:
+    kept: dict[int, Answer] = {}
+
+    def keep(answer: Answer) -> None:
+        kept[answer.row] = answer
+
+    with engine(served, **settings) as running:
+        running.answer(map(request, range(rows)), keep)
+    return kept
+
+
+def ending(served: Served, rows: int, **settings: Any) -> MayflyError:
+    with pytest.raises(MayflyError) as caught:
+        answers(served, rows, **settings)
+    return caught.value
+
+
+def test_poisonous_rows_among_good_ones_are_errors_of_their_own() -> None:
+    served = Served(lambda row: refusal(400, f"row {row}", "bad") if row % 2 else GOOD)
+
+    kept = answers(served, 1_000)
+
+    assert sorted(kept) == list(range(1_000))
+    assert {row for row, answer in kept.items() if answer.error} == set(range(1, 1_000, 2))
+    assert Failure.parse(kept[7].error or "") == Failure(INVALID_REQUEST, "row 7", 400, "bad", 1)
+
+
+def test_one_row_that_is_not_found_cannot_stop_a_run() -> None:
+    served = Served(lambda row: refusal(404) if row in (3, 499) else GOOD)
+
+    kept = answers(served, 500, row_attempts=4)
+
+    assert [row for row, answer in kept.items() if answer.error] == [3, 499]
+    assert Failure.parse(kept[3].error or "").kind == NOT_FOUND
+    assert served.sent[3] == kept[3].attempts == 4
+    assert sum(served.sent.values()) == 500 + 2 * 3
+
+
+@pytest.mark.parametrize("status", [401, 402])
+def test_one_refused_key_ends_the_run_at_once(status: int) -> None:
+    served = Served(lambda _row: refusal(status))
+
+    assert isinstance(ending(served, 500), CredentialsRefused)
+    assert sum(served.sent.values()) <= 16
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, CredentialsRefused), (404, EndpointLost)])
+@pytest.mark.parametrize("rows", [1, 500])
+def test_what_every_row_meets_ends_the_run_early(
+    status: int, kind: type[MayflyError], rows: int
+) -> None:
+    served = Served(lambda _row: refusal(status))
+
+    assert isinstance(ending(served, rows), kind)
+    assert len(served.sent) <= 32
+
+
+def test_a_request_that_is_wrong_for_every_row_does_not_burn_the_dataset() -> None:
+    served = Served(lambda row: refusal(400, f"temperature: {row} is too hot"))
+
+    error = ending(served, 10_000)
+
+    assert isinstance(error, TerminalError)
+    assert "is too hot; mend the request" in str(error)
+    assert len(served.sent) < 200
+
+
+def test_a_request_that_worked_before_is_not_found_at_fault() -> None:
+    served = Served(lambda _row: refusal(400))
+
+    assert len(answers(served, 300, proven=True)) == 300
+
+
+def test_rows_that_are_all_too_long_are_each_told_so() -> None:
+    served = Served(lambda _row: refusal(400, "too many tokens", "context_length_exceeded"))
+
+    kept = answers(served, 300)
+
+    assert {Failure.parse(answer.error or "").kind for answer in kept.values()} == {TOO_LONG}
+
+
+def test_an_endpoint_that_only_fails_is_left_after_some_rows() -> None:
+    served = Served(lambda _row: refusal(500, "broken"))
+
+    error = ending(served, 10_000, row_attempts=2)
+
+    assert isinstance(error, EndpointLost)
+    assert len(served.sent) < 1_000
+
+
+def test_what_is_found_wanting_can_be_asked_again() -> None:
+    served = Served(lambda _row: GOOD)
+    again: list[RowRequest] = []
+    settled: list[int] = []
+
+    class Requests:
+        def __init__(self) -> None:
+            self.fresh = map(request, range(100))
+
+        def __iter__(self) -> "Requests":
+            return self
+
+        def __next__(self) -> RowRequest:
+            return again.pop() if again else next(self.fresh)
+
+    def record(answer: Answer) -> Sequence[Answer] | None:
+        if answer.row % 10 == 0 and answer.row not in asked_again:
+            asked_again.add(answer.row)
+            again.append(request(answer.row))
+            return ()
+        settled.append(answer.row)
+        return None
+
+    asked_again: set[int] = set()
+    with engine(served) as running:
+        tally = running.answer(Requests(), record)
+
+    assert sorted(settled) == list(range(100))
+    assert tally.done == 100
+    assert sum(served.sent.values()) == 110
