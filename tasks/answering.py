@@ -17,8 +17,11 @@ from tasks.storage.journal import Journal, open_journal
 from tasks.storage.parts import read_answers, write_part
 from tasks.storage.run_paths import RunPaths
 
-COMMIT_EVERY_S = 0.5
-"""What a power cut may cost: the answers of this long."""
+WRITE_EVERY_S = 0.05
+"""What the death of the process may cost: the answers of this long."""
+
+COMMIT_EVERY = 10
+"""What a power cut may cost: the answers of so many writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +84,11 @@ def committed_often(journal: Journal, engine: Engine) -> Iterator[None]:
     over = threading.Event()
 
     def commit() -> None:
-        while not over.wait(COMMIT_EVERY_S):
+        writes = 0
+        while not over.wait(WRITE_EVERY_S):
+            writes += 1
             try:
-                journal.commit()
+                journal.commit(sync=writes % COMMIT_EVERY == 0)
             except TerminalError as error:
                 engine.stop(error, grace_s=0)
                 return

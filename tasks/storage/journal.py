@@ -47,6 +47,7 @@ class Journal:
         # A deque, because its ends can be used from two threads without a lock.
         self._waiting: deque[bytes] = deque()
         self._committing = threading.Lock()
+        self._unsynced = False
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
@@ -80,8 +81,11 @@ class Journal:
         if self.answers.hold(answer, len(record)):
             self.answers.release(self._end)
 
-    def commit(self) -> None:
+    def commit(self, *, sync: bool = True) -> None:
         """Write what is waiting and wait until the disk has it.
+
+        Args:
+            sync: Without, it is the kernel that has it: it survives our death, but no power cut.
 
         Raises:
             TerminalError: The disk did not take it; it is still waiting, and the next commit
@@ -89,10 +93,10 @@ class Journal:
         """
         with self._committing:
             records = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if not records:
+            if not records and not (sync and self._unsynced):
                 return
             try:
-                self._write(b"".join(records))
+                self._write(b"".join(records), sync=sync)
             except BaseException:
                 self._waiting.extendleft(reversed(records))
                 raise
@@ -123,12 +127,14 @@ class Journal:
                 "wait until that has ended and run the same command again"
             ) from None
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, *, sync: bool = True) -> None:
         try:
             done = 0
             while done < len(data):
                 done += os.pwrite(self._file, data[done:] if done else data, self._end + done)
-            os.fdatasync(self._file)
+            if sync:
+                os.fdatasync(self._file)
+            self._unsynced = not sync
         except OSError as error:
             os.ftruncate(self._file, self._end)
             raise TerminalError(

@@ -257,3 +257,17 @@ def test_a_disk_that_is_full_loses_nothing_that_was_committed(
     assert waiting == "19"
     assert len(load(path)) == kept
     assert path.read_bytes().count(b"\n") == kept + 1
+
+
+def test_an_answer_given_to_the_kernel_outlives_its_process_before_the_next_sync(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal"
+    answer = Answer(101, "yes", None)
+    journal = Journal(path, fingerprint=JOB, shard=SHARD)
+
+    journal.append(answer)
+    journal.commit(sync=False)
+
+    assert load(path) == {101: answer}
+    journal.close()
