@@ -1,5 +1,6 @@
 """The SDK's exceptions as our error tree."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ import together
 from together import APIConnectionError, APIStatusError, APITimeoutError
 
 from tasks.core.errors import (
+    BadRequest,
     CredentialsRefused,
     MayflyError,
     OutcomeUnknown,
@@ -17,6 +19,8 @@ from tasks.core.errors import (
 
 _RETRYABLE = {408, 409, 425, 429, 500, 502, 503, 504, 524, 529}
 _CREDENTIALS = {401, 402, 403}
+_V1_CLOSED = "endpoints_v1_create_access_disabled"
+"""Source: Together API, POST and PATCH /v1/endpoints since v2."""
 
 
 class Refused(TerminalError):
@@ -46,12 +50,19 @@ def translated(call: str) -> Iterator[None]:
     except APIStatusError as error:
         raise _status_error(call, error) from error
     except together.APIError as error:
-        raise RetryableError(f"{call}: an answer that is none ({error.message})") from error
+        raise OutcomeUnknown(f"{call}: an answer that is none ({error.message})") from error
+    except json.JSONDecodeError as error:
+        # The SDK lets this through: a 200 whose JSON breaks off.
+        raise OutcomeUnknown(f"{call}: an answer that breaks off; look before repeating") from error
 
 
 def _status_error(call: str, error: APIStatusError) -> MayflyError:
     status, (words, code) = error.status_code, _words(error.body, error.message)
     message = f"{call}: HTTP {status}: {words}"
+    if code == _V1_CLOSED:
+        return BadRequest(
+            f"{call}: Together no longer creates or starts v1 endpoints ({code}); use --api v2"
+        )
     if status in _RETRYABLE or status >= 500:
         return RetryableError(message, status=status, retry_after_s=_retry_after_s(error))
     if status in _CREDENTIALS:
@@ -68,8 +79,13 @@ def _words(body: object, fallback: str) -> tuple[str, str]:
     if isinstance(value, dict) and isinstance(value.get("error"), dict):
         value = value["error"]
     if isinstance(value, dict) and value.get("message"):
-        return str(value["message"]), str(value.get("code") or "")
-    return (str(body)[:200] if body else fallback), ""
+        return _one_line(str(value["message"])), str(value.get("code") or "")
+    code = str(value.get("code") or "") if isinstance(value, dict) else ""
+    return _one_line(str(body)[:200] if body else fallback), code
+
+
+def _one_line(words: str) -> str:
+    return " ".join(words.split())
 
 
 def _retry_after_s(error: APIStatusError) -> float | None:

@@ -28,6 +28,7 @@ class Connection:
             runs. Results and leases of different providers are kept apart by it.
         project: From the environment, or "" to be asked of the API.
         namespace: Whose endpoints these are within the project.
+        timeout_s: How long one call of the management API may take.
     """
 
     base_url: str
@@ -37,6 +38,7 @@ class Connection:
     namespace: str
     api_key: str = field(repr=False)
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float = 30.0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -57,7 +59,8 @@ class Connection:
         # `https://host/v1` is how older SDKs wanted it, and many environments still have it so.
         for version in ("/v1", "/v2"):
             override = override.removesuffix(version)
-        base_url = override or MANAGEMENT_URL
+        # That host serves requests only; who names it means Together itself.
+        base_url = override if override not in ("", INFERENCE_URL) else MANAGEMENT_URL
         namespace = env.get("MAYFLY_NAMESPACE", "default")
         try:
             EndpointName(namespace=namespace, job="0" * 10, until=0)
@@ -75,7 +78,9 @@ class Connection:
 
     def headers(self) -> dict[str, str]:
         """Return the headers of an inference request; they hold the key."""
-        return {"Authorization": f"Bearer {self.api_key}", **self.extra_headers}
+        given = {name.lower() for name in self.extra_headers}
+        own = {} if "authorization" in given else {"Authorization": f"Bearer {self.api_key}"}
+        return {**own, **self.extra_headers}
 
 
 def provider_of(base_url: str) -> str:
@@ -93,11 +98,15 @@ def provider_of(base_url: str) -> str:
 def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
     """Open the control plane; the only place that asks which API generation is spoken."""
     # The SDK's import takes half a second, so it waits until somebody needs the API.
+    plane: ControlPlane
     if api == "v1":
-        raise BadRequest("--api v1 is not built yet; leave it out")
-    from tasks.cloud.endpoints_v2 import EndpointsV2  # noqa: PLC0415
+        from tasks.cloud.endpoints_v1 import EndpointsV1  # noqa: PLC0415
 
-    plane = patiently(lambda: EndpointsV2(connection))
+        plane = patiently(lambda: EndpointsV1(connection))
+    else:
+        from tasks.cloud.endpoints_v2 import EndpointsV2  # noqa: PLC0415
+
+        plane = patiently(lambda: EndpointsV2(connection))
     try:
         yield plane
     finally:

@@ -13,18 +13,27 @@ class ControlPlane(Protocol):
     with the same name left behind, stop and delete treat "already gone" as done. Waiting, retrying
     and deciding belong to the caller.
 
+    Attributes:
+        project: Id of the project; "" where the API has no projects and none was named.
+        inference_url: Root of the inference API that serves these endpoints, with its version.
+
     Raises (all methods):
         RetryableError: The same call may succeed later (408, 409, 429, 5xx, no connection).
-        OutcomeUnknown: Sent, and no answer came.
+        OutcomeUnknown: Sent, and no answer came, or one that cannot be read.
         CredentialsRefused: 401, 402 or 403.
         TerminalError: Any other refusal; the message quotes the API's words.
     """
 
     api: Api
     project: str
+    inference_url: str
 
     def offers(self, model: str) -> list[Offer]:
-        """List the hardware that `model` can be deployed on (BadRequest when it is unknown)."""
+        """List the hardware that `model` can be deployed on.
+
+        Raises:
+            BadRequest: There is no such model (the message names close ones), or no such project.
+        """
 
     def all_hardware(self) -> list[Offer]:
         """List every kind of hardware that can be rented, whatever the model."""
@@ -34,6 +43,7 @@ class ControlPlane(Protocol):
 
         Raises:
             HardwareUnavailable: The API refused this hardware.
+            BadRequest: This generation of the API creates nothing any more.
         """
 
     def find(self, name: str) -> EndpointRef | None:

@@ -3,26 +3,26 @@
 Source for every rule here: Together API, dedicated model inference (v2), and together 3.1.
 """
 
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tasks.cloud.api_errors import Refused, translated
 from tasks.cloud.catalogue_v2 import instance_types, offers_v2
+from tasks.cloud.client import open_client, own_project
 from tasks.cloud.connection import Connection
+from tasks.cloud.reading import listed
+from tasks.cloud.wire_v2 import DeploymentV2, EndpointV2, bare, read_deployment, read_endpoint
 from tasks.core.endpoint import Api, EndpointRef, EndpointSpec, Observation, Phase, Replicas
-from tasks.core.errors import CredentialsRefused, HardwareUnavailable, RetryableError, TerminalError
+from tasks.core.errors import (
+    BadRequest,
+    CredentialsRefused,
+    HardwareUnavailable,
+    RetryableError,
+    TerminalError,
+)
 from tasks.core.placement import Offer
 
-TIMEOUT_S = 30.0
-_STATE = "DEPLOYMENT_STATE_"
-_PHASES = {
-    "PROVISIONING": Phase.STARTING,
-    "SCALING": Phase.STARTING,
-    "READY": Phase.READY,
-    "DEGRADED": Phase.DEGRADED,
-    "STOPPING": Phase.STOPPING,
-    "STOPPED": Phase.STOPPED,
-    "FAILED": Phase.FAILED,
-}
 # Of several deployments the one that bills, or may, decides what the endpoint is.
 _LOUDEST = (
     Phase.READY, Phase.UNKNOWN, Phase.DEGRADED, Phase.STARTING,
@@ -36,19 +36,14 @@ class EndpointsV2:
     api: Api = "v2"
 
     def __init__(self, connection: Connection) -> None:
-        from together import Together  # noqa: PLC0415 - half a second
-
-        # The SDK repeats POST creates without an idempotency key; our callers repeat by name.
-        self._client: Any = Together(
-            api_key=connection.api_key,
-            base_url=connection.base_url,
-            project_id=connection.project or None,
-            max_retries=0,
-            timeout=TIMEOUT_S,
-        )
-        self.project = connection.project or self._own_project()
+        self._client: Any = open_client(connection)
+        self.inference_url = connection.inference_url
+        self._project_was_named = bool(connection.project)
+        self.project = connection.project or own_project(self._client)
 
     def offers(self, model: str) -> list[Offer]:
+        if self._project_was_named:
+            self._check_project()
         return offers_v2(self._client, self.project, model)
 
     def all_hardware(self) -> list[Offer]:
@@ -56,13 +51,10 @@ class EndpointsV2:
 
     def create(self, spec: EndpointSpec) -> EndpointRef:
         endpoint = self._endpoint_of(spec.name) or self._create_endpoint(spec)
-        deployments = [
-            found
-            for found in self._deployments(endpoint.id)
-            if _phase(found.status.state) is not Phase.FAILED
-        ]
-        deployment = deployments[0] if deployments else self._create_deployment(endpoint.id, spec)
-        self._route(endpoint.id, deployment.id)
+        deployment = self._living(endpoint.id) or self._create_deployment(endpoint.id, spec)
+        if deployment.phase is Phase.STOPPED and spec.replicas.maximum:
+            self._bound(endpoint.id, deployment.id, spec.replicas)
+        self._route(endpoint, [deployment])
         return self._ref(endpoint, [deployment], spec)
 
     def find(self, name: str) -> EndpointRef | None:
@@ -78,45 +70,50 @@ class EndpointsV2:
         deployments = self._deployments(endpoint.id)
         if not deployments:
             return Observation(phase=Phase.STOPPED, message="there is no deployment")
-        weights = {entry.deployment_id: entry.weight for entry in endpoint.traffic_split or []}
-        loudest = min(deployments, key=lambda found: _LOUDEST.index(_phase(found.status.state)))
-        status = loudest.status
-        ready = [found.status.ready_replicas for found in deployments]
-        concurrency = loudest.max_concurrent_requests_per_replica
-        message = status.message or ""
+        loudest = min(deployments, key=lambda found: _LOUDEST.index(found.phase))
+        ready = [found.ready for found in deployments if found.ready is not None]
+        routed = [found for found in deployments if found.id in endpoint.weights]
         return Observation(
-            phase=_phase(status.state),
-            state=status.state,
-            message=message,
-            ready_replicas=sum(ready) if all(count is not None for count in ready) else None,
-            desired_replicas=loudest.desired_replicas,
-            routed=weights.get(loudest.id, 0) > 0,
-            no_capacity=_phase(status.state) is Phase.DEGRADED and "capacity" in message.lower(),
-            concurrency_per_replica=None if concurrency is None else int(concurrency),
+            phase=loudest.phase,
+            state=loudest.state,
+            message=loudest.message,
+            ready_replicas=sum(ready) if ready else None,
+            desired_replicas=loudest.desired,
+            routed=any(found.phase is loudest.phase for found in routed),
+            no_capacity=loudest.no_capacity,
+            concurrency_per_replica=loudest.concurrency,
         )
 
     def scale(self, ref: EndpointRef, replicas: Replicas) -> None:
         if (endpoint := self._look_up(ref)) is None:
             raise TerminalError(f"endpoint {ref.name} is not there; nothing can be scaled")
-        for deployment in self._deployments(endpoint.id):
+        living = [d for d in self._deployments(endpoint.id) if d.phase is not Phase.FAILED]
+        if not living:
+            raise TerminalError(
+                f"endpoint {ref.name} has no deployment that can be scaled; delete it and make "
+                "another"
+            )
+        # Those that requests reach; where none is routed, the newest.
+        chosen = [d for d in living if d.id in endpoint.weights] or living[:1]
+        for deployment in chosen:
             self._bound(endpoint.id, deployment.id, replicas)
-            self._route(endpoint.id, deployment.id)
+        if replicas.maximum:
+            self._route(endpoint, chosen)
 
     def stop(self, ref: EndpointRef) -> None:
         if (endpoint := self._look_up(ref)) is None:
             return
         for deployment in self._deployments(endpoint.id):
-            if _phase(deployment.status.state) not in (Phase.STOPPED, Phase.FAILED, Phase.STOPPING):
+            if deployment.phase not in (Phase.STOPPED, Phase.FAILED, Phase.STOPPING):
                 self._bound(endpoint.id, deployment.id, Replicas(minimum=0, maximum=0))
 
     def delete(self, ref: EndpointRef) -> None:
         if (endpoint := self._look_up(ref)) is None:
             return
-        if endpoint.traffic_split:
-            self._split(
-                endpoint.id,
-                [{"deployment_id": e.deployment_id, "weight": 0} for e in endpoint.traffic_split],
-            )
+        if endpoint.weights:
+            # If this is refused, the deletion below says why it cannot be.
+            with suppress(Refused):
+                self._split(endpoint.id, dict.fromkeys(endpoint.weights, 0.0))
         for deployment in self._deployments(endpoint.id):
             self._gone_is_done(
                 "delete deployment",
@@ -130,12 +127,10 @@ class EndpointsV2:
         )
 
     def list_endpoints(self, prefix: str) -> list[EndpointRef]:
-        with translated("list endpoints"):
-            listed = list(self._client.endpoints.list(project_id=self.project, limit=100))
         return [
-            self._ref(endpoint, endpoint.deployments or [], None)
-            for endpoint in listed
-            if _bare(endpoint.name).startswith(prefix)
+            self._ref(endpoint, endpoint.newest, None)
+            for endpoint in self._endpoints()
+            if endpoint.bare.startswith(prefix)
         ]
 
     def close(self) -> None:
@@ -143,67 +138,107 @@ class EndpointsV2:
 
     # One call each.
 
-    def _own_project(self) -> str:
-        with translated("ask whose key this is"):
-            identity = self._client.whoami()
-        project = getattr(getattr(identity, "project", None), "id", None)
-        if not project:
-            raise CredentialsRefused(
-                "the key belongs to no single project; set TOGETHER_PROJECT_ID to the project's id"
-            )
-        return str(project)
+    def _check_project(self) -> None:
+        try:
+            with translated("look into the project"):
+                self._client.endpoints.list(project_id=self.project, limit=1)
+        except (CredentialsRefused, Refused) as refusal:
+            raise BadRequest(
+                f"TOGETHER_PROJECT_ID {self.project}: {refusal}; "
+                "leave it unset to use the key's own project"
+            ) from refusal
 
-    def _look_up(self, ref: EndpointRef) -> Any | None:
+    def _look_up(self, ref: EndpointRef) -> EndpointV2 | None:
         if ref.endpoint_id:
             return self._endpoint(ref.endpoint_id)
         return self._endpoint_of(ref.name)
 
-    def _endpoint(self, endpoint_id: str) -> Any | None:
+    def _endpoint(self, endpoint_id: str) -> EndpointV2 | None:
+        call = f"look at endpoint {endpoint_id}"
         try:
-            with translated(f"look at endpoint {endpoint_id}"):
-                return self._client.endpoints.retrieve(endpoint_id, project_id=self.project)
+            with translated(call):
+                found = self._client.endpoints.retrieve(endpoint_id, project_id=self.project)
         except Refused as refusal:
             if refusal.status == 404:
                 return None
             raise
+        return read_endpoint(call, found)
 
-    def _endpoint_of(self, name: str) -> Any | None:
+    def _endpoints(self, **query: Any) -> list[EndpointV2]:
+        call = "list endpoints"
+        ask = self._client.endpoints.list
+        found = listed(call, lambda: ask(project_id=self.project, **query))
+        return [read_endpoint(call, entry) for entry in found]
+
+    def _endpoint_of(self, name: str) -> EndpointV2 | None:
         """Look an endpoint up by its name; the filter is a help, the name decides."""
-        bare = _bare(name)
-        with translated(f"look up endpoint {bare}"):
-            found = list(
-                self._client.endpoints.list(project_id=self.project, filter=f'name="{bare}"')
-            )
-        return next((endpoint for endpoint in found if _bare(endpoint.name) == bare), None)
+        wanted = bare(name)
+        found: list[EndpointV2] = []
+        with suppress(Refused):
+            found = self._endpoints(filter=f'name="{wanted}"')
+        same = next((endpoint for endpoint in found if endpoint.bare == wanted), None)
+        # Whether a filter's name is the bare one is not written down, and "not there" has to be
+        # right: a second endpoint would be made, or the first one left to bill.
+        return same or next((each for each in self._endpoints() if each.bare == wanted), None)
 
-    def _deployments(self, endpoint_id: str) -> list[Any]:
+    def _deployments(self, endpoint_id: str) -> list[DeploymentV2]:
+        call = f"list deployments of {endpoint_id}"
+        ask = self._client.endpoints.deployments.list
         try:
-            with translated(f"list deployments of {endpoint_id}"):
-                # The endpoint's own list holds the newest ten only.
-                return list(
-                    self._client.endpoints.deployments.list(
-                        endpoint_id, project_id=self.project, limit=100
-                    )
-                )
+            # The endpoint's own list holds the newest ten only.
+            found = listed(call, lambda: ask(endpoint_id, project_id=self.project))
         except Refused as refusal:
             if refusal.status == 404:
                 return []
             raise
+        return [read_deployment(call, entry) for entry in found]
 
-    def _create_endpoint(self, spec: EndpointSpec) -> Any:
+    def _living(self, endpoint_id: str) -> DeploymentV2 | None:
+        """Return the endpoint's first deployment that has not failed."""
+        found = self._deployments(endpoint_id)
+        return next((each for each in found if each.phase is not Phase.FAILED), None)
+
+    def _create_endpoint(self, spec: EndpointSpec) -> EndpointV2:
+        call = f"create endpoint {spec.name}"
         try:
-            with translated(f"create endpoint {spec.name}"):
-                return self._client.endpoints.create(project_id=self.project, name=spec.name)
+            with translated(call):
+                made = self._client.endpoints.create(project_id=self.project, name=spec.name)
         except RetryableError as error:
             # A conflict is our own endpoint: the name is ours alone.
             if error.status == 409 and (endpoint := self._endpoint_of(spec.name)) is not None:
                 return endpoint
             raise
+        return read_endpoint(call, made)
 
-    def _create_deployment(self, endpoint_id: str, spec: EndpointSpec) -> Any:
+    def _create_deployment(self, endpoint_id: str, spec: EndpointSpec) -> DeploymentV2:
+        call = f"create deployment of {spec.name}"
+        wanted = self._wanted(spec, len(self._deployments(endpoint_id)))
+        create = self._client.endpoints.deployments.create
+        try:
+            try:
+                with translated(call):
+                    made = create(endpoint_id, **wanted)
+            except Refused as refusal:
+                # The platform had withdrawn the idle timeout for a while: it is our last line of
+                # defence, not a reason to have no endpoint.
+                if "inactive" not in refusal.words.lower():
+                    raise
+                wanted.pop("inactive_timeout")
+                with translated(call):
+                    made = create(endpoint_id, **wanted)
+        except RetryableError as error:
+            if error.status == 409 and (ours := self._living(endpoint_id)) is not None:
+                return ours
+            raise
+        except Refused as refusal:
+            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.words}") from refusal
+        return read_deployment(call, made)
+
+    def _wanted(self, spec: EndpointSpec, earlier: int) -> dict[str, Any]:
+        """Return a deployment's body; one after `earlier` that failed has a name of its own."""
         wanted: dict[str, Any] = {
             "project_id": self.project,
-            "name": spec.name,
+            "name": f"{spec.name}-{earlier + 1}" if earlier else spec.name,
             "autoscaling": {
                 "min_replicas": spec.replicas.minimum,
                 "max_replicas": spec.replicas.maximum,
@@ -216,38 +251,21 @@ class EndpointsV2:
             wanted["placement"] = {
                 "inline": {"regions": list(spec.regions), "constraint": "ENFORCEMENT_REQUIRED"}
             }
-        create = self._client.endpoints.deployments.create
-        try:
-            try:
-                with translated(f"create deployment of {spec.name}"):
-                    return create(endpoint_id, **wanted)
-            except Refused as refusal:
-                # The platform had withdrawn the idle timeout for a while: it is our last line of
-                # defence, not a reason to have no endpoint.
-                if "inactive" not in refusal.words.lower():
-                    raise
-                wanted.pop("inactive_timeout")
-                with translated(f"create deployment of {spec.name}"):
-                    return create(endpoint_id, **wanted)
-        except Refused as refusal:
-            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.words}") from refusal
+        return wanted
 
-    def _route(self, endpoint_id: str, deployment_id: str) -> None:
-        endpoint = self._endpoint(endpoint_id)
-        weights = {
-            entry.deployment_id: entry.weight
-            for entry in (endpoint.traffic_split if endpoint is not None else None) or []
-        }
-        if not weights.get(deployment_id):
-            self._split(endpoint_id, [{"deployment_id": deployment_id, "weight": 1}])
+    def _route(self, endpoint: EndpointV2, deployments: list[DeploymentV2]) -> None:
+        """Let requests reach these deployments too, if none reach them yet."""
+        missing = [found.id for found in deployments if found.id not in endpoint.weights]
+        if missing:
+            self._split(endpoint.id, {**endpoint.weights, **dict.fromkeys(missing, 1.0)})
 
-    def _split(self, endpoint_id: str, entries: list[dict[str, Any]]) -> None:
+    def _split(self, endpoint_id: str, weights: Mapping[str, float]) -> None:
         self._gone_is_done(
             "route requests",
             self._client.endpoints.update,
             endpoint_id,
             project_id=self.project,
-            traffic_split=entries,
+            traffic_split=[{"deployment_id": key, "weight": w} for key, w in weights.items()],
             update_mask="trafficSplit",
         )
 
@@ -262,32 +280,28 @@ class EndpointsV2:
             update_mask="autoscaling",
         )
 
-    def _gone_is_done(self, call: str, method: Any, *args: Any, **kwargs: Any) -> None:
+    def _gone_is_done(self, call: str, method: Callable[..., Any], *args: Any, **kw: Any) -> None:
         try:
             with translated(call):
-                method(*args, **kwargs)
+                method(*args, **kw)
         except Refused as refusal:
             if refusal.status != 404:
                 raise
 
-    def _ref(self, endpoint: Any, deployments: list[Any], spec: EndpointSpec | None) -> EndpointRef:
-        hardware = next((getattr(d, "hardware", None) for d in deployments), None)
+    def _ref(
+        self,
+        endpoint: EndpointV2,
+        deployments: list[DeploymentV2] | tuple[DeploymentV2, ...],
+        spec: EndpointSpec | None,
+    ) -> EndpointRef:
+        hardware = next((found.hardware for found in deployments if found.hardware), "")
         return EndpointRef(
             api="v2",
-            name=_bare(endpoint.name),
+            name=endpoint.bare,
             endpoint_id=endpoint.id,
-            deployment_ids=tuple(deployment.id for deployment in deployments),
+            deployment_ids=tuple(found.id for found in deployments),
             inference_name=endpoint.name,
             hardware=hardware or (spec.hardware if spec else ""),
             price_usd_per_h=spec.price_usd_per_h if spec else 0.0,
             created_by_us=spec is not None,
         )
-
-
-def _bare(name: str) -> str:
-    """Return a name without its project's slug."""
-    return name.rsplit("/", 1)[-1]
-
-
-def _phase(state: str | None) -> Phase:
-    return _PHASES.get((state or "").removeprefix(_STATE), Phase.UNKNOWN)

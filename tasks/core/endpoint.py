@@ -109,6 +109,8 @@ class EndpointSpec:
         price_usd_per_h: Of one replica, for the lease and the bill.
         inactive_timeout_min: Minutes without a request after which the platform stops it;
             30-1440 for v2. The last line of defence, never the plan.
+        speculative_decoding: v1 only: whether a small model drafts what the large one says.
+        availability_zone: v1 only: where to place it; None leaves it to the platform.
     """
 
     name: str
@@ -120,6 +122,8 @@ class EndpointSpec:
     replicas: Replicas = field(default_factory=Replicas)
     regions: tuple[str, ...] = ()
     inactive_timeout_min: int = 30
+    speculative_decoding: bool = True
+    availability_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

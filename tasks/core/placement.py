@@ -10,6 +10,8 @@ from tasks.core.errors import BadRequest, HardwareUnavailable
 _GPU = re.compile(
     r"^(?P<count>\d+)x[_-]?(?:nvidia[_-])?(?P<gpu>[a-z0-9]+)[_-](?P<memory>\d+)gb", re.I
 )
+_NOT_FREE = ("insufficient", "unavailable")
+"""Source: Together API, `availability.status` of GET /v1/hardware."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class Offer:
         hardware: The id in the API's spelling, such as `2xnvidia-h100-80gb`.
         price_usd_per_h: Of one replica (all of its GPUs).
         regions: Where it is sold, with what is free now.
+        availability: v1's word for what is free wherever it is: available, insufficient or
+            unavailable; "" when the API does not say.
         model_ref, config_ref: What a v2 create needs besides the hardware.
         tokens_per_s, first_token_ms, max_context: The catalogue's benchmark, when it has one;
             whether tokens per second are of a stream or a replica is not said, so it is a first
@@ -49,6 +53,7 @@ class Offer:
     gpu_memory_gib: int
     price_usd_per_h: float
     regions: tuple[RegionCapacity, ...] = ()
+    availability: str = ""
     model_ref: str = ""
     config_ref: str = ""
     quantization: str = ""
@@ -60,6 +65,8 @@ class Offer:
 
     def has_room(self, regions: Sequence[str], replicas: int) -> bool:
         """Whether one allowed region may hold that many replicas; unknown counts as yes."""
+        if self.availability in _NOT_FREE:
+            return False
         if not self.regions:
             return not regions
         return any(
@@ -78,6 +85,13 @@ class Offer:
         ]
         fitting.sort(key=lambda region: (-(region.free or 0), region.name))
         return tuple(region.name for region in fitting)
+
+    def room(self) -> str:
+        """Return what is free, in words: by region, or overall where regions are not counted."""
+        if self.availability:
+            where = ", ".join(region.name for region in self.regions)
+            return f"{self.availability} ({where})" if where else self.availability
+        return ", ".join(str(region) for region in self.regions) or "not said"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -121,6 +135,14 @@ def same_hardware(left: str, right: str) -> bool:
     return tuple(g.lower() for g in mine.groups()) == tuple(g.lower() for g in theirs.groups())
 
 
+def _wanted(offers: Sequence[Offer], hardware: str) -> list[Offer]:
+    """Return the offers that were asked for; an id as it stands goes before one alike."""
+    if hardware == "auto":
+        return list(offers)
+    named = [offer for offer in offers if offer.hardware == hardware.strip()]
+    return named or [offer for offer in offers if same_hardware(offer.hardware, hardware)]
+
+
 def place(
     offers: Sequence[Offer], *, model: str, hardware: str, regions: Sequence[str], replicas: int
 ) -> Placement:
@@ -141,7 +163,7 @@ def place(
             "choose a model from the list of dedicated models"
         )
     listed = ", ".join(offer.hardware for offer in offers)
-    wanted = [o for o in offers if hardware == "auto" or same_hardware(o.hardware, hardware)]
+    wanted = _wanted(offers, hardware)
     if not wanted:
         raise BadRequest(f"hardware {hardware} does not fit {model}; choose one of: {listed}")
     known = {region.name for offer in offers for region in offer.regions}
