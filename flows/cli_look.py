@@ -20,6 +20,7 @@ from tasks.cloud.connection import Connection, connect
 from tasks.cloud.control_plane import ControlPlane
 from tasks.cloud.patience import patiently
 from tasks.core.endpoint import Api
+from tasks.core.errors import BadRequest, CredentialsRefused
 
 Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
 Local = Annotated[bool, flag(RUN, "Ask the embedded endpoint.")]
@@ -33,9 +34,12 @@ def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Conn
         if local:
             from flows.embedded import embedded_endpoint  # noqa: PLC0415 - only --local needs it
 
-            stack.enter_context(embedded_endpoint())
+            stack.enter_context(embedded_endpoint(api))
         connection = Connection.from_env(os.environ)
-        yield stack.enter_context(connect(api, connection)), connection
+        try:
+            yield stack.enter_context(connect(api, connection)), connection
+        except CredentialsRefused as refusal:
+            raise BadRequest(str(refusal)) from refusal
 
 
 def show(value: Any) -> None:

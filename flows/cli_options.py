@@ -93,9 +93,24 @@ class JobOptions:
         Literal["delete", "stop", "keep"],
         Parameter(group=RENT, help="What becomes of the endpoint at the end."),
     ] = "delete"
+    inactive_timeout: Annotated[
+        int,
+        Parameter(
+            group=RENT,
+            help="Minutes without a request after which the platform stops the endpoint by itself: "
+            "the last line of defence; 30 to 1440.",
+        ),
+    ] = 30
     api: Annotated[
         Literal["v2", "v1"], Parameter(group=RENT, help="Generation of the endpoint API.")
     ] = "v2"
+    speculative_decoding: Annotated[
+        bool,
+        Parameter(group=RENT, help="v1 only: a small model drafts what the large one says."),
+    ] = True
+    availability_zone: Annotated[
+        str | None, Parameter(group=RENT, help="v1 only: zone in which to place the endpoint.")
+    ] = None
 
     max_cost: Annotated[
         float | None, Parameter(group=LIMITS, help="Stop before this many dollars are spent.")
@@ -169,6 +184,9 @@ class JobOptions:
                         "endpoint": self.endpoint,
                         "teardown": self.teardown,
                         "api": self.api,
+                        "inactive_timeout_min": self.inactive_timeout,
+                        "speculative_decoding": self.speculative_decoding,
+                        "availability_zone": self.availability_zone,
                         "calibrate_rows": self.calibrate,
                     },
                     "limits": {

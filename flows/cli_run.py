@@ -58,7 +58,7 @@ def run(
         if options.local:
             from flows.embedded import embedded_endpoint  # noqa: PLC0415 - only --local needs it
 
-            stack.enter_context(embedded_endpoint())
+            stack.enter_context(embedded_endpoint(job.rental.api))
         connection = Connection.from_env(os.environ)
         look = planning.look_first(job, connection)
         check_output(output, look.manifest(time.time()))

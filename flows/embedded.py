@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tasks.core.endpoint import Api
 from tasks.core.errors import TerminalError
 
 SPEED = 60.0
@@ -17,7 +18,7 @@ SPEED = 60.0
 
 
 @contextmanager
-def embedded_endpoint() -> Iterator[str]:
+def embedded_endpoint(api: Api = "v2") -> Iterator[str]:
     """Start the emulator, point this process at it, and end it with the block; yields its URL.
 
     It listens on a free loopback port, outlives us by some seconds if we are killed (so that the
@@ -33,6 +34,8 @@ def embedded_endpoint() -> Iterator[str]:
             "--speed",
             str(SPEED),
             "--exit-with-parent",
+            # Together itself creates no v1 endpoints any more; here one may still try how it was.
+            *(("--v1-create",) if api == "v1" else ()),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

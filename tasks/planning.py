@@ -6,7 +6,7 @@ from typing import Any
 from tasks.cloud.connection import Connection
 from tasks.cloud.control_plane import ControlPlane
 from tasks.core.endpoint import EndpointRef
-from tasks.core.errors import BadRequest
+from tasks.core.errors import BadRequest, CredentialsRefused
 from tasks.core.failure import NULL_PROMPT, Failure
 from tasks.core.job import Job, fingerprint
 from tasks.core.manifest import Manifest
@@ -131,6 +131,14 @@ def make_plan(look: Look, plane: ControlPlane) -> Plan:
         BadRequest: No such model, hardware, region or endpoint.
         HardwareUnavailable: Offers fit, and none has room now.
     """
+    try:
+        return _plan(look, plane)
+    except CredentialsRefused as refusal:
+        # Nothing stands yet: it is the request that is wrong, not a run that failed.
+        raise BadRequest(str(refusal)) from refusal
+
+
+def _plan(look: Look, plane: ControlPlane) -> Plan:
     job = look.job
     if job.rental.endpoint is not None:
         existing = plane.find(job.rental.endpoint)
@@ -149,6 +157,6 @@ def select_hardware(job: Job, plane: ControlPlane) -> Placement:
         plane.offers(job.model),
         model=job.model,
         hardware=job.rental.hardware,
-        regions=job.rental.regions,
+        regions=job.rental.places,
         replicas=job.rental.bounds().minimum,
     )

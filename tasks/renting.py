@@ -156,7 +156,9 @@ class Renting:
             model_ref=offer.model_ref,
             config_ref=offer.config_ref,
             replicas=rental.bounds(),
-            regions=rental.regions and offer.rooms(rental.regions, rental.bounds().minimum),
+            regions=rental.places and offer.rooms(rental.places, rental.bounds().minimum),
+            inactive_timeout_min=rental.inactive_timeout_min,
+            speculative_decoding=rental.speculative_decoding,
         )
 
     @property

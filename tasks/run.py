@@ -113,7 +113,7 @@ class Run(Watching):
         """Open the engine on the endpoint for as long as the block lasts."""
         limits = self.job.limits
         target = Target(
-            url=f"{self.connection.inference_url}/chat/completions",
+            url=f"{self.plane.inference_url}/chat/completions",
             headers=self.connection.headers(),
         )
         settings = EngineSettings(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from tasks.cloud.control_plane import ControlPlane
 from tasks.cloud.patience import patiently
 from tasks.core.endpoint import Api, EndpointName
-from tasks.core.errors import BadRequest
+from tasks.core.errors import BadRequest, CredentialsRefused
 
 MANAGEMENT_URL = "https://api.together.ai"
 INFERENCE_URL = "https://api-inference.together.ai"
@@ -96,17 +96,25 @@ def provider_of(base_url: str) -> str:
 
 @contextmanager
 def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
-    """Open the control plane; the only place that asks which API generation is spoken."""
+    """Open the control plane; the only place that asks which API generation is spoken.
+
+    Raises:
+        BadRequest: The key is refused, or belongs to no single project.
+    """
     # The SDK's import takes half a second, so it waits until somebody needs the API.
     plane: ControlPlane
-    if api == "v1":
-        from tasks.cloud.endpoints_v1 import EndpointsV1  # noqa: PLC0415
+    try:
+        if api == "v1":
+            from tasks.cloud.endpoints_v1 import EndpointsV1  # noqa: PLC0415
 
-        plane = patiently(lambda: EndpointsV1(connection))
-    else:
-        from tasks.cloud.endpoints_v2 import EndpointsV2  # noqa: PLC0415
+            plane = patiently(lambda: EndpointsV1(connection))
+        else:
+            from tasks.cloud.endpoints_v2 import EndpointsV2  # noqa: PLC0415
 
-        plane = patiently(lambda: EndpointsV2(connection))
+            plane = patiently(lambda: EndpointsV2(connection))
+    except CredentialsRefused as refusal:
+        # Nothing has been asked for yet.
+        raise BadRequest(str(refusal)) from refusal
     try:
         yield plane
     finally:

@@ -220,8 +220,8 @@ class EndpointsV1:
             "disable_speculative_decoding": not spec.speculative_decoding,
         }
         # A region is what v1 calls a zone; an endpoint lies in one.
-        if zone := spec.availability_zone or next(iter(spec.regions), None):
-            body["availability_zone"] = zone
+        if spec.regions:
+            body["availability_zone"] = spec.regions[0]
         try:
             with translated(call):
                 made = self._client.post(_PATH, cast_to=object, body=body)

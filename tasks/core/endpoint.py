@@ -107,10 +107,10 @@ class EndpointSpec:
         hardware: The offer's id, in the spelling of the API generation that gave it.
         model_ref, config_ref: What v2 wants in their place (resource names); empty for v1.
         price_usd_per_h: Of one replica, for the lease and the bill.
+        regions: Where it may be; v1 takes the first, which it calls an availability zone.
         inactive_timeout_min: Minutes without a request after which the platform stops it;
             30-1440 for v2. The last line of defence, never the plan.
         speculative_decoding: v1 only: whether a small model drafts what the large one says.
-        availability_zone: v1 only: where to place it; None leaves it to the platform.
     """
 
     name: str
@@ -123,7 +123,6 @@ class EndpointSpec:
     regions: tuple[str, ...] = ()
     inactive_timeout_min: int = 30
     speculative_decoding: bool = True
-    availability_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

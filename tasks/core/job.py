@@ -103,6 +103,19 @@ class Rental(_Group):
         self.bounds()
         return self
 
+    @model_validator(mode="after")
+    def _switches_are_of_this_generation(self) -> Self:
+        if self.api == "v2" and self.availability_zone is not None:
+            raise ValueError("availability zones are v1's; name a region, or add --api v1")
+        if self.api == "v2" and not self.speculative_decoding:
+            raise ValueError("v2 has no switch for speculative decoding; leave it on, or --api v1")
+        return self
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the endpoint may be: regions, or the zone that v1 calls so; none means any."""
+        return self.regions or (() if self.availability_zone is None else (self.availability_zone,))
+
     @property
     def replicas_by_hand(self) -> bool:
         """Whether the user has fixed the number of replicas, or its bounds."""
