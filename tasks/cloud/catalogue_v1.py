@@ -32,7 +32,8 @@ def offers_v1(client: Any, model: str) -> list[Offer]:
 def hardware_v1(client: Any, **query: str) -> list[Offer]:
     """List hardware; with `model`, what it can be deployed on and whether that is free."""
     found = get(client, "list hardware", "/v1/hardware", **query)
-    zones = _zones(client)
+    # Zones are the platform's, not the hardware's: they only tell where a model may be asked for.
+    zones = _zones(client) if "model" in query else ()
     return [
         _offer(entry, zones)
         for entry in items(found, "data")

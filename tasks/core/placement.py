@@ -88,10 +88,8 @@ class Offer:
 
     def room(self) -> str:
         """Return what is free, in words: by region, or overall where regions are not counted."""
-        if self.availability:
-            where = ", ".join(region.name for region in self.regions)
-            return f"{self.availability} ({where})" if where else self.availability
-        return ", ".join(str(region) for region in self.regions) or "not said"
+        by_region = ", ".join(str(region) for region in self.regions)
+        return self.availability or by_region or "not said"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

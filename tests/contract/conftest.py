@@ -1,0 +1,30 @@
+"""Every test of the contract holds for both generations of the API."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from emulator import Emulator, ManualClock
+from tasks.core.endpoint import Api
+from tests.contract.kit import World, world
+
+
+@pytest.fixture(params=["v2", "v1"])
+def api(request: pytest.FixtureRequest) -> Api:
+    """A generation of the API."""
+    generation: Api = request.param
+    return generation
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A server whose time stands still until a test moves it; v1 may still create there."""
+    with Emulator(clock=ManualClock(), v1_create=True) as server:
+        yield server
+
+
+@pytest.fixture
+def here(api: Api, emulator: Emulator) -> Iterator[World]:
+    """The control plane of one generation, over the emulator."""
+    with world(api, emulator) as found:
+        yield found

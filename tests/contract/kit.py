@@ -1,0 +1,152 @@
+"""What the contract's tests stand on: an emulator whose clock they hold, and a control plane."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from emulator import Emulator
+from tasks.cloud.connection import Connection, connect
+from tasks.cloud.control_plane import ControlPlane
+from tasks.cloud.teardown import tear_down
+from tasks.cloud.waiting import await_ready
+from tasks.core.endpoint import (
+    Api,
+    EndpointName,
+    EndpointRef,
+    EndpointSpec,
+    Observation,
+    Replicas,
+)
+from tasks.core.errors import RetryableError
+from tasks.core.placement import Offer, same_hardware
+from tasks.core.teardown import TeardownProof
+
+T = TypeVar("T")
+
+SMALL = "Qwen/Qwen2.5-7B-Instruct"
+MEDIUM = "Qwen/Qwen3-32B"
+NAME = str(EndpointName(namespace="contract", job="0123456789", until=0x7FFFFFFF))
+OTHER_NAME = str(EndpointName(namespace="contract", job="abcdefabcd", until=0x7FFFFFFF))
+ONE = Replicas()
+COLD_START_S = 400.0
+DRAIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """One generation of the API, spoken to one server.
+
+    Attributes:
+        url: Where the server is that the plane speaks to; the emulator, or one before it.
+    """
+
+    api: Api
+    emulator: Emulator
+    plane: ControlPlane
+    url: str
+
+    def offer(self, model: str = SMALL, hardware: str = "1xnvidia-h100-80gb") -> Offer:
+        """Return what is offered for a model on some hardware."""
+        return next(o for o in self.plane.offers(model) if same_hardware(o.hardware, hardware))
+
+    def spec(
+        self,
+        name: str = NAME,
+        *,
+        model: str = SMALL,
+        hardware: str = "1xnvidia-h100-80gb",
+        replicas: Replicas = ONE,
+        regions: tuple[str, ...] = (),
+        inactive_timeout_min: int = 30,
+        speculative_decoding: bool = True,
+    ) -> EndpointSpec:
+        """Return what to create."""
+        offer = self.offer(model, hardware)
+        return EndpointSpec(
+            name=name,
+            model=model,
+            hardware=offer.hardware,
+            price_usd_per_h=offer.price_usd_per_h,
+            model_ref=offer.model_ref,
+            config_ref=offer.config_ref,
+            replicas=replicas,
+            regions=regions,
+            inactive_timeout_min=inactive_timeout_min,
+            speculative_decoding=speculative_decoding,
+        )
+
+    def serve(self, spec: EndpointSpec | None = None) -> EndpointRef:
+        """Create an endpoint and let its cold start pass."""
+        ref = self.plane.create(spec or self.spec())
+        self.emulator.clock.advance(COLD_START_S)
+        return ref
+
+    def await_ready(
+        self,
+        ref: EndpointRef,
+        *,
+        ready_timeout_s: float = 3600.0,
+        capacity_timeout_s: float = 300.0,
+        on_look: Callable[[Observation], None] = lambda _look: None,
+    ) -> Observation:
+        """Wait for READY on the emulator's own clock."""
+        return await_ready(
+            self.plane,
+            ref,
+            ready_timeout_s=ready_timeout_s,
+            capacity_timeout_s=capacity_timeout_s,
+            on_look=on_look,
+            clock=self.emulator.clock.now_s,
+            sleep=self.emulator.clock.advance,
+        )
+
+    def tear_down(self, ref: EndpointRef, *, budget_s: float = 3600.0) -> TeardownProof:
+        """End an endpoint on the emulator's own clock."""
+        return tear_down(
+            self.plane,
+            ref,
+            policy="delete",
+            line="by hand",
+            budget_s=budget_s,
+            clock=self.emulator.clock.now_s,
+            sleep=self.emulator.clock.advance,
+            uniform=lambda _low, high: high,
+        )
+
+    def made(self) -> int:
+        """Return how many endpoints stand."""
+        return len(self.emulator.endpoints())
+
+
+def repeated(call: Callable[[], T], times: int = 6) -> T:
+    """Do what the flow's steps do: repeat a call that may succeed later."""
+    for _ in range(times - 1):
+        try:
+            return call()
+        except RetryableError:
+            continue
+    return call()
+
+
+def connection(url: str, *, project: str = "", timeout_s: float = 20.0) -> Connection:
+    """Return a connection to a server on loopback."""
+    return Connection(
+        base_url=url,
+        inference_url=f"{url}/v1",
+        provider="loopback",
+        project=project,
+        namespace="contract",
+        api_key="local",
+        timeout_s=timeout_s,
+    )
+
+
+@contextmanager
+def world(
+    api: Api, emulator: Emulator, *, url: str = "", project: str = "", timeout_s: float = 20.0
+) -> Iterator[World]:
+    """Open the control plane to an emulator, or to the server before it at `url`."""
+    url = url or emulator.url
+    with connect(api, connection(url, project=project, timeout_s=timeout_s)) as plane:
+        yield World(api=api, emulator=emulator, plane=plane, url=url)
