@@ -57,8 +57,8 @@ class HardwareTable:
 
 def rooms(offer: Offer, *, short: bool) -> str:
     """Return where there is room for replicas, or in short how much in all regions together."""
-    if not offer.regions:
-        return "not said"
+    if offer.availability or not offer.regions:
+        return offer.availability or "not said"
     if not short:
         return ", ".join(str(region) for region in offer.regions)
     places = f"{len(offer.regions)} regions" if len(offer.regions) > 1 else offer.regions[0].name

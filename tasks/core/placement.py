@@ -86,11 +86,6 @@ class Offer:
         fitting.sort(key=lambda region: (-(region.free or 0), region.name))
         return tuple(region.name for region in fitting)
 
-    def room(self) -> str:
-        """Return what is free, in words: by region, or overall where regions are not counted."""
-        by_region = ", ".join(str(region) for region in self.regions)
-        return self.availability or by_region or "not said"
-
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
