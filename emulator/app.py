@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,10 +14,10 @@ from emulator import v1_catalogue as v1
 from emulator import v2_catalogue as catalogue
 from emulator import v2_endpoints as endpoints
 from emulator.admin import Admin
-from emulator.call import Call, Handler, listing, read_body, read_query
+from emulator.call import Call, Handler, json_response, listing, read_body, read_query
 from emulator.catalogue import PUBLIC_PROJECT
 from emulator.errors import ApiError, not_found
-from emulator.gateway import BODY
+from emulator.gateway import BODY, INFERENCE, REQUEST_ID
 from emulator.inference import Inference
 from emulator.store import Store
 from emulator.v1_endpoints import LegacyCalls
@@ -87,21 +86,15 @@ class Wire:
         return Route(path, self.methods(handlers), methods=list(handlers))
 
     def answer(
-        self, handler: Callable[[Mapping[str, Any]], Awaitable[Any]]
+        self, handler: Callable[[Mapping[str, Any], str], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return a route's function for inference."""
 
         async def endpoint(request: Request) -> Response:
             self.admit(request)
-            result = await handler(read_body(request.scope[BODY]))
-            return result if isinstance(result, Response) else json_response(result)
+            return await handler(read_body(request.scope[BODY]), request.scope[REQUEST_ID])
 
         return endpoint
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """Return JSON over the wire."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
 
 
 def _empty(store: Store, call: Call) -> Any:
@@ -114,14 +107,11 @@ def _empty(store: Store, call: Call) -> Any:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    del request
     if isinstance(error, ApiError):
-        return Response(
-            orjson.dumps(error.body()),
-            error.status,
-            headers=error.headers,
-            media_type="application/json",
-        )
+        body = error.body()
+        if request.url.path in INFERENCE:
+            body = {"id": request.scope[REQUEST_ID], **body}
+        return json_response(body, error.status, error.headers)
     status = error.status_code if isinstance(error, HTTPException) else 500
     words = {404: "no such path", 405: "the path does not know this method"}
     refusal = ApiError(status, words.get(status, "refused"), code=f"http_{status}")
@@ -140,6 +130,8 @@ def build_app(
     wire = Wire(store)
     routes = [
         Route("/v1/chat/completions", wire.answer(inference.chat), methods=["POST"]),
+        Route("/v1/completions", wire.answer(inference.complete), methods=["POST"]),
+        Route("/v1/embeddings", wire.answer(inference.embed), methods=["POST"]),
         wire.route("/v1/hardware", GET=v1.list_hardware),
         wire.route("/v1/clusters/availability-zones", GET=v1.list_zones),
         wire.route("/v1/endpoints", GET=legacy.list, POST=legacy.create),

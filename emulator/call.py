@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from starlette.responses import Response
 
 from emulator.errors import bad_request
 from emulator.fields import only
@@ -33,6 +34,13 @@ class Call:
 
 Handler = Callable[[Store, Call], Any]
 """Returns what is sent as JSON with status 200; None is sent as 204 without a body."""
+
+
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return JSON over the wire."""
+    return Response(orjson.dumps(value), status, headers, media_type="application/json")
 
 
 def read_body(raw: bytes) -> dict[str, Any]:

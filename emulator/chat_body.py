@@ -95,6 +95,7 @@ class Chat:
         structured: Whether the answer must be JSON.
         tools: The functions offered, by name, with their parameters' schema.
         forced_tool: The function that must be called; "" for any.
+        reasoning: Whether the model may think before it answers, if it can.
         truncate: Whether a longer `max_tokens` than the context has is cut, not refused.
     """
 
@@ -106,6 +107,7 @@ class Chat:
     structured: bool
     tools: dict[str, Any]
     forced_tool: str | None
+    reasoning: bool
     truncate: bool
 
 
@@ -175,11 +177,11 @@ def read_chat(body: Mapping[str, Any]) -> Chat:
         parts.append(content)
         tokens += 4 + (len(content) + 3) // 4
     schema, structured = _read_format(body)
-    tools = _read_tools(body)
-    reasoning = mapping(body, "reasoning")
+    tools = {} if body.get("tool_choice") == "none" else _read_tools(body)
+    thinks, reasoning = False, mapping(body, "reasoning")
     if reasoning is not None:
         only(reasoning, ("enabled",), "reasoning field")
-        boolean(reasoning, "enabled")
+        thinks = boolean(reasoning, "enabled")
     choice(body, "reasoning_effort", ("low", "medium", "high"))
     choice(body, "compliance", ("hipaa",))
     overflow = choice(body, "context_length_exceeded_behavior", ("error", "truncate"))
@@ -192,6 +194,7 @@ def read_chat(body: Mapping[str, Any]) -> Chat:
         structured=structured,
         tools=tools,
         forced_tool=_forced(body, tools),
+        reasoning=thinks,
         truncate=overflow == "truncate",
     )
 

@@ -8,6 +8,7 @@ A rule matches requests by method, path and body, fires on some of them, and nam
 | `delay` | the true answer, `delay_s` real seconds later (before its effect) |
 | `hang_before`, `hang_after` | no answer; without or with the effect |
 | `reset_before`, `reset_after` | the connection is reset; without or with the effect |
+| `drip` | the true answer, in pieces of `piece_bytes`, `delay_s` real seconds before each |
 | `truncate` | the true answer's head and half of its body, then the end |
 | `malformed` | 200 and JSON that breaks off |
 | `not_json` | 200 and an HTML page |
@@ -33,6 +34,7 @@ Action = Literal[
     "hang_after",
     "reset_before",
     "reset_after",
+    "drip",
     "truncate",
     "malformed",
     "not_json",
@@ -54,7 +56,8 @@ class FaultRule:
         chance: Probability of firing on a matching request, by the server's seed.
         status, headers, json: The answer of `status`; without `json` an error body of the API's
             shape with `code` and `message`.
-        delay_s: Real seconds, for `delay`.
+        delay_s: Real seconds, for `delay` and `drip`.
+        piece_bytes: For `drip`.
         target: For `vanish` and `lose_replica`: searched in the endpoint's name.
         message: Of the error body, or of the failed start.
     """
@@ -72,6 +75,7 @@ class FaultRule:
     code: str | None = None
     message: str = "injected fault"
     delay_s: float = 0.0
+    piece_bytes: int = 16
     target: str = ""
 
     @classmethod

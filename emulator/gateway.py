@@ -23,6 +23,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 INFERENCE = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 BODY = "emulator.body"
+REQUEST_ID = "emulator.request_id"
 TRANSPORT = "emulator.transport"
 _BEFORE = ("hang_before", "reset_before", "status")
 _INCIDENTS = ("vanish", "lose_replica", "fail_start")
@@ -71,30 +72,29 @@ class Gateway:
             body=body,
             inference=path in INFERENCE,
         )
-
-        async def noted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                entry.effect = entry.status = message["status"]
-            await send(message)
-
+        scope[REQUEST_ID] = entry.request_id
         rule = self._faults.match(method, path, body)
         if rule is None:
-            await self._app(scope, receive, noted)
-            return
-        entry.fault = rule.action
+            await self._app(scope, receive, _stamping(send, entry, effect=True))
+        else:
+            entry.fault = rule.action
+            await self._faulty(rule, entry, scope, receive, send)
+
+    async def _faulty(
+        self, rule: FaultRule, entry: Entry, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        noted = _stamping(send, entry, effect=True)
         if rule.action == "delay":
             await asyncio.sleep(rule.delay_s)
             await self._app(scope, receive, noted)
-        elif rule.action in _BEFORE:
-            await self._before(rule, entry, scope, receive, send)
         elif rule.action in _INCIDENTS:
             await self._incident(rule, scope, receive, noted)
+        elif rule.action in _BEFORE:
+            await self._before(rule, scope, receive, _stamping(send, entry, effect=False))
         else:
-            await self._after(rule, entry, scope, receive, send)
+            await self._after(rule, entry, scope, receive, _stamping(send, entry, effect=False))
 
-    async def _before(
-        self, rule: FaultRule, entry: Entry, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _before(self, rule: FaultRule, scope: Scope, receive: Receive, send: Send) -> None:
         if rule.action == "hang_before":
             await self._hang(scope, receive)
         elif rule.action == "reset_before":
@@ -102,7 +102,6 @@ class Gateway:
         else:
             error = ApiError(rule.status, rule.message, code=rule.code, kind="injected_fault")
             body = orjson.dumps(error.body() if rule.json is None else rule.json)
-            entry.status = rule.status
             await _answer(send, rule.status, body, headers=dict(rule.headers))
 
     async def _incident(self, rule: FaultRule, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,19 +130,39 @@ class Gateway:
         if rule.action == "reset_after":
             await _reset(scope, receive)
             return
-        entry.status = 200
+        if rule.action == "drip":
+            await self._drip(rule, messages[0], body, receive, send)
+            return
         if rule.action == "not_json":
             await _answer(send, 200, _PAGE, headers={"content-type": "text/html"})
         elif rule.action == "malformed":
             await _answer(send, 200, body[: max(1, len(body) // 2)].rstrip(b"}"))
         else:
-            entry.status = entry.effect
             await send(messages[0])
             await send(
                 {"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True}
             )
             scope[TRANSPORT].close()
             await _disconnect(receive)
+
+    async def _drip(
+        self, rule: FaultRule, head: Message, body: bytes, receive: Receive, send: Send
+    ) -> None:
+        """Send the true answer in pieces with a wait before each, until nobody listens."""
+        gone = asyncio.ensure_future(_disconnect(receive))
+        closing = asyncio.ensure_future(self._closing.wait())
+        await send(head)
+        pieces = [body[at : at + rule.piece_bytes] for at in range(0, len(body), rule.piece_bytes)]
+        for piece in pieces:
+            await asyncio.wait(
+                (gone, closing), timeout=rule.delay_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if gone.done():
+                break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        for waiter in (gone, closing):
+            waiter.cancel()
+        await send({"type": "http.response.body", "body": b""})
 
     async def _hang(self, scope: Scope, receive: Receive) -> None:
         gone = asyncio.ensure_future(_disconnect(receive))
@@ -163,6 +182,25 @@ class _TooLargeError(Exception):
 
 class _GoneError(Exception):
     pass
+
+
+def _stamping(send: Send, entry: Entry, *, effect: bool) -> Send:
+    """Return a `send` that puts the request's id on the answer and notes its status.
+
+    Args:
+        effect: Whether the answer is the handler's own.
+    """
+    stamp = (b"x-request-id", entry.request_id.encode())
+
+    async def stamped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            entry.status = message["status"]
+            if effect:
+                entry.effect = entry.status
+            message["headers"] = [*message["headers"], stamp]
+        await send(message)
+
+    return stamped
 
 
 async def _read(receive: Receive, most: int) -> bytes:

@@ -11,6 +11,7 @@ class Entry:
     """One request.
 
     Attributes:
+        request_id: What the answer's `x-request-id` says; inference gives it as `id` too.
         at_s: Emulated seconds at its arrival.
         body: The request's body; empty for inference unless the server keeps bodies.
         digest: Of the body, so that equal requests are known; "" without one.
@@ -20,6 +21,7 @@ class Entry:
     """
 
     n: int
+    request_id: str
     at_s: float
     method: str
     path: str
@@ -34,6 +36,7 @@ class Entry:
         """Return plain JSON values."""
         return {
             "n": self.n,
+            "request_id": self.request_id,
             "at_s": self.at_s,
             "method": self.method,
             "path": self.path,
@@ -49,7 +52,8 @@ class Entry:
 class Journal:
     """The newest requests (200 000 of them)."""
 
-    def __init__(self, *, keep_bodies: bool) -> None:
+    def __init__(self, *, keep_bodies: bool, seed: int) -> None:
+        self._seed = seed
         self._keep_bodies = keep_bodies
         self._entries: deque[Entry] = deque(maxlen=200_000)
         self._count = 0
@@ -61,6 +65,7 @@ class Journal:
         self._count += 1
         entry = Entry(
             n=self._count,
+            request_id=f"em{self._count:09x}-{self._seed:x}",
             at_s=at_s,
             method=method,
             path=path,

@@ -1,6 +1,7 @@
 """The server: an emulated Together on a free loopback port, in a thread of its own."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +45,25 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+
+
+class _Server(uvicorn.Server):
+    """Ends as soon as it is told to, not at the next tenth of a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        tenths = 0
+        while not await self.on_tick(tenths):
+            tenths += 10
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), 1.0)
 
 
 class Emulator:
@@ -91,7 +111,7 @@ class Emulator:
         lifecycle = Lifecycle(self._store)
         rules = load_rules(faults) if isinstance(faults, Path) else faults
         self._faults = Faults(rules, seed=settings.seed)
-        self._journal = Journal(keep_bodies=settings.keep_bodies)
+        self._journal = Journal(keep_bodies=settings.keep_bodies, seed=settings.seed)
         self._incidents = Incidents(self._store, lifecycle)
         admin = Admin(
             self._store, faults=self._faults, journal=self._journal, incidents=self._incidents
@@ -112,7 +132,7 @@ class Emulator:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._server: uvicorn.Server | None = None
+        self._server: _Server | None = None
         self._failure: BaseException | None = None
         self._up = threading.Event()
 
@@ -141,7 +161,7 @@ class Emulator:
             listener.close()
             raise
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 self._gateway,
                 http=_Protocol,
@@ -175,7 +195,7 @@ class Emulator:
         del kind, error, trace
         if self._server is None or self._thread is None or self._loop is None:
             return
-        self._server.should_exit = True
+        self._loop.call_soon_threadsafe(self._server.end)
         self._loop.call_soon_threadsafe(self._gateway.close)
         self._thread.join(_START_DEADLINE_S)
         self._loop = None

@@ -96,7 +96,12 @@ class Serving:
         return given
 
     async def work(self, deployment: Deployment, replica: Replica, seconds: float) -> None:
-        """Take emulated time on a replica (502 when it was lost meanwhile)."""
+        """Take the emulated time of a whole answer on a replica (502 when it was lost)."""
+        await self.pause(replica, seconds)
+        deployment.served += 1
+
+    async def pause(self, replica: Replica, seconds: float) -> None:
+        """Take some emulated time on a replica (502 when it was lost meanwhile)."""
         await self._store.clock.sleep(seconds)
         if replica.step is Step.GONE:
             raise ApiError(
@@ -105,7 +110,6 @@ class Serving:
                 code="bad_gateway",
                 kind="server_error",
             )
-        deployment.served += 1
 
     def leave(self, deployment: Deployment, replica: Replica) -> None:
         """Give a place back; the next in the queue takes it."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+CachedSpelling = Literal["flat", "details", "none"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -23,6 +25,10 @@ class Settings:
             (the docs) or 503 `routing_error`.
         overload: The status beyond a replica's queue.
         queue_per_replica: Requests that wait per ready replica before overload is answered.
+        requests_per_s: A limit on inference requests with 429 beyond it; 0 is none, which is
+            what dedicated endpoints have.
+        cached_tokens: Where the usage tells of cached tokens: `usage.cached_tokens`,
+            `usage.prompt_tokens_details.cached_tokens`, or nowhere.
         answer_tokens: Shortest and longest answer that is not cut.
         max_body_bytes: A longer request is answered 413.
         keep_bodies: Whether the journal keeps the bodies of inference requests.
@@ -43,6 +49,8 @@ class Settings:
     unrouted: Literal["endpoint_not_configured", "routing_error"] = "endpoint_not_configured"
     overload: Literal[429, 503] = 503
     queue_per_replica: int = 512
+    requests_per_s: float = 0.0
+    cached_tokens: CachedSpelling = "flat"
     answer_tokens: tuple[int, int] = (12, 160)
     max_body_bytes: int = 10_000_000
     keep_bodies: bool = False

@@ -196,3 +196,24 @@ def test_the_journal_tells_who_asked_what_and_what_came_of_it(rig: Rig) -> None:
 
     seen = [(c["method"], c["path"].rsplit("/", 1)[1], c["status"], c["body"]) for c in calls]
     assert seen == [("POST", "endpoints", 200, '{"name":"batch"}'), ("GET", "ep_none", 404, "")]
+
+
+def test_a_slow_answer_drips_and_is_the_true_one(rig: Rig) -> None:
+    rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.001, piece_bytes=50))
+
+    answer = create(rig)
+
+    assert answer.json()["name"] == "emulated-project/batch"
+    assert rig.emulator.calls()[-1].fault == "drip"
+
+
+def test_a_client_whose_patience_a_drip_outlasts_has_its_effect_all_the_same(rig: Rig) -> None:
+    rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.3, piece_bytes=1))
+
+    with (
+        pytest.raises(httpx.ReadTimeout),
+        rig.http.stream("POST", f"{rig.p}/endpoints", json={"name": "batch"}, timeout=0.1) as seen,
+    ):
+        seen.read()
+
+    assert rig.emulator.endpoints() == ["emulated-project/batch"]

@@ -1,0 +1,189 @@
+"""Completions, embeddings, tools, log probabilities, headers: as the official SDK reads them."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from together import Together
+
+from emulator import Emulator
+from tests.emulator.rig import Rig, code
+from tests.emulator.test_streaming import TOOL, asked
+
+EMBEDDING = "intfloat/multilingual-e5-large-instruct"
+
+
+def test_a_completion_follows_from_its_prompt(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    name = endpoint["name"]
+
+    one = together.completions.create(model=name, prompt="Once", max_tokens=7, n=2)
+    again = together.completions.create(model=name, prompt="Once", max_tokens=7, n=2)
+    echoed = together.completions.create(model=name, prompt="Once", max_tokens=7, echo=True)
+
+    texts = [choice.text for choice in one.choices]
+    assert texts == [choice.text for choice in again.choices]
+    assert len(set(texts)) == 2
+    assert one.usage is not None
+    assert one.usage.completion_tokens == 14
+    assert echoed.choices[0].text == f"Once{texts[0]}"
+    assert [part.text for part in echoed.prompt] == ["Once"]
+
+
+def test_log_probabilities_come_with_each_token(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    choice = together.chat.completions.create(
+        model=endpoint["name"], messages=asked(), logprobs=3
+    ).choices[0]
+
+    assert choice.logprobs is not None
+    assert choice.message is not None
+    tokens, drawn = choice.logprobs.tokens or [], choice.logprobs.token_logprobs or []
+    assert "".join(tokens) == choice.message.content
+    assert len(tokens) == len(drawn) == len(choice.logprobs.token_ids or [])
+    assert all(-10 < logprob <= 0 for logprob in drawn)
+    assert len(choice.logprobs.top_logprobs or {}) == 3
+
+
+def test_a_tool_is_called_and_its_result_answered(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    messages = asked("Weather in Oslo?")
+
+    first = together.chat.completions.create(
+        model=endpoint["name"], messages=messages, tools=[TOOL]
+    ).choices[0]
+    assert first.message is not None
+    calls = first.message.tool_calls or []
+    messages += [
+        {"role": "assistant", "content": None, "tool_calls": [c.model_dump() for c in calls]},
+        {"role": "tool", "tool_call_id": calls[0].id, "content": "rain"},
+    ]
+    second = together.chat.completions.create(
+        model=endpoint["name"], messages=messages, tools=[TOOL]
+    ).choices[0]
+
+    assert (first.finish_reason, first.message.content) == ("tool_calls", None)
+    assert isinstance(json.loads(calls[0].function.arguments)["city"], str)
+    assert second.message is not None
+    assert (second.finish_reason, second.message.tool_calls) == ("stop", None)
+    assert second.message.content
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ("none", "stop"),
+        ("required", "tool_calls"),
+        ({"type": "function", "function": {"name": "weather"}}, "tool_calls"),
+    ],
+)
+def test_the_choice_of_tools_is_followed(rig: Rig, choice: Any, reason: str) -> None:
+    endpoint, _ = rig.serve()
+
+    answer = rig.chat(endpoint["name"], tools=[TOOL], tool_choice=choice).json()
+
+    assert answer["choices"][0]["finish_reason"] == reason
+
+
+def test_a_model_that_can_think_does_so_when_asked(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve(profile=rig.profile("Qwen/Qwen3-32B", "H200"))
+    rig.emulator.clock.advance(600)
+
+    plain, thought = (
+        together.chat.completions.create(
+            model=endpoint["name"], messages=asked(), reasoning={"enabled": enabled}
+        )
+        for enabled in (False, True)
+    )
+
+    assert plain.choices[0].message is not None
+    assert thought.choices[0].message is not None
+    assert plain.choices[0].message.reasoning is None
+    assert thought.choices[0].message.reasoning
+    assert plain.usage is not None
+    assert thought.usage is not None
+    assert thought.usage.completion_tokens > plain.usage.completion_tokens
+
+
+def test_embeddings_have_length_one_and_keep_the_order(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve(profile=rig.profile(EMBEDDING))
+
+    several = together.embeddings.create(model=endpoint["name"], input=["one", "two", "one"]).data
+    single = together.embeddings.create(model=endpoint["name"], input="two").data
+
+    assert [entry.index for entry in several] == [0, 1, 2]
+    assert several[0].embedding == several[2].embedding != several[1].embedding
+    assert single[0].embedding == several[1].embedding
+    assert len(single[0].embedding) == 1024
+    assert math.hypot(*single[0].embedding) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [None, "", [], ["one", ""], [1, 2], "word " * 2000])
+def test_what_cannot_be_embedded_is_refused(rig: Rig, wrong: Any) -> None:
+    endpoint, _ = rig.serve(profile=rig.profile(EMBEDDING))
+
+    refused = rig.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": wrong})
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input")
+
+
+def test_a_chat_model_does_not_embed(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    refused = rig.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": "x"})
+
+    assert code(refused) == (400, "model_not_available")
+
+
+def test_every_answer_has_a_request_id_and_inference_says_who_served_it(rig: Rig) -> None:
+    endpoint, deployment = rig.serve()
+
+    good, bad = rig.chat(endpoint["name"]), rig.chat("nobody")
+    listed = rig.http.get(f"{rig.p}/endpoints")
+
+    assert good.json()["id"] == good.headers["x-request-id"]
+    assert bad.json()["id"] == bad.headers["x-request-id"]
+    assert good.headers["x-cluster"] == deployment["id"]
+    ids = [call.request_id for call in rig.emulator.calls()[-3:]]
+    assert ids == [answer.headers["x-request-id"] for answer in (good, bad, listed)]
+
+
+def test_a_server_with_a_rate_limit_says_when_to_come_back(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    rig.emulator.change(requests_per_s=2)
+    rig.emulator.clock.advance(60)
+
+    answers = [rig.chat(endpoint["name"]) for _ in range(3)]
+    rig.emulator.clock.advance(0.5)
+    later = rig.chat(endpoint["name"])
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
+    assert code(answers[-1]) == (429, "dynamic_request_limited")
+    assert float(answers[-1].headers["x-ratelimit-reset"]) == pytest.approx(0.5)
+    assert later.status_code == 200
+
+
+def test_a_dedicated_endpoint_has_no_rate_limit_unless_it_is_given_one(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    answers = [rig.chat(endpoint["name"], max_tokens=1) for _ in range(30)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert not any(name.startswith("x-ratelimit") for name in answers[0].headers)
+
+
+def test_the_usage_can_tell_of_cached_tokens_in_either_place_or_not_at_all(
+    rig: Rig, emulator: Emulator
+) -> None:
+    endpoint, _ = rig.serve()
+    usages = {}
+    for spelling in ("flat", "details", "none"):
+        emulator.change(cached_tokens=spelling)
+        usages[spelling] = rig.chat(endpoint["name"], "word " * 200).json()["usage"]
+
+    assert usages["flat"]["cached_tokens"] == 0
+    assert usages["details"]["prompt_tokens_details"]["cached_tokens"] > 0
+    assert usages["none"].keys() == {"prompt_tokens", "completion_tokens", "total_tokens"}

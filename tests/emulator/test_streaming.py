@@ -1,0 +1,142 @@
+"""Answers token by token, read by the official SDK."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from together import APIError, Together
+
+from emulator import Emulator, ManualClock
+from tests.emulator.rig import Rig
+
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+def asked(prompt: str = "Why?") -> Any:
+    return [{"role": "user", "content": prompt}]
+
+
+def test_a_streamed_answer_is_the_whole_one_in_pieces(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    whole = together.chat.completions.create(model=endpoint["name"], messages=asked())
+
+    chunks = list(
+        together.chat.completions.create(model=endpoint["name"], messages=asked(), stream=True)
+    )
+
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert whole.choices[0].message is not None
+    assert text == whole.choices[0].message.content
+    assert [c.choices[0].finish_reason for c in chunks[-2:]] == [None, "stop"]
+    assert chunks[-1].usage == whole.usage
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_several_streamed_answers_are_told_apart_by_their_index(
+    together: Together, rig: Rig
+) -> None:
+    endpoint, _ = rig.serve()
+
+    stream = together.chat.completions.create(
+        model=endpoint["name"], messages=asked(), stream=True, n=3, max_tokens=4, logprobs=1
+    )
+    texts = ["", "", ""]
+    for chunk in stream:
+        texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+
+    assert len(set(texts)) == 3
+
+
+def test_a_streamed_completion_is_the_whole_one_in_pieces(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    whole = together.completions.create(model=endpoint["name"], prompt="Once", max_tokens=9)
+
+    chunks = list(
+        together.completions.create(
+            model=endpoint["name"], prompt="Once", max_tokens=9, stream=True
+        )
+    )
+
+    assert "".join(chunk.choices[0].text or "" for chunk in chunks) == whole.choices[0].text
+    assert "".join(chunk.token.text for chunk in chunks) == whole.choices[0].text
+    assert chunks[-1].finish_reason == whole.choices[0].finish_reason == "length"
+    assert chunks[-1].usage == whole.usage
+
+
+def test_a_tool_call_is_streamed(together: Together, rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    chunks = list(
+        together.chat.completions.create(
+            model=endpoint["name"], messages=asked(), tools=[TOOL], stream=True
+        )
+    )
+
+    calls = [call for c in chunks for call in c.choices[0].delta.tool_calls or []]
+    assert [call.function.name for call in calls] == ["weather"]
+    assert "city" in json.loads(calls[0].function.arguments)
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_a_stream_that_cannot_begin_is_refused_with_a_status(rig: Rig) -> None:
+    refused = rig.chat("emulated-project/none", stream=True)
+
+    assert refused.status_code == 404
+    assert refused.json()["id"] == refused.headers["x-request-id"]
+
+
+def test_a_stream_ends_in_an_error_when_its_replica_is_lost(together: Together) -> None:
+    # Time stands still, so that the stream waits in its middle until the clock moves.
+    clock = ManualClock(holds_answers=True)
+    with Emulator(clock=clock) as emulator:
+        headers = {"authorization": f"Bearer {emulator.key}"}
+        with httpx.Client(base_url=emulator.url, headers=headers, timeout=20) as http:
+            endpoint, _ = Rig(emulator, http).serve()
+            client = together.copy(base_url=emulator.url)
+            stream = client.chat.completions.create(
+                model=endpoint["name"], messages=asked(), stream=True
+            )
+            emulator.lose_replica()
+            while not clock.sleepers:
+                pass
+            clock.advance(10)
+
+            with pytest.raises(APIError, match="gone"):
+                list(stream)
+
+
+def test_a_client_that_leaves_frees_its_place(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+    body = {"model": endpoint["name"], "messages": asked(), "stream": True}
+
+    with rig.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        next(answer.iter_lines())
+
+    def in_flight() -> int:
+        standing = rig.http.get("/_emulator/deployments").json()["deployments"]
+        return int(standing[0]["in_flight"])
+
+    while in_flight():
+        pass
+
+
+def test_streams_are_events_of_text_that_end_in_done(rig: Rig) -> None:
+    endpoint, _ = rig.serve()
+
+    answer = rig.chat(endpoint["name"], stream=True, max_tokens=2)
+
+    events = answer.text.split("\n\n")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert events[-2:] == ["data: [DONE]", ""]
+    assert all(event.startswith("data: {") for event in events[:-2])
