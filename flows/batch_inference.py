@@ -6,12 +6,14 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from tasks.approval import await_approval
 from tasks.core.errors import EndpointLost, HardwareUnavailable
-from tasks.core.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling
+from tasks.core.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling, group
+from tasks.credentials import TogetherCredentials, signed_in
 from tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
 from tasks.hardware import select_hardware
 from tasks.hooks import name_run, tear_down_after_the_run
-from tasks.report import write_report
+from tasks.report import finished, write_report
 from tasks.run import begin
 from tasks.shards import SHARDS_AT_ONCE, answer_shards
 from tasks.signals import held_back
@@ -29,11 +31,12 @@ def batch_inference(
     input: str,  # noqa: A002 - the word of the form and of the command line
     model: str,
     output: str,
-    prompt: PromptSpec = PromptSpec(),
-    sampling: Sampling = Sampling(),
-    rental: Rental = Rental(),
-    limits: Limits = Limits(),
-    rows: Rows = Rows(),
+    credentials: TogetherCredentials | None = None,
+    prompt: PromptSpec = group(PromptSpec),
+    sampling: Sampling = group(Sampling),
+    rental: Rental = group(Rental),
+    limits: Limits = group(Limits),
+    rows: Rows = group(Rows),
     runner: Runner = "local",
 ) -> dict[str, Any]:
     """Send every row of a Parquet dataset through a model on an endpoint that lives as long.
@@ -42,6 +45,7 @@ def batch_inference(
         input: Parquet file, folder or glob; local or a URI.
         model: Name of a dedicated model, such as Qwen/Qwen2.5-7B-Instruct.
         output: Folder for the answers: new, empty, or of this same job, which is then resumed.
+        credentials: Together credentials to run with; unset, the worker's environment has the key.
         prompt: How a row becomes a request.
         sampling: Sampling settings, the same for every row.
         rental: Which endpoint to rent, and what becomes of it.
@@ -60,8 +64,9 @@ def batch_inference(
         rows=rows,
         runner=runner,
     )
-    with begin(job, run=flow_run.id or "") as run:
+    with signed_in(credentials), begin(job, run=flow_run.id or "") as run:
         placement = select_hardware(run) if run.rows_left else None
+        await_approval(run)
         for offer in run.in_turn(placement):
             try:
                 create_endpoint(run, offer)
@@ -74,4 +79,4 @@ def batch_inference(
                     run.stop_sending()
                     stop_endpoint(run)
                     delete_endpoint(run)
-        return write_report(run)
+        return finished(write_report(run))

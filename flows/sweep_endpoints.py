@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from tasks.core.endpoint import Api
+from tasks.credentials import TogetherCredentials, signed_in
 from tasks.sweep import sweep
 
 
@@ -12,11 +13,14 @@ from tasks.sweep import sweep
 def sweep_endpoints(
     api: Api = "v2",
     dry_run: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
+    credentials: TogetherCredentials | None = None,
 ) -> dict[str, Any]:
     """Find endpoints that carry our name and have no live owner, and tear them down.
 
     Args:
         api: Generation of the endpoint API.
         dry_run: Only say what would be done.
+        credentials: Together credentials to look with; unset, the worker's environment has the key.
     """
-    return sweep(api=api, dry_run=dry_run)
+    with signed_in(credentials):
+        return sweep(api=api, dry_run=dry_run)

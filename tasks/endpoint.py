@@ -1,12 +1,15 @@
 """Steps: an endpoint's life, one task each."""
 
+import time
+
 from prefect import get_run_logger
 
 from tasks.core.endpoint import Observation
 from tasks.core.placement import Offer
+from tasks.core.span import span
 from tasks.progress import Step
 from tasks.run import Run
-from tasks.step import step
+from tasks.step import step, tell
 
 
 @step("create endpoint")
@@ -16,7 +19,7 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
     ref = run.rent(offer)
     done = "using" if offer is None else "created"
     run.progress.say(f"{done} {ref.name} on {ref.hardware or 'hardware of its own'}")
-    get_run_logger().info("endpoint %s stands on %s", ref.name, ref.hardware)
+    tell(f"{done} {ref.name} on {ref.hardware or 'hardware of its own'}; bills from READY on")
     return ref.name
 
 
@@ -24,7 +27,7 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
 def await_ready(run: Run) -> str:
     """Wait until the endpoint answers requests; return what was last seen of it."""
     run.progress.enter(Step.WAITING)
-    logger = get_run_logger()
+    began, logger = time.monotonic(), get_run_logger()
     said: list[str] = []
 
     def on_look(observation: Observation) -> None:
@@ -38,7 +41,14 @@ def await_ready(run: Run) -> str:
             run.progress.say(str(observation))
             logger.info("%s", observation)
 
-    return str(run.tenancy.await_ready(on_look))
+    ready = run.tenancy.await_ready(on_look)
+    ref, replicas = run.tenancy.ref, ready.ready_replicas or 1
+    tell(
+        f"READY after {span(time.monotonic() - began)} on "
+        f"{replicas} x {ref.hardware or 'hardware of its own'}, "
+        f"${ref.price_usd_per_h * replicas:.2f}/h"
+    )
+    return str(ready)
 
 
 @step("stop endpoint")
@@ -47,7 +57,7 @@ def stop_endpoint(run: Run) -> None:
     if run.standing:
         run.progress.enter(Step.TEARING_DOWN)
         run.tenancy.stop()
-        get_run_logger().info("endpoint %s no longer bills", run.tenancy.ref.name)
+        tell(f"{run.tenancy.ref.name} no longer bills; ${run.spent_usd():.2f} in all")
 
 
 @step("delete endpoint")
@@ -58,4 +68,4 @@ def delete_endpoint(run: Run) -> None:
         run.progress.update(state=ended.partition(";")[0].upper(), ready_replicas=0)
         if run.tenancy.policy != "delete":
             run.progress.say(f"{run.tenancy.ref.name}: {ended}")
-        get_run_logger().info("endpoint %s: %s", run.tenancy.ref.name, ended)
+        tell(f"{run.tenancy.ref.name}: {ended}")

@@ -1,12 +1,13 @@
-"""Step: choose the hardware."""
+"""Step: choose the hardware, and show the plan before anything is spent."""
 
-from prefect import get_run_logger
+from prefect.artifacts import create_table_artifact
 
 from tasks import planning
 from tasks.core.placement import Placement
 from tasks.progress import Step
 from tasks.run import Run
-from tasks.step import step
+from tasks.step import step, tell
+from tasks.story import plan_line, plan_rows
 
 
 @step("select hardware")
@@ -15,9 +16,6 @@ def select_hardware(run: Run) -> Placement | None:
     run.progress.enter(Step.PLANNING)
     plan = planning.make_plan(run.look, run.plane)
     run.planned(plan)
-    if plan.placement is None:
-        get_run_logger().info("using endpoint %s, which stands", plan.existing)
-        return None
-    chosen = plan.placement.chosen
-    get_run_logger().info("%s at $%.2f/h a replica", chosen.hardware, chosen.price_usd_per_h)
+    create_table_artifact(plan_rows(plan), key="batch-inference-plan", description=plan_line(plan))
+    tell(plan_line(plan))
     return plan.placement

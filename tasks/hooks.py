@@ -12,6 +12,7 @@ from typing import Any
 from prefect import Flow, get_run_logger, runtime
 from prefect.client.schemas.objects import FlowRun, State
 
+from tasks.credentials import environment_of
 from tasks.ending import end_lease
 from tasks.liveness import owner_is_alive
 from tasks.storage.lease_file import LeaseBook, state_home
@@ -27,11 +28,13 @@ def name_run() -> str:
 def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """End what the run's lease still names, unless its process lives and is another one."""
     del flow, state
+    environ: dict[str, str] | None = None
     book = LeaseBook(state_home(os.environ))
     for lease in book.list().open:
         if lease.run != str(flow_run.id):
             continue
         if lease.owner != this_process() and owner_is_alive(lease.owner):
             continue
-        end_lease(lease, line="hook", environ=os.environ, budget_s=TEARDOWN_BUDGET_S)
+        environ = environ or environment_of(flow_run.parameters)
+        end_lease(lease, line="hook", environ=environ, budget_s=TEARDOWN_BUDGET_S)
         get_run_logger().info("endpoint %s was torn down by the hook", lease.name)

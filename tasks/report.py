@@ -1,25 +1,18 @@
 """Step: write the report, and show the result in Prefect."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from prefect.assets import Asset, AssetProperties, add_asset_metadata, materialize
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from tasks.progress import Step
 from tasks.run import Run
-from tasks.step import step
-
-_RESULT = """\
-**{answered:,} of {total:,} rows answered**, {failed:,} with an error, {remaining:,} left.
-
-| | |
-| --- | --- |
-| output | `{output}` |
-| report | `{output}/_mayfly/report.html` |
-| tokens | {prompt:,} in, {completion:,} out |
-| cost | ${usd:.2f} |
-| endpoint | {endpoint} |
-"""
+from tasks.step import step, tell
+from tasks.story import result_line, result_markdown
 
 
 @step("write report")
@@ -27,17 +20,52 @@ def write_report(run: Run) -> dict[str, Any]:
     """Write `report.json` and `report.html`, and publish the result; return the figures."""
     run.progress.enter(Step.REPORTING)
     report = run.close_the_books("errors" if run.total.failed else "complete")
-    rows, tokens = report["rows"], report["tokens"]
+    try:
+        publish(run, report)
+    except Exception as error:  # noqa: BLE001 - the answers are safe; Prefect's record is for people
+        get_run_logger().warning("Prefect does not show the result: %s", error)
+    tell(result_line(report))
+    return report
+
+
+def finished(report: dict[str, Any]) -> dict[str, Any]:
+    """Let a flow run's last state say the result; the flow's caller gets the figures out of it."""
+    return cast("dict[str, Any]", Completed(message=result_line(report), data=report))
+
+
+def publish(run: Run, report: dict[str, Any]) -> None:
+    """Show the result as a page, and register the answers as an asset made from the input."""
     create_markdown_artifact(
-        _RESULT.format(
-            answered=rows["done"] - rows["failed"],
-            output=report["output"],
-            usd=report["cost"]["usd"],
-            endpoint="; ".join(e["ended"] for e in report["endpoints"]) or "none was needed",
-            **rows | tokens,
-        ),
+        result_markdown(report),
         key="batch-inference-result",
         description=f"{run.job.model} over {run.job.input}",
     )
-    get_run_logger().info("report in %s", run.paths.report_html)
-    return report
+    answers = Asset(
+        key=asset_key(run.output),
+        properties=AssetProperties(
+            name=f"answers in {Path(run.output).name}",
+            description=f"{run.job.model} over {run.job.input}; one row for each row of it",
+        ),
+    )
+
+    @materialize(
+        answers,
+        asset_deps=[asset_key(run.job.input)],
+        by="mayfly",
+        name="register answers",
+        cache_policy=NO_CACHE,
+    )
+    def register_answers() -> None:
+        rows, tokens, cost = report["rows"], report["tokens"], report["cost"]
+        add_asset_metadata(answers, {"rows": rows, "tokens": tokens, "cost": cost})
+
+    register_answers()
+
+
+def asset_key(place: str) -> str:
+    """Return the URI of a file, a folder or a glob, as Prefect wants it for an asset."""
+    if "://" in place:
+        return place
+    # Prefect refuses spaces and query characters, and the percent sign that would escape them.
+    path = str(Path(place).absolute())
+    return "file://" + "".join("_" if c in " #?%&<>\"'{}|\\^[]`*\n\t" else c for c in path)

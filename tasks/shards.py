@@ -5,16 +5,16 @@ once so that the next one's rows start before the last of this one are back; bot
 which owns the event loop, the connections and the limit on requests in flight.
 """
 
-from prefect import get_run_logger
 from prefect.futures import PrefectFuture
 
 from tasks.answering import answer_rows
 from tasks.core.errors import RunStopped
 from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
+from tasks.moving import shown_moving
 from tasks.progress import Step
 from tasks.run import GRACE_S, Run
-from tasks.step import step
+from tasks.step import step, tell
 
 SHARDS_AT_ONCE = 2
 LOOK_EVERY_S = 0.5
@@ -30,7 +30,7 @@ def answer_shards(run: Run) -> None:
     run.progress.enter(Step.INFERRING)
     left = iter(run.shards_left())
     under_way: dict[PrefectFuture[Tally], Shard] = {}
-    with run.sending():
+    with run.sending(), shown_moving(run.progress):
         try:
             while True:
                 # No more than run at once: each one more would only have to be called back.
@@ -57,5 +57,5 @@ def answer_shards(run: Run) -> None:
 def answer_shard(run: Run, shard: Shard) -> Tally:
     """Answer the rows of one shard that have no answer yet, then commit its part file."""
     tally = answer_rows(run.batch, shard, run.engine)
-    get_run_logger().info("%d rows, %d with an error", tally.done, tally.failed)
+    tell(f"{tally.done:,} rows, {tally.failed:,} with an error")
     return tally

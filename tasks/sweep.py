@@ -8,7 +8,7 @@ from prefect import get_run_logger
 from tasks.cloud.connection import Connection, connect
 from tasks.core.endpoint import Api
 from tasks.core.errors import TeardownFailed
-from tasks.step import step
+from tasks.step import step, tell
 from tasks.storage.lease_file import LeaseBook
 from tasks.sweeping import sweep as sweep_up
 
@@ -24,4 +24,9 @@ def sweep(*, api: Api, dry_run: bool) -> dict[str, Any]:
         logger.info("%s", line)
     if report.failed:
         raise TeardownFailed("; ".join(report.failed))
+    tell(
+        report.lines()[0]
+        if len(report.found) < 2
+        else f"{len(report.found)} endpoints looked at, {report.ended} ended"
+    )
     return report.as_dict()

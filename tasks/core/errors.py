@@ -2,6 +2,7 @@
 
 MayflyError
 ├── BadRequest           the request itself is wrong; nothing was created (exit 2)
+├── NotApproved          a person said no to the plan, or nobody said yes; nothing was created
 ├── RetryableError       the same call may succeed later
 │   └── OutcomeUnknown   sent, no answer: look before repeating
 ├── HardwareUnavailable  this hardware cannot be had now; another may
@@ -29,6 +30,12 @@ class MayflyError(Exception):
 
 class BadRequest(MayflyError):
     """The arguments, the input or the credentials are wrong; nothing was created."""
+
+    exit_code = 2
+
+
+class NotApproved(MayflyError):
+    """A person refused the plan, or nobody approved of it in time; nothing was created."""
 
     exit_code = 2
 

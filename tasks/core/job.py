@@ -6,35 +6,100 @@ field's description is what a person reads in all three.
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tasks.core.endpoint import Api, Replicas
+from tasks.core.span import PATTERN, read_span
 
 Teardown = Literal["delete", "stop", "keep"]
 Runner = Literal["local", "processes", "dask", "ray"]
 
 
+def _as_seconds(given: object) -> object:
+    return read_span(given) if isinstance(given, str) else given
+
+
+Seconds = Annotated[
+    float,
+    Field(gt=0),
+    BeforeValidator(_as_seconds),
+    # A form asks for text; whoever calls with a number of seconds is understood as well.
+    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+]
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema that forms are drawn from: what may be left out is just not required.
+
+        An option that is unset is null in Python, which a form would offer as a type of its own.
+        """
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for field in schema.get("properties", {}).values():
+            kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+            if len(kinds) == 1:
+                del field["anyOf"]
+                field.update(kinds[0] | field)
+            if field.get("default", ...) is None:
+                del field["default"]
+        return schema
+
+
+G = TypeVar("G", bound=_Group)
+
+
+def group(kind: type[G]) -> G:
+    """Return the default of a flow's parameter: a group with nothing set.
+
+    The schema says `{}`, so that a form sends only what a person has filled in. Spelled out, the
+    default would hold nulls and numbers of seconds, which the form's own fields refuse.
+    """
+    default: G = Field(default=kind(), json_schema_extra={"default": {}})
+    return default
 
 
 class PromptSpec(_Group):
     """How a row becomes a request; unset, by a `messages` column, else by a `prompt` column."""
 
     template: str | None = Field(
-        default=None, description="Jinja2 template over the row's columns, e.g. {{ question }}"
+        default=None,
+        title="Prompt template",
+        description="Jinja2 template over the row's columns, e.g. {{ question }}",
     )
     messages_column: str | None = Field(
-        default=None, description="column that holds a list of role/content, or its JSON"
+        default=None,
+        title="Messages column",
+        description="column that holds a list of role/content, or its JSON; instead of a template",
     )
-    system: str | None = Field(default=None, description="system message put before every row")
+    system: str | None = Field(
+        default=None, title="System message", description="put before every row"
+    )
     completions: bool = Field(
-        default=False, description="send the prompt as plain text to /completions, not as a chat"
+        default=False,
+        title="Plain text completions",
+        description="send the prompt as plain text to /completions, not as a chat",
     )
     embed_column: str | None = Field(
-        default=None, description="embed the texts of this column instead of asking anything"
+        default=None,
+        title="Embed column",
+        description="embed the texts of this column instead of asking anything",
     )
 
     @model_validator(mode="after")
@@ -47,54 +112,96 @@ class PromptSpec(_Group):
 class Sampling(_Group):
     """Sampling settings, the same for every row; what is unset is left to the endpoint."""
 
-    max_tokens: int | None = Field(default=None, ge=1, description="most tokens in an answer")
-    temperature: float | None = Field(default=None, ge=0, le=2, description="0 is greedy")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus sampling")
-    seed: int | None = Field(default=None, description="for answers that can be had again")
-    stop: tuple[str, ...] = Field(default=(), description="texts that end an answer")
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        title="Longest answer (tokens)",
+        description="answers are cut there; 1 or more",
+    )
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, title="Temperature (0 to 2)", description="0 is greedy"
+    )
+    top_p: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        title="Top p (above 0, to 1)",
+        description="nucleus sampling: the share of probability that is drawn from",
+    )
+    seed: int | None = Field(
+        default=None, title="Seed", description="for answers that can be had again"
+    )
+    stop: tuple[str, ...] = Field(
+        default=(), title="Stop texts", description="texts that end an answer"
+    )
     json_schema: dict[str, Any] | None = Field(
-        default=None, description="JSON Schema that every answer must fit"
+        default=None, title="JSON Schema", description="JSON Schema that every answer must fit"
     )
 
 
 class Rental(_Group):
     """Which endpoint to rent, and what becomes of it."""
 
-    hardware: str = Field(default="auto", description="auto (cheapest with room) or a hardware id")
+    hardware: str = Field(
+        default="auto",
+        title="Hardware",
+        description="auto (the cheapest with room), or an id that `mayfly hardware` shows",
+    )
     replicas: str = Field(
         default="auto",
         pattern=r"^(auto|\d+(-\d+)?)$",
-        description="auto (one, or as many as a deadline takes), a number, or MIN-MAX to autoscale",
+        title="Replicas (auto, N or MIN-MAX)",
+        description="auto is one, or as many as a deadline takes; each replica is billed",
     )
-    regions: tuple[str, ...] = Field(default=(), description="allowed regions; none means any")
-    api: Api = Field(default="v2", description="generation of the endpoint API")
+    regions: tuple[str, ...] = Field(
+        default=(), title="Regions", description="allowed regions; none means any"
+    )
+    api: Api = Field(
+        default="v2", title="API generation", description="generation of the endpoint API"
+    )
     endpoint: str | None = Field(
-        default=None, description="name of an endpoint that stands already; it is never deleted"
+        default=None,
+        title="Existing endpoint",
+        description="name of an endpoint that stands already; it is never deleted",
     )
     teardown: Teardown = Field(
-        default="delete", description="what becomes of the endpoint when the batch is done"
+        default="delete",
+        title="At the end",
+        description="what becomes of the endpoint when the batch is done; keep goes on billing",
     )
-    ready_timeout_s: float = Field(
-        default=2700.0, gt=0, description="seconds to wait for READY before giving up"
+    ready_timeout_s: Seconds = Field(
+        default=2700.0,
+        title="Longest wait for READY (45m, 2h)",
+        description="then the run gives up",
+        json_schema_extra={"default": "45m"},
     )
-    capacity_timeout_s: float = Field(
-        default=300.0, gt=0, description="seconds to wait for capacity before other hardware"
+    capacity_timeout_s: Seconds = Field(
+        default=300.0,
+        title="Longest wait for capacity (5m, 1h)",
+        description="then other hardware is tried",
+        json_schema_extra={"default": "5m"},
     )
     inactive_timeout_min: int = Field(
         default=30,
         ge=30,
         le=1440,
+        title="Inactivity timeout (minutes, 30 to 1440)",
         description="minutes without a request after which the platform stops the endpoint by "
         "itself: the last line of defence",
     )
     speculative_decoding: bool = Field(
-        default=True, description="v1 only: let a small model draft what the large one says"
+        default=True,
+        title="Speculative decoding (v1)",
+        description="v1 only: let a small model draft what the large one says",
     )
     availability_zone: str | None = Field(
-        default=None, description="v1 only: zone in which to place the endpoint"
+        default=None,
+        title="Availability zone (v1)",
+        description="v1 only: zone in which to place the endpoint",
     )
     calibrate_rows: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
+        title="Calibrate (rows)",
         description="try this many rows on each of the best hardware, then choose by measured cost",
     )
 
@@ -134,29 +241,67 @@ class Rental(_Group):
 class Limits(_Group):
     """What the run may use."""
 
+    max_cost_usd: float | None = Field(
+        default=None,
+        gt=0,
+        title="Most to spend (USD)",
+        description="the run stops before this is spent, and can be resumed",
+    )
+    deadline_s: Seconds | None = Field(
+        default=None,
+        title="Deadline (90m, 2h, 1h30m)",
+        description="the run stops this long after its start, and can be resumed",
+    )
+    approve_above_usd: float | None = Field(
+        default=None,
+        ge=0,
+        title="Ask above (USD)",
+        description="a run that may cost more waits for your approval before anything is rented; "
+        "0 asks always, unset never",
+    )
+    approve_within_s: Seconds = Field(
+        default=86_400.0,
+        title="Longest wait for approval (30m, 1d)",
+        description="then the run ends, and nothing was rented",
+        json_schema_extra={"default": "1d"},
+    )
     concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        default=None, description="requests in flight; unset finds the best number by itself"
+        default=None,
+        title="Requests in flight (1 to 100,000)",
+        description="unset finds the best number by itself",
     )
     shard_rows: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="rows per shard; unset makes a few dozen shards at most"
+        default=None,
+        title="Rows per shard",
+        description="the unit of progress; unset makes a few dozen shards at most",
     )
-    row_attempts: int = Field(default=6, ge=1, le=100, description="requests sent for one row")
-    max_cost_usd: float | None = Field(default=None, gt=0, description="stop before this is spent")
-    deadline_s: float | None = Field(default=None, gt=0, description="stop after this many seconds")
+    row_attempts: int = Field(
+        default=6,
+        ge=1,
+        le=100,
+        title="Attempts per row (1 to 100)",
+        description="requests sent for one row before it is given up with an error",
+    )
 
 
 class Rows(_Group):
     """Which rows of the input are sent."""
 
     limit: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="only the first N rows"
+        default=None, title="Only the first (rows)", description="unset sends all"
     )
     retry_failed: bool = Field(
-        default=False, description="just the rows of an earlier run that have an error"
+        default=False,
+        title="Retry failed",
+        description="just the rows of an earlier run that have an error",
     )
-    dedupe: bool = Field(default=False, description="send identical requests once")
+    dedupe: bool = Field(
+        default=False, title="Deduplicate", description="send identical requests once"
+    )
     incremental: bool = Field(
-        default=False, description="just the rows that earlier runs into this output did not see"
+        default=False,
+        title="Incremental",
+        description="just the rows that earlier runs into this output did not see",
     )
 
 

@@ -1,0 +1,57 @@
+"""Ask before spending: a run that may cost more than its owner said waits, and holds nothing.
+
+The question comes after the plan and before the lease: while a person thinks, nothing bills and
+nothing has to be torn down. On the command line the question is asked in the terminal instead.
+"""
+
+from typing import Literal
+
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from tasks.core.approval import has_to_ask
+from tasks.core.errors import NotApproved
+from tasks.core.span import span
+from tasks.run import Run
+from tasks.story import plan_question
+
+POLL_S = 2
+
+
+class Approval(RunInput):
+    """What a person answers to the plan."""
+
+    decision: Literal["approve", "refuse"] = Field(
+        default="approve",
+        title="Decision",
+        description="approve rents the hardware of the plan; refuse ends the run",
+    )
+
+
+def await_approval(run: Run) -> None:
+    """Wait until a person has approved of the plan, if its cost asks for that.
+
+    Raises:
+        NotApproved: The plan was refused, or nobody answered in time; nothing was created.
+    """
+    plan, limits = run.plan, run.job.limits
+    if plan is None or not has_to_ask(
+        approve_above_usd=limits.approve_above_usd,
+        estimated_usd=plan.as_dict()["estimated_usd"],
+        max_cost_usd=limits.max_cost_usd,
+    ):
+        return
+    run.progress.say("waiting for approval; nothing is rented meanwhile")
+    question = Approval.with_initial_data(description=plan_question(plan))
+    within_s = limits.approve_within_s
+    try:
+        answer = pause_flow_run(question, timeout=round(within_s), poll_interval=POLL_S)
+    except FlowPauseTimeout as error:
+        raise NotApproved(
+            f"nobody approved the plan within {span(within_s)}; nothing was rented: run it again"
+        ) from error
+    if answer.decision == "refuse":
+        raise NotApproved("the plan was refused; nothing was rented")
+    run.progress.say("the plan was approved")

@@ -1,0 +1,113 @@
+"""What a run tells of itself in Prefect: its plan as rows and text, its result as text."""
+
+from typing import Any
+
+from tasks.core.span import span
+from tasks.planning import Plan
+from tasks.progress import Snapshot
+
+_RESULT = """\
+**{answered:,} of {total:,} rows answered**, {failed:,} with an error, {remaining:,} left.
+
+| | |
+| --- | --- |
+| output | [{output}](file://{output}) |
+| report | [{output}/_mayfly/report.html](file://{output}/_mayfly/report.html) |
+| tokens | {prompt:,} in, {completion:,} out |
+| pace | {pace} |
+| cost | {cost} |
+| endpoint | {endpoint} |
+"""
+
+
+def plan_rows(plan: Plan) -> list[dict[str, Any]]:
+    """Return the plan as a table: one row for each kind of hardware, the chosen one first."""
+    return [
+        {
+            "hardware": candidate["hardware"],
+            "GPUs": candidate["gpu_count"],
+            "$/h": f"{candidate['price_usd_per_h']:.2f}",
+            "free": ", ".join(
+                f"{region['name']} {'?' if region['free'] is None else region['free']}"
+                for region in candidate["regions"]
+            )
+            or "not said",
+            "chosen": "yes" if candidate["chosen"] else "",
+            "why": candidate["why"],
+        }
+        for candidate in sorted(plan.as_dict()["candidates"], key=lambda c: not c["chosen"])
+    ]
+
+
+def plan_line(plan: Plan) -> str:
+    """Return the plan in one line: what would be rented, for what, at which price."""
+    known = plan.as_dict()
+    rows = f"{known['rows']:,} rows"
+    if plan.existing is not None:
+        return f"{rows} on endpoint {plan.existing.name}, which stands"
+    line = f"{rows} on {known['replicas']} x {known['hardware']}, ${plan.usd_per_h:.2f}/h"
+    if known["estimated_s"] is not None and known["estimated_usd"] is not None:
+        line += f"; about {span(known['estimated_s'])} and ${known['estimated_usd']:.2f}"
+    return line
+
+
+def plan_question(plan: Plan) -> str:
+    """Return the plan as a person is asked to approve of it, in Markdown."""
+    job = plan.look.job
+    limits = [
+        f"stops before ${job.limits.max_cost_usd:,.2f} are spent"
+        if job.limits.max_cost_usd is not None
+        else "no limit on the cost",
+        f"stops after {span(job.limits.deadline_s)}"
+        if job.limits.deadline_s is not None
+        else "no deadline",
+    ]
+    return (
+        f"**May this be spent?** {job.model} over `{job.input}`: {plan_line(plan)}. "
+        f"{limits[0]}, {limits[1]}; at the end the endpoint is to {job.rental.teardown}. "
+        "Nothing is rented, and nothing bills, until you approve."
+    )
+
+
+def progress_line(look: Snapshot) -> str:
+    """Return how far a run is, in one line."""
+    parts = [f"{look.done:,} of {look.rows:,} rows"]
+    if look.tally.failed:
+        parts.append(f"{look.tally.failed:,} with an error")
+    parts.append(f"{look.rows_per_s:,.1f} rows/s, {look.tokens_per_s:,.0f} tokens/s")
+    parts.append(f"{look.in_flight:,} in flight")
+    parts.append(f"${look.spent_usd:.2f} spent")
+    if look.left_s is not None:
+        parts.append(f"about {span(look.left_s)} left")
+    return "; ".join(parts)
+
+
+def result_line(report: dict[str, Any]) -> str:
+    """Return the result in one line: rows, dollars, and what became of the endpoint."""
+    rows = report["rows"]
+    answered = rows["done"] - rows["failed"]
+    errors = f", {rows['failed']:,} with an error" if rows["failed"] else ""
+    ends = "; ".join(endpoint["ended"] for endpoint in report["endpoints"]) or "none was needed"
+    return (
+        f"{answered:,} of {rows['total']:,} rows answered{errors}; "
+        f"${report['cost']['usd']:.2f}; endpoint: {ends}"
+    )
+
+
+def result_markdown(report: dict[str, Any]) -> str:
+    """Return the result as a page, with links to the output and the report."""
+    rows, tokens, pace = report["rows"], report["tokens"], report["throughput"]
+    per_s = pace["rows_per_s"], pace["completion_tokens_per_s"]
+    per_million = report["cost"]["usd_per_million_completion_tokens"]
+    return _RESULT.format(
+        answered=rows["done"] - rows["failed"],
+        output=report["output"].rstrip("/"),
+        pace="nothing was left to send"
+        if None in per_s
+        else f"{per_s[0]:,.1f} rows/s, {per_s[1]:,.0f} tokens/s",
+        cost=f"${report['cost']['usd']:.2f} for {report['cost']['replica_minutes']} replica-minutes"
+        + (f", ${per_million:.2f} per million tokens out" if per_million is not None else ""),
+        endpoint="; ".join(f"{e['name']}: {e['ended']}" for e in report["endpoints"])
+        or "none was needed",
+        **rows | tokens,
+    )

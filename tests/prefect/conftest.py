@@ -1,0 +1,70 @@
+"""One Prefect house for the session, and an emulated Together that its flows talk to."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator import Emulator
+from tests.prefect.house import shared_house
+from tests.prefect.visitor import Visitor
+
+KEY = "tgp_v1_test_4f9b0c7d1e6a8325"
+"""The key of the emulated account: tests look for it where it must not be."""
+MODEL = "Qwen/Qwen2.5-7B-Instruct"
+SAMPLE = Path(__file__).parents[2] / "data" / "sample.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A Prefect house, an emulated Together, and the credentials that join them.
+
+    Attributes:
+        house: The folder with the server's home, logs and leases.
+        credentials: Name of the block with the emulator's key and address.
+        block: The block document's id.
+    """
+
+    house: Path
+    prefect: Visitor
+    together: Emulator
+    credentials: str
+    block: str
+
+    def job(self, output: Path, **changes: Any) -> dict[str, Any]:
+        """Return parameters of a small job that fits the sample."""
+        return {
+            "input": str(SAMPLE),
+            "model": MODEL,
+            "output": str(output),
+            "credentials": {"$ref": {"block_document_id": self.block}},
+            "prompt": {"template": "Summarise: {{ message }}"},
+        } | changes
+
+    def standing(self) -> int:
+        """Endpoints that exist at the provider."""
+        with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
+            project = http.get(f"{self.together.url}/v3/whoami").json()["project"]["id"]
+            found = http.get(f"{self.together.url}/v2/projects/{project}/endpoints").json()
+        return len(found["data"])
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The house, shared by all processes of the session; an emulator of this process's own."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    house = shared / "prefect-house"
+    name = f"emulated-{os.getpid()}"
+    with (
+        shared_house(house) as api_url,
+        httpx.Client(base_url=api_url, timeout=60) as http,
+        Emulator(speed=120.0, key=KEY) as together,
+    ):
+        prefect = Visitor(http)
+        block = prefect.save_credentials(name, api_key=KEY, base_url=together.url)
+        yield Stage(house, prefect, together, name, str(block["id"]))

@@ -1,0 +1,106 @@
+"""What tests ask of a Prefect server, over its REST API, as any other client would."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+PATIENCE_S = 180.0
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def eventually(look: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S) -> T:
+    """Return the first thing that is seen, looking a few times a second."""
+    end = time.monotonic() + patience_s
+    while not (seen := look()):
+        assert time.monotonic() < end, f"not within {patience_s:.0f} s: {what}"
+        time.sleep(0.3)
+    return seen
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A client of the house's server."""
+
+    http: httpx.Client
+
+    @property
+    def ui(self) -> str:
+        """The address of the UI."""
+        return str(self.http.base_url).removesuffix("/api/")
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        """Call the API until it is not too busy to answer."""
+
+        def call() -> httpx.Response | None:
+            answer = self.http.request(method, path, json=body or None)
+            return None if answer.status_code == 503 else answer
+
+        answer = eventually(call, f"an answer from {path}")
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """Return a Prefect deployment by `flow/name`."""
+        found: dict[str, Any] = self.ask("GET", f"/deployments/name/{name}")
+        return found
+
+    def start(self, parameters: dict[str, Any], name: str = "batch-inference") -> str:
+        """Start a run of a deployment; return the run's id."""
+        deployment = self.deployment(f"{name}/{name}")
+        path = f"/deployments/{deployment['id']}/create_flow_run"
+        return str(self.ask("POST", path, parameters=parameters)["id"])
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return a flow run."""
+        found: dict[str, Any] = self.ask("GET", f"/flow_runs/{run}")
+        return found
+
+    def await_state(self, run: str, *types: str) -> dict[str, Any]:
+        """Wait until a flow run is in one of these types of state, or in a final one."""
+        wanted = set(types) or FINAL
+
+        def look() -> dict[str, Any] | None:
+            found = self.run(run)
+            return found if found["state_type"] in wanted | FINAL else None
+
+        found = eventually(look, f"flow run {run} in {wanted}")
+        assert found["state_type"] in wanted, f"{found['state']}\n{self.logs(run)}"
+        return found
+
+    def of_run(self, kind: str, run: str) -> list[dict[str, Any]]:
+        """Return what belongs to a flow run: `artifacts`, `task_runs` or `logs`."""
+        if kind == "logs":
+            lines = self.ask(
+                "POST",
+                "/logs/filter",
+                logs={"flow_run_id": {"any_": [run]}},
+                sort="TIMESTAMP_ASC",
+                limit=200,
+            )
+            return list(lines)
+        found = self.ask("POST", f"/{kind}/filter", flow_runs={"id": {"any_": [run]}})
+        return list(found)
+
+    def logs(self, run: str) -> str:
+        """Return a flow run's log."""
+        return "\n".join(str(line["message"]) for line in self.of_run("logs", run))
+
+    def save_credentials(self, name: str, **data: str) -> dict[str, Any]:
+        """Save Together credentials as a block; return its document."""
+        kind = self.ask("GET", "/block_types/slug/together-credentials")
+        schema = self.ask(
+            "POST", "/block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind["id"]]}}
+        )[0]
+        saved: dict[str, Any] = self.ask(
+            "POST",
+            "/block_documents/",
+            name=name,
+            data=data,
+            block_type_id=kind["id"],
+            block_schema_id=schema["id"],
+        )
+        return saved
