@@ -10,6 +10,7 @@ from tasks.core.span import span
 from tasks.progress import Step
 from tasks.run import Run
 from tasks.step import step, tell
+from tasks.story import of_hardware
 
 
 @step("create endpoint")
@@ -18,8 +19,8 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
     run.progress.enter(Step.CREATING)
     ref = run.rent(offer)
     done = "using" if offer is None else "created"
-    run.progress.say(f"{done} {ref.name} on {ref.hardware or 'hardware of its own'}")
-    tell(f"{done} {ref.name} on {ref.hardware or 'hardware of its own'}; bills from READY on")
+    run.progress.say(f"{done} {ref.name} on {of_hardware(ref.hardware)}")
+    tell(f"{done} {ref.name} on {of_hardware(ref.hardware)}; bills from READY on")
     return ref.name
 
 
@@ -45,7 +46,7 @@ def await_ready(run: Run) -> str:
     ref, replicas = run.tenancy.ref, ready.ready_replicas or 1
     tell(
         f"READY after {span(time.monotonic() - began)} on "
-        f"{replicas} x {ref.hardware or 'hardware of its own'}, "
+        f"{of_hardware(ref.hardware, replicas)}, "
         f"${ref.price_usd_per_h * replicas:.2f}/h"
     )
     return str(ready)

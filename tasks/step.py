@@ -58,7 +58,7 @@ def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]]
 
     Args:
         name: What people call the step.
-        run_name: Template of each task run's name over the arguments.
+        run_name: Template of each task run's name over the arguments; unset, the step's name.
     """
 
     def decorate(function: Callable[P, R]) -> Step[P, R]:
@@ -75,7 +75,7 @@ def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]]
         return Step(
             telling,
             name=name,
-            task_run_name=run_name,
+            task_run_name=run_name or name,
             cache_policy=NO_CACHE,
             retries=RETRIES,
             retry_delay_seconds=exponential_backoff(backoff_factor=2),

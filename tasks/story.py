@@ -39,13 +39,20 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
+def of_hardware(hardware: str, replicas: object = 1) -> str:
+    """Return so many replicas of a kind of hardware, in words."""
+    many = "" if str(replicas) == "1" else f"{replicas} replicas of "
+    return f"{many}{hardware or 'hardware of its own'}"
+
+
 def plan_line(plan: Plan) -> str:
     """Return the plan in one line: what would be rented, for what, at which price."""
     known = plan.as_dict()
     rows = f"{known['rows']:,} rows"
     if plan.existing is not None:
         return f"{rows} on endpoint {plan.existing.name}, which stands"
-    line = f"{rows} on {known['replicas']} x {known['hardware']}, ${plan.usd_per_h:.2f}/h"
+    line = f"{rows} on {of_hardware(known['hardware'], known['replicas'])}, "
+    line += f"${plan.usd_per_h:.2f}/h"
     if known["estimated_s"] is not None and known["estimated_usd"] is not None:
         line += f"; about {span(known['estimated_s'])} and ${known['estimated_usd']:.2f}"
     return line
@@ -77,7 +84,7 @@ def progress_line(look: Snapshot) -> str:
     parts.append(f"{look.rows_per_s:,.1f} rows/s, {look.tokens_per_s:,.0f} tokens/s")
     parts.append(f"{look.in_flight:,} in flight")
     parts.append(f"${look.spent_usd:.2f} spent")
-    if look.left_s is not None:
+    if look.left_s:
         parts.append(f"about {span(look.left_s)} left")
     return "; ".join(parts)
 
