@@ -1,5 +1,6 @@
 """A row's way as values: the request that is sent for it and the answer that is kept."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -52,14 +53,15 @@ class Tally(NamedTuple):
 
     def plus(self, answer: Answer) -> "Tally":
         """Return the tally with one answer more; `done` counts failed rows too."""
-        return Tally(
-            self.done + 1,
-            self.failed + (answer.error is not None),
-            self.prompt_tokens + answer.prompt_tokens,
-            self.completion_tokens + answer.completion_tokens,
-            self.cached_tokens + answer.cached_tokens,
-            self.requests + answer.attempts,
-        )
+        return self.with_all([answer])
+
+    def with_all(self, answers: Sequence[Answer]) -> "Tally":
+        """Return the tally with answers more."""
+        if not answers:
+            return self
+        _, _, errors, _, *counts, _ = zip(*answers, strict=True)
+        failed = len(answers) - errors.count(None)
+        return self + Tally(len(answers), failed, *map(sum, counts))
 
 
 NOTHING = Tally()

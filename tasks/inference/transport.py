@@ -1,20 +1,13 @@
 """The seam between the engine and the network: bytes out, status and bytes back.
 
-pyreqwest (Rust's reqwest, rustls) is behind it: a third of the CPU per request of aiohttp and a
-thirtieth of the SDK's, and no cap on connections that nobody asked for.
+Two transports are behind it. `http1.py` speaks HTTP/1.1 over asyncio protocols and is what a run
+uses; `rust.py` (pyreqwest) takes its place where a proxy has to be gone through.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import NamedTuple, Protocol
-
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    ConnectError,
-    ConnectTimeoutError,
-    DetailedPyreqwestError,
-    PoolTimeoutError,
-)
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 
 class Reply(NamedTuple):
@@ -35,55 +28,57 @@ class NotSent(Exception):
 
 
 class NoAnswer(Exception):
-    """The request was sent, and no whole answer came back."""
+    """The request was sent, and no whole answer came back.
+
+    Attributes:
+        timed_out: The time for an answer was over; else the connection broke.
+    """
+
+    def __init__(self, words: str, *, timed_out: bool = False) -> None:
+        super().__init__(words)
+        self.timed_out = timed_out
+
+
+Outcome = Reply | NotSent | NoAnswer
+Done = Callable[[Outcome], None]
+"""Takes the outcome of one request. A callback and not a coroutine: a task and a future per
+request would cost as much as the request."""
+
+
+class Call(Protocol):
+    """A request under way."""
+
+    def cancel(self) -> None:
+        """Give it up: its connection is closed, and nothing is called any more."""
 
 
 class Transport(Protocol):
     """Posts bodies to one URL; used on one event loop."""
 
-    async def post(self, body: bytes) -> Reply:
-        """Send a body and read the whole answer.
+    def send(self, body: bytes, done: Done) -> Call:
+        """Post a body; `done` is called later on the loop, once, unless the call is cancelled."""
 
-        Raises:
-            NotSent: No connection.
-            NoAnswer: Sent, and no whole answer came in time.
-        """
+    def warm(self, connections: int) -> None:
+        """See to it that as many connections are open and idle, as far as they can be had."""
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; nothing is called any more."""
 
 
-class RustTransport:
-    """The transport over pyreqwest."""
+def open_transport(url: str, headers: Mapping[str, str], *, timeout_s: float) -> Transport:
+    """Return the transport for a URL; call it on the loop that is to use it."""
+    if needs_proxy(url):
+        from tasks.inference.rust import RustTransport  # noqa: PLC0415 - seldom needed
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
-        self._url = url
-        self._client: Client = (
-            ClientBuilder()
-            .default_headers({"content-type": "application/json", **headers})
-            .user_agent("mayfly")
-            .timeout(timedelta(seconds=timeout_s))
-            .connect_timeout(timedelta(seconds=min(10.0, timeout_s)))
-            .pool_max_idle_per_host(100_000)
-            .follow_redirects(enable=False)
-            .referer(enable=False)
-            .build()
-        )
+        return RustTransport(url, headers, timeout_s=timeout_s)
+    from tasks.inference.http1 import Http1Transport  # noqa: PLC0415
 
-    async def post(self, body: bytes) -> Reply:
-        try:
-            response = await self._client.post(self._url).body_bytes(body).build().send()
-            return Reply(response.status, memoryview(await response.bytes()), response.get_header)
-        except (ConnectError, ConnectTimeoutError, PoolTimeoutError) as error:
-            raise NotSent(_words(error)) from error
-        except DetailedPyreqwestError as error:
-            raise NoAnswer(_words(error)) from error
-
-    async def close(self) -> None:
-        await self._client.close()
+    return Http1Transport(url, headers, timeout_s=timeout_s)
 
 
-def _words(error: DetailedPyreqwestError) -> str:
-    """Return the innermost cause, in one line: what a person can do something about."""
-    causes = error.details.get("causes")
-    return f"{type(error).__name__}: {causes[-1]['message'] if causes else error.message}"
+def needs_proxy(url: str) -> bool:
+    """Whether the environment asks for a proxy on the way to a URL."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    wanted = parts.scheme in proxies or "all" in proxies
+    return wanted and not proxy_bypass(parts.hostname or "")

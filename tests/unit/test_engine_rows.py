@@ -1,5 +1,6 @@
 """What becomes of rows that fail: errors of their own, or the end of a run that cannot work."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from tasks.core.errors import CredentialsRefused, EndpointLost, MayflyError, Ter
 from tasks.core.failure import INVALID_REQUEST, NOT_FOUND, TOO_LONG, Failure
 from tasks.core.rows import Answer, RowRequest
 from tasks.inference.engine import Engine, EngineSettings, Target
-from tasks.inference.transport import Reply
+from tasks.inference.transport import Done, Reply
 
 Serve = Callable[[int], tuple[int, Any]]
 GOOD: tuple[int, Any] = (
@@ -32,11 +33,15 @@ class Served:
         self._serve = serve
         self.sent: dict[int, int] = {}
 
-    async def post(self, body: bytes) -> Reply:
+    def send(self, body: bytes, done: Done) -> asyncio.Handle:
         row = int(orjson.loads(body)["row"])
         self.sent[row] = self.sent.get(row, 0) + 1
         status, value = self._serve(row)
-        return Reply(status, memoryview(orjson.dumps(value)), lambda _name: None)
+        reply = Reply(status, memoryview(orjson.dumps(value)), lambda _name: None)
+        return asyncio.get_running_loop().call_soon(done, reply)
+
+    def warm(self, _connections: int, /) -> None:
+        return
 
     async def close(self) -> None:
         return

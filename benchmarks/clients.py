@@ -1,0 +1,249 @@
+"""One client in a process of its own: `python -m benchmarks.clients NAME --url ... `.
+
+All do the same work: a Parquet row becomes a chat request, the answer's text, finish reason and
+usage become a row of zstd Parquet. `mayfly` is the product's own way, journal and fsync included;
+the others are the bare loops that it is compared with, and keep nothing until the end. Prints one
+line of JSON: seconds of CPU (user and system, all threads), wall clock, peak memory.
+"""
+
+import argparse
+import asyncio
+import importlib
+import os
+import resource
+import ssl
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import uvloop
+
+MODEL = "Qwen/Qwen2.5-7B-Instruct"
+Post = Callable[[str], Awaitable[dict[str, Any]]]
+
+
+def mayfly(options: argparse.Namespace) -> None:
+    """Answer the input as a run does, without endpoint and Prefect."""
+    from tasks.answering import Batch, answer_rows  # noqa: PLC0415
+    from tasks.core.job import PromptSpec, Sampling  # noqa: PLC0415
+    from tasks.core.sharding import plan_shards  # noqa: PLC0415
+    from tasks.inference.engine import Engine, EngineSettings, Target  # noqa: PLC0415
+    from tasks.inference.prompt import Renderer  # noqa: PLC0415
+    from tasks.storage.dataset import open_dataset  # noqa: PLC0415
+    from tasks.storage.run_paths import RunPaths  # noqa: PLC0415
+
+    dataset = open_dataset(str(options.input), limit=options.rows)
+    paths = RunPaths(options.output)
+    paths.journals.mkdir(parents=True)
+    batch = Batch(
+        dataset=dataset,
+        renderer=Renderer(PromptSpec(template=options.template), Sampling(), dataset.columns),
+        paths=paths,
+        model=MODEL,
+        fingerprint="f" * 64,
+    )
+    target = Target(
+        url=f"{options.url}/v1/chat/completions", headers={"Authorization": "Bearer benchmark"}
+    )
+    concurrency = options.in_flight or None
+    with (
+        Engine(target=target, settings=EngineSettings(concurrency=concurrency)) as engine,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        shards = plan_shards(dataset.row_groups, shard_rows=options.shard_rows)
+        done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
+    assert done == dataset.rows, done  # noqa: S101
+
+
+def bare(options: argparse.Namespace, post: Callable[[], Any]) -> None:
+    """Answer the input with workers over one `post`; everything is held until the end."""
+
+    async def run() -> None:
+        answers: dict[int, tuple[Any, ...]] = {}
+        rows = enumerate(_prompts(options.input, options.rows))
+
+        async def work(send: Post) -> None:
+            for row, prompt in rows:
+                value = await send(prompt)
+                choice, usage = value["choices"][0], value["usage"]
+                answers[row] = (
+                    choice["message"]["content"],
+                    choice["finish_reason"],
+                    usage["prompt_tokens"],
+                    usage["completion_tokens"],
+                )
+
+        async with post() as send:
+            await asyncio.gather(*(work(send) for _ in range(options.in_flight)))
+        columns = list(zip(*(answers[row] for row in range(options.rows)), strict=True))
+        names = ["response", "finish_reason", "prompt_tokens", "completion_tokens"]
+        source = pq.read_table(options.input).slice(0, options.rows)
+        for name, values in zip(names, columns, strict=True):
+            source = source.append_column(name, pa.array(values))
+        pq.write_table(source, options.output.with_suffix(".parquet"), compression="zstd")
+
+    uvloop.run(run())
+
+
+def _prompts(path: Path, rows: int) -> Iterator[str]:
+    with pq.ParquetFile(path) as parquet:
+        left = rows
+        for batch in parquet.iter_batches(4096, columns=["prompt"]):
+            yield from batch.column(0).to_pylist()[:left]
+            left -= min(left, batch.num_rows)
+
+
+class _Aiohttp:
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/v1/chat/completions"
+
+    async def __aenter__(self) -> Post:
+        import aiohttp  # noqa: PLC0415
+
+        secure = ssl.create_default_context() if self._url.startswith("https") else True
+        connector = aiohttp.TCPConnector(limit=0, ssl=secure)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=600),
+            headers={"content-type": "application/json", "authorization": "Bearer benchmark"},
+        )
+
+        async def post(prompt: str) -> dict[str, Any]:
+            body = orjson.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]})
+            async with self._session.post(self._url, data=body) as response:
+                value: dict[str, Any] = orjson.loads(await response.read())
+                return value
+
+        return post
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+
+class _Pyreqwest:
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/v1/chat/completions"
+        path = os.environ.get("SSL_CERT_FILE")
+        self._authority = Path(path).read_bytes() if path else b""
+
+    async def __aenter__(self) -> Post:
+        from pyreqwest.client import ClientBuilder  # noqa: PLC0415
+
+        builder = ClientBuilder().default_headers(
+            {"content-type": "application/json", "authorization": "Bearer benchmark"}
+        )
+        if self._authority:
+            builder = builder.add_root_certificate_pem(self._authority)
+        self._client = builder.http1_only().pool_max_idle_per_host(100_000).build()
+
+        async def post(prompt: str) -> dict[str, Any]:
+            body = orjson.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]})
+            response = await self._client.post(self._url).body_bytes(body).build().send()
+            value: dict[str, Any] = orjson.loads(memoryview(await response.bytes()))
+            return value
+
+        return post
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+
+class _Sdk:
+    def __init__(self, url: str, *, aiohttp: bool) -> None:
+        self._url, self._aiohttp = url, aiohttp
+
+    async def __aenter__(self) -> Post:
+        import httpx  # noqa: PLC0415
+        from together import AsyncTogether, DefaultAioHttpClient  # noqa: PLC0415
+
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        secure = ssl.create_default_context() if self._url.startswith("https") else True
+        client = (
+            DefaultAioHttpClient(limits=limits, verify=secure)
+            if self._aiohttp
+            else httpx.AsyncClient(limits=limits, timeout=600, verify=secure)
+        )
+        self._together = AsyncTogether(
+            api_key="benchmark", base_url=self._url, http_client=client, max_retries=0
+        )
+
+        async def post(prompt: str) -> dict[str, Any]:
+            answer = await self._together.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": prompt}]
+            )
+            choice, usage = answer.choices[0], answer.usage
+            assert choice.message is not None  # noqa: S101
+            assert usage is not None  # noqa: S101
+            return {
+                "choices": [
+                    {
+                        "message": {"content": choice.message.content},
+                        "finish_reason": choice.finish_reason,
+                    }
+                ],
+                "usage": {
+                    "prompt_tokens": usage.prompt_tokens,
+                    "completion_tokens": usage.completion_tokens,
+                },
+            }
+
+        return post
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._together.close()
+
+
+CLIENTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "mayfly": mayfly,
+    "aiohttp": lambda options: bare(options, lambda: _Aiohttp(options.url)),
+    "pyreqwest": lambda options: bare(options, lambda: _Pyreqwest(options.url)),
+    "sdk": lambda options: bare(options, lambda: _Sdk(options.url, aiohttp=False)),
+    "sdk-aiohttp": lambda options: bare(options, lambda: _Sdk(options.url, aiohttp=True)),
+}
+
+
+def prepare(client: str) -> None:
+    """Import what a client needs: that is paid once and not by the row."""
+    names = {"mayfly": ["tasks.answering"], "sdk": ["together"], "sdk-aiohttp": ["together"]}
+    for name in names.get(client, [client]):
+        importlib.import_module(name)
+    pa.array(["pyarrow imports pandas at the first list"])
+
+
+def main() -> None:
+    """Run one client once and print what it took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("client", choices=sorted(CLIENTS))
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--input", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="a folder that is not there")
+    parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("--in-flight", type=int, default=64, help="0 lets mayfly find a number")
+    parser.add_argument("--shard-rows", type=int)
+    parser.add_argument("--template", help="for mayfly: a prompt template instead of the column")
+    options = parser.parse_args()
+    prepare(options.client)
+    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    CLIENTS[options.client](options)
+    wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    result = {
+        "client": options.client,
+        "cpu_ms_per_row": 1e3 * cpu_s / options.rows,
+        "rows_per_s": options.rows / wall_s,
+        "wall_s": wall_s,
+        "peak_mb": after.ru_maxrss / 1024,
+        "user_ms": 1e3 * (after.ru_utime - before.ru_utime) / options.rows,
+        "switches": (after.ru_nvcsw - before.ru_nvcsw, after.ru_nivcsw - before.ru_nivcsw),
+    }
+    sys.stdout.write(orjson.dumps(result).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""A server that takes its time and next to no CPU: `python -m benchmarks.slow_server --help`.
+
+One asyncio protocol on uvloop answers every POST with the same completion after a log-normal
+time. `--places` requests are worked on at once, the others wait in a queue as they would at an
+endpoint; above `--refuse-above` held it answers 429. `GET /counts` tells what it has seen.
+"""
+
+import argparse
+import asyncio
+import math
+import random
+from collections import deque
+from typing import Any
+
+import uvloop
+
+from benchmarks.servers import COMPLETION
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+BUSY = (
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 43\r\n\r\n"
+    b'{"error":{"message":"busy","code":"busy__"}}'
+)
+
+
+class Server:
+    """What all connections share: the places, the queue and the counts."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.loop = asyncio.get_running_loop()
+        self.busy = self.held = self.most_held = self.served = self.refused = 0
+        self.queue: deque[Connection] = deque()
+        self.random = random.Random(options.seed)  # noqa: S311
+        self.reply = OK % (len(COMPLETION), COMPLETION)
+        self.mu = math.log(options.median_s) if options.median_s else 0.0
+
+    def take(self, connection: "Connection") -> None:
+        """Work on a request now, later, or not at all."""
+        if self.options.refuse_above and self.held >= self.options.refuse_above:
+            self.refused += 1
+            connection.write(BUSY)
+            return
+        self.held += 1
+        self.most_held = max(self.most_held, self.held)
+        if self.busy >= self.options.places:
+            self.queue.append(connection)
+        else:
+            self._begin(connection)
+
+    def _begin(self, connection: "Connection") -> None:
+        self.busy += 1
+        if not self.options.median_s:
+            self._end(connection)
+            return
+        seconds = self.random.lognormvariate(self.mu, self.options.sigma)
+        self.loop.call_later(seconds, self._end, connection)
+
+    def _end(self, connection: "Connection") -> None:
+        self.busy -= 1
+        self.held -= 1
+        self.served += 1
+        connection.write(self.reply)
+        while self.queue and self.busy < self.options.places:
+            self._begin(self.queue.popleft())
+
+
+class Connection(asyncio.Protocol):
+    """One connection; requests have a content-length and come one at a time."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._buffer = b""
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer = self._buffer + data if self._buffer else data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = 0
+        for line in head.lower().split(b"\r\n")[1:]:
+            if line.startswith(b"content-length:"):
+                length = int(line[15:])
+        if len(body) < length:
+            return
+        self._buffer = b""
+        if head.startswith(b"GET"):
+            server = self._server
+            counts = b'{"served":%d,"refused":%d,"most_held":%d}' % (
+                server.served,
+                server.refused,
+                server.most_held,
+            )
+            self.write(OK % (len(counts), counts))
+        elif head.startswith(b"POST"):
+            self._server.take(self)
+        else:
+            self.write(OK % (0, b""))
+
+    def write(self, data: bytes) -> None:
+        """Answer, if anybody still listens."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--median-s", type=float, default=0.4, help="0 answers at once")
+    parser.add_argument("--sigma", type=float, default=0.49, help="of the log-normal time")
+    parser.add_argument("--places", type=int, default=512, help="requests worked on at once")
+    parser.add_argument("--refuse-above", type=int, default=0, help="429 above so many held")
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+
+    async def serve() -> None:
+        loop, server = asyncio.get_running_loop(), Server(options)
+        listening = await loop.create_server(
+            lambda: Connection(server), "127.0.0.1", options.port, backlog=4096
+        )
+        await listening.serve_forever()
+
+    uvloop.run(serve())
+
+
+if __name__ == "__main__":
+    main()
