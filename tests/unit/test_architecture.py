@@ -46,7 +46,7 @@ FORBIDDEN = {
 }
 HOMES = {
     "prefect": {"flows", "tasks"},
-    "together": {"tasks.cloud"},
+    "together": {"tasks.cloud", "benchmarks"},
     "pyarrow": {"tasks.storage", "data", "benchmarks"},
     "pandas": {"tasks.storage", "data", "benchmarks"},
     "pyreqwest": {"tasks.inference", "benchmarks"},
