@@ -3,8 +3,12 @@
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from flows.hardware_table import HardwareTable
+from flows.quote_table import QuoteTable, between
+from tasks.core.belief import Interval
+from tasks.core.choice import Quote
+from tasks.core.estimate import Workload
 from tasks.core.job import Job
+from tasks.core.pricing import BATCH_HOURS, ByToken, dollars
 from tasks.planning import Plan
 
 _THEN = {
@@ -21,6 +25,8 @@ def plan_table(plan: Plan) -> RenderableType:
     head.add_row("input", f"{job.input}, {plan.look.dataset.rows:,} rows")
     head.add_row("model", job.model)
     head.add_row("prompt", prompt_line(job, plan.look.renderer.source))
+    if plan.load is not None:
+        head.add_row("tokens", _tokens(plan.load))
     head.add_row("output", job.output)
     foot = facts()
     if plan.placement is None:
@@ -29,10 +35,48 @@ def plan_table(plan: Plan) -> RenderableType:
         return Group(head, foot)
     foot.add_row(
         "rent",
-        f"{job.rental.bounds()} x {plan.placement.chosen.hardware}, ${plan.usd_per_h:.2f}/h "
+        f"{plan.replicas} x {plan.placement.chosen.hardware}, ${plan.usd_per_h:.2f}/h "
         f"from READY on, {_THEN[job.rental.teardown]}",
     )
-    return Group(head, HardwareTable([*plan.placement.candidates]), foot)
+    if (quote := plan.chosen) is not None:
+        foot.add_row("", f"{_expected(quote)}; the start is free, then started minutes")
+    for other in plan.by_token:
+        foot.add_row(other.name, f"about {dollars(other.usd.mid)}{_batches(other)}")
+    if plan.advice:
+        foot.add_row("advice", plan.advice)
+    for line in plan.warnings:
+        foot.add_row("note", line, style="bold")
+    return Group(head, QuoteTable(plan.placement.candidates, plan.quotes), foot)
+
+
+def _tokens(load: Workload) -> str:
+    """Return how many tokens the rows have, in one line."""
+    said = [
+        f"{_count(tokens.interval)} {way}"
+        for tokens, way in ((load.prompt_tokens, "in"), (load.answer_tokens, "out"))
+        if tokens.mid >= 1
+    ]
+    return f"{', '.join(said)}; {'; '.join(load.basis)}"
+
+
+def _count(tokens: Interval) -> str:
+    low, mid, high = (f"{value:,.0f}" for value in tokens)
+    return mid if low == high else f"{mid} ({low}-{high})"
+
+
+def _expected(quote: Quote) -> str:
+    found = quote.forecast
+    return (
+        f"{between(found.seconds)} and {dollars(found.usd.mid)} "
+        f"({dollars(found.usd.low)} to {dollars(found.usd.high)})"
+    )
+
+
+def _batches(other: ByToken) -> str:
+    if not other.requests:
+        return " by the token, no endpoint"
+    many = "" if other.requests == 1 else f" in {other.requests} batches"
+    return f"{many}, best effort within {BATCH_HOURS} h"
 
 
 def facts() -> Table:

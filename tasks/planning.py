@@ -1,17 +1,21 @@
 """Look first, then plan: everything that can be wrong is found before anything is created."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.cloud.connection import Connection
 from tasks.cloud.control_plane import ControlPlane
-from tasks.core.endpoint import EndpointRef
-from tasks.core.errors import BadRequest, CredentialsRefused
+from tasks.core.choice import Quote, Wish, in_order, quotes_for, refuse_the_impossible, warnings
+from tasks.core.endpoint import EndpointRef, Replicas
+from tasks.core.errors import BadRequest
+from tasks.core.estimate import Workload
 from tasks.core.failure import NULL_PROMPT, Failure
 from tasks.core.job import Job, fingerprint
 from tasks.core.manifest import Manifest
-from tasks.core.placement import Placement, place
+from tasks.core.placement import Offer, Placement, place, same_hardware
+from tasks.core.pricing import ByToken, advice, by_token
 from tasks.core.sharding import plan_shards
+from tasks.forecasting import done_before, size_up, taught
 from tasks.inference.prompt import Renderer
 from tasks.storage.dataset import Dataset, open_dataset
 from tasks.storage.parts import check_columns
@@ -51,22 +55,71 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run would do: the data, and the endpoint that it would rent or use."""
+    """What a run would do: the data, the endpoint that it would rent or use, time and cost.
+
+    Attributes:
+        placement: The offers in the order in which to try them; None with an existing endpoint.
+        load: What the rows that are left amount to.
+        quotes: What the job takes on each candidate of the placement, in its order.
+        warnings: What is likely to go otherwise than wished.
+    """
 
     look: Look
     placement: Placement | None
     existing: EndpointRef | None
+    load: Workload | None = None
+    quotes: tuple[Quote, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def replicas(self) -> Replicas:
+        """What the job starts with, on the hardware that is tried first."""
+        return self.replicas_on(self.placement.chosen if self.placement is not None else None)
+
+    def replicas_on(self, offer: Offer | None) -> Replicas:
+        """Return the bounds on replicas to ask for: the user's, or what the deadline takes."""
+        rental, limits = self.look.job.rental, self.look.job.limits
+        quote = self.quote_of(offer)
+        bounds = rental.bounds()
+        # With a deadline a range is ours to steer in; without, it is the platform's.
+        open_number = not rental.replicas_by_hand or bounds.minimum < bounds.maximum
+        if quote is None or limits.deadline_s is None or not open_number:
+            return bounds
+        return Replicas(minimum=quote.forecast.replicas, maximum=quote.forecast.replicas)
+
+    def quote_of(self, offer: Offer | None) -> Quote | None:
+        """Return what the job takes on an offer, if that was worked out."""
+        return next((quote for quote in self.quotes if quote.offer == offer), None)
+
+    @property
+    def chosen(self) -> Quote | None:
+        """What the job takes on the hardware that is tried first."""
+        return self.quote_of(self.placement.chosen) if self.placement is not None else None
+
+    @property
+    def by_token(self) -> tuple[ByToken, ...]:
+        """The same job on serverless and as batches, where the catalogue has the price."""
+        if self.load is None or self.placement is None:
+            return ()
+        return by_token(self.load, self.placement.chosen.token_usd)
+
+    @property
+    def advice(self) -> str:
+        """Whether the job is cheaper by the token, in one line; "" when that is not known."""
+        quote = self.chosen
+        return "" if quote is None else advice(quote.forecast, self.by_token)
 
     @property
     def usd_per_h(self) -> float:
         """Dollars per hour while the replicas that the job starts with are ready."""
         if self.placement is None:
-            return 0.0
-        return self.placement.chosen.price_usd_per_h * self.look.job.rental.bounds().minimum
+            return self.existing.price_usd_per_h if self.existing is not None else 0.0
+        return self.placement.chosen.price_usd_per_h * self.replicas.minimum
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values, for scripts."""
-        job = self.look.job
+        job, quote = self.look.job, self.chosen
+        candidates = () if self.placement is None else self.placement.candidates
         return {
             "input": job.input,
             "model": job.model,
@@ -74,22 +127,26 @@ class Plan:
             "columns": list(self.look.dataset.columns),
             "fingerprint": self.look.fingerprint,
             "endpoint": None if self.existing is None else self.existing.name,
-            "replicas": str(job.rental.bounds()),
+            "replicas": str(self.replicas),
             "hardware": None if self.placement is None else self.placement.chosen.hardware,
             "usd_per_h": self.usd_per_h,
-            # Estimates need measured throughput; until there is some, they are not guessed.
-            "estimated_s": None,
-            "estimated_usd": None,
-            "candidates": []
-            if self.placement is None
-            else [
+            "workload": None if self.load is None else self.load.as_dict(),
+            "estimated_s": None if quote is None else round(quote.forecast.seconds.mid, 1),
+            "estimated_usd": None if quote is None else round(quote.forecast.usd.mid, 6),
+            "estimate": None if quote is None else quote.as_dict(),
+            "by_token": {other.name: other.as_dict() for other in self.by_token},
+            "advice": self.advice,
+            "warnings": list(self.warnings),
+            "candidates": [
                 {
                     **candidate.offer.as_dict(),
                     "eligible": candidate.eligible,
                     "why": candidate.why,
-                    "chosen": candidate.offer == self.placement.chosen,
+                    "chosen": index == 0 and candidate.eligible,
+                    "estimate": None if quoted is None else quoted.as_dict(),
                 }
-                for candidate in self.placement.candidates
+                for index, candidate in enumerate(candidates)
+                for quoted in [self.quote_of(candidate.offer)]
             ],
         }
 
@@ -125,21 +182,21 @@ def look_first(job: Job, connection: Connection) -> Look:
 
 
 def make_plan(look: Look, plane: ControlPlane) -> Plan:
-    """Choose hardware for the job, or find the endpoint that it names.
+    """Choose hardware for the job, or find the endpoint that it names; work out time and cost.
 
     Raises:
-        BadRequest: No such model, hardware, region or endpoint.
+        BadRequest: No such model, hardware, region or endpoint; limits that cannot be kept.
         HardwareUnavailable: Offers fit, and none has room now.
     """
-    try:
-        return _plan(look, plane)
-    except CredentialsRefused as refusal:
-        # Nothing stands yet: it is the request that is wrong, not a run that failed.
-        raise BadRequest(str(refusal)) from refusal
-
-
-def _plan(look: Look, plane: ControlPlane) -> Plan:
     job = look.job
+    past = taught(look.provider)
+    load = size_up(
+        job,
+        look.dataset,
+        look.renderer,
+        before=done_before(job.output, look.fingerprint),
+        past=past,
+    )
     if job.rental.endpoint is not None:
         existing = plane.find(job.rental.endpoint)
         if existing is None:
@@ -147,8 +204,43 @@ def _plan(look: Look, plane: ControlPlane) -> Plan:
                 f"endpoint {job.rental.endpoint}: there is none of that name in project "
                 f"{plane.project}; see `mayfly endpoints list`"
             )
-        return Plan(look=look, placement=None, existing=existing)
-    return Plan(look=look, placement=select_hardware(job, plane), existing=None)
+        return Plan(look=look, placement=None, existing=priced(existing, plane), load=load)
+    rough = select_hardware(job, plane)
+    wish = wish_of(job)
+    quotes = quotes_for(rough, load, wish, model=job.model, past=past)
+    placement = in_order(rough, quotes, wish, by_hand=job.rental.hardware != "auto")
+    by_offer = {quote.offer: quote for quote in quotes}
+    quotes = tuple(by_offer[candidate.offer] for candidate in placement.candidates)
+    able = [by_offer[offer] for offer in placement.eligible]
+    refuse_the_impossible(able, load, wish)
+    return Plan(
+        look=look,
+        placement=placement,
+        existing=None,
+        load=load,
+        quotes=quotes,
+        warnings=tuple(warnings(able[0], load, wish)),
+    )
+
+
+def wish_of(job: Job) -> Wish:
+    """Return what a job asks of its endpoint."""
+    bounds = job.rental.bounds()
+    return Wish(
+        minimum=bounds.minimum,
+        maximum=bounds.maximum if job.rental.replicas_by_hand else None,
+        regions=job.rental.places,
+        max_cost_usd=job.limits.max_cost_usd,
+        deadline_s=job.limits.deadline_s,
+    )
+
+
+def priced(existing: EndpointRef, plane: ControlPlane) -> EndpointRef:
+    """Return an endpoint that stands with what its hardware costs, so that a cap can be kept."""
+    for offer in plane.all_hardware() if existing.hardware else ():
+        if same_hardware(offer.hardware, existing.hardware):
+            return replace(existing, price_usd_per_h=offer.price_usd_per_h)
+    return existing
 
 
 def select_hardware(job: Job, plane: ControlPlane) -> Placement:

@@ -148,6 +148,7 @@ class Renting:
     def spec_for(self, offer: Offer, ref: EndpointRef) -> EndpointSpec:
         """Return what to create for an offer, under the name that the lease has."""
         rental = self.job.rental
+        replicas = rental.bounds() if self.plan is None else self.plan.replicas_on(offer)
         return EndpointSpec(
             name=ref.name,
             model=self.job.model,
@@ -155,7 +156,7 @@ class Renting:
             price_usd_per_h=offer.price_usd_per_h,
             model_ref=offer.model_ref,
             config_ref=offer.config_ref,
-            replicas=rental.bounds(),
+            replicas=replicas,
             regions=rental.places and offer.rooms(rental.places, rental.bounds().minimum),
             inactive_timeout_min=rental.inactive_timeout_min,
             speculative_decoding=rental.speculative_decoding,
