@@ -8,8 +8,8 @@ from typing import Any
 
 from tasks.cloud.api_errors import Refused, translated
 from tasks.cloud.catalogue_v2 import dedicated_models, unknown_model
-from tasks.cloud.reading import count, field, items, number, text
-from tasks.core.errors import BadRequest, MayflyError, OutcomeUnknown
+from tasks.cloud.reading import count, field, items, must_be_json, number, text
+from tasks.core.errors import BadRequest, MayflyError
 from tasks.core.placement import Offer, RegionCapacity
 
 _MINUTES = 60
@@ -45,9 +45,7 @@ def get(client: Any, call: str, path: str, **query: str) -> Any:
     """Ask for something by the SDK's raw `get` (OutcomeUnknown when the answer is no JSON)."""
     with translated(call):
         found = client.get(path, cast_to=object, options={"params": query} if query else {})
-    if isinstance(found, str):
-        raise OutcomeUnknown(f"{call}: an answer that is none")
-    return found
+    return must_be_json(call, found)
 
 
 def _zones(client: Any) -> tuple[RegionCapacity, ...]:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.cloud.api_errors import Refused, translated
-from tasks.cloud.reading import count, field, items, listed, number, text
-from tasks.core.errors import BadRequest, OutcomeUnknown
+from tasks.cloud.reading import count, field, items, listed, must_be_json, number, text
+from tasks.core.errors import BadRequest
 from tasks.core.placement import Offer, RegionCapacity, same_hardware
 
 _DEDICATED = "PRODUCT_DEDICATED"
@@ -96,8 +96,7 @@ def _selectors(client: Any, project: str, profile: Any) -> dict[str, str]:
             config = client.models.configs.retrieve(revision, project_id=project)
     except Refused:
         return {}
-    if isinstance(config, str):
-        raise OutcomeUnknown(f"look up config {revision}: an answer that is none")
+    must_be_json(f"look up config {revision}", config)
     return {text(item, "key"): text(item, "value") for item in items(config, "selectors")}
 
 

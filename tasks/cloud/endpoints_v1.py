@@ -15,7 +15,7 @@ from tasks.cloud.api_errors import Refused, translated
 from tasks.cloud.catalogue_v1 import get, hardware_v1, offers_v1
 from tasks.cloud.client import open_client, own_project
 from tasks.cloud.connection import Connection
-from tasks.cloud.reading import count, field, items, needed, text
+from tasks.cloud.reading import count, field, items, must_be_json, needed, text
 from tasks.core.endpoint import (
     Api,
     EndpointName,
@@ -25,7 +25,7 @@ from tasks.core.endpoint import (
     Phase,
     Replicas,
 )
-from tasks.core.errors import BadRequest, HardwareUnavailable, OutcomeUnknown, TerminalError
+from tasks.core.errors import BadRequest, HardwareUnavailable, TerminalError
 from tasks.core.placement import Offer
 
 _PATH = "/v1/endpoints"
@@ -75,14 +75,15 @@ class EndpointsV1:
     def __init__(self, connection: Connection) -> None:
         self._client: Any = open_client(connection)
         self.inference_url = f"{connection.base_url}/v1"
-        self.project = connection.project
         self._display_names: dict[str, str] = {}
-        if not self.project:
-            try:
-                self.project = own_project(self._client)
-            except BadRequest:
-                # v1 knows no projects: a key of several is as good.
-                self.project = ""
+        try:
+            self.project = connection.project or own_project(self._client)
+        except BadRequest:
+            # v1 knows no projects: a key of several is as good.
+            self.project = ""
+        except BaseException:
+            self.close()
+            raise
 
     def offers(self, model: str) -> list[Offer]:
         return offers_v1(self._client, model)
@@ -227,22 +228,22 @@ class EndpointsV1:
                 made = self._client.post(_PATH, cast_to=object, body=body)
         except Refused as refusal:
             raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.words}") from refusal
-        if isinstance(made, str):
-            raise OutcomeUnknown(f"{call}: an answer that is none; look before repeating")
-        return _read(call, made, {})
+        return _read(call, must_be_json(call, made), {})
 
     def _update(self, endpoint_id: str, what: str, body: dict[str, Any]) -> None:
         try:
-            with translated(f"{what} ({endpoint_id})"):
-                self._client.patch(f"{_PATH}/{endpoint_id}", cast_to=object, body=body)
+            with translated(call := f"{what} ({endpoint_id})"):
+                done = self._client.patch(f"{_PATH}/{endpoint_id}", cast_to=object, body=body)
+            must_be_json(call, done)
         except Refused as refusal:
             if refusal.status != 404:
                 raise
 
     def _delete(self, endpoint_id: str) -> None:
         try:
-            with translated(f"delete endpoint {endpoint_id}"):
-                self._client.delete(f"{_PATH}/{endpoint_id}", cast_to=type(None))
+            with translated(call := f"delete endpoint {endpoint_id}"):
+                done = self._client.delete(f"{_PATH}/{endpoint_id}", cast_to=object)
+            must_be_json(call, done)
         except Refused as refusal:
             if refusal.status != 404:
                 raise

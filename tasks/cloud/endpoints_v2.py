@@ -11,7 +11,7 @@ from tasks.cloud.api_errors import Refused, translated
 from tasks.cloud.catalogue_v2 import instance_types, offers_v2
 from tasks.cloud.client import open_client, own_project
 from tasks.cloud.connection import Connection
-from tasks.cloud.reading import listed
+from tasks.cloud.reading import listed, must_be_json
 from tasks.cloud.wire_v2 import DeploymentV2, EndpointV2, bare, read_deployment, read_endpoint
 from tasks.core.endpoint import Api, EndpointRef, EndpointSpec, Observation, Phase, Replicas
 from tasks.core.errors import (
@@ -39,7 +39,11 @@ class EndpointsV2:
         self._client: Any = open_client(connection)
         self.inference_url = connection.inference_url
         self._project_was_named = bool(connection.project)
-        self.project = connection.project or own_project(self._client)
+        try:
+            self.project = connection.project or own_project(self._client)
+        except BaseException:
+            self.close()
+            raise
 
     def offers(self, model: str) -> list[Offer]:
         if self._project_was_named:
@@ -283,10 +287,12 @@ class EndpointsV2:
     def _gone_is_done(self, call: str, method: Callable[..., Any], *args: Any, **kw: Any) -> None:
         try:
             with translated(call):
-                method(*args, **kw)
+                done = method(*args, **kw)
         except Refused as refusal:
             if refusal.status != 404:
                 raise
+        else:
+            must_be_json(call, done)
 
     def _ref(
         self,

@@ -46,6 +46,16 @@ def items(value: Any, name: str) -> list[Any]:
     return list(found) if isinstance(found, list | tuple) else []
 
 
+def must_be_json(call: str, value: Any) -> Any:
+    """Return an answer that is JSON, or none at all as to a deletion (OutcomeUnknown).
+
+    A 200 with a page for people is some gateway's, not the API's: nobody knows what was done.
+    """
+    if isinstance(value, str) and value.strip():
+        raise OutcomeUnknown(f"{call}: an answer that is none; look before repeating")
+    return value
+
+
 def needed(call: str, value: Any, name: str) -> str:
     """Return a text field without which the answer is none (OutcomeUnknown)."""
     if found := text(value, name):
@@ -62,11 +72,8 @@ def listed(call: str, ask: Callable[[], Any]) -> list[Any]:
     """
     found: list[Any] = []
     cursors: set[str] = set()
-    with translated(call):
-        page = ask()
+    page = _page(call, ask)
     while True:
-        if isinstance(page, str) or page is None:
-            raise OutcomeUnknown(f"{call}: an answer that is no list")
         entries = items(page, "data")
         found += entries
         cursor = text(page, "next_cursor")
@@ -75,5 +82,17 @@ def listed(call: str, ask: Callable[[], Any]) -> list[Any]:
         if not entries or not cursor or cursor in cursors or more is None:
             return found
         cursors.add(cursor)
+        page = _page(call, more)
+
+
+def _page(call: str, ask: Callable[[], Any]) -> Any:
+    """Ask for one page; an answer that is no list must never pass for an empty one."""
+    try:
         with translated(call):
-            page = more()
+            page = ask()
+    except AttributeError as error:
+        # The SDK takes an answer that is no JSON for one of its pages.
+        raise OutcomeUnknown(f"{call}: an answer that is no list") from error
+    if page is None or isinstance(page, str):
+        raise OutcomeUnknown(f"{call}: an answer that is no list")
+    return page

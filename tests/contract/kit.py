@@ -119,7 +119,7 @@ class World:
         return len(self.emulator.endpoints())
 
 
-def repeated(call: Callable[[], T], times: int = 6) -> T:
+def repeated(call: Callable[[], T], times: int = 20) -> T:
     """Do what the flow's steps do: repeat a call that may succeed later."""
     for _ in range(times - 1):
         try:

@@ -21,6 +21,7 @@ class Exchange:
     """A request and, once it has been answered, its answer; a habit may change either.
 
     Attributes:
+        headers: Of the request, by lower-case name.
         nth: Which request of this method and path it is, from 1.
         answer: JSON, or text that is sent as it is.
     """
@@ -29,6 +30,7 @@ class Exchange:
     path: str
     query: dict[str, str]
     body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
     nth: int = 1
     status: int = 200
     answer: Any = None
@@ -74,6 +76,9 @@ class OtherServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # One segment for head and body: two of them wait for each other.
+            wbufsize = -1
+            disable_nagle_algorithm = True
 
             def handle_one_request(self) -> None:
                 try:
@@ -87,8 +92,8 @@ class OtherServer:
             def answer(self) -> None:
                 length = int(self.headers.get("content-length") or 0)
                 raw = self.rfile.read(length)
-                key = {"authorization": self.headers["authorization"] or ""}
-                status, data = other.pass_on(self.command, self.path, raw, key)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                status, data = other.pass_on(self.command, self.path, raw, headers)
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))
@@ -110,7 +115,11 @@ class OtherServer:
         """Send a request on and return status and body of its answer, as the habits have it."""
         url = urlsplit(target)
         exchange = Exchange(
-            method, url.path, dict(parse_qsl(url.query)), json.loads(raw) if raw else None
+            method,
+            url.path,
+            dict(parse_qsl(url.query)),
+            json.loads(raw) if raw else None,
+            headers,
         )
         exchange.nth = self._seen.count(method, url.path)
         for habit in self._habits:
@@ -118,7 +127,7 @@ class OtherServer:
         found = self._client.request(
             method,
             f"{url.path}?{urlencode(exchange.query)}",
-            headers=headers,
+            headers={"authorization": headers.get("authorization", "")},
             json=exchange.body,
         )
         exchange.status = found.status_code

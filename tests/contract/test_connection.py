@@ -1,0 +1,158 @@
+"""Whose key, which project, which host: the SDK's own variables, with the SDK's meaning."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator import Emulator
+from tasks.cloud.connection import INFERENCE_URL, MANAGEMENT_URL, Connection, connect
+from tasks.core.endpoint import Api
+from tasks.core.errors import BadRequest
+from tests.contract.kit import SMALL, connection, world
+from tests.contract.other import Exchange, Habit, OtherServer
+
+KEY = {"TOGETHER_API_KEY": "secret-key"}
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/", "/v2", "  "])
+def test_an_address_is_the_same_with_and_without_a_version(
+    api: Api, emulator: Emulator, tail: str
+) -> None:
+    env = {"TOGETHER_API_KEY": emulator.key, "TOGETHER_BASE_URL": f"{emulator.url}{tail}"}
+
+    with connect(api, Connection.from_env(env)) as plane:
+        assert len(plane.all_hardware()) == 12
+        assert plane.inference_url == f"{emulator.url}/v1"
+
+
+def test_without_an_address_each_generation_is_asked_where_it_is() -> None:
+    there = Connection.from_env(KEY)
+
+    assert there.base_url == MANAGEMENT_URL
+    assert there.inference_url == f"{INFERENCE_URL}/v1"
+    with connect("v1", Connection.from_env(KEY | {"TOGETHER_PROJECT_ID": "proj_x"})) as old:
+        assert old.inference_url == f"{MANAGEMENT_URL}/v1"
+
+
+def test_the_address_of_the_inference_host_is_not_taken_for_the_whole_api() -> None:
+    there = Connection.from_env(KEY | {"TOGETHER_BASE_URL": f"{INFERENCE_URL}/v1"})
+
+    assert there.base_url == MANAGEMENT_URL
+    assert there.inference_url == f"{INFERENCE_URL}/v1"
+
+
+def test_without_a_key_nothing_is_asked() -> None:
+    with pytest.raises(BadRequest, match="TOGETHER_API_KEY is not set"):
+        Connection.from_env({"TOGETHER_API_KEY": "  "})
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(BadRequest, match="is not a URL"):
+        Connection.from_env(KEY | {"TOGETHER_BASE_URL": "api.together.ai"})
+
+
+def test_the_key_shows_in_no_print_of_a_connection() -> None:
+    env = KEY | {"TOGETHER_CUSTOM_HEADERS": "X-Token: secret-too"}
+
+    assert "secret" not in repr(Connection.from_env(env))
+
+
+def test_custom_headers_go_with_requests_and_calls_alike(
+    api: Api, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def note(exchange: Exchange) -> None:
+        seen.append(exchange.headers.get("x-team", ""))
+
+    with OtherServer(emulator.url, Habit("notes headers", before=note)) as other:
+        lines = "X-Team: batch\nX-More: a:b"
+        monkeypatch.setenv("TOGETHER_CUSTOM_HEADERS", lines)
+        env = {
+            "TOGETHER_API_KEY": emulator.key,
+            "TOGETHER_BASE_URL": other.url,
+            "TOGETHER_CUSTOM_HEADERS": lines,
+        }
+        there = Connection.from_env(env)
+        with connect(api, there) as plane:
+            plane.all_hardware()
+
+    assert set(seen) == {"batch"}
+    assert there.headers()["X-Team"] == "batch"
+    assert there.headers()["X-More"] == "a:b"
+
+
+@given(name=st.sampled_from(["Authorization", "authorization", "AUTHORIZATION"]))
+def test_an_authorization_of_the_users_own_is_the_only_one(name: str) -> None:
+    there = Connection.from_env(KEY | {"TOGETHER_CUSTOM_HEADERS": f"{name}: Bearer other"})
+
+    headers = there.headers()
+
+    assert {key.lower(): value for key, value in headers.items()} == {
+        "authorization": "Bearer other"
+    }
+    assert len(headers) == 1
+
+
+def test_the_project_is_the_keys_own_unless_one_is_named(api: Api, emulator: Emulator) -> None:
+    with world(api, emulator) as asked:
+        assert asked.plane.project == emulator.project_id
+    before = len(emulator.calls())
+    with world(api, emulator, project="proj_named") as named:
+        assert named.plane.project == "proj_named"
+
+    assert len(emulator.calls()) == before
+
+
+def test_a_project_that_the_key_cannot_see_is_refused_before_anything_stands(
+    emulator: Emulator,
+) -> None:
+    with (
+        world("v2", emulator, project="proj_of_others") as here,
+        pytest.raises(BadRequest, match=r"TOGETHER_PROJECT_ID proj_of_others: .*leave it unset"),
+    ):
+        here.plane.offers(SMALL)
+
+
+def _organization_key(exchange: Exchange) -> None:
+    """Answer whoami as for a key of an organization, which names no project."""
+    if exchange.path == "/v3/whoami":
+        exchange.answer.pop("project")
+        exchange.answer["type"] = "org_api_key"
+
+
+def _second_project(exchange: Exchange) -> None:
+    if exchange.path == "/v1/projects":
+        exchange.answer["data"].append({"id": "proj_2", "name": "Second", "slug": "second"})
+
+
+def test_a_key_of_an_organization_with_one_project_means_that_one(
+    api: Api, emulator: Emulator
+) -> None:
+    with (
+        OtherServer(emulator.url, Habit("org", after=_organization_key)) as other,
+        world(api, emulator, url=other.url) as here,
+    ):
+        assert here.plane.project == emulator.project_id
+
+
+def test_a_key_that_belongs_to_no_single_project_is_told_which_there_are(
+    emulator: Emulator,
+) -> None:
+    habits = Habit("org", after=_organization_key), Habit("two", after=_second_project)
+    with (
+        OtherServer(emulator.url, *habits) as other,
+        pytest.raises(BadRequest, match=r"set TOGETHER_PROJECT_ID to one of: .*proj_2 \(Second\)"),
+        connect("v2", connection(other.url)),
+    ):
+        pass
+
+
+def test_v1_works_with_a_key_of_several_projects(emulator: Emulator) -> None:
+    habits = Habit("org", after=_organization_key), Habit("two", after=_second_project)
+    with (
+        OtherServer(emulator.url, *habits) as other,
+        world("v1", emulator, url=other.url) as here,
+    ):
+        assert here.plane.project == ""
+        assert here.plane.create(here.spec()).endpoint_id

@@ -1,0 +1,185 @@
+"""What the API refuses is told apart by what may be done about it."""
+
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator import Emulator, FaultRule, ManualClock
+from emulator.faults import Action
+from tasks.cloud.api_errors import Refused, translated
+from tasks.cloud.connection import connect
+from tasks.core.endpoint import Api, EndpointRef, Phase
+from tasks.core.errors import (
+    BadRequest,
+    CredentialsRefused,
+    HardwareUnavailable,
+    MayflyError,
+    OutcomeUnknown,
+    RetryableError,
+    TerminalError,
+)
+from tests.contract.kit import NAME, SMALL, World, connection, world
+
+CREATE = "/endpoints$"
+
+
+def refuse(here: World, status: int, **rule: Any) -> None:
+    """Let every write fail with a status."""
+    here.emulator.use_faults(
+        FaultRule(action="status", method="POST", path=CREATE, status=status, **rule)
+    )
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_key_that_may_not_create_is_not_worth_repeating(here: World, status: int) -> None:
+    spec = here.spec()
+    refuse(here, status, message="not with this key")
+
+    with pytest.raises(CredentialsRefused, match=f"HTTP {status}: not with this key"):
+        here.plane.create(spec)
+
+    assert here.made() == 0
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_any_other_refusal_quotes_the_apis_words(here: World, status: int) -> None:
+    spec = here.spec()
+    refuse(here, status, message="the name is too long", code="bad_name")
+
+    with pytest.raises((Refused, HardwareUnavailable), match="the name is too long"):
+        here.plane.create(spec)
+
+
+def test_hardware_that_is_refused_leaves_other_hardware_to_try(here: World) -> None:
+    spec = here.spec()
+    post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
+    here.emulator.use_faults(
+        FaultRule(action="status", method="POST", path=post, status=400, message="not this GPU")
+    )
+
+    with pytest.raises(HardwareUnavailable, match=f"{spec.hardware} was refused: not this GPU"):
+        here.plane.create(spec)
+
+
+def test_a_404_of_an_endpoint_is_gone_and_not_an_error(here: World) -> None:
+    ref = EndpointRef(api=here.api, name=NAME, endpoint_id="ep_gone")
+
+    assert here.plane.observe(ref).phase is Phase.GONE
+
+
+ANSWERS: tuple[Action, ...] = ("reset_before", "truncate", "malformed", "not_json")
+
+
+@pytest.mark.parametrize("action", ANSWERS)
+def test_a_look_without_an_answer_is_worth_another(here: World, action: Action) -> None:
+    ref = here.plane.create(here.spec())
+    here.emulator.use_faults(FaultRule(action=action, method="GET", nth=(1,)))
+
+    with pytest.raises(OutcomeUnknown):
+        here.plane.observe(ref)
+
+    assert here.plane.observe(ref).phase is Phase.STARTING
+
+
+@pytest.mark.parametrize("action", ANSWERS)
+def test_a_list_without_an_answer_is_never_taken_for_an_empty_one(
+    here: World, action: Action
+) -> None:
+    here.plane.create(here.spec())
+    here.emulator.use_faults(FaultRule(action=action, method="GET"))
+
+    for look in (
+        lambda: here.plane.list_endpoints("mayfly-"),
+        lambda: here.plane.find(NAME),
+        lambda: here.plane.observe(EndpointRef(api=here.api, name=NAME)),
+    ):
+        with pytest.raises(OutcomeUnknown):
+            look()
+
+
+def test_a_page_for_people_is_no_proof_that_something_was_done(here: World) -> None:
+    ref = here.serve()
+    here.emulator.use_faults(
+        FaultRule(action="status", method="PATCH", status=200, json="<html>One moment</html>")
+    )
+
+    with pytest.raises(MayflyError):
+        here.plane.stop(ref)
+
+
+def test_an_answer_that_does_not_come_in_time_is_given_up(api: Api, emulator: Emulator) -> None:
+    with world(api, emulator, timeout_s=1.0) as here:
+        ref = here.plane.create(here.spec())
+        emulator.use_faults(FaultRule(action="hang_before", method="GET", nth=(1,)))
+
+        with pytest.raises(OutcomeUnknown, match="no answer in time"):
+            here.plane.observe(ref)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_a_wrong_request_before_anything_stands(
+    api: Api, emulator: Emulator, status: int
+) -> None:
+    emulator.use_faults(FaultRule(action="status", path="whoami", status=status, message="no"))
+
+    with (
+        pytest.raises(BadRequest, match=f"HTTP {status}: no") as refused,
+        connect(api, connection(emulator.url)),
+    ):
+        pass
+
+    assert refused.value.exit_code == 2
+
+
+def test_v1_that_is_closed_says_in_one_line_what_to_use_instead() -> None:
+    with Emulator(clock=ManualClock()) as closed, world("v1", closed) as here:
+        spec = here.spec()
+
+        with pytest.raises(BadRequest, match="use --api v2") as told:
+            here.plane.create(spec)
+
+    assert "endpoints_v1_create_access_disabled" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert told.value.exit_code == 2
+
+
+def test_an_unknown_model_names_those_that_come_close(here: World) -> None:
+    with pytest.raises(BadRequest, match=SMALL):
+        here.plane.offers("Qwen/Qwen2.5-7B-Instrukt")
+    with pytest.raises(BadRequest, match="is not among the dedicated models"):
+        here.plane.offers("nobody/nothing")
+
+
+bodies = st.one_of(
+    st.none(),
+    st.text(max_size=300),
+    st.dictionaries(st.sampled_from(["error", "code", "message", "detail"]), st.text(max_size=50)),
+    st.fixed_dictionaries(
+        {"error": st.fixed_dictionaries({"message": st.text(max_size=99), "code": st.text()})}
+    ),
+    st.fixed_dictionaries({"code": st.integers(), "message": st.text(), "details": st.just([])}),
+    st.lists(st.integers(), max_size=3),
+)
+
+
+@given(status=st.integers(400, 599), body=bodies)
+def test_every_refusal_of_any_shape_becomes_one_line_of_ours(status: int, body: Any) -> None:
+    from together import APIStatusError  # noqa: PLC0415 - half a second
+
+    answer = httpx.Response(status, request=httpx.Request("POST", "http://h/x"))
+    with pytest.raises(MayflyError) as raised, translated("do it"):
+        raise APIStatusError("refused", response=answer, body=body)
+
+    error = raised.value
+    assert str(error).startswith("do it: ")
+    assert "\n" not in str(error)
+    if status in (401, 402, 403):
+        assert isinstance(error, CredentialsRefused)
+    elif status >= 500 or status in (408, 409, 425, 429):
+        assert isinstance(error, RetryableError)
+        assert error.status == status
+    else:
+        assert isinstance(error, TerminalError)

@@ -1,0 +1,224 @@
+"""A create whose answer was lost ends in one endpoint, which is found and used."""
+
+import json
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from emulator import Emulator, FaultRule
+from emulator.faults import Action
+from tasks.core.endpoint import Api, EndpointRef, Phase
+from tasks.core.errors import OutcomeUnknown, RetryableError
+from tests.contract.kit import NAME, World, repeated, world
+from tests.contract.other import Exchange, Habit, OtherServer
+
+AFTER: tuple[Action, ...] = ("reset_after", "truncate", "malformed", "not_json")
+Call = Literal["the endpoint", "the deployment", "the route"]
+PATHS: dict[Call, tuple[str, str]] = {
+    "the endpoint": ("POST", "/endpoints$"),
+    "the deployment": ("POST", "/deployments$"),
+    "the route": ("PATCH", "/endpoints/ep_[^/]+$"),
+}
+
+CALLS: list[tuple[Api, Call]] = [*(("v2", call) for call in PATHS), ("v1", "the endpoint")]
+
+
+def writes(emulator: Emulator) -> list[str]:
+    """Return the successful creates, by what they made."""
+    return [
+        entry.path.rsplit("/", 1)[-1]
+        for entry in emulator.calls()
+        if entry.method == "POST" and entry.effect == 200
+    ]
+
+
+def one_stands_and_serves(here: World, ref: EndpointRef) -> bool:
+    """Whether the reference is of the one endpoint there is, and it comes to serve."""
+    return (
+        here.made() == 1
+        and here.await_ready(ref).phase is Phase.READY
+        and here.emulator.billing == 1
+    )
+
+
+@pytest.mark.parametrize("action", AFTER)
+@pytest.mark.parametrize(("api", "call"), CALLS)
+def test_an_answer_that_never_arrived_makes_nothing_twice(
+    emulator: Emulator, api: Api, call: Call, action: Action
+) -> None:
+    with world(api, emulator) as here:
+        spec = here.spec()
+        method, path = PATHS[call]
+        emulator.use_faults(FaultRule(action=action, method=method, path=path, nth=(1,)))
+
+        with pytest.raises(OutcomeUnknown):
+            here.plane.create(spec)
+        ref = repeated(lambda: here.plane.create(spec))
+
+        assert one_stands_and_serves(here, ref)
+        assert sorted(set(writes(emulator))) == sorted(writes(emulator))
+        here.tear_down(ref)
+        assert here.made() == 0
+
+
+def test_a_server_that_hangs_after_creating_makes_nothing_twice(
+    api: Api, emulator: Emulator
+) -> None:
+    with world(api, emulator, timeout_s=2.0) as here:
+        spec = here.spec()
+        emulator.use_faults(
+            FaultRule(action="hang_after", method="POST", path="/endpoints$", nth=(1,))
+        )
+
+        with pytest.raises(OutcomeUnknown, match="no answer in time; look before repeating"):
+            here.plane.create(spec)
+        ref = repeated(lambda: here.plane.create(spec))
+
+        assert one_stands_and_serves(here, ref)
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 524, 529])
+def test_a_status_that_may_pass_is_worth_repeating(here: World, status: int) -> None:
+    spec = here.spec()
+    here.emulator.use_faults(
+        FaultRule(
+            action="status", method="POST", path="/endpoints$", status=status, nth=(1,),
+            headers={"retry-after": "7"},
+        )
+    )  # fmt: skip
+
+    with pytest.raises(RetryableError) as later:
+        here.plane.create(spec)
+    ref = here.plane.create(spec)
+
+    assert (later.value.status, later.value.retry_after_s) == (status, 7.0)
+    assert here.made() == 1
+    assert ref.endpoint_id
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_an_error_that_was_sent_after_the_effect_makes_nothing_twice(
+    api: Api, emulator: Emulator, status: int
+) -> None:
+    def fail(exchange: Exchange) -> None:
+        if exchange.method == "POST" and exchange.nth == 1:
+            exchange.status, exchange.answer = status, {"error": {"message": "try again"}}
+
+    with (
+        OtherServer(emulator.url, Habit("fails late", after=fail)) as other,
+        world(api, emulator, url=other.url) as here,
+    ):
+        spec = here.spec()
+        ref = repeated(lambda: here.plane.create(spec))
+
+        assert one_stands_and_serves(here, ref)
+
+
+def test_a_conflict_is_our_own_endpoint_whose_entry_came_late(emulator: Emulator) -> None:
+    lagging: list[str] = []
+
+    def lag(exchange: Exchange) -> None:
+        if exchange.is_list and exchange.path.endswith(("/endpoints", "/deployments")):
+            kind = exchange.path.rsplit("/", 1)[-1]
+            if lagging.count(kind) < 2:
+                lagging.append(kind)
+                exchange.answer["data"] = []
+
+    with world("v2", emulator) as earlier:
+        made = earlier.plane.create(earlier.spec())
+    with (
+        OtherServer(emulator.url, Habit("lists late", after=lag)) as other,
+        world("v2", emulator, url=other.url) as here,
+    ):
+        ref = repeated(lambda: here.plane.create(here.spec()))
+
+        assert ref.endpoint_id == made.endpoint_id
+        assert ref.deployment_ids == made.deployment_ids
+        assert len(emulator.states()) == 1
+
+
+def twin(emulator: Emulator, display_name: str = NAME) -> dict[str, Any]:
+    """Make a v1 endpoint as an earlier create does whose effect came late."""
+    answer = httpx.post(
+        f"{emulator.url}/v1/endpoints",
+        headers={"authorization": f"Bearer {emulator.key}"},
+        json={
+            "model": "Qwen/Qwen2.5-7B-Instruct",
+            "hardware": "1x_nvidia_h100_80gb_sxm",
+            "display_name": display_name,
+            "autoscaling": {"min_replicas": 1, "max_replicas": 1},
+        },
+        timeout=20,
+    )
+    assert answer.status_code == 200, answer.text
+    made: dict[str, Any] = json.loads(answer.content)
+    return made
+
+
+@pytest.fixture
+def old(emulator: Emulator) -> Any:
+    """The v1 control plane."""
+    with world("v1", emulator) as found:
+        yield found
+
+
+def test_of_twins_one_is_adopted_and_the_other_removed(old: World) -> None:
+    twin(old.emulator)
+    twin(old.emulator)
+
+    ref = old.plane.create(old.spec())
+
+    assert one_stands_and_serves(old, ref)
+
+
+def test_the_twin_that_has_come_further_is_kept(old: World) -> None:
+    first = twin(old.emulator)
+    old.emulator.clock.advance(400)
+    twin(old.emulator)
+
+    ref = old.plane.create(old.spec())
+
+    assert ref.endpoint_id == first["id"]
+    assert old.emulator.billing == 1
+
+
+def test_a_twin_that_comes_while_we_wait_is_ended_at_first_sight(old: World) -> None:
+    ref = old.plane.create(old.spec())
+    twin(old.emulator)
+
+    seen = old.await_ready(ref)
+
+    assert seen.phase is Phase.READY
+    assert one_stands_and_serves(old, ref)
+
+
+def test_a_twin_is_torn_down_with_its_name(old: World) -> None:
+    twin(old.emulator)
+    twin(old.emulator)
+
+    old.tear_down(EndpointRef(api="v1", name=NAME))
+
+    assert (old.made(), old.emulator.billing) == (0, 0)
+
+
+def test_a_twin_outlives_neither_the_one_that_vanished_nor_the_teardown(old: World) -> None:
+    ref = old.plane.create(old.spec())
+    old.emulator.vanish()
+    twin(old.emulator)
+
+    old.tear_down(ref)
+
+    assert old.made() == 0
+
+
+def test_a_users_endpoints_of_one_name_are_no_twins(old: World) -> None:
+    first = twin(old.emulator, "chat")
+    twin(old.emulator, "chat")
+    ref = old.plane.find(first["id"])
+    assert ref is not None
+
+    old.plane.observe(ref)
+    old.plane.delete(ref)
+
+    assert old.made() == 1

@@ -1,0 +1,191 @@
+"""Waiting for READY: bounded, and always saying what is awaited."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator import FaultRule
+from tasks.cloud.control_plane import ControlPlane
+from tasks.cloud.waiting import LONGEST_LOOK_S, await_ready
+from tasks.core.endpoint import EndpointRef, Observation, Phase
+from tasks.core.errors import (
+    EndpointLost,
+    HardwareUnavailable,
+    MayflyError,
+    OutcomeUnknown,
+    TimedOut,
+)
+from tests.contract.kit import MEDIUM, World
+
+H100 = "1xnvidia-h100-80gb"
+
+
+def test_every_look_is_shown_until_it_is_ready(here: World) -> None:
+    ref = here.plane.create(here.spec())
+    seen: list[Observation] = []
+
+    here.await_ready(ref, on_look=seen.append)
+
+    phases = [look.phase for look in seen]
+    assert phases[0] is Phase.STARTING
+    assert phases[-1] is Phase.READY
+    assert Phase.READY not in phases[:-1]
+    assert all(look.state for look in seen)
+
+
+def test_a_wait_that_is_used_up_says_what_was_seen_last(here: World) -> None:
+    ref = here.plane.create(here.spec())
+
+    with pytest.raises(TimedOut, match=r"was not READY after 60 s; last seen: (SC|ST)A") as late:
+        here.await_ready(ref, ready_timeout_s=60)
+
+    assert ref.name in str(late.value)
+    assert 60 <= here.emulator.clock.now_s() < 60 + LONGEST_LOOK_S
+
+
+def test_want_of_capacity_is_borne_for_a_set_time_only(here: World) -> None:
+    spec = here.spec()
+    here.emulator.set_free(H100, 0)
+    ref = here.plane.create(spec)
+
+    with pytest.raises(HardwareUnavailable, match="no capacity for 1"):
+        here.await_ready(ref, capacity_timeout_s=120)
+
+    assert 120 <= here.emulator.clock.now_s() < 180
+    here.tear_down(ref)
+    assert here.made() == 0
+
+
+def test_capacity_that_comes_in_time_is_taken(here: World) -> None:
+    spec = here.spec()
+    here.emulator.set_free(H100, 0)
+    ref = here.plane.create(spec)
+    looks: list[Observation] = []
+
+    def free_it_soon(look: Observation) -> None:
+        looks.append(look)
+        if here.emulator.clock.now_s() > 90:
+            here.emulator.set_free(H100, 1)
+
+    seen = here.await_ready(ref, capacity_timeout_s=200, on_look=free_it_soon)
+
+    assert any(look.no_capacity for look in looks)
+    assert seen.phase is Phase.READY
+
+
+def test_a_start_that_failed_is_the_hardwares_fault(here: World) -> None:
+    post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
+    here.emulator.use_faults(
+        FaultRule(action="fail_start", method="POST", path=post, message="CUDA out of memory")
+    )
+    ref = here.plane.create(here.spec(model=MEDIUM, hardware="2xnvidia-h100-80gb"))
+
+    with pytest.raises(HardwareUnavailable, match="2x"):
+        here.await_ready(ref)
+
+
+def test_an_endpoint_that_vanishes_is_lost(here: World) -> None:
+    ref = here.plane.create(here.spec())
+    here.emulator.vanish()
+
+    with pytest.raises(EndpointLost, match="is not there any more"):
+        here.await_ready(ref)
+
+
+def test_an_api_that_is_down_is_ridden_out(here: World) -> None:
+    ref = here.plane.create(here.spec())
+    here.emulator.use_faults(FaultRule(action="status", method="GET", status=503, first=20))
+
+    assert here.await_ready(ref).phase is Phase.READY
+
+
+def test_an_api_that_stays_down_is_named_when_the_time_is_up(here: World) -> None:
+    ref = here.plane.create(here.spec())
+    here.emulator.use_faults(
+        FaultRule(action="status", method="GET", status=503, message="we are down")
+    )
+
+    with pytest.raises(TimedOut, match=r"last seen: .*HTTP 503: we are down"):
+        here.await_ready(ref, ready_timeout_s=100)
+
+
+class Script:
+    """A control plane that says one thing after another, then the last one for ever."""
+
+    def __init__(self, said: list[Observation | None]) -> None:
+        self._said = said
+        self.looks = 0
+
+    def observe(self, ref: EndpointRef) -> Observation:
+        self.looks += 1
+        now = self._said[min(self.looks, len(self._said)) - 1]
+        if now is None:
+            raise OutcomeUnknown(f"look at endpoint {ref.name}: no answer")
+        return now
+
+
+looks = st.lists(
+    st.none()
+    | st.builds(
+        Observation,
+        phase=st.sampled_from(Phase),
+        state=st.text(max_size=8),
+        routed=st.booleans(),
+        no_capacity=st.booleans(),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(said=looks, timeout_s=st.floats(1, 2000), capacity_s=st.floats(1, 2000))
+def test_no_wait_outlasts_its_budget_and_none_ends_in_anything_but_ready(
+    said: list[Observation | None], timeout_s: float, capacity_s: float
+) -> None:
+    now_s = [0.0]
+    plane: ControlPlane = Script(said)  # type: ignore[assignment]
+
+    def sleep(seconds: float) -> None:
+        assert seconds >= 0
+        now_s[0] += seconds
+
+    try:
+        ready = await_ready(
+            plane,
+            EndpointRef(api="v2", name="n"),
+            ready_timeout_s=timeout_s,
+            capacity_timeout_s=capacity_s,
+            on_look=lambda _look: None,
+            clock=lambda: now_s[0],
+            sleep=sleep,
+        )
+    except MayflyError:
+        pass
+    else:
+        assert (ready.phase, ready.routed) == (Phase.READY, True)
+    assert now_s[0] <= timeout_s + 1e-6
+
+
+@given(first=st.integers(0, 5), short=st.integers(1, 10))
+def test_capacity_counts_anew_once_it_was_there(first: int, short: int) -> None:
+    wanting = Observation(phase=Phase.DEGRADED, no_capacity=True)
+    placed = Observation(phase=Phase.STARTING)
+    said: list[Observation | None] = [
+        *[wanting] * first, placed, *[wanting] * short, Observation(phase=Phase.READY)
+    ]  # fmt: skip
+    now_s = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+
+    seen = await_ready(
+        Script(said),  # type: ignore[arg-type]
+        EndpointRef(api="v2", name="n"),
+        ready_timeout_s=1e6,
+        capacity_timeout_s=LONGEST_LOOK_S * (max(first, short) + 1),
+        on_look=lambda _look: None,
+        clock=lambda: now_s[0],
+        sleep=sleep,
+    )
+
+    assert seen.phase is Phase.READY
