@@ -29,7 +29,7 @@ class HardwareTable:
         yield table
 
     def _draw(self, *, short: bool) -> Table:
-        table = Table(box=None, padding=(0, 2), pad_edge=True, header_style="bold")
+        table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="bold")
         table.add_column("hardware", no_wrap=True)
         table.add_column("GPUs", justify="right", no_wrap=True)
         table.add_column("$/h", justify="right", no_wrap=True)

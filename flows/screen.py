@@ -14,7 +14,7 @@ from flows.plan_table import plan_table
 from flows.summary import summary
 from flows.terminal import Steady, console, is_live
 from tasks.planning import Plan
-from tasks.progress import Progress, Snapshot, Step
+from tasks.progress import Progress, Step, numbers
 
 EVENT_EVERY_S = 1.0
 
@@ -138,19 +138,3 @@ class Machines:
                 self._told += 1
                 facts = moment.facts or {"text": moment.text}
                 self.emit(moment.kind, {"at_s": round(moment.at_s, 3), **facts})
-
-
-def numbers(look: Snapshot) -> dict[str, Any]:
-    """Return the live numbers of a run as plain JSON values; `status --json` has the same."""
-    return {
-        "at_s": round(look.elapsed_s, 3),
-        "phase": look.step.name.lower(),
-        "rows": {"total": look.rows, "done": look.done, "failed": look.tally.failed},
-        "rows_per_s": round(look.recent_rows_per_s or look.rows_per_s, 3),
-        "tokens_per_s": round(look.recent_tokens_per_s or look.tokens_per_s, 3),
-        "in_flight": look.in_flight,
-        "limit": look.limit,
-        "ready_replicas": look.ready_replicas,
-        "usd": round(look.spent_usd, 4),
-        "left_s": None if look.left_s is None else round(look.left_s, 1),
-    }

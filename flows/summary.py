@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from flows.plan_table import facts
-from tasks.core.span import span
+from tasks.core.span import short, span
 
 
 def summary(report: dict[str, Any]) -> RenderableType:
@@ -29,7 +29,7 @@ def summary(report: dict[str, Any]) -> RenderableType:
         table.add_row(
             "pace",
             f"{pace['rows_per_s']:,.1f} rows/s, {pace['completion_tokens_per_s']:,.0f} tokens/s"
-            + (f", 99 % within {slowest:.2g} s" if slowest else ""),
+            + (f", 99 % within {short(slowest)}" if slowest else ""),
         )
     elif not report["endpoints"]:
         table.add_row("", "nothing was left to send, so nothing was rented")

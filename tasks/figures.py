@@ -1,15 +1,12 @@
-"""What a run leaves behind about itself: figures for machines, a page for people."""
+"""What a run leaves behind about itself, as figures: `report.json`."""
 
 import time
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from tasks.core.rows import Tally
-from tasks.progress import Snapshot
+from tasks.progress import Progress
+from tasks.storage.results import Results
 
-_PAGES = Path(__file__).parent / "pages"
 FORMAT = 1
 
 
@@ -19,20 +16,25 @@ def figures(
     outcome: str,
     job: dict[str, Any],
     started_at: float,
-    snapshot: Snapshot,
+    progress: Progress,
     total: Tally,
     endpoints: list[dict[str, Any]],
     moves: list[str],
+    results: Results,
+    usd_before: float,
 ) -> dict[str, Any]:
     """Return `report.json`: the figures of one run and the state of its output.
 
     Args:
         outcome: `complete`, `errors`, `stopped`, `interrupted` or `failed: why`.
-        snapshot: The run's last.
+        progress: The run's, at its end.
         total: Sums over the whole output, earlier runs included.
         endpoints: One record each, with the proof of teardown.
         moves: Why the run went on to another endpoint.
+        results: What the parts hold, of the whole output too.
+        usd_before: What earlier runs into the same output cost.
     """
+    snapshot = progress.snapshot()
     this = snapshot.tally
     usd = sum(endpoint["usd"] for endpoint in endpoints)
     inferring_s = snapshot.inferring_s
@@ -69,10 +71,15 @@ def figures(
             "replica_minutes": sum(endpoint["replica_minutes"] for endpoint in endpoints),
             "usd_per_row": _per(usd, this.done),
             "usd_per_million_completion_tokens": _per(usd * 1e6, this.completion_tokens),
+            "usd_per_million_tokens": _per(usd * 1e6, this.prompt_tokens + this.completion_tokens),
+            "usd_all_runs": round(usd + usd_before, 4),
             "billing_assumption": "every started minute of a ready replica",
         },
         "endpoints": endpoints,
         "moves": moves,
+        **results.as_dict(),
+        "phases": _phases(progress, snapshot.elapsed_s),
+        "series": progress.series.columns(),
     }
 
 
@@ -87,20 +94,15 @@ def run_record(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page(report: dict[str, Any]) -> str:
-    """Return `report.html`: one page, no network, printable."""
-    environment = Environment(
-        loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters["when"] = _when
-    return environment.get_template("report.html").render(report=report)
+def _phases(progress: Progress, end_s: float) -> list[dict[str, Any]]:
+    """Return the steps in the order in which they were taken, in seconds since the start."""
+    steps = [moment for moment in progress.story if moment.kind == "phase"]
+    ends = [*(moment.at_s for moment in steps[1:]), end_s]
+    return [
+        {**moment.facts, "from_s": round(moment.at_s, 3), "to_s": round(to_s, 3)}
+        for moment, to_s in zip(steps, ends, strict=True)
+    ]
 
 
 def _per(amount: float, whole: float) -> float | None:
     return round(amount / whole, 6) if whole > 0 else None
-
-
-def _when(unix_s: float | None) -> str:
-    if unix_s is None:
-        return "-"
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))

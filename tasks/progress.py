@@ -92,6 +92,22 @@ class Snapshot:
         return (self.rows - self.done) / pace if self.tally.done and pace > 0 else None
 
 
+def numbers(look: Snapshot) -> dict[str, Any]:
+    """Return the live numbers of a run as plain JSON values."""
+    return {
+        "at_s": round(look.elapsed_s, 3),
+        "phase": look.step.name.lower(),
+        "rows": {"total": look.rows, "done": look.done, "failed": look.tally.failed},
+        "rows_per_s": round(look.recent_rows_per_s or look.rows_per_s, 3),
+        "tokens_per_s": round(look.recent_tokens_per_s or look.tokens_per_s, 3),
+        "in_flight": look.in_flight,
+        "limit": look.limit,
+        "ready_replicas": look.ready_replicas,
+        "usd": round(look.spent_usd, 4),
+        "left_s": None if look.left_s is None else round(look.left_s, 1),
+    }
+
+
 class Moment(NamedTuple):
     """Something that happened, for those who follow a run.
 

@@ -20,11 +20,14 @@ from tasks.core.errors import EndpointLost, MayflyError, RunStopped
 from tasks.core.job import Job
 from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
-from tasks.figures import figures, page, run_record
+from tasks.figures import figures, run_record
 from tasks.inference.engine import Engine, EngineSettings, Target
+from tasks.page import page
 from tasks.planning import look_first
 from tasks.progress import Progress, Step
+from tasks.pulse import pulse
 from tasks.storage.atomic import write_atomically
+from tasks.storage.results import read_results
 from tasks.storage.run_folder import RunFolder, journalled
 from tasks.watching import Watching
 
@@ -122,6 +125,8 @@ class Run(Watching):
             row_attempts=limits.row_attempts,
             proven=(sent := self.progress.snapshot().all_done).done > sent.failed,
         )
+        # A second engine, on the endpoint that replaces one that was lost, counts from nothing.
+        self._sent_before = self.progress.snapshot().tally
         with Engine(target=target, settings=settings) as self._engine:
             yield
 
@@ -145,14 +150,16 @@ class Run(Watching):
             outcome=outcome,
             job=self.job.model_dump(mode="json"),
             started_at=self.started_at,
-            snapshot=self.progress.snapshot(),
+            progress=self.progress,
             total=self.total,
             endpoints=[tenancy.as_dict() for tenancy in self.tenancies],
             moves=self.moves,
+            results=read_results(self.paths, self.folder.manifest, self.look.renderer.needs),
+            usd_before=sum(run["cost"]["usd"] for run in self.folder.manifest.runs),
         )
+        self.folder.commit(self.folder.manifest.with_run(run_record(report)))
         write_atomically(self.paths.report, orjson.dumps(report, option=orjson.OPT_INDENT_2))
         write_atomically(self.paths.report_html, page(report).encode())
-        self.folder.commit(self.folder.manifest.with_run(run_record(report)))
         return report
 
 
@@ -169,6 +176,7 @@ def begin(job: Job, *, run: str = "") -> Iterator[Run]:
     progress = board.begin()
     with ExitStack() as stack:
         begun = Run(job, run=run or uuid.uuid4().hex, progress=progress, stack=stack)
+        stack.enter_context(pulse(progress, begun.show, begun.paths.pulse))
         begun.reclaim()
         try:
             yield begun

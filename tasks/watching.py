@@ -1,8 +1,10 @@
 """Watching over a run while its rows are answered: endpoint, guardian, cost and time."""
 
+import threading
 import time
 
 from tasks.core.errors import RunStopped
+from tasks.core.rows import NOTHING
 from tasks.inference.engine import Engine
 from tasks.renting import Renting
 
@@ -15,6 +17,10 @@ class Watching(Renting):
 
     _engine: Engine | None = None
     _observed_at = 0.0
+    _sent_before = NOTHING
+    # One for all runs of a process, which do not get in each other's way: it is held for
+    # microseconds, so that what an older look saw never replaces what a newer one did.
+    _showing = threading.Lock()
 
     def look_after(self) -> None:
         """Watch engine, endpoint, guardian and limits; called about once a second.
@@ -44,11 +50,13 @@ class Watching(Renting):
             raise RunStopped(f"stopped at --max-cost, ${self.spent_usd():.2f} spent")
 
     def show(self) -> None:
-        """Bring the progress up to date with engine and meter."""
-        if self._engine is not None:
-            look = self._engine.snapshot()
-            self.progress.update(tally=look.tally, in_flight=look.in_flight, limit=look.limit)
-        self.progress.update(spent_usd=self.spent_usd())
+        """Bring the progress up to date with engine and meter; from any thread."""
+        with self._showing:
+            if self._engine is not None:
+                look = self._engine.snapshot()
+                tally = self._sent_before + look.tally
+                self.progress.update(tally=tally, in_flight=look.in_flight, limit=look.limit)
+            self.progress.update(spent_usd=self.spent_usd())
 
     def spent_usd(self) -> float:
         """Return dollars billed to this run so far, by the meter's assumption."""

@@ -1,7 +1,7 @@
 """How long answers took, in bounded memory: bins whose widths grow with the time."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SMALLEST_S = 0.001
@@ -25,10 +25,17 @@ class LatencyHistogram:
         """Count latencies, in seconds; what is not above zero is no latency and passed over."""
         for latency_s in latencies_s:
             if latency_s > 0:
-                self._counts[_bin(latency_s)] += 1
-                self.count += 1
-                self.sum_s += latency_s
-                self.largest_s = max(self.largest_s, latency_s)
+                index = math.log10(latency_s / SMALLEST_S) * BINS_PER_DECADE
+                self.add_bins({math.floor(index): 1}, sum_s=latency_s, largest_s=latency_s)
+
+    def add_bins(self, counts: Mapping[int, int], *, sum_s: float, largest_s: float) -> None:
+        """Add latencies that somebody else has sorted into bins, by floor(log10(s / SMALLEST_S)
+        * BINS_PER_DECADE); what lies beyond either end counts at that end."""
+        for index, count in counts.items():
+            self._counts[min(max(index, 0), _BINS - 1)] += count
+            self.count += count
+        self.sum_s += sum_s
+        self.largest_s = max(self.largest_s, largest_s)
 
     def percentile(self, percent: float) -> float | None:
         """Return the latency that so many percent do not exceed, in seconds; None without any.
@@ -64,11 +71,6 @@ class LatencyHistogram:
                 for index in span
             ],
         }  # fmt: skip
-
-
-def _bin(latency_s: float) -> int:
-    index = math.floor(math.log10(max(latency_s, SMALLEST_S) / SMALLEST_S) * BINS_PER_DECADE)
-    return min(max(index, 0), _BINS - 1)
 
 
 def _edge_s(index: int) -> float:

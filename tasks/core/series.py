@@ -41,6 +41,8 @@ class Series:
             # Counted from the newest, which has to stay: rates are read off the end.
             self._samples = self._samples[::-2][::-1]
             self.every_s *= 2
+            if not (anyway or self.due(at_s)):
+                return
         self._samples.append((at_s, *(figures[name] for name in self.names[1:])))
 
     def columns(self) -> dict[str, list[float]]:

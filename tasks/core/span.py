@@ -20,6 +20,11 @@ def span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def short(seconds: float) -> str:
+    """Write how long something quick took, to three figures: `8.25 ms`, `1.4 s`."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"
+
+
 def read_span(text: str) -> float:
     """Read a span such as `90m`, `1h30m` or `45s`, in seconds; a bare number is a ValueError."""
     compact = text.replace(" ", "").lower()

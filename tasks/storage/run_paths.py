@@ -44,6 +44,11 @@ class RunPaths:
         return self.kept / "report.html"
 
     @property
+    def pulse(self) -> Path:
+        """The live numbers of the run that is on."""
+        return self.kept / "pulse.json"
+
+    @property
     def lease(self) -> Path:
         """A copy of the open lease."""
         return self.kept / "lease.json"
