@@ -21,7 +21,9 @@ from emulator.gateway import BODY, INFERENCE, REQUEST_ID
 from emulator.inference import Inference
 from emulator.store import Store
 from emulator.v1_endpoints import LegacyCalls
+from emulator.v2_analytics import analytics
 from emulator.v2_deployments import DeploymentCalls
+from emulator.v2_events import list_events
 
 _P = "/v2/projects/{project}"
 _EP = f"{_P}/endpoints/{{endpoint}}"
@@ -161,6 +163,9 @@ def build_app(
             wire.route(f"{_EP}/{kind}", GET=_empty)
             for kind in ("rollouts", "abExperiments", "shadowExperiments")
         ),
+        wire.route(f"{_EP}/events", GET=list_events),
+        wire.route(f"{_EP}/analytics", GET=analytics),
+        wire.route("/v2/organizations/{organization}/endpoints", GET=endpoints.list_shared),
         wire.route(f"{_EP}/deployments", GET=deployments.list, POST=deployments.create),
         wire.route(
             f"{_EP}/deployments/{{deployment}}",

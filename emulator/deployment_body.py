@@ -110,6 +110,33 @@ def read_autoscaling(autoscaling: Mapping[str, Any]) -> dict[str, Any]:
     return {name: autoscaling[name] for name in AUTOSCALING_FIELDS if name in autoscaling}
 
 
+def changed_autoscaling(
+    current: Mapping[str, Any], autoscaling: Mapping[str, Any], mask: str | None
+) -> dict[str, Any]:
+    """Return `autoscaling` after an update (400): what is left out stays, unless the mask names it.
+
+    Rules are merged: empty policies and a missing selector change nothing by themselves.
+    """
+    given = read_autoscaling(autoscaling)
+    changed = dict(current)
+    for name, value in given.items():
+        if name in ("scaleUp", "scaleDown"):
+            kept = {k: v for k, v in (value or {}).items() if v not in (None, [])}
+            changed[name] = {**(changed.get(name) or {}), **kept}
+        elif value is not None:
+            changed[name] = value
+    for path in mask.split(",") if mask else ():
+        top, *rest = path.strip().split(".")[0:3]
+        if top != "autoscaling" or not rest:
+            continue
+        name, *inner = rest
+        if not inner and given.get(name) is None:
+            changed.pop(name, None)
+        elif inner and not (given.get(name) or {}).get(inner[0]):
+            changed[name] = {k: v for k, v in (changed.get(name) or {}).items() if k != inner[0]}
+    return changed
+
+
 def _check_rules(rules: Mapping[str, Any]) -> None:
     only(rules, ("policies", "selectPolicy"), "scaling rules field")
     choice(rules, "selectPolicy", _SELECTS)

@@ -56,9 +56,8 @@ class Inference:
             )
         replica = await self._serving.admit(deployment, asked.model)
         try:
-            work = Work(prompt_tokens=sum(counts), cached_tokens=0, completion_tokens=0)
-            seconds = service_s(deployment, work, replica.in_flight)
-            await self._serving.work(deployment, replica, seconds)
+            work = Work(prompt_tokens=sum(counts))
+            await self._serving.work(deployment, replica, work)
         finally:
             self._serving.leave(deployment, replica)
         data = [
@@ -98,8 +97,7 @@ class Inference:
             events = self._streamed(frame, said, usage, work, deployment, replica)
             return EventStream(events, headers)
         try:
-            seconds = service_s(deployment, work, replica.in_flight)
-            await self._serving.work(deployment, replica, seconds)
+            await self._serving.work(deployment, replica, work)
         finally:
             self._serving.leave(deployment, replica)
         return json_response(whole_answer(frame, said, usage), headers=headers)
@@ -122,7 +120,7 @@ class Inference:
             for chunk in chunks(frame, said, usage):
                 yield event(chunk)
                 await self._serving.pause(replica, each_s)
-            deployment.served += 1
+            self._serving.note(deployment, 200, work, first_s, first_s + rest_s)
             yield DONE
         finally:
             self._serving.leave(deployment, replica)

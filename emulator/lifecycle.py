@@ -35,6 +35,7 @@ class Lifecycle:
         self._store = store
         self._failures: dict[str, str] = {}
         self.on_replicas: Callable[[Deployment], None] = lambda deployment: None  # noqa: ARG005
+        self.on_start: Callable[[Deployment], None] = lambda deployment: None  # noqa: ARG005
         store.capacity.on_free(self._place_waiting)
 
     def begin(self, deployment: Deployment) -> None:
@@ -113,6 +114,7 @@ class Lifecycle:
             partial(self._give_up, deployment, deployment.start),
         )
         self._resize(deployment, deployment.bounds[0])
+        self.on_start(deployment)
 
     def _give_up(self, deployment: Deployment, start: int) -> None:
         stuck = (State.PROVISIONING, State.SCALING, State.DEGRADED)
@@ -182,6 +184,9 @@ class Lifecycle:
         if self._fails_now(deployment):
             return
         store = self._store
+        if not deployment.ready:
+            # Idleness counts from when there is something that could be asked.
+            deployment.last_request_s = store.now_s
         store.weights_seen.add((deployment.revision, replica.region))
         replica.step, replica.replaces, replica.bills = Step.READY, False, True
         deployment.ever_ready = True

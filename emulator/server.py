@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from emulator.admin import Admin
 from emulator.app import build_app
+from emulator.autoscaler import Autoscaler
 from emulator.billing import Statement
 from emulator.catalogue import Catalogue
 from emulator.clock import Clock, RealClock
@@ -109,6 +110,7 @@ class Emulator:
         for (hardware, region), replicas in (free or {}).items():
             self._store.capacity.set_free(hardware, region, replicas)
         lifecycle = Lifecycle(self._store)
+        Autoscaler(self._store, lifecycle)
         rules = load_rules(faults) if isinstance(faults, Path) else faults
         self._faults = Faults(rules, seed=settings.seed)
         self._journal = Journal(keep_bodies=settings.keep_bodies, seed=settings.seed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from emulator.errors import ApiError
 from emulator.lifecycle import Lifecycle
-from emulator.store import Deployment, Replica, Step, Store
+from emulator.store import Deployment, Replica, Sample, Step, Store
 
 _BLOCK_CHARS = 256
 _BLOCK_TOKENS = 64
@@ -19,9 +19,9 @@ _PREFILL_PER_DECODE = 60.0
 class Work:
     """What one request costs, in tokens; of the prompt's, `cached_tokens` are not read again."""
 
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
 
 
 def first_token_s(deployment: Deployment, work: Work, in_flight: int) -> float:
@@ -70,12 +70,19 @@ class Serving:
         lifecycle.on_replicas = self._give_out
 
     async def admit(self, deployment: Deployment, model: str) -> Replica:
-        """Wait for a place on a replica; give it back with `leave`.
+        """Wait for a place on a replica; give it back with `leave`. A refusal is a sample, too.
 
         Raises:
             ApiError: Overloaded (the queue is full), or nothing serves any more.
         """
         deployment.last_request_s = self._store.now_s
+        try:
+            return await self._admit(deployment, model)
+        except ApiError as error:
+            self.note(deployment, error.status, Work(), 0.0, 0.0)
+            raise
+
+    async def _admit(self, deployment: Deployment, model: str) -> Replica:
         replica = _least_loaded(deployment)
         if replica is not None:
             replica.in_flight += 1
@@ -95,10 +102,32 @@ class Serving:
             )
         return given
 
-    async def work(self, deployment: Deployment, replica: Replica, seconds: float) -> None:
+    def note(
+        self, deployment: Deployment, status: int, work: Work, first_s: float, latency_s: float
+    ) -> None:
+        """Remember a request for the analytics."""
+        deployment.served += status == 200
+        deployment.samples.append(
+            Sample(
+                at_s=self._store.now_s,
+                status=status,
+                prompt_tokens=work.prompt_tokens,
+                completion_tokens=work.completion_tokens,
+                first_s=first_s,
+                latency_s=latency_s,
+            )
+        )
+
+    async def work(self, deployment: Deployment, replica: Replica, work: Work) -> None:
         """Take the emulated time of a whole answer on a replica (502 when it was lost)."""
-        await self.pause(replica, seconds)
-        deployment.served += 1
+        first_s = first_token_s(deployment, work, replica.in_flight)
+        seconds = service_s(deployment, work, replica.in_flight)
+        try:
+            await self.pause(replica, seconds)
+        except ApiError as error:
+            self.note(deployment, error.status, work, first_s, seconds)
+            raise
+        self.note(deployment, 200, work, first_s, seconds)
 
     async def pause(self, replica: Replica, seconds: float) -> None:
         """Take some emulated time on a replica (502 when it was lost meanwhile)."""

@@ -45,6 +45,23 @@ class Step(StrEnum):
     GONE = "gone"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One inference request that reached a deployment; times in emulated seconds.
+
+    Attributes:
+        status: 200, or how it was refused or broken off.
+        first_s: Until the first token.
+    """
+
+    at_s: float
+    status: int
+    prompt_tokens: int
+    completion_tokens: int
+    first_s: float
+    latency_s: float
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Replica:
     """One copy of the model.
@@ -79,6 +96,7 @@ class Deployment:
         prefixes: What a replica has in its prompt cache.
         price_cents_per_h: Of one replica, as the API generation that made it charges.
         speed: Times the profile's speed at which a replica writes.
+        samples: The newest requests that reached it.
     """
 
     id: str
@@ -110,10 +128,16 @@ class Deployment:
     served: int = 0
     prefixes: OrderedDict[int, None] = field(default_factory=OrderedDict)
     waiting: deque[Any] = field(default_factory=deque)
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=100_000))
 
     def count(self, *steps: Step) -> int:
         """Return how many replicas are at one of these steps."""
         return sum(replica.step in steps for replica in self.replicas)
+
+    @property
+    def load(self) -> int:
+        """Requests that are worked on or wait."""
+        return sum(replica.in_flight for replica in self.replicas) + len(self.waiting)
 
     @property
     def ready(self) -> int:

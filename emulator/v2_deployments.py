@@ -7,6 +7,7 @@ from emulator.deployment_body import (
     CREATE_FIELDS,
     UPDATE_FIELDS,
     bounds_of,
+    changed_autoscaling,
     concurrency_of,
     read_autoscaling,
     read_model_and_config,
@@ -133,7 +134,7 @@ class DeploymentCalls:
             concurrency = concurrency_of(deployment.config.profile, call.body)
         if "autoscaling" in fields:
             autoscaling = mapping(call.body, "autoscaling") or {}
-            scaling = scaling | read_autoscaling(autoscaling)
+            scaling = changed_autoscaling(scaling, autoscaling, call.query.get("updateMask"))
             # The last part that may be refused, and the first that changes anything.
             self._lifecycle.set_bounds(deployment, *bounds_of(autoscaling, deployment.bounds))
         deployment.name, deployment.inactive_timeout_min = name, timeout_min

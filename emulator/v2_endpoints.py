@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emulator.call import Call, listing
-from emulator.errors import bad_request, conflict
+from emulator.errors import bad_request, conflict, not_found
 from emulator.fields import bare_name, choice, masked, number, only, text, wrong
 from emulator.filters import Filter, ordered, page, read_limit
 from emulator.store import Endpoint, Store
@@ -42,8 +42,19 @@ def get_endpoint(store: Store, call: Call) -> Any:
 
 def list_endpoints(store: Store, call: Call) -> Any:
     """GET P/endpoints, newest first unless `orderBy` says otherwise."""
-    call.expect(query=("filter", "orderBy", "limit", "after"))
+    return _listed(store, call, store.endpoints_of(legacy=False))
+
+
+def list_shared(store: Store, call: Call) -> Any:
+    """GET /v2/organizations/{o}/endpoints: those that every project of the organization sees."""
+    if call.path["organization"] != store.organization_id:
+        raise not_found("organization", call.path["organization"])
     found = store.endpoints_of(legacy=False)
+    return _listed(store, call, [e for e in found if e.visibility == "VISIBILITY_INTERNAL"])
+
+
+def _listed(store: Store, call: Call, found: list[Endpoint]) -> Any:
+    call.expect(query=("filter", "orderBy", "limit", "after"))
     if "filter" in call.query:
         matches = Filter(call.query["filter"], ("name", "created_at", "updated_at"))
         found = [

@@ -97,6 +97,11 @@ class Rig:
             "/v1/chat/completions", json={"model": model, "messages": messages} | body
         )
 
+    def in_flight(self) -> int:
+        """Return how many requests all replicas work on."""
+        standing = self.http.get("/_emulator/deployments").json()["deployments"]
+        return sum(deployment["in_flight"] for deployment in standing)
+
     def _ok(self, response: httpx.Response) -> dict[str, Any]:
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()

@@ -123,11 +123,7 @@ def test_a_client_that_leaves_frees_its_place(rig: Rig) -> None:
     with rig.http.stream("POST", "/v1/chat/completions", json=body) as answer:
         next(answer.iter_lines())
 
-    def in_flight() -> int:
-        standing = rig.http.get("/_emulator/deployments").json()["deployments"]
-        return int(standing[0]["in_flight"])
-
-    while in_flight():
+    while rig.in_flight():
         pass
 
 

@@ -1,0 +1,257 @@
+"""Replicas follow the load inside their bounds, and what nobody asks stops by itself."""
+
+import asyncio
+import math
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator import Emulator, ManualClock
+from emulator.autoscaler import allowance, stable
+from tests.emulator.conftest import TLS
+from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A server where replicas start at once, so that a minute is a minute of scaling."""
+    with Emulator(clock=ManualClock(), v1_create=True, start_factor=0, schedule_s=0) as server:
+        yield server
+
+
+def press(rig: Rig, deployment: dict[str, Any], requests: int) -> None:
+    """Let a deployment look as if it worked on so many requests."""
+    rig.emulator.clock.advance(0)
+    found = rig.emulator._store.deployments[deployment["id"]]
+    found.replicas[0].in_flight = requests
+
+
+def desired(rig: Rig, deployment: dict[str, Any]) -> int:
+    """Return how many replicas are asked for."""
+    return int(rig.look(deployment)["desiredReplicas"])
+
+
+def grow(rig: Rig, deployment: dict[str, Any], steps: int, each_s: float) -> list[int]:
+    """Let time pass in steps; returns the replicas after each."""
+    seen = []
+    for _ in range(steps):
+        rig.emulator.clock.advance(each_s)
+        seen.append(desired(rig, deployment))
+    return seen
+
+
+def test_replicas_double_every_fifteen_seconds_up_to_four_at_a_time(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint(), replicas=(1, 20))
+    press(rig, deployment, 8 * 15)
+
+    seen = grow(rig, deployment, 6, 15)
+
+    assert seen == [2, 4, 8, 12, 15, 15]
+
+
+def test_replicas_leave_one_a_minute_after_five_quiet_minutes(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint(), replicas=(1, 4))
+    press(rig, deployment, 8 * 4)
+    grow(rig, deployment, 4, 15)
+
+    press(rig, deployment, 0)
+    # The last busy evaluation is a minute old at most when the quiet begins.
+    quiet = grow(rig, deployment, 4, 60)
+    leaving = grow(rig, deployment, 5, 60)
+
+    assert quiet == [4, 4, 4, 4]
+    assert leaving[-1] == 1
+    assert all(0 <= a - b <= 1 for a, b in zip([4, *leaving], leaving, strict=False))
+
+
+def test_bounds_hold_whatever_the_load(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint(), replicas=(2, 3))
+    idle = grow(rig, deployment, 3, 300)
+    press(rig, deployment, 1000)
+
+    assert idle == [2, 2, 2]
+    assert grow(rig, deployment, 5, 60) == [3] * 5
+
+
+def test_fixed_replicas_do_not_follow_the_load(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint(), replicas=(2, 2))
+    press(rig, deployment, 1000)
+
+    assert grow(rig, deployment, 3, 60) == [2, 2, 2]
+
+
+def test_the_target_and_the_windows_are_the_deployments_own(rig: Rig) -> None:
+    metric = {"name": "inflight_requests", "target": 50, "type": "METRIC_TARGET_TYPE_AVERAGE_VALUE"}
+    autoscaling = {
+        "minReplicas": 1,
+        "maxReplicas": 8,
+        "scaleUpWindow": "3m",
+        "scalingMetrics": [metric],
+    }
+    deployment = rig.deploy(rig.endpoint(), autoscaling=autoscaling)
+    rig.emulator.clock.advance(75)
+    press(rig, deployment, 100)
+
+    early = grow(rig, deployment, 2, 60)
+    late = grow(rig, deployment, 3, 60)
+
+    assert early == [1, 1]
+    assert late[-1] == 2
+
+
+def test_requests_in_flight_bring_more_replicas() -> None:
+    clock = ManualClock(holds_answers=True)
+    headers = {"authorization": "Bearer local"}
+    with (
+        Emulator(clock=clock, start_factor=0, schedule_s=0) as emulator,
+        httpx.Client(base_url=emulator.url, headers=headers, verify=TLS) as http,
+    ):
+        rig = Rig(emulator, http)
+        endpoint, deployment = rig.serve(replicas=(1, 4), maxConcurrentRequestsPerReplica="4")
+        body = {"model": endpoint["name"], "messages": [{"role": "user", "content": "Hi"}]}
+
+        async def ask() -> list[int]:
+            async with httpx.AsyncClient(
+                base_url=emulator.url, headers=headers, verify=TLS, timeout=60
+            ) as client:
+                calls = (client.post("/v1/chat/completions", json=body) for _ in range(20))
+                return [answer.status_code for answer in await asyncio.gather(*calls)]
+
+        statuses: list[int] = []
+        thread = threading.Thread(target=lambda: statuses.extend(asyncio.run(ask())))
+        thread.start()
+        while rig.in_flight() < 4 or len(emulator.calls()) < 24:
+            pass
+        clock.advance(60)
+        grown = desired(rig, deployment)
+        while thread.is_alive():
+            clock.advance(1)
+            thread.join(0.01)
+
+    assert grown == 3
+    assert statuses == [200] * 20
+
+
+def test_a_deployment_stops_when_nobody_asked_for_its_timeout(rig: Rig) -> None:
+    endpoint, deployment = rig.serve(inactiveTimeout=30)
+    rig.emulator.clock.advance(20 * 60)
+    rig.chat(endpoint["name"])
+    asked_s = rig.emulator.clock.now_s()
+    rig.emulator.clock.advance(29 * 60)
+    waiting = rig.state(deployment)
+
+    rig.emulator.clock.advance(60 + DRAIN_S)
+
+    assert (waiting, rig.state(deployment)) == ("READY", "STOPPED")
+    ended_s = rig.emulator.ledger().lines[0].ended_s
+    assert ended_s == pytest.approx(asked_s + 30 * 60 + rig.emulator.settings.drain_s)
+
+
+def test_a_deployment_without_a_timeout_runs_for_ever(rig: Rig) -> None:
+    _, deployment = rig.serve()
+
+    rig.emulator.clock.advance(14 * 24 * 3600)
+
+    assert rig.state(deployment) == "READY"
+
+
+def test_what_is_at_work_is_not_idle(rig: Rig) -> None:
+    _, deployment = rig.serve(inactiveTimeout=30)
+    press(rig, deployment, 1)
+
+    rig.emulator.clock.advance(3 * 3600)
+
+    assert rig.state(deployment) == "READY"
+
+
+def test_the_window_to_zero_stops_a_deployment_too(rig: Rig) -> None:
+    autoscaling = {"minReplicas": 1, "maxReplicas": 2, "scaleToZeroWindow": "10m"}
+    _, deployment = rig.serve(autoscaling=autoscaling)
+
+    rig.emulator.clock.advance(600 + DRAIN_S)
+
+    assert rig.state(deployment) == "STOPPED"
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 20])
+def test_a_legacy_endpoint_stops_after_its_timeout_unless_that_is_null_or_0(
+    rig: Rig, timeout: int | None
+) -> None:
+    body = {
+        "model": SMALL,
+        "hardware": "1x_nvidia_h100_80gb_sxm",
+        "autoscaling": {"min_replicas": 1, "max_replicas": 2},
+        "inactive_timeout": timeout,
+    }
+    endpoint = rig.http.post("/v1/endpoints", json=body).json()
+
+    rig.emulator.clock.advance(COLD_START_S + 20 * 60 + DRAIN_S)
+
+    state = rig.http.get(f"/v1/endpoints/{endpoint['id']}").json()["state"]
+    assert state == ("STOPPED" if timeout else "STARTED")
+
+
+def test_an_update_merges_rules_and_a_mask_clears_them(rig: Rig) -> None:
+    rules = {"policies": [{"periodSeconds": 60, "type": "SCALING_POLICY_TYPE_PODS", "value": 2}]}
+    deployment = rig.deploy(
+        rig.endpoint(),
+        autoscaling={"minReplicas": 1, "maxReplicas": 4, "scaleUp": rules, "scaleUpWindow": "60s"},
+    )
+
+    def update(mask: str | None, **autoscaling: Any) -> dict[str, Any]:
+        query = {"updateMask": mask} if mask else {}
+        answer = rig.http.patch(
+            rig.path(deployment), params=query, json={"autoscaling": autoscaling}
+        )
+        scaling: dict[str, Any] = answer.json()["autoscaling"]
+        return scaling
+
+    selector = "SCALING_POLICY_SELECT_MIN"
+    merged = update(None, scaleUp={"policies": [], "selectPolicy": selector})
+    cleared = update("autoscaling.scaleUp.policies", scaleUp={"policies": []})
+    without = update("autoscaling.scaleUpWindow")
+
+    assert merged["scaleUp"] == {**rules, "selectPolicy": selector}
+    assert cleared["scaleUp"] == {"selectPolicy": selector}
+    assert "scaleUpWindow" not in without
+    assert (without["minReplicas"], without["maxReplicas"]) == (1, 4)
+
+
+@given(
+    current=st.integers(1, 100),
+    changed=st.lists(st.tuples(st.floats(0, 300), st.integers(-4, 4)), max_size=8),
+    direction=st.sampled_from(["scaleUp", "scaleDown"]),
+)
+def test_a_change_never_exceeds_the_platforms_limits(
+    current: int, changed: list[tuple[float, int]], direction: str
+) -> None:
+    most = allowance({}, direction, deque(sorted(changed)), current, 300.0)
+
+    assert 0 <= most <= (4 if direction == "scaleUp" else 1)
+
+
+@given(seen=st.lists(st.integers(0, 20), min_size=1, max_size=10), current=st.integers(1, 20))
+def test_going_down_needs_every_recommendation_of_the_window_to_be_lower(
+    seen: list[int], current: int
+) -> None:
+    times = deque((60.0 * n, number) for n, number in enumerate(seen))
+    now_s = times[-1][0]
+
+    wanted = stable(times, now_s, current, up_s=0, down_s=math.inf)
+
+    if wanted < current:
+        assert max(seen) == wanted
+    if wanted > current:
+        assert wanted == seen[-1]
+
+
+def test_disabled_rules_hold_a_direction() -> None:
+    rules = {"selectPolicy": "SCALING_POLICY_SELECT_DISABLED"}
+
+    assert allowance(rules, "scaleUp", deque(), 4, 0) == 0
