@@ -17,6 +17,7 @@ from tasks.story import of_hardware
 def create_endpoint(run: Run, offer: Offer | None) -> str:
     """Create the endpoint under its lease, or start the one that the job names; return its name."""
     run.progress.enter(Step.CREATING)
+    run.may_rent()
     ref = run.rent(offer)
     done = "using" if offer is None else "created"
     run.progress.say(f"{done} {ref.name} on {of_hardware(ref.hardware)}")
@@ -32,11 +33,8 @@ def await_ready(run: Run) -> str:
     said: list[str] = []
 
     def on_look(observation: Observation) -> None:
-        run.progress.update(
-            detail=str(observation),
-            state=observation.word,
-            ready_replicas=observation.ready_replicas or 0,
-        )
+        run.progress.update(detail=str(observation))
+        run.look_while_waiting(observation)
         if said[-1:] != [str(observation)]:
             said.append(str(observation))
             run.progress.say(str(observation))

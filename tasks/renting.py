@@ -58,6 +58,8 @@ class Renting:
         self.progress = progress
         self.book = LeaseBook(state_home(os.environ))
         self.plan: Plan | None = None
+        self.offer: Offer | None = None
+        """What the endpoint in use was rented as; None for one that stood already."""
         self.tenancies: list[Tenancy] = []
         self.moves: list[str] = []
         self.last_error: MayflyError | None = None
@@ -169,6 +171,7 @@ class Renting:
 
     def rent(self, offer: Offer | None) -> EndpointRef:
         """Write the lease, wake the guardian, and create the endpoint or start the one named."""
+        self.offer = offer
         if not self.tenancies or self.tenancies[-1].over:
             lease = self.lease_for(offer)
             tenancy = Tenancy(

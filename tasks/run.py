@@ -127,8 +127,12 @@ class Run(Watching):
         )
         # A second engine, on the endpoint that replaces one that was lost, counts from nothing.
         self._sent_before = self.progress.snapshot().tally
-        with Engine(target=target, settings=settings) as self._engine:
-            yield
+        try:
+            with Engine(target=target, settings=settings) as self._engine:
+                yield
+        finally:
+            self.show()
+            self._engine = None
 
     def stop_sending(self) -> None:
         """Let nothing more be sent; rows that are under way stay unanswered."""

@@ -24,6 +24,9 @@ from tasks.core.errors import EndpointLost, RetryableError
 from tasks.core.job import Rental, Teardown
 from tasks.core.lease import HEARTBEAT_S, Lease, Owner
 from tasks.core.limiter import FIRST_LIMIT
+from tasks.core.pricing import DRAIN_S
+from tasks.core.rows import NOTHING
+from tasks.core.spending import Paid, Spending
 from tasks.core.teardown import TeardownProof
 from tasks.guardian import Guardian
 from tasks.storage.lease_file import LeaseBook
@@ -50,6 +53,9 @@ class Tenancy:
     Attributes:
         ref: What stands or may stand.
         meter: What it has cost, as far as it was looked at.
+        spending: Where the paid time went.
+        answered: Rows that were answered on it.
+        drain_s: From the stop until nothing billed; 0 before.
         proof: The evidence of its end, once there is any.
     """
 
@@ -64,6 +70,9 @@ class Tenancy:
     ) -> None:
         self.ref = lease.ref
         self.meter = Meter(price_usd_per_h=lease.ref.price_usd_per_h)
+        self.spending = Spending()
+        self.answered = NOTHING
+        self.drain_s = 0.0
         self.proof: TeardownProof | None = None
         self.ready_at: float | None = None
         self.first_limit = FIRST_LIMIT
@@ -183,12 +192,18 @@ class Tenancy:
             "ready_at": self.ready_at,
             "replica_minutes": self.meter.replica_minutes,
             "usd": round(self.meter.spent_usd(time.monotonic()), 6),
+            "spending": self.spending.as_dict(
+                usd=self.meter.spent_usd(time.monotonic()),
+                price_usd_per_h=self.meter.price_usd_per_h,
+            ),
             "ended": self.ended,
             "teardown": None if self.proof is None else self.proof.as_dict(),
         }
 
     def _end(self, policy: Teardown) -> None:
         assert policy != "keep"  # noqa: S101 - the callers' business
+        began, billing = time.monotonic(), self.meter.ready
+        self.spending.look(began, Paid.DRAINING, billing)
         proof = tear_down(
             self._plane,
             self.ref,
@@ -198,13 +213,20 @@ class Tenancy:
             on_step=self._say,
         )
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)
-        self.meter.look(time.monotonic(), 0)
+        now = time.monotonic()
+        self.meter.look(now, 0)
+        self.spending.look(now, Paid.DRAINING, 0)
+        if billing:
+            self.drain_s = now - began
 
     def _note(self, observation: Observation) -> None:
         ready = observation.ready_replicas
         if ready is None:
             ready = 1 if observation.phase is Phase.READY else 0
-        self.meter.look(time.monotonic(), ready)
+        # Replicas that were told to go may drain, and bill, for a while.
+        desired = observation.desired_replicas
+        scaled_in = ready < self.meter.ready and desired is not None and desired <= ready
+        self.meter.look(time.monotonic(), ready, lingers_s=DRAIN_S if scaled_in else 0.0)
 
     def _keep(self, ref: EndpointRef) -> None:
         self.ref = replace(

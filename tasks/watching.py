@@ -1,11 +1,13 @@
-"""Watching over a run while its rows are answered: endpoint, guardian, cost and time."""
+"""Watching over a run while its endpoint stands: endpoint, guardian, cost, time and replicas."""
 
 import threading
 import time
 
+from tasks.core.endpoint import Observation
 from tasks.core.errors import RunStopped
 from tasks.core.rows import NOTHING
 from tasks.inference.engine import Engine
+from tasks.keeping import Keeper, steering_for
 from tasks.renting import Renting
 
 OBSERVE_EVERY_S = 10.0
@@ -21,6 +23,7 @@ class Watching(Renting):
     # One for all runs of a process, which do not get in each other's way: it is held for
     # microseconds, so that what an older look saw never replaces what a newer one did.
     _showing = threading.Lock()
+    _keeper: Keeper | None = None
 
     def look_after(self) -> None:
         """Watch engine, endpoint, guardian and limits; called about once a second.
@@ -35,25 +38,45 @@ class Watching(Renting):
             self._observed_at = now
             self.tenancy.guard()
             if observation := self.tenancy.look():
-                self.progress.update(
-                    state=observation.word, ready_replicas=observation.ready_replicas or 0
-                )
+                self._take(observation)
+        self._keep(now)
+
+    def look_while_waiting(self, observation: Observation) -> None:
+        """Watch the limits while the endpoint starts: time runs, and replicas may bill already.
+
+        Raises:
+            RunStopped: The cost or the time that the user allows is used up.
+        """
+        self._take(observation)
+        self._keep(time.monotonic())
+
+    def may_rent(self) -> None:
+        """Look whether the limits leave room for an endpoint.
+
+        Raises:
+            RunStopped: A minute of it would pass the cap, or the deadline is over.
+        """
+        now = time.monotonic()
         limits = self.job.limits
         if limits.deadline_s is not None and now - self.began >= limits.deadline_s:
-            raise RunStopped(f"stopped at --deadline, {limits.deadline_s:.0f} s after the start")
-        # What is committed to: the minute that has begun, and one that the teardown may begin.
-        committed_usd = self.tenancy.meter.price_usd_per_h / 60
-        if (
-            limits.max_cost_usd is not None
-            and self.spent_usd() + committed_usd > limits.max_cost_usd
-        ):
-            raise RunStopped(f"stopped at --max-cost, ${self.spent_usd():.2f} spent")
+            raise RunStopped(
+                "stopped at --deadline, before another endpoint; run the same command again to "
+                "go on"
+            )
+        if limits.max_cost_usd is None or self.plan is None or not self.tenancies:
+            return
+        least_usd = self.plan.usd_per_h / 60
+        if self.spent_usd() + least_usd > limits.max_cost_usd:
+            raise RunStopped(
+                f"stopped at --max-cost, ${self.spent_usd():.2f} spent: no minute of another "
+                "endpoint is left; run the same command again to go on"
+            )
 
     def show(self) -> None:
         """Bring the progress up to date with engine and meter; from any thread."""
         with self._showing:
-            if self._engine is not None:
-                look = self._engine.snapshot()
+            if (engine := self._engine) is not None:
+                look = engine.snapshot()
                 tally = self._sent_before + look.tally
                 self.progress.update(tally=tally, in_flight=look.in_flight, limit=look.limit)
             self.progress.update(spent_usd=self.spent_usd())
@@ -62,3 +85,35 @@ class Watching(Renting):
         """Return dollars billed to this run so far, by the meter's assumption."""
         now = time.monotonic()
         return sum(tenancy.meter.spent_usd(now) for tenancy in self.tenancies)
+
+    @property
+    def keeper(self) -> Keeper:
+        """What looks after the endpoint in use."""
+        if self._keeper is None or self._keeper.tenancy is not self.tenancy:
+            assert self.plan is not None  # noqa: S101 - nothing is rented without a plan
+            self._keeper = Keeper(
+                self.tenancy,
+                steering_for(self.plan, self.offer, self.tenancy.meter.price_usd_per_h),
+                plane=self.plane,
+                began=self.began,
+                before=self.progress.snapshot().tally,
+                say=self.progress.say,
+            )
+        return self._keeper
+
+    def _take(self, observation: Observation) -> None:
+        ready = observation.ready_replicas or 0
+        self.progress.update(state=observation.word, ready_replicas=ready)
+        self.keeper.seen(observation.desired_replicas)
+
+    def _keep(self, now: float) -> None:
+        look = self.progress.snapshot()
+        others = (tenancy.meter.spent_usd(now) for tenancy in self.tenancies[:-1])
+        engine = self._engine
+        self.keeper.look(
+            now,
+            tally=look.tally,
+            left=max(0, look.rows - look.done),
+            others_usd=sum(others),
+            engine=None if engine is None else engine.snapshot(),
+        )

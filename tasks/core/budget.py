@@ -54,6 +54,12 @@ class Meter:
             self._closed.append((start, now_s + lingers_s))
         del self._open[:going]
 
+    def replica_s_at(self, now_s: float) -> float:
+        """Return replica-seconds by `now_s` if nothing changed since the last look."""
+        if self._last_s is None:
+            return 0.0
+        return self.replica_s + max(0.0, now_s - self._last_s) * len(self._open)
+
     @property
     def ready(self) -> int:
         """Replicas at the last look."""

@@ -132,15 +132,18 @@ def fewest(
 
     That is: what is probable is done in time by those from the start, and the farthest end of the
     interval by twice as many, of which half are asked for once the first minutes have shown that
-    they are needed. When even the most do not reach it, the most is what is returned; the caller
-    looks at its ends.
+    they are needed. When even the most do not reach it, as many as make it noticeably faster; the
+    caller looks at its ends.
     """
     each = [
         forecast(load, rate, price_usd_per_h=price_usd_per_h, replicas=count, drain_s=drain_s)
         for count in range(at_least, max(at_least, most) + 1)
     ]
     meet = [found for found in each if _in_time(found, rate, within_s, most)]
-    return min(meet, key=lambda found: (found.usd.mid, found.replicas)) if meet else each[-1]
+    if meet:
+        return min(meet, key=lambda found: (found.usd.mid, found.replicas))
+    nearly_s = 1.05 * min(found.seconds.mid for found in each)
+    return next(found for found in each if found.seconds.mid <= nearly_s)
 
 
 def _in_time(found: Forecast, rate: Rate, within_s: float, most: int) -> bool:

@@ -1,0 +1,138 @@
+"""Where the paid time of an endpoint went: by phase, and how well it was used."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Paid(StrEnum):
+    """What replicas are doing while they bill.
+
+    WAITING: nothing is sent yet. WARMING: sent, and nothing is back yet. BUSY: rows wait to be
+    sent, so that every place can be filled. TAIL: nothing waits any more. DRAINING: it was asked
+    to stop.
+    """
+
+    WAITING = "waiting"
+    WARMING = "warming"
+    BUSY = "busy"
+    TAIL = "tail"
+    DRAINING = "draining"
+
+
+@dataclass(slots=True)
+class Spending:
+    """Adds up replica-seconds by phase; between two looks, what was so at the first counts.
+
+    Attributes:
+        replica_s: By phase.
+        used_s: Of them, weighted by the share of the places that was filled.
+        busy_work, busy_rows: Done while busy.
+        busy_in_flight_s: Requests in flight, integrated over the busy time.
+    """
+
+    replica_s: dict[Paid, float] = field(default_factory=lambda: dict.fromkeys(Paid, 0.0))
+    used_s: float = 0.0
+    busy_work: float = 0.0
+    busy_rows: int = 0
+    busy_in_flight_s: float = 0.0
+    _phase: Paid = Paid.WAITING
+    _last_s: float | None = None
+    _ready: int = 0
+    _in_flight: int = 0
+    _limit: int = 0
+    _work: float = 0.0
+    _rows: int = 0
+
+    def look(
+        self,
+        now_s: float,
+        phase: Paid,
+        ready: int,
+        *,
+        in_flight: int = 0,
+        limit: int = 0,
+        work: float = 0.0,
+        rows: int = 0,
+    ) -> None:
+        """Take note of what is going on at `now_s`.
+
+        Args:
+            ready: Replicas that bill.
+            in_flight, limit: Requests on their way, and how many might be.
+            work, rows: Done so far on this endpoint.
+        """
+        if self._last_s is not None:
+            elapsed_s = max(0.0, now_s - self._last_s)
+            paid_s = elapsed_s * self._ready
+            self.replica_s[self._phase] += paid_s
+            self.used_s += paid_s * (min(1.0, self._in_flight / self._limit) if self._limit else 0)
+            if self._phase is Paid.BUSY and self._ready:
+                self.busy_work += max(0.0, work - self._work)
+                self.busy_rows += max(0, rows - self._rows)
+                self.busy_in_flight_s += elapsed_s * self._in_flight
+        self._last_s, self._phase, self._ready = now_s, phase, ready
+        self._in_flight, self._limit, self._work, self._rows = in_flight, limit, work, rows
+
+    def phase_of(self, *, sent: bool, back: int, left: int, in_flight: int) -> Paid:
+        """Return the phase that an endpoint is in while rows are answered.
+
+        Args:
+            sent: Whether anything was sent to it.
+            back: Rows that it has answered.
+            left: Rows without an answer, those in flight included.
+        """
+        if not sent:
+            return Paid.WAITING
+        if not back:
+            return Paid.WARMING
+        return Paid.BUSY if left > in_flight else Paid.TAIL
+
+    @property
+    def work_per_s(self) -> float:
+        """Work of one replica in a second while it was busy; 0 when that was too short to tell."""
+        busy_s = self.replica_s[Paid.BUSY]
+        return self.busy_work / busy_s if self._tells else 0.0
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows of one replica in a second while it was busy; 0 when that was too short to tell."""
+        return self.busy_rows / self.replica_s[Paid.BUSY] if self._tells else 0.0
+
+    @property
+    def in_flight(self) -> float:
+        """Requests in flight on one replica while it was busy."""
+        busy_s = self.replica_s[Paid.BUSY]
+        return self.busy_in_flight_s / busy_s if busy_s else 0.0
+
+    @property
+    def _tells(self) -> bool:
+        # As many rows again as fill the places: those of the first filling come back in a burst.
+        return self.replica_s[Paid.BUSY] >= 5 and self.busy_rows >= max(64.0, self.in_flight)
+
+    def as_dict(self, *, usd: float, price_usd_per_h: float) -> dict[str, Any]:
+        """Return plain JSON values: dollars by phase, which add up to the bill.
+
+        Args:
+            usd: The bill; what no second of a phase accounts for is the rounding to minutes.
+        """
+        by_phase = {
+            phase.value: round(seconds * price_usd_per_h / 3600, 6)
+            for phase, seconds in self.replica_s.items()
+        }
+        paid_s = usd / price_usd_per_h * 3600 if price_usd_per_h else 0.0
+        return {
+            "usd": by_phase | {"rounding": round(max(0.0, usd - sum(by_phase.values())), 6)},
+            "replica_s": {p.value: round(seconds, 3) for p, seconds in self.replica_s.items()},
+            "utilisation": round(min(1.0, self.used_s / paid_s), 4) if paid_s else None,
+            "in_flight_per_replica": round(self.in_flight, 1),
+        }
+
+
+def together(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the dollars by phase over several endpoints."""
+    total: dict[str, float] = {}
+    for record in records:
+        for phase, usd in record["usd"].items():
+            total[phase] = round(total.get(phase, 0.0) + usd, 6)
+    return total
