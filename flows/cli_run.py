@@ -8,10 +8,8 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
-from json import loads
-from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
@@ -24,7 +22,6 @@ from tasks.cloud.patience import patiently
 from tasks.core.errors import BadRequest, MayflyError
 from tasks.core.job import Job
 from tasks.storage.run_folder import check_output
-from tasks.storage.run_paths import RunPaths
 
 
 def run(
@@ -118,40 +115,46 @@ def run_here(job: Job, screen: Screen) -> int:
     server goes away, and an answer that was paid for is not.
     """
     received: list[int] = []
-    began = time.time()
 
     def end(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         raise KeyboardInterrupt
-
-    from flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     with progress.watch() as watched:
         try:
             with screen.follow(watched):
-                report = batch_inference(**{name: getattr(job, name) for name in Job.model_fields})
+                report = carried_out(job, watched)
         except KeyboardInterrupt:
             code = 143 if received and received[0] != signal.SIGINT else 130
-            if report := report_since(job, began):
-                screen.end(report, code)
+            if watched and (written := watched[-1].report):
+                screen.end(written, code)
             screen.say(f"interrupted; resume with the same command (exit {code})")
             return code
         except MayflyError as error:
-            if report := report_since(job, began):
-                screen.end(report, error.exit_code)
+            if watched and (written := watched[-1].report):
+                screen.end(written, error.exit_code)
             raise
     code = 3 if report["rows"]["failed"] else 0
     screen.end(report, code)
     return code
 
 
-def report_since(job: Job, began: float) -> dict[str, Any] | None:
-    """Return the report of a run that did not end well, if it got so far as to write one."""
-    path = RunPaths(Path(job.output).expanduser()).report
+def carried_out(job: Job, watched: list[progress.Progress]) -> dict[str, Any]:
+    """Run the flow; how the run itself ended counts, whatever became of Prefect's record of it."""
+    from flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
+
     try:
-        report: dict[str, Any] = loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return report if report["started_at"] >= began else None
+        report = batch_inference(**{name: getattr(job, name) for name in Job.model_fields})
+        return cast("dict[str, Any]", report)
+    except (MayflyError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if not watched or (watched[-1].error is None and watched[-1].report is None):
+            raise
+        if watched[-1].error is not None:
+            raise watched[-1].error from error
+        watched[-1].say(f"Prefect has no record of the run's end: {type(error).__name__}: {error}")
+        assert watched[-1].report is not None  # noqa: S101 - see above
+        return watched[-1].report

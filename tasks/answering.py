@@ -17,10 +17,10 @@ from tasks.storage.journal import Journal, open_journal
 from tasks.storage.parts import read_answers, write_part
 from tasks.storage.run_paths import RunPaths
 
-WRITE_EVERY_S = 0.05
+WRITE_EVERY_S = 0.02
 """What the death of the process may cost: the answers of this long."""
 
-COMMIT_EVERY = 10
+COMMIT_EVERY = 25
 """What a power cut may cost: the answers of so many writes."""
 
 

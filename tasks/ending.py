@@ -1,8 +1,9 @@
 """Ending what a lease names, for those who did not create it: hook, guardian, sweep."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -58,16 +59,36 @@ def end_on(
         "delete" if lease.teardown == "delete" and lease.ref.created_by_us else "stop"
     )
     proof = tear_down(
-        plane, lease.ref, policy=policy, line=line, budget_s=budget_s, on_step=on_step
-    )
-    keep_proof(lease.output, proof)
+        plane,
+        lease.ref,
+        policy=policy,
+        line=line,
+        budget_s=budget_s,
+        settled_at=lease.settled_at,
+        billing_since=lease.ready_at,
+        on_step=on_step,
+    ).billed_to(lease)
+    # The endpoint is gone: a disk that takes no more must not keep its lease open.
+    with suppress(OSError):
+        keep_proof(lease.output, proof)
     book.close(lease)
     return proof
 
 
 def keep_proof(output: str, proof: TeardownProof) -> None:
-    """Write the proof beside the output, if that is still there."""
+    """Add the proof to those beside the output, if that is still there; one for each endpoint."""
     paths = RunPaths(Path(output))
     if output and paths.kept.is_dir():
-        data = orjson.dumps(proof.as_dict(), option=orjson.OPT_INDENT_2)
+        # Two lines may have ended the same endpoint: the first proof of its end is kept.
+        proofs = {kept["name"]: kept for kept in [proof.as_dict(), *read_proofs(paths)]}
+        data = orjson.dumps([*proofs.values()], option=orjson.OPT_INDENT_2)
         write_atomically(paths.teardown, data)
+
+
+def read_proofs(paths: RunPaths) -> list[dict[str, Any]]:
+    """Return the proofs beside an output: of teardowns that were not the run's own."""
+    try:
+        proofs = orjson.loads(paths.teardown.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return proofs if isinstance(proofs, list) else [proofs]

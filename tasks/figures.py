@@ -22,6 +22,7 @@ def figures(
     moves: list[str],
     results: Results,
     usd_before: float,
+    earlier_teardowns: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return `report.json`: the figures of one run and the state of its output.
 
@@ -33,6 +34,7 @@ def figures(
         moves: Why the run went on to another endpoint.
         results: What the parts hold, of the whole output too.
         usd_before: What earlier runs into the same output cost.
+        earlier_teardowns: Proofs of the teardowns that others than their runs did, in this output.
     """
     snapshot = progress.snapshot()
     this = snapshot.tally
@@ -80,6 +82,7 @@ def figures(
         **results.as_dict(),
         "phases": _phases(progress, snapshot.elapsed_s),
         "series": progress.series.columns(),
+        "earlier_teardowns": earlier_teardowns,
     }
 
 

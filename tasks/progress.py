@@ -129,11 +129,15 @@ class Progress:
     Attributes:
         story: What happened, oldest first; it only grows.
         series: Figures of the inference over time.
+        report: The run's figures, once they are written.
+        error: What ended the run, unless it came to its end.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._snapshot = Snapshot()
+        self.report: dict[str, Any] | None = None
+        self.error: BaseException | None = None
         self._began = time.monotonic()
         self._step_began = self._began
         self.story: list[Moment] = [self._phase(Step.LOOKING)]

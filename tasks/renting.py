@@ -72,12 +72,19 @@ class Renting:
     def reclaim(self) -> None:
         """End what an earlier run into this output left behind; the lock says that it is dead."""
         for lease in self.book.list().open:
-            if lease.output == self.output and owner_is_alive(lease.owner) is not True:
+            if (lease.output, lease.provider, lease.project, lease.ref.api) != (
+                self.output,
+                self.connection.provider,
+                self.plane.project,
+                self.plane.api,
+            ):
+                continue
+            if owner_is_alive(lease.owner) is not True:
                 self.progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
                 end_on(
                     self.plane,
                     lease,
-                    line="finally",
+                    line="next run",
                     book=self.book,
                     budget_s=TEARDOWN_BUDGET_S,
                     on_step=self.progress.say,
@@ -100,8 +107,10 @@ class Renting:
             yield offers[0]
             if len(self.moves) == tried:
                 return
-            losses += isinstance(self.last_error, EndpointLost)
-            if not isinstance(self.last_error, EndpointLost) or losses > LOSSES_BORNE:
+            lost = isinstance(self.last_error, EndpointLost)
+            losses += lost
+            # Whoever stopped an endpoint that is not ours does not want it started again.
+            if not lost or losses > LOSSES_BORNE or placement is None:
                 offers.pop(0)
             if not offers:
                 raise TerminalError(f"no hardware is left to try: {'; '.join(self.moves)}")
@@ -109,16 +118,22 @@ class Renting:
     def move_on(self, error: HardwareUnavailable | EndpointLost) -> None:
         """Take note that this endpoint cannot be used and another has to be found."""
         self.last_error = error
+        if self.standing:
+            self.tenancy.give_up()
         self.moves.append(str(error))
         self.progress.say(str(error))
 
     def lease_for(self, offer: Offer | None) -> Lease:
         """Return the lease of the endpoint that is to be used next, with its new name."""
         rental = self.job.rental
+        teardown = rental.teardown
         if offer is None:
             assert self.plan is not None  # noqa: S101
             assert self.plan.existing is not None  # noqa: S101
             ref = self.plan.existing
+            if teardown == "delete":
+                # It is not ours to delete: it is left as it was found.
+                teardown = "keep" if self.plane.observe(ref).phase.may_bill else "stop"
         else:
             name = EndpointName(
                 namespace=self.connection.namespace,
@@ -144,7 +159,7 @@ class Renting:
             heartbeat_at=now,
             output=self.output,
             model=self.job.model,
-            teardown=rental.teardown,
+            teardown=teardown,
         )
 
     def spec_for(self, offer: Offer, ref: EndpointRef) -> EndpointSpec:
@@ -181,7 +196,6 @@ class Renting:
                 lease=lease,
                 say=self.progress.say,
             )
-            self.tenancies.append(tenancy)
             self.progress.update(
                 endpoint=lease.name,
                 state="",
@@ -190,6 +204,7 @@ class Renting:
                 price_usd_per_h=lease.ref.price_usd_per_h,
             )
             tenancy.open()
+            self.tenancies.append(tenancy)
         tenancy = self.tenancy
         if offer is None:
             return tenancy.start(tenancy.ref, self.job.rental.bounds())
@@ -197,8 +212,12 @@ class Renting:
 
     @property
     def job_digest(self) -> str:
-        """10 hex digits for the names of this job's endpoints: this output, on this machine."""
-        return job_digest(self.fingerprint, socket.gethostname(), self.output)
+        """10 hex digits for the names of this run's endpoints.
+
+        The run's id is in it: two machines may have the same name and the same folders, and must
+        never take each other's endpoint for their own.
+        """
+        return job_digest(self.fingerprint, socket.gethostname(), self.output, self.id)
 
     @property
     def standing(self) -> bool:

@@ -20,6 +20,7 @@ from tasks.core.errors import EndpointLost, MayflyError, RunStopped
 from tasks.core.job import Job
 from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
+from tasks.ending import read_proofs
 from tasks.figures import figures, run_record
 from tasks.inference.engine import Engine, EngineSettings, Target
 from tasks.page import page
@@ -160,10 +161,12 @@ class Run(Watching):
             moves=self.moves,
             results=read_results(self.paths, self.folder.manifest, self.look.renderer.needs),
             usd_before=sum(run["cost"]["usd"] for run in self.folder.manifest.runs),
+            earlier_teardowns=read_proofs(self.paths),
         )
         self.folder.commit(self.folder.manifest.with_run(run_record(report)))
         write_atomically(self.paths.report, orjson.dumps(report, option=orjson.OPT_INDENT_2))
         write_atomically(self.paths.report_html, page(report).encode())
+        self.progress.report = report
         return report
 
 
@@ -185,6 +188,7 @@ def begin(job: Job, *, run: str = "") -> Iterator[Run]:
         try:
             yield begun
         except BaseException as error:
+            progress.error = error
             # The report is for people; failing to write it must not hide why the run failed.
             with suppress(Exception):
                 begun.close_the_books(_outcome(error))

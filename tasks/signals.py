@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from types import FrameType
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LIMITS = (signal.SIGALRM,)
+"""By which Prefect ends a flow that takes too long."""
 
 
 @contextmanager
 def held_back(say: Callable[[str], None]) -> Iterator[None]:
     """Answer the first signal within the block with a word, and let the second one break in.
 
+    A time limit that is reached within the block is of no consequence: the flow ends anyhow.
     Outside the main thread, where Python delivers no signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -42,6 +45,7 @@ def held_back(say: Callable[[str], None]) -> Iterator[None]:
     # Masking the signals would not do: another thread takes them, and Python runs the handler in
     # the main thread all the same. Replacing the handlers does.
     before = {number: signal.signal(number, answer) for number in HELD}
+    before |= {number: signal.signal(number, signal.SIG_IGN) for number in LIMITS}
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +21,9 @@ from tasks.cloud.teardown import tear_down
 from tasks.cloud.waiting import await_ready
 from tasks.core.budget import Meter
 from tasks.core.endpoint import EndpointRef, EndpointSpec, Observation, Phase, Replicas
-from tasks.core.errors import EndpointLost, RetryableError
+from tasks.core.errors import EndpointLost, MayflyError, RetryableError, TerminalError
 from tasks.core.job import Rental, Teardown
-from tasks.core.lease import HEARTBEAT_S, Lease, Owner
+from tasks.core.lease import HEARTBEAT_S, SETTLE_S, Lease, Owner
 from tasks.core.limiter import FIRST_LIMIT
 from tasks.core.pricing import DRAIN_S
 from tasks.core.rows import NOTHING
@@ -31,8 +32,8 @@ from tasks.core.teardown import TeardownProof
 from tasks.guardian import Guardian
 from tasks.storage.lease_file import LeaseBook
 
-TEARDOWN_BUDGET_S = 600.0
-"""How long a teardown insists before it gives up and says what still bills."""
+TEARDOWN_BUDGET_S = 300.0
+"""How long a teardown insists before it says what still bills; the guardian then goes on."""
 
 _ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
 
@@ -82,20 +83,36 @@ class Tenancy:
         self._plane, self._book = plane, book
         self._rental, self._say = rental, say
         self._lease = lease
+        # When absence proves that there is none; see `tear_down`. Nothing has been sent yet.
+        self._settled_at = 0.0
         self._let_go = threading.Event()
+        self._arming = threading.Lock()
         self._guardian: Guardian | None = None
         self._heart: threading.Thread | None = None
 
     def open(self) -> None:
-        """Write the lease and wake the guardian: from here on something may exist."""
+        """Write the lease and wake the guardian: from here on something may exist.
+
+        Raises:
+            TerminalError: One of them cannot be had; nothing was created, and no lease is left.
+        """
         self._book.open(self._lease)
-        self._guardian = Guardian.arm(self._book.path(self.ref.name))
+        try:
+            self._guardian = Guardian.arm(self._book.path(self.ref.name))
+        except Exception:
+            self._book.close(self._lease)
+            raise
         self._heart = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
         self._heart.start()
 
     def create(self, spec: EndpointSpec) -> EndpointRef:
         """Create the endpoint, or adopt what an earlier attempt of ours with this name made."""
-        self._keep(self._plane.create(spec))
+        before = self._settled_at
+        try:
+            self._keep(self._plane.create(spec))
+        except BaseException as error:
+            self._settled_at = time.time() + SETTLE_S if _in_doubt(error) else before
+            raise
         return self.ref
 
     def start(self, ref: EndpointRef, replicas: Replicas) -> EndpointRef:
@@ -124,7 +141,8 @@ class Tenancy:
         if observation.concurrency_per_replica is not None:
             ready = max(observation.ready_replicas or 1, 1)
             self.first_limit = observation.concurrency_per_replica * ready
-        self._update(replace(self._lease, ready_at=self.ready_at))
+        replicas = max(observation.ready_replicas or 1, 1)
+        self._update(replace(self._lease, ready_at=self.ready_at, replicas=replicas))
         return observation
 
     def look(self) -> Observation | None:
@@ -144,9 +162,20 @@ class Tenancy:
 
     def guard(self) -> None:
         """Replace a guardian that has died."""
-        if self._guardian is not None and not self._guardian.alive():
+        with self._arming:
+            if self._guardian is None or self._let_go.is_set() or self._guardian.alive():
+                return
             self._say("the guardian has died; waking another")
             self._guardian = Guardian.arm(self._book.path(self.ref.name))
+
+    def give_up(self) -> None:
+        """Note that it cannot be used: what was asked for the batch's endpoint is not for this one.
+
+        One of our own is deleted, so that none is kept, or kept stopped, that never served.
+        """
+        if self.ref.created_by_us and self.policy != "delete":
+            self.policy = "delete"
+            self._update(replace(self._lease, teardown="delete"))
 
     def stop(self) -> None:
         """Stop the endpoint: what bills ends here."""
@@ -165,9 +194,11 @@ class Tenancy:
         if self.policy == "delete":
             self._end("delete")
         self._let_go.set()
-        if self._guardian is not None:
-            self._guardian.release()
+        # The lease first: a guardian that finds none has nothing to do.
         self._book.close(self._lease)
+        with self._arming:
+            if self._guardian is not None:
+                self._guardian.release()
         self.over = True
         return self.ended
 
@@ -210,6 +241,8 @@ class Tenancy:
             policy=policy,
             line="finally",
             budget_s=TEARDOWN_BUDGET_S,
+            settled_at=self._settled_at,
+            billing_since=self.ready_at,
             on_step=self._say,
         )
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)
@@ -242,4 +275,15 @@ class Tenancy:
 
     def _beat(self) -> None:
         while not self._let_go.wait(HEARTBEAT_S):
-            self._book.renew(self._lease, time.time())
+            # Neither a full disk nor a full process table may end the heartbeat.
+            with suppress(TerminalError):
+                self._book.renew(self._lease, time.time())
+            with suppress(TerminalError):
+                self.guard()
+
+
+def _in_doubt(error: BaseException) -> bool:
+    """Whether a create that ended so may yet take effect: all but the API's own refusals."""
+    if isinstance(error, RetryableError):
+        return error.status != 429
+    return not isinstance(error, MayflyError)

@@ -13,12 +13,13 @@ from typing import Any, Literal
 from tasks.cloud.control_plane import ControlPlane
 from tasks.core.endpoint import EndpointRef, Observation, Phase
 from tasks.core.errors import MayflyError, RetryableError, TeardownFailed
+from tasks.core.lease import SETTLE_S
 from tasks.core.teardown import Line, TeardownProof
 
 LONGEST_PAUSE_S = 10.0
 LOOK_EVERY_S = 1.0
-SETTLE_S = 8.0
-"""How long an endpoint must stay absent when its create may still be on its way to take effect."""
+FIRST_LOOK_S = 0.2
+"""What never served, or has little in flight, stops at once."""
 
 
 def tear_down(
@@ -28,6 +29,8 @@ def tear_down(
     policy: Literal["delete", "stop"],
     line: Line,
     budget_s: float,
+    settled_at: float | None = None,
+    billing_since: float | None = None,
     on_step: Callable[[str], None] = lambda _text: None,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
@@ -41,19 +44,26 @@ def tear_down(
 
     Args:
         budget_s: How long to insist, in seconds.
+        settled_at: When it proves something that the endpoint is not there (Unix time): a create
+            may still be on its way to take effect. Unset, at once for an endpoint with an id, and
+            for others after as long as a create may take from now.
+        billing_since: Since when replicas have been ready (Unix time), for the message.
         on_step: Is told each thing done.
         now, clock: Unix time, and a clock that only goes forward, in seconds.
 
     Raises:
         TeardownFailed: The budget is used up: what may still bill, and how to end it.
     """
-    ending = _Ending(plane, ref, policy, line, on_step, now, clock)
-    end, pause_s = clock() + budget_s, LOOK_EVERY_S
+    if settled_at is None:
+        settled_at = 0.0 if ref.endpoint_id else now() + SETTLE_S
+    ending = _Ending(plane, ref, policy, line, on_step, now, settled_at)
+    end, pause_s, looks = clock() + budget_s, LOOK_EVERY_S, 0
     while clock() < end:
         try:
             if ending.advance():
                 return ending.proof
-            pause_s = LOOK_EVERY_S
+            pause_s = LOOK_EVERY_S if looks else FIRST_LOOK_S
+            looks += 1
         except RetryableError as error:
             ending.last = error
             pause_s = min(max(pause_s * 2, error.retry_after_s or 0.0), LONGEST_PAUSE_S)
@@ -62,7 +72,7 @@ def tear_down(
             ending.last = error
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         sleep(uniform(pause_s / 2, pause_s))
-    raise TeardownFailed(_still_there(ref, ending.proof, budget_s, ending.last))
+    raise TeardownFailed(_still_there(ref, ending.proof, budget_s, ending.last, billing_since))
 
 
 class _Ending:
@@ -76,14 +86,13 @@ class _Ending:
         line: Line,
         on_step: Callable[[str], None],
         now: Callable[[], float],
-        clock: Callable[[], float],
+        settled_at: float,
     ) -> None:
         self._plane, self._ref, self._policy = plane, ref, policy
-        self._on_step, self._now, self._clock = on_step, now, clock
+        self._on_step, self._now, self._settled_at = on_step, now, settled_at
         self.proof = TeardownProof(name=ref.name, line=line, started_at=now())
         self.last: object = "nothing, the API did not answer"
-        self._seen_once = bool(ref.endpoint_id)
-        self._absent_since: float | None = None
+        self._looked_in_vain = False
 
     def advance(self) -> bool:
         """Look, and stop or delete as the state demands; whether all is done."""
@@ -91,7 +100,9 @@ class _Ending:
         self.last = seen
         if seen.phase is Phase.GONE:
             return self._absent()
-        self._seen_once, self._absent_since = True, None
+        self.proof = replace(
+            self.proof, replicas_seen=max(self.proof.replicas_seen, seen.ready_replicas or 0)
+        )
         if seen.phase.may_bill:
             self._stop(seen)
             return False
@@ -113,12 +124,15 @@ class _Ending:
             )
 
     def _absent(self) -> bool:
-        if not self._seen_once:
-            # Nobody has ever seen it: its create may be lost, or still on its way to take effect.
-            self._absent_since = self._absent_since or self._clock()
-            if self._clock() - self._absent_since < SETTLE_S:
-                return False
         now = self._now()
+        if now < self._settled_at:
+            if not self._looked_in_vain:
+                self._on_step(
+                    f"there is no {self._ref.name}; looking on for "
+                    f"{self._settled_at - now:.0f} s, in case its create is still on its way"
+                )
+            self._looked_in_vain = True
+            return False
         self._did(
             f"{self._ref.name} is gone: the API answers 404",
             stopped_at=self.proof.stopped_at or now,
@@ -132,12 +146,25 @@ class _Ending:
         self.proof = replace(self.proof, steps=(*self.proof.steps, text), **facts)
 
 
-def _still_there(ref: EndpointRef, proof: TeardownProof, budget_s: float, last: object) -> str:
+def _still_there(
+    ref: EndpointRef,
+    proof: TeardownProof,
+    budget_s: float,
+    last: object,
+    billing_since: float | None,
+) -> str:
+    since = "" if billing_since is None else f" since {_clock_time(billing_since)}"
     rate = f" at ${ref.price_usd_per_h:.2f}/h a replica" if ref.price_usd_per_h else ""
     what = (
-        f"may still bill{rate}" if proof.stopped_at is None else "no longer bills, but still exists"
+        f"may still bill{since}{rate}"
+        if proof.stopped_at is None
+        else "no longer bills, but still exists"
     )
     return (
         f"endpoint {ref.name} {what}: {budget_s:.0f} s of teardown did not end it "
         f"(last: {last}); end it with `mayfly endpoints delete {ref.name}` or `mayfly sweep`"
     )
+
+
+def _clock_time(unix_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))

@@ -17,6 +17,11 @@ HEARTBEAT_S = 15.0
 EXPIRY_S = 90.0
 """How long after the last heartbeat an owner that cannot be asked counts as dead."""
 
+SETTLE_S = 45.0
+"""How long a create that has been sent may take to have its effect, whoever still waits for it: the
+client gives up on an answer after 30 s. Until then "there is none" proves nothing about an endpoint
+that nobody has seen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
@@ -43,6 +48,7 @@ class Lease:
         provider: Identity of the API host, see `tasks.cloud.connection`.
         opened_at, heartbeat_at: Unix time, seconds.
         ready_at: When replicas began to bill, as far as the owner saw it.
+        replicas: Most that may be ready at once.
         output: The run's folder.
         teardown: What the run was asked to do with the endpoint at its end.
     """
@@ -57,6 +63,7 @@ class Lease:
     opened_at: float
     heartbeat_at: float
     ready_at: float | None = None
+    replicas: int = 1
     output: str = ""
     model: str = ""
     teardown: Teardown = "delete"
@@ -73,6 +80,17 @@ class Lease:
     def expired(self, now: float) -> bool:
         """Whether the last heartbeat is too old to believe in."""
         return now - self.heartbeat_at > EXPIRY_S
+
+    @property
+    def settled_at(self) -> float:
+        """When absence of the endpoint proves that there is none (Unix time).
+
+        At once for one whose create was answered; otherwise its create may be on its way. A dead
+        owner cannot have sent it later than its next heartbeat was due.
+        """
+        if self.ref.endpoint_id:
+            return 0.0
+        return self.heartbeat_at + HEARTBEAT_S + SETTLE_S
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

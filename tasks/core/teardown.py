@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
-Line = Literal["finally", "hook", "guardian", "sweep", "by hand"]
+from tasks.core.budget import billed_minutes, cost_usd
+from tasks.core.lease import Lease
+
+Line = Literal["finally", "hook", "guardian", "next run", "sweep", "by hand"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +20,10 @@ class TeardownProof:
         stopped_at: When the API first said that nothing runs: billing had ended by then.
         gone_at: When a read answered 404; None when it was only stopped.
         not_found_read_back: Whether the API itself has said that there is no such endpoint.
+        replicas_seen: Most replicas that were ready at a look.
         steps: What was done, in words, in order.
+        run: The run whose endpoint it was; "" when no lease told.
+        replica_minutes, usd: What it billed, as far as lease and looks tell; None when they do not.
     """
 
     name: str
@@ -27,7 +33,11 @@ class TeardownProof:
     stopped_at: float | None = None
     gone_at: float | None = None
     not_found_read_back: bool = False
+    replicas_seen: int = 0
     steps: tuple[str, ...] = ()
+    run: str = ""
+    replica_minutes: int | None = None
+    usd: float | None = None
 
     def followed_by(self, later: "TeardownProof") -> Self:
         """Return one proof for two parts of a teardown: the stop, then the deletion."""
@@ -37,7 +47,25 @@ class TeardownProof:
             stopped_at=self.stopped_at or later.stopped_at,
             gone_at=later.gone_at,
             not_found_read_back=later.not_found_read_back,
+            replicas_seen=max(self.replicas_seen, later.replicas_seen),
             steps=tuple(dict.fromkeys((*self.steps, *later.steps))),
+        )
+
+    def billed_to(self, lease: Lease) -> Self:
+        """Return the proof with what the lease's run was billed, rather too much than too little.
+
+        For a finisher that did not meter the endpoint itself: every replica that the lease allows
+        counts from READY, or from the lease's opening when READY was never noted.
+        """
+        replicas = max(self.replicas_seen, lease.replicas if lease.ready_at is not None else 0)
+        began = lease.opened_at if lease.ready_at is None else lease.ready_at
+        ended = self.started_at if self.stopped_at is None else self.stopped_at
+        replica_s = max(0.0, ended - began) * replicas
+        return replace(
+            self,
+            run=lease.run,
+            replica_minutes=billed_minutes(replica_s),
+            usd=round(cost_usd(replica_s, lease.ref.price_usd_per_h), 6),
         )
 
     def as_dict(self) -> dict[str, Any]:
