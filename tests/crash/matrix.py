@@ -1,0 +1,200 @@
+"""The crash matrix: where a run is killed, and what has to be true afterwards."""
+
+import re
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from emulator import FaultRule
+from tests.pipeline.rig import Process, Stage, until
+
+Moment = Literal["before", "unanswered", "answered"]
+MOMENTS: tuple[Moment, ...] = ("before", "unanswered", "answered")
+_IDS = re.compile(r"/(proj|ep|dep|endpoint)[_-][^/]+")
+_LOOKED_AT = 2
+"""Of looks that only repeat while something is waited for, so many are cells."""
+
+
+@dataclass(frozen=True)
+class AtCall:
+    """The run is killed at a call to the control plane.
+
+    Attributes:
+        path: The call's path, each id a wildcard.
+        nth: Which of the calls with this method and path, from 1.
+        moment: Before it takes effect; after that, before the answer; or after the answer.
+    """
+
+    method: str
+    path: str
+    nth: int
+    moment: Moment
+
+    def __str__(self) -> str:
+        shape = self.path.removeprefix("^").removesuffix("$").replace("[^/]+", "*")
+        return f"{self.moment} {self.method} {shape} #{self.nth}"
+
+    def kill(self, stage: Stage, run: Process, *, whole: bool) -> bool:
+        """Kill the run there; whether it came to that."""
+
+        def there() -> bool:
+            calls = [
+                call
+                for call in stage.emulator.calls()
+                if call.method == self.method and re.search(self.path, call.path)
+            ]
+            if len(calls) < self.nth:
+                return not run.alive
+            call = calls[self.nth - 1]
+            match self.moment:
+                case "before":
+                    return call.fault is not None
+                case "unanswered":
+                    return call.effect is not None
+                case "answered":
+                    return call.status is not None
+
+        until(there, f"{self} did not come")
+        return _kill(run, whole=whole)
+
+    def rules(self) -> tuple[FaultRule, ...]:
+        """Return the faults that hold the run at the call."""
+        if self.moment == "answered":
+            return ()
+        return (
+            FaultRule(
+                action="hang_before" if self.moment == "before" else "hang_after",
+                method=self.method,
+                path=self.path,
+                nth=(self.nth,),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class AtRows:
+    """The run is killed when this share of its rows has been answered."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"at {self.share:.0%} of the rows"
+
+    def kill(self, stage: Stage, run: Process, *, whole: bool) -> bool:
+        """Kill the run there; whether it came to that."""
+        until(
+            lambda: stage.answered() >= self.share * stage.rows or not run.alive,
+            f"{self} did not come",
+        )
+        return _kill(run, whole=whole)
+
+    def rules(self) -> tuple[FaultRule, ...]:
+        """Return none: rows are slow enough to be counted."""
+        return ()
+
+
+Cell = AtCall | AtRows
+ROW_CELLS: tuple[Cell, ...] = (AtRows(0.1), AtRows(0.5), AtRows(0.9))
+
+
+def _kill(run: Process, *, whole: bool) -> bool:
+    if not run.alive:
+        return False
+    if whole:
+        run.kill_all()
+    else:
+        run.signal(signal.SIGKILL)
+        run.wait()
+    return True
+
+
+def cells_of(calls: list[tuple[str, str]]) -> list[Cell]:
+    """Return a cell for each moment of each call of a whole run, and those at its rows.
+
+    Calls before the look-up that precedes the create are left out but for the last: no lease is
+    open yet, and nothing stands.
+    """
+    shapes = [(method, f"^{_IDS.sub('/[^/]+', path)}$") for method, path in calls]
+    first = next(
+        at for at, (method, path) in enumerate(shapes) if path.endswith(("endpoints$", "[^/]+/e$"))
+    )
+    seen: Counter[tuple[str, str]] = Counter()
+    cells: list[Cell] = []
+    looks = 0
+    for at, shape in enumerate(shapes):
+        seen[shape] += 1
+        if at < first - 1:
+            continue
+        looks = looks + 1 if shape[0] == "GET" else 0
+        if looks > 2 * _LOOKED_AT:
+            continue
+        cells.extend(AtCall(*shape, seen[shape], moment) for moment in MOMENTS)
+    return [*cells, *ROW_CELLS]
+
+
+@dataclass
+class Outcome:
+    """What became of one cell.
+
+    Attributes:
+        reached: Whether the run came to the place where it was to be killed.
+        stood: Whether something stood or billed at its death.
+        stopped_s: Seconds from death until nothing billed.
+        gone_s: Seconds from death until nothing stood.
+        requests, rows: Requests answered in all, and rows.
+    """
+
+    cell: str
+    line: str
+    reached: bool
+    stood: bool = False
+    billed: bool = False
+    stopped_s: float = 0.0
+    gone_s: float = 0.0
+    requests: int = 0
+    rows: int = 0
+    cpu_s: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return dict(vars(self))
+
+
+def play(stage: Stage, cell: Cell, *, line: Literal["guardian", "sweep"]) -> Outcome:
+    """Kill a run in a cell, let a line of defence end it, and let the next run finish.
+
+    Raises:
+        AssertionError: Something stands, a lease is open, or a row is missing or was paid twice.
+    """
+    stage.emulator.use_faults(*cell.rules())
+    run = stage.run()
+    reached = cell.kill(stage, run, whole=line == "sweep")
+    if not reached:
+        assert run.wait() == 0, run.text
+    died = time.monotonic()
+    outcome = Outcome(str(cell), line, reached, rows=stage.rows)
+    outcome.stood, outcome.billed = stage.emulator.stands, stage.emulator.billing > 0
+    stage.emulator.use_faults()
+    if line == "sweep":
+        swept = stage.sweep()
+        assert not swept["failed"], f"{cell}: {swept}"
+        assert stage.emulator.billing == 0, f"{cell}: bills after the sweep"
+    until(lambda: stage.emulator.billing == 0, f"{cell}: billing did not stop")
+    outcome.stopped_s = time.monotonic() - died
+    until(lambda: not stage.emulator.stands, f"{cell}: an endpoint is left")
+    outcome.gone_s = time.monotonic() - died
+    until(lambda: not stage.leases(), f"{cell}: a lease is left open")
+    assert not stage.emulator.stands, f"{cell}: an endpoint came back"
+
+    again = stage.run()
+    assert again.wait() == 0, f"{cell}: the next run failed: {again.text}"
+    stage.assert_complete()
+    assert not stage.emulator.stands, f"{cell}: the next run left an endpoint"
+    outcome.requests = stage.answered()
+    # What was in flight at the death, or back and on its way to the journal, is paid for and lost.
+    twice = outcome.requests - stage.rows
+    assert 0 <= twice <= 2 * stage.concurrency, f"{cell}: {twice} rows were paid twice"
+    outcome.cpu_s = run.cpu_s + again.cpu_s
+    return outcome

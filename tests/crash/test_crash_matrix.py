@@ -1,0 +1,107 @@
+"""No endpoint outlives its run: a run is killed everywhere, and what must hold holds."""
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.crash.matrix import AtRows, Cell, Outcome, cells_of, play
+from tests.pipeline.rig import Launcher, Stage, quick_emulator
+
+ROOT = Path(__file__).parents[2]
+WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))
+EVERY = 7
+"""Of the cells, the suite plays one in so many; CRASH_MATRIX_WHOLE=1 plays all."""
+
+OFFSETS = {("v2", "guardian"): 0, ("v2", "sweep"): 2, ("v1", "guardian"): 4, ("v1", "sweep"): 5}
+AT_ONCE = 4
+
+Line = Literal["guardian", "sweep"]
+
+
+@contextmanager
+def stage_of(
+    launcher: Launcher, folder: Path, api: str, *, rows: int, slow: bool = False
+) -> Iterator[Stage]:
+    """Set the stage; slow rows take long enough to be counted while they are answered."""
+    with quick_emulator(speed=20.0 if slow else 120.0, v1_create=api == "v1") as emulator:
+        yield Stage(emulator, launcher, folder, api=api, rows=rows)
+
+
+def cell_stage(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Line) -> Outcome:
+    """Play one cell on a stage of its own."""
+    slow = isinstance(cell, AtRows)
+    with stage_of(launcher, folder, api, rows=120 if slow else 16, slow=slow) as stage:
+        return play(stage, cell, line=line)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("line", ["guardian", "sweep"])
+@pytest.mark.parametrize("api", ["v2", "v1"])
+def test_a_run_that_is_killed_anywhere_leaves_nothing_and_loses_nothing(
+    launcher: Launcher, tmp_path: Path, api: str, line: Line
+) -> None:
+    with stage_of(launcher, tmp_path / "whole", api, rows=16) as stage:
+        whole = stage.run()
+        assert whole.wait() == 0, whole.text
+        calls = stage.management()
+    cells = cells_of(calls)
+    if not WHOLE:
+        cells = cells[OFFSETS[api, line] :: EVERY]
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outcomes = list(
+            pool.map(
+                lambda numbered: cell_stage(
+                    launcher, tmp_path / f"cell-{numbered[0]}", api, numbered[1], line
+                ),
+                enumerate(cells),
+            )
+        )
+
+    keep(outcomes, api=api, line=line, calls=len(calls))
+    # How often a run looks varies with the machine, so that a late cell may not be there.
+    assert sum(outcome.reached for outcome in outcomes) >= 0.75 * len(outcomes)
+
+
+def keep(outcomes: list[Outcome], *, api: str, line: str, calls: int) -> None:
+    """Print the figures, and write them for the README."""
+    outcomes = [outcome for outcome in outcomes if outcome.reached]
+    billed = [outcome.stopped_s for outcome in outcomes if outcome.billed]
+    stood = [outcome.gone_s for outcome in outcomes if outcome.stood]
+    figures = {
+        "api": api,
+        "line": line,
+        "cells": len(outcomes),
+        "calls_of_a_whole_run": calls,
+        "leaks": 0,
+        "cells_that_billed": len(billed),
+        "death_to_billing_stopped_s": _spread(billed),
+        "death_to_gone_s": _spread(stood),
+        "rows_asked_twice": sum(o.requests - o.rows for o in outcomes),
+        "cpu_s": round(sum(o.cpu_s for o in outcomes), 1),
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
+    folder = ROOT / "out"
+    folder.mkdir(exist_ok=True)
+    data = {**figures, "outcomes": [outcome.as_dict() for outcome in outcomes]}
+    (folder / f"crash-matrix-{api}-{line}.json").write_text(json.dumps(data, indent=2))
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    ordered = sorted(values)
+    return {
+        "min": round(ordered[0], 2),
+        "median": round(statistics.median(ordered), 2),
+        "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 2),
+        "max": round(ordered[-1], 2),
+    }
