@@ -147,10 +147,6 @@ class JobOptions:
     def job(self, input: str, output: str) -> Job:  # noqa: A002 - the contract's word
         """Return the job that was asked for (BadRequest when it makes no sense)."""
         for option, given in (
-            ("--embed", self.embed),
-            ("--completions", self.completions),
-            ("--dedupe", self.dedupe),
-            ("--incremental", self.incremental),
             ("--calibrate", self.calibrate),
             (f"--runner {self.runner}", self.runner != "local"),
         ):

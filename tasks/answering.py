@@ -3,16 +3,21 @@ a process of its own and a benchmark do the very same thing.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tasks.core.errors import TerminalError
-from tasks.core.rows import RowRequest, Tally
+from tasks.core.breaker import Breaker
+from tasks.core.errors import MayflyError, TerminalError
+from tasks.core.rows import Answer, RowRequest, Tally
 from tasks.core.sharding import Shard
 from tasks.inference.engine import Engine
+from tasks.inference.ordering import by_beginning
+from tasks.inference.packing import PackedTexts
 from tasks.inference.prompt import Renderer
+from tasks.inference.structured import Checker, FittingAnswers
 from tasks.storage.dataset import Dataset
+from tasks.storage.extra_columns import ExtraColumn
 from tasks.storage.journal import Journal, open_journal
 from tasks.storage.parts import read_answers, write_part
 from tasks.storage.run_paths import RunPaths
@@ -32,6 +37,9 @@ class Batch:
         model: What the endpoint is called in a request.
         fingerprint: SHA-256 (hex) that ties journals and parts to the job.
         retry_failed: Only rows with an error are asked again.
+        checker: Says whether an answer fits the job's JSON Schema, if it has one.
+        extra: The column that the job adds to the contract's.
+        breaker: Ends the run when what is found wrong with answers is wrong with all of them.
     """
 
     dataset: Dataset
@@ -40,30 +48,75 @@ class Batch:
     model: str
     fingerprint: str
     retry_failed: bool = False
+    checker: Checker | None = None
+    extra: ExtraColumn | None = None
+    breaker: Breaker = field(default_factory=Breaker)
 
 
 def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
-    """Answer the rows of one shard that have no answer yet, then commit its part file."""
+    """Answer the rows of one shard that have no answer yet, then commit its part file.
+
+    A shard that has a part already is one whose rows with an error are asked again, or one that
+    was being asked again when its run ended: its part is replaced, and what it holds is kept.
+    """
     paths = batch.paths
     journal, kept = open_journal(
         paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
     )
-    earlier = read_answers(part) if (part := paths.part(shard.index)).exists() else {}
+    part = paths.part(shard.index)
+    earlier = read_answers(part, batch.extra) | kept if part.exists() else {}
     if batch.retry_failed:
         # Only rows with an error are asked again; what was answered was paid for.
-        earlier = {row: answer for row, answer in (earlier | kept).items() if not answer.error}
+        found = earlier or kept
+        earlier = {row: answer for row, answer in found.items() if not answer.error}
         answered = frozenset(earlier)
     else:
-        answered = frozenset(kept)
+        answered = frozenset(earlier or kept)
     del kept
     with journal:
         with committed_often(journal, engine):
-            engine.answer(requests(batch, shard, answered), journal.append)
+            ask(batch, shard, answered, journal.append, engine)
         journal.commit()
-        answers = journal.answers if not earlier else {**earlier, **journal.answers}
+        answers = {**earlier, **journal.answers} if earlier else journal.answers
         return write_part(
-            paths.folder, shard, batch.dataset, answers, fingerprint=batch.fingerprint
+            paths.folder,
+            shard,
+            batch.dataset,
+            answers,
+            fingerprint=batch.fingerprint,
+            extra=batch.extra,
         )
+
+
+def ask(
+    batch: Batch,
+    shard: Shard,
+    answered: frozenset[int],
+    keep: Callable[[Answer], None],
+    engine: Engine,
+) -> None:
+    """Ask every row of a shard that has no answer yet, in the way that the job needs."""
+    frame = batch.renderer.frame(batch.model)
+    rows = requests(batch, shard, answered)
+
+    def stop(reason: MayflyError) -> None:
+        engine.stop(reason, grace_s=0)
+
+    if batch.renderer.embeds:
+        packed = PackedTexts(rows, keep, frame=frame, breaker=batch.breaker, stop=stop)
+        engine.answer(packed, packed.record)
+    elif batch.checker is not None:
+        fitting = FittingAnswers(
+            by_beginning(rows, frame),
+            keep,
+            checker=batch.checker,
+            frame=frame,
+            breaker=batch.breaker,
+            stop=stop,
+        )
+        engine.answer(fitting, fitting.record)
+    else:
+        engine.answer(by_beginning(rows, frame), keep)
 
 
 def requests(batch: Batch, shard: Shard, answered: frozenset[int]) -> Iterator[RowRequest]:

@@ -17,7 +17,9 @@ from tasks.core.pricing import ByToken, advice, by_token
 from tasks.core.sharding import plan_shards
 from tasks.forecasting import done_before, size_up, taught
 from tasks.inference.prompt import Renderer
+from tasks.inference.structured import Checker
 from tasks.storage.dataset import Dataset, open_dataset
+from tasks.storage.extra_columns import ExtraColumn, extra_column
 from tasks.storage.parts import check_columns
 
 PREVIEW_ROWS = 8
@@ -31,6 +33,8 @@ class Look:
     Attributes:
         fingerprint: SHA-256 (hex) that ties the output to request, input and provider.
         provider: Identity of the API host.
+        checker: Says whether an answer fits the job's JSON Schema, if it has one.
+        extra: The column that the job adds to the contract's.
     """
 
     job: Job
@@ -38,6 +42,8 @@ class Look:
     renderer: Renderer
     fingerprint: str
     provider: str
+    checker: Checker | None = None
+    extra: ExtraColumn | None = None
 
     def manifest(self, now: float) -> Manifest:
         """Return the manifest of a run that begins `now` (Unix time, seconds)."""
@@ -158,7 +164,10 @@ def look_first(job: Job, connection: Connection) -> Look:
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
     """
     dataset = open_dataset(job.input, limit=job.rows.limit)
-    check_columns(dataset)
+    schema = job.sampling.schema_value()
+    checker = None if schema is None else Checker(schema)
+    extra = extra_column(job.prompt, job.sampling)
+    check_columns(dataset, extra)
     renderer = Renderer(job.prompt, job.sampling, dataset.columns)
     rendered = [
         request
@@ -178,6 +187,8 @@ def look_first(job: Job, connection: Connection) -> Look:
         renderer=renderer,
         fingerprint=fingerprint(job.identity(), dataset.fingerprint, connection.provider),
         provider=connection.provider,
+        checker=checker,
+        extra=extra,
     )
 
 

@@ -16,6 +16,7 @@ import orjson
 from tasks import progress as board
 from tasks.answering import Batch
 from tasks.cloud.connection import Connection, connect
+from tasks.core.breaker import Breaker
 from tasks.core.errors import EndpointLost, MayflyError, RunStopped
 from tasks.core.job import Job
 from tasks.core.rows import Tally
@@ -62,6 +63,7 @@ class Run(Watching):
             output=str(self.paths.folder.absolute()),
             progress=progress,
         )
+        self._breaker = Breaker()
         self._done_now: set[int] = set()
         self._failed_before = {
             index: tally.failed
@@ -110,26 +112,33 @@ class Run(Watching):
             model=self.tenancy.ref.inference_name,
             fingerprint=self.fingerprint,
             retry_failed=self.job.rows.retry_failed,
+            checker=self.look.checker,
+            extra=self.look.extra,
+            breaker=self._breaker,
         )
 
     @contextmanager
     def sending(self) -> Iterator[None]:
         """Open the engine on the endpoint for as long as the block lasts."""
-        limits = self.job.limits
+        limits, renderer = self.job.limits, self.look.renderer
         target = Target(
-            url=f"{self.plane.inference_url}/chat/completions",
+            url=f"{self.plane.inference_url}/{renderer.path}",
             headers=self.connection.headers(),
         )
+        sent = self.progress.snapshot().all_done
+        proven = sent.done > sent.failed
+        self._breaker = Breaker(proven=proven)
         settings = EngineSettings(
             concurrency=limits.concurrency,
             first_limit=self.tenancy.first_limit,
             row_attempts=limits.row_attempts,
-            proven=(sent := self.progress.snapshot().all_done).done > sent.failed,
+            # A request with many texts that is refused may have one bad text.
+            proven=proven or renderer.embeds,
         )
         # A second engine, on the endpoint that replaces one that was lost, counts from nothing.
         self._sent_before = self.progress.snapshot().tally
         try:
-            with Engine(target=target, settings=settings) as self._engine:
+            with Engine(target=target, settings=settings, read=renderer.read) as self._engine:
                 yield
         finally:
             self.show()

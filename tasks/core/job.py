@@ -40,6 +40,23 @@ Seconds = Annotated[
 ]
 
 
+def _as_schema_text(given: object) -> object:
+    text = json.dumps(given, ensure_ascii=False) if isinstance(given, dict) else given
+    if isinstance(text, str):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ValueError("a JSON Schema is an object")  # noqa: TRY004 - pydantic reads these
+    return text
+
+
+# As text, because Prefect takes every object with a `$ref` among a flow's parameters for one of
+# its blocks, and fails to find it.
+SchemaText = Annotated[str, BeforeValidator(_as_schema_text)]
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -108,6 +125,21 @@ class PromptSpec(_Group):
             raise ValueError("give a prompt template or a messages column, not both")
         return self
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        chat_only = {"system": self.system, "messages_column": self.messages_column}
+        if self.embed_column is not None:
+            others: dict[str, object] = {"template": self.template, **chat_only}
+            others["completions"] = self.completions or None
+            kind = "embed_column asks for embeddings"
+        elif self.completions:
+            others, kind = dict(chat_only), "completions sends plain text"
+        else:
+            return self
+        if given := [name for name, value in others.items() if value is not None]:
+            raise ValueError(f"{kind}, which has no {given[0]}; leave one of the two out")
+        return self
+
 
 class Sampling(_Group):
     """Sampling settings, the same for every row; what is unset is left to the endpoint."""
@@ -134,9 +166,13 @@ class Sampling(_Group):
     stop: tuple[str, ...] = Field(
         default=(), title="Stop texts", description="texts that end an answer"
     )
-    json_schema: dict[str, Any] | None = Field(
+    json_schema: SchemaText | None = Field(
         default=None, title="JSON Schema", description="JSON Schema that every answer must fit"
     )
+
+    def schema_value(self) -> dict[str, Any] | None:
+        """Return the JSON Schema, parsed."""
+        return None if self.json_schema is None else dict(json.loads(self.json_schema))
 
 
 class Rental(_Group):
@@ -317,6 +353,30 @@ class Job(_Group):
     limits: Limits = Limits()
     rows: Rows = Rows()
     runner: Runner = Field(default="local", description="where shards run")
+
+    @model_validator(mode="after")
+    def _options_go_together(self) -> Self:
+        sampling = self.sampling
+        if self.prompt.embed_column is not None:
+            given = [
+                name for name, value in sampling.model_dump().items() if value not in (None, ())
+            ]
+            if given:
+                raise ValueError(
+                    f"embed_column asks for embeddings, which have no {given[0]}; "
+                    "leave one of the two out"
+                )
+        elif self.rows.dedupe and sampling.temperature != 0 and sampling.seed is None:
+            raise ValueError(
+                "dedupe gives identical requests one answer, which they have only when answers "
+                "do not vary; set temperature to 0, or a seed"
+            )
+        if self.rows.incremental and self.rows.limit is not None:
+            raise ValueError(
+                "incremental takes all that is new, and limit the first rows; "
+                "leave one of the two out"
+            )
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the answers: a change in it makes another job.

@@ -14,6 +14,7 @@ from tasks.core.rows import Answer, Tally
 from tasks.core.sharding import Shard
 from tasks.storage.atomic import make_folder, move_into_place, temporary_beside
 from tasks.storage.dataset import Dataset
+from tasks.storage.extra_columns import ExtraColumn
 from tasks.storage.run_paths import RunPaths
 
 OUTPUT = pa.schema(
@@ -45,13 +46,14 @@ class PartLabel(NamedTuple):
     tally: Tally
 
 
-def check_columns(dataset: Dataset) -> None:
+def check_columns(dataset: Dataset, extra: ExtraColumn | None = None) -> None:
     """Refuse an input that has a column by the name of an output column.
 
     Raises:
         BadRequest: Names the columns.
     """
-    if taken := [name for name in dataset.columns if name in OUTPUT.names]:
+    needed = {*OUTPUT.names, *([] if extra is None else [extra.field.name])}
+    if taken := [name for name in dataset.columns if name in needed]:
         names = ", ".join(map(repr, taken))
         raise BadRequest(
             f"input {dataset.uri} has {names}, which the output needs for itself; "
@@ -66,6 +68,7 @@ def write_part(
     answers: Mapping[int, Answer],
     *,
     fingerprint: str,
+    extra: ExtraColumn | None = None,
 ) -> Tally:
     """Write and commit a shard's part file, replacing an earlier one; return its sums.
 
@@ -74,6 +77,7 @@ def write_part(
 
     Args:
         answers: By row; one for every row of the shard.
+        extra: A column beside the contract's.
 
     Raises:
         TerminalError: A row without an answer, or a disk that cannot take the file.
@@ -83,7 +87,7 @@ def write_part(
     path = paths.part(shard.index)
     temporary = temporary_beside(paths.kept / path.name)
     try:
-        tally = _write(temporary, shard, dataset, answers, fingerprint=fingerprint)
+        tally = _write(temporary, shard, dataset, answers, fingerprint=fingerprint, extra=extra)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         move_into_place(temporary, path)
@@ -100,16 +104,24 @@ def write_part(
 
 
 def _write(
-    path: Path, shard: Shard, dataset: Dataset, answers: Mapping[int, Answer], *, fingerprint: str
+    path: Path,
+    shard: Shard,
+    dataset: Dataset,
+    answers: Mapping[int, Answer],
+    *,
+    fingerprint: str,
+    extra: ExtraColumn | None,
 ) -> Tally:
     metadata = {
         **(dataset.schema.metadata or {}),
         _FINGERPRINT: fingerprint.encode(),
         _SHARD: json.dumps([shard.index, shard.first_row, shard.rows]).encode(),
     }
-    schema = pa.schema([*dataset.schema, *OUTPUT], metadata=metadata)
+    own = [*OUTPUT] if extra is None else [*OUTPUT, extra.field]
+    schema = pa.schema([*dataset.schema, *own], metadata=metadata)
     # Answers hardly ever repeat: a dictionary or bounds of them cost time and tell nothing.
-    coded = [name for name in schema.names if name not in ("response", "latency_s")]
+    plain = {"response", "latency_s", *([] if extra is None else [extra.field.name])}
+    coded = [name for name in schema.names if name not in plain]
     tally = Tally()
     at = shard.first_row
     batches: list[pa.RecordBatch] = []
@@ -124,7 +136,7 @@ def _write(
             batches.clear()
 
         for batch in dataset.arrow_batches(shard.first_row, shard.rows):
-            columns, tally = _answer_columns(answers, at, batch.num_rows, tally)
+            columns, tally = _answer_columns(answers, at, batch.num_rows, tally, extra)
             whole = pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
             if batches and held + whole.nbytes > GROUP_BYTES:
                 flush()
@@ -138,7 +150,11 @@ def _write(
 
 
 def _answer_columns(
-    answers: Mapping[int, Answer], first_row: int, rows: int, tally: Tally
+    answers: Mapping[int, Answer],
+    first_row: int,
+    rows: int,
+    tally: Tally,
+    extra: ExtraColumn | None,
 ) -> tuple[list[pa.Array], Tally]:
     try:
         found = [answers[row] for row in range(first_row, first_row + rows)]
@@ -149,6 +165,10 @@ def _answer_columns(
         ) from None
     _, *columns = zip(*found, strict=True)
     arrays = [_array(values, field.type) for values, field in zip(columns, OUTPUT, strict=True)]
+    if extra is not None:
+        arrays.append(extra.array(columns[0]))
+        if extra.instead:
+            arrays[0] = pa.nulls(rows, OUTPUT.field("response").type)
     _, errors, _, *counts, _ = columns
     prompt, completion, cached, attempts = map(sum, counts)
     failed = rows - errors.count(None)
@@ -185,8 +205,11 @@ def part_is_done(path: Path, shard: Shard, fingerprint: str) -> bool:
     return label is not None and (label.fingerprint, label.shard) == (fingerprint, shard)
 
 
-def read_answers(path: Path) -> dict[int, Answer]:
+def read_answers(path: Path, extra: ExtraColumn | None = None) -> dict[int, Answer]:
     """Return the answers of a committed part by row.
+
+    Args:
+        extra: The column that the part has beside the contract's.
 
     Raises:
         TerminalError: The file is not a whole part.
@@ -197,8 +220,12 @@ def read_answers(path: Path) -> dict[int, Answer]:
     answers: dict[int, Answer] = {}
     row = label.shard.first_row
     with pq.ParquetFile(path) as parquet:
-        for batch in parquet.iter_batches(batch_size=4096, columns=OUTPUT.names):
+        stands_in = extra if extra is not None and extra.instead else None
+        names = [*OUTPUT.names, *([] if stands_in is None else [stands_in.field.name])]
+        for batch in parquet.iter_batches(batch_size=4096, columns=names):
             columns = [batch.column(name).to_pylist() for name in OUTPUT.names]
+            if stands_in is not None:
+                columns[0] = stands_in.texts(batch.column(stands_in.field.name))
             for values in zip(*columns, strict=True):
                 answers[row] = Answer(row, *values)
                 row += 1

@@ -1,0 +1,146 @@
+"""Many texts in one request to embed, and one bad text kept from failing the others."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from tasks.core.breaker import Breaker
+from tasks.core.errors import MayflyError
+from tasks.core.failure import INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
+from tasks.core.rows import Answer, RowRequest
+from tasks.inference.answers import vectors
+from tasks.inference.prompt import Frame
+
+MOST_TEXTS = 64
+MOST_BYTES = 128 * 2**10
+"""A request carries at most so many texts and, unless one is longer, so many bytes of them."""
+
+
+class _Batch(NamedTuple):
+    """Texts that go out together; `attempts` were made in larger company."""
+
+    rows: list[RowRequest]
+    attempts: int = 0
+
+
+class PackedTexts:
+    """Feeds an engine with requests that carry several rows, and takes their answers apart.
+
+    Iterate it for requests, hand `record` to the engine. A request that is refused for what is in
+    it is sent again in halves, until the bad text is alone.
+
+    Args:
+        keep: Takes an answer that settles its row.
+        breaker, stop: End the run when every text alone is refused alike.
+    """
+
+    def __init__(
+        self,
+        requests: Iterator[RowRequest],
+        keep: Callable[[Answer], None],
+        *,
+        frame: Frame,
+        breaker: Breaker,
+        stop: Callable[[MayflyError], None],
+    ) -> None:
+        self._requests = requests
+        self._keep = keep
+        self._frame = frame
+        self._breaker = breaker
+        self._stop = stop
+        self._again: deque[_Batch] = deque()
+        self._unsendable: deque[RowRequest] = deque()
+        self._next: RowRequest | None = None
+        self._out: dict[int, _Batch] = {}
+
+    def __iter__(self) -> "PackedTexts":
+        return self
+
+    def __next__(self) -> RowRequest:
+        if self._again:
+            return self._send(self._again.popleft())
+        if rows := self._take():
+            return self._send(_Batch(rows))
+        if self._unsendable:
+            return self._unsendable.popleft()
+        raise StopIteration
+
+    def record(self, answer: Answer) -> Sequence[Answer]:
+        """Keep the answers of a request's rows, or send it again in halves; return the former."""
+        batch = self._out.pop(answer.row, None)
+        if batch is None:  # A row that could not be sent.
+            self._keep(answer)
+            return (answer,)
+        rows, attempts = batch.rows, batch.attempts + answer.attempts
+        if answer.response is None:
+            failure = Failure.parse(answer.error or "")._replace(attempts=attempts)
+            if len(rows) > 1 and failure.kind in {INVALID_REQUEST, TOO_LONG}:
+                half = len(rows) // 2
+                self._again += _Batch(rows[:half], attempts), _Batch(rows[half:], attempts)
+                return ()
+            return self._failed(rows, failure, attempts)
+        found = vectors(answer.response)
+        if len(found) != len(rows):
+            words = f"{len(found)} vectors for {len(rows)} texts"
+            return self._failed(rows, Failure(UNREADABLE, words, 200, "", attempts), attempts)
+        self._breaker.answered()
+        tokens = _shares(answer.prompt_tokens, [len(row.body) for row in rows])
+        settled = [
+            Answer(
+                row.row,
+                vector,
+                None,
+                None,
+                prompt_tokens=share,
+                attempts=attempts,
+                latency_s=answer.latency_s,
+            )
+            for row, vector, share in zip(rows, found, tokens, strict=True)
+        ]
+        for one in settled:
+            self._keep(one)
+        return settled
+
+    def _failed(self, rows: list[RowRequest], failure: Failure, attempts: int) -> Sequence[Answer]:
+        settled = [Answer(row.row, None, str(failure), attempts=attempts) for row in rows]
+        for one in settled:
+            self._keep(one)
+        if len(rows) == 1 and (reason := self._breaker.failed(failure)) is not None:
+            self._stop(reason)
+        return settled
+
+    def _take(self) -> list[RowRequest]:
+        """Return the next rows that go out together; those that cannot be sent are put by."""
+        rows: list[RowRequest] = []
+        size = 0
+        while len(rows) < MOST_TEXTS:
+            row = self._next or next(self._requests, None)
+            self._next = None
+            if row is None:
+                break
+            if row.error:
+                self._unsendable.append(row)
+                continue
+            size += len(row.body)
+            if rows and size > MOST_BYTES:
+                self._next = row
+                break
+            rows.append(row)
+        return rows
+
+    def _send(self, batch: _Batch) -> RowRequest:
+        first = batch.rows[0].row
+        self._out[first] = batch
+        texts = b",".join(self._frame.content(row.body) for row in batch.rows)
+        return RowRequest(first, self._frame.head + texts + self._frame.tail)
+
+
+def _shares(total: int, sizes: Sequence[int]) -> list[int]:
+    """Share a request's tokens out among its texts by size, so that they add up again."""
+    whole, seen, given = sum(sizes), 0, 0
+    shares = []
+    for size in sizes:
+        seen += size
+        shares.append(total * seen // whole - given)
+        given += shares[-1]
+    return shares
