@@ -126,6 +126,8 @@ class EndpointsV1:
             phase=seen.phase,
             state=seen.state,
             message="not placed yet" if seen.state.upper() == "PENDING" else "",
+            # v1 counts no replicas: the most there may be, so that a cost errs upwards.
+            ready_replicas=seen.most if seen.phase is Phase.READY else None,
             desired_replicas=seen.most,
             # An endpoint is PENDING until its GPUs have been found.
             no_capacity=seen.state.upper() == "PENDING",

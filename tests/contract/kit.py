@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 SMALL = "Qwen/Qwen2.5-7B-Instruct"
 MEDIUM = "Qwen/Qwen3-32B"
+LARGE = "meta-llama/Llama-3.3-70B-Instruct"
 NAME = str(EndpointName(namespace="contract", job="0123456789", until=0x7FFFFFFF))
 OTHER_NAME = str(EndpointName(namespace="contract", job="abcdefabcd", until=0x7FFFFFFF))
 ONE = Replicas()

@@ -1,0 +1,220 @@
+"""What is sent: each of the user's wishes, in the words of either generation."""
+
+import json
+from typing import Any
+
+import pytest
+
+from emulator import Emulator
+from tasks.core.endpoint import Phase, Replicas
+from tests.contract.kit import COLD_START_S, LARGE, MEDIUM, NAME, SMALL, World, world
+from tests.contract.other import Exchange, Habit, OtherServer
+
+
+def sent(emulator: Emulator, method: str, path: str) -> list[dict[str, Any]]:
+    """Return the bodies of the requests whose path ends so."""
+    return [
+        json.loads(entry.body)
+        for entry in emulator.calls()
+        if entry.method == method and entry.path.endswith(path) and entry.body
+    ]
+
+
+def created(here: World) -> dict[str, Any]:
+    """Return the body that asked for hardware and replicas."""
+    path = "/deployments" if here.api == "v2" else "/v1/endpoints"
+    return sent(here.emulator, "POST", path)[-1]
+
+
+def test_an_idle_timeout_is_always_set(here: World) -> None:
+    here.plane.create(here.spec())
+    first = created(here)
+    here.plane.create(here.spec("mayfly-contract-0000000001-00000000", inactive_timeout_min=90))
+
+    key = "inactiveTimeout" if here.api == "v2" else "inactive_timeout"
+    assert first[key] == 30
+    assert created(here)[key] == 90
+
+
+def test_the_platform_stops_an_endpoint_that_nobody_asks_and_nobody_ends(here: World) -> None:
+    ref = here.serve()
+
+    here.emulator.clock.advance(31 * 60 + COLD_START_S)
+
+    assert here.plane.observe(ref).phase is Phase.STOPPED
+    assert here.emulator.billing == 0
+
+
+def test_an_idle_timeout_that_the_platform_refuses_is_left_out(emulator: Emulator) -> None:
+    def withdrawn(exchange: Exchange) -> None:
+        if isinstance(exchange.body, dict) and "inactiveTimeout" in exchange.body:
+            exchange.body["unknownInactiveTimeout"] = 1
+
+    with (
+        OtherServer(emulator.url, Habit("withdrawn", before=withdrawn)) as other,
+        world("v2", emulator, url=other.url) as here,
+    ):
+        ref = here.serve()
+
+        assert here.plane.observe(ref).phase is Phase.READY
+        assert "inactiveTimeout" not in created(here)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 1), (2, 2), (1, 3)])
+def test_bounds_on_replicas_are_sent_as_they_were_given(here: World, low: int, high: int) -> None:
+    here.plane.create(here.spec(replicas=Replicas(minimum=low, maximum=high)))
+
+    keys = ("minReplicas", "maxReplicas") if here.api == "v2" else ("min_replicas", "max_replicas")
+    assert tuple(created(here)["autoscaling"][key] for key in keys) == (low, high)
+
+
+def test_v2_is_told_the_allowed_regions_and_to_keep_to_them(emulator: Emulator) -> None:
+    with world("v2", emulator) as here:
+        here.plane.create(here.spec(regions=("us-east-1", "eu-west-1")))
+
+        assert created(here)["placement"] == {
+            "inline": {
+                "regions": ["us-east-1", "eu-west-1"],
+                "constraint": "ENFORCEMENT_REQUIRED",
+            }
+        }
+
+
+def test_v1_is_told_one_zone(emulator: Emulator) -> None:
+    with world("v1", emulator) as here:
+        here.plane.create(here.spec(regions=("us-east-1", "eu-west-1")))
+
+        assert created(here)["availability_zone"] == "us-east-1"
+
+
+def test_without_a_wish_no_place_is_named(here: World) -> None:
+    here.plane.create(here.spec())
+
+    assert not {"placement", "availability_zone"} & created(here).keys()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_v1_decodes_speculatively_unless_told_not_to(emulator: Emulator, wanted: bool) -> None:
+    with world("v1", emulator) as here:
+        here.plane.create(here.spec(speculative_decoding=wanted))
+
+        assert created(here)["disable_speculative_decoding"] is not wanted
+
+
+def test_v1_carries_our_name_as_display_name_and_never_a_null(emulator: Emulator) -> None:
+    with world("v1", emulator) as here:
+        here.plane.create(here.spec())
+
+        body = created(here)
+        assert body["display_name"] == NAME
+        assert (body["model"], body["hardware"]) == (SMALL, "1x_nvidia_h100_80gb_sxm")
+        assert None not in body.values()
+
+
+def test_requests_reach_a_v2_endpoint_by_a_weight_that_was_set(emulator: Emulator) -> None:
+    with world("v2", emulator) as here:
+        ref = here.plane.create(here.spec())
+        routed = here.plane.observe(ref).routed
+        splits = [body["trafficSplit"] for body in sent(emulator, "PATCH", ref.endpoint_id)]
+
+        assert routed
+        assert splits == [[{"deploymentId": ref.deployment_ids[0], "weight": 1.0}]]
+
+
+def test_an_endpoint_that_is_ready_but_not_routed_is_not_waited_for_in_vain(
+    emulator: Emulator,
+) -> None:
+    with world("v2", emulator) as here:
+        ref = here.serve()
+        here.plane._split(ref.endpoint_id, {ref.deployment_ids[0]: 0.0})  # type: ignore[attr-defined]
+        lost = here.plane.observe(ref)
+
+        here.plane.scale(ref, Replicas())
+
+        assert (lost.phase, lost.routed) == (Phase.READY, False)
+        assert here.await_ready(ref).routed
+
+
+def test_scaling_keeps_what_else_is_routed(emulator: Emulator) -> None:
+    with world("v2", emulator) as here:
+        ref = here.serve()
+        client = here.plane._client  # type: ignore[attr-defined]
+        offer = here.offer()
+        second = client.endpoints.deployments.create(
+            ref.endpoint_id, project_id=here.plane.project, name="second",
+            model=offer.model_ref, config=offer.config_ref,
+            autoscaling={"min_replicas": 1, "max_replicas": 1},
+        )  # fmt: skip
+        here.plane._split(  # type: ignore[attr-defined]
+            ref.endpoint_id, {ref.deployment_ids[0]: 3.0, second.id: 1.0}
+        )
+
+        here.plane.scale(ref, Replicas(minimum=2, maximum=2))
+
+        endpoint = client.endpoints.retrieve(ref.endpoint_id, project_id=here.plane.project)
+        weights = {entry.deployment_id: entry.weight for entry in endpoint.traffic_split}
+        assert weights == {ref.deployment_ids[0]: 3.0, second.id: 1.0}
+        here.tear_down(ref)
+        assert here.made() == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 1), (2, 2)])
+def test_ready_replicas_are_counted_for_the_bill(here: World, low: int, high: int) -> None:
+    ref = here.serve(here.spec(replicas=Replicas(minimum=low, maximum=high)))
+
+    assert here.plane.observe(ref).ready_replicas == high
+
+
+# Offers.
+
+
+@pytest.mark.parametrize(("model", "kinds"), [(SMALL, {1}), (MEDIUM, {1, 2}), (LARGE, {2, 4, 8})])
+def test_offers_are_what_the_model_runs_on(here: World, model: str, kinds: set[int]) -> None:
+    offers = here.plane.offers(model)
+
+    assert {offer.gpu_count for offer in offers} == kinds
+    assert all(offer.hardware.startswith(f"{offer.gpu_count}x") for offer in offers)
+    assert all(offer.gpu_memory_gib >= 80 for offer in offers)
+
+
+def test_a_price_is_of_one_replica_for_an_hour_in_dollars(here: World) -> None:
+    prices = {offer.hardware: offer.price_usd_per_h for offer in here.plane.all_hardware()}
+
+    expected = {
+        "v2": {"1xnvidia-h100-80gb": 5.49, "8xnvidia-b200-180gb": 71.92},
+        "v1": {"1x_nvidia_h100_80gb_sxm": 5.40, "8x_nvidia_b200_180gb_sxm": 72.0},
+    }
+    for hardware, usd in expected[here.api].items():
+        assert prices[hardware] == pytest.approx(usd)
+
+
+def test_what_is_not_free_is_not_chosen(here: World) -> None:
+    here.emulator.set_free("1xnvidia-h100-80gb", 0)
+
+    offer = here.offer()
+
+    assert not offer.has_room((), 1)
+    assert here.offer(hardware="1xnvidia-h200-141gb").has_room((), 1)
+
+
+def test_v1_says_in_a_word_whether_hardware_is_free(emulator: Emulator) -> None:
+    with world("v1", emulator) as here:
+        free = here.offer().availability
+        emulator.set_free("1xnvidia-h100-80gb", 0)
+
+        assert (free, here.offer().availability) == ("available", "insufficient")
+        assert {offer.availability for offer in here.plane.all_hardware()} == {""}
+
+
+def test_v1_zones_are_where_a_region_may_be_asked_for(emulator: Emulator) -> None:
+    with world("v1", emulator) as here:
+        offer = here.offer()
+
+        assert offer.rooms(("eu-west-1",), 1) == ("eu-west-1",)
+        assert {region.name for region in offer.regions} == {
+            "eu-west-1", "us-central-1", "us-east-1",
+        }  # fmt: skip
+
+
+def test_a_model_that_cannot_be_deployed_has_no_offers(here: World) -> None:
+    assert here.plane.offers("deepseek-ai/DeepSeek-V3.1") == []

@@ -1,0 +1,32 @@
+"""Endpoints by hand from the Prefect UI: the form, what it does, and what it shows."""
+
+from typing import Any
+
+from tests.prefect.conftest import Stage
+
+NAME = "manage-endpoints"
+
+
+def test_the_form_offers_the_actions_and_the_generations(stage: Stage) -> None:
+    deployment = stage.prefect.deployment(f"{NAME}/{NAME}")
+    schema = deployment["parameter_openapi_schema"]
+    fields: dict[str, Any] = schema["properties"]
+
+    assert fields["action"]["enum"] == ["list", "show", "start", "stop", "scale", "delete"]
+    assert fields["api"]["enum"] == ["v1", "v2"]
+    assert all(field.get("description") for field in fields.values())
+    assert deployment["enforce_parameter_schema"]
+    assert deployment["schedules"] == []
+
+
+def test_a_run_of_the_form_lists_endpoints_in_a_table_of_the_run(stage: Stage) -> None:
+    parameters = {
+        "action": "list",
+        "credentials": {"$ref": {"block_document_id": stage.block}},
+    }
+
+    run = stage.prefect.start(parameters, NAME)
+
+    ended = stage.prefect.await_state(run, "COMPLETED")
+    assert ended["name"].startswith("list")
+    assert [a["key"] for a in stage.prefect.of_run("artifacts", run)] == ["endpoints"]
