@@ -1,0 +1,196 @@
+"""`mayfly hardware` and `mayfly plan`: what can be rented, what would be, and why."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli import main
+from tests.contract.kit import MEDIUM, SMALL, World
+
+SAMPLE = str(Path(__file__).parents[2] / "data" / "sample.parquet")
+
+
+class Shell:
+    """The command line in this process."""
+
+    def __init__(self, here: World, capsys: pytest.CaptureFixture[str]) -> None:
+        self._here, self._capsys = here, capsys
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run a command; return the exit code and all that was printed."""
+        self._capsys.readouterr()
+        code = main([*arguments, "--api", self._here.api])
+        printed = self._capsys.readouterr()
+        return code, printed.out + printed.err
+
+    def json(self, *arguments: str) -> Any:
+        """Run with --json, successfully; return what it printed."""
+        code, printed = self.run(*arguments, "--json")
+        assert code == 0, printed
+        return json.loads(printed)
+
+    def plan(self, *options: str, model: str = SMALL) -> Any:
+        """Return the plan of a job over the sample."""
+        job = ("plan", SAMPLE, "--model", model, "--prompt", "{{ message }}")
+        return self.json(*job, *options)
+
+    def refused(self, *options: str, model: str = SMALL) -> str:
+        """Return why a plan was refused, as a wrong request or for want of hardware."""
+        code, printed = self.run(
+            "plan", SAMPLE, "--model", model, "--prompt", "{{ message }}", *options
+        )
+        assert code in (1, 2)
+        assert printed.count("\n") == 1, printed
+        return f"{code} {printed}"
+
+
+@pytest.fixture
+def shell(
+    here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Shell:
+    """The command line of a user of the emulator."""
+    for name, value in {
+        "TOGETHER_BASE_URL": here.url,
+        "TOGETHER_API_KEY": here.emulator.key,
+        "MAYFLY_HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
+    return Shell(here, capsys)
+
+
+def test_hardware_lists_all_there_is_the_cheapest_first(here: World, shell: Shell) -> None:
+    offers = shell.json("hardware")
+    code, table = shell.run("hardware")
+
+    prices = [offer["price_usd_per_h"] for offer in offers]
+    assert len(offers) == 12
+    assert prices == sorted(prices)
+    assert code == 0
+    for offer in offers:
+        assert offer["hardware"] in table
+        assert f"{offer['price_usd_per_h']:.2f}" in table
+    assert len(table.splitlines()) == 13
+    assert here.made() == 0
+
+
+def test_hardware_of_a_model_is_what_it_runs_on_and_whether_it_is_free(
+    here: World, shell: Shell
+) -> None:
+    here.emulator.set_free("2xnvidia-h100-80gb", 0)
+
+    offers = {offer["gpu_count"]: offer for offer in shell.json("hardware", "--model", MEDIUM)}
+    _, table = shell.run("hardware", "--model", MEDIUM)
+
+    assert set(offers) == {1, 2}
+    if here.api == "v1":
+        assert offers[2]["availability"] == "insufficient"
+        assert "insufficient" in table
+    else:
+        assert {region["free"] for region in offers[2]["regions"]} == {0}
+        assert "us-east-1 0" in table
+
+
+def test_the_plan_says_of_each_hardware_why_it_is_taken_or_left(here: World, shell: Shell) -> None:
+    here.emulator.set_free("1xnvidia-h100-80gb", 0)
+
+    plan = shell.plan()
+    _, text = shell.run("plan", SAMPLE, "--model", SMALL, "--prompt", "{{ message }}")
+
+    by_gpu = {
+        candidate["gpu_type"].split("-")[0].upper(): candidate for candidate in plan["candidates"]
+    }
+    assert not by_gpu["H100"]["eligible"]
+    assert "no room" in by_gpu["H100"]["why"]
+    assert sum(candidate["chosen"] for candidate in plan["candidates"]) == 1
+    assert plan["hardware"] == next(c["hardware"] for c in plan["candidates"] if c["chosen"])
+    assert all(candidate["why"] in text for candidate in plan["candidates"])
+    assert here.made() == 0
+
+
+@pytest.mark.parametrize("spelling", ["1xnvidia-h200-141gb", "1x_nvidia_h200_141gb_sxm"])
+def test_an_id_is_taken_in_the_spelling_of_either_generation(shell: Shell, spelling: str) -> None:
+    chosen = shell.plan("--hardware", spelling)["hardware"]
+
+    assert "h200" in chosen
+
+
+def test_an_id_that_does_not_fit_the_model_is_refused_with_those_that_do(
+    here: World, shell: Shell
+) -> None:
+    why = shell.refused("--hardware", "8xnvidia-b200-180gb")
+
+    assert why.startswith("2 ")
+    assert "does not fit" in why
+    for offer in here.plane.offers(SMALL):
+        assert offer.hardware in why
+
+
+def test_hardware_that_is_asked_for_and_full_is_no_fault_of_the_request(
+    here: World, shell: Shell
+) -> None:
+    here.emulator.set_free("1xnvidia-h100-80gb", 0)
+
+    assert shell.refused("--hardware", "1xnvidia-h100-80gb").startswith("1 ")
+
+
+def test_a_region_that_is_allowed_is_where_it_goes(here: World, shell: Shell) -> None:
+    plan = shell.plan("--region", "eu-west-1")
+
+    chosen = next(c for c in plan["candidates"] if c["chosen"])
+    assert "eu-west-1" in {region["name"] for region in chosen["regions"]}
+    assert here.made() == 0
+
+
+def test_a_region_that_there_is_not_is_refused_with_those_there_are(shell: Shell) -> None:
+    why = shell.refused("--region", "atlantis")
+
+    assert why.startswith("2 ")
+    assert "us-east-1" in why
+
+
+def test_a_model_that_there_is_not_is_a_wrong_request(shell: Shell) -> None:
+    assert shell.refused(model="nobody/nothing").startswith("2 ")
+
+
+def test_a_model_that_cannot_be_deployed_is_a_wrong_request(shell: Shell) -> None:
+    why = shell.refused(model="deepseek-ai/DeepSeek-V3.1")
+
+    assert why.startswith("2 ")
+    assert "no hardware that it can be deployed on" in why
+
+
+def test_switches_of_v1_are_taken_there_and_refused_elsewhere(here: World, shell: Shell) -> None:
+    options = ("--no-speculative-decoding", "--availability-zone", "us-east-1")
+    if here.api == "v1":
+        assert shell.plan(*options)["hardware"]
+        assert "atlantis" in shell.refused("--availability-zone", "atlantis")
+    else:
+        for option in (options[:1], options[1:]):
+            why = shell.refused(*option)
+            assert why.startswith("2 ")
+            assert "v1" in why
+
+
+def test_an_idle_timeout_outside_what_the_platform_takes_is_refused(shell: Shell) -> None:
+    assert "30" in shell.refused("--inactive-timeout", "5")
+
+
+def test_a_key_that_is_refused_is_a_wrong_request(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", "of-nobody")
+
+    assert shell.refused().startswith("2 ")
+
+
+def test_an_endpoint_that_stands_needs_no_hardware(here: World, shell: Shell) -> None:
+    ref = here.plane.create(here.spec())
+
+    plan = shell.plan("--endpoint", ref.name)
+
+    assert plan["endpoint"] == ref.name
+    assert plan["hardware"] is None
+    assert plan["candidates"] == []
