@@ -47,7 +47,9 @@ app["--help"].group = app["--version"].group = Group("Options", sort_key=9)
 def _command(path: str, group: Group, text: str, epilogue: str = "") -> None:
     """Name a command by its import path, with what `--help` says of it before it is loaded."""
     name = path.partition(":")[2]
-    app.command(path, name=name, group=group, help=text, help_epilogue=epilogue)
+    # An App that is loaded later, such as `endpoints`, takes no settings from here but these.
+    more = {"help_epilogue": epilogue} if epilogue else {}
+    app.command(path, name=name, group=group, help=text, **more)
 
 
 _command(

@@ -1,7 +1,10 @@
 """Commands for endpoints by hand, the sweep, and the embedded endpoint on its own."""
 
 import os
-from typing import Annotated, Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.table import Table
@@ -9,14 +12,12 @@ from rich.table import Table
 from flows import terminal
 from flows.cli_look import ApiOption, Json, Local, control_plane, show
 from flows.cli_options import RUN, flag
-from tasks.cloud.control_plane import ControlPlane
-from tasks.cloud.teardown import tear_down
-from tasks.core.endpoint import EndpointRef, Replicas
+from tasks.by_hand import Action, Hands, Look, bounds, facts
+from tasks.core.endpoint import Api, EndpointRef
 from tasks.core.errors import BadRequest
+from tasks.core.teardown import TeardownProof
 from tasks.storage.lease_file import LeaseBook, state_home
 from tasks.sweeping import sweep as sweep_up
-
-BY_HAND_BUDGET_S = 300.0
 
 
 def sweep(
@@ -47,60 +48,31 @@ def sweep(
 endpoints = App(
     name="endpoints",
     help="Look at endpoints and change them by hand; NAME is a name, `slug/name` or an id.",
+    help_epilogue="""Examples:
+
+  mayfly endpoints list
+  mayfly endpoints scale my-endpoint 1-4
+  mayfly endpoints delete my-endpoint --yes
+  mayfly endpoints list --api v1 --json""",
     help_format="plaintext",
     result_action="return_value",
 )
 
 
-def _found(plane: ControlPlane, name: str) -> EndpointRef:
-    ref = plane.find(name)
-    if ref is None:
-        raise BadRequest(
-            f"endpoint {name}: there is none of that name in project {plane.project}; "
-            "see `mayfly endpoints list`"
-        )
-    return ref
+@contextmanager
+def _hands(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[Hands]:
+    """Open what can be done by hand; `quiet` leaves the output to JSON."""
+    console = terminal.console()
+
+    def say(text: str) -> None:
+        if not quiet:
+            console.print(text, markup=False)
+
+    with control_plane(api=api, local=local) as (plane, connection):
+        yield Hands(plane, LeaseBook.of(os.environ), connection, say=say)
 
 
-def _looked_at(plane: ControlPlane, ref: EndpointRef) -> dict[str, Any]:
-    seen = plane.observe(ref)
-    return {
-        "name": ref.name,
-        "phase": str(seen.phase),
-        "state": seen.state,
-        "message": seen.message,
-        "ready_replicas": seen.ready_replicas,
-        "routed": seen.routed,
-        "hardware": ref.hardware,
-        "model_in_requests": ref.inference_name,
-        "id": ref.endpoint_id,
-        "deployments": list(ref.deployment_ids),
-    }
-
-
-@endpoints.command(name="list")
-def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
-    """List the endpoints of the project."""
-    with control_plane(api=api, local=local) as (plane, _):
-        looks = [_looked_at(plane, ref) for ref in plane.list_endpoints("")]
-    if json:
-        show(looks)
-        return 0
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    for column in ("name", "phase", "ready", "hardware", "id"):
-        table.add_column(column, no_wrap=column == "name")
-    for look in looks:
-        ready = "-" if look["ready_replicas"] is None else str(look["ready_replicas"])
-        table.add_row(look["name"], look["phase"], ready, look["hardware"], look["id"])
-    terminal.console().print(table if looks else "there are no endpoints in this project")
-    return 0
-
-
-@endpoints.command(name="show")
-def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
-    """Show one endpoint as it is now."""
-    with control_plane(api=api, local=local) as (plane, _):
-        look = _looked_at(plane, _found(plane, name))
+def _tell(look: Look, *, json: bool) -> int:
     if json:
         show(look)
         return 0
@@ -108,9 +80,46 @@ def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Js
     table.add_column(style="dim", justify="right")
     table.add_column()
     for key, value in look.items():
-        table.add_row(key.replace("_", " "), str(value))
+        words = ", ".join(value) if isinstance(value, list) else _word(value)
+        table.add_row(key.replace("_", " "), words)
     terminal.console().print(table)
     return 0
+
+
+def _word(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+@endpoints.command(name="list")
+def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
+    """List the endpoints of the project, those of this namespace first."""
+    with _hands(api, local=local) as hands:
+        looks = hands.look_at_all()
+    if json:
+        show(looks)
+        return 0
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for column in ("name", "phase", "ready", "hardware", "$/h", "id"):
+        table.add_column(column, no_wrap=column == "name")
+    for look in looks:
+        price = look["usd_per_h"]
+        table.add_row(
+            look["name"],
+            look["phase"],
+            _word(look["ready_replicas"]),
+            look["hardware"],
+            "-" if price is None else f"{price:.2f}",
+            look["id"],
+        )
+    terminal.console().print(table if looks else "there are no endpoints in this project")
+    return 0
+
+
+@endpoints.command(name="show")
+def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
+    """Show one endpoint as it is now."""
+    with _hands(api, local=local) as hands:
+        return _tell(hands.show(name), json=json)
 
 
 @endpoints.command
@@ -120,59 +129,75 @@ def start(
     *,
     replicas: Annotated[str, Parameter(help="N, or MIN-MAX to autoscale.")] = "1",
     api: ApiOption = "v2",
+    json: Json = False,
 ) -> int:
-    """Start a stopped endpoint; it bills from READY on."""
-    return scale(name, replicas, api=api)
+    """Start a stopped endpoint; it bills from READY on. One that runs is left as it is."""
+    wanted = bounds(replicas)
+    with _hands(api, quiet=json) as hands:
+        return _tell(hands.start(name, wanted), json=json)
 
 
 @endpoints.command
-def scale(
+def scale(name: str, replicas: str, /, *, api: ApiOption = "v2", json: Json = False) -> int:
+    """Set the replicas of an endpoint: N, or MIN-MAX to autoscale; 0 stops it."""
+    wanted = bounds(replicas)
+    with _hands(api, quiet=json) as hands:
+        return _tell(hands.scale(name, wanted), json=json)
+
+
+@endpoints.command
+def stop(
     name: str,
-    replicas: str,
     /,
     *,
     api: ApiOption = "v2",
+    yes: Annotated[bool, flag(RUN, "Even if a run is using it.")] = False,
+    json: Json = False,
 ) -> int:
-    """Set the replicas of an endpoint: N, or MIN-MAX to autoscale."""
-    low, _, high = replicas.partition("-")
-    try:
-        bounds = Replicas(minimum=int(low), maximum=int(high or low))
-    except ValueError as error:
-        raise BadRequest(f"replicas {replicas}: give N, or MIN-MAX with 1 <= MIN") from error
-    with control_plane(api=api, local=False) as (plane, _):
-        plane.scale(_found(plane, name), bounds)
-    terminal.console().print(f"{name}: {bounds} asked for; see `mayfly endpoints show`")
-    return 0
-
-
-@endpoints.command
-def stop(name: str, /, *, api: ApiOption = "v2") -> int:
     """Stop an endpoint and wait until nothing bills."""
-    return _end(name, api=api, delete=False)
+    with _hands(api, quiet=json) as hands:
+        ref = hands.find(name)
+        if not _agreed(hands, ref, "stop", yes=yes):
+            return 2
+        return _ended(hands.stop(ref), json=json)
 
 
 @endpoints.command
-def delete(name: str, /, *, api: ApiOption = "v2") -> int:
+def delete(
+    name: str,
+    /,
+    *,
+    api: ApiOption = "v2",
+    yes: Annotated[bool, flag(RUN, "Even if mayfly did not make it or a run is using it.")] = False,
+    json: Json = False,
+) -> int:
     """Stop an endpoint, delete it, and read back that it is gone."""
-    return _end(name, api=api, delete=True)
+    with _hands(api, quiet=json) as hands:
+        ref = hands.find(name)
+        if not _agreed(hands, ref, "delete", yes=yes):
+            return 2
+        return _ended(hands.delete(ref), json=json)
 
 
-def _end(name: str, *, api: ApiOption, delete: bool) -> int:
+def _agreed(hands: Hands, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
+    """Ask before what cannot be taken back; without a terminal it is refused (BadRequest)."""
+    objection = None if yes else hands.objection(ref, action)
+    if objection is None:
+        return True
+    if not sys.stdin.isatty():
+        raise BadRequest(f"endpoint {ref.name}: {objection}; add --yes to {action} it")
     console = terminal.console()
-    book = LeaseBook(state_home(os.environ))
-    with control_plane(api=api, local=False) as (plane, _):
-        ref = _found(plane, name)
-        tear_down(
-            plane,
-            ref,
-            policy="delete" if delete else "stop",
-            line="by hand",
-            budget_s=BY_HAND_BUDGET_S,
-            on_step=console.print,
-        )
-    for lease in book.list().open if delete else ():
-        if lease.name == ref.name:
-            book.close(lease)
+    question = f"{ref.name}: {objection}. {action.capitalize()} it all the same? [y/N] "
+    if console.input(question, markup=False).strip().lower() in {"y", "yes"}:
+        return True
+    console.print("nothing was done")
+    return False
+
+
+def _ended(proof: TeardownProof, *, json: bool) -> int:
+    # People have been told each step as it was done.
+    if json:
+        show(facts(proof))
     return 0
 
 

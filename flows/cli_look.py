@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from flows import terminal
 from flows.cli_options import RUN, JobOptions, flag
@@ -91,52 +90,39 @@ def hardware(
     return 0
 
 
-def status(folder: Path, /, *, json: Json = False) -> int:
+def status(
+    folder: Path,
+    /,
+    *,
+    watch: Annotated[bool, flag(RUN, "Look again and again until no run is on.")] = False,
+    json: Json = False,
+) -> int:
     """Show what a run has done so far: rows, tokens, cost, and whether its endpoint may stand.
 
     Args:
         folder: The run's --output.
     """
-    from tasks.status import read_status  # noqa: PLC0415 - pyarrow, for this command only
+    from flows.status_table import status_table, watched  # noqa: PLC0415 - pyarrow, for this only
+    from tasks.status import read_status  # noqa: PLC0415
 
-    found = read_status(folder)
-    if json:
-        show(found)
-        return 0
-    rows, tokens = found["rows"], found["tokens"]
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", justify="right")
-    table.add_column()
-    table.add_row("job", f"{found['model']} over {found['input']}")
-    table.add_row(
-        "rows",
-        f"{rows['done']:,} of {rows['total']:,} done, {rows['failed']:,} with an error, "
-        f"{rows['remaining']:,} left",
-    )
-    table.add_row("tokens", f"{tokens['prompt']:,} in, {tokens['completion']:,} out")
-    table.add_row("cost", f"${found['cost']['usd']:.2f}")
-    table.add_row("runs", f"{len(found['runs'])}; last: {found['outcome']}")
-    for proof in found["teardowns_by_others"]:
-        told = f"{proof['name']} by the {proof['line']}"
-        table.add_row("torn down", told + ("; 404 read back" if proof["gone_at"] else "; stopped"))
-    for lease in found["open_leases"]:
-        table.add_row("LEASE", f"{lease['name']} may still bill; `mayfly sweep` ends it")
-    terminal.console().print(table)
+    out = terminal.console()
+    if watch:
+        watched(folder, out, json=json)
+    elif json:
+        show(read_status(folder))
+    else:
+        out.print(status_table(read_status(folder)))
     return 0
 
 
 def history(*, json: Json = False) -> int:
     """Show past runs on this machine: rows, tokens, throughput, cost, estimate against actual."""
+    from flows.history_table import history_table  # noqa: PLC0415
     from tasks.storage.history import read_history  # noqa: PLC0415
 
     runs = read_history(os.environ)
     if json:
         show(runs)
         return 0
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    for name in ("when", "model", "hardware", "rows", "tokens out", "tokens/s", "cost", "outcome"):
-        table.add_column(name)
-    for entry in runs:
-        table.add_row(*entry.values())
-    terminal.console().print(table)
+    terminal.console().print(history_table(runs))
     return 0

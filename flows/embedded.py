@@ -4,11 +4,13 @@ It is reached as Together is, by the SDK's variables; nothing below the command 
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tasks.core.endpoint import Api
 from tasks.core.errors import TerminalError
@@ -44,16 +46,13 @@ def embedded_endpoint(api: Api = "v2") -> Iterator[str]:
     )
     assert process.stdin is not None  # noqa: S101 - asked for above
     assert process.stdout is not None  # noqa: S101
+    home = Path(tempfile.mkdtemp(prefix="mayfly-local-"))
     try:
         line = process.stdout.readline().strip()
         if "http://" not in line:
             raise TerminalError(f"the embedded endpoint did not start (it said: {line!r})")
         url = line[line.index("http://") :]
-        os.environ.update(
-            TOGETHER_BASE_URL=url,
-            TOGETHER_API_KEY="local",
-            MAYFLY_HOME=tempfile.mkdtemp(prefix="mayfly-local-"),
-        )
+        os.environ.update(TOGETHER_BASE_URL=url, TOGETHER_API_KEY="local", MAYFLY_HOME=str(home))
         os.environ.pop("TOGETHER_PROJECT_ID", None)
         yield url
     finally:
@@ -61,3 +60,6 @@ def embedded_endpoint(api: Api = "v2") -> Iterator[str]:
         process.terminate()
         process.wait()
         process.stdout.close()
+        # A lease that is open still is the guardian's, which is at work on it.
+        if not any((home / "leases").glob("*.json")):
+            shutil.rmtree(home, ignore_errors=True)

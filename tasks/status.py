@@ -1,20 +1,31 @@
 """What a folder tells about its runs, for whoever looks, on whatever machine."""
 
+import json
 import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import BadRequest
 from tasks.core.lease import Lease
+from tasks.core.manifest import Manifest
+from tasks.core.span import span
 from tasks.ending import read_proofs
 from tasks.storage.lease_file import LeaseBook, read_lease, state_home
 from tasks.storage.manifest_file import load_manifest
 from tasks.storage.run_folder import journalled, reconciled
 from tasks.storage.run_paths import RunPaths
 
+SILENT_AFTER_S = 15.0
+"""A run gives its numbers every two seconds; after this long without, it does not count as on."""
+
 
 def read_status(folder: Path) -> dict[str, Any]:
     """Return what a run has done so far: rows, tokens, cost, runs, and leases still open.
+
+    `now` holds the live numbers of a run that is on, and how long ago it gave them: None when
+    there is none. A run that was killed leaves its last ones behind, ever older.
 
     Raises:
         BadRequest: The folder is not the output of a run.
@@ -26,9 +37,13 @@ def read_status(folder: Path) -> dict[str, Any]:
     manifest = reconciled(paths, manifest)
     tally = manifest.tally + journalled(paths, manifest)
     leases, proofs = _open_leases(paths), read_proofs(paths)
+    at = time.time()
+    pulse = _pulse(paths, at)
+    on = pulse is not None and pulse["heard_s_ago"] <= SILENT_AFTER_S
     recorded = {run["run"] for run in manifest.runs}
     # A run that was killed recorded nothing; who ended its endpoint knows what it was billed.
     lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
+    usd = sum(run["cost"]["usd"] for run in manifest.runs) + lost_usd
     return {
         "input": manifest.input["uri"],
         "model": manifest.identity["model"],
@@ -44,9 +59,10 @@ def read_status(folder: Path) -> dict[str, Any]:
             "completion": tally.completion_tokens,
             "cached": tally.cached_tokens,
         },
-        "cost": {"usd": round(sum(run["cost"]["usd"] for run in manifest.runs) + lost_usd, 4)},
+        "cost": {"usd": round(usd + (pulse["usd"] if pulse else 0.0), 4)},
+        "now": pulse,
         "runs": [dict(run) for run in manifest.runs],
-        "outcome": manifest.runs[-1]["outcome"] if manifest.runs else "not ended yet",
+        "outcome": _outcome(manifest, pulse, on=on),
         "teardowns_by_others": proofs,
         "open_leases": [
             {
@@ -55,11 +71,31 @@ def read_status(folder: Path) -> dict[str, Any]:
                 "usd_per_h": lease.ref.price_usd_per_h,
                 "opened_at": lease.opened_at,
                 "heartbeat_at": lease.heartbeat_at,
+                "heartbeat_s_ago": round(max(0.0, at - lease.heartbeat_at), 1),
                 "owner": f"process {lease.owner.pid} on {lease.owner.host}",
             }
             for lease in leases
         ],
     }
+
+
+def _outcome(manifest: Manifest, pulse: Mapping[str, Any] | None, *, on: bool) -> str:
+    if on:
+        return "running"
+    if pulse is not None:
+        return f"killed, as it seems: not heard of for {span(pulse['heard_s_ago'])}"
+    return str(manifest.runs[-1]["outcome"]) if manifest.runs else "not ended yet"
+
+
+def _pulse(paths: RunPaths, at: float) -> dict[str, Any] | None:
+    """Return the live numbers that a run has left last, with who gave them and how long ago."""
+    try:
+        pulse = json.loads(paths.pulse.read_text())
+        holder = json.loads(paths.lock.read_text())
+    except (OSError, ValueError):
+        return None
+    ago_s = round(max(0.0, at - pulse.pop("at")), 1)
+    return {**pulse, "heard_s_ago": ago_s, "by": f"process {holder['pid']} on {holder['host']}"}
 
 
 def _open_leases(paths: RunPaths) -> list[Lease]:

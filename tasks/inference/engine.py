@@ -16,7 +16,8 @@ from typing import Self
 import uvloop
 
 from tasks.core.errors import EndpointLost, MayflyError
-from tasks.core.limiter import Aimd, Fixed, Limiter
+from tasks.core.knee import Knee
+from tasks.core.limiter import Fixed, Limiter
 from tasks.core.rows import NOTHING, RowRequest, Tally
 from tasks.inference.answers import read_completion
 from tasks.inference.sender import Sender
@@ -56,7 +57,7 @@ class Engine:
             lambda: open_transport(target.url, target.headers, timeout_s=settings.row_timeout_s)
         )
         self._limiter: Limiter = (
-            Aimd(first=settings.first_limit)
+            Knee(first=settings.first_limit)
             if settings.concurrency is None
             else Fixed(settings.concurrency)
         )
@@ -133,6 +134,11 @@ class Engine:
     def warm(self, connections: int) -> None:
         """Open connections ahead of the first request."""
         self._call(self._transport.warm, connections)
+
+    def scaled(self, factor: float) -> None:
+        """Tell that the endpoint has so many times the replicas that it had."""
+        self._call(self._limiter.scaled, factor)
+        self._call(self._sender.pump)
 
     def snapshot(self) -> Snapshot:
         """Return what the engine is doing now."""

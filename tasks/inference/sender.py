@@ -162,7 +162,7 @@ class Sender:
         else:
             row.attempts += 1
             if outcome.timed_out:
-                self._limiter.overloaded(time.monotonic())
+                self._limiter.overloaded(time.monotonic(), in_flight=self.in_flight)
             failure = Failure(NO_ANSWER, str(outcome))
             self._go_on(row, self._retries.again(row.attempts, failure))
         if not self._stopped:
@@ -180,7 +180,12 @@ class Sender:
             self._go_on(row, self._retries.again(row.attempts, failure))
             return
         self._retries.answered()
-        self._limiter.answered(now, latency_s=latency_s, in_flight=self.in_flight + 1)
+        self._limiter.answered(
+            now,
+            latency_s=latency_s,
+            in_flight=self.in_flight + 1,
+            work=answer.completion_tokens or answer.prompt_tokens or 1,
+        )
         if self._hedging is not None:
             self._hedging.answered(latency_s)
         self._settle(row, answer)
@@ -190,7 +195,7 @@ class Sender:
         code, words = read_error(reply.body)
         verdict = judge(reply.status, code, reply.header)
         if verdict.overload:
-            self._limiter.overloaded(now)
+            self._limiter.overloaded(now, in_flight=self.in_flight)
         failure = Failure(kind_of(reply.status, code), words, reply.status, code)
         self._go_on(row, self._retries.refused(row.row, row.attempts, verdict, failure, now))
 

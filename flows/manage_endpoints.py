@@ -1,0 +1,33 @@
+"""Endpoints by hand, from a form: what `mayfly endpoints` does in a terminal."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.by_hand import Action
+from tasks.core.endpoint import Api
+from tasks.credentials import TogetherCredentials, signed_in
+from tasks.manage import manage
+
+
+@flow(name="manage-endpoints", flow_run_name="{action} {name}")
+def manage_endpoints(
+    action: Action = "list",
+    name: str = "",
+    replicas: str = "1",
+    anyway: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
+    api: Api = "v2",
+    credentials: TogetherCredentials | None = None,
+) -> list[dict[str, Any]]:
+    """List, show, start, stop, scale or delete endpoints.
+
+    Args:
+        action: What to do. Stop waits until nothing bills; delete stops first, and reads back.
+        name: The endpoint's name, with or without slug, or its id; not needed to list.
+        replicas: For start and scale: N, or MIN-MAX to autoscale.
+        anyway: Also stop what a live run uses, and delete what mayfly did not make.
+        api: Generation of the endpoint API.
+        credentials: Together credentials; unset, the worker's environment has the key.
+    """
+    with signed_in(credentials):
+        return manage(action=action, name=name, replicas=replicas, anyway=anyway, api=api)

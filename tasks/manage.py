@@ -1,0 +1,54 @@
+"""Step: do to an endpoint by hand what the flow does by itself."""
+
+import os
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.artifacts import create_table_artifact
+
+from tasks.by_hand import Action, Hands, bounds, facts
+from tasks.cloud.connection import Connection, connect
+from tasks.core.endpoint import Api
+from tasks.core.errors import BadRequest
+from tasks.step import step, tell
+from tasks.storage.lease_file import LeaseBook
+
+
+@step("manage endpoints")
+def manage(
+    *, action: Action, name: str, replicas: str, anyway: bool, api: Api
+) -> list[dict[str, Any]]:
+    """Do one thing; return what is seen of the endpoints that it concerned."""
+    if action != "list" and not name:
+        raise BadRequest(f"{action} needs the endpoint's name; list shows all names")
+    connection = Connection.from_env(os.environ)
+    with connect(api, connection) as plane:
+        hands = Hands(plane, LeaseBook.of(os.environ), connection, say=get_run_logger().info)
+        found = _done(hands, action, name=name, replicas=replicas, anyway=anyway)
+    try:
+        create_table_artifact(found, key="endpoints", description=f"After: {action} {name}".strip())
+    except Exception as error:  # noqa: BLE001 - what was asked is done; the table is for people
+        get_run_logger().warning("Prefect does not show the endpoints: %s", error)
+    tell(f"{len(found)} endpoint(s)" if action == "list" else f"{action}: {found[0]['name']}")
+    return found
+
+
+def _done(
+    hands: Hands, action: Action, *, name: str, replicas: str, anyway: bool
+) -> list[dict[str, Any]]:
+    match action:
+        case "list":
+            return hands.look_at_all()
+        case "show":
+            return [hands.show(name)]
+        case "start":
+            return [hands.start(name, bounds(replicas))]
+        case "scale":
+            return [hands.scale(name, bounds(replicas))]
+        case "stop" | "delete":
+            ref = hands.find(name)
+            if not anyway and (objection := hands.objection(ref, action)) is not None:
+                raise BadRequest(
+                    f"endpoint {ref.name}: {objection}; switch on `anyway` to {action} it"
+                )
+            return [facts(hands.stop(ref) if action == "stop" else hands.delete(ref))]

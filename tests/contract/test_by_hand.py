@@ -1,0 +1,268 @@
+"""`mayfly endpoints`: what the flow does by itself, by hand, for either generation."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from emulator import Emulator
+from flows.cli import main
+from tasks.core.endpoint import Api, EndpointRef
+from tasks.core.lease import Lease, Owner
+from tasks.storage.lease_file import LeaseBook
+from tests.contract.kit import NAME, World, world
+
+USERS = "my-own-endpoint"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A fast server: commands wait in real time."""
+    with Emulator(speed=3000, v1_create=True) as server:
+        yield server
+
+
+class Terminal:
+    """The command line in this process, without a terminal."""
+
+    def __init__(self, api: Api, capsys: pytest.CaptureFixture[str], home: Path) -> None:
+        self._api, self._capsys, self.book = api, capsys, LeaseBook(home)
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run `mayfly endpoints ...`; return the exit code and all that was printed."""
+        self._capsys.readouterr()
+        code = main(["endpoints", *arguments, "--api", self._api])
+        printed = self._capsys.readouterr()
+        return code, printed.out + printed.err
+
+    def json(self, *arguments: str) -> Any:
+        """Run with --json, successfully; return what it printed."""
+        code, printed = self.run(*arguments, "--json")
+        assert code == 0, printed
+        return json.loads(printed)
+
+
+@pytest.fixture
+def terminal(
+    here: World,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Terminal:
+    """The command line of a user of the emulator."""
+    for name, value in {
+        "TOGETHER_BASE_URL": here.url,
+        "TOGETHER_API_KEY": here.emulator.key,
+        "MAYFLY_NAMESPACE": "contract",
+        "MAYFLY_HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
+    return Terminal(here.api, capsys, tmp_path)
+
+
+def ready(here: World, ref: EndpointRef) -> None:
+    """Let a cold start pass."""
+    here.emulator.clock.advance(400)
+    assert here.plane.observe(ref).phase == "ready"
+
+
+def lease(here: World, ref: EndpointRef, *, alive: bool) -> Lease:
+    """Return a lease on an endpoint, of this process or of one that has died."""
+    started = psutil.Process().create_time()
+    owner = Owner(
+        host=socket.gethostname(), pid=os.getpid(),
+        started_at=started if alive else started - 9999, user="me",
+    )  # fmt: skip
+    now = time.time()
+    return Lease(
+        ref=ref, provider="loopback", base_url=here.url, project=here.plane.project,
+        namespace="contract", run="run", owner=owner, opened_at=now, heartbeat_at=now,
+    )  # fmt: skip
+
+
+def test_an_empty_project_says_so(terminal: Terminal) -> None:
+    assert terminal.run("list") == (0, "there are no endpoints in this project\n")
+    assert terminal.json("list") == []
+
+
+def test_list_shows_ours_first_with_phase_hardware_and_price(
+    here: World, terminal: Terminal
+) -> None:
+    here.plane.create(here.spec(f"a-{USERS}"))
+    ready(here, here.plane.create(here.spec()))
+
+    looks = terminal.json("list")
+    _, table = terminal.run("list")
+
+    assert [look["ours"] for look in looks] == [True, False]
+    assert looks[0]["name"] == NAME
+    assert looks[0]["phase"] == "ready"
+    assert looks[0]["usd_per_h"] == here.offer().price_usd_per_h
+    assert NAME in table
+    assert here.offer().hardware in table
+
+
+def test_show_tells_what_to_give_as_model(here: World, terminal: Terminal) -> None:
+    ref = here.plane.create(here.spec())
+
+    look = terminal.json("show", NAME)
+    code, table = terminal.run("show", ref.endpoint_id)
+
+    assert look["model_in_requests"] == ref.inference_name
+    assert look["id"] == ref.endpoint_id
+    assert code == 0
+    assert ref.inference_name in table
+
+
+def test_stop_start_and_scale_by_hand(here: World, terminal: Terminal) -> None:
+    ready(here, here.plane.create(here.spec()))
+
+    stopped = terminal.json("stop", NAME)
+    bills = here.emulator.billing
+    started = terminal.json("start", NAME)
+    here.emulator.clock.advance(400)
+    scaled = terminal.json("scale", NAME, "2")
+    here.emulator.clock.advance(400)
+
+    assert stopped["stopped_at"] is not None
+    assert stopped["gone_at"] is None
+    assert bills == 0
+    assert started["phase"] == "starting"
+    assert scaled["name"] == NAME
+    assert here.emulator.billing == 2
+
+
+def test_starting_what_runs_changes_nothing(here: World, terminal: Terminal) -> None:
+    spec = here.spec()
+    ref = here.plane.create(spec)
+    terminal.run("scale", NAME, "2")
+    ready(here, ref)
+
+    code, printed = terminal.run("start", NAME)
+
+    assert code == 0
+    assert "runs already" in printed
+    assert here.emulator.billing == 2
+
+
+def test_delete_reads_back_that_it_is_gone_and_closes_the_lease(
+    here: World, terminal: Terminal
+) -> None:
+    ref = here.plane.create(here.spec())
+    terminal.book.open(lease(here, ref, alive=False))
+
+    gone = terminal.json("delete", NAME)
+
+    assert gone["not_found_read_back"] is True
+    assert here.made() == 0
+    assert terminal.book.list().open == ()
+
+
+def test_delete_tells_each_step_as_it_is_done(here: World, terminal: Terminal) -> None:
+    ready(here, here.plane.create(here.spec()))
+
+    code, printed = terminal.run("delete", NAME)
+
+    assert code == 0
+    assert f"asked {NAME} to stop" in printed
+    assert f"{NAME} is gone: the API answers 404" in printed
+
+
+def test_what_mayfly_did_not_make_is_deleted_only_when_that_is_said(
+    here: World, terminal: Terminal
+) -> None:
+    made = here.plane.create(here.spec(USERS))
+
+    refused, why = terminal.run("delete", made.endpoint_id)
+    still = here.made()
+    code, _ = terminal.run("delete", made.endpoint_id, "--yes")
+
+    assert refused == 2
+    assert "mayfly did not make it; add --yes" in why
+    assert still == 1
+    assert code == 0
+    assert here.made() == 0
+
+
+def test_an_endpoint_of_another_namespace_is_not_ours_to_delete(
+    here: World, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.plane.create(here.spec())
+    monkeypatch.setenv("MAYFLY_NAMESPACE", "others")
+
+    code, why = terminal.run("delete", NAME)
+
+    assert code == 2
+    assert "it is of namespace contract" in why
+    assert here.made() == 1
+
+
+@pytest.mark.parametrize("action", ["stop", "delete"])
+def test_what_a_live_run_uses_is_ended_only_when_that_is_said(
+    here: World, terminal: Terminal, action: str
+) -> None:
+    ref = here.plane.create(here.spec())
+    terminal.book.open(lease(here, ref, alive=True))
+
+    code, why = terminal.run(action, NAME)
+
+    assert code == 2
+    assert f"a run is using it (process {os.getpid()})" in why
+    assert here.plane.observe(ref).phase.may_bill
+
+
+def test_a_name_that_is_not_there_is_a_wrong_request(terminal: Terminal) -> None:
+    for action in ("show", "start", "stop", "delete"):
+        code, why = terminal.run(action, "nobody")
+        assert code == 2
+        assert "endpoint nobody: there is none of that name" in why
+
+
+@pytest.mark.parametrize("replicas", ["two", "3-1", "-1", "0-2", "1-", ""])
+def test_replicas_that_make_no_sense_are_refused_before_anything_is_asked(
+    here: World, terminal: Terminal, replicas: str
+) -> None:
+    before = len(here.emulator.calls())
+
+    code, why = terminal.run("scale", NAME, replicas)
+
+    assert code == 2
+    assert "replicas" in why
+    assert len(here.emulator.calls()) == before
+
+
+def test_a_refused_key_is_one_line_and_a_wrong_request(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", "of-somebody-else")
+
+    code, why = terminal.run("list")
+
+    assert code == 2
+    assert "HTTP 401" in why
+    assert why.count("\n") == 1
+
+
+def test_v1_that_is_closed_cannot_start_again_and_says_what_to_use(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with Emulator(speed=3000, v1_create=True) as server, world("v1", server) as here:
+        monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
+        monkeypatch.setenv("TOGETHER_API_KEY", server.key)
+        monkeypatch.setenv("MAYFLY_HOME", str(tmp_path))
+        terminal = Terminal("v1", capsys, tmp_path)
+        ready(here, here.plane.create(here.spec()))
+        terminal.run("stop", NAME)
+        object.__setattr__(server.settings, "v1_create", False)  # as it is since v2
+
+        code, why = terminal.run("start", NAME)
+
+    assert code == 2
+    assert "use --api v2" in why

@@ -1,0 +1,96 @@
+"""The law for the number in flight, put to servers of many kinds in simulated time."""
+
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.core.knee import Knee
+from tasks.core.limiter import FLOOR, Fixed
+from tests.limiter.simulated import Server, Simulation, best_fixed
+
+SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("scenarios.toml").read_text()
+)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_law_comes_to_what_the_scenario_asks(name: str) -> None:
+    scenario = SCENARIOS[name]
+    server, seconds = Server(**scenario["server"]), scenario["seconds"]
+    law = Knee(first=scenario.get("first", 64))
+
+    outcome = Simulation(
+        server,
+        law,
+        feed=scenario.get("feed", [(0, 10**9)]),
+        scaled=scenario.get("scaled", []),
+    ).run(seconds)
+
+    starts = [at for at, _ in server.knee]
+    for start, end in pairwise([*starts, seconds]):
+        settled = start + (0.1 * seconds if start == 0 else 0.25 * (end - start))
+        share = outcome.rate(settled, end) / best_fixed(server, at_s=start)
+        assert share >= scenario.get("share", 0), (start, share)
+        least, most = scenario.get("limit", (FLOOR, 10**9))
+        mean = outcome.mean_limit(settled, end)
+        assert least <= mean <= most, (start, mean)
+    assert outcome.refused <= scenario.get("refused", 1.0) * len(outcome.ended)
+
+
+def test_the_simulated_server_does_what_theory_says() -> None:
+    server = Server(knee=[(0, 64)])
+
+    outcome = Simulation(server, Fixed(64)).run(300)
+
+    assert outcome.rate(30, 300) == pytest.approx(best_fixed(server), rel=0.03)
+
+
+@settings(max_examples=60)
+@given(
+    first=st.integers(1, 300),
+    ceiling=st.integers(1, 300),
+    history=st.lists(
+        st.tuples(
+            st.sampled_from(["answer", "refusal", "replicas"]),
+            st.integers(1, 400),
+            st.floats(0.0, 1e4),
+        ),
+        max_size=400,
+    ),
+)
+def test_the_limit_stays_between_one_and_its_ceiling(
+    first: int, ceiling: int, history: list[tuple[str, int, float]]
+) -> None:
+    law = Knee(first=first, ceiling=ceiling)
+
+    for now, (what, in_flight, value) in enumerate(history):
+        if what == "answer":
+            law.answered(now, latency_s=value, in_flight=in_flight, work=value)
+        elif what == "refusal":
+            law.overloaded(now, in_flight=in_flight - 1)
+        else:
+            law.scaled(value / 1e3)
+        assert FLOOR <= law.limit <= ceiling
+
+
+def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
+    law = Knee(first=256)
+
+    for in_flight in range(255, -1, -1):
+        law.overloaded(0.0, in_flight=in_flight)
+
+    assert law.limit == 125
+
+
+def test_nothing_is_learnt_from_a_client_that_is_not_full() -> None:
+    law = Knee(first=64)
+
+    for _ in range(10_000):
+        law.answered(0.0, latency_s=1.0, in_flight=40)
+
+    assert law.limit == 64
