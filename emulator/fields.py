@@ -7,7 +7,16 @@ from typing import Any
 
 from emulator.errors import ApiError, bad_request
 
-_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+_NAMES = {
+    "endpoint": (
+        re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"),
+        "1-63 lower-case letters, digits or '-', not beginning or ending with '-'",
+    ),
+    "deployment": (
+        re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"),
+        "1-128 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
+    ),
+}
 _DURATION = re.compile(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)$")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -107,21 +116,22 @@ def duration_s(body: Mapping[str, Any], name: str) -> float | None:
 def bare_name(value: str, *qualifiers: str, kind: str) -> str:
     """Read a name, bare or with its `<slug>/` (and `<endpoint>/`) in front (400).
 
-    The grammar is a DNS label: 1 to 63 of a-z, 0-9 and `-`, not at the ends. The real one is not
-    published; this is the strictest that its examples fit.
+    An endpoint's is a DNS label. A deployment's takes what the official command line makes of a
+    model's name, such as `Qwen-Qwen2.5-7B-Instruct-4d1a9625`. The real grammars are not published;
+    these are the strictest that all examples fit.
+
+    Args:
+        kind: `endpoint` or `deployment`.
     """
+    grammar, rule = _NAMES[kind]
     *front, bare = value.split("/")
     if front and tuple(front) != qualifiers:
         raise bad_request(
             f"{kind} name {value!r} must be bare or begin with {'/'.join(qualifiers)!r}",
             param="name",
         )
-    if not _NAME.match(bare):
-        raise bad_request(
-            f"invalid {kind} name {bare!r}: 1-63 lower-case letters, digits or '-', "
-            "not beginning or ending with '-'",
-            param="name",
-        )
+    if not grammar.match(bare):
+        raise bad_request(f"invalid {kind} name {bare!r}: {rule}", param="name")
     return bare
 
 

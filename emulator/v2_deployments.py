@@ -43,7 +43,6 @@ class DeploymentCalls:
                 return deployment_json(store, deployment)
             finally:
                 del store.deployments[deployment.id]
-        self._lifecycle.begin(deployment)
         store.event(
             endpoint.id,
             "deployment.created",
@@ -51,6 +50,7 @@ class DeploymentCalls:
             deployment_id=deployment.id,
             name=deployment.name,
         )
+        self._lifecycle.begin(deployment)
         return deployment_json(store, deployment)
 
     def _read(self, store: Store, endpoint: Endpoint, call: Call) -> Deployment:
