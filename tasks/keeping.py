@@ -62,6 +62,7 @@ class Keeper:
 
     Attributes:
         desired: Replicas that may be ready any moment, those that are ready included.
+        followed: Replicas that the engine's limit is for; 0 until they change.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Keeper:
         self.tenancy = tenancy
         self.steering = steering
         self.desired = steering.wanted
+        self.followed = 0
         self._plane, self._began, self._say = plane, began, say
         self._before = before
 

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from tasks import progress as board
+from tasks.accounts import add_accounts, history_record
 from tasks.answering import Batch
 from tasks.cloud.connection import Connection, connect
 from tasks.core.breaker import Breaker
@@ -29,6 +30,7 @@ from tasks.planning import look_first
 from tasks.progress import Progress, Step
 from tasks.pulse import pulse
 from tasks.storage.atomic import write_atomically
+from tasks.storage.history import append_history
 from tasks.storage.results import read_results
 from tasks.storage.run_folder import RunFolder, journalled
 from tasks.watching import Watching
@@ -172,9 +174,18 @@ class Run(Watching):
             usd_before=sum(run["cost"]["usd"] for run in self.folder.manifest.runs),
             earlier_teardowns=read_proofs(self.paths),
         )
+        add_accounts(report, self.plan, self.tenancies)
         self.folder.commit(self.folder.manifest.with_run(run_record(report)))
         write_atomically(self.paths.report, orjson.dumps(report, option=orjson.OPT_INDENT_2))
         write_atomically(self.paths.report_html, page(report).encode())
+        if self.tenancies:
+            tally = self.progress.snapshot().tally
+            record = history_record(
+                report, self.plan, self.tenancies, tally=tally, provider=self.connection.provider
+            )
+            # A lesson less is no reason to fail a run that is over.
+            with suppress(OSError):
+                append_history(os.environ, record)
         self.progress.report = report
         return report
 

@@ -57,6 +57,7 @@ class Tenancy:
         spending: Where the paid time went.
         answered: Rows that were answered on it.
         drain_s: From the stop until nothing billed; 0 before.
+        started_with: Replicas that were ready when the first requests could be sent.
         proof: The evidence of its end, once there is any.
     """
 
@@ -74,6 +75,7 @@ class Tenancy:
         self.spending = Spending()
         self.answered = NOTHING
         self.drain_s = 0.0
+        self.started_with = 1
         self.proof: TeardownProof | None = None
         self.ready_at: float | None = None
         self.first_limit = FIRST_LIMIT
@@ -136,13 +138,13 @@ class Tenancy:
             ready_timeout_s=self._rental.ready_timeout_s,
             capacity_timeout_s=self._rental.capacity_timeout_s,
             on_look=looked,
+            partly=True,
         )
         self.ready_at = time.time()
+        self.started_with = max(observation.ready_replicas or 1, 1)
         if observation.concurrency_per_replica is not None:
-            ready = max(observation.ready_replicas or 1, 1)
-            self.first_limit = observation.concurrency_per_replica * ready
-        replicas = max(observation.ready_replicas or 1, 1)
-        self._update(replace(self._lease, ready_at=self.ready_at, replicas=replicas))
+            self.first_limit = observation.concurrency_per_replica * self.started_with
+        self._update(replace(self._lease, ready_at=self.ready_at, replicas=self.started_with))
         return observation
 
     def look(self) -> Observation | None:

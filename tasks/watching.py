@@ -39,6 +39,7 @@ class Watching(Renting):
             self.tenancy.guard()
             if observation := self.tenancy.look():
                 self._take(observation)
+                self._follow(self.tenancy.meter.ready)
         self._keep(now)
 
     def look_while_waiting(self, observation: Observation) -> None:
@@ -105,6 +106,13 @@ class Watching(Renting):
         ready = observation.ready_replicas or 0
         self.progress.update(state=observation.word, ready_replicas=ready)
         self.keeper.seen(observation.desired_replicas)
+
+    def _follow(self, ready: int) -> None:
+        """Let the limit on requests in flight grow and shrink with the replicas that answer."""
+        followed = self.keeper.followed or self.tenancy.started_with
+        if ready and ready != followed and self._engine is not None:
+            self._engine.scaled(ready / followed)
+            self.keeper.followed = ready
 
     def _keep(self, now: float) -> None:
         look = self.progress.snapshot()

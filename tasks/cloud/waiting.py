@@ -18,6 +18,7 @@ def await_ready(
     ready_timeout_s: float,
     capacity_timeout_s: float,
     on_look: Callable[[Observation], None],
+    partly: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Observation:
@@ -27,6 +28,8 @@ def await_ready(
         ready_timeout_s: Budget for the whole wait, in seconds.
         capacity_timeout_s: How long DEGRADED for want of capacity is borne, in seconds.
         on_look: Is shown every observation.
+        partly: Whether one ready replica is enough: it bills, so it should work while the others
+            start, or cannot be had.
 
     Raises:
         HardwareUnavailable: It FAILED, or capacity was wanting for too long.
@@ -44,7 +47,9 @@ def await_ready(
         else:
             last = str(observation)
             on_look(observation)
-            if observation.phase is Phase.READY and observation.routed:
+            if observation.routed and (
+                observation.phase is Phase.READY or (partly and _serves(observation))
+            ):
                 return observation
             if observation.phase is Phase.GONE:
                 raise EndpointLost(f"endpoint {ref.name} is not there any more")
@@ -62,3 +67,9 @@ def await_ready(
         f"endpoint {ref.name} was not READY after {ready_timeout_s:.0f} s; last seen: {last}; "
         "raise the time to wait for READY, or choose other hardware"
     )
+
+
+def _serves(observation: Observation) -> bool:
+    """Whether some replica answers while others do not yet."""
+    starting = observation.phase in (Phase.STARTING, Phase.DEGRADED)
+    return starting and bool(observation.ready_replicas)

@@ -63,7 +63,8 @@ class Workload:
     Attributes:
         rows: To be answered.
         prompt, answer: Tokens of one row.
-        ratio: Tokens that the API counts per token guessed, when that was learned; 1 otherwise.
+        guessed_prompt: Tokens of one prompt as guessed from its characters, before anything that
+            was learned corrects them; 0 where they were counted.
         basis: Where the figures come from, in words.
     """
 
@@ -71,7 +72,7 @@ class Workload:
     prompt: Belief
     answer: Belief
     body_bytes: float = 0.0
-    guessed_prompt: float = 1.0
+    guessed_prompt: float = 0.0
     basis: tuple[str, ...] = field(default=())
 
     @property
@@ -142,7 +143,7 @@ def workload(
         prompt=prompt,
         answer=answer,
         body_bytes=sample.body_bytes,
-        guessed_prompt=sample.mean,
+        guessed_prompt=0.0 if sample.counted else sample.mean,
         basis=(prompt_basis, answer_basis),
     )
 
