@@ -31,7 +31,7 @@ LEARNED_SPREAD = 0.1
 PLACES = 128.0
 """Requests in flight that one replica takes, while that is not known."""
 
-COLD_START_S = Interval(10.0, 420.0, 1200.0)
+COLD_START_S = Interval(5.0, 420.0, 1200.0)
 """From the create to READY, while no run has seen it: 5-10 minutes for a small model, up to 20
 the first time, and no time to speak of where weights are loaded already.
 Source: Together API, dedicated model inference."""
