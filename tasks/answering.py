@@ -56,8 +56,8 @@ class Batch:
 def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
     """Answer the rows of one shard that have no answer yet, then commit its part file.
 
-    A shard that has a part already is one whose rows with an error are asked again, or one that
-    was being asked again when its run ended: its part is replaced, and what it holds is kept.
+    A shard that has a part already is one whose rows with an error are asked again: its part is
+    replaced, and the answers that it holds are kept.
     """
     paths = batch.paths
     journal, kept = open_journal(

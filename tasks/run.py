@@ -23,6 +23,7 @@ from tasks.core.job import Job
 from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
 from tasks.ending import read_proofs
+from tasks.failing import merge_journals, settle_letters, shards_to_retry
 from tasks.figures import figures, run_record
 from tasks.inference.engine import Engine, EngineSettings, Target
 from tasks.page import page
@@ -67,12 +68,14 @@ class Run(Watching):
         )
         self._breaker = Breaker()
         self._done_now: set[int] = set()
-        self._failed_before = {
-            index: tally.failed
-            for index, tally in self.folder.manifest.done.items()
-            if job.rows.retry_failed
-        }
-        progress.update(rows=self.look.dataset.rows, resumed=self.total)
+        merge_journals(self.look, self.folder)
+        self._to_retry: dict[int, int] = {}
+        resumed = self.total
+        if job.rows.retry_failed:
+            self._to_retry = shards_to_retry(self.paths, self.folder.manifest)
+            again = sum(self._to_retry.values())
+            resumed = resumed._replace(done=resumed.done - again, failed=resumed.failed - again)
+        progress.update(rows=self.look.dataset.rows, resumed=resumed)
 
     # What is left.
 
@@ -83,7 +86,7 @@ class Run(Watching):
             shard
             for shard in manifest.shards
             if shard.index not in manifest.done
-            or (self._failed_before.get(shard.index, 0) and shard.index not in self._done_now)
+            or (shard.index in self._to_retry and shard.index not in self._done_now)
         ]
 
     @property
@@ -95,6 +98,7 @@ class Run(Watching):
         """Record a shard whose part is committed."""
         self.folder.record_done(shard.index, tally)
         self._done_now.add(shard.index)
+        settle_letters(self.look, self.folder, changed=[shard.index])
 
     # The batch.
 
@@ -161,6 +165,7 @@ class Run(Watching):
     def close_the_books(self, outcome: str) -> dict[str, Any]:
         """Write `report.json`, `report.html` and the manifest's record of this run."""
         self.show()
+        settle_letters(self.look, self.folder)
         report = figures(
             run=self.id,
             outcome=outcome,

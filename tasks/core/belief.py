@@ -70,6 +70,8 @@ class Belief:
     def plus(self, other: "Belief") -> "Belief":
         """Return the belief about the sum of two independent numbers (of the first order)."""
         mid = self.mid + other.mid
+        if not mid:  # Nothing is left to do: that is certain.
+            return Belief(0.0, 0.0)
         return Belief(mid, math.hypot(self.mid * self.spread, other.mid * other.spread) / mid)
 
     def wider(self, spread: float) -> "Belief":

@@ -64,6 +64,11 @@ class RunPaths:
         return self.kept / "lock"
 
     @property
+    def dead_letters(self) -> Path:
+        """Rows with an error, for whoever has to look into them."""
+        return self.kept / "dead_letters.parquet"
+
+    @property
     def journals(self) -> Path:
         """The folder of journals."""
         return self.kept / "journal"
