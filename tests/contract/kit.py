@@ -110,6 +110,7 @@ class World:
             policy="delete",
             line="by hand",
             budget_s=budget_s,
+            now=self.emulator.clock.now_s,
             clock=self.emulator.clock.now_s,
             sleep=self.emulator.clock.advance,
             uniform=lambda _low, high: high,
