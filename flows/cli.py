@@ -66,7 +66,7 @@ the same --output to resume: what is done is not sent again. Ctrl-C tears down f
       --max-cost 20 --deadline 2h --yes --json > run.jsonl""",
 )
 _command(
-    "flows.cli_look:plan",
+    "flows.cli_plan:plan",
     LOOKS,
     """Show what `run` would do: the data, the hardware, the price.
 

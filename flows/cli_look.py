@@ -1,4 +1,7 @@
-"""Commands that only look: `plan`, `status`, `hardware`, `history`; without Prefect."""
+"""Commands that only look: `status`, `hardware`, `history`; without Prefect, and light.
+
+`plan` looks too, and has a file of its own: it reads Parquet, whose import the others save.
+"""
 
 import json
 import os
@@ -11,10 +14,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from flows import terminal
-from flows.cli_options import RUN, JobOptions, flag
+from flows.cli_options import RUN, flag
 from flows.hardware_table import HardwareTable
-from flows.plan_table import plan_table
-from tasks import planning
 from tasks.cloud.connection import Connection, connect
 from tasks.cloud.control_plane import ControlPlane
 from tasks.cloud.patience import patiently
@@ -44,32 +45,6 @@ def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Conn
 def show(value: Any) -> None:
     """Print JSON for scripts."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-
-
-def plan(
-    input: str,  # noqa: A002 - the contract's word
-    /,
-    *,
-    options: JobOptions,
-    output: Annotated[
-        str, Parameter(help="Folder for the answers, if it is known already.")
-    ] = "out",
-    json: Json = False,
-) -> int:
-    """Show what `run` would do: the data, the hardware, the price. Nothing is created or spent.
-
-    Args:
-        input: Parquet file, folder or glob; local or a URI.
-    """
-    job = options.job(input, output)
-    with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
-        look = planning.look_first(job, connection)
-        made = patiently(lambda: planning.make_plan(look, plane))
-    if json:
-        show(made.as_dict())
-    else:
-        terminal.console().print(plan_table(made))
-    return 0
 
 
 def hardware(

@@ -21,7 +21,7 @@ from tasks.cloud.connection import Connection, connect
 from tasks.cloud.patience import patiently
 from tasks.core.errors import BadRequest, MayflyError
 from tasks.core.job import Job
-from tasks.storage.run_folder import check_output
+from tasks.storage.run_folder import check_free, check_output
 
 
 def run(
@@ -59,6 +59,7 @@ def run(
         connection = Connection.from_env(os.environ)
         look = planning.look_first(job, connection)
         check_output(output, look.manifest(time.time()))
+        check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
         importing.start()
         with connect(job.rental.api, connection) as plane:

@@ -43,7 +43,10 @@ def read_status(folder: Path) -> dict[str, Any]:
     recorded = {run["run"] for run in manifest.runs}
     # A run that was killed recorded nothing; who ended its endpoint knows what it was billed.
     lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
-    usd = sum(run["cost"]["usd"] for run in manifest.runs) + lost_usd
+    pulse_usd = pulse["usd"] if pulse is not None else 0.0
+    usd = sum(run["cost"]["usd"] for run in manifest.runs)
+    # The last numbers of one that was killed are of the same endpoint as its proof of teardown.
+    usd += lost_usd + pulse_usd if on else max(lost_usd, pulse_usd)
     return {
         "input": manifest.input["uri"],
         "model": manifest.identity["model"],
@@ -59,7 +62,7 @@ def read_status(folder: Path) -> dict[str, Any]:
             "completion": tally.completion_tokens,
             "cached": tally.cached_tokens,
         },
-        "cost": {"usd": round(usd + (pulse["usd"] if pulse else 0.0), 4)},
+        "cost": {"usd": round(usd, 4)},
         "now": pulse,
         "runs": [dict(run) for run in manifest.runs],
         "outcome": _outcome(manifest, pulse, on=on),

@@ -57,6 +57,26 @@ def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None
     return earlier
 
 
+def check_free(output: str) -> None:
+    """Refuse a folder that another run is using now, without holding it; writes nothing.
+
+    Raises:
+        BadRequest: Says whose it is.
+    """
+    paths = RunPaths(Path(output).expanduser())
+    try:
+        lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        # Shared, and for a moment: two that only look do not see each other.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _in_use(paths) from None
+    finally:
+        os.close(lock)
+
+
 class RunFolder:
     """A run's folder, held under a lock from `open` to `close`.
 
@@ -206,14 +226,17 @@ def _lock(paths: RunPaths, now: float) -> int:
         os.pwrite(lock, json.dumps(holder).encode(), 0)
     except BlockingIOError:
         os.close(lock)
-        raise BadRequest(
-            f"output {paths.folder} is in use by {_holder(paths)}; "
-            "wait until it has ended, or stop it"
-        ) from None
+        raise _in_use(paths) from None
     except BaseException:
         os.close(lock)
         raise
     return lock
+
+
+def _in_use(paths: RunPaths) -> BadRequest:
+    return BadRequest(
+        f"output {paths.folder} is in use by {_holder(paths)}; wait until it has ended, or stop it"
+    )
 
 
 def _holder(paths: RunPaths) -> str:

@@ -1,0 +1,86 @@
+"""A shell's view of mayfly: a command goes in, an exit code and two streams come out."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emulator import Emulator
+
+ROOT = Path(__file__).parents[2]
+MODEL = "Qwen/Qwen2.5-7B-Instruct"
+NO_SERVER = "http://127.0.0.1:9/api"
+"""Nothing listens there: whoever gets as far as needing Prefect would be seen to fail."""
+
+PATIENCE_S = 240.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Standard output, as one JSON object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def json(self) -> Any:
+        """Standard output, as one JSON value."""
+        return json.loads(self.out)
+
+
+class Shell:
+    """Runs commands in a folder of their own against one emulator.
+
+    Attributes:
+        env: Their whole environment.
+        folder: Where they run.
+    """
+
+    def __init__(self, emulator: Emulator, folder: Path) -> None:
+        self.emulator = emulator
+        self.folder = folder
+        self._created_before = 0
+        self._created_before = self.creations
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore",
+            "MAYFLY_HOME": str(folder / "state"),
+            "PREFECT_API_URL": NO_SERVER,
+            "TOGETHER_BASE_URL": emulator.url,
+            "TOGETHER_API_KEY": emulator.key,
+        }
+
+    def __call__(self, *words: str, env: dict[str, str | None] | None = None) -> Ended:
+        """Run `mayfly` with these words, no terminal anywhere; None takes a variable away."""
+        changed = {**self.env, **(env or {})}
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *words],
+            cwd=self.folder,
+            env={name: value for name, value in changed.items() if value is not None},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def creations(self) -> int:
+        """How many calls have asked for something to be created since this shell was opened."""
+        asked = sum(
+            entry.method == "POST" and "/endpoints" in entry.path and "/chat" not in entry.path
+            for entry in self.emulator.calls()
+        )
+        return asked - self._created_before

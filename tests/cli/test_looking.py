@@ -1,0 +1,111 @@
+"""Commands that only look: what they teach, what scripts read, and what they never import."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.cli.shell import MODEL, ROOT, Shell
+
+PLAN = ["plan", "questions.parquet", "--model", MODEL, "--prompt", "{{ question }}"]
+
+
+def test_hardware_is_told_to_people_and_to_scripts(shell: Shell) -> None:
+    every = shell("hardware", "--json").json
+    fitting = shell("hardware", "--json", "--model", MODEL).json
+    table = shell("hardware", "--model", MODEL)
+
+    assert {"hardware", "gpu_count", "price_usd_per_h", "regions"} <= every[0].keys()
+    prices = [offer["price_usd_per_h"] for offer in every]
+    assert prices == sorted(prices)
+    assert {offer["hardware"] for offer in fitting} < {offer["hardware"] for offer in every}
+    assert (table.code, table.err) == (0, "")
+    for offer in fitting:
+        assert offer["hardware"] in table.out
+        assert f"{offer['price_usd_per_h']:.2f}" in table.out
+
+
+def test_a_plan_spends_nothing_and_keeps_its_keys(shell: Shell) -> None:
+    plan = shell(*PLAN, "--json").json
+
+    assert {
+        "input", "model", "rows", "columns", "fingerprint", "endpoint", "replicas", "hardware",
+        "usd_per_h", "estimated_s", "estimated_usd", "candidates",
+    } <= plan.keys()  # fmt: skip
+    assert (plan["rows"], plan["hardware"]) == (40, "1xnvidia-h100-80gb")
+    assert [candidate["chosen"] for candidate in plan["candidates"]].count(True) == 1
+    assert shell.creations == 0
+    assert not (shell.folder / "out").exists()
+
+
+def test_a_pipe_gets_whole_lines_without_colours(shell: Shell) -> None:
+    ended = shell(*PLAN, "--output", "a/very/long/way/" * 12, env={"FORCE_COLOR": "1"})
+
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+    assert f"output  {'a/very/long/way/' * 12}" in ended.out
+    assert not [line for line in ended.out.splitlines() if line.endswith(" ")]
+
+
+@pytest.mark.parametrize(
+    ("words", "teaches"),
+    [
+        ([], ["run", "plan", "status", "hardware", "sweep", "history"]),
+        ([], ["TOGETHER_API_KEY", "--local", "130, 143"]),
+        (["run"], ["--prompt", "--schema", "--max-cost", "--teardown", "Examples:", "resume"]),
+        (["plan"], ["Nothing is created or spent", "--replicas"]),
+        (["status"], ["--watch", "--json"]),
+        (["hardware"], ["--model"]),
+    ],
+)
+def test_help_teaches(shell: Shell, words: list[str], teaches: list[str]) -> None:
+    ended = shell(*words, "--help")
+
+    assert (ended.code, ended.err) == (0, "")
+    text = " ".join(ended.out.split())
+    for word in teaches:
+        assert word in text
+
+
+def test_there_is_nothing_to_tell_of_no_runs(shell: Shell) -> None:
+    assert shell("history", "--json").json == []
+    assert shell("history").out == "no runs yet on this machine\n"
+
+
+LOADED = """
+import json, sys
+from flows.cli import main
+code = main(sys.argv[1:])
+print("\\n" + json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "never"),
+    [
+        (["--help"], {"prefect", "pandas", "pyarrow", "together", "matplotlib", "numpy"}),
+        (["run", "--help"], {"prefect", "pandas", "together", "matplotlib"}),
+        (["history"], {"prefect", "pandas", "pyarrow", "together", "matplotlib", "numpy"}),
+        (["hardware"], {"prefect", "pandas", "pyarrow", "matplotlib", "numpy"}),
+        (PLAN, {"prefect", "pandas", "matplotlib"}),
+    ],
+    ids=["help", "help of run", "history", "hardware", "plan"],
+)
+def test_what_only_looks_does_not_load_what_runs(
+    shell: Shell, words: list[str], never: set[str]
+) -> None:
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [sys.executable, "-c", LOADED, *words],
+        cwd=shell.folder,
+        env={**shell.env, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    loaded: list[Any] = json.loads(done.stdout.splitlines()[-1])
+
+    assert never & set(loaded) == set()

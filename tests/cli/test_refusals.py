@@ -1,0 +1,140 @@
+"""A request that is wrong: exit code 2, one line on standard error, and nothing created."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.shell import MODEL, Ended, Shell
+
+RUN = ["run", "questions.parquet", "--output", "out", "--yes"]
+ASKING = ["--model", MODEL, "--prompt", "{{ question }}"]
+
+
+def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
+    """Check that a command was refused, in one line that says these things."""
+    assert ended.code == 2, ended.err
+    assert ended.out == ""
+    lines = ended.err.splitlines()
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("mayfly: ")
+    for words in says:
+        assert words in lines[0]
+    assert "Traceback" not in ended.err
+    assert shell.creations == 0
+    assert not (shell.folder / "out").exists()
+    assert not (shell.folder / "state" / "leases").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(
+            [*RUN, "--model", "Qwen/Qwen2.5-7B", "--prompt", "{{ question }}"],
+            ["Qwen/Qwen2.5-7B", MODEL],
+            id="an unknown model, with those that are near",
+        ),
+        pytest.param(
+            [*RUN, *ASKING, "--hardware", "9xnvidia-t4-16gb"],
+            ["9xnvidia-t4-16gb", "1xnvidia-h100-80gb", "1xnvidia-h200-141gb"],
+            id="hardware that does not fit, with what does",
+        ),
+        pytest.param(
+            ["run", "nowhere.parquet", "--output", "out", "--yes", *ASKING],
+            ["nowhere.parquet"],
+            id="an input that is not there",
+        ),
+        pytest.param(
+            ["run", "notes.txt", "--output", "out", "--yes", *ASKING],
+            ["notes.txt"],
+            id="an input that is not Parquet",
+        ),
+        pytest.param(
+            ["run", "empty.parquet", "--output", "out", "--yes", *ASKING],
+            ["empty.parquet", "rows"],
+            id="an input without rows",
+        ),
+        pytest.param(
+            ["run", "taken.parquet", "--output", "out", "--yes", *ASKING],
+            ["'response'", "rename"],
+            id="an input with a column that the output needs",
+        ),
+        pytest.param(
+            [*RUN, "--model", MODEL, "--prompt", "{{ qestion }}"],
+            ["qestion", "question"],
+            id="a column that is not there, with those that are",
+        ),
+        pytest.param(
+            [*RUN, "--model", MODEL, "--prompt", "{{ question"],
+            ["template"],
+            id="a template that is broken",
+        ),
+        pytest.param(
+            [*RUN, *ASKING, "--schema", "notes.txt"], ["--schema", "JSON"], id="a bad schema"
+        ),
+        pytest.param(
+            [*RUN, *ASKING, "--deadline", "soon"], ["--deadline", "90m"], id="a bad deadline"
+        ),
+        pytest.param([*RUN, *ASKING, "--replicas", "0"], ["replicas"], id="no replicas"),
+        pytest.param([*RUN, *ASKING, "--temperature", "3"], ["temperature"], id="too hot"),
+        pytest.param([*RUN, *ASKING, "--max-cost", "-1"], ["max_cost"], id="a negative cost"),
+        pytest.param([*RUN, *ASKING, "--tempo", "3"], ["--tempo"], id="an unknown option"),
+        pytest.param([*RUN, "--prompt", "hi"], ["--model"], id="no model"),
+        pytest.param(
+            ["run", "questions.parquet", "--output", "out", *ASKING], ["--yes"], id="--yes"
+        ),
+        pytest.param(
+            ["plan", "questions.parquet", "--model", MODEL], ["prompt"], id="nothing to ask with"
+        ),
+        pytest.param(["status", "."], ["--output"], id="a status of what is no run"),
+        pytest.param(["fly"], ["fly"], id="an unknown command"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(
+    shell: Shell, words: list[str], says: list[str]
+) -> None:
+    (shell.folder / "notes.txt").write_text("no Parquet, and no JSON either")
+    pq.write_table(
+        pa.table({"question": pa.array([], pa.string())}), shell.folder / "empty.parquet"
+    )
+    taken = pa.table({"question": ["?"], "response": ["!"]})
+    pq.write_table(taken, shell.folder / "taken.parquet")
+
+    refused(shell, shell(*words), says=says)
+
+
+@pytest.mark.parametrize("words", [RUN + ASKING, ["hardware"]], ids=["run", "hardware"])
+def test_without_a_key_nothing_is_reached(shell: Shell, words: list[str]) -> None:
+    ended = shell(*words, env={"TOGETHER_API_KEY": None})
+
+    refused(shell, ended, says=["TOGETHER_API_KEY", "--local"])
+    assert shell.emulator.stands is False
+
+
+def test_a_folder_of_something_else_is_left_untouched(shell: Shell) -> None:
+    (shell.folder / "mine").mkdir()
+    (shell.folder / "mine" / "thesis.txt").write_text("precious")
+
+    ended = shell("run", "questions.parquet", "--output", "mine", "--yes", *ASKING)
+
+    refused(shell, ended, says=["mine", "thesis.txt"])
+    assert [path.name for path in (shell.folder / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_key_that_is_refused_is_a_wrong_request_and_is_not_told(shell: Shell) -> None:
+    ended = shell(*RUN, *ASKING, env={"TOGETHER_API_KEY": "sk-wrong-and-secret"})
+
+    refused(shell, ended, says=[])
+    assert "sk-wrong-and-secret" not in ended.err
+
+
+def lock(folder: Path) -> int:
+    """Hold a run's folder as a run does."""
+    file = os.open(folder / "_mayfly" / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    os.pwrite(file, json.dumps({"pid": 1, "host": "elsewhere", "since": 0}).encode(), 0)
+    return file
