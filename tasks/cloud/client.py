@@ -40,7 +40,8 @@ def own_project(client: Any) -> str:
             identity = client.whoami()
     except Refused as refusal:
         raise BadRequest(f"{refusal}; set TOGETHER_PROJECT_ID to the project's id") from refusal
-    if project := text(field(identity, "project"), "id"):
+    # Nested since v3, flat before.
+    if project := text(field(identity, "project"), "id") or text(identity, "project_id"):
         return project
     try:
         projects = listed("list projects", client.projects.list)

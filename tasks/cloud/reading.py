@@ -5,6 +5,7 @@ and an answer that is no JSON arrives as text altogether. Everything behind this
 its types.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,9 +30,10 @@ def number(value: Any, name: str) -> float | None:
     if isinstance(found, bool):
         return None
     try:
-        return None if found is None else float(found)
-    except (TypeError, ValueError):
+        value = math.nan if found is None else float(found)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return value if math.isfinite(value) else None
 
 
 def count(value: Any, name: str) -> int | None:
