@@ -15,14 +15,14 @@ from tasks.hardware import select_hardware
 from tasks.hooks import name_run, tear_down_after_the_run
 from tasks.report import finished, write_report
 from tasks.run import begin
-from tasks.shards import SHARDS_AT_ONCE, answer_shards
+from tasks.shards import MOST_SHARDS, answer_shards
 from tasks.signals import held_back
 
 
 @flow(
     name="batch-inference",
     flow_run_name=name_run,
-    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
+    task_runner=ThreadPoolTaskRunner(max_workers=MOST_SHARDS),  # type: ignore[arg-type]
     on_cancellation=[tear_down_after_the_run],
     on_crashed=[tear_down_after_the_run],
     on_failure=[tear_down_after_the_run],

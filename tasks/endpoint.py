@@ -33,6 +33,7 @@ def await_ready(run: Run) -> str:
     said: list[str] = []
 
     def on_look(observation: Observation) -> None:
+        run.warm_up()
         run.progress.update(detail=str(observation))
         run.look_while_waiting(observation)
         if said[-1:] != [str(observation)]:

@@ -39,6 +39,9 @@ from tasks.watching import Watching
 GRACE_S = 20.0
 """How long requests in flight may take to end after a limit of the user's was reached."""
 
+WARM_CONNECTIONS = 16
+"""Connections opened while the endpoint starts: enough to begin with, and no burden to anyone."""
+
 
 class Run(Watching):
     """A job on its way through one endpoint after another; made by `begin`.
@@ -68,6 +71,7 @@ class Run(Watching):
         )
         self._breaker = Breaker()
         self._done_now: set[int] = set()
+        self._warm: Engine | None = None
         merge_journals(self.look, self.folder)
         self._to_retry: dict[int, int] = {}
         resumed = self.total
@@ -123,9 +127,33 @@ class Run(Watching):
             breaker=self._breaker,
         )
 
+    def warm_up(self) -> None:
+        """Start an engine ahead of READY, with some connections to where it will send."""
+        if self._warm is None or self._warm.ended:
+            self._warm = self._new_engine().open()
+        self._warm.warm(WARM_CONNECTIONS)
+
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Open the engine on the endpoint for as long as the block lasts."""
+        """Have an engine on the endpoint for as long as the block lasts."""
+        warm, self._warm = self._warm, None
+        # A second engine, on the endpoint that replaces one that was lost, counts from nothing.
+        self._sent_before = self.progress.snapshot().tally
+        engine = self._new_engine() if warm is None or warm.ended else warm
+        try:
+            with engine as self._engine:
+                engine.begin_at(self.tenancy.first_limit)
+                yield
+        finally:
+            self.show()
+            self._engine = None
+
+    def nothing_follows(self, shards: int) -> None:
+        """Tell the engine that no more shards come than so many."""
+        replicas = self.progress.snapshot().ready_replicas
+        self.engine.nothing_follows(calls=shards, replicas=replicas)
+
+    def _new_engine(self) -> Engine:
         limits, renderer = self.job.limits, self.look.renderer
         target = Target(
             url=f"{self.plane.inference_url}/{renderer.path}",
@@ -136,24 +164,17 @@ class Run(Watching):
         self._breaker = Breaker(proven=proven)
         settings = EngineSettings(
             concurrency=limits.concurrency,
-            first_limit=self.tenancy.first_limit,
             row_attempts=limits.row_attempts,
             # A request with many texts that is refused may have one bad text.
             proven=proven or renderer.embeds,
         )
-        # A second engine, on the endpoint that replaces one that was lost, counts from nothing.
-        self._sent_before = self.progress.snapshot().tally
-        try:
-            with Engine(target=target, settings=settings, read=renderer.read) as self._engine:
-                yield
-        finally:
-            self.show()
-            self._engine = None
+        return Engine(target=target, settings=settings, read=renderer.read)
 
     def stop_sending(self) -> None:
         """Let nothing more be sent; rows that are under way stay unanswered."""
-        if self._engine is not None:
-            self._engine.stop(EndpointLost("the endpoint is being torn down"), grace_s=0)
+        for engine in (self._engine, self._warm):
+            if engine is not None:
+                engine.stop(EndpointLost("the endpoint is being torn down"), grace_s=0)
 
     # The end.
 

@@ -1,9 +1,13 @@
 """Steps: answer the rows, shard by shard.
 
 Prefect sees shards, tens of them; the rows inside never meet a Prefect object. Two shards run at
-once so that the next one's rows start before the last of this one are back; both feed one engine,
-which owns the event loop, the connections and the limit on requests in flight.
+once so that the next one's rows start before the last of this one are back, more where shards are
+small; all feed one engine, which owns the event loop, the connections and the limit on requests
+in flight.
 """
+
+import threading
+from collections.abc import Collection
 
 from prefect.futures import PrefectFuture
 
@@ -16,7 +20,12 @@ from tasks.progress import Step
 from tasks.run import GRACE_S, Run
 from tasks.step import step, tell
 
-SHARDS_AT_ONCE = 2
+SHARDS_AT_ONCE, MOST_SHARDS = 2, 16
+"""How many shards run at once, and how many where they are too small to fill the endpoint."""
+
+ROWS_A_PLACE = 4
+"""Rows wanted under way for each request in flight: small shards shall not be a cap on those."""
+
 LOOK_EVERY_S = 0.5
 
 
@@ -28,17 +37,24 @@ def answer_shards(run: Run) -> None:
         RunStopped: A limit of the user's was reached.
     """
     run.progress.enter(Step.INFERRING)
-    left = iter(run.shards_left())
+    left = run.shards_left()
     under_way: dict[PrefectFuture[Tally], Shard] = {}
+    begun, woken = 0, threading.Event()
     with run.sending(), shown_moving(run.progress):
         try:
             while True:
                 # No more than run at once: each one more would only have to be called back.
-                while len(under_way) < SHARDS_AT_ONCE and (shard := next(left, None)) is not None:
-                    under_way[answer_shard.submit(run, shard)] = shard
+                while left and _wants_more(run, under_way.values()):
+                    future = answer_shard.submit(run, shard := left.pop(0))
+                    future.add_done_callback(lambda _: woken.set())
+                    under_way[future] = shard
+                    begun += 1
+                if not left:
+                    run.nothing_follows(begun)
                 if not under_way:
                     return
-                next(iter(under_way)).wait(timeout=LOOK_EVERY_S)
+                woken.wait(timeout=LOOK_EVERY_S)
+                woken.clear()
                 for future in [future for future in under_way if future.state.is_final()]:
                     run.shard_done(under_way.pop(future), future.result())
                 run.look_after()
@@ -51,6 +67,14 @@ def answer_shards(run: Run) -> None:
             for future in under_way:
                 future.wait()
             run.show()
+
+
+def _wants_more(run: Run, under_way: Collection[Shard]) -> bool:
+    if len(under_way) < SHARDS_AT_ONCE:
+        return True
+    rows = sum(shard.rows for shard in under_way)
+    wanted = ROWS_A_PLACE * run.engine.snapshot().limit
+    return len(under_way) < MOST_SHARDS and rows < wanted
 
 
 @step("answer shard", run_name="answer shard {shard.index}")

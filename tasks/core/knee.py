@@ -114,9 +114,13 @@ class Knee:
     _wall: float = field(default=math.inf, init=False)
 
     def __post_init__(self) -> None:
-        self.first = min(max(self.first, FLOOR), self.ceiling)
-        self.limit = self._base = self.first
-        self._window = _Window(settle=0)
+        self.begin_at(self.first)
+
+    def begin_at(self, limit: int) -> None:
+        """Begin at a number, if nothing has been learnt yet."""
+        if self._known is None and not self._probing:
+            self.limit = self._base = min(max(limit, FLOOR), self.ceiling)
+            self._window = _Window(settle=0)
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0

@@ -19,6 +19,9 @@ class Limiter(Protocol):
     def limit(self) -> int:
         """How many requests may be in flight now; at least 1."""
 
+    def begin_at(self, limit: int) -> None:
+        """Begin at a number, if nothing has been learnt yet."""
+
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
     ) -> None:
@@ -46,6 +49,9 @@ class Fixed:
     """A number that the user has set."""
 
     limit: int
+
+    def begin_at(self, limit: int) -> None:
+        """Do nothing: the number stands."""
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0

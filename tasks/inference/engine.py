@@ -67,10 +67,15 @@ class Engine:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
+    def open(self) -> Self:
+        """Start the loop; opening twice is opening once."""
+        if not self._ready.is_set():
+            self._thread.start()
+            self._ready.wait()
         return self
+
+    def __enter__(self) -> Self:
+        return self.open()
 
     def __exit__(
         self,
@@ -100,7 +105,7 @@ class Engine:
                 had been answered has been recorded.
         """
         stream = Stream(iter(requests))
-        self._call(self._sender.streams.append, stream)
+        self._call(self._sender.join, stream)
         try:
             while True:
                 while stream.feed(2 * self._limiter.limit + READ_AHEAD):
@@ -124,12 +129,21 @@ class Engine:
         """
         self._call(self._begin_stop, reason, grace_s)
 
-    def nothing_follows(self, *, replicas: int) -> None:
-        """Tell that all rows are in the hands of calls of `answer` by now.
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._ended.is_set() or self._reason is not None
 
-        From here on the slowest are hedged with places that stay empty.
+    def begin_at(self, limit: int) -> None:
+        """Begin the search for a limit at a number; of no use once it is under way."""
+        self._call(self._limiter.begin_at, limit)
+
+    def nothing_follows(self, *, calls: int, replicas: int) -> None:
+        """Tell that no more calls of `answer` will begin than so many, counted from the first.
+
+        From then on the slowest rows are hedged with places that stay empty.
         """
-        self._call(lambda: self._sender.nothing_follows(replicas=replicas))
+        self._call(lambda: self._sender.nothing_follows(calls=calls, replicas=replicas))
 
     def warm(self, connections: int) -> None:
         """Open connections ahead of the first request."""

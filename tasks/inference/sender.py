@@ -68,6 +68,7 @@ class Sender:
         self._stopped = False
         self._landed_all = asyncio.Event()
         self._hedging: Hedging | None = None
+        self._joined = self._last = 0
         self._flying: set[Attempt] = set()
         self._retries = Retries(
             settings,
@@ -98,8 +99,14 @@ class Sender:
         self._flying.clear()
         self.in_flight = 0
 
-    def nothing_follows(self, *, replicas: int) -> None:
-        """From here on, places that stay empty may be used to hedge slow rows."""
+    def join(self, stream: Stream) -> None:
+        """Take a stream in; rows of earlier ones go first."""
+        self.streams.append(stream)
+        self._joined += 1
+
+    def nothing_follows(self, *, calls: int, replicas: int) -> None:
+        """Once so many streams have come, empty places may be used to hedge slow rows."""
+        self._last = calls
         if self._hedging is None:
             self._hedging = Hedging(replicas=replicas)
             self._hedge()
@@ -131,7 +138,8 @@ class Sender:
         if self._stopped:
             return
         room = self._limiter.limit - self.in_flight
-        idle = not self.delayed and all(s.dry and not s.waiting for s in self.streams)
+        idle = self._joined >= self._last and not self.delayed
+        idle = idle and all(s.dry and not s.waiting for s in self.streams)
         if idle and room > 0 and self._flying:
             now = time.monotonic()
             alone = [attempt for attempt in self._flying if len(attempt.row.flying) == 1]
