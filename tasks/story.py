@@ -19,6 +19,8 @@ _RESULT = """\
 | endpoint | {endpoint} |
 """
 
+_AT_THE_END = {"delete": "deleted", "stop": "stopped", "keep": "kept, and goes on billing"}
+
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
     """Return the plan as a table: one row for each kind of hardware, the chosen one first."""
@@ -60,19 +62,28 @@ def plan_line(plan: Plan) -> str:
 
 def plan_question(plan: Plan) -> str:
     """Return the plan as a person is asked to approve of it, in Markdown."""
-    job = plan.look.job
-    limits = [
-        f"stops before ${job.limits.max_cost_usd:,.2f} are spent"
-        if job.limits.max_cost_usd is not None
-        else "no limit on the cost",
-        f"stops after {span(job.limits.deadline_s)}"
-        if job.limits.deadline_s is not None
-        else "no deadline",
-    ]
-    return (
-        f"**May this be spent?** {job.model} over `{job.input}`: {plan_line(plan)}. "
-        f"{limits[0]}, {limits[1]}; at the end the endpoint is to {job.rental.teardown}. "
-        "Nothing is rented, and nothing bills, until you approve."
+    job, known = plan.look.job, plan.as_dict()
+    cost, time_s = job.limits.max_cost_usd, job.limits.deadline_s
+    estimate = (
+        "not known: nothing was measured yet"
+        if known["estimated_s"] is None or known["estimated_usd"] is None
+        else f"${known['estimated_usd']:,.2f} in {span(known['estimated_s'])}"
+    )
+    return "\n".join(
+        (
+            "**May this be spent?** Nothing is rented, and nothing bills, until you approve.",
+            "",
+            f"- **batch** {known['rows']:,} rows of `{job.input}`",
+            f"- **model** {job.model}",
+            f"- **rent** {of_hardware(known['hardware'], known['replicas'])} "
+            f"at ${plan.usd_per_h:,.2f}/h, billed by the minute"
+            if plan.existing is None
+            else f"- **on** endpoint {plan.existing.name}, which stands",
+            f"- **estimate** {estimate}",
+            f"- **stops at** {'no limit of cost' if cost is None else f'${cost:,.2f}'}, "
+            f"{'no deadline' if time_s is None else span(time_s)}",
+            f"- **at the end** the endpoint is {_AT_THE_END[job.rental.teardown]}",
+        )
     )
 
 

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from prefect import get_run_logger
+from prefect.events import emit_event
 
 from tasks.cloud.connection import Connection, connect
 from tasks.core.endpoint import Api
@@ -11,6 +12,8 @@ from tasks.core.errors import TeardownFailed
 from tasks.step import step, tell
 from tasks.storage.lease_file import LeaseBook
 from tasks.sweeping import sweep as sweep_up
+
+LEFT_BEHIND = "mayfly.endpoint.left-behind"
 
 
 @step("sweep endpoints")
@@ -22,11 +25,14 @@ def sweep(*, api: Api, dry_run: bool) -> dict[str, Any]:
         report = sweep_up(plane, LeaseBook.of(os.environ), connection, dry_run=dry_run)
     for line in report.lines():
         logger.info("%s", line)
-    if report.failed:
-        raise TeardownFailed("; ".join(report.failed))
-    tell(
-        report.lines()[0]
-        if len(report.found) < 2
-        else f"{len(report.found)} endpoints looked at, {report.ended} ended"
-    )
+    if report.ended and not dry_run:
+        # Something outlived its run: whoever is told by an automation should know.
+        emit_event(
+            LEFT_BEHIND,
+            resource={"prefect.resource.id": "mayfly.sweep", "prefect.resource.name": "the sweep"},
+            payload={"found": report.found},
+        )
+    if report.failed or report.damaged:
+        raise TeardownFailed("; ".join(report.failed + report.damaged))
+    tell("; ".join(report.lines()[:3]))
     return report.as_dict()
