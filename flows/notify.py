@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument("block", help="a notification block, as type/name: slack-webhook/ops")
     name = parser.parse_args().block
     block = cast("Block", Block.load(name))
-    for automation in automations(block._block_document_id):  # noqa: SLF001 - no other way to it
+    block_id = cast("UUID", block._block_document_id)  # noqa: SLF001 - no other way to it
+    for automation in automations(block_id):
         try:
             standing = cast("Automation", Automation.read(name=automation.name))
         except ValueError:

@@ -54,6 +54,17 @@ class Visitor:
         path = f"/deployments/{deployment['id']}/create_flow_run"
         return str(self.ask("POST", path, parameters=parameters)["id"])
 
+    def run_with(self, parameter: str, value: str) -> str:
+        """Return the id of the flow run that somebody starts with a value of a parameter."""
+
+        def look() -> str | None:
+            runs = self.ask("POST", "/flow_runs/filter", sort="ID_DESC")
+            return next(
+                (str(r["id"]) for r in runs if r["parameters"].get(parameter) == value), None
+            )
+
+        return eventually(look, f"a run with {parameter} {value}")
+
     def run(self, run: str) -> dict[str, Any]:
         """Return a flow run."""
         found: dict[str, Any] = self.ask("GET", f"/flow_runs/{run}")
@@ -84,6 +95,10 @@ class Visitor:
             return list(lines)
         found = self.ask("POST", f"/{kind}/filter", flow_runs={"id": {"any_": [run]}})
         return list(found)
+
+    def artifact(self, run: str, key: str) -> dict[str, Any]:
+        """Return a run's artifact by its key."""
+        return next(found for found in self.of_run("artifacts", run) if found["key"] == key)
 
     def logs(self, run: str) -> str:
         """Return a flow run's log."""

@@ -1,0 +1,128 @@
+"""Prefect's UI as a person uses it, in a headless Chromium."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PICTURES = Path(__file__).parents[2] / "artifacts" / "prefect"
+"""Where the pictures of the tests are kept; git ignores it."""
+PATIENCE_MS = 45_000
+_QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Debian's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET.split())
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """One tab of the browser on Prefect's UI."""
+
+    page: Page
+    ui: str
+
+    @classmethod
+    def open(cls, browser: Browser, ui: str, *, width: int = 1280, height: int = 900) -> "Screen":
+        """Open a tab."""
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(PATIENCE_MS)
+        return cls(page, ui)
+
+    def picture(self, name: str) -> Path:
+        """Keep a picture of what is seen."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        path = PICTURES / f"{name}.png"
+        # Motion ends first: a picture of half a dialog tells nothing.
+        self.page.wait_for_timeout(600)
+        self.page.screenshot(path=path)
+        return path
+
+    def text(self) -> str:
+        """Return all text that is seen."""
+        return self.page.inner_text("body")
+
+    # The form.
+
+    def open_form(self, deployment: str) -> None:
+        """Go to the form that starts a run of a deployment."""
+        self.page.goto(f"{self.ui}/deployments/deployment/{deployment}/run")
+        self.field("output").wait_for()
+
+    def field(self, title: str) -> Locator:
+        """Return the innermost part of the form that has a title."""
+        label = re.compile(rf"^\s*{re.escape(title)}( \(Optional\))?\s*$")
+        return (
+            self.page.locator(".schema-form-property")
+            .filter(has=self.page.locator(".schema-form-property__label").filter(has_text=label))
+            .last
+        )
+
+    def fill(self, title: str, value: str) -> None:
+        """Write into a field."""
+        self.field(title).locator("textarea, input").first.fill(value)
+
+    def choose_credentials(self, name: str) -> None:
+        """Choose a block of Together credentials by its name."""
+        field = self.field("credentials")
+        field.get_by_role("button", name="TogetherCredentials").click()
+        self._choose(field, name)
+
+    def _choose(self, field: Locator, option: str) -> None:
+        # By keyboard: a click opens the list and, within the same motion, closes it.
+        field.locator(".p-select-button__control").press("ArrowDown")
+        self.page.locator(".p-select-option").filter(has_text=option).click()
+
+    def submit(self) -> None:
+        """Send the form."""
+        self.page.get_by_role("button", name="Submit", exact=True).click()
+
+    # A run.
+
+    def open_run(self, run: str) -> None:
+        """Go to a flow run's page."""
+        self.page.goto(f"{self.ui}/runs/flow-run/{run}")
+
+    def await_badge(self, state: str) -> None:
+        """Wait until the run's page shows a state."""
+        self.page.locator(".state-badge").filter(has_text=state).first.wait_for()
+
+    def answer(self, decision: str) -> Path:
+        """Answer the question of a run that waits for approval; return a picture of it."""
+        self.page.get_by_role("button", name="Resume", exact=True).click()
+        self.page.get_by_text("May this be spent?").wait_for()
+        picture = self.picture("approval")
+        if decision != "approve":
+            self._choose(self.field("Decision"), decision)
+        self.page.locator(".p-modal").get_by_role("button", name="Submit", exact=True).click()
+        return picture
+
+    def cancel(self) -> None:
+        """Cancel the run that is shown."""
+        self.page.get_by_role("button", name="Cancel", exact=True).first.click()
+        self.page.locator(".p-modal").get_by_role("button", name="Cancel", exact=True).click()
+
+    def open_artifact(self, artifact: str) -> None:
+        """Go to the page of an artifact."""
+        self.page.goto(f"{self.ui}/artifacts/artifact/{artifact}")
+
+    def tab(self, name: str) -> None:
+        """Go to a tab of the run's page."""
+        self.page.get_by_role("tab", name=name, exact=True).or_(
+            self.page.locator(".p-tab-navigation__tab, .p-tab").filter(has_text=name)
+        ).first.click()

@@ -1,0 +1,129 @@
+"""A person at the browser: fills in the form, approves, watches, cancels, opens the report."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser
+
+from tests.prefect.browser import CHROMIUM, Screen, chromium
+from tests.prefect.conftest import MODEL, SAMPLE, Stage
+from tests.prefect.visitor import eventually
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium here; .ci/run installs it"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of this file."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def screen(browser: Browser, stage: Stage) -> Iterator[Screen]:
+    """A tab of its own for each test."""
+    screen = Screen.open(browser, stage.prefect.ui)
+    yield screen
+    screen.page.close()
+
+
+@pytest.fixture
+def form(screen: Screen, stage: Stage) -> Screen:
+    """The form of the batch."""
+    screen.open_form(stage.prefect.deployment("batch-inference/batch-inference")["id"])
+    return screen
+
+
+def test_the_form_says_what_each_field_is_for_and_in_which_unit(form: Screen) -> None:
+    form.page.set_viewport_size({"width": 1280, "height": 4200})
+    form.picture("form")
+    for title, told in {
+        "model": "Name of a dedicated model",
+        "Temperature (0 to 2)": "0 is greedy",
+        "Most to spend (USD)": "the run stops before this is spent",
+        "Inactivity timeout (minutes, 30 to 1440)": "the last line of defence",
+        "Deadline (90m, 2h, 1h30m)": "can be resumed",
+    }.items():
+        assert told in form.field(title).inner_text()
+
+
+def test_a_wrong_value_is_refused_before_anything_is_started(form: Screen, stage: Stage) -> None:
+    before = stage.prefect.ask("POST", "/flow_runs/count")
+    form.fill("Temperature (0 to 2)", "9")
+    form.fill("Deadline (90m, 2h, 1h30m)", "soon")
+
+    form.submit()
+
+    form.page.get_by_text("maximum of 2").first.wait_for()
+    form.picture("form-refuses")
+    assert stage.prefect.ask("POST", "/flow_runs/count") == before
+
+
+def test_a_run_is_started_approved_and_watched_to_its_report(
+    form: Screen, stage: Stage, tmp_path: Path
+) -> None:
+    form.fill("input", str(SAMPLE))
+    form.fill("model", MODEL)
+    form.fill("output", str(tmp_path / "answers"))
+    form.choose_credentials(stage.credentials)
+    form.fill("Prompt template", "Summarise: {{ message }}")
+    form.fill("Ask above (USD)", "0")
+    form.picture("form-filled")
+    form.submit()
+
+    run = stage.prefect.run_with("output", str(tmp_path / "answers"))
+    stage.prefect.await_state(run, "PAUSED")
+    assert stage.standing() == 0
+    form.open_run(run)
+    form.answer("approve")
+
+    stage.prefect.await_state(run, "COMPLETED")
+    form.open_run(run)
+    form.await_badge("Completed")
+    form.tab("Task Runs")
+    form.page.get_by_text("delete endpoint").first.wait_for()
+    form.picture("run")
+    for key, told in (
+        ("batch-inference-plan", "cheapest with room"),
+        ("batch-inference-progress", "300 of 300 rows"),
+        ("batch-inference-result", "300 of 300 rows answered"),
+    ):
+        form.open_artifact(stage.prefect.artifact(run, key)["id"])
+        form.page.get_by_text(told).first.wait_for()
+        form.picture(key)
+    assert pd.read_parquet(tmp_path / "answers")["response"].notna().all()
+    assert stage.standing() == 0
+
+    form.page.goto((tmp_path / "answers" / "_mayfly" / "report.html").as_uri())
+    form.picture("report")
+    assert "300" in form.text()
+
+
+def test_a_run_that_is_cancelled_midway_leaves_no_endpoint(
+    screen: Screen, stage: Stage, tmp_path: Path
+) -> None:
+    run = stage.prefect.start(
+        stage.job(tmp_path / "answers", limits={"concurrency": 1, "shard_rows": 20})
+    )
+    eventually(
+        lambda: any(
+            task["name"] == "answer shard 0" and task["state_type"] == "COMPLETED"
+            for task in stage.prefect.of_run("task_runs", run)
+        ),
+        "the first shard of a slow run",
+    )
+    assert stage.standing() == 1
+    screen.open_run(run)
+    screen.await_badge("Running")
+    screen.picture("run-midway")
+
+    screen.cancel()
+
+    stage.prefect.await_state(run, "CANCELLED")
+    screen.await_badge("Cancelled")
+    screen.picture("run-cancelled")
+    assert stage.standing() == 0
