@@ -4,6 +4,7 @@ The question comes after the plan and before the lease: while a person thinks, n
 nothing has to be torn down. On the command line the question is asked in the terminal instead.
 """
 
+import time
 from typing import Literal
 
 from prefect.exceptions import FlowPauseTimeout
@@ -39,13 +40,13 @@ def await_approval(run: Run) -> None:
     plan, limits = run.plan, run.job.limits
     if plan is None or not has_to_ask(
         approve_above_usd=limits.approve_above_usd,
-        estimated_usd=plan.as_dict()["estimated_usd"],
+        estimated_usd=None if plan.chosen is None else plan.chosen.forecast.usd.high,
         max_cost_usd=limits.max_cost_usd,
     ):
         return
     run.progress.say("waiting for approval; nothing is rented meanwhile")
     question = Approval.with_initial_data(description=plan_question(plan))
-    within_s = limits.approve_within_s
+    within_s, asked = limits.approve_within_s, time.monotonic()
     try:
         answer = pause_flow_run(question, timeout=round(within_s), poll_interval=POLL_S)
     except FlowPauseTimeout as error:
@@ -55,3 +56,5 @@ def await_approval(run: Run) -> None:
     if answer.decision == "refuse":
         raise NotApproved("the plan was refused; nothing was rented")
     run.progress.say("the plan was approved")
+    # The time that a person thinks is not the run's: its deadline counts from here on.
+    run.began += time.monotonic() - asked

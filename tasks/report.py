@@ -38,7 +38,7 @@ def publish(run: Run, report: dict[str, Any]) -> None:
     create_markdown_artifact(
         result_markdown(report),
         key="batch-inference-result",
-        description=f"{run.job.model} over {run.job.input}",
+        description=result_line(report),
     )
     answers = Asset(
         key=asset_key(run.output),
@@ -53,6 +53,7 @@ def publish(run: Run, report: dict[str, Any]) -> None:
         asset_deps=[asset_key(run.job.input)],
         by="mayfly",
         name="register answers",
+        task_run_name="register answers",
         cache_policy=NO_CACHE,
     )
     def register_answers() -> None:

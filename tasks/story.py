@@ -2,15 +2,16 @@
 
 from typing import Any
 
+from tasks.core.pricing import dollars
 from tasks.core.span import span
 from tasks.planning import Plan
 from tasks.progress import Snapshot
 
 _RESULT = """\
-**{answered:,} of {total:,} rows answered**, {failed:,} with an error, {remaining:,} left.
-
-| | |
+| rows | {answered:,} of {total:,} answered, {failed:,} with an error, {remaining:,} left |
 | --- | --- |
+| model | {model} |
+| input | {input} |
 | output | [{output}](file://{output}) |
 | report | [{output}/_mayfly/report.html](file://{output}/_mayfly/report.html) |
 | tokens | {prompt:,} in, {completion:,} out |
@@ -24,21 +25,24 @@ _AT_THE_END = {"delete": "deleted", "stop": "stopped", "keep": "kept, and goes o
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
     """Return the plan as a table: one row for each kind of hardware, the chosen one first."""
-    return [
-        {
-            "hardware": candidate["hardware"],
-            "GPUs": candidate["gpu_count"],
-            "$/h": f"{candidate['price_usd_per_h']:.2f}",
-            "free": ", ".join(
-                f"{region['name']} {'?' if region['free'] is None else region['free']}"
-                for region in candidate["regions"]
-            )
-            or "not said",
-            "chosen": "yes" if candidate["chosen"] else "",
-            "why": candidate["why"],
-        }
-        for candidate in sorted(plan.as_dict()["candidates"], key=lambda c: not c["chosen"])
-    ]
+    if plan.placement is None:
+        return []
+    rows = []
+    for candidate in plan.placement.candidates:
+        offer, quote = candidate.offer, plan.quote_of(candidate.offer)
+        forecast = None if quote is None else quote.forecast
+        rows.append(
+            {
+                "hardware": offer.hardware,
+                "GPUs": offer.gpu_count,
+                "$/h": f"{offer.price_usd_per_h:.2f}",
+                "free": ", ".join(str(region) for region in offer.regions) or "not said",
+                "time": "" if forecast is None else span(forecast.seconds.mid),
+                "cost": "" if forecast is None else dollars(forecast.usd.mid),
+                "why": candidate.why,
+            }
+        )
+    return rows
 
 
 def of_hardware(hardware: str, replicas: object = 1) -> str:
@@ -49,42 +53,44 @@ def of_hardware(hardware: str, replicas: object = 1) -> str:
 
 def plan_line(plan: Plan) -> str:
     """Return the plan in one line: what would be rented, for what, at which price."""
-    known = plan.as_dict()
-    rows = f"{known['rows']:,} rows"
-    if plan.existing is not None:
-        return f"{rows} on endpoint {plan.existing.name}, which stands"
-    line = f"{rows} on {of_hardware(known['hardware'], known['replicas'])}, "
+    rows = f"{plan.look.dataset.rows:,} rows"
+    if plan.placement is None:
+        return f"{rows} on endpoint {plan.existing.name if plan.existing else '?'}, which stands"
+    line = f"{rows} on {of_hardware(plan.placement.chosen.hardware, plan.replicas)}, "
     line += f"${plan.usd_per_h:.2f}/h"
-    if known["estimated_s"] is not None and known["estimated_usd"] is not None:
-        line += f"; about {span(known['estimated_s'])} and ${known['estimated_usd']:.2f}"
+    if plan.chosen is not None:
+        forecast = plan.chosen.forecast
+        line += f"; about {span(forecast.seconds.mid)} and {dollars(forecast.usd.mid)}"
     return line
 
 
 def plan_question(plan: Plan) -> str:
     """Return the plan as a person is asked to approve of it, in Markdown."""
-    job, known = plan.look.job, plan.as_dict()
+    job, quote = plan.look.job, plan.chosen
     cost, time_s = job.limits.max_cost_usd, job.limits.deadline_s
-    estimate = (
-        "not known: nothing was measured yet"
-        if known["estimated_s"] is None or known["estimated_usd"] is None
-        else f"${known['estimated_usd']:,.2f} in {span(known['estimated_s'])}"
-    )
-    return "\n".join(
-        (
-            "**May this be spent?** Nothing is rented, and nothing bills, until you approve.",
-            "",
-            f"- **batch** {known['rows']:,} rows of `{job.input}`",
-            f"- **model** {job.model}",
-            f"- **rent** {of_hardware(known['hardware'], known['replicas'])} "
-            f"at ${plan.usd_per_h:,.2f}/h, billed by the minute"
-            if plan.existing is None
-            else f"- **on** endpoint {plan.existing.name}, which stands",
-            f"- **estimate** {estimate}",
-            f"- **stops at** {'no limit of cost' if cost is None else f'${cost:,.2f}'}, "
-            f"{'no deadline' if time_s is None else span(time_s)}",
-            f"- **at the end** the endpoint is {_AT_THE_END[job.rental.teardown]}",
+    if quote is None:
+        estimate = "not known"
+    else:
+        usd, seconds = quote.forecast.usd, quote.forecast.seconds
+        estimate = (
+            f"{dollars(usd.mid)} ({dollars(usd.low)} to {dollars(usd.high)}), "
+            f"{span(seconds.mid)} ({span(seconds.low)} to {span(seconds.high)})"
         )
-    )
+    lines = [
+        "**May this be spent?** Nothing is rented, and nothing bills, until you approve.",
+        "",
+        f"- **batch** {plan.look.dataset.rows:,} rows of `{job.input}`",
+        f"- **model** {job.model}",
+        f"- **on** endpoint {plan.existing.name}, which stands"
+        if plan.existing is not None
+        else f"- **rent** {plan_line(plan).partition(' on ')[2].partition(';')[0]}, by the minute",
+        f"- **estimate** {estimate}",
+        f"- **stops at** {'no limit of cost' if cost is None else f'${cost:,.2f}'}, "
+        f"{'no deadline' if time_s is None else span(time_s)}",
+        f"- **at the end** the endpoint is {_AT_THE_END[job.rental.teardown]}",
+        *(f"- **note** {note}" for note in (plan.advice, *plan.warnings) if note),
+    ]
+    return "\n".join(lines)
 
 
 def progress_line(look: Snapshot) -> str:
@@ -119,6 +125,8 @@ def result_markdown(report: dict[str, Any]) -> str:
     per_million = report["cost"]["usd_per_million_completion_tokens"]
     return _RESULT.format(
         answered=rows["done"] - rows["failed"],
+        model=report["job"]["model"],
+        input=report["job"]["input"],
         output=report["output"].rstrip("/"),
         pace="nothing was left to send"
         if None in per_s

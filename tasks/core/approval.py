@@ -10,7 +10,7 @@ def has_to_ask(
 
     Args:
         approve_above_usd: What may be spent unasked, in dollars; None asks never.
-        estimated_usd: What the plan expects, in dollars; None is not known.
+        estimated_usd: What the plan expects at most, in dollars; None is not known.
         max_cost_usd: Where the run stops by itself, in dollars; None is nowhere.
     """
     if approve_above_usd is None:

@@ -115,7 +115,7 @@ class Screen:
     def cancel(self) -> None:
         """Cancel the run that is shown."""
         self.page.get_by_role("button", name="Cancel", exact=True).first.click()
-        self.page.locator(".p-modal").get_by_role("button", name="Cancel", exact=True).click()
+        self.page.locator(".p-modal").get_by_role("button", name="Confirm", exact=True).click()
 
     def open_artifact(self, artifact: str) -> None:
         """Go to the page of an artifact."""

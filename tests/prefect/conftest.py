@@ -52,6 +52,13 @@ class Stage:
             found = http.get(f"{self.together.url}/v2/projects/{project}/endpoints").json()
         return len(found["data"])
 
+    def created(self) -> int:
+        """Endpoints that were ever asked for."""
+        return sum(
+            entry.method == "POST" and entry.path.endswith("/endpoints")
+            for entry in self.together.calls()
+        )
+
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
@@ -66,5 +73,5 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         Emulator(speed=120.0, key=KEY) as together,
     ):
         prefect = Visitor(http)
-        block = prefect.save_credentials(name, api_key=KEY, base_url=together.url)
+        block = prefect.save_block("together-credentials", name, api_key=KEY, base_url=together.url)
         yield Stage(house, prefect, together, name, str(block["id"]))

@@ -106,9 +106,10 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
 def test_a_run_that_is_cancelled_midway_leaves_no_endpoint(
     screen: Screen, stage: Stage, tmp_path: Path
 ) -> None:
-    run = stage.prefect.start(
-        stage.job(tmp_path / "answers", limits={"concurrency": 1, "shard_rows": 20})
-    )
+    rows = tmp_path / "rows.parquet"
+    pd.DataFrame({"message": [f"message {n}" for n in range(20_000)]}).to_parquet(rows)
+    limits = {"concurrency": 1, "shard_rows": 100}
+    run = stage.prefect.start(stage.job(tmp_path / "answers", input=str(rows), limits=limits))
     eventually(
         lambda: any(
             task["name"] == "answer shard 0" and task["state_type"] == "COMPLETED"

@@ -1,20 +1,49 @@
 """What the README's commands set up, and what a run from a deployment tells and leaves."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from tests.prefect.conftest import Stage
+from tests.prefect.conftest import KEY, Stage
+from tests.prefect.visitor import eventually
+
+ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run of the batch over ten thousand rows that has ended."""
+
+    run: dict[str, Any]
+    output: Path
+    tasks: dict[str, str]
+    """The message of each task run's state, by its name."""
 
 
 @pytest.fixture(scope="module")
-def finished(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """A run of the batch that has ended, and its output."""
-    output = tmp_path_factory.mktemp("deployed") / "answers"
-    run = stage.prefect.start(stage.job(output))
-    return stage.prefect.await_state(run), output
+def ended(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """One run for all tests that only look."""
+    folder = tmp_path_factory.mktemp("deployed")
+    pd.DataFrame({"prompt": [f"row {n}" for n in range(ROWS)]}).to_parquet(folder / "rows.parquet")
+    run = stage.prefect.start(
+        stage.job(
+            folder / "answers",
+            input=str(folder / "rows.parquet"),
+            prompt={},
+            sampling={"max_tokens": 4},
+        )
+    )
+    found = stage.prefect.await_state(run, "COMPLETED")
+
+    # Prefect records task runs later than they happen.
+    def told() -> dict[str, str] | None:
+        tasks = {t["name"]: t["state"]["message"] for t in stage.prefect.of_run("task_runs", run)}
+        return tasks if tasks.get("write report") else None
+
+    return Ended(found, folder / "answers", eventually(told, "the last task run's state"))
 
 
 def test_the_batch_has_a_nightly_schedule_that_is_off_until_switched_on(stage: Stage) -> None:
@@ -32,11 +61,81 @@ def test_the_sweep_runs_every_ten_minutes(stage: Stage) -> None:
     ]
 
 
-def test_a_deployed_run_completes_and_its_endpoint_is_gone(
-    stage: Stage, finished: tuple[dict[str, Any], Path]
-) -> None:
-    run, output = finished
+def test_deploying_leaves_the_prompt_of_the_sample_as_it_is_written(stage: Stage) -> None:
+    deployment = stage.prefect.deployment("batch-inference/batch-inference")
 
-    assert run["state_type"] == "COMPLETED", stage.prefect.logs(run["id"])
-    assert pd.read_parquet(output)["response"].notna().sum() == 300
+    assert "{{ message | trim }}" in deployment["parameters"]["prompt"]["template"]
+
+
+def test_a_deployed_run_answers_every_row_and_its_endpoint_is_gone(
+    stage: Stage, ended: Ended
+) -> None:
+    assert pd.read_parquet(ended.output)["response"].notna().sum() == ROWS
     assert stage.standing() == 0
+
+
+def test_a_run_is_named_and_tagged_and_its_state_says_the_result(ended: Ended) -> None:
+    assert ended.run["name"] == "Qwen2.5-7B-Instruct over rows.parquet"
+    assert "mayfly" in ended.run["tags"]
+    assert ended.run["state"]["message"].startswith("10,000 of 10,000 rows answered; $")
+    assert ended.run["state"]["message"].endswith("gone; the API answers 404 for it")
+
+
+def test_each_step_says_what_it_found_or_did(ended: Ended) -> None:
+    assert "10,000 rows on 1xnvidia-h100-80gb, $5.49/h" in ended.tasks["select hardware"]
+    assert ended.tasks["await READY"].startswith("READY after ")
+    assert ended.tasks["await READY"].endswith("on 1xnvidia-h100-80gb, $5.49/h")
+    assert "no longer bills; $" in ended.tasks["stop endpoint"]
+    assert "404" in ended.tasks["delete endpoint"]
+    assert "rows, 0 with an error" in ended.tasks["answer shard 0"]
+
+
+def test_ten_thousand_rows_log_tens_of_lines(stage: Stage, ended: Ended) -> None:
+    assert 10 < len(stage.prefect.of_run("logs", ended.run["id"])) < 80
+
+
+def test_the_plan_is_a_table_the_progress_moved_and_the_result_is_a_page(
+    stage: Stage, ended: Ended
+) -> None:
+    run = ended.run["id"]
+    plan = stage.prefect.artifact(run, "batch-inference-plan")
+    progress = stage.prefect.artifact(run, "batch-inference-progress")
+    result = stage.prefect.artifact(run, "batch-inference-result")
+
+    assert "cheapest with room" in plan["data"]
+    assert progress["data"] == 100
+    assert progress["updated"] > progress["created"]
+    assert "10,000 of 10,000 rows" in progress["description"]
+    assert f"file://{ended.output}/_mayfly/report.html" in result["data"]
+
+
+def test_the_answers_are_an_asset_that_knows_its_input(stage: Stage, ended: Ended) -> None:
+    def materialised() -> dict[str, Any] | None:
+        found = stage.prefect.ask(
+            "POST",
+            "/events/filter",
+            filter={"event": {"prefix": ["prefect.asset.materialization"]}},
+            limit=20,
+        )["events"]
+        return next(
+            (e for e in found if e["resource"]["prefect.resource.id"] == f"file://{ended.output}"),
+            None,
+        )
+
+    event = eventually(materialised, "the event of a materialised asset")
+
+    sources = [r["prefect.resource.id"] for r in event["related"]]
+    assert f"file://{ended.output.with_name('rows.parquet')}" in sources
+    assert event["payload"]["rows"]["total"] == ROWS
+
+
+def test_the_key_is_nowhere_in_the_clear(stage: Stage, ended: Ended) -> None:
+    places = [
+        path
+        for folder in (stage.house, ended.output)
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+
+    assert any(path.suffix == ".db" for path in places)
+    assert [path for path in places if KEY.encode() in path.read_bytes()] == []

@@ -28,9 +28,14 @@ class Visitor:
     http: httpx.Client
 
     @property
+    def api(self) -> str:
+        """The address of the API."""
+        return str(self.http.base_url).removesuffix("/")
+
+    @property
     def ui(self) -> str:
         """The address of the UI."""
-        return str(self.http.base_url).removesuffix("/api/")
+        return self.api.removesuffix("/api")
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
         """Call the API until it is not too busy to answer."""
@@ -104,16 +109,16 @@ class Visitor:
         """Return a flow run's log."""
         return "\n".join(str(line["message"]) for line in self.of_run("logs", run))
 
-    def save_credentials(self, name: str, **data: str) -> dict[str, Any]:
-        """Save Together credentials as a block; return its document."""
-        kind = self.ask("GET", "/block_types/slug/together-credentials")
+    def save_block(self, slug: str, block: str, /, **data: Any) -> dict[str, Any]:
+        """Save a block of a type; return its document."""
+        kind = self.ask("GET", f"/block_types/slug/{slug}")
         schema = self.ask(
             "POST", "/block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind["id"]]}}
         )[0]
         saved: dict[str, Any] = self.ask(
             "POST",
             "/block_documents/",
-            name=name,
+            name=block,
             data=data,
             block_type_id=kind["id"],
             block_schema_id=schema["id"],
