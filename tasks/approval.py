@@ -5,11 +5,16 @@ nothing has to be torn down. On the command line the question is asked in the te
 """
 
 import time
+from contextlib import suppress
 from typing import Literal
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.states import Failed
 from pydantic import Field
 
 from tasks.core.approval import has_to_ask
@@ -50,11 +55,19 @@ def await_approval(run: Run) -> None:
     try:
         answer = pause_flow_run(question, timeout=round(within_s), poll_interval=POLL_S)
     except FlowPauseTimeout as error:
-        raise NotApproved(
+        unanswered = NotApproved(
             f"nobody approved the plan within {span(within_s)}; nothing was rented: run it again"
-        ) from error
+        )
+        _say_why(str(unanswered))
+        raise unanswered from error
     if answer.decision == "refuse":
         raise NotApproved("the plan was refused; nothing was rented")
     run.progress.say("the plan was approved")
     # The time that a person thinks is not the run's: its deadline counts from here on.
     run.began += time.monotonic() - asked
+
+
+def _say_why(message: str) -> None:
+    """Say why a run ended that Prefect's server has already ended by itself, in other words."""
+    with suppress(Exception), get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(flow_run.id), Failed(message=message), force=True)

@@ -36,7 +36,7 @@ def finished(report: dict[str, Any]) -> dict[str, Any]:
 def publish(run: Run, report: dict[str, Any]) -> None:
     """Show the result as a page, and register the answers as an asset made from the input."""
     create_markdown_artifact(
-        result_markdown(report),
+        result_markdown(report, run.output),
         key="batch-inference-result",
         description=result_line(report),
     )

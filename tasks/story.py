@@ -12,8 +12,8 @@ _RESULT = """\
 | --- | --- |
 | model | {model} |
 | input | {input} |
-| output | [{output}](file://{output}) |
-| report | [{output}/_mayfly/report.html](file://{output}/_mayfly/report.html) |
+| output | [{output}](file://{place}) |
+| report | [{output}/_mayfly/report.html](file://{place}/_mayfly/report.html) |
 | tokens | {prompt:,} in, {completion:,} out |
 | pace | {pace} |
 | cost | {cost} |
@@ -118,8 +118,12 @@ def result_line(report: dict[str, Any]) -> str:
     )
 
 
-def result_markdown(report: dict[str, Any]) -> str:
-    """Return the result as a page, with links to the output and the report."""
+def result_markdown(report: dict[str, Any], place: str) -> str:
+    """Return the result as a page, with links to the output and the report.
+
+    Args:
+        place: The output folder's absolute path.
+    """
     rows, tokens, pace = report["rows"], report["tokens"], report["throughput"]
     per_s = pace["rows_per_s"], pace["completion_tokens_per_s"]
     per_million = report["cost"]["usd_per_million_completion_tokens"]
@@ -128,6 +132,7 @@ def result_markdown(report: dict[str, Any]) -> str:
         model=report["job"]["model"],
         input=report["job"]["input"],
         output=report["output"].rstrip("/"),
+        place=place,
         pace="nothing was left to send"
         if None in per_s
         else f"{per_s[0]:,.1f} rows/s, {per_s[1]:,.0f} tokens/s",

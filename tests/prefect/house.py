@@ -72,6 +72,8 @@ def environment(folder: Path, port: int) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_CLI_COLORS": "false",
+        # What a shell in the project's folder says, and prefect.yaml reads.
+        "PWD": str(ROOT),
         "MAYFLY_HOME": str(folder / "mayfly"),
         "MAYFLY_NAMESPACE": "tests",
         "PYTHONUNBUFFERED": "1",

@@ -1,5 +1,7 @@
 """A person at the browser: fills in the form, approves, watches, cancels, opens the report."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.prefect.browser import CHROMIUM, Screen, chromium
-from tests.prefect.conftest import MODEL, SAMPLE, Stage
+from tests.prefect.conftest import MODEL, Stage
+from tests.prefect.house import ROOT
 from tests.prefect.visitor import eventually
 
 pytestmark = pytest.mark.skipif(
@@ -63,19 +66,27 @@ def test_a_wrong_value_is_refused_before_anything_is_started(form: Screen, stage
     assert stage.prefect.ask("POST", "/flow_runs/count") == before
 
 
+@pytest.fixture
+def output() -> Iterator[str]:
+    """A folder as people write it into the form: relative to the project's own."""
+    folder = f"out/browser-{os.getpid()}"
+    yield folder
+    shutil.rmtree(ROOT / folder, ignore_errors=True)
+
+
 def test_a_run_is_started_approved_and_watched_to_its_report(
-    form: Screen, stage: Stage, tmp_path: Path
+    form: Screen, stage: Stage, output: str
 ) -> None:
-    form.fill("input", str(SAMPLE))
+    form.fill("input", "data/sample.parquet")
     form.fill("model", MODEL)
-    form.fill("output", str(tmp_path / "answers"))
+    form.fill("output", output)
     form.choose_credentials(stage.credentials)
     form.fill("Prompt template", "Summarise: {{ message }}")
     form.fill("Ask above (USD)", "0")
     form.picture("form-filled")
     form.submit()
 
-    run = stage.prefect.run_with("output", str(tmp_path / "answers"))
+    run = stage.prefect.run_with("output", output)
     stage.prefect.await_state(run, "PAUSED")
     assert stage.standing() == 0
     form.open_run(run)
@@ -95,10 +106,10 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
         form.open_artifact(stage.prefect.artifact(run, key)["id"])
         form.page.get_by_text(told).first.wait_for()
         form.picture(key)
-    assert pd.read_parquet(tmp_path / "answers")["response"].notna().all()
+    assert pd.read_parquet(ROOT / output)["response"].notna().all()
     assert stage.standing() == 0
 
-    form.page.goto((tmp_path / "answers" / "_mayfly" / "report.html").as_uri())
+    form.page.goto((ROOT / output / "_mayfly" / "report.html").as_uri())
     form.picture("report")
     assert "300" in form.text()
 

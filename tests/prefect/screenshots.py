@@ -1,0 +1,38 @@
+"""`python -m tests.prefect.screenshots`: take the pictures of the README again.
+
+Runs the browser tests, which leave a picture of every step in artifacts/prefect, and keeps the
+four of the README, made small, in docs.
+"""
+
+import sys
+
+import pytest
+from PIL import Image
+
+from tests.prefect.browser import PICTURES
+from tests.prefect.house import ROOT
+
+CHOSEN = ("form-filled", "approval", "run", "batch-inference-result")
+COLOURS = 64
+LARGEST_BYTES = 150_000
+
+
+def main() -> int:
+    """Run the tests, then shrink what they saw."""
+    if code := pytest.main(["-q", str(ROOT / "tests" / "prefect" / "test_browser.py")]):
+        return int(code)
+    docs = ROOT / "docs"
+    docs.mkdir(exist_ok=True)
+    for name in CHOSEN:
+        small = docs / f"prefect-{name}.png"
+        with Image.open(PICTURES / f"{name}.png") as picture:
+            picture.convert("RGB").quantize(COLOURS).save(small, optimize=True)
+        size = small.stat().st_size
+        print(f"{small.relative_to(ROOT)}: {size:,} bytes")  # noqa: T201
+        if size > LARGEST_BYTES:
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
