@@ -93,19 +93,3 @@ def test_a_plan_that_nobody_answers_ends_the_run_in_time(stage: Stage, tmp_path:
     ended = stage.prefect.await_state(run, "FAILED")
     assert "nobody approved" in ended["state"]["message"]
     assert stage.created() == created
-
-
-def test_a_second_run_waits_while_the_first_is_under_way(stage: Stage, tmp_path: Path) -> None:
-    first = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
-    stage.prefect.await_state(first, "PAUSED")
-
-    second = stage.prefect.start(stage.job(tmp_path / "b"))
-
-    eventually(
-        lambda: stage.prefect.run(second)["state_name"] == "AwaitingConcurrencySlot",
-        "the second run waiting for the first",
-    )
-    stage.prefect.ask("DELETE", f"/flow_runs/{second}")
-    stage.prefect.ask("POST", f"/flow_runs/{first}/set_state", state={"type": "CANCELLING"})
-    stage.prefect.await_state(first, "CANCELLED")
-    assert stage.standing() == 0

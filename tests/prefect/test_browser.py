@@ -114,7 +114,7 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
     assert "300" in form.text()
 
 
-def test_a_run_that_is_cancelled_midway_leaves_no_endpoint(
+def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpoint(
     screen: Screen, stage: Stage, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.parquet"
@@ -129,6 +129,12 @@ def test_a_run_that_is_cancelled_midway_leaves_no_endpoint(
         "the first shard of a slow run",
     )
     assert stage.standing() == 1
+    second = stage.prefect.start(stage.job(tmp_path / "others"))
+    eventually(
+        lambda: stage.prefect.run(second)["state_name"] == "AwaitingConcurrencySlot",
+        "the second run waiting for the first",
+    )
+    stage.prefect.ask("DELETE", f"/flow_runs/{second}")
     screen.open_run(run)
     screen.await_badge("Running")
     screen.picture("run-midway")
