@@ -7,7 +7,7 @@ environment for as long as the run lasts. What Prefect stores of a run is the bl
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prefect.blocks.core import Block
@@ -70,7 +70,10 @@ def environment_of(parameters: Mapping[str, Any]) -> dict[str, str]:
     """
     chosen = parameters.get("credentials")
     if isinstance(chosen, dict):
-        chosen = TogetherCredentials.load_from_ref(chosen["$ref"])
+        # Without Prefect's server there is no block: the environment may do, and trying costs less
+        # than an endpoint that nobody ends.
+        with suppress(Exception):
+            chosen = TogetherCredentials.load_from_ref(chosen["$ref"])
     if not isinstance(chosen, TogetherCredentials):
         return dict(os.environ)
     return {**os.environ, **chosen.environment()}
