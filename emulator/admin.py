@@ -124,9 +124,10 @@ class Admin:
         }
 
     def _settings(self, request: Request, body: Any) -> Any:
-        """Return how the server behaves (but not its key)."""
+        """Return how the server behaves (but no key)."""
         del request, body
-        return {k: v for k, v in asdict(self._store.settings).items() if k != "key"}
+        settings = asdict(self._store.settings)
+        return {name: value for name, value in settings.items() if not name.endswith("key")}
 
     def _change_settings(self, request: Request, body: Any) -> Any:
         """Change fields of the settings."""

@@ -80,7 +80,11 @@ class Autoscaler:
 
     def _scale(self, deployment: Deployment, memory: _Memory) -> None:
         now_s, scaling = self._store.now_s, deployment.autoscaling
-        if now_s - memory.evaluated_s >= EVALUATE_S:
+        since_s = now_s - memory.evaluated_s
+        if since_s >= EVALUATE_S:
+            if since_s > 2 * EVALUATE_S:
+                # Watching begins: what is there counts as what was right until now.
+                memory.recommended = deque([(now_s - 1, deployment.desired)])
             memory.evaluated_s = now_s
             memory.recommended.append((now_s, recommended(deployment)))
         up_s = duration_s(scaling, "scaleUpWindow") or 0.0

@@ -1,6 +1,7 @@
 """The command line: an emulated Together in the foreground."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -35,6 +36,24 @@ def _parser() -> argparse.ArgumentParser:
         "--v1-create",
         action="store_true",
         help="let the legacy API create and restart endpoints, which it refuses by now (403)",
+    )
+    parser.add_argument(
+        "--upstream",
+        default="",
+        metavar="URL",
+        help="a server that speaks OpenAI's API (vLLM, llama.cpp, Ollama) answers inference",
+    )
+    parser.add_argument(
+        "--upstream-model",
+        default="",
+        metavar="NAME",
+        help="what that server calls its model (the first that it lists)",
+    )
+    parser.add_argument(
+        "--upstream-key-from",
+        default="",
+        metavar="VARIABLE",
+        help="environment variable that holds that server's key",
     )
     parser.add_argument(
         "--exit-with-parent",
@@ -79,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             key=options.key,
             seed=options.seed,
             v1_create=options.v1_create,
+            upstream=options.upstream,
+            upstream_model=options.upstream_model,
+            upstream_key=os.environ.get(options.upstream_key_from, ""),
             faults=options.faults or (),
             free=read_free(options.replicas_free),
         )

@@ -1,11 +1,12 @@
-"""Inference: find who serves a request, take its time, answer.
+"""Inference: find who serves a request, take its time, answer; or let a real server answer.
 
 Source: Together API, chat completions, completions, embeddings.
 """
 
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -22,28 +23,43 @@ from emulator.serving import Serving, Work, cached_tokens, first_token_s, servic
 from emulator.store import Deployment, Replica, Store
 from emulator.streaming import DONE, EventStream, event
 
+if TYPE_CHECKING:
+    # Its HTTP client takes a while to import, and few servers have anything behind them.
+    from emulator.upstream import Upstream
+
 Body = Mapping[str, Any]
 
 
 class Inference:
     """Answers requests for inference."""
 
-    def __init__(self, store: Store, serving: Serving) -> None:
+    def __init__(self, store: Store, serving: Serving, upstream: "Upstream | None" = None) -> None:
         self._store = store
         self._serving = serving
+        self._upstream = upstream
         self._limit = RateLimit(store)
+
+    async def close(self) -> None:
+        """Let go of the server behind, if there is one."""
+        if self._upstream is not None:
+            await self._upstream.close()
 
     async def chat(self, body: Body, request_id: str) -> Response:
         """POST /v1/chat/completions."""
-        return await self._answer(read_chat(body), "chat", request_id)
+        asked = read_chat(body)
+        if self._upstream is not None:
+            return await self._forward(self._upstream, asked, "/chat/completions", body, request_id)
+        return await self._answer(asked, request_id)
 
     async def complete(self, body: Body, request_id: str) -> Response:
         """POST /v1/completions."""
-        return await self._answer(read_completion(body), "chat", request_id)
+        asked = read_completion(body)
+        if self._upstream is not None:
+            return await self._forward(self._upstream, asked, "/completions", body, request_id)
+        return await self._answer(asked, request_id)
 
     async def embed(self, body: Body, request_id: str) -> Response:
         """POST /v1/embeddings: all texts are read side by side as one request."""
-        del request_id
         asked = read_embed(body)
         deployment, headers = self._found(asked.model, asked.texts[0], "embedding")
         model = deployment.config.model
@@ -54,9 +70,14 @@ class Inference:
                 param="input",
                 code="context_length_exceeded",
             )
+        work = Work(prompt_tokens=sum(counts))
         replica = await self._serving.admit(deployment, asked.model)
+        if self._upstream is not None:
+            answer = await self._sent(
+                self._upstream, "/embeddings", body, request_id, work, deployment, replica
+            )
+            return json_response(answer, headers=headers)
         try:
-            work = Work(prompt_tokens=sum(counts))
             await self._serving.work(deployment, replica, work)
         finally:
             self._serving.leave(deployment, replica)
@@ -77,9 +98,54 @@ class Inference:
         require_kind(deployment, kind)
         return deployment, {"x-cluster": deployment.id} | self._limit.take()
 
-    async def _answer(self, asked: Asked, kind: str, request_id: str) -> Response:
+    async def _forward(
+        self, upstream: "Upstream", asked: Asked, path: str, body: Body, request_id: str
+    ) -> Response:
         sampling = asked.sampling
-        deployment, headers = self._found(sampling.model, sampling.sticky or asked.prompt, kind)
+        sticky = sampling.sticky or asked.prompt
+        deployment, headers = self._found(sampling.model, sticky, "chat")
+        replica = await self._serving.admit(deployment, sampling.model)
+        work = Work(prompt_tokens=asked.prompt_tokens)
+        if sampling.stream:
+            chunks_ = upstream.stream(path, body, request_id)
+            events = self._passed_on(chunks_, work, deployment, replica)
+            return EventStream(events, headers)
+        answer = await self._sent(upstream, path, body, request_id, work, deployment, replica)
+        return json_response(answer, headers=headers)
+
+    async def _sent(
+        self,
+        upstream: "Upstream",
+        path: str,
+        body: Body,
+        request_id: str,
+        work: Work,
+        deployment: Deployment,
+        replica: Replica,
+    ) -> dict[str, Any]:
+        """Let the server behind answer, on a replica of ours, which is given back."""
+        with self._serving.measured(deployment, replica, work) as measure:
+            answer = await upstream.whole(path, body, request_id)
+            measure.read(answer.get("usage"))
+            return answer
+
+    async def _passed_on(
+        self,
+        source: AsyncGenerator[dict[str, Any], None],
+        work: Work,
+        deployment: Deployment,
+        replica: Replica,
+    ) -> AsyncGenerator[bytes, None]:
+        with self._serving.measured(deployment, replica, work) as measure:
+            async with contextlib.aclosing(source) as parts:
+                async for chunk in parts:
+                    measure.read(chunk.get("usage"))
+                    yield event(chunk)
+            yield DONE
+
+    async def _answer(self, asked: Asked, request_id: str) -> Response:
+        sampling = asked.sampling
+        deployment, headers = self._found(sampling.model, sampling.sticky or asked.prompt, "chat")
         room = room_for_answer(deployment, asked)
         settings = self._store.settings
         said = say(asked, deployment, room, settings.answer_tokens)

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import uvicorn
 import uvloop
@@ -33,6 +33,10 @@ from emulator.settings import Settings
 from emulator.store import Store
 from emulator.v1_endpoints import LegacyCalls
 from emulator.v2_deployments import DeploymentCalls
+
+if TYPE_CHECKING:
+    # Its HTTP client takes a while to import, and few servers have anything behind them.
+    from emulator.upstream import Upstream
 
 T = TypeVar("T")
 _START_DEADLINE_S = 10.0
@@ -65,6 +69,14 @@ class _Server(uvicorn.Server):
             tenths += 10
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), 1.0)
+
+
+def _upstream(settings: Settings) -> "Upstream | None":
+    if not settings.upstream:
+        return None
+    from emulator.upstream import Upstream  # noqa: PLC0415 - see TYPE_CHECKING
+
+    return Upstream(settings.upstream, model=settings.upstream_model, key=settings.upstream_key)
 
 
 class Emulator:
@@ -118,11 +130,14 @@ class Emulator:
         admin = Admin(
             self._store, faults=self._faults, journal=self._journal, incidents=self._incidents
         )
+        self._inference = Inference(
+            self._store, Serving(self._store, lifecycle), _upstream(settings)
+        )
         app = build_app(
             self._store,
             deployments=DeploymentCalls(lifecycle),
             legacy=LegacyCalls(lifecycle),
-            inference=Inference(self._store, Serving(self._store, lifecycle)),
+            inference=self._inference,
             admin=admin,
         )
         self._gateway = Gateway(
@@ -220,6 +235,7 @@ class Emulator:
         finally:
             beat.cancel()
             listener.close()
+            await self._inference.close()
 
     async def _beat(self) -> None:
         """Say that the server is up, and keep a running clock's events on time."""

@@ -1,8 +1,11 @@
 """How long an answer takes: replicas, requests in flight on them, and the queue before them."""
 
 import asyncio
+import contextlib
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from emulator.errors import ApiError
 from emulator.lifecycle import Lifecycle
@@ -11,6 +14,7 @@ from emulator.store import Deployment, Replica, Sample, Step, Store
 _BLOCK_CHARS = 256
 _BLOCK_TOKENS = 64
 _CACHED_BLOCKS = 8192
+_CLIENT_GONE = 499
 _PREFILL_PER_DECODE = 60.0
 """Prompt tokens are read that many times as fast as tokens of one stream are written."""
 
@@ -133,12 +137,30 @@ class Serving:
         """Take some emulated time on a replica (502 when it was lost meanwhile)."""
         await self._store.clock.sleep(seconds)
         if replica.step is Step.GONE:
-            raise ApiError(
-                502,
-                "the replica that served the request is gone",
-                code="bad_gateway",
-                kind="server_error",
-            )
+            raise _replica_gone()
+
+    @contextlib.contextmanager
+    def measured(self, deployment: Deployment, replica: Replica, work: Work) -> Iterator["Measure"]:
+        """Hold a place that somebody else's work is done on, and note how it went.
+
+        Raises:
+            ApiError: 502 when the replica was lost meanwhile.
+        """
+        began_s = self._store.clock.now_s()
+        measure = Measure(work)
+        status = _CLIENT_GONE
+        try:
+            yield measure
+            if replica.step is Step.GONE:
+                raise _replica_gone()
+            status = 200
+        except ApiError as error:
+            status = error.status
+            raise
+        finally:
+            took_s = self._store.clock.now_s() - began_s
+            self.note(deployment, status, measure.work, took_s, took_s)
+            self.leave(deployment, replica)
 
     def leave(self, deployment: Deployment, replica: Replica) -> None:
         """Give a place back; the next in the queue takes it."""
@@ -159,6 +181,30 @@ class Serving:
             if replica is not None:
                 replica.in_flight += 1
             turn.set_result(replica)
+
+
+class Measure:
+    """The tokens of a request that a real server answers: its count once it has told."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def read(self, usage: Any) -> None:
+        """Take the numbers of a `usage`, if there is one."""
+        if isinstance(usage, dict):
+            self.work = Work(
+                prompt_tokens=int(usage.get("prompt_tokens") or 0),
+                completion_tokens=int(usage.get("completion_tokens") or 0),
+            )
+
+
+def _replica_gone() -> ApiError:
+    return ApiError(
+        502,
+        "the replica that served the request is gone",
+        code="bad_gateway",
+        kind="server_error",
+    )
 
 
 def _least_loaded(deployment: Deployment) -> Replica | None:

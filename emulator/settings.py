@@ -33,6 +33,10 @@ class Settings:
         max_body_bytes: A longer request is answered 413.
         keep_bodies: Whether the journal keeps the bodies of inference requests.
         v1_create: Whether the legacy API still creates and restarts endpoints.
+        upstream: URL of a server that speaks OpenAI's API and answers in the models' place; ""
+            for none.
+        upstream_model, upstream_key: What it calls its model (the first that it lists when empty),
+            and its key.
         speculation: How much faster a legacy endpoint writes with speculative decoding.
     """
 
@@ -55,4 +59,7 @@ class Settings:
     max_body_bytes: int = 10_000_000
     keep_bodies: bool = False
     v1_create: bool = False
+    upstream: str = ""
+    upstream_model: str = ""
+    upstream_key: str = ""
     speculation: float = 1.4

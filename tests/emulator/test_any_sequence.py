@@ -93,8 +93,11 @@ class AnySequence(RuleBasedStateMachine):
     def billable(self) -> int:
         """Count what serves, or drains after it has served."""
         self.served |= {r.id for r in self.replicas() if r.step is Step.READY}
-        steps = (Step.READY, Step.DRAINING)
-        return sum(r.step in steps and r.id in self.served for r in self.replicas())
+        # One may have been ready for no time at all, unseen, before it had to drain.
+        drains = (
+            r.id in self.served or r.bills for r in self.replicas() if r.step is Step.DRAINING
+        )
+        return sum(r.step is Step.READY for r in self.replicas()) + sum(drains)
 
     def legacy(self) -> list[dict[str, Any]]:
         query = {"type": "dedicated"}

@@ -70,6 +70,16 @@ def test_replicas_leave_one_a_minute_after_five_quiet_minutes(rig: Rig) -> None:
     assert all(0 <= a - b <= 1 for a, b in zip([4, *leaving], leaving, strict=False))
 
 
+def test_replicas_that_came_with_the_start_stay_for_the_window(rig: Rig) -> None:
+    deployment = rig.deploy(rig.endpoint(), replicas=(3, 4))
+    rig.scale(deployment, 1, 4)
+
+    seen = grow(rig, deployment, 8, 60)
+
+    assert seen[:5] == [3] * 5
+    assert seen[-1] == 1
+
+
 def test_bounds_hold_whatever_the_load(rig: Rig) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(2, 3))
     idle = grow(rig, deployment, 3, 300)
