@@ -116,14 +116,16 @@ def run_here(job: Job, screen: Screen) -> int:
     server goes away, and an answer that was paid for is not.
     """
     received: list[int] = []
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
     with progress.watch() as watched:
+
+        def end(number: int, _frame: FrameType | None) -> None:
+            received.append(number)
+            for run in watched[-1:]:
+                run.say(ending(signal.Signals(number), run.snapshot()))
+            raise KeyboardInterrupt
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
         try:
             with screen.follow(watched):
                 report = carried_out(job, watched)
@@ -140,6 +142,16 @@ def run_here(job: Job, screen: Screen) -> int:
     code = 3 if report["rows"]["failed"] else 0
     screen.end(report, code)
     return code
+
+
+def ending(received: signal.Signals, look: progress.Snapshot) -> str:
+    """Return what a signal sets going, in words."""
+    if not look.endpoint or look.step in (progress.Step.REPORTING, progress.Step.DONE):
+        return f"{received.name}: ending; no endpoint of this run stands"
+    return (
+        f"{received.name}: sending nothing more, and tearing the endpoint down, so that it stops "
+        "billing; every answer that came back is kept"
+    )
 
 
 def carried_out(job: Job, watched: list[progress.Progress]) -> dict[str, Any]:

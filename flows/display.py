@@ -106,16 +106,18 @@ class Display:
                 continue
             if moment.kind == "phase" and (self._live is not None or moment.text == Step.DONE):
                 continue
-            line = Text.assemble((f"{span(moment.at_s):>10}  ", "dim"), moment.text)
-            self._console.print(_once(line, progress.snapshot().endpoint))
+            line = Table.grid(padding=(0, 2))
+            line.add_column(width=10, justify="right", style="dim")
+            line.add_column(overflow="fold")
+            line.add_row(span(moment.at_s), Text(_once(moment.text, progress.snapshot().endpoint)))
+            self._console.print(line)
 
 
-def _once(line: Text, endpoint: str) -> Text:
+def _once(text: str, endpoint: str) -> str:
     """Say `the endpoint` for its long name, but in the line that tells of its making."""
-    if endpoint and not line.plain[12:].startswith(("created", "using")):
-        text = line.plain[12:].replace(endpoint, "the endpoint").replace("endpoint the ", "the ")
-        return Text.assemble((line.plain[:12], "dim"), text)
-    return line
+    if not endpoint or text.startswith(("created", "using")):
+        return text
+    return text.replace(endpoint, "the endpoint").replace("endpoint the ", "the ")
 
 
 def panel(look: Snapshot) -> RenderableType:

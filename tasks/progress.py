@@ -134,7 +134,9 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # One that its holder may take again: a signal is answered with `say`, and may come while
+        # the main thread is in here.
+        self._lock = threading.RLock()
         self._snapshot = Snapshot()
         self.report: dict[str, Any] | None = None
         self.error: BaseException | None = None
