@@ -23,8 +23,8 @@ USERS = "my-own-endpoint"
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """A fast server: commands wait in real time."""
-    with Emulator(speed=3000, v1_create=True) as server:
+    """A server whose clock runs: commands wait in real time, but nothing idles for half an hour."""
+    with Emulator(speed=60, v1_create=True) as server:
         yield server
 
 
@@ -253,7 +253,7 @@ def test_a_refused_key_is_one_line_and_a_wrong_request(
 def test_v1_that_is_closed_cannot_start_again_and_says_what_to_use(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with Emulator(speed=3000, v1_create=True) as server, world("v1", server) as here:
+    with Emulator(speed=60, v1_create=True) as server, world("v1", server) as here:
         monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
         monkeypatch.setenv("TOGETHER_API_KEY", server.key)
         monkeypatch.setenv("MAYFLY_HOME", str(tmp_path))

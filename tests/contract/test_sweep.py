@@ -18,7 +18,7 @@ def name(namespace: str, until: int) -> str:
 
 def test_a_sweep_ends_ours_whose_time_has_passed_and_nothing_else(api: Api, tmp_path: Path) -> None:
     left = {name("contract", FUTURE), name("others", PAST), "a-users-own"}
-    with Emulator(speed=3000, v1_create=True) as emulator, world(api, emulator) as here:
+    with Emulator(speed=120, v1_create=True) as emulator, world(api, emulator) as here:
         for each in (name("contract", PAST), *left):
             here.plane.create(here.spec(each))
         emulator.clock.advance(400)

@@ -46,7 +46,7 @@ def bodies(server: Emulator, method: str, path: str) -> list[dict[str, Any]]:
 
 
 def test_a_run_over_v1_answers_every_row_and_leaves_nothing(stage: Stage, tmp_path: Path) -> None:
-    with Emulator(speed=300, v1_create=True, keep_bodies=True) as server:
+    with Emulator(speed=60, v1_create=True, keep_bodies=True) as server:
         code, said = run(
             stage, server, tmp_path / "answers",
             "--hardware", "1xnvidia-h100-80gb", "--replicas", "2",
@@ -81,7 +81,7 @@ def test_a_run_over_v1_answers_every_row_and_leaves_nothing(stage: Stage, tmp_pa
 def test_v1_that_is_closed_ends_the_run_with_what_to_use_instead(
     stage: Stage, tmp_path: Path
 ) -> None:
-    with Emulator(speed=300) as closed:
+    with Emulator(speed=60) as closed:
         code, said = run(stage, closed, tmp_path / "answers")
 
     assert code == 2, said
