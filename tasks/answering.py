@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tasks.copying import Copying
 from tasks.core.breaker import Breaker
 from tasks.core.errors import MayflyError, TerminalError
 from tasks.core.rows import Answer, RowRequest, Tally
@@ -40,6 +41,7 @@ class Batch:
         checker: Says whether an answer fits the job's JSON Schema, if it has one.
         extra: The column that the job adds to the contract's.
         breaker: Ends the run when what is found wrong with answers is wrong with all of them.
+        copying: How rows come by the answers of rows that ask the same, if those are not sent.
     """
 
     dataset: Dataset
@@ -51,6 +53,7 @@ class Batch:
     checker: Checker | None = None
     extra: ExtraColumn | None = None
     breaker: Breaker = field(default_factory=Breaker)
+    copying: Copying | None = None
 
 
 def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
@@ -73,11 +76,16 @@ def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
     else:
         answered = frozenset(earlier or kept)
     del kept
+    copies = {} if batch.copying is None else batch.copying.copies.within(shard)
+    copies = {row: first for row, first in copies.items() if row not in answered}
     with journal:
         with committed_often(journal, engine):
-            ask(batch, shard, answered, journal.append, engine)
+            ask(batch, shard, answered | copies.keys(), journal.append, engine)
         journal.commit()
         answers = {**earlier, **journal.answers} if earlier else journal.answers
+        if batch.copying is not None and copies:
+            copied = batch.copying.answers(copies, answers, engine.check)
+            answers = {**answers, **copied}
         return write_part(
             paths.folder,
             shard,

@@ -55,6 +55,7 @@ def figures(
             "remaining": snapshot.rows - total.done,
             "resumed": snapshot.resumed.done,
             "this_run": this.done,
+            "copied": snapshot.copied,
         },
         "tokens": {
             "prompt": total.prompt_tokens,

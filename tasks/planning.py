@@ -21,6 +21,7 @@ from tasks.inference.structured import Checker
 from tasks.storage.dataset import Dataset, open_dataset
 from tasks.storage.extra_columns import ExtraColumn, extra_column
 from tasks.storage.parts import check_columns
+from tasks.storage.run_folder import earlier_manifest
 
 PREVIEW_ROWS = 8
 """Rows rendered before anything is rented: enough to see a template that cannot work."""
@@ -35,6 +36,7 @@ class Look:
         provider: Identity of the API host.
         checker: Says whether an answer fits the job's JSON Schema, if it has one.
         extra: The column that the job adds to the contract's.
+        grown: The earlier run's manifest with the files that have come since as further shards.
     """
 
     job: Job
@@ -44,9 +46,12 @@ class Look:
     provider: str
     checker: Checker | None = None
     extra: ExtraColumn | None = None
+    grown: Manifest | None = None
 
     def manifest(self, now: float) -> Manifest:
         """Return the manifest of a run that begins `now` (Unix time, seconds)."""
+        if self.grown is not None:
+            return self.grown
         return Manifest(
             fingerprint=self.fingerprint,
             identity=self.job.identity(),
@@ -163,7 +168,9 @@ def look_first(job: Job, connection: Connection) -> Look:
     Raises:
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
     """
-    dataset = open_dataset(job.input, limit=job.rows.limit)
+    earlier = earlier_manifest(job.output)
+    known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
+    dataset = open_dataset(job.input, limit=job.rows.limit, known=known)
     schema = job.sampling.schema_value()
     checker = None if schema is None else Checker(schema)
     extra = extra_column(job.prompt, job.sampling)
@@ -181,7 +188,7 @@ def look_first(job: Job, connection: Connection) -> Look:
             f"input {job.input}: none of the first {len(rendered)} rows can be sent "
             f"({broken[0]}); mend the prompt or the data"
         )
-    return Look(
+    look = Look(
         job=job,
         dataset=dataset,
         renderer=renderer,
@@ -190,6 +197,29 @@ def look_first(job: Job, connection: Connection) -> Look:
         checker=checker,
         extra=extra,
     )
+    return look if earlier is None else _after(look, earlier)
+
+
+def _after(look: Look, earlier: Manifest) -> Look:
+    """Return the look at a job that an output has been begun for, where it is the same one.
+
+    An output keeps the fingerprint that its first run gave it, however its input grows.
+    """
+    wanted = look.manifest(0.0)
+    same = replace(look, fingerprint=earlier.fingerprint)
+    if look.dataset.fingerprint == earlier.input["fingerprint"]:
+        alike = (earlier.identity, earlier.provider) == (wanted.identity, wanted.provider)
+        return same if alike else look
+    files = len(earlier.sources)
+    if (
+        look.job.rows.incremental
+        and earlier.grows_into(wanted)
+        and look.dataset.fingerprint_of_first(files) == earlier.input["fingerprint"]
+    ):
+        groups = [group for file in look.dataset.files[files:] for group in file.groups]
+        more = plan_shards(groups, shard_rows=look.job.limits.shard_rows)
+        return replace(same, grown=earlier.grown(wanted, more))
+    return look
 
 
 def make_plan(look: Look, plane: ControlPlane) -> Plan:

@@ -39,6 +39,7 @@ class Snapshot:
     Attributes:
         resumed: What earlier runs into the same output had done.
         tally: What this run has done.
+        copied: Rows that got the answer of a row that asks the same.
         endpoint: Name of the endpoint in use, "" before there is one.
         state: What the API last said of it, in its own word.
         seconds: Time spent in each step so far.
@@ -51,6 +52,7 @@ class Snapshot:
     rows: int = 0
     resumed: Tally = NOTHING
     tally: Tally = NOTHING
+    copied: int = 0
     in_flight: int = 0
     limit: int = 0
     ready_replicas: int = 0
@@ -73,7 +75,7 @@ class Snapshot:
     @property
     def done(self) -> int:
         """Rows with an answer or an error, earlier runs included."""
-        return self.resumed.done + self.tally.done
+        return self.resumed.done + self.tally.done + self.copied
 
     @property
     def rows_per_s(self) -> float:

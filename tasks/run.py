@@ -17,6 +17,7 @@ from tasks import progress as board
 from tasks.accounts import add_accounts, history_record
 from tasks.answering import Batch
 from tasks.cloud.connection import Connection, connect
+from tasks.copying import Copying, find_copies
 from tasks.core.breaker import Breaker
 from tasks.core.errors import EndpointLost, MayflyError, RunStopped
 from tasks.core.job import Job
@@ -80,6 +81,7 @@ class Run(Watching):
             again = sum(self._to_retry.values())
             resumed = resumed._replace(done=resumed.done - again, failed=resumed.failed - again)
         progress.update(rows=self.look.dataset.rows, resumed=resumed)
+        self._copying = self._find_copies() if job.rows.dedupe else None
 
     # What is left.
 
@@ -93,6 +95,20 @@ class Run(Watching):
             or (shard.index in self._to_retry and shard.index not in self._done_now)
         ]
 
+    def _find_copies(self) -> Copying:
+        copies = find_copies(self.look, self.paths)
+        if self._to_retry:
+            copies.forget_answers()
+        return Copying(
+            copies=copies,
+            paths=self.paths,
+            fingerprint=self.fingerprint,
+            shards=self.folder.manifest.shards,
+            extra=self.look.extra,
+            again=frozenset(self._to_retry),
+            since=self.started_at,
+        )
+
     @property
     def rows_left(self) -> int:
         """Rows of the shards that are left."""
@@ -102,6 +118,9 @@ class Run(Watching):
         """Record a shard whose part is committed."""
         self.folder.record_done(shard.index, tally)
         self._done_now.add(shard.index)
+        if self._copying is not None:
+            copied = self.progress.snapshot().copied + len(self._copying.copies.within(shard))
+            self.progress.update(copied=copied)
         settle_letters(self.look, self.folder, changed=[shard.index])
 
     # The batch.
@@ -125,6 +144,7 @@ class Run(Watching):
             checker=self.look.checker,
             extra=self.look.extra,
             breaker=self._breaker,
+            copying=self._copying,
         )
 
     def warm_up(self) -> None:

@@ -1,6 +1,6 @@
 """The manifest: what a run was asked, how the input is cut, which shards are done, what it cost."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -20,7 +20,8 @@ class Manifest:
     Attributes:
         fingerprint: Ties outputs to request, input and provider; see `tasks.core.job`.
         identity: What decides the answers, readable; `Job.identity()`.
-        input: `Dataset.describe()`: uri, fingerprint, files, rows, columns.
+        input: `Dataset.describe()`: uri, fingerprint, files, rows, columns, sources; and
+            `before`, the fingerprint that it had before it grew.
         provider: Who answers.
         shards: The cut of the input; it stands for all later runs, whatever they ask.
         done: Sums of each shard whose part is committed, by its index.
@@ -61,6 +62,39 @@ class Manifest:
         """Return the manifest with shards not done."""
         left = set(indexes)
         return replace(self, done={i: tally for i, tally in self.done.items() if i not in left})
+
+    @property
+    def sources(self) -> list[list[Any]]:
+        """Name, rows and footer digest of each input file, in the order of the rows."""
+        return [list(source) for source in self.input.get("sources", [])]
+
+    def grows_into(self, later: "Manifest") -> bool:
+        """Whether another job is this one with more files after those that there were."""
+        known = self.sources
+        return (
+            self.identity == later.identity
+            and self.provider == later.provider
+            and bool(known)
+            and later.sources[: len(known)] == known
+            and len(later.sources) > len(known)
+        )
+
+    def grown(self, later: "Manifest", more: Sequence[Shard]) -> Self:
+        """Return the manifest with the input of a job that this one grows into.
+
+        Args:
+            more: The cut of the files that have come, as if there were no others.
+        """
+        at, rows = len(self.shards), self.rows
+        moved = [
+            Shard(index=at + shard.index, first_row=rows + shard.first_row, rows=shard.rows)
+            for shard in more
+        ]
+        return replace(
+            self,
+            input={**later.input, "before": self.input["fingerprint"]},
+            shards=(*self.shards, *moved),
+        )
 
     def with_run(self, record: Mapping[str, Any]) -> Self:
         """Return the manifest with a run's record added."""
@@ -121,12 +155,37 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
     ]
     if old.provider != new.provider:
         lines.append(f"provider was {_shown(old.provider)}, is {_shown(new.provider)}")
+    was, now = old.input["fingerprint"], new.input["fingerprint"]
     # The input's fingerprint covers the limit, which has a line of its own when it differs.
-    if old.input["fingerprint"] != new.input["fingerprint"] and "limit" not in _names(lines):
-        lines.append(_input_line(old.input, new.input))
+    if was not in (now, new.input.get("before")) and "limit" not in _names(lines):
+        lines += _file_lines(old, new) or [_input_line(old.input, new.input)]
     if not lines and old.fingerprint != new.fingerprint:
         lines.append(f"fingerprint was {old.fingerprint[:12]}, is {new.fingerprint[:12]}")
     return lines
+
+
+def _file_lines(old: Manifest, new: Manifest) -> list[str]:
+    """Return which files differ, of an input that is called as it was; a few of them by name."""
+    if old.input["uri"] != new.input["uri"] or not old.sources:
+        return []
+    was = {name: rest for name, *rest in old.sources}
+    now = {name: rest for name, *rest in new.sources}
+    changed = [name for name in was if name in now and was[name] != now[name]]
+    gone = [name for name in was if name not in now]
+    fresh = [name for name in now if name not in was]
+    lines = [
+        f"input file {_some(names)} {what}"
+        for names, what in ((changed, "has changed"), (gone, "is gone"))
+        if names
+    ]
+    if fresh:
+        lines.append(f"input file {_some(fresh)} is new (--incremental takes new files in)")
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _names(lines: Iterable[str]) -> set[str]:

@@ -134,6 +134,11 @@ class Engine:
         """Whether nothing can be sent any more."""
         return self._ended.is_set() or self._reason is not None
 
+    def check(self) -> None:
+        """Raise what ended the engine, if it has ended."""
+        if self.ended:
+            raise self._reason or EndpointLost("the engine was closed")
+
     def begin_at(self, limit: int) -> None:
         """Begin the search for a limit at a number; of no use once it is under way."""
         self._call(self._limiter.begin_at, limit)

@@ -12,7 +12,7 @@ from tasks.core.errors import BadRequest
 from tasks.core.sharding import RowGroup
 from tasks.storage import cursor as cursors
 from tasks.storage.footer import Footer, InputFile, open_binary, read_footer
-from tasks.storage.locate import locate, open_filesystem
+from tasks.storage.locate import locate, name_in, open_filesystem
 
 HASHED_WHOLE_BYTES = 128 * 2**20
 """Local inputs up to this size are hashed byte by byte; of larger ones, a sample."""
@@ -81,14 +81,25 @@ class Dataset:
         return groups
 
     def describe(self) -> dict[str, Any]:
-        """Return what a manifest keeps of the input, as plain JSON values."""
+        """Return what a manifest keeps of the input, as plain JSON values.
+
+        `sources` has each file's name, rows and footer digest in the order of the rows: by it a
+        row is known again however many files have come since.
+        """
         return {
             "uri": self.uri,
             "fingerprint": self.fingerprint,
             "files": len(self.files),
             "rows": self.rows,
             "columns": {item.name: str(item.type) for item in self.schema},
+            "sources": [
+                [name_in(self.uri, file.path), file.rows, file.footer] for file in self.files
+            ],
         }
+
+    def fingerprint_of_first(self, files: int) -> str:
+        """Return the fingerprint of an input that has only the first so many files."""
+        return _fingerprint(open_filesystem(self.uri), self.files[:files], self.limit)
 
     def read(
         self,
@@ -173,7 +184,7 @@ class Dataset:
         return [group for file in self.files for group in file.groups]
 
 
-def open_dataset(uri: str, *, limit: int | None = None) -> Dataset:
+def open_dataset(uri: str, *, limit: int | None = None, known: Sequence[str] = ()) -> Dataset:
     """Describe an input by its footers: a file, a folder or a glob, local or an fsspec URI.
 
     Files come in the order of their paths; names that begin with `_` or `.` are not data, and
@@ -181,6 +192,10 @@ def open_dataset(uri: str, *, limit: int | None = None) -> Dataset:
     covers content, row counts and the limit, not paths or times: a copied input is the same one.
     Content means every byte of a local input of up to 128 MiB; of a larger one the footers and 64
     samples a file; of a remote one the footers.
+
+    Args:
+        known: Names of files that earlier runs had, in their order: these come first, so that
+            their rows stay where they were.
 
     Raises:
         BadRequest: Nothing there, not Parquet, truncated, no rows, files whose columns differ, a
@@ -195,6 +210,9 @@ def open_dataset(uri: str, *, limit: int | None = None) -> Dataset:
     filled = [footer for footer in footers if footer.file.rows]
     if not filled:
         raise BadRequest(f"input {uri} has 0 rows; give an input with rows")
+    places = {name: place for place, name in enumerate(known)}
+    # Sorting is stable: the others keep the order of their paths.
+    filled.sort(key=lambda footer: places.get(name_in(uri, footer.file.path), len(places)))
     schema = _common_schema(filled)
     return Dataset(
         uri=uri,

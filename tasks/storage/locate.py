@@ -61,6 +61,17 @@ def open_filesystem(uri: str) -> Any:
         raise BadRequest(f"input {uri} cannot be opened: {_one_line(error)}") from error
 
 
+def name_in(uri: str, path: str) -> str:
+    """Return what a file is called within its input: the same name wherever the input lies."""
+    root = Path(uri.removeprefix("file://").removeprefix("local://")).expanduser()
+    parts, within = root.parts, Path(path).parts
+    if not root.exists():
+        parts = parts[: _fixed_parts(str(root))]
+    if within == parts:
+        return within[-1]
+    return "/".join(within[len(parts) :] if within[: len(parts)] == parts else within)
+
+
 def _local_paths(name: str) -> list[str]:
     path = Path(name).expanduser()
     if path.is_dir():

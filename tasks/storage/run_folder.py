@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,15 @@ from tasks.storage.journal import load_journal
 from tasks.storage.manifest_file import commit_manifest, load_manifest
 from tasks.storage.parts import part_label
 from tasks.storage.run_paths import RunPaths, part_name
+
+
+def earlier_manifest(output: str) -> Manifest | None:
+    """Return the manifest that a folder holds, without a look at anything else in it.
+
+    Raises:
+        BadRequest: It is damaged, or of another version of mayfly.
+    """
+    return None if "://" in output else load_manifest(RunPaths(Path(output).expanduser()).manifest)
 
 
 def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None:
@@ -94,9 +104,9 @@ class RunFolder:
     def open(cls, output: str, wanted: Manifest, *, now: float) -> "RunFolder":
         """Check, create if need be, lock and reconcile the folder of a run.
 
-        The manifest that comes back is the earlier run's where there is one, with its shards, and
-        `wanted` otherwise. A shard counts as done when its part is committed, whatever the
-        manifest got to say.
+        The manifest that comes back is the earlier run's where there is one, with its shards (and
+        those of `wanted` after them, where the input grew), and `wanted` otherwise. A shard counts
+        as done when its part is committed, whatever the manifest got to say.
 
         Args:
             output: `--output`.
@@ -121,7 +131,10 @@ class RunFolder:
             make_folder(paths.journals)
             for leftover in paths.kept.glob(".part-*.tmp"):
                 leftover.unlink(missing_ok=True)
-            folder = cls(paths, earlier or wanted, lock)
+            manifest = earlier or wanted
+            if earlier is not None and wanted.input.get("before") == earlier.input["fingerprint"]:
+                manifest = replace(earlier, input=wanted.input, shards=wanted.shards)
+            folder = cls(paths, manifest, lock)
             folder.commit(reconciled(paths, folder.manifest))
         except BaseException:
             os.close(lock)

@@ -69,6 +69,11 @@ class RunPaths:
         return self.kept / "dead_letters.parquet"
 
     @property
+    def copies(self) -> Path:
+        """Which rows ask what an earlier one asks already."""
+        return self.kept / "copies.sqlite"
+
+    @property
     def journals(self) -> Path:
         """The folder of journals."""
         return self.kept / "journal"

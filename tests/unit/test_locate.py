@@ -10,6 +10,7 @@ import pytest
 
 from tasks.core.errors import BadRequest
 from tasks.storage.dataset import Dataset, open_dataset
+from tasks.storage.locate import name_in
 
 
 def write(path: Path, rows: int, *, first: int = 0) -> Path:
@@ -112,3 +113,21 @@ def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
 
     with pytest.raises(BadRequest, match="pipe is not a regular file"):
         open_dataset(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("uri", "path", "name"),
+    [
+        ("a", "a/x/y.parquet", "x/y.parquet"),
+        ("a/x/y.parquet", "a/x/y.parquet", "y.parquet"),
+        ("a/*/y.parquet", "a/x/y.parquet", "x/y.parquet"),
+    ],
+)
+def test_a_file_has_the_same_name_wherever_its_input_lies(
+    tmp_path: Path, uri: str, path: str, name: str
+) -> None:
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).touch()
+
+    assert name_in(f"{tmp_path}/{uri}", f"{tmp_path}/{path}") == name
+    assert name_in(f"file://{tmp_path}/{uri}", f"{tmp_path}/{path}") == name

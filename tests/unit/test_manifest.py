@@ -120,3 +120,45 @@ def test_a_manifest_that_cannot_be_read_is_refused_by_name(tmp_path: Path, conte
 
     with pytest.raises(BadRequest, match=r"manifest\.json cannot be read"):
         load_manifest(path)
+
+
+def with_files(*names: str) -> Manifest:
+    sources = [[name, 10, f"footer of {name}"] for name in names]
+    rows = 10 * len(names)
+    return replace(
+        manifest(content="+".join(names)),
+        input={"uri": "in", "fingerprint": "+".join(names), "rows": rows, "sources": sources},
+        shards=tuple(plan_shards([RowGroup(10, 1)] * len(names), shard_rows=10)),
+    )
+
+
+def test_an_input_that_grew_keeps_its_shards_and_gets_more() -> None:
+    old, new = with_files("b", "c"), with_files("b", "c", "a")
+
+    grown = old.grown(new, plan_shards([RowGroup(10, 1)], shard_rows=6))
+
+    assert old.grows_into(new)
+    assert grown.shards[:2] == old.shards
+    assert [(s.index, s.first_row, s.rows) for s in grown.shards[2:]] == [(2, 20, 6), (3, 26, 4)]
+    assert grown.fingerprint == old.fingerprint
+    assert differences(old, grown) == []
+    assert Manifest.from_dict(json.loads(json.dumps(grown.as_dict()))) == grown
+
+
+@pytest.mark.parametrize("files", [("b",), ("b", "c"), ("c", "b", "a"), ("b", "x", "a")])
+def test_an_input_grows_only_by_files_after_those_that_there_were(files: tuple[str, ...]) -> None:
+    assert not with_files("b", "c").grows_into(with_files(*files))
+
+
+def test_files_that_differ_are_named() -> None:
+    old, new = with_files("a", "b", "c"), with_files("a", "c", "d", "e", "f", "g")
+    changed = [
+        [name, 11, footer] if name == "c" else [name, n, footer] for name, n, footer in new.sources
+    ]
+    new = replace(new, input={**new.input, "sources": changed})
+
+    assert differences(old, new) == [
+        "input file c has changed",
+        "input file b is gone",
+        "input file d, e, f and 1 more is new (--incremental takes new files in)",
+    ]
