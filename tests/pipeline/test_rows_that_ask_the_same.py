@@ -15,8 +15,11 @@ def asked(stage: Stage) -> int:
 
 def answers_kept(stage: Stage) -> int:
     """Return how many answers that were paid for a killed run has left on the disk."""
+    # A shard whose part is committed no longer needs its journal.
+    done = {path.stem[-6:] for path in stage.output.glob("part-*.parquet")}
     journals = (stage.output / "_mayfly" / "journal").glob("*.jsonl")
-    records = [line for path in journals for line in path.read_bytes().splitlines(keepends=True)]
+    left = [path for path in journals if path.stem[-6:] not in done]
+    records = [line for path in left for line in path.read_bytes().splitlines(keepends=True)]
     journalled = sum(line[9:10] == b"[" and line.endswith(b"\n") for line in records)
     parts = stage.output.glob("part-*.parquet")
     return journalled + sum(sum(pq.read_table(part)["attempts"].to_pylist()) for part in parts)
