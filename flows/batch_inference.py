@@ -7,6 +7,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.approval import await_approval
+from tasks.calibration import calibrate
 from tasks.core.errors import EndpointLost, HardwareUnavailable
 from tasks.core.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling, group
 from tasks.credentials import TogetherCredentials, signed_in
@@ -67,6 +68,7 @@ def batch_inference(
     with signed_in(credentials), begin(job, run=flow_run.id or "") as run:
         placement = select_hardware(run) if run.rows_left else None
         await_approval(run)
+        placement = calibrate(run, placement)
         for offer in run.in_turn(placement):
             try:
                 create_endpoint(run, offer)

@@ -146,10 +146,7 @@ class JobOptions:
 
     def job(self, input: str, output: str) -> Job:  # noqa: A002 - the contract's word
         """Return the job that was asked for (BadRequest when it makes no sense)."""
-        for option, given in (
-            ("--calibrate", self.calibrate),
-            (f"--runner {self.runner}", self.runner != "local"),
-        ):
+        for option, given in ((f"--runner {self.runner}", self.runner != "local"),):
             if given:
                 raise BadRequest(f"{option} is not built yet; leave it out")
         try:

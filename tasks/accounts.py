@@ -106,6 +106,8 @@ def lesson(tenancy: Tenancy, plan: Plan | None, *, provider: str) -> Past:
     done, spending = tenancy.answered, tenancy.spending
     answered = done.done - done.failed
     guessed = plan.load.guessed_prompt * answered if plan is not None and plan.load else 0.0
+    # A trial sends few rows on purpose: what it found out is not how busy it kept the endpoint.
+    trial = tenancy.trial or {}
     return Past(
         provider=provider,
         model=plan.look.job.model if plan is not None else "",
@@ -115,9 +117,9 @@ def lesson(tenancy: Tenancy, plan: Plan | None, *, provider: str) -> Past:
         prompt_tokens=done.prompt_tokens,
         completion_tokens=done.completion_tokens,
         token_ratio=round(done.prompt_tokens / guessed, 4) if guessed else 0.0,
-        work_per_s=round(spending.work_per_s, 3),
-        rows_per_s=round(spending.rows_per_s, 4),
-        in_flight=round(spending.in_flight, 1),
+        work_per_s=trial.get("work_per_s", round(spending.work_per_s, 3)),
+        rows_per_s=0.0 if trial else round(spending.rows_per_s, 4),
+        in_flight=trial.get("in_flight", round(spending.in_flight, 1)),
         cold_start_s=round(_waited_s(tenancy), 1),
         drain_s=round(tenancy.drain_s, 1),
     )

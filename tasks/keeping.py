@@ -25,16 +25,20 @@ UNKNOWN_PACE = Belief(1.0, 1.5)
 """Rows per second of a replica of which nothing at all is known."""
 
 
-def steering_for(plan: Plan, offer: Offer | None, price_usd_per_h: float) -> Steering:
+def steering_for(
+    plan: Plan, offer: Offer | None, price_usd_per_h: float, *, trying: bool = False
+) -> Steering:
     """Return the control of the batch on an endpoint.
 
-    Replicas are ours to change with a deadline, unless the user has fixed their number; a range
-    without a deadline is the platform's to scale in.
+    One replica while hardware is tried. Otherwise replicas are ours to change with a deadline,
+    unless the user has fixed their number; a range without a deadline is the platform's to use.
     """
     job = plan.look.job
-    asked, quote, bounds = plan.replicas_on(offer), plan.quote_of(offer), job.rental.bounds()
+    asked = Replicas() if trying else plan.replicas_on(offer)
+    quote, bounds = plan.quote_of(offer), job.rental.bounds()
     ours = (
         offer is not None
+        and not trying
         and job.limits.deadline_s is not None
         and (not job.rental.replicas_by_hand or bounds.minimum < bounds.maximum)
     )

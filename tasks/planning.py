@@ -1,5 +1,6 @@
 """Look first, then plan: everything that can be wrong is found before anything is created."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from tasks.core.endpoint import EndpointRef, Replicas
 from tasks.core.errors import BadRequest
 from tasks.core.estimate import Workload
 from tasks.core.failure import NULL_PROMPT, Failure
+from tasks.core.history import Past
 from tasks.core.job import Job, fingerprint
 from tasks.core.manifest import Manifest
 from tasks.core.placement import Offer, Placement, place, same_hardware
@@ -222,15 +224,27 @@ def _after(look: Look, earlier: Manifest) -> Look:
     return look
 
 
-def make_plan(look: Look, plane: ControlPlane) -> Plan:
+def make_plan(
+    look: Look,
+    plane: ControlPlane,
+    *,
+    learned: Sequence[Past] = (),
+    without: Sequence[Offer] = (),
+    spent_s: float = 0.0,
+) -> Plan:
     """Choose hardware for the job, or find the endpoint that it names; work out time and cost.
+
+    Args:
+        learned: What the run itself has measured.
+        without: Offers that could not be had a moment ago, whatever is said of their room.
+        spent_s: Time that the run has taken so far.
 
     Raises:
         BadRequest: No such model, hardware, region or endpoint; limits that cannot be kept.
         HardwareUnavailable: Offers fit, and none has room now.
     """
     job = look.job
-    past = taught(look.provider)
+    past = [*taught(look.provider), *learned]
     load = size_up(
         job,
         look.dataset,
@@ -246,14 +260,15 @@ def make_plan(look: Look, plane: ControlPlane) -> Plan:
                 f"{plane.project}; see `mayfly endpoints list`"
             )
         return Plan(look=look, placement=None, existing=priced(existing, plane), load=load)
-    rough = select_hardware(job, plane)
-    wish = wish_of(job)
+    rough = select_hardware(job, plane).without([offer.hardware for offer in without])
+    wish = wish_of(job, spent_s)
     quotes = quotes_for(rough, load, wish, model=job.model, past=past)
     placement = in_order(rough, quotes, wish, by_hand=job.rental.hardware != "auto")
     by_offer = {quote.offer: quote for quote in quotes}
     quotes = tuple(by_offer[candidate.offer] for candidate in placement.candidates)
     able = [by_offer[offer] for offer in placement.eligible]
-    refuse_the_impossible(able, load, wish)
+    if not spent_s:
+        refuse_the_impossible(able, load, wish)
     return Plan(
         look=look,
         placement=placement,
@@ -264,15 +279,16 @@ def make_plan(look: Look, plane: ControlPlane) -> Plan:
     )
 
 
-def wish_of(job: Job) -> Wish:
-    """Return what a job asks of its endpoint."""
+def wish_of(job: Job, spent_s: float = 0.0) -> Wish:
+    """Return what a job asks of its endpoint when so much of its time has gone."""
+    deadline_s = job.limits.deadline_s
     bounds = job.rental.bounds()
     return Wish(
         minimum=bounds.minimum,
         maximum=bounds.maximum if job.rental.replicas_by_hand else None,
         regions=job.rental.places,
         max_cost_usd=job.limits.max_cost_usd,
-        deadline_s=job.limits.deadline_s,
+        deadline_s=None if deadline_s is None else max(1.0, deadline_s - spent_s),
     )
 
 

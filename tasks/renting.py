@@ -4,10 +4,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tasks.cloud.connection import Connection
 from tasks.cloud.control_plane import ControlPlane
-from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec, job_digest
+from tasks.core.choice import scale_at
+from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec, Replicas, job_digest
 from tasks.core.errors import EndpointLost, HardwareUnavailable, MayflyError, TerminalError
 from tasks.core.job import Job
 from tasks.core.lease import Lease
@@ -60,6 +62,7 @@ class Renting:
         self.plan: Plan | None = None
         self.offer: Offer | None = None
         """What the endpoint in use was rented as; None for one that stood already."""
+        self.trying = False
         self.tenancies: list[Tenancy] = []
         self.moves: list[str] = []
         self.last_error: MayflyError | None = None
@@ -123,6 +126,21 @@ class Renting:
         self.moves.append(str(error))
         self.progress.say(str(error))
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.began
+
+    @contextmanager
+    def trial_of(self, offer: Offer) -> Iterator[None]:
+        """Rent one replica, to measure it, for as long as the block lasts."""
+        self.progress.say(f"trying {offer.hardware}")
+        self.trying = True
+        try:
+            yield
+        finally:
+            self.trying = False
+
     def lease_for(self, offer: Offer | None) -> Lease:
         """Return the lease of the endpoint that is to be used next, with its new name."""
         rental = self.job.rental
@@ -166,6 +184,8 @@ class Renting:
         """Return what to create for an offer, under the name that the lease has."""
         rental = self.job.rental
         replicas = rental.bounds() if self.plan is None else self.plan.replicas_on(offer)
+        if self.trying:
+            replicas = Replicas()
         return EndpointSpec(
             name=ref.name,
             model=self.job.model,
@@ -174,6 +194,7 @@ class Renting:
             model_ref=offer.model_ref,
             config_ref=offer.config_ref,
             replicas=replicas,
+            scale_at_in_flight=scale_at(None if self.plan is None else self.plan.quote_of(offer)),
             regions=rental.places and offer.rooms(rental.places, rental.bounds().minimum),
             inactive_timeout_min=rental.inactive_timeout_min,
             speculative_decoding=rental.speculative_decoding,

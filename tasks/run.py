@@ -154,12 +154,21 @@ class Run(Watching):
         self._warm.warm(WARM_CONNECTIONS)
 
     @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Have an engine on the endpoint for as long as the block lasts."""
+    def sending(self, *, concurrency: int | None = None) -> Iterator[None]:
+        """Have an engine on the endpoint for as long as the block lasts.
+
+        Args:
+            concurrency: Requests in flight, in the place of what the job says; such an engine is
+                always a new one.
+        """
         warm, self._warm = self._warm, None
         # A second engine, on the endpoint that replaces one that was lost, counts from nothing.
         self._sent_before = self.progress.snapshot().tally
-        engine = self._new_engine() if warm is None or warm.ended else warm
+        if concurrency is not None and warm is not None:
+            warm.stop(EndpointLost("another engine is used"), grace_s=0)
+        fresh = warm is None or warm.ended or concurrency is not None
+        engine = self._new_engine(concurrency) if fresh else warm
+        assert engine is not None  # noqa: S101 - one of the two
         try:
             with engine as self._engine:
                 engine.begin_at(self.tenancy.first_limit)
@@ -173,7 +182,7 @@ class Run(Watching):
         replicas = self.progress.snapshot().ready_replicas
         self.engine.nothing_follows(calls=shards, replicas=replicas)
 
-    def _new_engine(self) -> Engine:
+    def _new_engine(self, concurrency: int | None = None) -> Engine:
         limits, renderer = self.job.limits, self.look.renderer
         target = Target(
             url=f"{self.plane.inference_url}/{renderer.path}",
@@ -183,7 +192,7 @@ class Run(Watching):
         proven = sent.done > sent.failed
         self._breaker = Breaker(proven=proven)
         settings = EngineSettings(
-            concurrency=limits.concurrency,
+            concurrency=concurrency or limits.concurrency,
             row_attempts=limits.row_attempts,
             # A request with many texts that is refused may have one bad text.
             proven=proven or renderer.embeds,

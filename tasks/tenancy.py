@@ -57,6 +57,7 @@ class Tenancy:
         spending: Where the paid time went.
         answered: Rows that were answered on it.
         drain_s: From the stop until nothing billed; 0 before.
+        trial: What rows that were tried on it have shown.
         started_with: Replicas that were ready when the first requests could be sent.
         proof: The evidence of its end, once there is any.
     """
@@ -76,6 +77,7 @@ class Tenancy:
         self.answered = NOTHING
         self.drain_s = 0.0
         self.started_with = 1
+        self.trial: dict[str, Any] | None = None
         self.proof: TeardownProof | None = None
         self.ready_at: float | None = None
         self.first_limit = FIRST_LIMIT
@@ -229,6 +231,7 @@ class Tenancy:
                 usd=self.meter.spent_usd(time.monotonic()),
                 price_usd_per_h=self.meter.price_usd_per_h,
             ),
+            "trial": self.trial,
             "ended": self.ended,
             "teardown": None if self.proof is None else self.proof.as_dict(),
         }

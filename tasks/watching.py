@@ -94,7 +94,12 @@ class Watching(Renting):
             assert self.plan is not None  # noqa: S101 - nothing is rented without a plan
             self._keeper = Keeper(
                 self.tenancy,
-                steering_for(self.plan, self.offer, self.tenancy.meter.price_usd_per_h),
+                steering_for(
+                    self.plan,
+                    self.offer,
+                    self.tenancy.meter.price_usd_per_h,
+                    trying=self.trying,
+                ),
                 plane=self.plane,
                 began=self.began,
                 before=self.progress.snapshot().tally,

@@ -243,10 +243,7 @@ class EndpointsV2:
         wanted: dict[str, Any] = {
             "project_id": self.project,
             "name": f"{spec.name}-{earlier + 1}" if earlier else spec.name,
-            "autoscaling": {
-                "min_replicas": spec.replicas.minimum,
-                "max_replicas": spec.replicas.maximum,
-            },
+            "autoscaling": _autoscaling(spec),
             "model": spec.model_ref,
             "config": spec.config_ref,
             "inactive_timeout": spec.inactive_timeout_min,

@@ -26,6 +26,10 @@ MOST_REPLICAS = 64
 """Replicas that are thought possible at all where the API gives no upper bound."""
 
 
+UNMEASURED_SCALE_AT = 32.0
+"""The platform's own number is 8, which a batch exceeds with its first requests."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the user asks of the endpoint.
@@ -203,3 +207,14 @@ def warnings(quote: Quote, load: Workload, wish: Wish) -> list[str]:
             "minutes show"
         )
     return lines
+
+
+def scale_at(quote: Quote | None) -> float:
+    """Return the requests in flight per replica at which a further replica is worth it.
+
+    Half of what a replica has been seen to hold; four times the platform's own number where none
+    has. Above that the rows at hand would fill one more, and below it they do not fill those.
+    """
+    if quote is None or not quote.rate.measured:
+        return UNMEASURED_SCALE_AT
+    return max(UNMEASURED_SCALE_AT / 2, round(quote.rate.places / 2))

@@ -108,6 +108,8 @@ class EndpointSpec:
         model_ref, config_ref: What v2 wants in their place (resource names); empty for v1.
         price_usd_per_h: Of one replica, for the lease and the bill.
         regions: Where it may be; v1 takes the first, which it calls an availability zone.
+        scale_at_in_flight: With a range of replicas, the requests in flight per replica at which
+            the platform adds one; None leaves it the platform's own, which is too early for a batch.
         inactive_timeout_min: Minutes without a request after which the platform stops it;
             30-1440 for v2. The last line of defence, never the plan.
         speculative_decoding: v1 only: whether a small model drafts what the large one says.
@@ -122,6 +124,7 @@ class EndpointSpec:
     replicas: Replicas = field(default_factory=Replicas)
     regions: tuple[str, ...] = ()
     inactive_timeout_min: int = 30
+    scale_at_in_flight: float | None = None
     speculative_decoding: bool = True
 
 

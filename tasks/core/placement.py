@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from tasks.core.errors import BadRequest, HardwareUnavailable
 
@@ -115,6 +115,20 @@ class Placement:
     def chosen(self) -> Offer:
         """The first to try."""
         return self.eligible[0]
+
+    def without(self, hardware: Sequence[str]) -> Self:
+        """Return the placement with some hardware left out, unless that would be all of it."""
+        if not [offer for offer in self.eligible if offer.hardware not in hardware]:
+            return self
+        return replace(
+            self,
+            candidates=tuple(
+                replace(candidate, eligible=False, why="could not be had")
+                if candidate.eligible and candidate.offer.hardware in hardware
+                else candidate
+                for candidate in self.candidates
+            ),
+        )
 
 
 def same_hardware(left: str, right: str) -> bool:
