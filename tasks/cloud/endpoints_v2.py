@@ -308,3 +308,25 @@ class EndpointsV2:
             price_usd_per_h=spec.price_usd_per_h if spec else 0.0,
             created_by_us=spec is not None,
         )
+
+
+def _autoscaling(spec: EndpointSpec) -> dict[str, Any]:
+    """Return the bounds on replicas, and with a range the metric by which to move within them.
+
+    A batch keeps every replica full by itself, so what is in flight says whether one more would
+    be filled; and at its end replicas that are not filled go after a minute, not after five.
+    """
+    bounds: dict[str, Any] = {
+        "min_replicas": spec.replicas.minimum,
+        "max_replicas": spec.replicas.maximum,
+    }
+    if spec.replicas.minimum < spec.replicas.maximum and spec.scale_at_in_flight is not None:
+        bounds["scaling_metrics"] = [
+            {
+                "name": "inflight_requests",
+                "target": spec.scale_at_in_flight,
+                "type": "METRIC_TARGET_TYPE_AVERAGE_VALUE",
+            }
+        ]
+        bounds["scale_up_window"], bounds["scale_down_window"] = "0s", "60s"
+    return bounds

@@ -109,7 +109,7 @@ class EndpointSpec:
         price_usd_per_h: Of one replica, for the lease and the bill.
         regions: Where it may be; v1 takes the first, which it calls an availability zone.
         scale_at_in_flight: With a range of replicas, the requests in flight per replica at which
-            the platform adds one; None leaves it the platform's own, which is too early for a batch.
+            the platform adds one; None leaves the platform's own, which is early for a batch.
         inactive_timeout_min: Minutes without a request after which the platform stops it;
             30-1440 for v2. The last line of defence, never the plan.
         speculative_decoding: v1 only: whether a small model drafts what the large one says.

@@ -1,0 +1,159 @@
+"""Whole runs over real HTTP: the bill that the emulator writes, and what the run makes of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from emulator.catalogue import Catalogue
+from emulator.default_catalogue import default_catalogue
+from emulator.faults import FaultRule
+from tasks.core.history import Past
+from tests.money.rig import B200, H100, H200, MODEL, carry_out, emulated, job_of
+
+MINUTE_USD = 5.49 / 60
+SPEED = 30.0
+"""Emulated seconds in a second: a minute takes two."""
+
+
+def test_a_cap_ends_the_run_before_it_is_passed_and_the_rest_is_resumed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cap_usd = 3 * MINUTE_USD
+    settings = {"start_factor": 0.1, "drain_s": 10.0}
+    with emulated(monkeypatch, tmp_path / "home", speed=SPEED, **settings) as emulator:
+        job = job_of(
+            tmp_path, rows=900, limits={"max_cost_usd": cap_usd, "concurrency": 2},
+            rental={"hardware": H100},
+        )  # fmt: skip
+        report, stopped = carry_out(job)
+        first = emulator.ledger()
+        left = report["rows"]["remaining"]
+        again, _ = carry_out(job_of(tmp_path, rows=900, rental={"hardware": H100}))
+
+        assert stopped is not None
+        assert stopped.exit_code == 5
+        assert "rows are left; run the same command again to answer them for about" in str(stopped)
+        assert 0 < left < 900
+        assert first.billing == 0
+        assert first.usd <= cap_usd + MINUTE_USD + 1e-6
+        assert again["rows"]["resumed"] == 900 - left
+        assert not emulator.stands
+
+
+def test_hardware_that_cannot_be_had_is_torn_down_and_the_next_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    full = FaultRule(
+        action="status", method="POST", path="/deployments", nth=(1,), status=400,
+        message="no quota for this hardware",
+    )  # fmt: skip
+    fails = FaultRule(action="fail_start", method="POST", path="/deployments", nth=(2,))
+    standing: list[int] = []
+    with emulated(
+        monkeypatch, tmp_path / "home", speed=600.0, faults=[full, fails], start_factor=0.1
+    ) as emulator:
+        report, stopped = carry_out(
+            job_of(tmp_path, rows=20),
+            before_each=lambda: standing.append(len(emulator.endpoints())),
+        )
+
+    assert stopped is None
+    assert report["rows"]["remaining"] == 0
+    assert standing == [0, 0, 0]
+    assert [endpoint["hardware"] for endpoint in report["endpoints"]] == [H100, H200, B200]
+    assert ["no quota" in report["moves"][0], "FAILED" in report["moves"][1]] == [True, True]
+    assert [endpoint["replica_minutes"] > 0 for endpoint in report["endpoints"]] == [0, 0, 1]
+
+
+def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # B200 does not say how much room it has; in truth it has none.
+    free = {(B200, None): 0}
+    with emulated(
+        monkeypatch, tmp_path / "home", speed=600.0, free=free, start_factor=0.1
+    ) as emulator:
+        job = job_of(
+            tmp_path, rows=20, rental={"hardware": "auto", "capacity_timeout_s": 0.5},
+        )  # fmt: skip
+        past = [
+            Past(provider="loopback", model=MODEL, hardware=hardware, work_per_s=rate)
+            for hardware, rate in ((H100, 1000.0), (H200, 900.0), (B200, 90_000.0))
+        ]
+        teach(tmp_path / "home", past)
+        report, _ = carry_out(job)
+        assert not emulator.stands
+
+    assert [endpoint["hardware"] for endpoint in report["endpoints"]] == [B200, H100]
+    assert "no capacity" in report["moves"][0]
+    assert report["endpoints"][0]["usd"] == 0
+    assert report["rows"]["remaining"] == 0
+
+
+def test_a_range_of_replicas_is_scaled_by_what_a_batch_fills(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with emulated(
+        monkeypatch, tmp_path / "home", speed=600.0, start_factor=0.1, keep_bodies=True
+    ) as emulator:
+        report, _ = carry_out(job_of(tmp_path, rows=20, rental={"replicas": "1-3"}))
+        bodies = [
+            json.loads(call.body)
+            for call in emulator.calls()
+            if call.method == "POST" and call.path.endswith("/deployments")
+        ]
+
+    assert report["rows"]["remaining"] == 0
+    scaling = bodies[0]["autoscaling"]
+    assert (scaling["minReplicas"], scaling["maxReplicas"]) == (1, 3)
+    assert scaling["scalingMetrics"][0]["name"] == "inflight_requests"
+    assert scaling["scalingMetrics"][0]["target"] > 8
+
+
+def test_a_deadline_in_danger_takes_more_replicas(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What was learned is four times too good: the first minutes have to find that out.
+    past = Past(
+        provider="loopback", model=MODEL, hardware=H100, work_per_s=1200.0, in_flight=2,
+        cold_start_s=50.0, answered=500, completion_tokens=500 * 60,
+    )  # fmt: skip
+    teach(tmp_path / "home", [past])
+    with emulated(
+        monkeypatch, tmp_path / "home", speed=SPEED / 2, start_factor=0.1, drain_s=10.0,
+        catalogue=two_at_once(),
+    ) as emulator:  # fmt: skip
+        job = job_of(
+            tmp_path, rows=2000, limits={"deadline_s": 400.0}, rental={"hardware": H100},
+        )  # fmt: skip
+        report, stopped = carry_out(job)
+        bill = emulator.ledger()
+
+    foreseen = report["estimate"]["seconds"]
+    print(
+        f"\nemulator, deadline 400 s: {len(bill.lines)} replicas, {report['rows']['done']} of 2000 "
+        f"rows, foreseen {foreseen['mid']:.0f} s, stopped: {stopped}"
+    )
+    assert len(bill.lines) > 1
+    assert report["rows"]["done"] > 1200
+
+
+def two_at_once() -> Catalogue:
+    """Return the catalogue with replicas that take two requests at once, and no more."""
+    catalogue = default_catalogue()
+    return Catalogue(
+        models=tuple(
+            replace(model, profiles=tuple(replace(p, concurrency=3) for p in model.profiles))
+            for model in catalogue.models
+        ),
+        hardware=catalogue.hardware,
+    )
+
+
+def teach(home: Path, past: list[Past]) -> None:
+    """Write a history that holds such lessons."""
+    home.mkdir(parents=True, exist_ok=True)
+    record = {"lessons": [lesson.as_dict() for lesson in past]}
+    (home / "history.jsonl").write_text(json.dumps(record) + "\n")
