@@ -16,7 +16,9 @@ _LINGER_POLL_S = 0.1
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="emulator", description="An emulated Together AI on loopback, in the foreground."
+        prog="mayfly emulator",
+        description="An emulated Together AI on loopback, in the foreground: point any client at "
+        "the URL that it prints (TOGETHER_BASE_URL), with the key `local`.",
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument(

@@ -7,6 +7,7 @@ commands never pay for Prefect's import of some seconds.
 import os
 import sys
 from importlib.metadata import version
+from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -44,11 +45,15 @@ down; 5 stopped at --max-cost or --deadline; 130, 143 interrupted, and the endpo
 app["--help"].group = app["--version"].group = Group("Options", sort_key=9)
 
 
-def _command(path: str, group: Group, text: str, epilogue: str = "") -> None:
+def _command(
+    path: str, group: Group, text: str, epilogue: str = "", *, own_help: bool = False
+) -> None:
     """Name a command by its import path, with what `--help` says of it before it is loaded."""
     name = path.partition(":")[2]
     # An App that is loaded later, such as `endpoints`, takes no settings from here but these.
-    more = {"help_epilogue": epilogue} if epilogue else {}
+    more: dict[str, Any] = {"help_epilogue": epilogue} if epilogue else {}
+    if own_help:
+        more["help_flags"] = ()
     app.command(path, name=name, group=group, help=text, **more)
 
 
@@ -102,6 +107,7 @@ _command(
     "flows.cli_endpoints:emulator",
     HANDS,
     "Serve the embedded Together-compatible endpoint on its own, in the foreground.",
+    own_help=True,
 )
 
 

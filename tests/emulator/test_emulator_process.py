@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -102,3 +103,32 @@ def test_time_runs_and_can_be_moved_over_http() -> None:
         after = http.post("/_emulator/clock", json={"advance_s": 3600}).json()["now_s"]
 
     assert after - before >= 3600
+
+
+def test_faults_and_the_legacy_api_are_options_of_the_command(tmp_path: Path) -> None:
+    rules = tmp_path / "faults.toml"
+    rules.write_text('[[rules]]\naction = "status"\nstatus = 502\npath = "/v3/whoami$"\n')
+    script = Path(sys.executable).with_name("mayfly")
+    command = [str(script), "emulator", "--port", "0", "--faults", str(rules), "--v1-create"]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        key = {"authorization": "Bearer local"}
+        faulty = httpx.get(f"{url}/v3/whoami", headers=key).status_code
+        allowed = httpx.get(f"{url}/_emulator/settings").json()["v1_create"]
+        process.terminate()
+
+    assert (faulty, allowed) == (502, True)
+    assert process.returncode == 0
+
+
+def test_the_command_says_its_options() -> None:
+    script = Path(sys.executable).with_name("mayfly")
+
+    said = subprocess.run(
+        [script, "emulator", "--help"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+    for option in ("--faults", "--upstream", "--v1-create", "--speed", "--replicas-free"):
+        assert option in said

@@ -1,0 +1,182 @@
+"""What load does: streams slow each other, requests wait in line, beyond it they are refused."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator import Emulator, ManualClock
+from emulator.default_catalogue import default_catalogue
+from emulator.serving import Work, service_s
+from emulator.store import Deployment
+from tests.emulator.conftest import TLS
+from tests.emulator.rig import SMALL, Rig
+
+
+def deployment() -> Deployment:
+    """Return a deployment of the small model, for arithmetic."""
+    catalogue = default_catalogue()
+    config = next(c for c in catalogue.configs.values() if c.model.name == SMALL)
+    return Deployment(
+        id="dep",
+        endpoint_id="ep",
+        name="main",
+        config=config,
+        revision="rv",
+        bounds=(1, 1),
+        autoscaling={},
+        concurrency=0,
+        price_cents_per_h=549,
+        created_s=0,
+        updated_s=0,
+        etag="",
+    )
+
+
+@given(tokens=st.integers(1, 4000), in_flight=st.integers(1, 500))
+def test_more_in_flight_is_slower_for_each_and_faster_for_all(tokens: int, in_flight: int) -> None:
+    work = Work(prompt_tokens=100, completion_tokens=tokens)
+    one, other = (service_s(deployment(), work, n) for n in (in_flight, in_flight + 1))
+
+    assert other > one
+    assert (in_flight + 1) / other > in_flight / one
+
+
+@given(prompt=st.integers(256, 30_000), cached=st.integers(1, 255), written=st.integers(1, 1000))
+def test_a_cached_prompt_is_answered_sooner(prompt: int, cached: int, written: int) -> None:
+    cold = Work(prompt_tokens=prompt, completion_tokens=written)
+    warm = Work(prompt_tokens=prompt, cached_tokens=cached, completion_tokens=written)
+
+    assert service_s(deployment(), warm, 4) < service_s(deployment(), cold, 4)
+
+
+def test_a_stream_alone_runs_at_the_published_speed() -> None:
+    one = deployment()
+    short, long = (Work(prompt_tokens=1, completion_tokens=n) for n in (100, 1100))
+
+    took_s = service_s(one, long, 1) - service_s(one, short, 1)
+
+    assert took_s == pytest.approx(1000 / (one.config.profile.decoding_tps or 0))
+
+
+class Crowd:
+    """Requests on their way while the clock stands still."""
+
+    def __init__(self, rig: Rig, clock: ManualClock) -> None:
+        self.rig = rig
+        self.clock = clock
+        self.statuses: list[int] = []
+        self._thread: threading.Thread | None = None
+
+    def ask(self, model: str, count: int) -> None:
+        """Send so many requests at once; returns when all have arrived."""
+        before = len(self.rig.emulator.calls())
+        url, headers = self.rig.emulator.url, {"authorization": "Bearer local"}
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+
+        async def all_of_them() -> None:
+            async with httpx.AsyncClient(
+                base_url=url, headers=headers, verify=TLS, timeout=60
+            ) as http:
+                for call in asyncio.as_completed(
+                    [http.post("/v1/chat/completions", json=body) for _ in range(count)]
+                ):
+                    self.statuses.append((await call).status_code)
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(all_of_them()))
+        self._thread.start()
+        while len(self.rig.emulator.calls()) < before + count:
+            pass
+
+    def finish(self) -> None:
+        """Move the clock until every request is answered."""
+        while self._thread is not None and self._thread.is_alive():
+            self.clock.advance(1)
+            self._thread.join(0.005)
+
+
+@contextmanager
+def _crowd(**settings: Any) -> Iterator[Crowd]:
+    clock = ManualClock(holds_answers=True)
+    with (
+        Emulator(clock=clock, **settings) as emulator,
+        httpx.Client(
+            base_url=emulator.url,
+            headers={"authorization": "Bearer local"},
+            verify=TLS,
+            timeout=20,
+        ) as http,
+    ):
+        crowd = Crowd(Rig(emulator, http), clock)
+        yield crowd
+        crowd.finish()
+
+
+def test_what_a_replica_cannot_take_waits_in_line_and_is_answered() -> None:
+    with _crowd() as crowd:
+        endpoint, _ = crowd.rig.serve(replicas=(2, 2), maxConcurrentRequestsPerReplica="3")
+
+        crowd.ask(endpoint["name"], 10)
+        while crowd.clock.sleepers < 6:
+            pass
+        working = crowd.rig.in_flight()
+        crowd.finish()
+
+        assert working == 6
+        assert crowd.statuses == [200] * 10
+        assert crowd.rig.in_flight() == 0
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_beyond_the_line_a_replica_is_overloaded(status: int) -> None:
+    with _crowd(queue_per_replica=2, overload=status) as crowd:
+        endpoint, _ = crowd.rig.serve(maxConcurrentRequestsPerReplica="1")
+
+        crowd.ask(endpoint["name"], 5)
+        crowd.finish()
+
+        assert sorted(crowd.statuses) == [200, 200, 200, status, status]
+
+
+def test_a_draining_replica_finishes_what_it_works_on_and_bills_until_then() -> None:
+    with _crowd(drain_s=5) as crowd:
+        endpoint, deployment = crowd.rig.serve()
+        found = crowd.rig.emulator._store.deployments[deployment["id"]]
+        crowd.rig.emulator.change(answer_tokens=(20_000, 20_001))
+        crowd.ask(endpoint["name"], 1)
+        while crowd.clock.sleepers < 1:
+            pass
+
+        crowd.rig.scale(deployment, 0, 0)
+        crowd.clock.advance(60)
+        draining = (crowd.rig.state(deployment), crowd.rig.emulator.billing)
+        crowd.finish()
+        crowd.clock.advance(5)
+
+        assert draining == ("STOPPING", 1)
+        assert crowd.statuses == [200]
+        assert found.state.name == "STOPPED"
+        assert crowd.rig.emulator.billing == 0
+
+
+def test_a_drain_ends_at_its_limit_and_what_is_left_is_broken_off() -> None:
+    with _crowd(drain_s=5, drain_limit_s=30) as crowd:
+        endpoint, deployment = crowd.rig.serve()
+        crowd.rig.emulator.change(answer_tokens=(20_000, 20_001))
+        crowd.ask(endpoint["name"], 1)
+        while crowd.clock.sleepers < 1:
+            pass
+
+        crowd.rig.scale(deployment, 0, 0)
+        crowd.clock.advance(31)
+        ended = crowd.rig.state(deployment)
+        crowd.finish()
+
+        assert ended == "STOPPED"
+        assert crowd.statuses == [502]
