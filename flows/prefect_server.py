@@ -6,6 +6,7 @@ when we are killed. Ours lives in a session of its own, ends when our end of its
 may take its time to start on a busy machine.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -128,9 +129,14 @@ def _end_with_the_pipe() -> None:
 def serve(port: int) -> None:
     """Serve Prefect's API on loopback until standard input closes."""
     threading.Thread(target=_end_with_the_pipe, daemon=True).start()
+    # What these imports make stays for good: looking through it for garbage meanwhile takes a
+    # fifth of the start-up's time.
+    gc.disable()
     import uvicorn  # noqa: PLC0415 - after the watch is set: these imports take seconds
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
+    gc.freeze()
+    gc.enable()
     uvicorn.run(create_app, factory=True, host="127.0.0.1", port=port, log_level="error")
 
 
