@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, cast
 
@@ -19,8 +20,9 @@ from flows.screen import Machines, People, Screen
 from tasks import planning, progress
 from tasks.cloud.connection import Connection, connect
 from tasks.cloud.patience import patiently
-from tasks.core.errors import BadRequest, MayflyError
+from tasks.core.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from tasks.core.job import Job
+from tasks.storage.lease_file import LeaseBook, state_home
 from tasks.storage.run_folder import check_free, check_output
 
 
@@ -138,6 +140,8 @@ def run_here(job: Job, screen: Screen) -> int:
         except MayflyError as error:
             if watched and (written := watched[-1].report):
                 screen.end(written, error.exit_code)
+            if isinstance(error, TeardownFailed):
+                ended_after_all(job, error)
             raise
     code = 3 if report["rows"]["failed"] else 0
     screen.end(report, code)
@@ -152,6 +156,18 @@ def ending(received: signal.Signals, look: progress.Snapshot) -> str:
         f"{received.name}: sending nothing more, and tearing the endpoint down, so that it stops "
         "billing; every answer that came back is kept"
     )
+
+
+def ended_after_all(job: Job, error: TeardownFailed) -> None:
+    """Say so when another line of defence has done meanwhile what the run could not.
+
+    Raises:
+        TerminalError: No lease on this output is open any more: nothing is left that bills.
+    """
+    output = str(Path(job.output).expanduser().absolute())
+    leases = LeaseBook(state_home(os.environ)).list()
+    if not leases.damaged and all(lease.output != output for lease in leases.open):
+        raise TerminalError(f"{error}; in the end it was torn down all the same") from error
 
 
 def carried_out(job: Job, watched: list[progress.Progress]) -> dict[str, Any]:

@@ -15,8 +15,12 @@ from prefect.client.schemas.objects import FlowRun, State
 from tasks.credentials import environment_of
 from tasks.ending import end_lease
 from tasks.liveness import owner_is_alive
+from tasks.signals import BROKEN_OFF
 from tasks.storage.lease_file import LeaseBook, state_home
-from tasks.tenancy import TEARDOWN_BUDGET_S, this_process
+from tasks.tenancy import this_process
+
+HOOK_BUDGET_S = 60.0
+"""How long a hook insists: the flow has insisted before it, and the guardian goes on."""
 
 
 def name_run() -> str:
@@ -28,6 +32,8 @@ def name_run() -> str:
 def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """End what the run's lease still names, unless its process lives and is another one."""
     del flow, state
+    if BROKEN_OFF.is_set():
+        return
     environ: dict[str, str] | None = None
     book = LeaseBook(state_home(os.environ))
     for lease in book.list().open:
@@ -36,5 +42,5 @@ def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: Stat
         if lease.owner != this_process() and owner_is_alive(lease.owner):
             continue
         environ = environ or environment_of(flow_run.parameters)
-        end_lease(lease, line="hook", environ=environ, budget_s=TEARDOWN_BUDGET_S)
+        end_lease(lease, line="hook", environ=environ, budget_s=HOOK_BUDGET_S)
         get_run_logger().info("endpoint %s was torn down by the hook", lease.name)

@@ -10,7 +10,13 @@ from tasks.cloud.connection import Connection
 from tasks.cloud.control_plane import ControlPlane
 from tasks.core.choice import scale_at
 from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec, Replicas, job_digest
-from tasks.core.errors import EndpointLost, HardwareUnavailable, MayflyError, TerminalError
+from tasks.core.errors import (
+    EndpointLost,
+    HardwareUnavailable,
+    MayflyError,
+    TerminalError,
+    TimeToMove,
+)
 from tasks.core.job import Job
 from tasks.core.lease import Lease
 from tasks.core.placement import Offer, Placement
@@ -24,8 +30,16 @@ from tasks.tenancy import TEARDOWN_BUDGET_S, Tenancy, this_process
 LOSSES_BORNE = 3
 """Endpoints that may be lost under a run before it gives up: a rule against burning money."""
 
-LIFETIME_S = 24 * 3600
-"""How far ahead the time in an endpoint's name is: past it, any sweep ends the endpoint."""
+LIFETIME_S = 12 * 3600
+"""How far ahead the time in an endpoint's name is at most: past it, any sweep ends the endpoint.
+
+Names cannot be changed, so that there is no renewing: a run that lasts longer moves to another
+endpoint. The shorter, the sooner a sweep without the lease ends what a lost machine left (its
+billing ends by the inactivity timeout); the longer, the fewer cold starts.
+"""
+
+SLACK_S = 3600
+"""Beside a deadline and the wait for READY: for teardown, and for clocks that differ."""
 
 
 class Renting:
@@ -111,7 +125,7 @@ class Renting:
             if len(self.moves) == tried:
                 return
             lost = isinstance(self.last_error, EndpointLost)
-            losses += lost
+            losses += lost and not isinstance(self.last_error, TimeToMove)
             # Whoever stopped an endpoint that is not ours does not want it started again.
             if not lost or losses > LOSSES_BORNE or placement is None:
                 offers.pop(0)
@@ -156,7 +170,7 @@ class Renting:
             name = EndpointName(
                 namespace=self.connection.namespace,
                 job=self.job_digest,
-                until=int(time.time()) + LIFETIME_S + len(self.tenancies),
+                until=int(time.time() + self._lifetime_s()) + len(self.tenancies),
             )
             ref = EndpointRef(
                 api=rental.api,
@@ -179,6 +193,12 @@ class Renting:
             model=self.job.model,
             teardown=teardown,
         )
+
+    def _lifetime_s(self) -> float:
+        deadline_s = self.job.limits.deadline_s
+        if deadline_s is None:
+            return LIFETIME_S
+        return min(LIFETIME_S, deadline_s + self.job.rental.ready_timeout_s + SLACK_S)
 
     def spec_for(self, offer: Offer, ref: EndpointRef) -> EndpointSpec:
         """Return what to create for an offer, under the name that the lease has."""

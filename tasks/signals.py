@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+BROKEN_OFF = threading.Event()
+"""Set when a teardown was broken off: what comes after it in this process is to be quick."""
+
 LIMITS = (signal.SIGALRM,)
 """By which Prefect ends a flow that takes too long."""
 
@@ -36,6 +39,7 @@ def held_back(say: Callable[[str], None]) -> Iterator[None]:
                 "stops billing; this takes a moment. Once more breaks it off."
             )
             return
+        BROKEN_OFF.set()
         say(
             "broken off: the endpoint may still bill. The guardian goes on tearing it down; "
             "make sure with `mayfly sweep`"

@@ -72,7 +72,8 @@ def sweep(
     leased = {lease.name: lease for lease in leases.open}
     for name in sorted(listed.keys() | leased.keys()):
         ref, lease = listed.get(name), leased.get(name)
-        if ref is None and lease is not None and not lease.ref.created_by_us:
+        if ref is None and lease is not None and lease.ref.api == plane.api:
+            # A user's own endpoint carries no name of ours, and a list may lag behind.
             ref = plane.find(name)
         judgement = judge(
             name=name,
@@ -81,6 +82,7 @@ def sweep(
             namespace=connection.namespace,
             provider=connection.provider,
             project=plane.project,
+            api=plane.api,
             owner_alive=None if lease is None else owner_is_alive(lease.owner),
             now=time.time(),
         )

@@ -20,8 +20,15 @@ from tasks.cloud.control_plane import ControlPlane
 from tasks.cloud.teardown import tear_down
 from tasks.cloud.waiting import await_ready
 from tasks.core.budget import Meter
-from tasks.core.endpoint import EndpointRef, EndpointSpec, Observation, Phase, Replicas
-from tasks.core.errors import EndpointLost, MayflyError, RetryableError, TerminalError
+from tasks.core.endpoint import (
+    EndpointName,
+    EndpointRef,
+    EndpointSpec,
+    Observation,
+    Phase,
+    Replicas,
+)
+from tasks.core.errors import EndpointLost, MayflyError, RetryableError, TerminalError, TimeToMove
 from tasks.core.job import Rental, Teardown
 from tasks.core.lease import HEARTBEAT_S, SETTLE_S, Lease, Owner
 from tasks.core.limiter import FIRST_LIMIT
@@ -34,6 +41,9 @@ from tasks.storage.lease_file import LeaseBook
 
 TEARDOWN_BUDGET_S = 300.0
 """How long a teardown insists before it says what still bills; the guardian then goes on."""
+
+MOVE_BEFORE_S = 600.0
+"""How long before the time in its name an endpoint is given up: past it, any sweep ends it."""
 
 _ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
 
@@ -153,8 +163,11 @@ class Tenancy:
         """Look once while the batch runs; None when the API did not answer.
 
         Raises:
-            EndpointLost: It failed, was stopped or is gone.
+            EndpointLost: It failed, was stopped or is gone; or it is time to move.
         """
+        named = EndpointName.parse(self.ref.name) if self.ref.created_by_us else None
+        if named is not None and time.time() > named.until - MOVE_BEFORE_S:
+            raise TimeToMove(f"endpoint {self.ref.name}: the time in its name is nearly over")
         try:
             observation = self._plane.observe(self.ref)
         except RetryableError:

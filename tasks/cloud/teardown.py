@@ -162,7 +162,7 @@ def _still_there(
     )
     return (
         f"endpoint {ref.name} {what}: {budget_s:.0f} s of teardown did not end it "
-        f"(last: {last}); end it with `mayfly endpoints delete {ref.name}` or `mayfly sweep`"
+        f"(last: {last}); end it with `mayfly endpoints delete {ref.name} --api {ref.api}`"
     )
 
 

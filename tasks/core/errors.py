@@ -7,6 +7,7 @@ MayflyError
 │   └── OutcomeUnknown   sent, no answer: look before repeating
 ├── HardwareUnavailable  this hardware cannot be had now; another may
 ├── EndpointLost         the endpoint failed, stopped or vanished under a running batch
+│   └── TimeToMove       it stands, but the time in its name is nearly over
 ├── TerminalError        repeating cannot help (exit 1)
 │   ├── CredentialsRefused   401, 402 or 403 from the API
 │   └── TimedOut             a wait used up its budget
@@ -66,6 +67,10 @@ class HardwareUnavailable(MayflyError):
 
 class EndpointLost(MayflyError):
     """The endpoint failed, was stopped or vanished while the batch was running."""
+
+
+class TimeToMove(EndpointLost):
+    """The time in the endpoint's name is nearly over: another has to take its place."""
 
 
 class TerminalError(MayflyError):

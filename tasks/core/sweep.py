@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.core.endpoint import EndpointName
+from tasks.core.endpoint import Api, EndpointName
 from tasks.core.lease import Lease
 
 Verdict = Literal["end", "close the lease", "leave"]
@@ -25,6 +25,7 @@ def judge(
     namespace: str,
     provider: str,
     project: str,
+    api: Api,
     owner_alive: bool | None,
     now: float,
 ) -> Judgement:
@@ -35,11 +36,18 @@ def judge(
         exists: Whether the provider lists it.
         lease: The lease of that name, if there is one on this machine.
         namespace, provider, project: What this sweep may touch.
+        api: Generation of the API that it speaks; it does not see the other's endpoints.
         owner_alive: Whether the lease's owner runs; None when that cannot be asked from here.
         now: Unix time, seconds.
     """
+    if lease is not None and lease.ref.api != api:
+        return Judgement("leave", f"of API {lease.ref.api}, which `--api {lease.ref.api}` sweeps")
     if lease is not None:
         return _leased(lease, exists, namespace, provider, project, owner_alive, now)
+    return _unleased(name, exists, namespace, now)
+
+
+def _unleased(name: str, exists: bool, namespace: str, now: float) -> Judgement:  # noqa: FBT001
     ours = EndpointName.parse(name)
     if ours is None:
         return Judgement("leave", "not ours")

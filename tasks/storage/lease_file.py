@@ -193,7 +193,7 @@ class LeaseBook:
         except OSError as error:
             raise TerminalError(
                 f"leases in {self.folder} cannot be listed: {error.strerror}; "
-                "look in the provider's own list of endpoints"
+                "mend that or set MAYFLY_HOME"
             ) from error
         found = [self._read(path) for path in paths if path.suffix == ".json"]
         return Leases(

@@ -27,18 +27,16 @@ Line = Literal["guardian", "sweep"]
 
 
 @contextmanager
-def stage_of(
-    launcher: Launcher, folder: Path, api: str, *, rows: int, slow: bool = False
-) -> Iterator[Stage]:
-    """Set the stage; slow rows take long enough to be counted while they are answered."""
-    with quick_emulator(speed=20.0 if slow else 120.0, v1_create=api == "v1") as emulator:
+def stage_of(launcher: Launcher, folder: Path, api: str, *, rows: int) -> Iterator[Stage]:
+    """Set the stage."""
+    with quick_emulator(v1_create=api == "v1") as emulator:
         yield Stage(emulator, launcher, folder, api=api, rows=rows)
 
 
 def cell_stage(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Line) -> Outcome:
     """Play one cell on a stage of its own."""
-    slow = isinstance(cell, AtRows)
-    with stage_of(launcher, folder, api, rows=120 if slow else 16, slow=slow) as stage:
+    # Enough rows to be counted while they are answered.
+    with stage_of(launcher, folder, api, rows=120 if isinstance(cell, AtRows) else 16) as stage:
         return play(stage, cell, line=line)
 
 

@@ -5,6 +5,7 @@ of its own, has its own environment and files, and is killed like any other proc
 object a line: in come commands, out go process ids, and exit codes with the CPU time they took.
 """
 
+import faulthandler
 import importlib
 import json
 import os
@@ -84,6 +85,7 @@ def start(command: dict[str, Any]) -> int:
             else:
                 os.environ[variable] = value
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.register(signal.SIGUSR1)
         code = run(command)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1

@@ -70,7 +70,10 @@ class Process:
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for its end; return its exit code, negative for the signal that killed it."""
-        assert self._ended.wait(timeout_s), f"still running after {timeout_s:.0f} s: {self.text}"
+        if not self._ended.wait(timeout_s):
+            self.signal(signal.SIGUSR1)
+            self._ended.wait(1)
+            raise AssertionError(f"still running after {timeout_s:.0f} s: {self.text}")
         return self._code
 
     @property
@@ -296,11 +299,11 @@ def _asks(path: str) -> bool:
 def quick_emulator(**settings: Any) -> Iterator[Emulator]:
     """Start an emulator whose endpoints start and stop within a blink."""
     quick: dict[str, Any] = {
-        "speed": 120.0,
-        "schedule_s": 1.0,
-        "start_factor": 0.01,
-        "drain_s": 5.0,
-        "routing_s": 1.0,
+        "speed": 20.0,
+        "schedule_s": 0.2,
+        "start_factor": 0.002,
+        "drain_s": 1.0,
+        "routing_s": 0.2,
     }
     with Emulator(**quick | settings) as emulator:
         yield emulator
