@@ -8,7 +8,7 @@ from tasks.cloud.control_plane import ControlPlane
 from tasks.cloud.patience import patiently
 from tasks.cloud.teardown import tear_down
 from tasks.core.endpoint import EndpointName, EndpointRef, Phase, Replicas
-from tasks.core.errors import BadRequest
+from tasks.core.errors import BadRequest, MayflyError
 from tasks.core.lease import Lease
 from tasks.core.teardown import TeardownProof
 from tasks.ending import keep_proof
@@ -138,7 +138,11 @@ class Hands:
         return None
 
     def _prices(self) -> dict[str, float]:
-        offers = patiently(self._plane.all_hardware)
+        try:
+            offers = self._plane.all_hardware()
+        except MayflyError:
+            # Without prices the endpoints are worth showing all the same.
+            return {}
         return {offer.hardware: offer.price_usd_per_h for offer in offers}
 
     def _look(self, ref: EndpointRef, prices: dict[str, float]) -> Look:

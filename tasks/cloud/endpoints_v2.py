@@ -147,10 +147,13 @@ class EndpointsV2:
             with translated("look into the project"):
                 self._client.endpoints.list(project_id=self.project, limit=1)
         except (CredentialsRefused, Refused) as refusal:
-            raise BadRequest(
-                f"TOGETHER_PROJECT_ID {self.project}: {refusal}; "
-                "leave it unset to use the key's own project"
-            ) from refusal
+            raise self._not_this_project(refusal) from refusal
+
+    def _not_this_project(self, refusal: CredentialsRefused | Refused) -> BadRequest:
+        return BadRequest(
+            f"TOGETHER_PROJECT_ID {self.project}: {refusal}; "
+            "leave it unset to use the key's own project"
+        )
 
     def _look_up(self, ref: EndpointRef) -> EndpointV2 | None:
         if ref.endpoint_id:
@@ -171,7 +174,12 @@ class EndpointsV2:
     def _endpoints(self, **query: Any) -> list[EndpointV2]:
         call = "list endpoints"
         ask = self._client.endpoints.list
-        found = listed(call, lambda: ask(project_id=self.project, **query))
+        try:
+            found = listed(call, lambda: ask(project_id=self.project, **query))
+        except Refused as refusal:
+            if refusal.status == 404 and self._project_was_named:
+                raise self._not_this_project(refusal) from refusal
+            raise
         return [read_endpoint(call, entry) for entry in found]
 
     def _endpoint_of(self, name: str) -> EndpointV2 | None:

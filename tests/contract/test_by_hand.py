@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from emulator import Emulator
+from emulator import Emulator, FaultRule
 from flows.cli import main
 from tasks.core.endpoint import Api, EndpointRef
 from tasks.core.lease import Lease, Owner
@@ -248,6 +248,29 @@ def test_a_refused_key_is_one_line_and_a_wrong_request(
     assert code == 2
     assert "HTTP 401" in why
     assert why.count("\n") == 1
+
+
+def test_a_project_that_the_key_cannot_see_is_a_wrong_request(
+    here: World, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOGETHER_PROJECT_ID", "proj_of_others")
+
+    code, printed = terminal.run("list")
+
+    if here.api == "v1":  # which knows no projects
+        assert code == 0
+    else:
+        assert code == 2
+        assert "TOGETHER_PROJECT_ID proj_of_others" in printed
+
+
+def test_endpoints_are_shown_without_prices_where_those_cannot_be_had(
+    here: World, terminal: Terminal
+) -> None:
+    here.plane.create(here.spec())
+    here.emulator.use_faults(FaultRule(action="status", path="instance-types|hardware", status=500))
+
+    assert [look["usd_per_h"] for look in terminal.json("list")] == [None]
 
 
 def test_v1_that_is_closed_cannot_start_again_and_says_what_to_use(
