@@ -36,10 +36,10 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
                 "hardware": offer.hardware,
                 "GPUs": offer.gpu_count,
                 "$/h": f"{offer.price_usd_per_h:.2f}",
-                "free": ", ".join(str(region) for region in offer.regions) or "not said",
                 "time": "" if forecast is None else span(forecast.seconds.mid),
                 "cost": "" if forecast is None else dollars(forecast.usd.mid),
                 "why": candidate.why,
+                "free": ", ".join(str(region) for region in offer.regions) or "not said",
             }
         )
     return rows

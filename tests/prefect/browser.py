@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = Path(__file__).parents[2] / "artifacts" / "prefect"
@@ -62,7 +62,10 @@ class Screen:
     def open_form(self, deployment: str) -> None:
         """Go to the form that starts a run of a deployment."""
         self.page.goto(f"{self.ui}/deployments/deployment/{deployment}/run")
-        self.field("output").wait_for()
+        # The fields are there before the values that the deployment gives them, which would
+        # overwrite what is typed meanwhile.
+        output = self.field("output").locator("textarea").first
+        expect(output).to_have_value(re.compile(".+"), timeout=PATIENCE_MS)
 
     def field(self, title: str) -> Locator:
         """Return the innermost part of the form that has a title."""
