@@ -26,6 +26,10 @@ MOST_REPLICAS = 64
 """Replicas that are thought possible at all where the API gives no upper bound."""
 
 
+BENEFIT_OF_THE_DOUBT = 16.0
+"""How many times faster than the near end of a guess hardware may be before a deadline is called
+impossible: refusing is for what is certain, and a missed deadline says so and can be resumed."""
+
 UNMEASURED_SCALE_AT = 32.0
 """The platform's own number is 8, which a batch exceeds with its first requests."""
 
@@ -181,7 +185,11 @@ def _earliest(quote: Quote, load: Workload, wish: Wish) -> tuple[Quote, Interval
     # More replicas than rows help nobody.
     count = max(1, min(count, math.ceil(load.rows)))
     found = forecast(load, quote.rate, price_usd_per_h=quote.offer.price_usd_per_h, replicas=count)
-    return quote, found.seconds, count
+    if found.measured:
+        return quote, found.seconds, count
+    # What nobody has measured yet is no reason to refuse: it may be far off.
+    low_s = quote.rate.cold_start_s.low + found.busy_s.low / BENEFIT_OF_THE_DOUBT
+    return quote, found.seconds._replace(low=low_s), count
 
 
 def warnings(quote: Quote, load: Workload, wish: Wish) -> list[str]:

@@ -1,0 +1,138 @@
+"""The plan and the history on the screens that people have, and the tokenizer that may be there."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from flows.history_table import history_table
+from flows.plan_table import plan_table
+from tasks.cloud.connection import Connection, connect
+from tasks.core.errors import BadRequest
+from tasks.core.job import Job
+from tasks.planning import Plan, look_first, make_plan
+from tasks.storage.history import append_history, read_history
+from tasks.storage.tokenizer import cached_tokenizer
+from tests.money.rig import emulated, job_of
+
+
+def planned(job: Job) -> Plan:
+    """Return the plan of a job."""
+    connection = Connection.from_env(os.environ)
+    with connect("v2", connection) as plane:
+        return make_plan(look_first(job, connection), plane)
+
+
+def drawn(what: RenderableType, width: int) -> list[str]:
+    """Return the lines that a terminal of some width shows."""
+    out = io.StringIO()
+    Console(file=out, width=width, highlight=False, color_system=None).print(what)
+    return out.getvalue().splitlines()
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+    """The plan of a small job."""
+    with emulated(monkeypatch, tmp_path / "home", speed=60.0):
+        return planned(job_of(tmp_path, rows=50))
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_plan_is_one_screen_at_any_width(plan: Plan, width: int) -> None:
+    lines = drawn(plan_table(plan), width)
+
+    assert len(lines) <= 24
+    table = [line for line in lines if "h100-80gb" in line and "→" in line]
+    assert len(table) == 1
+    for word in ("$/h", "free", "tokens/s", "time", "cost", "$/Mtok"):
+        assert any(word in line for line in lines), word
+    assert any("Batch API is" in line for line in lines)
+
+
+def test_the_plan_for_scripts_has_every_figure_with_its_interval(plan: Plan) -> None:
+    value = json.loads(json.dumps(plan.as_dict()))
+
+    for name in ("seconds", "usd", "tokens_per_s_per_replica"):
+        interval = value["candidates"][0]["estimate"][name]
+        assert interval["low"] <= interval["mid"] <= interval["high"]
+    assert value["by_token"]["batch"]["usd"]["mid"] == pytest.approx(
+        value["by_token"]["serverless"]["usd"]["mid"] / 2, rel=1e-3
+    )
+    assert value["estimated_usd"] == value["estimate"]["usd"]["mid"]
+    assert value["workload"]["prompt_tokens"]["low"] < value["workload"]["prompt_tokens"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [({"deadline_s": 2.0}, "earliest possible"), ({"max_cost_usd": 0.05}, "costs \\$0.09")],
+)
+def test_limits_that_cannot_be_kept_are_refused_before_anything_is_created(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limits: dict[str, Any], words: str
+) -> None:
+    with emulated(monkeypatch, tmp_path / "home", speed=60.0) as emulator:
+        with pytest.raises(BadRequest, match=words) as refused:
+            planned(job_of(tmp_path, rows=50, limits=limits))
+        assert emulator.endpoints() == []
+
+    assert refused.value.exit_code == 2
+
+
+def test_the_history_is_a_table_and_bars_and_passes_over_what_it_does_not_know(
+    tmp_path: Path,
+) -> None:
+    environ = {"MAYFLY_HISTORY": str(tmp_path)}
+    held = {"low": 1.0, "mid": 2.0, "high": 3.0, "actual": 5.0, "held": False}
+    run = {
+        "started_at": 1.8e9, "ended_at": 1.8e9 + 600, "model": "Qwen/Qwen2.5-7B-Instruct",
+        "hardware": "1xnvidia-h100-80gb", "rows": 1000, "completion_tokens": 60_000,
+        "completion_tokens_per_s": 3000.0, "usd": 0.37, "usd_per_million_tokens": 3.5,
+        "outcome": "complete", "estimate": {"usd": held, "seconds": held},
+    }  # fmt: skip
+    append_history(environ, run)
+    append_history(environ, {"started_at": None, "later": True})
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"cut": ')
+
+    runs = read_history(environ)
+
+    for width in (80, 120):
+        lines = drawn(history_table(runs), width)
+        assert any("1,000" in line and "$0.37" in line for line in lines)
+        assert any("█" in line for line in lines)
+        assert max(map(len, lines)) <= width
+    assert "no runs yet" in drawn(history_table([]), 80)[0]
+
+
+def test_the_models_tokenizer_is_used_when_it_is_at_hand_and_never_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Words:
+        """Counts words, in the place of a tokenizer."""
+
+        @classmethod
+        def from_file(cls, path: str) -> "Words":
+            assert path.endswith("tokenizer.json")
+            return cls()
+
+        def encode(self, text: str) -> Any:
+            return type("Encoding", (), {"ids": text.split()})
+
+    library = ModuleType("tokenizers")
+    library.Tokenizer = Words  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tokenizers", library)
+    environ = {"HF_HOME": str(tmp_path)}
+    assert cached_tokenizer(environ, "Qwen/Q") is None
+    snapshot = tmp_path / "hub" / "models--Qwen--Q" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "tokenizer.json").write_text("{}")
+
+    count = cached_tokenizer(environ, "Qwen/Q")
+
+    assert count is not None
+    assert count("three little words") == 3
