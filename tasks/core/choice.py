@@ -207,7 +207,8 @@ def warnings(quote: Quote, load: Workload, wish: Wish) -> list[str]:
     if wish.deadline_s is not None and found.seconds.mid > wish.deadline_s:
         lines.append(
             f"--deadline {span(wish.deadline_s)} is likely to be missed: "
-            f"{span(found.seconds.mid)} is probable with {found.replicas} replicas"
+            f"{span(found.seconds.mid)} is probable with {found.replicas} "
+            f"replica{'s' if found.replicas > 1 else ''}"
         )
     elif wish.deadline_s is not None and found.seconds.high > wish.deadline_s:
         lines.append(
