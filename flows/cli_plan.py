@@ -1,5 +1,6 @@
 """`mayfly plan`: what `run` would do, without doing it."""
 
+import time
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,6 +11,7 @@ from flows.cli_options import JobOptions
 from flows.plan_table import plan_table
 from tasks import planning
 from tasks.cloud.patience import patiently
+from tasks.storage.run_folder import check_output
 
 
 def plan(
@@ -18,8 +20,8 @@ def plan(
     *,
     options: JobOptions,
     output: Annotated[
-        str, Parameter(help="Folder for the answers, if it is known already.")
-    ] = "out",
+        str | None, Parameter(help="Folder for the answers, if it is known already.")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Show what `run` would do: the data, the hardware, the price. Nothing is created or spent.
@@ -27,9 +29,11 @@ def plan(
     Args:
         input: Parquet file, folder or glob; local or a URI.
     """
-    job = options.job(input, output)
+    job = options.job(input, "out" if output is None else output)
     with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
         look = planning.look_first(job, connection)
+        if output is not None:
+            check_output(output, look.manifest(time.time()))
         made = patiently(lambda: planning.make_plan(look, plane))
     if json:
         show(made.as_dict())
