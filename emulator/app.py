@@ -110,8 +110,11 @@ def _empty(store: Store, call: Call) -> Any:
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, ApiError):
+        store: Store = request.app.state.store
         body = error.body()
-        if request.url.path in INFERENCE:
+        if store.settings.errors == "rpc" and request.url.path.startswith("/v2/"):
+            body = error.rpc_body()
+        elif request.url.path in INFERENCE:
             body = {"id": request.scope[REQUEST_ID], **body}
         return json_response(body, error.status, error.headers)
     status = error.status_code if isinstance(error, HTTPException) else 500
@@ -176,6 +179,6 @@ def build_app(
         wire.route(f"{_EP}/deployments/{{deployment}}/adapters", GET=_empty),
         *admin.routes(),
     ]
-    return Starlette(
-        routes=routes, exception_handlers={ApiError: _refused, HTTPException: _refused}
-    )
+    app = Starlette(routes=routes, exception_handlers={ApiError: _refused, HTTPException: _refused})
+    app.state.store = store
+    return app

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+_RPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 10, 429: 8, 500: 13, 503: 14}
+
 
 class ApiError(Exception):
     """A refusal: status, and the body `{"error": {message, type, param, code}}`.
@@ -37,6 +39,17 @@ class ApiError(Exception):
             "code": self.code,
         }
         return {"error": error}
+
+    def rpc_body(self) -> dict[str, Any]:
+        """Return what goes over the wire where the v2 API answers in the manner of gRPC.
+
+        Source: Together CLI 3.1, which reads both; codes are those of google.rpc.Code.
+        """
+        return {
+            "code": _RPC_CODES.get(self.status, 2),
+            "message": self.message,
+            "details": [{"detail": self.code or self.kind}],
+        }
 
 
 def bad_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:

@@ -33,6 +33,8 @@ class Settings:
         max_body_bytes: A longer request is answered 413.
         keep_bodies: Whether the journal keeps the bodies of inference requests.
         v1_create: Whether the legacy API still creates and restarts endpoints.
+        errors: How the v2 API's refusals look: `{"error": {message, type, param, code}}`, or
+            `{code, message, details}` in the manner of gRPC. Clients must read both.
         upstream: URL of a server that speaks OpenAI's API and answers in the models' place; ""
             for none.
         upstream_model, upstream_key: What it calls its model (the first that it lists when empty),
@@ -59,6 +61,7 @@ class Settings:
     max_body_bytes: int = 10_000_000
     keep_bodies: bool = False
     v1_create: bool = False
+    errors: Literal["object", "rpc"] = "object"
     upstream: str = ""
     upstream_model: str = ""
     upstream_key: str = ""

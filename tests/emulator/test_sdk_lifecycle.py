@@ -185,3 +185,17 @@ def test_errors_reach_the_caller_as_the_sdks_own_exceptions(together: Together) 
     assert body["error"]["code"] == "already_exists"
     assert "invalid filter expression" in bad.value.message
     assert gone.value.status_code == 404
+
+
+def test_refusals_may_come_in_the_manner_of_grpc(together: Together, emulator: Emulator) -> None:
+    emulator.change(errors="rpc")
+    together.endpoints.create(name="batch")
+
+    with pytest.raises(ConflictError) as taken:
+        together.endpoints.create(name="batch")
+
+    assert taken.value.body == {
+        "code": 10,
+        "message": "an endpoint named 'batch' already exists",
+        "details": [{"detail": "already_exists"}],
+    }
