@@ -8,6 +8,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.approval import await_approval
 from tasks.calibration import calibrate
+from tasks.cancelling import heeding_cancel
 from tasks.core.errors import EndpointLost, HardwareUnavailable
 from tasks.core.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling, group
 from tasks.credentials import TogetherCredentials, signed_in
@@ -65,7 +66,11 @@ def batch_inference(
         rows=rows,
         runner=runner,
     )
-    with signed_in(credentials), begin(job, run=flow_run.id or "") as run:
+    with (
+        signed_in(credentials),
+        begin(job, run=flow_run.id or "") as run,
+        heeding_cancel(run.progress.say),
+    ):
         placement = select_hardware(run) if run.rows_left else None
         await_approval(run)
         placement = calibrate(run, placement)

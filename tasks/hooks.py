@@ -12,6 +12,7 @@ from typing import Any
 from prefect import Flow, get_run_logger, runtime
 from prefect.client.schemas.objects import FlowRun, State
 
+from tasks.cancelling import record_cancel
 from tasks.credentials import environment_of
 from tasks.ending import end_lease
 from tasks.liveness import owner_is_alive
@@ -32,6 +33,7 @@ def name_run() -> str:
 def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """End what the run's lease still names, unless its process lives and is another one."""
     del flow, state
+    record_cancel(flow_run.id)
     if BROKEN_OFF.is_set():
         return
     environ: dict[str, str] | None = None
