@@ -50,6 +50,7 @@ def test_the_batch_has_a_nightly_schedule_that_is_off_until_switched_on(stage: S
     deployment = stage.prefect.deployment("batch-inference/batch-inference")
 
     assert [schedule["active"] for schedule in deployment["schedules"]] == [False]
+    assert [s["parameters"] for s in deployment["schedules"]] == [{"rows": {"incremental": True}}]
     assert deployment["global_concurrency_limit"]["limit"] == 1
 
 
