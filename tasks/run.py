@@ -5,6 +5,7 @@ works through it. Nothing here is Prefect's, so that everything holds without a 
 """
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from tasks.progress import Progress, Step
 from tasks.pulse import pulse
 from tasks.storage.atomic import write_atomically
 from tasks.storage.history import append_history
+from tasks.storage.parts import warm_up
 from tasks.storage.results import read_results
 from tasks.storage.run_folder import RunFolder, journalled
 from tasks.watching import Watching
@@ -260,6 +262,8 @@ def begin(job: Job, *, run: str = "") -> Iterator[Run]:
         begun = Run(job, run=run or uuid.uuid4().hex, progress=progress, stack=stack)
         stack.enter_context(pulse(progress, begun.show, begun.paths.pulse))
         begun.reclaim()
+        if begun.rows_left:
+            threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         try:
             yield begun
         except BaseException as error:

@@ -61,6 +61,14 @@ def check_columns(dataset: Dataset, extra: ExtraColumn | None = None) -> None:
         )
 
 
+def warm_up() -> None:
+    """Load what writing the first part loads: pyarrow brings in pandas at the first array.
+
+    That takes a second or more, which costs nothing while the endpoint starts, and money after.
+    """
+    pa.array([""], pa.string())
+
+
 def write_part(
     folder: Path,
     shard: Shard,

@@ -1,0 +1,22 @@
+"""What the first part needs is loaded while the endpoint starts, not while it bills."""
+
+import subprocess
+import sys
+
+from tests.cli.shell import ROOT
+
+LOADED = """
+import sys
+import tasks.storage.parts as parts
+before = "pandas" in sys.modules
+parts.warm_up()
+print(before, "pandas" in sys.modules)
+"""
+
+
+def test_pandas_is_loaded_by_the_warm_up_and_not_by_looking() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "False True\n"
