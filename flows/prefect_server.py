@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -25,7 +26,10 @@ from typing import Self
 from tasks.core.errors import TerminalError
 
 STARTUP_TIMEOUT_S = 180.0
-"""Generous: 9-20 s is usual, and a slow start must not fail a run."""
+"""Generous: 4-20 s is usual, and a slow start must not fail a run."""
+
+STARTS = 3
+"""A server that ends before it answers is started so often."""
 
 
 def configured_api_url(env: Mapping[str, str]) -> str | None:
@@ -54,11 +58,15 @@ class TemporaryServer:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.api_url = f"http://127.0.0.1:{self.port}/api"
-        self._process = subprocess.Popen(
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the server
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-m", "flows.prefect_server", str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             start_new_session=True,
             env={
                 **os.environ,
@@ -82,6 +90,7 @@ class TemporaryServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self._said.close()
 
     def wait(self, timeout_s: float = STARTUP_TIMEOUT_S) -> str:
         """Wait until the server answers; return its API's URL.
@@ -90,12 +99,20 @@ class TemporaryServer:
             TerminalError: It ended, or did not answer in time.
         """
         end = time.monotonic() + timeout_s
+        starts = 1
         while time.monotonic() < end:
             if (code := self._process.poll()) is not None:
-                raise TerminalError(
-                    f"Prefect's temporary server ended with code {code} before it answered; "
-                    "see `prefect server start`, or set PREFECT_API_URL to a server that runs"
-                )
+                # Its database is the user's, and another server may be making it just now.
+                if starts == STARTS:
+                    raise TerminalError(
+                        f"Prefect's temporary server ended with code {code} before it answered, "
+                        f"{starts} times over ({self._last_line()}); set PREFECT_API_URL to a "
+                        "server that runs"
+                    )
+                time.sleep(starts)
+                starts += 1
+                self.stop()
+                self._process = self._start()
             try:
                 with urllib.request.urlopen(f"{self.api_url}/health", timeout=5):  # noqa: S310
                     return self.api_url
@@ -105,6 +122,11 @@ class TemporaryServer:
             f"Prefect's temporary server did not answer within {timeout_s:.0f} s; "
             "set PREFECT_API_URL to a server that runs"
         )
+
+    def _last_line(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else "it said nothing"
 
     def stop(self) -> None:
         """End the server: first by asking, then by force."""
@@ -120,7 +142,9 @@ class TemporaryServer:
 
 
 def _end_with_the_pipe() -> None:
-    sys.stdin.buffer.read()
+    # Not by way of sys.stdin: Python aborts at its end while a thread holds that.
+    while os.read(0, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)
     os._exit(0)
