@@ -12,15 +12,17 @@ from tasks.answering import ask, committed_often
 from tasks.core.errors import RunStopped
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
-from tasks.core.throughput import two_points, work
+from tasks.core.throughput import met_in_flight, two_points, work
 from tasks.run import GRACE_S, Run
 from tasks.storage.journal import open_journal
 
 FEW_SHARE = 4
 """Of the rows, one in so many is sent with few in flight."""
 
-TURNS = 4
-"""How often the places are filled anew: so many times as many rows as are in flight."""
+FEW_TURNS, MANY_TURNS = 8, 4
+"""How often the places are filled anew, with few in flight and with many: the farther apart the
+two numbers are, the less does chance decide what is made of them. A hundred rows tell hardware
+apart that differs by half, 250 what differs by a quarter (measured on the emulator)."""
 
 FARTHEST = 16.0
 """How many times the requests in flight that were measured a throughput is worked out for."""
@@ -62,8 +64,10 @@ def try_rows(run: Run, rows: int) -> Trial | None:
     few, many = rows // FEW_SHARE, rows - rows // FEW_SHARE
     rounds = [
         found
-        for count in ((few, many) if few >= 2 else (rows,))
-        if (found := _round(run, count)) is not None
+        for count, turns in (
+            ((few, FEW_TURNS), (many, MANY_TURNS)) if few >= 2 else ((rows, MANY_TURNS),)
+        )
+        if (found := _round(run, count, max(1, count // turns))) is not None
     ]
     if not rounds:
         return None
@@ -85,11 +89,10 @@ def try_rows(run: Run, rows: int) -> Trial | None:
     return trial
 
 
-def _round(run: Run, rows: int) -> Round | None:
+def _round(run: Run, rows: int, concurrency: int) -> Round | None:
     """Answer some rows with a fixed number in flight and measure how long one unit of work took."""
-    kept: list[Answer] = []
-    began = time.monotonic()
-    with run.sending(concurrency=max(1, rows // TURNS)), ThreadPoolExecutor(1) as pool:
+    kept: list[tuple[float, Answer]] = []
+    with run.sending(concurrency=concurrency), ThreadPoolExecutor(1) as pool:
         future = pool.submit(_answer_some, run, rows, kept)
         try:
             while not wait([future], timeout=LOOK_EVERY_S).done:
@@ -101,17 +104,16 @@ def _round(run: Run, rows: int) -> Round | None:
             raise
         finally:
             run.stop_sending()
-    took_s = time.monotonic() - began
-    good = [answer for answer in kept if answer.error is None and answer.latency_s > 0]
-    total = sum(work(a.prompt_tokens, a.cached_tokens, a.completion_tokens) for a in good)
+    good = [(at, answer) for at, answer in kept if answer.error is None and answer.latency_s > 0]
+    total = sum(work(a.prompt_tokens, a.cached_tokens, a.completion_tokens) for _, a in good)
     if len(good) < 2 or total <= 0:
         return None
-    latency_s = sum(answer.latency_s for answer in good)
-    # Little's law: as many were in flight on average as their times together fill the time.
-    return Round(max(1.0, latency_s / took_s), latency_s / total, len(good))
+    latency_s = sum(answer.latency_s for _, answer in good)
+    met = met_in_flight([(at - answer.latency_s, at) for at, answer in good])
+    return Round(max(1.0, met), latency_s / total, len(good))
 
 
-def _answer_some(run: Run, rows: int, kept: list[Answer]) -> None:
+def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
     """Answer so many rows that have no answer yet, through the journals of their shards."""
     batch = run.batch
     left = rows
@@ -125,7 +127,7 @@ def _answer_some(run: Run, rows: int, kept: list[Answer]) -> None:
 
             def keep(answer: Answer, append: object = journal.append) -> None:
                 append(answer)  # type: ignore[operator]
-                kept.append(answer)
+                kept.append((time.monotonic(), answer))
 
             with committed_often(journal, run.engine):
                 if wanted:

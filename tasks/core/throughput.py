@@ -138,6 +138,25 @@ def two_points(
     return at / (start + slope * at), at
 
 
+def met_in_flight(spans: Sequence[tuple[float, float]]) -> float:
+    """Return how many requests one met in flight on average, itself included.
+
+    That is the integral of n² over that of n: moments at which many were on their way count for
+    as many, and idle time between them for none.
+
+    Args:
+        spans: (sent, answered) of each request, in seconds on one clock.
+    """
+    events = sorted([(sent, 1) for sent, _ in spans] + [(answered, -1) for _, answered in spans])
+    squares = whole = 0.0
+    count, at = 0, events[0][0] if events else 0.0
+    for moment, change in events:
+        squares += (moment - at) * count * count
+        whole += (moment - at) * count
+        count, at = count + change, moment
+    return squares / whole if whole > 0 else 1.0
+
+
 @dataclass(slots=True)
 class Pace:
     """The rows that one replica answers in a second, measured over the last minutes of a run.

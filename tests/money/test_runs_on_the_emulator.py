@@ -9,7 +9,11 @@ import pytest
 from emulator.catalogue import Catalogue
 from emulator.default_catalogue import default_catalogue
 from emulator.faults import FaultRule
+from tasks.accounts import lesson
 from tasks.core.history import Past
+from tasks.planning import make_plan
+from tasks.run import begin
+from tasks.trying import try_rows
 from tests.money.rig import B200, H100, H200, MODEL, carry_out, emulated, job_of
 
 MINUTE_USD = 5.49 / 60
@@ -157,3 +161,46 @@ def teach(home: Path, past: list[Past]) -> None:
     home.mkdir(parents=True, exist_ok=True)
     record = {"lessons": [lesson.as_dict() for lesson in past]}
     (home / "history.jsonl").write_text(json.dumps(record) + "\n")
+
+
+def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    places = 255
+    with emulated(
+        monkeypatch, tmp_path / "home", speed=0.8, start_factor=0.0005, schedule_s=0.1, drain_s=0.2,
+        routing_s=0.1,
+    ) as emulator, begin(job_of(tmp_path, rows=1000)) as run:  # fmt: skip
+        plan = make_plan(run.look, run.plane)
+        run.planned(plan)
+        assert plan.placement is not None
+        lessons, standing = [], []
+        for offer in plan.placement.eligible:
+            standing.append(len(emulator.endpoints()))
+            with run.trial_of(offer):
+                run.rent(offer)
+                run.tenancy.await_ready(run.look_while_waiting)
+                try_rows(run, 256)
+                run.stop_sending()
+                run.tenancy.stop()
+                run.tenancy.finish()
+            lessons.append(lesson(run.tenancy, plan, provider="loopback"))
+        chosen = make_plan(run.look, run.plane, learned=lessons, spent_s=60.0).chosen
+        asked = sum(call.path.endswith("/chat/completions") for call in emulator.calls())
+
+    profiles = {p.hardware: p for p in default_catalogue().models[0].profiles}
+    assert chosen is not None
+    true_usd = {
+        offer.hardware: offer.price_usd_per_h
+        * (1 + (places - 1) / profiles[offer.hardware].saturation)
+        / (places * profiles[offer.hardware].served_tps)
+        for offer in plan.placement.eligible
+    }
+    excess = true_usd[chosen.offer.hardware] / min(true_usd.values()) - 1
+    print(
+        f"\ncalibration on the emulator: {chosen.offer.hardware}, {100 * excess:.1f} % above the "
+        f"cheapest; measured {[round(past.work_per_s) for past in lessons]} tokens/s"
+    )
+    assert excess <= 0.05
+    assert standing == [0, 0, 0]
+    assert asked == run.total.done == 3 * 256

@@ -11,7 +11,7 @@ from tasks.core.estimate import Workload
 from tasks.core.history import Past
 from tasks.core.placement import Offer
 from tasks.core.pricing import advice, by_cost, by_token, dollars, fewest, forecast
-from tasks.core.throughput import Pace, Rate, believed, two_points, work
+from tasks.core.throughput import Pace, Rate, believed, met_in_flight, two_points, work
 
 loads = st.builds(
     Workload,
@@ -172,6 +172,20 @@ def test_the_pace_forgets_what_was_long_ago() -> None:
 
     assert measured is not None
     assert measured.mid == pytest.approx(1.0)
+
+
+@given(count=st.integers(1, 20), length_s=st.floats(0.1, 10), rounds=st.integers(1, 5))
+def test_a_request_meets_those_that_are_on_their_way_with_it(
+    count: int, length_s: float, rounds: int
+) -> None:
+    spans = [
+        (number * (length_s + 1), number * (length_s + 1) + length_s)
+        for number in range(rounds)
+        for _ in range(count)
+    ]
+
+    assert met_in_flight(spans) == pytest.approx(count)
+    assert met_in_flight([]) == 1.0
 
 
 def test_work_counts_what_is_written_more_than_what_is_read() -> None:
