@@ -64,6 +64,8 @@ def run(
         check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
         importing.start()
+        # However this ends: an interpreter that exits in the middle of an import aborts.
+        stack.callback(importing.join)
         with connect(job.rental.api, connection) as plane:
             plan = patiently(lambda: planning.make_plan(look, plane))
         screen.plan(plan)
