@@ -36,11 +36,12 @@ def mayfly(options: argparse.Namespace) -> None:
     from tasks.inference.engine import Engine, EngineSettings, Target  # noqa: PLC0415
     from tasks.inference.prompt import Renderer  # noqa: PLC0415
     from tasks.storage.dataset import open_dataset  # noqa: PLC0415
+    from tasks.storage.parts import part_is_done  # noqa: PLC0415
     from tasks.storage.run_paths import RunPaths  # noqa: PLC0415
 
     dataset = open_dataset(str(options.input), limit=options.rows)
     paths = RunPaths(options.output)
-    paths.journals.mkdir(parents=True)
+    paths.journals.mkdir(parents=True, exist_ok=True)
     batch = Batch(
         dataset=dataset,
         renderer=Renderer(PromptSpec(template=options.template), Sampling(), dataset.columns),
@@ -56,9 +57,14 @@ def mayfly(options: argparse.Namespace) -> None:
         Engine(target=target, settings=EngineSettings(concurrency=concurrency)) as engine,
         ThreadPoolExecutor(2) as threads,
     ):
-        shards = plan_shards(dataset.row_groups, shard_rows=options.shard_rows)
+        shards = [
+            shard
+            for shard in plan_shards(dataset.row_groups, shard_rows=options.shard_rows)
+            if not part_is_done(paths.part(shard.index), shard, batch.fingerprint)
+        ]
+        engine.nothing_follows(calls=len(shards), replicas=options.replicas)
         done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
-    assert done == dataset.rows, done  # noqa: S101
+    assert done == sum(shard.rows for shard in shards), done  # noqa: S101
 
 
 def bare(options: argparse.Namespace, post: Callable[[], Any]) -> None:
@@ -222,10 +228,11 @@ def main() -> None:
     parser.add_argument("client", choices=sorted(CLIENTS))
     parser.add_argument("--url", required=True)
     parser.add_argument("--input", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="a folder that is not there")
+    parser.add_argument("--output", type=Path, required=True, help="a folder; mayfly resumes in it")
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--in-flight", type=int, default=64, help="0 lets mayfly find a number")
     parser.add_argument("--shard-rows", type=int)
+    parser.add_argument("--replicas", type=int, default=1, help="for mayfly: behind the URL")
     parser.add_argument("--template", help="for mayfly: a prompt template instead of the column")
     options = parser.parse_args()
     prepare(options.client)
@@ -239,8 +246,6 @@ def main() -> None:
         "rows_per_s": options.rows / wall_s,
         "wall_s": wall_s,
         "peak_mb": after.ru_maxrss / 1024,
-        "user_ms": 1e3 * (after.ru_utime - before.ru_utime) / options.rows,
-        "switches": (after.ru_nvcsw - before.ru_nvcsw, after.ru_nivcsw - before.ru_nivcsw),
     }
     sys.stdout.write(orjson.dumps(result).decode() + "\n")
 

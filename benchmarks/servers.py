@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -134,6 +135,13 @@ def slow_server(*options: str) -> Iterator[str]:
     command = [sys.executable, "-m", "benchmarks.slow_server", "--port", str(port), *options]
     with _running(command, port):
         yield f"http://127.0.0.1:{port}"
+
+
+def counts(url: str) -> dict[str, int]:
+    """Return what a slow server has seen so far."""
+    with urllib.request.urlopen(f"{url}/counts", timeout=20) as answer:  # noqa: S310 - loopback
+        seen: dict[str, int] = orjson.loads(answer.read())
+        return seen
 
 
 @contextmanager

@@ -7,6 +7,7 @@ endpoint; above `--refuse-above` held it answers 429. `GET /counts` tells what i
 
 import argparse
 import asyncio
+import hashlib
 import math
 import random
 from collections import deque
@@ -30,13 +31,18 @@ class Server:
         self.options = options
         self.loop = asyncio.get_running_loop()
         self.busy = self.held = self.most_held = self.served = self.refused = 0
+        self.received = 0
+        self.rows: set[bytes] = set()
         self.queue: deque[Connection] = deque()
         self.random = random.Random(options.seed)  # noqa: S311
         self.reply = OK % (len(COMPLETION), COMPLETION)
         self.mu = math.log(options.median_s) if options.median_s else 0.0
 
-    def take(self, connection: "Connection") -> None:
+    def take(self, connection: "Connection", body: bytes) -> None:
         """Work on a request now, later, or not at all."""
+        self.received += 1
+        if self.options.tell_rows_apart:
+            self.rows.add(hashlib.blake2b(body, digest_size=12).digest())
         if self.options.refuse_above and self.held >= self.options.refuse_above:
             self.refused += 1
             connection.write(BUSY)
@@ -94,14 +100,20 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         if head.startswith(b"GET"):
             server = self._server
-            counts = b'{"served":%d,"refused":%d,"most_held":%d}' % (
-                server.served,
-                server.refused,
-                server.most_held,
+            counts = (
+                b'{"received":%d,"rows":%d,"served":%d,"refused":%d,"held":%d,"most_held":%d}'
+                % (
+                    server.received,
+                    len(server.rows),
+                    server.served,
+                    server.refused,
+                    server.held,
+                    server.most_held,
+                )
             )
             self.write(OK % (len(counts), counts))
         elif head.startswith(b"POST"):
-            self._server.take(self)
+            self._server.take(self, body)
         else:
             self.write(OK % (0, b""))
 
@@ -119,6 +131,7 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.49, help="of the log-normal time")
     parser.add_argument("--places", type=int, default=512, help="requests worked on at once")
     parser.add_argument("--refuse-above", type=int, default=0, help="429 above so many held")
+    parser.add_argument("--tell-rows-apart", action="store_true", help="count distinct bodies")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
 

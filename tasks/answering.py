@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from tasks.copying import Copying
 from tasks.core.breaker import Breaker
@@ -23,11 +24,9 @@ from tasks.storage.journal import Journal, open_journal
 from tasks.storage.parts import read_answers, write_part
 from tasks.storage.run_paths import RunPaths
 
-WRITE_EVERY_S = 0.02
-"""What the death of the process may cost: the answers of this long."""
-
-COMMIT_EVERY = 25
-"""What a power cut may cost: the answers of so many writes."""
+SYNC_EVERY_S = 0.5
+"""What a power cut may cost: the answers of this long. The death of the process costs what was
+in flight: what has come is in the kernel's hands within milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,8 @@ def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
     copies = {row: first for row, first in copies.items() if row not in answered}
     with journal:
         with committed_often(journal, engine):
-            ask(batch, shard, answered | copies.keys(), journal.append, engine)
+            write = partial(journal.commit, sync=False)
+            ask(batch, shard, answered | copies.keys(), journal.append, engine, write)
         journal.commit()
         answers = {**earlier, **journal.answers} if earlier else journal.answers
         if batch.copying is not None and copies:
@@ -102,6 +102,7 @@ def ask(
     answered: frozenset[int],
     keep: Callable[[Answer], None],
     engine: Engine,
+    write: Callable[[], object] = lambda: None,
 ) -> None:
     """Ask every row of a shard that has no answer yet, in the way that the job needs."""
     frame = batch.renderer.frame(batch.model)
@@ -112,7 +113,7 @@ def ask(
 
     if batch.renderer.embeds:
         packed = PackedTexts(rows, keep, frame=frame, breaker=batch.breaker, stop=stop)
-        engine.answer(packed, packed.record)
+        engine.answer(packed, packed.record, write)
     elif batch.checker is not None:
         fitting = FittingAnswers(
             by_beginning(rows, frame),
@@ -122,9 +123,9 @@ def ask(
             breaker=batch.breaker,
             stop=stop,
         )
-        engine.answer(fitting, fitting.record)
+        engine.answer(fitting, fitting.record, write)
     else:
-        engine.answer(by_beginning(rows, frame), keep)
+        engine.answer(by_beginning(rows, frame), keep, write)
 
 
 def requests(batch: Batch, shard: Shard, answered: frozenset[int]) -> Iterator[RowRequest]:
@@ -138,23 +139,21 @@ def requests(batch: Batch, shard: Shard, answered: frozenset[int]) -> Iterator[R
 
 @contextmanager
 def committed_often(journal: Journal, engine: Engine) -> Iterator[None]:
-    """Commit the journal now and then while the block lasts, beside the answers' way.
+    """Bring the journal to the disk now and then while the block lasts, beside the answers' way.
 
     A disk that takes no more stops the engine: answers that cannot be kept should not be bought.
     """
     over = threading.Event()
 
-    def commit() -> None:
-        writes = 0
-        while not over.wait(WRITE_EVERY_S):
-            writes += 1
+    def sync() -> None:
+        while not over.wait(SYNC_EVERY_S):
             try:
-                journal.commit(sync=writes % COMMIT_EVERY == 0)
+                journal.commit()
             except TerminalError as error:
                 engine.stop(error, grace_s=0)
                 return
 
-    thread = threading.Thread(target=commit, name="journal commit", daemon=True)
+    thread = threading.Thread(target=sync, name="journal sync", daemon=True)
     thread.start()
     try:
         yield

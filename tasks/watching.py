@@ -110,7 +110,6 @@ class Watching(Renting):
     def _take(self, observation: Observation) -> None:
         ready = observation.ready_replicas or 0
         self.progress.update(state=observation.word, ready_replicas=ready)
-        self._follow(ready)
         self.keeper.seen(observation.desired_replicas)
 
     def _follow(self, ready: int) -> None:

@@ -88,7 +88,12 @@ class Engine:
 
     # For threads that feed it.
 
-    def answer(self, requests: Iterable[RowRequest], record: Record) -> Tally:
+    def answer(
+        self,
+        requests: Iterable[RowRequest],
+        record: Record,
+        recorded: Callable[[], object] = lambda: None,
+    ) -> Tally:
         """Answer rows; blocks until every one has an answer or an error.
 
         `requests` is pulled and `record` is called in this thread only. May be called from
@@ -99,6 +104,7 @@ class Engine:
                 `record` finds wanting can be asked again.
             record: Returns the answers that settle rows where these are not the answer it was
                 given (none: it is asked again; several: the request carried several rows).
+            recorded: Called after every few answers that were recorded together.
 
         Raises:
             MayflyError: What `stop` was given, or what the endpoint's answers amount to. All that
@@ -114,7 +120,8 @@ class Engine:
                     return stream.tally
                 stream.arrived.wait(timeout=1.0)
                 ended = self._ended.is_set()
-                stream.record(record)
+                if stream.record(record):
+                    recorded()
                 if ended and not stream.answers and stream.unrecorded:
                     raise self._reason or EndpointLost("the engine was closed")
                 time.sleep(SETTLE_S)

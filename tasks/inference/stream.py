@@ -94,11 +94,12 @@ class Stream:
         self.dry = not fed
         return fed > 0
 
-    def record(self, record: Record) -> None:
-        """Record the answers that have come."""
+    def record(self, record: Record) -> bool:
+        """Record the answers that have come; whether there were any."""
         self.arrived.clear()
         settled: list[Answer] = []
-        for _ in range(len(self.answers)):
+        came = len(self.answers)
+        for _ in range(came):
             answer = self.answers.popleft()
             instead = record(answer)
             if instead is None:
@@ -107,6 +108,7 @@ class Stream:
                 settled += instead
             self.unrecorded -= 1
         self.tally = self.tally.with_all(settled)
+        return came > 0
 
     # For the loop.
 

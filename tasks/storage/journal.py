@@ -23,6 +23,9 @@ from tasks.storage.atomic import sync_folder
 
 FORMAT = 1
 
+BEHIND_BYTES = 32 * 2**20
+"""More answers than this do not wait for the disk: taking another one then waits with them."""
+
 
 class Journal:
     """Appends answers of one shard; what `commit` has returned for is safe from a power cut.
@@ -46,13 +49,13 @@ class Journal:
         self._seed = crc32(header)
         # A deque, because its ends can be used from two threads without a lock.
         self._waiting: deque[bytes] = deque()
-        self._committing = threading.Lock()
-        self._unsynced = False
+        self._waiting_bytes = 0
+        self._writing, self._syncing = threading.Lock(), threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
             self.answers = Answers(self._file, path)
-            self._end = 0
+            self._end = self._synced = 0
             for record, end in _records(path, fingerprint=fingerprint, shard=shard):
                 self._end = end
                 if (row := row_of(record)) is not None:
@@ -60,6 +63,7 @@ class Journal:
             os.ftruncate(self._file, self._end)
             if not self._end:
                 self._write(_line(header, 0))
+                self._sync()
                 sync_folder(path.parent)
         except BaseException:
             os.close(self._file)
@@ -71,13 +75,17 @@ class Journal:
         return len(self._waiting)
 
     def append(self, answer: Answer) -> None:
-        """Take an answer for the next commit; this does not touch the disk."""
+        """Take an answer for the next commit; the disk is touched only when it is far behind."""
         try:
             record = orjson.dumps(tuple(answer))
         except TypeError:  # Half of a surrogate pair has no UTF-8.
             answer = _writable(answer)
             record = orjson.dumps(tuple(answer))
         self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
+        self._waiting_bytes += len(record)
+        if self._waiting_bytes + self._end - self._synced > BEHIND_BYTES:
+            # The disk is behind: whoever brings answers waits for it, and so sends no more.
+            self.commit()
         if self.answers.hold(answer, len(record)):
             self.answers.release(self._end)
 
@@ -88,18 +96,19 @@ class Journal:
             sync: Without, it is the kernel that has it: it survives our death, but no power cut.
 
         Raises:
-            TerminalError: The disk did not take it; it is still waiting, and the next commit
-                tries again.
+            TerminalError: The disk did not take it; what could not be written is still waiting,
+                and the next commit tries again.
         """
-        with self._committing:
+        with self._writing:
+            self._waiting_bytes = 0
             records = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if not records and not (sync and self._unsynced):
-                return
             try:
-                self._write(b"".join(records), sync=sync)
+                self._write(b"".join(records))
             except BaseException:
                 self._waiting.extendleft(reversed(records))
                 raise
+        if sync:
+            self._sync()
 
     def close(self) -> None:
         """Commit and close; closing twice is closing once."""
@@ -127,21 +136,33 @@ class Journal:
                 "wait until that has ended and run the same command again"
             ) from None
 
-    def _write(self, data: bytes, *, sync: bool = True) -> None:
+    def _write(self, data: bytes) -> None:
         try:
             done = 0
             while done < len(data):
                 done += os.pwrite(self._file, data[done:] if done else data, self._end + done)
-            if sync:
-                os.fdatasync(self._file)
-            self._unsynced = not sync
         except OSError as error:
             os.ftruncate(self._file, self._end)
-            raise TerminalError(
-                f"journal {self._path} cannot be written: {error.strerror}; "
-                "make room and run the same command again"
-            ) from error
+            raise self._refused(error) from error
         self._end += len(data)
+
+    def _sync(self) -> None:
+        # Beside the writing: an answer shall not wait for the disk to be in the kernel's hands.
+        with self._syncing:
+            end = self._end
+            if end == self._synced:
+                return
+            try:
+                os.fdatasync(self._file)
+            except OSError as error:
+                raise self._refused(error) from error
+            self._synced = end
+
+    def _refused(self, error: OSError) -> TerminalError:
+        return TerminalError(
+            f"journal {self._path} cannot be written: {error.strerror}; "
+            "make room and run the same command again"
+        )
 
 
 def open_journal(

@@ -1,5 +1,6 @@
 """The journal: what was committed is read back, and nothing else is."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from tasks.core.errors import BadRequest, RetryableError
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
 from tasks.storage.answers import HELD_BYTES
-from tasks.storage.journal import Journal, load_journal, open_journal
+from tasks.storage.journal import BEHIND_BYTES, Journal, load_journal, open_journal
 
 SHARD = Shard(index=2, first_row=100, rows=50)
 JOB = "f" * 64
@@ -271,3 +272,39 @@ def test_an_answer_given_to_the_kernel_outlives_its_process_before_the_next_sync
 
     assert load(path) == {101: answer}
     journal.close()
+
+
+def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = Shard(index=0, first_row=0, rows=60)
+    path = tmp_path / "journal"
+    quick, begun = threading.Event(), threading.Event()
+    sync = os.fdatasync
+
+    def slow(file: int) -> None:
+        begun.set()
+        quick.wait()
+        sync(file)
+
+    with Journal(path, fingerprint=JOB, shard=shard) as journal:
+        monkeypatch.setattr(os, "fdatasync", slow)
+        journal.append(Answer(0, "a", None))
+        committing = threading.Thread(target=journal.commit)
+        committing.start()
+        begun.wait()
+
+        def fill() -> None:
+            for row in range(1, 60):
+                journal.append(Answer(row, "x" * 2**20, None))
+
+        filling = threading.Thread(target=fill)
+        filling.start()
+        filling.join(0.5)
+        most = len(journal.answers)
+        quick.set()
+        committing.join()
+        filling.join()
+
+    assert most * 2**20 <= BEHIND_BYTES + 2**20
+    assert len(load_journal(path, fingerprint=JOB, shard=shard)) == 60

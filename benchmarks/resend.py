@@ -1,0 +1,95 @@
+"""Rows sent twice after SIGKILL: `python -m benchmarks.resend`.
+
+A run is killed at a random moment and started again, over and over, until all rows are answered.
+`benchmarks.slow_server` knows every body that it was sent; rows sent twice, divided by the kills,
+must not be more than were in flight. At the end every row has an answer.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from benchmarks.dataset import write_input
+from benchmarks.figures import keep, table
+from benchmarks.servers import counts, slow_server
+
+
+def killed_and_resumed(
+    folder: Path, *, rows: int, in_flight: int, kills: int, median_s: float, seed: int = 7
+) -> dict[str, Any]:
+    """Kill a run so many times on its way through so many rows; return what was sent."""
+    dice = random.Random(seed)  # noqa: S311
+    path, output = write_input(folder / "input.parquet", rows), folder / "output"
+    with slow_server("--median-s", str(median_s), "--tell-rows-apart") as url:
+        arguments = ["mayfly", "--url", url, "--input", str(path), "--output", str(output)]
+        arguments += ["--rows", str(rows), "--in-flight", str(in_flight), "--shard-rows", "1000"]
+        command = [sys.executable, "-m", "benchmarks.clients", *arguments]
+        lost: list[int] = []
+        for _ in range(kills):
+            at, before = counts(url)["received"] + dice.randint(1, rows // kills), counts(url)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            while counts(url)["received"] < at and process.poll() is None:
+                time.sleep(0.003)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            while counts(url)["held"]:  # The server works on what the dead run had sent.
+                time.sleep(0.02)
+            seen = counts(url)
+            again = (seen["received"] - before["received"]) - (seen["rows"] - before["rows"])
+            lost.append(again)
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        seen = counts(url)
+        lost.append(seen["received"] - seen["rows"] - sum(lost))
+    answers = pq.read_table(output, columns=["id", "response"])
+    return {
+        "rows": rows,
+        "in_flight": in_flight,
+        "kills": kills,
+        "requests": seen["received"],
+        "sent_twice": seen["received"] - seen["rows"],
+        "most_after_one_kill": max(lost),
+        "answered": answers.num_rows - answers["response"].null_count,
+        "in_order": answers["id"].to_pylist() == list(range(rows)),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--kills", type=int, default=20)
+    options = parser.parse_args()
+    figures, lines = {}, []
+    for in_flight, median_s in ((64, 0.1), (256, 0.4)):
+        with tempfile.TemporaryDirectory(prefix="mayfly-resend-") as name:
+            found = killed_and_resumed(
+                Path(name),
+                rows=options.rows,
+                in_flight=in_flight,
+                kills=options.kills,
+                median_s=median_s,
+            )
+        figures[f"{in_flight} in flight"] = found
+        lines.append(
+            [
+                in_flight,
+                *(found[name] for name in ("rows", "kills", "sent_twice", "most_after_one_kill")),
+                found["answered"],
+            ]
+        )
+    columns = ["in flight", "rows", "kills", "sent twice", "most after one kill", "answered"]
+    table("Killed by SIGKILL and started again", columns, lines)
+    keep("resend", figures)
+
+
+if __name__ == "__main__":
+    main()
