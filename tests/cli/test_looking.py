@@ -71,7 +71,7 @@ def test_help_teaches(shell: Shell, words: list[str], teaches: list[str]) -> Non
 
 def test_there_is_nothing_to_tell_of_no_runs(shell: Shell) -> None:
     assert shell("history", "--json").json == []
-    assert shell("history").out == "no runs yet on this machine\n"
+    assert shell("history").out.startswith("no runs yet")
 
 
 LOADED = """
