@@ -85,8 +85,7 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
     form.fill("Ask above (USD)", "0")
     form.field("input").scroll_into_view_if_needed()
     form.picture("form-filled")
-    form.submit()
-    form.page.wait_for_url(lambda url: not url.endswith("/run"))
+    form.start()
 
     run = stage.prefect.run_with("output", output)
     stage.prefect.await_state(run, "PAUSED")
