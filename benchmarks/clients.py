@@ -30,11 +30,11 @@ Post = Callable[[str], Awaitable[dict[str, Any]]]
 
 def mayfly(options: argparse.Namespace) -> None:
     """Answer the input as a run does, without endpoint and Prefect."""
-    from tasks.answering import Batch, answer_rows  # noqa: PLC0415
     from tasks.core.job import PromptSpec, Sampling  # noqa: PLC0415
     from tasks.core.sharding import plan_shards  # noqa: PLC0415
     from tasks.inference.engine import Engine, EngineSettings, Target  # noqa: PLC0415
     from tasks.inference.prompt import Renderer  # noqa: PLC0415
+    from tasks.running.answering import Batch, answer_rows  # noqa: PLC0415
     from tasks.storage.dataset import open_dataset  # noqa: PLC0415
     from tasks.storage.parts import part_is_done  # noqa: PLC0415
     from tasks.storage.run_paths import RunPaths  # noqa: PLC0415
@@ -216,7 +216,11 @@ CLIENTS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 def prepare(client: str) -> None:
     """Import what a client needs: that is paid once and not by the row."""
-    names = {"mayfly": ["tasks.answering"], "sdk": ["together"], "sdk-aiohttp": ["together"]}
+    names = {
+        "mayfly": ["tasks.running.answering"],
+        "sdk": ["together"],
+        "sdk-aiohttp": ["together"],
+    }
     for name in names.get(client, [client]):
         importlib.import_module(name)
     pa.array(["pyarrow imports pandas at the first list"])

@@ -16,9 +16,9 @@ from tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_e
 from tasks.hardware import select_hardware
 from tasks.hooks import name_run, tear_down_after_the_run
 from tasks.report import finished, write_report
-from tasks.run import begin
+from tasks.running.run import begin
+from tasks.running.signals import held_back
 from tasks.shards import MOST_SHARDS, answer_shards
-from tasks.signals import held_back
 
 
 @flow(

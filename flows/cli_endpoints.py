@@ -12,12 +12,12 @@ from rich.table import Table
 from flows import terminal
 from flows.cli_look import ApiOption, Json, Local, control_plane, show
 from flows.cli_options import RUN, flag
-from tasks.by_hand import Action, Hands, Look, bounds, facts
 from tasks.core.endpoint import Api, EndpointRef
 from tasks.core.errors import BadRequest
 from tasks.core.teardown import TeardownProof
+from tasks.running.by_hand import Action, Hands, Look, bounds, facts
+from tasks.running.sweeping import sweep as sweep_up
 from tasks.storage.lease_file import LeaseBook, state_home
-from tasks.sweeping import sweep as sweep_up
 
 
 def sweep(

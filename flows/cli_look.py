@@ -78,7 +78,7 @@ def status(
         folder: The run's --output.
     """
     from flows.status_table import status_table, watched  # noqa: PLC0415 - pyarrow, for this only
-    from tasks.status import read_status  # noqa: PLC0415
+    from tasks.running.status import read_status  # noqa: PLC0415
 
     out = terminal.console()
     if watch:

@@ -9,8 +9,8 @@ from flows import terminal
 from flows.cli_look import Json, control_plane, show
 from flows.cli_options import JobOptions
 from flows.plan_table import plan_table
-from tasks import planning
 from tasks.cloud.patience import patiently
+from tasks.running import planning
 from tasks.storage.run_folder import check_output
 
 

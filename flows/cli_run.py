@@ -17,11 +17,12 @@ from cyclopts import Parameter
 from flows.cli_options import RUN, JobOptions, flag
 from flows.prefect_server import TemporaryServer, configured_api_url
 from flows.screen import Machines, People, Screen
-from tasks import planning, progress
 from tasks.cloud.connection import Connection, connect
 from tasks.cloud.patience import patiently
 from tasks.core.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from tasks.core.job import Job
+from tasks.reporting import progress
+from tasks.running import planning
 from tasks.storage.lease_file import LeaseBook, state_home
 from tasks.storage.run_folder import check_free, check_output
 

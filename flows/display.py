@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flows.terminal import is_live
 from tasks.core.span import span
-from tasks.progress import Progress, Snapshot, Step
+from tasks.reporting.progress import Progress, Snapshot, Step
 
 TERMINAL_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0

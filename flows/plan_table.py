@@ -9,7 +9,7 @@ from tasks.core.choice import Quote
 from tasks.core.estimate import Workload
 from tasks.core.job import Job
 from tasks.core.pricing import BATCH_HOURS, ByToken, dollars
-from tasks.planning import Plan
+from tasks.running.planning import Plan
 
 _THEN = {
     "delete": "then deleted",

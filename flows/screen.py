@@ -13,8 +13,8 @@ from flows.display import Display
 from flows.plan_table import plan_table
 from flows.summary import summary
 from flows.terminal import Steady, console, is_live
-from tasks.planning import Plan
-from tasks.progress import Progress, Step, numbers
+from tasks.reporting.progress import Progress, Step, numbers
+from tasks.running.planning import Plan
 
 EVENT_EVERY_S = 1.0
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from flows.plan_table import facts
 from flows.terminal import is_live
 from tasks.core.span import span
-from tasks.status import read_status
+from tasks.running.status import read_status
 
 LOOK_EVERY_S = 2.0
 

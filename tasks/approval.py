@@ -20,7 +20,7 @@ from pydantic import Field
 from tasks.core.approval import has_to_ask
 from tasks.core.errors import NotApproved
 from tasks.core.span import span
-from tasks.run import Run
+from tasks.running.run import Run
 from tasks.story import plan_question
 
 POLL_S = 2

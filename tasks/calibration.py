@@ -1,17 +1,17 @@
 """Step: try the best hardware with some of the rows before one is chosen for the rest."""
 
-from tasks import planning
-from tasks.accounts import lesson
 from tasks.core.errors import EndpointLost, HardwareUnavailable
 from tasks.core.history import Past
 from tasks.core.placement import Offer, Placement
 from tasks.core.pricing import dollars
 from tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
-from tasks.progress import Step
-from tasks.run import Run
-from tasks.signals import held_back
+from tasks.reporting.progress import Step
+from tasks.running import planning
+from tasks.running.accounts import lesson
+from tasks.running.run import Run
+from tasks.running.signals import held_back
+from tasks.running.trying import try_rows
 from tasks.step import step, tell
-from tasks.trying import try_rows
 
 CANDIDATES = 3
 """How many kinds of hardware are tried, the most promising."""

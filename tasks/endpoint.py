@@ -7,8 +7,8 @@ from prefect import get_run_logger
 from tasks.core.endpoint import Observation
 from tasks.core.placement import Offer
 from tasks.core.span import span
-from tasks.progress import Step
-from tasks.run import Run
+from tasks.reporting.progress import Step
+from tasks.running.run import Run
 from tasks.step import step, tell
 from tasks.story import of_hardware
 

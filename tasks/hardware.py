@@ -2,10 +2,10 @@
 
 from prefect.artifacts import create_table_artifact
 
-from tasks import planning
 from tasks.core.placement import Placement
-from tasks.progress import Step
-from tasks.run import Run
+from tasks.reporting.progress import Step
+from tasks.running import planning
+from tasks.running.run import Run
 from tasks.step import step, tell
 from tasks.story import plan_line, plan_rows
 

@@ -14,11 +14,11 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from tasks.cancelling import record_cancel
 from tasks.credentials import environment_of
-from tasks.ending import end_lease
-from tasks.liveness import owner_is_alive
-from tasks.signals import BROKEN_OFF
+from tasks.running.ending import end_lease
+from tasks.running.liveness import owner_is_alive
+from tasks.running.signals import BROKEN_OFF
+from tasks.running.tenancy import this_process
 from tasks.storage.lease_file import LeaseBook, state_home
-from tasks.tenancy import this_process
 
 HOOK_BUDGET_S = 60.0
 """How long a hook insists: the flow has insisted before it, and the guardian goes on."""

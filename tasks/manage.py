@@ -6,10 +6,10 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
-from tasks.by_hand import Action, Hands, bounds, facts
 from tasks.cloud.connection import Connection, connect
 from tasks.core.endpoint import Api
 from tasks.core.errors import BadRequest
+from tasks.running.by_hand import Action, Hands, bounds, facts
 from tasks.step import step, tell
 from tasks.storage.lease_file import LeaseBook
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.progress import Progress, Snapshot
+from tasks.reporting.progress import Progress, Snapshot
 from tasks.story import progress_line
 
 UPDATE_EVERY_S = 3.0

@@ -9,8 +9,8 @@ from prefect.assets import Asset, AssetProperties, add_asset_metadata, materiali
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from tasks.progress import Step
-from tasks.run import Run
+from tasks.reporting.progress import Step
+from tasks.running.run import Run
 from tasks.step import step, tell
 from tasks.story import result_line, result_markdown
 

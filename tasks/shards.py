@@ -11,13 +11,13 @@ from collections.abc import Collection
 
 from prefect.futures import PrefectFuture
 
-from tasks.answering import answer_rows
 from tasks.core.errors import RunStopped
 from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
 from tasks.moving import shown_moving
-from tasks.progress import Step
-from tasks.run import GRACE_S, Run
+from tasks.reporting.progress import Step
+from tasks.running.answering import answer_rows
+from tasks.running.run import GRACE_S, Run
 from tasks.step import step, tell
 
 SHARDS_AT_ONCE, MOST_SHARDS = 2, 16

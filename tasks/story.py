@@ -4,8 +4,8 @@ from typing import Any
 
 from tasks.core.pricing import dollars
 from tasks.core.span import span
-from tasks.planning import Plan
-from tasks.progress import Snapshot
+from tasks.reporting.progress import Snapshot
+from tasks.running.planning import Plan
 
 _RESULT = """\
 | rows | {answered:,} of {total:,} answered, {failed:,} with an error, {remaining:,} left |

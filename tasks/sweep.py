@@ -9,9 +9,9 @@ from prefect.events import emit_event
 from tasks.cloud.connection import Connection, connect
 from tasks.core.endpoint import Api
 from tasks.core.errors import TeardownFailed
+from tasks.running.sweeping import sweep as sweep_up
 from tasks.step import step, tell
 from tasks.storage.lease_file import LeaseBook
-from tasks.sweeping import sweep as sweep_up
 
 LEFT_BEHIND = "mayfly.endpoint.left-behind"
 

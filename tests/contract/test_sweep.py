@@ -4,8 +4,8 @@ from pathlib import Path
 
 from emulator import Emulator
 from tasks.core.endpoint import Api, EndpointName
+from tasks.running.sweeping import sweep
 from tasks.storage.lease_file import LeaseBook
-from tasks.sweeping import sweep
 from tests.contract.kit import connection, world
 
 PAST, FUTURE = 0x10000000, 0x7FFFFFFF

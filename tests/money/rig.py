@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from emulator import Emulator
-from tasks.answering import answer_rows
 from tasks.core.errors import EndpointLost, HardwareUnavailable, RunStopped
 from tasks.core.job import Job
-from tasks.planning import make_plan
-from tasks.run import Run, begin
+from tasks.running.answering import answer_rows
+from tasks.running.planning import make_plan
+from tasks.running.run import Run, begin
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
 H100, H200, B200 = "1xnvidia-h100-80gb", "1xnvidia-h200-141gb", "1xnvidia-b200-180gb"

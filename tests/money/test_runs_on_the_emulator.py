@@ -9,11 +9,11 @@ import pytest
 from emulator.catalogue import Catalogue
 from emulator.default_catalogue import default_catalogue
 from emulator.faults import FaultRule
-from tasks.accounts import lesson
 from tasks.core.history import Past
-from tasks.planning import make_plan
-from tasks.run import begin
-from tasks.trying import try_rows
+from tasks.running.accounts import lesson
+from tasks.running.planning import make_plan
+from tasks.running.run import begin
+from tasks.running.trying import try_rows
 from tests.money.rig import B200, H100, H200, MODEL, carry_out, emulated, job_of
 
 MINUTE_USD = 5.49 / 60

@@ -16,7 +16,7 @@ from flows.plan_table import plan_table
 from tasks.cloud.connection import Connection, connect
 from tasks.core.errors import BadRequest
 from tasks.core.job import Job
-from tasks.planning import Plan, look_first, make_plan
+from tasks.running.planning import Plan, look_first, make_plan
 from tasks.storage.history import append_history, read_history
 from tasks.storage.tokenizer import cached_tokenizer
 from tests.money.rig import emulated, job_of

@@ -23,7 +23,7 @@ PRELOADED = (
     "flows.cli_endpoints",
     "flows.cli_run",
     "tasks.cloud.endpoints_v2",
-    "tasks.status",
+    "tasks.running.status",
     # What these import only when they are used.
     "fastapi",
     "pandas",

@@ -17,9 +17,9 @@ from tasks.cloud.control_plane import ControlPlane
 from tasks.core.endpoint import EndpointName, EndpointRef, EndpointSpec
 from tasks.core.lease import Lease, Owner
 from tasks.core.placement import Offer
+from tasks.running.sweeping import sweep
+from tasks.running.tenancy import this_process
 from tasks.storage.lease_file import LeaseBook
-from tasks.sweeping import sweep
-from tasks.tenancy import this_process
 from tests.pipeline.rig import MODEL
 
 DEAD = Owner(host=this_process().host, pid=2**22 + 1, started_at=1.0, user="nobody")
@@ -190,7 +190,7 @@ def test_what_a_sweep_cannot_end_is_reported_and_its_lease_stays_open(
     place(plane, book, connection, offer, 1, "dead")
     place(plane, book, connection, offer, 2, "no lease, overdue")
     emulator.use_faults(FaultRule(action="status", status=500, method="PATCH"))
-    monkeypatch.setattr("tasks.sweeping.BUDGET_S", 1.0)
+    monkeypatch.setattr("tasks.running.sweeping.BUDGET_S", 1.0)
 
     report = sweep(plane, book, connection, dry_run=False)
 

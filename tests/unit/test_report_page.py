@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.histogram import LatencyHistogram
 from tasks.core.job import Job, PromptSpec
-from tasks.page import page
+from tasks.reporting.page import page
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'too'"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -207,7 +207,7 @@ def test_an_endpoint_that_never_was_ready_billed_nothing() -> None:
 def test_a_plot_that_cannot_be_drawn_leaves_the_rest_of_the_page(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.plots.Figure", None)
+    monkeypatch.setattr("tasks.reporting.plots.Figure", None)
 
     text = read(page(report())).text
 

@@ -17,9 +17,9 @@ from tasks.core.manifest import Manifest
 from tasks.core.placement import Offer, Placement, place, same_hardware
 from tasks.core.pricing import ByToken, advice, by_token
 from tasks.core.sharding import plan_shards
-from tasks.forecasting import done_before, size_up, taught
 from tasks.inference.prompt import Renderer
 from tasks.inference.structured import Checker
+from tasks.running.forecasting import done_before, size_up, taught
 from tasks.storage.dataset import Dataset, open_dataset
 from tasks.storage.extra_columns import ExtraColumn, extra_column
 from tasks.storage.parts import check_columns

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple
 
-from tasks.answering import ask, committed_often
 from tasks.core.errors import RunStopped
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
 from tasks.core.throughput import met_in_flight, two_points, work
-from tasks.run import GRACE_S, Run
+from tasks.running.answering import ask, committed_often
+from tasks.running.run import GRACE_S, Run
 from tasks.storage.journal import open_journal
 
 FEW_SHARE = 4

@@ -36,7 +36,7 @@ from tasks.core.pricing import DRAIN_S
 from tasks.core.rows import NOTHING
 from tasks.core.spending import Paid, Spending
 from tasks.core.teardown import TeardownProof
-from tasks.guardian import Guardian
+from tasks.running.guardian import Guardian
 from tasks.storage.lease_file import LeaseBook
 
 TEARDOWN_BUDGET_S = 300.0

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from tasks.core.rows import Tally
-from tasks.progress import Progress
+from tasks.reporting.progress import Progress
 from tasks.storage.results import Results
 
 FORMAT = 1

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from tasks.core.failure import BAD_MESSAGES, NULL_PROMPT, TEMPLATE
 from tasks.core.manifest import Manifest
-from tasks.planning import Look
+from tasks.running.planning import Look
 from tasks.storage.dead_letters import failed_rows, letters_kept, write_letters
 from tasks.storage.journal import load_journal
 from tasks.storage.parts import read_answers, write_part

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
-from tasks.planning import Look
+from tasks.running.planning import Look
 from tasks.storage.copies import Copies
 from tasks.storage.extra_columns import ExtraColumn
 from tasks.storage.parts import part_label, read_answers

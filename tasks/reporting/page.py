@@ -17,7 +17,7 @@ _PAGES = Path(__file__).parent / "pages"
 def page(report: dict[str, Any]) -> str:
     """Return `report.html`. A plot that cannot be drawn is left out, and the page says so."""
     try:
-        from tasks.plots import plots  # noqa: PLC0415 - matplotlib, for this step only
+        from tasks.reporting.plots import plots  # noqa: PLC0415 - matplotlib, for this step only
 
         drawn, missing = plots(report), ""
     except Exception as error:  # noqa: BLE001 - the figures are in the tables all the same

@@ -20,12 +20,12 @@ from tasks.core.errors import (
 from tasks.core.job import Job
 from tasks.core.lease import Lease
 from tasks.core.placement import Offer, Placement
-from tasks.ending import end_on
-from tasks.liveness import owner_is_alive
-from tasks.planning import Plan
-from tasks.progress import Progress
+from tasks.reporting.progress import Progress
+from tasks.running.ending import end_on
+from tasks.running.liveness import owner_is_alive
+from tasks.running.planning import Plan
+from tasks.running.tenancy import TEARDOWN_BUDGET_S, Tenancy, this_process
 from tasks.storage.lease_file import LeaseBook, state_home
-from tasks.tenancy import TEARDOWN_BUDGET_S, Tenancy, this_process
 
 LOSSES_BORNE = 3
 """Endpoints that may be lost under a run before it gives up: a rule against burning money."""
@@ -43,7 +43,7 @@ SLACK_S = 3600
 
 
 class Renting:
-    """What a run does to have an endpoint; a part of `tasks.run.Run`.
+    """What a run does to have an endpoint; a part of `tasks.running.run.Run`.
 
     Attributes:
         tenancies: The endpoints that this run had, the last one maybe still standing.

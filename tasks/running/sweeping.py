@@ -13,8 +13,8 @@ from tasks.core.endpoint import PREFIX, EndpointRef
 from tasks.core.errors import MayflyError
 from tasks.core.lease import Lease
 from tasks.core.sweep import Judgement, judge
-from tasks.ending import end_on
-from tasks.liveness import owner_is_alive
+from tasks.running.ending import end_on
+from tasks.running.liveness import owner_is_alive
 from tasks.storage.lease_file import LeaseBook
 
 BUDGET_S = 300.0

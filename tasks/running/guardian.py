@@ -135,8 +135,8 @@ def released(flow: int) -> bool:
 def act(lease_path: Path) -> int:
     """Tear down what the lease names now: the flow may have renewed it since we were armed."""
     # Only now: these imports take half a second and 100 MB that a waiting guardian must not hold.
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tasks.ending import end_lease  # noqa: PLC0415
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from tasks.running.ending import end_lease  # noqa: PLC0415
     from tasks.storage.lease_file import read_lease  # noqa: PLC0415
 
     end = time.monotonic() + BUDGET_S

@@ -7,15 +7,15 @@ from tasks.core.endpoint import Observation
 from tasks.core.errors import RunStopped
 from tasks.core.rows import NOTHING
 from tasks.inference.engine import Engine
-from tasks.keeping import Keeper, steering_for
-from tasks.renting import Renting
+from tasks.running.keeping import Keeper, steering_for
+from tasks.running.renting import Renting
 
 OBSERVE_EVERY_S = 10.0
 """How often the API is asked about the endpoint while rows are being answered."""
 
 
 class Watching(Renting):
-    """What a run does while the batch is on its way; a part of `tasks.run.Run`."""
+    """What a run does while the batch is on its way; a part of `tasks.running.run.Run`."""
 
     _engine: Engine | None = None
     _observed_at = 0.0

@@ -7,9 +7,9 @@ from tasks.core.belief import Interval
 from tasks.core.history import Past
 from tasks.core.rows import Tally
 from tasks.core.spending import together
-from tasks.forecasting import ask_digest
-from tasks.planning import Plan
-from tasks.tenancy import Tenancy
+from tasks.running.forecasting import ask_digest
+from tasks.running.planning import Plan
+from tasks.running.tenancy import Tenancy
 
 _UNTIL_THE_LAST_ANSWER = ("creating", "waiting", "inferring")
 

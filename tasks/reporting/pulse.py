@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from tasks.progress import Progress, numbers
+from tasks.reporting.progress import Progress, numbers
 
 EVERY_S = 0.1
 WRITE_EVERY_S = 2.0

@@ -14,30 +14,30 @@ from typing import Any
 
 import orjson
 
-from tasks import progress as board
-from tasks.accounts import add_accounts, history_record
-from tasks.answering import Batch
 from tasks.cloud.connection import Connection, connect
-from tasks.copying import Copying, find_copies
 from tasks.core.breaker import Breaker
 from tasks.core.errors import EndpointLost, MayflyError, RunStopped
 from tasks.core.job import Job
 from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
-from tasks.ending import read_proofs
-from tasks.failing import merge_journals, settle_letters, shards_to_retry
-from tasks.figures import figures, run_record
 from tasks.inference.engine import Engine, EngineSettings, Target
-from tasks.page import page
-from tasks.planning import look_first
-from tasks.progress import Progress, Step
-from tasks.pulse import pulse
+from tasks.reporting import progress as board
+from tasks.reporting.figures import figures, run_record
+from tasks.reporting.page import page
+from tasks.reporting.progress import Progress, Step
+from tasks.reporting.pulse import pulse
+from tasks.running.accounts import add_accounts, history_record
+from tasks.running.answering import Batch
+from tasks.running.copying import Copying, find_copies
+from tasks.running.ending import read_proofs
+from tasks.running.failing import merge_journals, settle_letters, shards_to_retry
+from tasks.running.planning import look_first
+from tasks.running.watching import Watching
 from tasks.storage.atomic import write_atomically
 from tasks.storage.history import append_history
 from tasks.storage.parts import warm_up
 from tasks.storage.results import read_results
 from tasks.storage.run_folder import RunFolder, journalled
-from tasks.watching import Watching
 
 GRACE_S = 20.0
 """How long requests in flight may take to end after a limit of the user's was reached."""

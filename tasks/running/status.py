@@ -11,7 +11,7 @@ from tasks.core.errors import BadRequest
 from tasks.core.lease import Lease
 from tasks.core.manifest import Manifest
 from tasks.core.span import span
-from tasks.ending import read_proofs
+from tasks.running.ending import read_proofs
 from tasks.storage.lease_file import LeaseBook, read_lease, state_home
 from tasks.storage.manifest_file import load_manifest
 from tasks.storage.run_folder import journalled, reconciled

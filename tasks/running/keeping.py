@@ -18,8 +18,8 @@ from tasks.core.spending import Paid
 from tasks.core.steering import Sight, Steering
 from tasks.core.throughput import work, work_per_row
 from tasks.inference.engine import Snapshot
-from tasks.planning import Plan
-from tasks.tenancy import Tenancy
+from tasks.running.planning import Plan
+from tasks.running.tenancy import Tenancy
 
 UNKNOWN_PACE = Belief(1.0, 1.5)
 """Rows per second of a replica of which nothing at all is known."""

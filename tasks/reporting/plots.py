@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from tasks.core.span import short, span
-from tasks.svg import INK, LINE, ONE, SOFT, THREE, TWO, for_the_page
+from tasks.reporting.svg import INK, LINE, ONE, SOFT, THREE, TWO, for_the_page
 
 POINTS = 90
 """Points on a line: finer than this, noise hides the shape."""

@@ -12,7 +12,7 @@ from tasks.core.history import Past, lessons
 from tasks.core.job import Job
 from tasks.core.rows import Tally
 from tasks.inference.prompt import Renderer
-from tasks.sampling import take_sample
+from tasks.running.sampling import take_sample
 from tasks.storage.dataset import Dataset
 from tasks.storage.history import read_history
 from tasks.storage.manifest_file import load_manifest

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from tasks.copying import Copying
 from tasks.core.breaker import Breaker
 from tasks.core.errors import MayflyError, TerminalError
 from tasks.core.rows import Answer, RowRequest, Tally
@@ -18,6 +17,7 @@ from tasks.inference.ordering import by_beginning
 from tasks.inference.packing import PackedTexts
 from tasks.inference.prompt import Renderer
 from tasks.inference.structured import Checker, FittingAnswers
+from tasks.running.copying import Copying
 from tasks.storage.dataset import Dataset
 from tasks.storage.extra_columns import ExtraColumn
 from tasks.storage.journal import Journal, open_journal

@@ -11,8 +11,8 @@ from tasks.core.endpoint import EndpointName, EndpointRef, Phase, Replicas
 from tasks.core.errors import BadRequest, MayflyError
 from tasks.core.lease import Lease
 from tasks.core.teardown import TeardownProof
-from tasks.ending import keep_proof
-from tasks.liveness import owner_is_alive
+from tasks.running.ending import keep_proof
+from tasks.running.liveness import owner_is_alive
 from tasks.storage.lease_file import LeaseBook
 
 Action = Literal["list", "show", "start", "stop", "scale", "delete"]
