@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 
 from flows.cli_options import RUN, JobOptions, flag
-from flows.prefect_server import TemporaryServer, configured_api_url
+from flows.prefect_server import TemporaryServer, configured_api_url, forget_what_nobody_takes
 from flows.screen import Machines, People, Screen
 from tasks.cloud.connection import Connection, connect
 from tasks.cloud.patience import patiently
@@ -84,6 +84,8 @@ def run(
         except MayflyError as error:
             screen.failed(str(error), error.exit_code)
             raise
+        finally:
+            forget_what_nobody_takes(configured_api_url(os.environ) or "")
 
 
 def start_prefect(options: JobOptions) -> TemporaryServer:
@@ -103,6 +105,8 @@ def import_the_flow() -> None:
     """Import Prefect and the flow, which takes seconds, while others are waited for."""
     # Prefect's log goes to its API; the terminal belongs to the display.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # A server that is gone is given up after seconds, not after more than a minute.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
     # What goes wrong here goes wrong again, and is told, where the flow is needed.
     with suppress(Exception):
         importlib.import_module("flows.batch_inference")

@@ -8,6 +8,7 @@ may take its time to start on a busy machine.
 
 import gc
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -19,9 +20,10 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tasks.core.errors import TerminalError
 
@@ -48,6 +50,32 @@ def configured_api_url(env: Mapping[str, str]) -> str | None:
     name = env.get("PREFECT_PROFILE", profiles.get("active", ""))
     url = profiles.get("profiles", {}).get(name, {}).get("PREFECT_API_URL")
     return url if isinstance(url, str) else None
+
+
+def forget_what_nobody_takes(api_url: str) -> None:
+    """Drop the events and log lines that Prefect still holds for a server that is gone.
+
+    At exit it would try each of them again, seven seconds and more for one, and a run that has
+    ended would hang for minutes.
+    """
+    if not api_url:
+        return
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=3):  # noqa: S310
+            return
+    except urllib.error.HTTPError:
+        return
+    except OSError:
+        pass
+    # Prefect has no public word for this; without it the exit is slow, and that is all.
+    with suppress(Exception):
+        from prefect._internal.concurrency import services  # noqa: PLC0415
+
+        holders: Any = services._QueueServiceBase  # noqa: SLF001
+        for holder in list(holders._instances.values()):  # noqa: SLF001
+            with suppress(queue.Empty):
+                while True:
+                    holder._queue.get_nowait()  # noqa: SLF001
 
 
 class TemporaryServer:

@@ -6,8 +6,9 @@ small; all feed one engine, which owns the event loop, the connections and the l
 in flight.
 """
 
-import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from prefect.futures import PrefectFuture
 
@@ -39,23 +40,21 @@ def answer_shards(run: Run) -> None:
     run.progress.enter(Step.INFERRING)
     left = run.shards_left()
     under_way: dict[PrefectFuture[Tally], Shard] = {}
-    begun, woken = 0, threading.Event()
+    begun, ended = 0, SimpleQueue[PrefectFuture[Tally]]()
     with run.sending(), shown_moving(run.progress):
         try:
             while True:
                 # No more than run at once: each one more would only have to be called back.
                 while left and _wants_more(run, under_way.values()):
                     future = answer_shard.submit(run, shard := left.pop(0))
-                    future.add_done_callback(lambda _: woken.set())
+                    future.add_done_callback(ended.put)
                     under_way[future] = shard
                     begun += 1
                 if not left:
                     run.nothing_follows(begun)
                 if not under_way:
                     return
-                woken.wait(timeout=LOOK_EVERY_S)
-                woken.clear()
-                for future in [future for future in under_way if future.state.is_final()]:
+                for future in _ended(ended):
                     run.shard_done(under_way.pop(future), future.result())
                 run.look_after()
         except RunStopped as stopped:
@@ -67,6 +66,17 @@ def answer_shards(run: Run) -> None:
             for future in under_way:
                 future.wait()
             run.show()
+
+
+def _ended(ended: "SimpleQueue[PrefectFuture[Tally]]") -> Iterator[PrefectFuture[Tally]]:
+    """Wait a moment for shards that have ended.
+
+    Not by their state: that is asked of Prefect's server, which may be gone while we bill.
+    """
+    with suppress(Empty):
+        yield ended.get(timeout=LOOK_EVERY_S)
+        while True:
+            yield ended.get_nowait()
 
 
 def _wants_more(run: Run, under_way: Collection[Shard]) -> bool:
