@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 RELEASE = b"."
@@ -104,7 +105,10 @@ def main(lease_path: Path, flow: int) -> int:
     """Wait for the flow's end, and act if it did not say that all is well."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.write(1, READY)
+    with suppress(
+        BrokenPipeError
+    ):  # The flow may die while we wake up: then there is the more to do.
+        os.write(1, READY)
     os.close(1)
     os.open(os.devnull, os.O_WRONLY)
     if released(flow):
