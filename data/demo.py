@@ -32,12 +32,12 @@ def demo() -> int:
     )  # fmt: skip
     if code == 0:
         answers = pd.read_parquet(OUTPUT)
-        table = Table(box=None, padding=(0, 2), header_style="bold", expand=True)
+        out = console()
+        table = Table(box=None, padding=(0, 2), header_style="bold", expand=out.is_terminal)
         for name in ("message", "response"):
             table.add_column(name, no_wrap=True, ratio=1)
         for row in answers.head(5).itertuples():
             table.add_row(Text(str(row.message)), Text(str(row.response)))
-        out = console()
         out.print("", table, "")
         out.print(f"The answers are in {OUTPUT}, and the endpoint is gone.")
         out.print("They are made up: the embedded endpoint emulates Together, not a model.")
