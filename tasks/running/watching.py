@@ -13,12 +13,17 @@ from tasks.running.renting import Renting
 OBSERVE_EVERY_S = 10.0
 """How often the API is asked about the endpoint while rows are being answered."""
 
+OBSERVE_IN_TROUBLE_S = 1.0
+"""How often while requests fail and none is answered: an endpoint that somebody has stopped should
+be noticed before rows are given up for it."""
+
 
 class Watching(Renting):
     """What a run does while the batch is on its way; a part of `tasks.running.run.Run`."""
 
     _engine: Engine | None = None
     _observed_at = 0.0
+    _bad, _answered = 0, 0
     _sent_before = NOTHING
     # One for all runs of a process, which do not get in each other's way: it is held for
     # microseconds, so that what an older look saw never replaces what a newer one did.
@@ -34,7 +39,8 @@ class Watching(Renting):
         """
         now = time.monotonic()
         self.show()
-        if now - self._observed_at >= OBSERVE_EVERY_S:
+        every_s = OBSERVE_IN_TROUBLE_S if self._in_trouble() else OBSERVE_EVERY_S
+        if now - self._observed_at >= every_s:
             self._observed_at = now
             self.tenancy.guard()
             if observation := self.tenancy.look():
@@ -106,6 +112,16 @@ class Watching(Renting):
                 say=self.progress.say,
             )
         return self._keeper
+
+    def _in_trouble(self) -> bool:
+        """Whether requests have failed since the last look, and none was answered."""
+        if self._engine is None:
+            return False
+        look = self._engine.snapshot()
+        bad, answered = look.retries + look.tally.failed, look.tally.done - look.tally.failed
+        trouble = bad > self._bad and answered == self._answered
+        self._bad, self._answered = bad, answered
+        return trouble
 
     def _take(self, observation: Observation) -> None:
         ready = observation.ready_replicas or 0
