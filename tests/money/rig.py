@@ -50,7 +50,7 @@ def emulated(
         monkeypatch.setenv("MAYFLY_HOME", str(home))
         fast = Fast(speed)
         for module in ("tenancy", "watching", "renting"):
-            monkeypatch.setattr(f"tasks.{module}.time", fast)
+            monkeypatch.setattr(f"tasks.running.{module}.time", fast)
         yield emulator
 
 
