@@ -70,6 +70,11 @@ class Visitor:
 
         return eventually(look, f"a run with {parameter} {value}")
 
+    def batches(self) -> int:
+        """Return how many flow runs of the batch there are; the sweep's schedule makes its own."""
+        of_the_batch = {"name": {"any_": ["batch-inference"]}}
+        return int(self.ask("POST", "/flow_runs/count", flows=of_the_batch))
+
     def run(self, run: str) -> dict[str, Any]:
         """Return a flow run."""
         found: dict[str, Any] = self.ask("GET", f"/flow_runs/{run}")
