@@ -82,7 +82,7 @@ def batch_inference(
             except (HardwareUnavailable, EndpointLost) as error:
                 run.move_on(error)
             finally:
-                with held_back(run.progress.say):
+                with held_back(run.progress.say, run.left_behind):
                     run.stop_sending()
                     stop_endpoint(run)
                     delete_endpoint(run)

@@ -23,6 +23,7 @@ from tasks.core.errors import BadRequest, MayflyError, TeardownFailed, TerminalE
 from tasks.core.job import Job
 from tasks.reporting import progress
 from tasks.running import planning
+from tasks.running.signals import BROKEN_OFF
 from tasks.storage.lease_file import LeaseBook, state_home
 from tasks.storage.run_folder import check_free, check_output
 
@@ -139,9 +140,11 @@ def run_here(job: Job, screen: Screen) -> int:
             with screen.follow(watched):
                 report = carried_out(job, watched)
         except KeyboardInterrupt:
-            code = 143 if received and received[0] != signal.SIGINT else 130
+            code = interrupted_with(received)
             if watched and (written := watched[-1].report):
                 screen.end(written, code)
+            if BROKEN_OFF:
+                raise TeardownFailed(BROKEN_OFF[-1]) from None
             screen.say(f"interrupted; resume with the same command (exit {code})")
             return code
         except MayflyError as error:
@@ -153,6 +156,13 @@ def run_here(job: Job, screen: Screen) -> int:
     code = 3 if report["rows"]["failed"] else 0
     screen.end(report, code)
     return code
+
+
+def interrupted_with(received: list[int]) -> int:
+    """Return the exit code of a run that these signals have ended."""
+    if BROKEN_OFF:
+        return TeardownFailed.exit_code
+    return 143 if received and received[0] != signal.SIGINT else 130
 
 
 def ending(received: signal.Signals, look: progress.Snapshot) -> str:

@@ -114,8 +114,11 @@ class Display:
 
 
 def _once(text: str, endpoint: str) -> str:
-    """Say `the endpoint` for its long name, but in the line that tells of its making."""
-    if not endpoint or text.startswith(("created", "using")):
+    """Say `the endpoint` for its long name, but where it is made.
+
+    In a command it stays as it is too: that has to work as it is written.
+    """
+    if not endpoint or text.startswith(("created", "using")) or f"{endpoint} --" in text:
         return text
     return text.replace(endpoint, "the endpoint").replace("endpoint the ", "the ")
 

@@ -41,7 +41,7 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
                 run.move_on(error)
                 missing.append(offer)
             finally:
-                with held_back(run.progress.say):
+                with held_back(run.progress.say, run.left_behind):
                     run.stop_sending()
                     stop_endpoint(run)
                     delete_endpoint(run)

@@ -34,7 +34,7 @@ def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: Stat
     """End what the run's lease still names, unless its process lives and is another one."""
     del flow, state
     record_cancel(flow_run.id)
-    if BROKEN_OFF.is_set():
+    if BROKEN_OFF:
         return
     environ: dict[str, str] | None = None
     book = LeaseBook(state_home(os.environ))

@@ -14,7 +14,7 @@ from tasks.cloud.control_plane import ControlPlane
 from tasks.core.endpoint import EndpointRef, Observation, Phase
 from tasks.core.errors import MayflyError, RetryableError, TeardownFailed
 from tasks.core.lease import SETTLE_S
-from tasks.core.teardown import Line, TeardownProof
+from tasks.core.teardown import Line, TeardownProof, still_there
 
 LONGEST_PAUSE_S = 10.0
 LOOK_EVERY_S = 1.0
@@ -31,6 +31,7 @@ def tear_down(
     budget_s: float,
     settled_at: float | None = None,
     billing_since: float | None = None,
+    aim: Literal["delete", "stop"] | None = None,
     on_step: Callable[[str], None] = lambda _text: None,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
@@ -48,6 +49,7 @@ def tear_down(
             may still be on its way to take effect. Unset, at once for an endpoint with an id, and
             for others after as long as a create may take from now.
         billing_since: Since when replicas have been ready (Unix time), for the message.
+        aim: What is to become of it in the end, for the message too; unset, the policy.
         on_step: Is told each thing done.
         now, clock: Unix time, and a clock that only goes forward, in seconds.
 
@@ -72,7 +74,15 @@ def tear_down(
             ending.last = error
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         sleep(uniform(pause_s / 2, pause_s))
-    raise TeardownFailed(_still_there(ref, ending.proof, budget_s, ending.last, billing_since))
+    raise TeardownFailed(
+        still_there(
+            ref,
+            bills=ending.proof.stopped_at is None,
+            since=billing_since,
+            why=f"{budget_s:.0f} s of teardown did not end it (last: {ending.last})",
+            aim=aim or policy,
+        )
+    )
 
 
 class _Ending:
@@ -144,27 +154,3 @@ class _Ending:
     def _did(self, text: str, **facts: Any) -> None:
         self._on_step(text)
         self.proof = replace(self.proof, steps=(*self.proof.steps, text), **facts)
-
-
-def _still_there(
-    ref: EndpointRef,
-    proof: TeardownProof,
-    budget_s: float,
-    last: object,
-    billing_since: float | None,
-) -> str:
-    since = "" if billing_since is None else f" since {_clock_time(billing_since)}"
-    rate = f" at ${ref.price_usd_per_h:.2f}/h a replica" if ref.price_usd_per_h else ""
-    what = (
-        f"may still bill{since}{rate}"
-        if proof.stopped_at is None
-        else "no longer bills, but still exists"
-    )
-    return (
-        f"endpoint {ref.name} {what}: {budget_s:.0f} s of teardown did not end it "
-        f"(last: {last}); end it with `mayfly endpoints delete {ref.name} --api {ref.api}`"
-    )
-
-
-def _clock_time(unix_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))

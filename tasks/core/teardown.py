@@ -1,9 +1,11 @@
-"""The proof of a teardown: what was done, when, by which line of defence."""
+"""The proof of a teardown: what was done, when, by which line; what to say without one."""
 
+import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 from tasks.core.budget import billed_minutes, cost_usd
+from tasks.core.endpoint import EndpointRef
 from tasks.core.lease import Lease
 
 Line = Literal["finally", "hook", "guardian", "next run", "sweep", "by hand"]
@@ -71,3 +73,30 @@ class TeardownProof:
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {**asdict(self), "steps": list(self.steps)}
+
+
+def still_there(
+    ref: EndpointRef,
+    *,
+    bills: bool,
+    since: float | None,
+    why: str,
+    aim: Literal["delete", "stop"],
+) -> str:
+    """Return what a teardown that did not end has left, in one line with the way out.
+
+    Args:
+        bills: Whether replicas may be ready, as far as anybody has seen.
+        since: Since when they have been (Unix time); None when it was never noted.
+        why: What became of the teardown.
+        aim: What was to become of the endpoint: only what we created is ever deleted.
+    """
+    what = "no longer bills, but still exists"
+    if bills:
+        began = "" if since is None else time.strftime(" since %F %T UTC", time.gmtime(since))
+        rate = f" at ${ref.price_usd_per_h:.2f}/h a replica" if ref.price_usd_per_h else ""
+        what = f"may still bill{began}{rate}"
+    return (
+        f"endpoint {ref.name} {what}: {why}; "
+        f"end it with `mayfly endpoints {aim} {ref.name} --api {ref.api}`"
+    )

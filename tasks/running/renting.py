@@ -260,6 +260,10 @@ class Renting:
         """
         return job_digest(self.fingerprint, socket.gethostname(), self.output, self.id)
 
+    def left_behind(self) -> str | None:
+        """Return what a teardown that is broken off now leaves; None when nothing stands."""
+        return self.tenancy.left_behind() if self.standing else None
+
     @property
     def standing(self) -> bool:
         """Whether an endpoint of this run may still stand."""

@@ -32,6 +32,7 @@ from tasks.running.copying import Copying, find_copies
 from tasks.running.ending import read_proofs
 from tasks.running.failing import merge_journals, settle_letters, shards_to_retry
 from tasks.running.planning import look_first
+from tasks.running.signals import BROKEN_OFF
 from tasks.running.watching import Watching
 from tasks.storage.atomic import write_atomically
 from tasks.storage.history import append_history
@@ -277,6 +278,8 @@ def begin(job: Job, *, run: str = "") -> Iterator[Run]:
 
 
 def _outcome(error: BaseException) -> str:
+    if BROKEN_OFF:
+        return f"failed: {BROKEN_OFF[-1]}"
     if isinstance(error, RunStopped):
         return "stopped"
     if isinstance(error, MayflyError):

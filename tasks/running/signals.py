@@ -1,7 +1,8 @@
 """Hold signals back while an endpoint is torn down.
 
 A second Ctrl-C is impatience, and cutting a teardown short costs money: it is answered with a
-word on what is being done. A third is meant: it breaks in, and the guardian goes on.
+word on what is being done. A third is meant: it breaks in, with what it leaves behind and the way
+to end that, and the guardian goes on.
 """
 
 import signal
@@ -11,19 +12,23 @@ from contextlib import contextmanager
 from types import FrameType
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-BROKEN_OFF = threading.Event()
-"""Set when a teardown was broken off: what comes after it in this process is to be quick."""
+BROKEN_OFF: list[str] = []
+"""What a teardown that was broken off has left, in words: what comes after it in this process is to
+be quick."""
 
 LIMITS = (signal.SIGALRM,)
 """By which Prefect ends a flow that takes too long."""
 
 
 @contextmanager
-def held_back(say: Callable[[str], None]) -> Iterator[None]:
+def held_back(say: Callable[[str], None], left_behind: Callable[[], str | None]) -> Iterator[None]:
     """Answer the first signal within the block with a word, and let the second one break in.
 
     A time limit that is reached within the block is of no consequence: the flow ends anyhow.
     Outside the main thread, where Python delivers no signals, this does nothing.
+
+    Args:
+        left_behind: Says what stands or bills when the block is broken off, or None for nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -39,11 +44,9 @@ def held_back(say: Callable[[str], None]) -> Iterator[None]:
                 "stops billing; this takes a moment. Once more breaks it off."
             )
             return
-        BROKEN_OFF.set()
-        say(
-            "broken off: the endpoint may still bill. The guardian goes on tearing it down; "
-            "make sure with `mayfly sweep`"
-        )
+        if left := left_behind():
+            BROKEN_OFF.append(left)
+        say(f"{signal.Signals(number).name}: broken off; {left or 'nothing of this run stands'}")
         raise KeyboardInterrupt
 
     # Masking the signals would not do: another thread takes them, and Python runs the handler in

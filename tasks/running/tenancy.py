@@ -35,7 +35,7 @@ from tasks.core.limiter import FIRST_LIMIT
 from tasks.core.pricing import DRAIN_S
 from tasks.core.rows import NOTHING
 from tasks.core.spending import Paid, Spending
-from tasks.core.teardown import TeardownProof
+from tasks.core.teardown import TeardownProof, still_there
 from tasks.running.guardian import Guardian
 from tasks.storage.lease_file import LeaseBook
 
@@ -230,6 +230,16 @@ class Tenancy:
             return "stopped; nothing bills"
         return "gone; the API answers 404 for it"
 
+    def left_behind(self) -> str:
+        """Return what a teardown that is broken off now leaves, with the way out."""
+        return still_there(
+            self.ref,
+            bills=self.proof is None or self.proof.stopped_at is None,
+            since=self.ready_at,
+            why="its teardown was broken off, and the guardian goes on with it",
+            aim="delete" if self.policy == "delete" else "stop",
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the tenancy's record for the report."""
         return {
@@ -261,6 +271,7 @@ class Tenancy:
             budget_s=TEARDOWN_BUDGET_S,
             settled_at=self._settled_at,
             billing_since=self.ready_at,
+            aim="delete" if self.policy == "delete" else "stop",
             on_step=self._say,
         )
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)
