@@ -68,4 +68,6 @@ def rooms(offer: Offer, *, short: bool) -> str:
 def _sum(regions: Sequence[RegionCapacity]) -> str:
     known = [region.free for region in regions if region.free is not None]
     more = any(region.free is None or region.at_least for region in regions)
-    return f"{sum(known)}{'+' if more else ''}" if known else "?"
+    free = sum(known)
+    # Nothing where it is known, and not known elsewhere: that is no number.
+    return "?" if more and not free else f"{free}{'+' if more else ''}"

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from flows.plan_table import facts
+from tasks.core.pricing import dollars
 from tasks.core.span import short, span
 
 
@@ -40,11 +41,22 @@ def summary(report: dict[str, Any]) -> RenderableType:
     )
     table.add_row("time", took or "under a second")
     table.add_row("cost", cost_line(report["cost"]))
+    if estimate := report.get("estimate"):
+        table.add_row("", f"planned: {_planned(estimate)}")
     for endpoint in report["endpoints"]:
         table.add_row("endpoint", f"{endpoint['name']}: {endpoint['ended']}")
     table.add_row("answers", f"{report['output']}  (pandas.read_parquet reads the folder)")
     table.add_row("report", f"{report['output'].rstrip('/')}/_mayfly/report.html")
     return table
+
+
+def _planned(estimate: dict[str, Any]) -> str:
+    """Return what had been expected, with the intervals."""
+    seconds, usd = estimate["seconds"], estimate["usd"]
+    return (
+        f"{dollars(usd['mid'])} ({dollars(usd['low'])} to {dollars(usd['high'])}) and "
+        f"{span(seconds['mid'])} ({span(seconds['low'])} to {span(seconds['high'])})"
+    )
 
 
 def cost_line(cost: dict[str, Any]) -> str:

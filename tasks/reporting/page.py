@@ -12,6 +12,15 @@ from tasks.core.job import Job
 from tasks.core.span import short, span
 
 _PAGES = Path(__file__).parent / "pages"
+_PAID = {
+    "waiting": "ready, and nothing sent yet",
+    "warming": "sent, and nothing back yet",
+    "busy": "busy: every place could be filled",
+    "tail": "the tail: fewer rows left than places",
+    "draining": "asked to stop, not stopped yet",
+    "rounding": "the rest of started minutes",
+}
+"""What the phases of `Spending` mean."""
 
 
 def page(report: dict[str, Any]) -> str:
@@ -33,7 +42,15 @@ def page(report: dict[str, Any]) -> str:
         when=_when, span=_span, n=_number, usd=_usd, short=_short, answered=_answered
     )
     template = environment.get_template("report.html")
-    return template.render(report=report, plots=drawn, missing=missing, asked=_asked(report["job"]))
+    return template.render(
+        report=report,
+        plots=drawn,
+        missing=missing,
+        asked=_asked(report["job"]),
+        paid=_PAID,
+        span=_span,
+        usd=_usd,
+    )
 
 
 def _asked(job: dict[str, Any]) -> list[tuple[str, str]]:

@@ -61,6 +61,13 @@ def report(**changes: Any) -> dict[str, Any]:
             "usd_per_million_tokens": 33.33,
             "usd_all_runs": 0.1,
             "billing_assumption": "every started minute of a ready replica",
+            "by_phase": {"waiting": 0.005, "busy": 0.06, "tail": 0.02, "rounding": 0.015},
+            "utilisation": 0.8,
+        },
+        "estimate": {
+            "basis": ["answers guessed", "catalogue"],
+            "seconds": {"low": 40.0, "mid": 80.0, "high": 160.0, "actual": 78.2, "held": True},
+            "usd": {"low": 0.2, "mid": 0.2, "high": 0.3, "actual": 0.1, "held": False},
         },
         "endpoints": [endpoint],
         "moves": ["2xnvidia-h100-80gb had no room"],
@@ -158,6 +165,31 @@ def test_every_figure_is_there_with_its_words(reader: Reader) -> None:
         assert reader.text.count(words) == 2, "as the caption, and for those who cannot see"
     for words in ("404 read back", "asked it to stop (READY)", "$33.33", "per million tokens"):
         assert words in reader.text
+
+
+def test_the_bill_is_told_by_phase_and_adds_up(html: str) -> None:
+    (told,) = re.findall(r'<table id="paid">(.*?)</table>', html, re.S)
+
+    shares = [float(share) for share in re.findall(r">([\d.]+) %<", told)]
+    assert shares == [5.0, 60.0, 20.0, 15.0, 80.0]
+    assert "busy: every place could be filled" in told
+
+
+def test_the_plan_is_held_against_what_came_of_it(html: str) -> None:
+    time, cost = re.findall(r"<tr>(?=<th scope=\"row\">(?:time|cost)<)(.*?)</tr>", html)
+
+    assert re.findall(r">([^<>]+)</td>", time) == [
+        "1 min 20 s",
+        "40 s and 2 min 40 s",
+        "1 min 18 s",
+    ]
+    assert 'class="good"' in time
+    assert re.findall(r">([^<>]+)</td>", cost) == ["$0.20", "$0.20 and $0.30", "$0.10"]
+    assert 'class="bad"' in cost
+
+
+def test_a_run_without_a_plan_of_its_own_has_nothing_to_compare() -> None:
+    assert "The plan against" not in read(page(report(estimate=None))).text
 
 
 def test_the_plots_are_sound_and_their_names_do_not_clash(html: str) -> None:
