@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 
 from prefect.futures import PrefectFuture
 
-from tasks.core.errors import RunStopped
+from tasks.core.errors import RunStopped, TimeToMove
 from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
 from tasks.moving import shown_moving
@@ -57,8 +57,9 @@ def answer_shards(run: Run) -> None:
                 for future in _ended(ended):
                     run.shard_done(under_way.pop(future), future.result())
                 run.look_after()
-        except RunStopped as stopped:
-            run.engine.stop(stopped, grace_s=GRACE_S)
+        except (RunStopped, TimeToMove) as planned:
+            # Nothing is wrong with the endpoint: what it is at now is paid for, and is awaited.
+            run.engine.stop(planned, grace_s=GRACE_S)
             raise
         finally:
             # A later attempt opens the same journals: nobody may still write to them.

@@ -50,7 +50,7 @@ def tear_down(
             for others after as long as a create may take from now.
         billing_since: Since when replicas have been ready (Unix time), for the message.
         aim: What is to become of it in the end, for the message too; unset, the policy.
-        on_step: Is told each thing done.
+        on_step: Is told each thing done, and each new reason why something was not.
         now, clock: Unix time, and a clock that only goes forward, in seconds.
 
     Raises:
@@ -67,11 +67,11 @@ def tear_down(
             pause_s = LOOK_EVERY_S if looks else FIRST_LOOK_S
             looks += 1
         except RetryableError as error:
-            ending.last = error
+            ending.missed(error)
             pause_s = min(max(pause_s * 2, error.retry_after_s or 0.0), LONGEST_PAUSE_S)
         except MayflyError as error:
             # A refusal may be of the moment (a state that has just changed): look again.
-            ending.last = error
+            ending.missed(error)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         sleep(uniform(pause_s / 2, pause_s))
     raise TeardownFailed(
@@ -123,6 +123,12 @@ class _Ending:
         self._plane.delete(self._ref)
         # The 404 that is the proof may follow at once: no pause is worth taking before it.
         return self._plane.observe(self._ref).phase is Phase.GONE and self._absent()
+
+    def missed(self, error: MayflyError) -> None:
+        """Take note of a look or a step that failed and is to be repeated."""
+        if str(error) != str(self.last):
+            self._on_step(f"{error}; trying again")
+        self.last = error
 
     def _stop(self, seen: Observation) -> None:
         # STOPPING is waited out; a stop that has not taken yet is asked for again.

@@ -19,7 +19,12 @@ from tasks.storage.run_paths import RunPaths
 
 
 def end_lease(
-    lease: Lease, *, line: Line, environ: Mapping[str, str], budget_s: float
+    lease: Lease,
+    *,
+    line: Line,
+    environ: Mapping[str, str],
+    budget_s: float,
+    on_step: Callable[[str], None] = lambda _text: None,
 ) -> TeardownProof | None:
     """Tear down what a lease names, keep the proof beside the output, and close the lease.
 
@@ -38,7 +43,12 @@ def end_lease(
         )
     with connect(lease.ref.api, connection) as plane:
         return end_on(
-            plane, lease, line=line, book=LeaseBook(state_home(environ)), budget_s=budget_s
+            plane,
+            lease,
+            line=line,
+            book=LeaseBook(state_home(environ)),
+            budget_s=budget_s,
+            on_step=on_step,
         )
 
 

@@ -147,16 +147,23 @@ def act(lease_path: Path) -> int:
     while time.monotonic() < end:
         try:
             lease = read_lease(lease_path)
-            end_lease(lease, line="guardian", environ=os.environ, budget_s=BUDGET_S)
+            end_lease(
+                lease, line="guardian", environ=os.environ, budget_s=BUDGET_S, on_step=_write_down
+            )
         except FileNotFoundError:
             return 0
         except Exception as error:  # noqa: BLE001 - nobody is left to tell; insist until the end
-            said = f"{lease_path.stem}: {type(error).__name__}: {error}"
-            print(time.strftime("%F %T"), said, file=sys.stderr, flush=True)  # noqa: T201
+            _write_down(f"{lease_path.stem}: {type(error).__name__}: {error}")
             time.sleep(PAUSE_S)
         else:
             return 0
     return 4
+
+
+def _write_down(text: str) -> None:
+    """Write a line to `guardian.log`; a disk that takes no more must not hold up a teardown."""
+    with suppress(OSError):
+        print(time.strftime("%F %T"), text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

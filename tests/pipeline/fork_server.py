@@ -84,6 +84,7 @@ def start(command: dict[str, Any]) -> int:
                 os.environ.pop(variable, None)
             else:
                 os.environ[variable] = value
+        os.chdir(command.get("folder", "."))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         faulthandler.register(signal.SIGUSR1)
         code = run(command)
