@@ -240,15 +240,16 @@ def main() -> None:
     parser.add_argument("--template", help="for mayfly: a prompt template instead of the column")
     options = parser.parse_args()
     prepare(options.client)
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     CLIENTS[options.client](options)
-    wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    wall_s, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     result = {
         "client": options.client,
         "cpu_ms_per_row": 1e3 * cpu_s / options.rows,
         "rows_per_s": options.rows / wall_s,
         "wall_s": wall_s,
+        "began_at": began,
         "peak_mb": after.ru_maxrss / 1024,
     }
     sys.stdout.write(orjson.dumps(result).decode() + "\n")

@@ -2,7 +2,8 @@
 
 One asyncio protocol on uvloop answers every POST with the same completion after a log-normal
 time. `--places` requests are worked on at once, the others wait in a queue as they would at an
-endpoint; above `--refuse-above` held it answers 429. `GET /counts` tells what it has seen.
+endpoint; above `--refuse-above` held it answers 429. Work on a request ends when its connection
+does. `GET /counts` tells what it has seen.
 """
 
 import argparse
@@ -10,9 +11,11 @@ import asyncio
 import hashlib
 import math
 import random
+import time
 from collections import deque
 from typing import Any
 
+import orjson
 import uvloop
 
 from benchmarks.servers import COMPLETION
@@ -24,6 +27,13 @@ BUSY = (
 )
 
 
+TOKENS = 42
+"""What an answer says that it has; with --by-row, in proportion to the time."""
+
+NEARLY = 0.9
+"""The share of its places at work at which the server counts as full."""
+
+
 class Server:
     """What all connections share: the places, the queue and the counts."""
 
@@ -31,11 +41,14 @@ class Server:
         self.options = options
         self.loop = asyncio.get_running_loop()
         self.busy = self.held = self.most_held = self.served = self.refused = 0
-        self.received = 0
+        self.received = self.dropped = 0
         self.rows: set[bytes] = set()
+        self.full_at = self.full_until = self.last_at = 0.0
+        self.busy_until_full_s = self.busy_while_full_s = self.busy_after_s = 0.0
+        self._since = time.monotonic()
         self.queue: deque[Connection] = deque()
         self.random = random.Random(options.seed)  # noqa: S311
-        self.reply = OK % (len(COMPLETION), COMPLETION)
+        self.reply = reply()
         self.mu = math.log(options.median_s) if options.median_s else 0.0
 
     def take(self, connection: "Connection", body: bytes) -> None:
@@ -54,21 +67,72 @@ class Server:
         else:
             self._begin(connection)
 
+    def leave(self, connection: "Connection") -> None:
+        """Give up what was asked over a connection that is gone."""
+        if connection.work is not None:
+            connection.work.cancel()
+            self.dropped += 1
+            self._over(connection)
+        elif connection in self.queue:
+            self.queue.remove(connection)
+            self.held -= 1
+
+    def counts(self) -> dict[str, float]:
+        """Return what was seen so far; times are of the machine's monotonic clock, in seconds."""
+        self._count(0)
+        names = ["received", "served", "dropped", "refused", "held", "most_held"]
+        names += ["full_at", "full_until", "last_at"]
+        names += ["busy_until_full_s", "busy_while_full_s", "busy_after_s"]
+        return {"rows": len(self.rows), **{name: getattr(self, name) for name in names}}
+
     def _begin(self, connection: "Connection") -> None:
-        self.busy += 1
+        self._count(1)
         if not self.options.median_s:
             self._end(connection)
             return
-        seconds = self.random.lognormvariate(self.mu, self.options.sigma)
-        self.loop.call_later(seconds, self._end, connection)
+        dice = self.random
+        if self.options.by_row:
+            dice = random.Random(connection.body)  # noqa: S311
+        seconds = dice.lognormvariate(self.mu, self.options.sigma)
+        if self.options.by_row:
+            connection.reply = reply(tokens=round(TOKENS * seconds / self.options.median_s))
+        connection.work = self.loop.call_later(seconds, self._end, connection)
 
     def _end(self, connection: "Connection") -> None:
-        self.busy -= 1
-        self.held -= 1
         self.served += 1
-        connection.write(self.reply)
+        connection.write(connection.reply or self.reply)
+        self._over(connection)
+
+    def _over(self, connection: "Connection") -> None:
+        connection.work = None
+        self._count(-1)
+        self.held -= 1
         while self.queue and self.busy < self.options.places:
             self._begin(self.queue.popleft())
+
+    def _count(self, more: int) -> None:
+        """Add up the time of places at work, and note when all were."""
+        now = time.monotonic()
+        worked_s, self._since = self.busy * (now - self._since), now
+        if not self.full_at:
+            self.busy_until_full_s += worked_s
+        else:
+            self.busy_after_s += worked_s
+        if self.busy >= NEARLY * self.options.places:
+            self.full_at = self.full_at or now
+            self.full_until = now
+            # It was not over yet.
+            self.busy_while_full_s += self.busy_after_s
+            self.busy_after_s = 0.0
+        self.busy += more
+        if more < 0:
+            self.last_at = now
+
+
+def reply(*, tokens: int = TOKENS) -> bytes:
+    """Return an answer of so many tokens."""
+    body = COMPLETION.replace(b'"completion_tokens":42', b'"completion_tokens":%d' % tokens)
+    return OK % (len(body), body)
 
 
 class Connection(asyncio.Protocol):
@@ -78,6 +142,8 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._buffer = b""
         self._transport: Any = None
+        self.body = self.reply = b""
+        self.work: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -85,6 +151,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._transport = None
+        self._server.leave(self)
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
@@ -99,20 +166,10 @@ class Connection(asyncio.Protocol):
             return
         self._buffer = b""
         if head.startswith(b"GET"):
-            server = self._server
-            counts = (
-                b'{"received":%d,"rows":%d,"served":%d,"refused":%d,"held":%d,"most_held":%d}'
-                % (
-                    server.received,
-                    len(server.rows),
-                    server.served,
-                    server.refused,
-                    server.held,
-                    server.most_held,
-                )
-            )
+            counts = orjson.dumps(self._server.counts())
             self.write(OK % (len(counts), counts))
         elif head.startswith(b"POST"):
+            self.body = body
             self._server.take(self, body)
         else:
             self.write(OK % (0, b""))
@@ -129,6 +186,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--median-s", type=float, default=0.4, help="0 answers at once")
     parser.add_argument("--sigma", type=float, default=0.49, help="of the log-normal time")
+    parser.add_argument("--by-row", action="store_true", help="a request has a length of its own")
     parser.add_argument("--places", type=int, default=512, help="requests worked on at once")
     parser.add_argument("--refuse-above", type=int, default=0, help="429 above so many held")
     parser.add_argument("--tell-rows-apart", action="store_true", help="count distinct bodies")

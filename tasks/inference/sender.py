@@ -21,9 +21,6 @@ from tasks.inference.settings import EngineSettings
 from tasks.inference.stream import ReadReply, Row, Stream
 from tasks.inference.transport import Call, NotSent, Outcome, Reply, Transport
 
-HEDGE_EVERY_S = 0.1
-"""How often the tail is looked at."""
-
 
 class Attempt:
     """One request under way."""
@@ -149,7 +146,7 @@ class Sender:
             for attempt in slow:
                 self.hedges += 1
                 self._send(attempt.row)
-        self._loop.call_later(HEDGE_EVERY_S, self._hedge)
+        self._loop.call_later(self._hedging.look_every_s, self._hedge)
 
     # Outcomes coming in.
 
@@ -188,14 +185,10 @@ class Sender:
             self._go_on(row, self._retries.again(row.attempts, failure))
             return
         self._retries.answered()
-        self._limiter.answered(
-            now,
-            latency_s=latency_s,
-            in_flight=self.in_flight + 1,
-            work=answer.completion_tokens or answer.prompt_tokens or 1,
-        )
+        work = answer.completion_tokens or answer.prompt_tokens or 1
+        self._limiter.answered(now, latency_s=latency_s, in_flight=self.in_flight + 1, work=work)
         if self._hedging is not None:
-            self._hedging.answered(latency_s)
+            self._hedging.answered(latency_s, work)
         self._settle(row, answer)
 
     def _refused(self, row: Row, reply: Reply) -> None:

@@ -177,6 +177,8 @@ class Run(Watching):
                 engine.begin_at(self.tenancy.first_limit)
                 yield
         finally:
+            if (hedges := engine.snapshot().hedges) > 0:
+                self.progress.say(f"{hedges:,} of the last rows were asked a second time")
             self.show()
             self._engine = None
 
