@@ -5,7 +5,8 @@ or thrash its memory. So the law compares throughput at one limit with throughpu
 Little's law throughput is the number in flight over the mean latency; weighing latencies by the
 work that came of them (tokens) takes out most of the noise that long and short answers make.
 
-It is a climb with steps that shrink: double as long as that pays, then try a quarter more and a
+It is a climb with steps that shrink: begin below what is expected, where a round trip is short and
+nobody waits for another, double as long as that pays, then try a quarter more and a
 fifth less, and hold. A step up has to pay a twentieth of what it would if the endpoint scaled (an
 elasticity of 0.05), a step down may cost as much; so the law ends at the knee and not beyond it.
 What it holds is measured on: when throughput moves by itself (a replica more or less, other
@@ -22,6 +23,13 @@ from tasks.core.limiter import CEILING, FIRST_LIMIT, FLOOR
 
 ELASTICITY = 0.05
 """d ln(throughput) / d ln(limit) at which more is no longer worth it."""
+
+FROM_BELOW = 4
+"""It begins at this part of the number that is expected. Should the knee be far below it, too many
+at first would thrash the endpoint, and each look at that takes as many answers as are out."""
+
+FEW = 8
+"""It begins with no fewer than this, if it is given as many."""
 
 COARSE, FINE = 2.0, 1.25
 """Factors of a step: while searching from afar, and near the knee."""
@@ -90,7 +98,7 @@ class Knee:
     """Finds the limit by comparing throughputs; see the module.
 
     Attributes:
-        first: Where it begins.
+        first: The number that is expected; it begins at a quarter of it.
         ceiling: The most it goes to.
     """
 
@@ -104,7 +112,8 @@ class Knee:
     _direction: int = field(default=1, init=False)
     _factor: float = field(default=COARSE, init=False)
     _rejected: int = field(default=0, init=False)
-    _climbed: bool = field(default=False, init=False)
+    _moved: bool = field(default=False, init=False)
+    _turned: bool = field(default=False, init=False)
     _hold: int = field(default=0, init=False)
     _hold_next: int = field(default=HOLD, init=False)
     _answers: int = field(default=0, init=False)
@@ -119,7 +128,8 @@ class Knee:
     def begin_at(self, limit: int) -> None:
         """Begin at a number, if nothing has been learnt yet."""
         if self._known is None and not self._probing:
-            self.limit = self._base = min(max(limit, FLOOR), self.ceiling)
+            within = min(max(limit, FLOOR), self.ceiling)
+            self.limit = self._base = max(within // FROM_BELOW, min(within, FEW))
             self._window = _Window(settle=0)
 
     def answered(
@@ -134,7 +144,9 @@ class Knee:
                 self._window = _Window(settle=in_flight)
             return
         self._window.add(max(work, 1e-9), latency_s, in_flight)
-        if self._window.count >= max(32, self.limit // 2):
+        # On the way up every gain is large, and every moment below the knee is lost.
+        few, part = (32, 2) if self._turned else (16, 4)
+        if self._window.count >= max(few, self.limit // part):
             self._consider()
 
     def overloaded(self, now_s: float, *, in_flight: int) -> None:
@@ -192,7 +204,7 @@ class Knee:
         if not clear and self._window.count < max(400, 3 * self.limit):
             return
         if over > 0:
-            self._climbed = self._climbed or step > 0
+            self._moved = True
             self._base, self._known, self._rejected = self.limit, found, 0
             if abs(step) > 0.1:
                 self._hold_next = HOLD
@@ -204,11 +216,11 @@ class Knee:
 
     def _reject(self) -> None:
         """Go back, and turn to the other direction, to smaller steps, or to holding."""
-        self._probing = False
+        self._probing, self._turned = False, True
         self._move(self._base)
         self._rejected += 1
         self._direction = -self._direction
-        if self._factor > FINE and (self._climbed or self._rejected > 1):
+        if self._factor > FINE and (self._moved or self._rejected > 1):
             self._factor, self._rejected = FINE, 0
         elif self._rejected > 1:
             self._rejected = 0
@@ -257,4 +269,12 @@ class Knee:
 
     def _move(self, limit: int) -> None:
         was, self.limit = self.limit, min(max(limit, FLOOR), self.ceiling)
-        self._window = _Window(settle=max(was, self.limit))
+        if was > self.limit:
+            # What was sent among more took longer, the last of it until after the drain.
+            settle = was + self.limit // 2
+        elif self._turned:
+            settle = self.limit
+        else:
+            # On the way up the next step is as good a look, and sooner.
+            settle = (was + self.limit) // 2
+        self._window = _Window(settle=settle)

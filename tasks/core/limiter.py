@@ -20,7 +20,7 @@ class Limiter(Protocol):
         """How many requests may be in flight now; at least 1."""
 
     def begin_at(self, limit: int) -> None:
-        """Begin at a number, if nothing has been learnt yet."""
+        """Begin the search where a number is expected, if nothing has been learnt yet."""
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0

@@ -100,6 +100,8 @@ class Simulation:
         self._dice = random.Random(seed)
         self._now, self._in_flight, self._busy, self._numbers = 0.0, 0, 0, count()
         self._events: list[Event] = []
+        # For `batch`: how far a request alone would have come, and where each one ends.
+        self._progress, self._ends = 0.0, list[tuple[float, int, float, float]]()
         self._queue: deque[tuple[float, float]] = deque()
         for at, _ in [*server.knee, *feed]:
             self._at(at, "wake")
@@ -107,8 +109,8 @@ class Simulation:
     def run(self, seconds: float) -> Outcome:
         """Let so many simulated seconds pass."""
         self._fill()
-        while self._events and self._now < seconds:
-            self._now, _, kind, sent, length = heapq.heappop(self._events)
+        while self._now < seconds and (self._events or self._ends):
+            kind, sent, length = self._next()
             while self._news and self._news[0][0] <= self._now:
                 self._limiter.scaled(self._news.popleft()[1])
             if kind == "done":
@@ -123,6 +125,20 @@ class Simulation:
                 self.outcome.limits.append((self._now, self._limiter.limit))
             self._fill()
         return self.outcome
+
+    def _next(self) -> tuple[str, float, float]:
+        """Let time pass until something happens; return what."""
+        slower = 1 + max(self._busy - 1, 0) / value(self._server.knee, self._now)
+        if self._ends:
+            ends_at = self._now + (self._ends[0][0] - self._progress) * slower
+            if not self._events or ends_at <= self._events[0][0]:
+                self._now = ends_at
+                self._progress, _, sent, length = heapq.heappop(self._ends)
+                return "done", sent, length
+        was = self._now
+        self._now, _, kind, sent, length = heapq.heappop(self._events)
+        self._progress += (self._now - was) / slower
+        return kind, sent, length
 
     def _at(self, when_s: float, kind: str, sent: float = 0.0, length: float = 0.0) -> None:
         heapq.heappush(self._events, (when_s, next(self._numbers), kind, sent, length))
@@ -150,13 +166,14 @@ class Simulation:
     def _begin(self, sent: float, length: float) -> None:
         server = self._server
         self._busy += 1
-        knee = value(server.knee, self._now)
-        slower = 1.0
+        takes_s = server.service_s * length * self._lognormal(server.sigma)
         if server.kind == "batch":
-            slower = 1 + (self._busy - 1) / knee
-        elif server.kind == "thrash":
-            slower = 1 + 0.5 * max(0.0, (self._busy + len(self._queue)) / knee - 1)
-        takes_s = server.service_s * length * self._lognormal(server.sigma) * slower
+            end = self._progress + takes_s
+            heapq.heappush(self._ends, (end, next(self._numbers), sent, length))
+            return
+        if server.kind == "thrash":
+            held = self._busy + len(self._queue)
+            takes_s *= 1 + 0.5 * max(0.0, held / value(server.knee, self._now) - 1)
         self._at(self._now + takes_s, "done", sent, length)
 
     def _done(self, sent: float, length: float) -> None:
@@ -183,7 +200,7 @@ def capacity(server: Server, *, in_flight: int, at_s: float = 0.0) -> float:
 
 
 def best_fixed(server: Server, *, at_s: float = 0.0) -> float:
-    """Return rows a second with the best number in flight, up to 16 times the knee."""
+    """Return rows a second with the best number in flight, up to 64 times the knee."""
     knee = value(server.knee, at_s)
-    numbers = [knee * quarters // 4 for quarters in range(1, 65)]
+    numbers = [knee * quarters // 4 for quarters in range(1, 257)]
     return max(capacity(server, in_flight=max(number, 1), at_s=at_s) for number in numbers)

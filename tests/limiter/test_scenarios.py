@@ -18,8 +18,9 @@ SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads(
 )
 
 
+@pytest.mark.parametrize("seed", [7, 8])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_law_comes_to_what_the_scenario_asks(name: str) -> None:
+def test_the_law_comes_to_what_the_scenario_asks(name: str, seed: int) -> None:
     scenario = SCENARIOS[name]
     server, seconds = Server(**scenario["server"]), scenario["seconds"]
     law = Knee(first=scenario.get("first", 64))
@@ -27,6 +28,7 @@ def test_the_law_comes_to_what_the_scenario_asks(name: str) -> None:
     outcome = Simulation(
         server,
         law,
+        seed=seed,
         feed=scenario.get("feed", [(0, 10**9)]),
         scaled=scenario.get("scaled", []),
     ).run(seconds)
@@ -79,7 +81,7 @@ def test_the_limit_stays_between_one_and_its_ceiling(
 
 
 def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
-    law = Knee(first=256)
+    law = Knee(first=1024)
 
     for in_flight in range(255, -1, -1):
         law.overloaded(0.0, in_flight=in_flight)
@@ -88,7 +90,7 @@ def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
 
 
 def test_nothing_is_learnt_from_a_client_that_is_not_full() -> None:
-    law = Knee(first=64)
+    law = Knee(first=256)
 
     for _ in range(10_000):
         law.answered(0.0, latency_s=1.0, in_flight=40)
