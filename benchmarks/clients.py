@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import uvloop
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
+FINGERPRINT = "f" * 64
 Post = Callable[[str], Awaitable[dict[str, Any]]]
 
 
@@ -47,7 +48,7 @@ def mayfly(options: argparse.Namespace) -> None:
         renderer=Renderer(PromptSpec(template=options.template), Sampling(), dataset.columns),
         paths=paths,
         model=MODEL,
-        fingerprint="f" * 64,
+        fingerprint=FINGERPRINT,
     )
     target = Target(
         url=f"{options.url}/v1/chat/completions", headers={"Authorization": "Bearer benchmark"}

@@ -1,9 +1,10 @@
 """The engine: requests in flight on one event loop, fed by many threads.
 
 One loop (uvloop) in a thread of its own holds one transport and one limit. Shards call `answer`
-from threads of theirs: it renders rows ahead, hands them over, and records what comes back, so
-that disk and templates never hold up the loop. The loop is never the main thread's: uvloop there
-swallows SIGTERM, and with it the teardown.
+from threads of theirs: it reads and renders rows ahead and hands them over, so that disks and
+templates never hold up the loop. What comes back is recorded on the loop, before anything else is
+sent in its place. The loop is never the main thread's: uvloop there swallows SIGTERM, and with it
+the teardown.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ READ_AHEAD = 256
 """Rows rendered and waiting beyond twice the limit: enough that the loop never waits for one."""
 
 SETTLE_S = 0.005
-"""How long a feeding thread lets answers gather before it records them."""
+"""How long a feeding thread lets places come free before it renders more rows."""
 
 
 class Engine:
@@ -96,34 +97,35 @@ class Engine:
     ) -> Tally:
         """Answer rows; blocks until every one has an answer or an error.
 
-        `requests` is pulled and `record` is called in this thread only. May be called from
-        several threads at once; rows of the earlier call go first.
+        `requests` is pulled in this thread only; `record` and `recorded` are called on the loop
+        only, so they must be quick. May be called from several threads at once; rows of the
+        earlier call go first.
 
         Args:
-            requests: May yield more after it ran out, as long as an answer is still out: what
-                `record` finds wanting can be asked again.
-            record: Returns the answers that settle rows where these are not the answer it was
-                given (none: it is asked again; several: the request carried several rows).
-            recorded: Called after every few answers that were recorded together.
+            record: Returns what there is instead of the answer it was given: answers that settle
+                rows (several, if the request carried as many), requests to be sent before others.
+            recorded: Called when the answers of one turn of the loop are recorded, before anything
+                is sent in their place: what it writes is not sent again after a SIGKILL.
 
         Raises:
             MayflyError: What `stop` was given, or what the endpoint's answers amount to. All that
                 had been answered has been recorded.
         """
-        stream = Stream(iter(requests))
+        stream = Stream(iter(requests), record, recorded)
         self._call(self._sender.join, stream)
         try:
             while True:
                 while stream.feed(2 * self._limiter.limit + READ_AHEAD):
                     self._call(self._sender.pump)
-                if not stream.unrecorded:
+                if stream.error is not None:
+                    raise stream.error
+                if stream.dry and not stream.unrecorded:
                     return stream.tally
-                stream.arrived.wait(timeout=1.0)
                 ended = self._ended.is_set()
-                if stream.record(record):
-                    recorded()
-                if ended and not stream.answers and stream.unrecorded:
+                if ended and stream.unrecorded:
                     raise self._reason or EndpointLost("the engine was closed")
+                stream.arrived.wait(timeout=1.0)
+                stream.arrived.clear()
                 time.sleep(SETTLE_S)
         finally:
             self._call(self._forget, stream)
@@ -173,7 +175,7 @@ class Engine:
         return Snapshot(
             sender.in_flight,
             self._limiter.limit,
-            sum(len(stream.waiting) for stream in streams) + sender.delayed,
+            sum(len(s.waiting) + len(s.again) for s in streams) + sender.delayed,
             sender.retries,
             sender.hedges,
             sum((stream.tally for stream in streams), start=self._finished),

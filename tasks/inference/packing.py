@@ -1,6 +1,5 @@
 """Many texts in one request to embed, and one bad text kept from failing the others."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -48,25 +47,25 @@ class PackedTexts:
         self._frame = frame
         self._breaker = breaker
         self._stop = stop
-        self._again: deque[_Batch] = deque()
-        self._unsendable: deque[RowRequest] = deque()
-        self._next: RowRequest | None = None
         self._out: dict[int, _Batch] = {}
 
-    def __iter__(self) -> "PackedTexts":
-        return self
+    def __iter__(self) -> Iterator[RowRequest]:
+        rows: list[RowRequest] = []
+        size = 0
+        for row in self._requests:
+            if row.error:
+                yield row
+                continue
+            if rows and (len(rows) == MOST_TEXTS or size + len(row.body) > MOST_BYTES):
+                yield self._send(_Batch(rows))
+                rows, size = [], 0
+            rows.append(row)
+            size += len(row.body)
+        if rows:
+            yield self._send(_Batch(rows))
 
-    def __next__(self) -> RowRequest:
-        if self._again:
-            return self._send(self._again.popleft())
-        if rows := self._take():
-            return self._send(_Batch(rows))
-        if self._unsendable:
-            return self._unsendable.popleft()
-        raise StopIteration
-
-    def record(self, answer: Answer) -> Sequence[Answer]:
-        """Keep the answers of a request's rows, or send it again in halves; return the former."""
+    def record(self, answer: Answer) -> Sequence[Answer | RowRequest]:
+        """Keep and return the answers of a request's rows, or return its halves to be sent."""
         batch = self._out.pop(answer.row, None)
         if batch is None:  # A row that could not be sent.
             self._keep(answer)
@@ -76,8 +75,8 @@ class PackedTexts:
             failure = Failure.parse(answer.error or "")._replace(attempts=attempts)
             if len(rows) > 1 and failure.kind in {INVALID_REQUEST, TOO_LONG}:
                 half = len(rows) // 2
-                self._again += _Batch(rows[:half], attempts), _Batch(rows[half:], attempts)
-                return ()
+                halves = rows[:half], rows[half:]
+                return [self._send(_Batch(part, attempts)) for part in halves]
             return self._failed(rows, failure, attempts)
         found = vectors(answer.response)
         if len(found) != len(rows):
@@ -108,25 +107,6 @@ class PackedTexts:
         if len(rows) == 1 and (reason := self._breaker.failed(failure)) is not None:
             self._stop(reason)
         return settled
-
-    def _take(self) -> list[RowRequest]:
-        """Return the next rows that go out together; those that cannot be sent are put by."""
-        rows: list[RowRequest] = []
-        size = 0
-        while len(rows) < MOST_TEXTS:
-            row = self._next or next(self._requests, None)
-            self._next = None
-            if row is None:
-                break
-            if row.error:
-                self._unsendable.append(row)
-                continue
-            size += len(row.body)
-            if rows and size > MOST_BYTES:
-                self._next = row
-                break
-            rows.append(row)
-        return rows
 
     def _send(self, batch: _Batch) -> RowRequest:
         first = batch.rows[0].row

@@ -40,8 +40,12 @@ class Attempt:
 class Sender:
     """Sends rows of many streams over one transport, as many at once as a limiter allows.
 
+    A place is free again when the answer that freed it is recorded and written, so that never more
+    rows than the limit allows are sent and not on record: these a run that is killed sends again.
+    All answers of one turn of the loop are written together.
+
     Attributes:
-        in_flight: Requests under way.
+        in_flight: Requests under way, and those whose answers are not recorded yet.
         delayed: Rows that wait for their next attempt.
         retries: Attempts that had to be repeated.
         hedges: Second requests for rows whose first was slow.
@@ -62,7 +66,8 @@ class Sender:
         self.in_flight = self.delayed = self.retries = self.hedges = 0
         self._loop, self._limiter = loop, limiter
         self._read, self._end = read, end
-        self._stopped = False
+        self._stopped = self._due = False
+        self._freed = 0
         self._landed_all = asyncio.Event()
         self._hedging: Hedging | None = None
         self._joined = self._last = 0
@@ -73,17 +78,19 @@ class Sender:
         )
 
     def pump(self) -> None:
-        """Send what waits, up to the limit."""
+        """Record what has come, then send what waits, up to the limit."""
+        self._due = False
+        self._record()
         room = self._limiter.limit - self.in_flight
-        if room <= 0 or self._stopped:
+        if self._stopped:
+            if not self._flying:
+                self._landed_all.set()
             return
-        for stream in self.streams:
-            waiting = stream.waiting
-            while waiting:
-                self._send(waiting.popleft())
+        # Of rows to be asked again an answer was paid for: they go before all others.
+        for queue in (*(s.again for s in self.streams), *(s.waiting for s in self.streams)):
+            while queue and room > 0:
+                self._send(queue.popleft())
                 room -= 1
-                if room <= 0:
-                    return
 
     async def stop(self, grace_s: float) -> None:
         """Send nothing more; give up what is still under way after the grace, in seconds."""
@@ -94,6 +101,7 @@ class Sender:
         for attempt in self._flying:
             attempt.call.cancel()
         self._flying.clear()
+        self._record()
         self.in_flight = 0
 
     def join(self, stream: Stream) -> None:
@@ -136,7 +144,7 @@ class Sender:
             return
         room = self._limiter.limit - self.in_flight
         idle = self._joined >= self._last and not self.delayed
-        idle = idle and all(s.dry and not s.waiting for s in self.streams)
+        idle = idle and all(s.dry and not s.waiting and not s.again for s in self.streams)
         if idle and room > 0 and self._flying:
             now = time.monotonic()
             alone = [attempt for attempt in self._flying if len(attempt.row.flying) == 1]
@@ -151,8 +159,8 @@ class Sender:
     # Outcomes coming in.
 
     def landed(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Take what has come of an attempt; its place is free."""
-        self.in_flight -= 1
+        """Take what has come of an attempt; its place is free when this turn's are recorded."""
+        self._freed += 1
         self._flying.remove(attempt)
         row = attempt.row
         row.flying.remove(attempt)
@@ -167,13 +175,26 @@ class Sender:
         else:
             row.attempts += 1
             if outcome.timed_out:
-                self._limiter.overloaded(time.monotonic(), in_flight=self.in_flight)
+                self._overloaded(time.monotonic())
             failure = Failure(NO_ANSWER, str(outcome))
             self._go_on(row, self._retries.again(row.attempts, failure))
-        if not self._stopped:
-            self.pump()
-        elif not self._flying:
-            self._landed_all.set()
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self.pump)
+
+    def _record(self) -> None:
+        """Have the answers of this turn recorded and written; their places are free then."""
+        for stream in self.streams:
+            if not stream.answers or stream.error is not None:
+                continue
+            try:
+                stream.record()
+            except Exception as error:  # noqa: BLE001 - it is raised where the rows come from
+                stream.fail(error)
+                if isinstance(error, MayflyError):
+                    self._stop_for(error)
+        self.in_flight -= self._freed
+        self._freed = 0
 
     def _answered(self, attempt: Attempt, reply: Reply) -> None:
         row, now = attempt.row, time.monotonic()
@@ -186,7 +207,7 @@ class Sender:
             return
         self._retries.answered()
         work = answer.completion_tokens or answer.prompt_tokens or 1
-        self._limiter.answered(now, latency_s=latency_s, in_flight=self.in_flight + 1, work=work)
+        self._limiter.answered(now, latency_s=latency_s, in_flight=self.in_flight, work=work)
         if self._hedging is not None:
             self._hedging.answered(latency_s, work)
         self._settle(row, answer)
@@ -196,9 +217,12 @@ class Sender:
         code, words = read_error(reply.body)
         verdict = judge(reply.status, code, reply.header)
         if verdict.overload:
-            self._limiter.overloaded(now, in_flight=self.in_flight)
+            self._overloaded(now)
         failure = Failure(kind_of(reply.status, code), words, reply.status, code)
         self._go_on(row, self._retries.refused(row.row, row.attempts, verdict, failure, now))
+
+    def _overloaded(self, now: float) -> None:
+        self._limiter.overloaded(now, in_flight=self.in_flight - self._freed)
 
     def _go_on(self, row: Row, then: Next) -> None:
         """Do what was decided about a row that was not answered."""
@@ -225,6 +249,6 @@ class Sender:
         for rival in row.flying:
             rival.call.cancel()
             self._flying.remove(rival)
-            self.in_flight -= 1
+            self._freed += 1
         row.flying.clear()
         row.stream.take(answer)

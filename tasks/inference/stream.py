@@ -32,7 +32,8 @@ class Snapshot(NamedTuple):
     tally: Tally
 
 
-Record = Callable[[Answer], Sequence[Answer] | None]
+Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
+"""Takes an answer; see `Engine.answer`."""
 
 ReadReply = Callable[[int, memoryview, int, float], Answer]
 """(row, body of a 200, attempts, latency in seconds) -> answer; raises Unreadable."""
@@ -59,26 +60,58 @@ class Stream:
     """One call of `answer`: rows waiting to be sent, answers waiting to be recorded.
 
     Attributes:
-        unrecorded: Rows handed over whose answers are not recorded yet.
+        waiting: Rows to send.
+        again: Rows to send before any other: an answer was paid for that did not settle them.
         dry: Its source had no more when it was last asked.
+        error: What recording has come to, if it failed.
     """
 
-    __slots__ = ("_source", "answers", "arrived", "dry", "tally", "unrecorded", "waiting")
+    __slots__ = (
+        "_fed",
+        "_record",
+        "_recorded",
+        "_source",
+        "_wanted_below",
+        "_write",
+        "again",
+        "answers",
+        "arrived",
+        "dry",
+        "error",
+        "tally",
+        "waiting",
+    )
 
-    def __init__(self, source: Iterator[RowRequest]) -> None:
-        self._source = source
+    def __init__(
+        self,
+        source: Iterator[RowRequest],
+        record: Record,
+        write: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._source, self._record, self._write = source, record, write
         # Ends of a deque can be used from two threads without a lock.
         self.waiting: deque[Row] = deque()
+        self.again: deque[Row] = deque()
         self.answers: deque[Answer] = deque()
         self.arrived = threading.Event()
         self.tally = NOTHING
-        self.unrecorded = 0
         self.dry = False
+        self.error: Exception | None = None
+        # Each is changed by one thread only.
+        self._fed = self._recorded = 0
+        self._wanted_below = 0
+
+    @property
+    def unrecorded(self) -> int:
+        """Rows handed over whose answers are not recorded yet."""
+        return self._fed - self._recorded
 
     # For the thread that feeds it.
 
     def feed(self, read_ahead: int) -> bool:
         """Hand some rows over if there is room for them; whether the loop has more to do now."""
+        # First what wakes this thread, then the look: else an answer between the two is missed.
+        self._wanted_below = read_ahead - TAKE // 2
         room = read_ahead - self.unrecorded
         if room < TAKE // 2:
             return False
@@ -87,33 +120,45 @@ class Stream:
             fed += 1
             if request.error:
                 self.answers.append(Answer(request.row, None, request.error))
-                self.arrived.set()
             else:
                 self.waiting.append(Row(self, request))
-        self.unrecorded += fed
+        self._fed += fed
         self.dry = not fed
         return fed > 0
-
-    def record(self, record: Record) -> bool:
-        """Record the answers that have come; whether there were any."""
-        self.arrived.clear()
-        settled: list[Answer] = []
-        came = len(self.answers)
-        for _ in range(came):
-            answer = self.answers.popleft()
-            instead = record(answer)
-            if instead is None:
-                settled.append(answer)
-            else:
-                settled += instead
-            self.unrecorded -= 1
-        self.tally = self.tally.with_all(settled)
-        return came > 0
 
     # For the loop.
 
     def take(self, answer: Answer) -> None:
         """Take an answer for recording."""
         self.answers.append(answer)
-        if not self.arrived.is_set():
+
+    def fail(self, error: Exception) -> None:
+        """Let nothing more be sent: recording has failed."""
+        self.error = error
+        self.waiting.clear()
+        self.again.clear()
+        self.arrived.set()
+
+    def record(self) -> None:
+        """Record the answers that have come, and see to it that they are written."""
+        settled: list[Answer] = []
+        recorded = 0
+        while self.answers:
+            answer = self.answers.popleft()
+            recorded += 1
+            instead = self._record(answer)
+            if instead is None:
+                settled.append(answer)
+                continue
+            for one in instead:
+                if isinstance(one, RowRequest):
+                    self.again.append(Row(self, one))
+                    recorded -= 1
+                else:
+                    settled.append(one)
+        if settled:
+            self._write()
+            self.tally = self.tally.with_all(settled)
+        self._recorded += recorded
+        if not self.unrecorded or (self.unrecorded <= self._wanted_below and not self.dry):
             self.arrived.set()

@@ -1,6 +1,5 @@
 """Answers that must fit a JSON Schema: checked as they come, asked again with what is wrong."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,8 +53,9 @@ def _retrieve(uri: str) -> Any:
 class FittingAnswers:
     """Feeds an engine with rows and takes its answers, until each fits or was asked enough.
 
-    Iterate it for requests, hand `record` to the engine. A row's attempts and tokens are those of
-    all its asks together.
+    Iterate it for requests, hand `record` to the engine. A row is asked again before any other is
+    sent: its answers so far were paid for, and are on no record. Its attempts and tokens are those
+    of all its asks together.
 
     Args:
         keep: Takes an answer that settles its row.
@@ -78,29 +78,22 @@ class FittingAnswers:
         self._frame = frame
         self._breaker = breaker
         self._stop = stop
-        self._again: deque[RowRequest] = deque()
         # Of rows that are out: the request, and the answers that did not fit.
         self._out: dict[int, tuple[RowRequest, list[Answer]]] = {}
 
-    def __iter__(self) -> "FittingAnswers":
-        return self
+    def __iter__(self) -> Iterator[RowRequest]:
+        for request in self._requests:
+            self._out[request.row] = request, []
+            yield request
 
-    def __next__(self) -> RowRequest:
-        if self._again:
-            return self._again.popleft()
-        request = next(self._requests)
-        self._out[request.row] = request, []
-        return request
-
-    def record(self, answer: Answer) -> Sequence[Answer]:
-        """Keep an answer that settles its row, or ask the row again; return what is settled."""
+    def record(self, answer: Answer) -> Sequence[Answer | RowRequest]:
+        """Keep and return an answer that settles its row, or return what asks the row again."""
         request, earlier = self._out.pop(answer.row)
         if answer.response is not None and (wrong := self._checker.wrong(answer.response)):
             # What the limit on tokens has cut off would be cut off again.
             if len(earlier) + 1 < ASKS and answer.finish_reason != "length":
                 self._out[answer.row] = request, [*earlier, answer]
-                self._again.append(self._corrected(request, answer.response, wrong))
-                return ()
+                return (self._corrected(request, answer.response, wrong),)
             words = short(f"{wrong}; the answer was {answer.response}")
             if answer.finish_reason == "length":
                 words = short(f"cut off at max_tokens, {words}")

@@ -3,7 +3,7 @@ a process of its own and a benchmark do the very same thing.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ from tasks.inference.engine import Engine
 from tasks.inference.ordering import by_beginning
 from tasks.inference.packing import PackedTexts
 from tasks.inference.prompt import Renderer
+from tasks.inference.stream import Record
 from tasks.inference.structured import Checker, FittingAnswers
 from tasks.running.copying import Copying
 from tasks.storage.dataset import Dataset
@@ -25,8 +26,8 @@ from tasks.storage.parts import read_answers, write_part
 from tasks.storage.run_paths import RunPaths
 
 SYNC_EVERY_S = 0.5
-"""What a power cut may cost: the answers of this long. The death of the process costs what was
-in flight: what has come is in the kernel's hands within milliseconds."""
+"""What a power cut may cost: the answers of this long. The death of the process costs what was in
+flight: what has come is in the kernel's hands before anything is sent in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +79,7 @@ def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
     copies = {} if batch.copying is None else batch.copying.copies.within(shard)
     copies = {row: first for row, first in copies.items() if row not in answered}
     with journal:
-        with committed_often(journal, engine):
-            write = partial(journal.commit, sync=False)
-            ask(batch, shard, answered | copies.keys(), journal.append, engine, write)
-        journal.commit()
+        ask(batch, shard, answered | copies.keys(), journal, engine)
         answers = {**earlier, **journal.answers} if earlier else journal.answers
         if batch.copying is not None and copies:
             copied = batch.copying.answers(copies, answers, engine.check)
@@ -100,22 +98,36 @@ def ask(
     batch: Batch,
     shard: Shard,
     answered: frozenset[int],
-    keep: Callable[[Answer], None],
+    journal: Journal,
     engine: Engine,
-    write: Callable[[], object] = lambda: None,
+    also: Callable[[Answer], object] | None = None,
 ) -> None:
-    """Ask every row of a shard that has no answer yet, in the way that the job needs."""
+    """Ask every row of a shard that has no answer yet, in the way that the job needs.
+
+    When it returns, the journal has the answers on the disk. When the process is killed, those are
+    lost that were in flight: the others were written before anything was sent in their place.
+
+    Args:
+        also: Is given each answer too.
+    """
     frame = batch.renderer.frame(batch.model)
     rows = requests(batch, shard, answered)
+
+    def keep(answer: Answer) -> None:
+        journal.append(answer)
+        if also is not None:
+            also(answer)
 
     def stop(reason: MayflyError) -> None:
         engine.stop(reason, grace_s=0)
 
+    source: Iterable[RowRequest]
+    record: Record
     if batch.renderer.embeds:
-        packed = PackedTexts(rows, keep, frame=frame, breaker=batch.breaker, stop=stop)
-        engine.answer(packed, packed.record, write)
+        source = packed = PackedTexts(rows, keep, frame=frame, breaker=batch.breaker, stop=stop)
+        record = packed.record
     elif batch.checker is not None:
-        fitting = FittingAnswers(
+        source = fitting = FittingAnswers(
             by_beginning(rows, frame),
             keep,
             checker=batch.checker,
@@ -123,9 +135,12 @@ def ask(
             breaker=batch.breaker,
             stop=stop,
         )
-        engine.answer(fitting, fitting.record, write)
+        record = fitting.record
     else:
-        engine.answer(by_beginning(rows, frame), keep, write)
+        source, record = by_beginning(rows, frame), keep
+    with committed_often(journal, engine):
+        engine.answer(held_up(source, journal), record, partial(journal.commit, sync=False))
+    journal.commit()
 
 
 def requests(batch: Batch, shard: Shard, answered: frozenset[int]) -> Iterator[RowRequest]:
@@ -135,6 +150,13 @@ def requests(batch: Batch, shard: Shard, answered: frozenset[int]) -> Iterator[R
         for request in render.bodies(batch.model, chunk.first_row, chunk.columns, chunk.rows):
             if request.row not in answered:
                 yield request
+
+
+def held_up(requests: Iterable[RowRequest], journal: Journal) -> Iterator[RowRequest]:
+    """Yield the requests, no faster than the disk takes what comes of them."""
+    for request in requests:
+        journal.keep_up()
+        yield request
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tasks.core.errors import RunStopped
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
 from tasks.core.throughput import met_in_flight, two_points, work
-from tasks.running.answering import ask, committed_often
+from tasks.running.answering import ask
 from tasks.running.run import GRACE_S, Run
 from tasks.storage.journal import open_journal
 
@@ -125,14 +125,12 @@ def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
             mine = range(shard.first_row, shard.end_row)
             wanted = [row for row in mine if row not in known][:left]
 
-            def keep(answer: Answer, append: object = journal.append) -> None:
-                append(answer)  # type: ignore[operator]
+            def also(answer: Answer) -> None:
                 kept.append((time.monotonic(), answer))
 
-            with committed_often(journal, run.engine):
-                if wanted:
-                    ask(batch, shard, frozenset(mine).difference(wanted), keep, run.engine)
-            journal.commit()
+            if wanted:
+                others = frozenset(mine).difference(wanted)
+                ask(batch, shard, others, journal, run.engine, also)
         left -= len(wanted)
         if not left:
             return

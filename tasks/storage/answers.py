@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import orjson
 
@@ -11,6 +10,9 @@ from tasks.core.rows import Answer
 HELD_BYTES = 16 * 2**20
 """As many bytes of records are held in memory; beyond that, answers are read from the file."""
 
+RELEASED_BYTES = 256 * 2**10
+"""About so much is released at once: it is done where answers arrive, and must be quick."""
+
 PREFIX_BYTES = 9
 """What a line has before its record: the checksum and a space."""
 
@@ -18,9 +20,8 @@ PREFIX_BYTES = 9
 class Answers(Mapping[int, Answer]):
     """Answers by row, in bounded memory; belongs to one journal and ends with it."""
 
-    def __init__(self, file: int, path: Path) -> None:
+    def __init__(self, file: int) -> None:
         self._file = file
-        self._path = path
         # An integer says where the record lies: its position, then 32 bits of its length.
         self._found: dict[int, Answer | int] = {}
         self._held = 0
@@ -51,26 +52,28 @@ class Answers(Mapping[int, Answer]):
         self._released = position + length + 1
 
     def release(self, end: int) -> None:
-        """Forget the answers whose lines end by `end`, which must be on disk, and note where.
+        """Forget some answers whose lines end by `end`, which must be written, and note where.
 
         Called by whoever appends, so that no answer changes meanwhile. An answer that a later
         one of the same row has replaced stays replaced.
         """
-        if end - self._released < HELD_BYTES // 2:  # The disk is behind: little to gain yet.
-            return
-        with self._path.open("rb") as file:
-            position = file.seek(self._released)
-            for line in file:
-                if position + len(line) > end:
-                    break
-                record = line[PREFIX_BYTES:-1]
-                row = row_of(record)
-                found = self._found.get(row) if row is not None else None
-                if row is not None and isinstance(found, Answer):
-                    if orjson.dumps(tuple(found)) == record:
-                        self._found[row] = (position + PREFIX_BYTES) << 32 | len(record)
-                    self._held -= len(record)
-                position += len(line)
+        size = RELEASED_BYTES
+        while True:
+            lines = os.pread(self._file, min(size, end - self._released), self._released)
+            whole = lines.rfind(b"\n") + 1
+            if whole or len(lines) < size:
+                break
+            size *= 2
+        position = self._released
+        for line in lines[:whole].splitlines(keepends=True):
+            record = line[PREFIX_BYTES:-1]
+            row = row_of(record)
+            found = self._found.get(row) if row is not None else None
+            if row is not None and isinstance(found, Answer):
+                if orjson.dumps(tuple(found)) == record:
+                    self._found[row] = (position + PREFIX_BYTES) << 32 | len(record)
+                self._held -= len(record)
+            position += len(line)
         self._released = position
 
 

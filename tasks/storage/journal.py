@@ -24,7 +24,7 @@ from tasks.storage.atomic import sync_folder
 FORMAT = 1
 
 BEHIND_BYTES = 32 * 2**20
-"""More answers than this do not wait for the disk: taking another one then waits with them."""
+"""More answers than this shall not wait for the disk: nothing more is sent until it has them."""
 
 
 class Journal:
@@ -54,7 +54,7 @@ class Journal:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
-            self.answers = Answers(self._file, path)
+            self.answers = Answers(self._file)
             self._end = self._synced = 0
             for record, end in _records(path, fingerprint=fingerprint, shard=shard):
                 self._end = end
@@ -75,7 +75,7 @@ class Journal:
         return len(self._waiting)
 
     def append(self, answer: Answer) -> None:
-        """Take an answer for the next commit; the disk is touched only when it is far behind."""
+        """Take an answer for the next commit."""
         try:
             record = orjson.dumps(tuple(answer))
         except TypeError:  # Half of a surrogate pair has no UTF-8.
@@ -83,11 +83,17 @@ class Journal:
             record = orjson.dumps(tuple(answer))
         self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
         self._waiting_bytes += len(record)
-        if self._waiting_bytes + self._end - self._synced > BEHIND_BYTES:
-            # The disk is behind: whoever brings answers waits for it, and so sends no more.
-            self.commit()
         if self.answers.hold(answer, len(record)):
             self.answers.release(self._end)
+
+    def keep_up(self) -> None:
+        """Wait for the disk if it is far behind; for whoever brings rows that are to be answered.
+
+        Raises:
+            TerminalError: As `commit`.
+        """
+        if self._waiting_bytes + self._end - self._synced > BEHIND_BYTES:
+            self.commit()
 
     def commit(self, *, sync: bool = True) -> None:
         """Write what is waiting and wait until the disk has it.

@@ -196,42 +196,18 @@ def test_stopping_without_grace_sends_nothing_more_and_waits_for_nothing() -> No
     assert len(server.requests) == 8
 
 
-def test_rows_found_wanting_are_asked_again_while_others_are_out() -> None:
-    again: list[RowRequest] = []
+def test_rows_found_wanting_are_asked_again_in_other_words() -> None:
     found: list[Answer] = []
 
-    def source() -> Iterator[RowRequest]:
-        yield from rows(10)
-        while again:
-            yield again.pop()
-
-    class Source:
-        """Yields what is there now; more may come later."""
-
-        def __init__(self) -> None:
-            self._first = source()
-
-        def __iter__(self) -> "Source":
-            return self
-
-        def __next__(self) -> RowRequest:
-            try:
-                return next(self._first)
-            except StopIteration:
-                if again:
-                    return again.pop()
-                raise
-
-    def record(answer: Answer) -> list[Answer] | None:
+    def record(answer: Answer) -> list[RowRequest] | None:
         if answer.row == 5 and answer.response == "ROW 5":
             (request,) = rows(1, first=5)
-            again.append(request._replace(body=request.body.replace(b"row 5", b"row 5 once more")))
-            return []
+            return [request._replace(body=request.body.replace(b"row 5", b"row 5 once more"))]
         found.append(answer)
         return None
 
     with engine_on(echo, concurrency=2) as (engine, _):
-        tally = engine.answer(Source(), record)
+        tally = engine.answer(rows(10), record)
 
     assert {a.row: a.response for a in found}[5] == "ROW 5 ONCE MORE"
     assert len(found) == tally.done == 10

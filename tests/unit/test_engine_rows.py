@@ -1,7 +1,9 @@
 """What becomes of rows that fail: errors of their own, or the end of a run that cannot work."""
 
 import asyncio
+import random
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +47,24 @@ class Served:
 
     async def close(self) -> None:
         return
+
+
+class Scattered(Served):
+    """Answers several at a time, in any order; `most` is how many were sent and not written."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(lambda _row: GOOD)
+        self._dice = random.Random(seed)  # noqa: S311
+        self.written: set[int] = set()
+        self.most = 0
+
+    def send(self, body: bytes, done: Done) -> asyncio.Handle:
+        row = int(orjson.loads(body)["row"])
+        self.sent[row] = self.sent.get(row, 0) + 1
+        self.most = max(self.most, len(self.sent.keys() - self.written))
+        reply = Reply(200, memoryview(orjson.dumps(GOOD[1])), lambda _name: None)
+        wait_s = self._dice.choice((0.0, 0.001, 0.002, 0.003))
+        return asyncio.get_running_loop().call_later(wait_s, done, reply)
 
 
 def request(row: int) -> RowRequest:
@@ -150,33 +170,60 @@ def test_an_endpoint_that_only_fails_is_left_after_some_rows() -> None:
     assert len(served.sent) < 1_000
 
 
-def test_what_is_found_wanting_can_be_asked_again() -> None:
+def test_what_is_found_wanting_is_asked_again_before_any_other_row() -> None:
     served = Served(lambda _row: GOOD)
-    again: list[RowRequest] = []
+    asked_again: dict[int, int] = {}
     settled: list[int] = []
 
-    class Requests:
-        def __init__(self) -> None:
-            self.fresh = map(request, range(100))
-
-        def __iter__(self) -> "Requests":
-            return self
-
-        def __next__(self) -> RowRequest:
-            return again.pop() if again else next(self.fresh)
-
-    def record(answer: Answer) -> Sequence[Answer] | None:
+    def record(answer: Answer) -> Sequence[Answer | RowRequest] | None:
         if answer.row % 10 == 0 and answer.row not in asked_again:
-            asked_again.add(answer.row)
-            again.append(request(answer.row))
-            return ()
+            asked_again[answer.row] = len(served.sent)
+            return (request(answer.row),)
         settled.append(answer.row)
         return None
 
-    asked_again: set[int] = set()
     with engine(served) as running:
-        tally = running.answer(Requests(), record)
+        tally = running.answer(map(request, range(100)), record)
 
     assert sorted(settled) == list(range(100))
     assert tally.done == 100
     assert sum(served.sent.values()) == 110
+    assert all(settled.index(row) < asked + 16 for row, asked in asked_again.items())
+
+
+@pytest.mark.parametrize("wanting", [0, 3])
+def test_no_more_rows_than_the_limit_are_ever_sent_and_not_written(wanting: int) -> None:
+    served = Scattered(seed=wanting)
+    recorded: list[int] = []
+
+    def record(answer: Answer) -> Sequence[Answer | RowRequest] | None:
+        if wanting and answer.row % wanting == 0 and served.sent[answer.row] == 1:
+            return (request(answer.row),)
+        recorded.append(answer.row)
+        return None
+
+    def write() -> None:
+        served.written.update(recorded)
+
+    with engine(served) as running, ThreadPoolExecutor(2) as threads:
+        shards = [range(first, first + 150) for first in (0, 150)]
+        calls = [threads.submit(running.answer, map(request, s), record, write) for s in shards]
+        done = sum(call.result().done for call in calls)
+
+    assert done == len(served.written) == len(recorded) == 300
+    assert served.most == 16
+
+
+def test_what_recording_comes_to_is_raised_where_the_rows_come_from() -> None:
+    served = Served(lambda _row: GOOD)
+
+    def refuse(_answer: Answer) -> None:
+        raise TerminalError("disk full")
+
+    with engine(served) as running:
+        with pytest.raises(TerminalError, match="disk full"):
+            running.answer(map(request, range(500)), refuse)
+        with pytest.raises(TerminalError, match="disk full"):
+            running.answer(map(request, range(500)), lambda _answer: None)
+
+    assert len(served.sent) <= 16

@@ -296,7 +296,9 @@ def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
 
         def fill() -> None:
             for row in range(1, 60):
+                journal.keep_up()
                 journal.append(Answer(row, "x" * 2**20, None))
+                journal.commit(sync=False)
 
         filling = threading.Thread(target=fill)
         filling.start()
