@@ -1,17 +1,22 @@
 """One Prefect house for the session, and an emulated Together that its flows talk to."""
 
+import fcntl
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from emulator import Emulator
-from tests.prefect.house import shared_house
+from tests.prefect.house import ROOT, shared_house
 from tests.prefect.visitor import Visitor
+from tests.prefect.webhook import hook_listener
 
 KEY = "tgp_v1_test_4f9b0c7d1e6a8325"
 """The key of the emulated account: tests look for it where it must not be."""
@@ -75,3 +80,37 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         prefect = Visitor(http)
         block = prefect.save_block("together-credentials", name, api_key=KEY, base_url=together.url)
         yield Stage(house, prefect, together, name, str(block["id"]))
+
+
+@pytest.fixture
+def webhook(stage: Stage) -> Iterator[tuple[str, str, list[str]]]:
+    """A notification block, as its name and id, and what is told through it."""
+    with hook_listener() as (url, told):
+        name = f"people-{uuid4().hex}"
+        block = stage.prefect.save_block(
+            "custom-webhook",
+            name,
+            name=name,
+            url=url,
+            method="POST",
+            json_data={"text": "{{subject}}: {{body}}"},
+        )
+        yield name, str(block["id"]), told
+
+
+@pytest.fixture
+def told(stage: Stage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str]]:
+    """What people are told after the README's command has named a webhook for it."""
+    name, _, told = webhook
+    with (stage.house / "notify.lock").open("w") as lock:
+        # The command changes automations that are there already: one webhook at a time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(
+            [sys.executable, "-m", "flows.notify", f"custom-webhook/{name}"],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": stage.prefect.api, "DO_NOT_TRACK": "1"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
+        yield told

@@ -1,0 +1,46 @@
+"""People are told of what bills without a run, and of a sweep that does not come."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+
+from flows.notify import automations
+from tests.prefect.conftest import KEY, Stage
+from tests.prefect.visitor import eventually
+
+LEFT_BEHIND = "mayfly-tests-0123456789-5f000000"
+"""A name of ours whose time was over in 2020."""
+
+
+def test_people_are_told_of_an_endpoint_that_outlived_its_run(
+    stage: Stage, told: list[str]
+) -> None:
+    with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
+        project = http.get(f"{stage.together.url}/v3/whoami").json()["project"]["id"]
+        endpoints = f"{stage.together.url}/v2/projects/{project}/endpoints"
+        assert http.post(endpoints, json={"name": LEFT_BEHIND}).is_success
+    credentials = {"credentials": {"$ref": {"block_document_id": stage.block}}}
+
+    run = stage.prefect.start(credentials, "sweep-endpoints")
+
+    stage.prefect.await_state(run, "COMPLETED")
+    (line,) = eventually(
+        lambda: [line for line in told if "the sweep ended an endpoint" in line], "word of it"
+    )
+    assert LEFT_BEHIND in line
+
+
+def test_people_are_told_when_no_sweep_completes(
+    stage: Stage, webhook: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, block, told = webhook
+    monkeypatch.setattr("flows.notify.SILENCE", timedelta(seconds=10))
+    wanted = automations(UUID(block))[2].model_dump(mode="json", exclude={"id"})
+    wanted["name"] = f"no sweep, told through {block}"
+
+    made = stage.prefect.ask("POST", "/automations/", **wanted)
+
+    eventually(lambda: [line for line in told if "no sweep has completed" in line], "word of it")
+    stage.prefect.ask("DELETE", f"/automations/{made['id']}")
