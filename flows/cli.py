@@ -47,12 +47,15 @@ app["--help"].group = app["--version"].group = Group("Options", sort_key=9)
 
 
 def _command(
-    path: str, group: Group, text: str, epilogue: str = "", *, own_help: bool = False
+    path: str, group: Group, text: str, epilogue: str | None = "", *, own_help: bool = False
 ) -> None:
-    """Name a command by its import path, with what `--help` says of it before it is loaded."""
+    """Name a command by its import path, with what `--help` says of it before it is loaded.
+
+    Without an epilogue of its own a command would repeat the one of `mayfly --help`; None is for
+    an App, which brings its own.
+    """
     name = path.partition(":")[2]
-    # An App that is loaded later, such as `endpoints`, takes no settings from here but these.
-    more: dict[str, Any] = {"help_epilogue": epilogue} if epilogue else {}
+    more: dict[str, Any] = {} if epilogue is None else {"help_epilogue": epilogue}
     if own_help:
         more["help_flags"] = ()
     app.command(path, name=name, group=group, help=text, **more)
@@ -103,7 +106,7 @@ _command(
 Ended is what carries mayfly's name in this namespace (MAYFLY_NAMESPACE) and has no live owner: \
 a lease on this machine whose process has died, or a name whose time has passed.""",
 )
-_command("flows.cli_endpoints:endpoints", HANDS, "Look at endpoints and change them by hand.")
+_command("flows.cli_endpoints:endpoints", HANDS, "Look at endpoints and change them by hand.", None)
 _command(
     "flows.cli_endpoints:emulator",
     HANDS,

@@ -69,6 +69,14 @@ def test_help_teaches(shell: Shell, words: list[str], teaches: list[str]) -> Non
         assert word in text
 
 
+@pytest.mark.parametrize("command", ["status", "endpoints", "sweep"])
+def test_help_of_a_command_is_of_that_command_alone(shell: Shell, command: str) -> None:
+    ended = shell(command, "--help")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert "Exit codes" not in ended.out
+
+
 def test_there_is_nothing_to_tell_of_no_runs(shell: Shell) -> None:
     assert shell("history", "--json").json == []
     assert shell("history").out.startswith("no runs yet")

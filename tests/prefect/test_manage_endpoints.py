@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.prefect.conftest import Stage
+import httpx
+
+from tests.prefect.conftest import KEY, Stage
 
 NAME = "manage-endpoints"
 
@@ -30,3 +32,22 @@ def test_a_run_of_the_form_lists_endpoints_in_a_table_of_the_run(stage: Stage) -
     ended = stage.prefect.await_state(run, "COMPLETED")
     assert ended["name"].startswith("list")
     assert [a["key"] for a in stage.prefect.of_run("artifacts", run)] == ["endpoints"]
+
+
+def test_a_run_of_the_form_deletes_an_endpoint_that_its_owner_made_by_hand(stage: Stage) -> None:
+    with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
+        project = http.get(f"{stage.together.url}/v3/whoami").json()["project"]["id"]
+        endpoints = f"{stage.together.url}/v2/projects/{project}/endpoints"
+        made = http.post(endpoints, json={"name": "by-hand"}).json()
+        parameters = {
+            "action": "delete",
+            "name": "by-hand",
+            "anyway": True,
+            "credentials": {"$ref": {"block_document_id": stage.block}},
+        }
+
+        run = stage.prefect.start(parameters, NAME)
+
+        ended = stage.prefect.await_state(run, "COMPLETED")
+        assert ended["name"] == "delete by-hand"
+        assert http.get(f"{endpoints}/{made['id']}").status_code == 404
