@@ -1,9 +1,10 @@
 """Steps: answer the rows, shard by shard.
 
 Prefect sees shards, tens of them; the rows inside never meet a Prefect object. Two shards run at
-once so that the next one's rows start before the last of this one are back, more where shards are
-small; all feed one engine, which owns the event loop, the connections and the limit on requests
-in flight.
+once in each process that sends, so that the next one's rows start before the last of this one are
+back, more where shards are small. All feed one engine, which owns the event loop, the connections
+and the limit on requests in flight; or, with `--runner processes`, one in each process, and they
+share the limit.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,12 +18,12 @@ from tasks.core.rows import Tally
 from tasks.core.sharding import Shard
 from tasks.moving import shown_moving
 from tasks.reporting.progress import Step
-from tasks.running.answering import answer_rows
 from tasks.running.run import GRACE_S, Run
 from tasks.step import step, tell
 
 SHARDS_AT_ONCE, MOST_SHARDS = 2, 16
-"""How many shards run at once, and how many where they are too small to fill the endpoint."""
+"""How many shards run at once for each process that sends, and how many in all: as many as that
+where they are too small to fill the endpoint."""
 
 ROWS_A_PLACE = 4
 """Rows wanted under way for each request in flight: small shards shall not be a cap on those."""
@@ -81,7 +82,7 @@ def _ended(ended: "SimpleQueue[PrefectFuture[Tally]]") -> Iterator[PrefectFuture
 
 
 def _wants_more(run: Run, under_way: Collection[Shard]) -> bool:
-    if len(under_way) < SHARDS_AT_ONCE:
+    if len(under_way) < SHARDS_AT_ONCE * run.processes:
         return True
     rows = sum(shard.rows for shard in under_way)
     wanted = ROWS_A_PLACE * run.engine.snapshot().limit
@@ -91,6 +92,6 @@ def _wants_more(run: Run, under_way: Collection[Shard]) -> bool:
 @step("answer shard", run_name="answer shard {shard.index}")
 def answer_shard(run: Run, shard: Shard) -> Tally:
     """Answer the rows of one shard that have no answer yet, then commit its part file."""
-    tally = answer_rows(run.batch, shard, run.engine)
+    tally = run.answer(shard)
     tell(f"{tally.done:,} rows, {tally.failed:,} with an error")
     return tally

@@ -35,6 +35,13 @@ SETTLE_S = 0.005
 """How long a feeding thread lets places come free before it renders more rows."""
 
 
+def law(settings: EngineSettings) -> Limiter:
+    """Return the law for the number in flight that the settings name."""
+    if settings.concurrency is None:
+        return Knee(first=settings.first_limit)
+    return Fixed(settings.concurrency)
+
+
 class Engine:
     """Answers rows for many threads; use as a context manager."""
 
@@ -45,23 +52,21 @@ class Engine:
         settings: EngineSettings,
         transport: Callable[[], Transport] | None = None,
         read: ReadReply = read_completion,
+        limiter: Limiter | None = None,
     ) -> None:
         """Prepare; nothing runs before the context is entered.
 
         Args:
             transport: Makes another transport; called on the loop.
             read: Makes an answer of the body of a 200; on the loop, so it must be quick.
+            limiter: A law in the place of the one that the settings name; used on the loop.
         """
         self._settings = settings
         self._read = read
         self._make_transport = transport or (
             lambda: open_transport(target.url, target.headers, timeout_s=settings.row_timeout_s)
         )
-        self._limiter: Limiter = (
-            Knee(first=settings.first_limit)
-            if settings.concurrency is None
-            else Fixed(settings.concurrency)
-        )
+        self._limiter = limiter or law(settings)
         self._finished = NOTHING
         self._reason: MayflyError | None = None
         self._ended = threading.Event()
@@ -93,7 +98,7 @@ class Engine:
         self,
         requests: Iterable[RowRequest],
         record: Record,
-        recorded: Callable[[], object] = lambda: None,
+        recorded: Callable[[Tally], object] = lambda _tally: None,
     ) -> Tally:
         """Answer rows; blocks until every one has an answer or an error.
 
@@ -105,7 +110,8 @@ class Engine:
             record: Returns what there is instead of the answer it was given: answers that settle
                 rows (several, if the request carried as many), requests to be sent before others.
             recorded: Called when the answers of one turn of the loop are recorded, before anything
-                is sent in their place: what it writes is not sent again after a SIGKILL.
+                is sent in their place, with the sums over all so far: what it writes is not sent
+                again after a SIGKILL.
 
         Raises:
             MayflyError: What `stop` was given, or what the endpoint's answers amount to. All that
@@ -165,8 +171,16 @@ class Engine:
 
     def scaled(self, factor: float) -> None:
         """Tell that the endpoint has so many times the replicas that it had."""
-        self._call(self._limiter.scaled, factor)
+        self.allow(lambda: self._limiter.scaled(factor))
+
+    def allow(self, change: Callable[[], object]) -> None:
+        """Change the limiter on the loop, and send what may be sent from then on."""
+        self._call(change)
         self._call(self._sender.pump)
+
+    def proven(self) -> None:
+        """Tell that rows of the same job are answered elsewhere: the request is sound."""
+        self._call(self._sender.proven)
 
     def snapshot(self) -> Snapshot:
         """Return what the engine is doing now."""
@@ -179,6 +193,7 @@ class Engine:
             sender.retries,
             sender.hedges,
             sum((stream.tally for stream in streams), start=self._finished),
+            any(not stream.dry for stream in streams),
         )
 
     def _call(self, function: Callable[..., object], *args: object) -> None:

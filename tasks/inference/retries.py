@@ -48,6 +48,11 @@ class Retries:
             self._fatal_rows.clear()
         self._breaker.answered()
 
+    def proven(self) -> None:
+        """Take note that rows are answered elsewhere, which says nothing of those here."""
+        self._ever_answered = True
+        self._breaker.prove()
+
     def refused(
         self, row: int, attempts: int, verdict: Verdict, failure: Failure, now_s: float
     ) -> Next:

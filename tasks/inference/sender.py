@@ -104,6 +104,10 @@ class Sender:
         self._record()
         self.in_flight = 0
 
+    def proven(self) -> None:
+        """Take note that the request is sound, whatever becomes of the rows here."""
+        self._retries.proven()
+
     def join(self, stream: Stream) -> None:
         """Take a stream in; rows of earlier ones go first."""
         self.streams.append(stream)

@@ -22,6 +22,7 @@ class Snapshot(NamedTuple):
         waiting: Rows that are rendered and not under way.
         retries: Attempts that had to be repeated.
         hedges: Second requests for rows whose first was slow.
+        more: Whether further rows are still to be rendered.
     """
 
     in_flight: int
@@ -30,6 +31,7 @@ class Snapshot(NamedTuple):
     retries: int
     hedges: int
     tally: Tally
+    more: bool = False
 
 
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
@@ -86,7 +88,7 @@ class Stream:
         self,
         source: Iterator[RowRequest],
         record: Record,
-        write: Callable[[], object] = lambda: None,
+        write: Callable[[Tally], object] = lambda _tally: None,
     ) -> None:
         self._source, self._record, self._write = source, record, write
         # Ends of a deque can be used from two threads without a lock.
@@ -157,8 +159,9 @@ class Stream:
                 else:
                     settled.append(one)
         if settled:
-            self._write()
-            self.tally = self.tally.with_all(settled)
+            tally = self.tally.with_all(settled)
+            self._write(tally)
+            self.tally = tally
         self._recorded += recorded
         if not self.unrecorded or (self.unrecorded <= self._wanted_below and not self.dry):
             self.arrived.set()

@@ -10,7 +10,7 @@ from functools import partial
 
 from tasks.core.breaker import Breaker
 from tasks.core.errors import MayflyError, TerminalError
-from tasks.core.rows import Answer, RowRequest, Tally
+from tasks.core.rows import NOTHING, Answer, RowRequest, Tally
 from tasks.core.sharding import Shard
 from tasks.inference.engine import Engine
 from tasks.inference.ordering import by_beginning
@@ -56,11 +56,17 @@ class Batch:
     copying: Copying | None = None
 
 
-def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
+def answer_rows(
+    batch: Batch, shard: Shard, engine: Engine, note: Callable[[Tally, Tally], object] | None = None
+) -> Tally:
     """Answer the rows of one shard that have no answer yet, then commit its part file.
 
     A shard that has a part already is one whose rows with an error are asked again: its part is
     replaced, and the answers that it holds are kept.
+
+    Args:
+        note: Called at first, and after every few answers that are in the journal, with the sums
+            over what was found and over what has come since.
     """
     paths = batch.paths
     journal, kept = open_journal(
@@ -75,11 +81,17 @@ def answer_rows(batch: Batch, shard: Shard, engine: Engine) -> Tally:
         answered = frozenset(earlier)
     else:
         answered = frozenset(earlier or kept)
+    found_before = NOTHING
+    if note is not None:
+        known = earlier or kept
+        found_before = NOTHING.with_all([known[row] for row in answered])
+        note(found_before, NOTHING)
     del kept
     copies = {} if batch.copying is None else batch.copying.copies.within(shard)
     copies = {row: first for row, first in copies.items() if row not in answered}
     with journal:
-        ask(batch, shard, answered | copies.keys(), journal, engine)
+        written = None if note is None else partial(note, found_before)
+        ask(batch, shard, answered | copies.keys(), journal, engine, written=written)
         answers = {**earlier, **journal.answers} if earlier else journal.answers
         if batch.copying is not None and copies:
             copied = batch.copying.answers(copies, answers, engine.check)
@@ -101,6 +113,7 @@ def ask(
     journal: Journal,
     engine: Engine,
     also: Callable[[Answer], object] | None = None,
+    written: Callable[[Tally], object] | None = None,
 ) -> None:
     """Ask every row of a shard that has no answer yet, in the way that the job needs.
 
@@ -109,6 +122,7 @@ def ask(
 
     Args:
         also: Is given each answer too.
+        written: Is given the sums over all answers so far, after some more were written.
     """
     frame = batch.renderer.frame(batch.model)
     rows = requests(batch, shard, answered)
@@ -117,6 +131,11 @@ def ask(
         journal.append(answer)
         if also is not None:
             also(answer)
+
+    def write(tally: Tally) -> None:
+        journal.commit(sync=False)
+        if written is not None:
+            written(tally)
 
     def stop(reason: MayflyError) -> None:
         engine.stop(reason, grace_s=0)
@@ -139,7 +158,7 @@ def ask(
     else:
         source, record = by_beginning(rows, frame), keep
     with committed_often(journal, engine):
-        engine.answer(held_up(source, journal), record, partial(journal.commit, sync=False))
+        engine.answer(held_up(source, journal), record, write)
     journal.commit()
 
 

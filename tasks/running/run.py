@@ -10,6 +10,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,10 +29,13 @@ from tasks.reporting.page import page
 from tasks.reporting.progress import Progress, Step
 from tasks.reporting.pulse import pulse
 from tasks.running.accounts import add_accounts, history_record
-from tasks.running.answering import Batch
+from tasks.running.answering import Batch, answer_rows
 from tasks.running.copying import Copying, find_copies
+from tasks.running.crew import Crew, Sending, workers_for
 from tasks.running.ending import read_proofs
 from tasks.running.failing import merge_journals, settle_letters, shards_to_retry
+from tasks.running.orders import Assignment
+from tasks.running.places import LocalProcess
 from tasks.running.planning import look_first
 from tasks.running.signals import BROKEN_OFF
 from tasks.running.watching import Watching
@@ -75,7 +80,7 @@ class Run(Watching):
         )
         self._breaker = Breaker()
         self._done_now: set[int] = set()
-        self._warm: Engine | None = None
+        self._warm: Sending | None = None
         merge_journals(self.look, self.folder)
         self._to_retry: dict[int, int] = {}
         resumed = self.total
@@ -129,8 +134,8 @@ class Run(Watching):
     # The batch.
 
     @property
-    def engine(self) -> Engine:
-        """The engine that answers rows while the batch runs."""
+    def engine(self) -> Sending:
+        """What answers rows while the batch runs."""
         assert self._engine is not None  # noqa: S101 - inside `sending` only
         return self._engine
 
@@ -149,6 +154,18 @@ class Run(Watching):
             breaker=self._breaker,
             copying=self._copying,
         )
+
+    @property
+    def processes(self) -> int:
+        """How many processes send."""
+        return self.engine.size if isinstance(self.engine, Crew) else 1
+
+    def answer(self, shard: Shard) -> Tally:
+        """Answer the rows of one shard that have no answer yet, then commit its part file."""
+        engine = self.engine
+        if isinstance(engine, Crew):
+            return engine.answer(shard, self.tenancy.ref.inference_name)
+        return answer_rows(self.batch, shard, engine)
 
     def warm_up(self) -> None:
         """Start an engine ahead of READY, with some connections to where it will send."""
@@ -187,7 +204,7 @@ class Run(Watching):
         replicas = self.progress.snapshot().ready_replicas
         self.engine.nothing_follows(calls=shards, replicas=replicas)
 
-    def _new_engine(self, concurrency: int | None = None) -> Engine:
+    def _new_engine(self, concurrency: int | None = None) -> Sending:
         limits, renderer = self.job.limits, self.look.renderer
         target = Target(
             url=f"{self.plane.inference_url}/{renderer.path}",
@@ -202,7 +219,26 @@ class Run(Watching):
             # A request with many texts that is refused may have one bad text.
             proven=proven or renderer.embeds,
         )
-        return Engine(target=target, settings=settings, read=renderer.read)
+        # A trial is of few rows, and of the endpoint, not of us.
+        if self.job.runner == "local" or concurrency is not None or self.trying:
+            return Engine(target=target, settings=settings, read=renderer.read)
+        copying = self._copying and replace(self._copying, extra=None)
+        return Crew(
+            Assignment(
+                dataset=self.look.dataset,
+                prompt=self.job.prompt,
+                sampling=self.job.sampling,
+                paths=self.paths,
+                fingerprint=self.fingerprint,
+                retry_failed=self.job.rows.retry_failed,
+                copying=copying,
+                settings=settings,
+                target=target,
+            ),
+            workers=workers_for(len(self.shards_left())),
+            start=partial(LocalProcess, self.paths.workers_log),
+            say=self.progress.say,
+        )
 
     def stop_sending(self) -> None:
         """Let nothing more be sent; rows that are under way stay unanswered."""

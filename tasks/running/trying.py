@@ -12,6 +12,7 @@ from tasks.core.errors import RunStopped
 from tasks.core.rows import Answer
 from tasks.core.sharding import Shard
 from tasks.core.throughput import met_in_flight, two_points, work
+from tasks.inference.engine import Engine
 from tasks.running.answering import ask
 from tasks.running.run import GRACE_S, Run
 from tasks.storage.journal import open_journal
@@ -115,8 +116,8 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
 
 def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
     """Answer so many rows that have no answer yet, through the journals of their shards."""
-    batch = run.batch
-    left = rows
+    batch, engine, left = run.batch, run.engine, rows
+    assert isinstance(engine, Engine)  # noqa: S101 - `sending` with a number makes one
     for shard in _untouched(run):
         journal, known = open_journal(
             batch.paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
@@ -130,7 +131,7 @@ def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
 
             if wanted:
                 others = frozenset(mine).difference(wanted)
-                ask(batch, shard, others, journal, run.engine, also)
+                ask(batch, shard, others, journal, engine, also)
         left -= len(wanted)
         if not left:
             return

@@ -6,7 +6,7 @@ import time
 from tasks.core.endpoint import Observation
 from tasks.core.errors import RunStopped
 from tasks.core.rows import NOTHING
-from tasks.inference.engine import Engine
+from tasks.running.crew import Sending
 from tasks.running.keeping import Keeper, steering_for
 from tasks.running.renting import Renting
 
@@ -21,7 +21,7 @@ be noticed before rows are given up for it."""
 class Watching(Renting):
     """What a run does while the batch is on its way; a part of `tasks.running.run.Run`."""
 
-    _engine: Engine | None = None
+    _engine: Sending | None = None
     _observed_at = 0.0
     _bad, _answered = 0, 0
     _sent_before = NOTHING

@@ -74,6 +74,11 @@ class RunPaths:
         return self.kept / "copies.sqlite"
 
     @property
+    def workers_log(self) -> Path:
+        """What worker processes had to say when they broke down."""
+        return self.kept / "workers.log"
+
+    @property
     def journals(self) -> Path:
         """The folder of journals."""
         return self.kept / "journal"

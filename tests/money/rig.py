@@ -14,7 +14,6 @@ import pytest
 from emulator import Emulator
 from tasks.core.errors import EndpointLost, HardwareUnavailable, RunStopped
 from tasks.core.job import Job
-from tasks.running.answering import answer_rows
 from tasks.running.planning import make_plan
 from tasks.running.run import Run, begin
 
@@ -97,7 +96,7 @@ def _answer_all(run: Run) -> None:
     with run.sending(), ThreadPoolExecutor(1) as pool:
         try:
             for shard in run.shards_left():
-                future = pool.submit(answer_rows, run.batch, shard, run.engine)
+                future = pool.submit(run.answer, shard)
                 while not wait([future], timeout=0.05).done:
                     run.look_after()
                 run.shard_done(shard, future.result())

@@ -94,11 +94,18 @@ class Process:
 
     def guardians(self) -> list[psutil.Process]:
         """Return the guardians that it has armed and that live."""
+        return self._children("guardian")
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes in which it answers shards."""
+        return self._children("worker.py")
+
+    def _children(self, word: str) -> list[psutil.Process]:
         try:
             children = psutil.Process(self.pid).children()
         except psutil.NoSuchProcess:
             return []
-        return [child for child in children if "guardian" in " ".join(_words(child))]
+        return [child for child in children if word in " ".join(_words(child))]
 
     def kill_all(self) -> None:
         """Kill its guardians and itself, as the loss of a machine would."""

@@ -13,7 +13,7 @@ import pytest
 from tasks.core.backoff import Backoff
 from tasks.core.errors import CredentialsRefused, EndpointLost, MayflyError, TerminalError
 from tasks.core.failure import INVALID_REQUEST, NOT_FOUND, TOO_LONG, Failure
-from tasks.core.rows import Answer, RowRequest
+from tasks.core.rows import Answer, RowRequest, Tally
 from tasks.inference.engine import Engine, EngineSettings, Target
 from tasks.inference.transport import Done, Reply
 
@@ -202,7 +202,7 @@ def test_no_more_rows_than_the_limit_are_ever_sent_and_not_written(wanting: int)
         recorded.append(answer.row)
         return None
 
-    def write() -> None:
+    def write(_tally: Tally) -> None:
         served.written.update(recorded)
 
     with engine(served) as running, ThreadPoolExecutor(2) as threads:

@@ -1,0 +1,36 @@
+"""A worker process, started by `tasks.running.crew`: two arguments, its end of a socket and the
+run's process id.
+
+It heeds no signal but SIGKILL: a terminal sends Ctrl-C to the whole group, and it is the run that
+decides what becomes of what is under way. It dies with the run, whatever that dies of.
+"""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+HEEDED_BY_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(end: int, run: int) -> None:
+    """Serve until the run lets us go, or is gone."""
+    for number in HEEDED_BY_THE_RUN:
+        signal.signal(number, signal.SIG_IGN)
+    # They were held back for as long as nothing was said about them.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED_BY_THE_RUN)
+    # Its end of the socket may have been inherited by something that outlives it.
+    died = [os.pidfd_open(run)] if hasattr(os, "pidfd_open") else []
+    if os.getppid() != run:
+        return
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from tasks.running.hand import Hand  # noqa: PLC0415
+
+    with suppress(EOFError, OSError), Connection(end) as connection:
+        Hand(connection, connection.recv()).serve(died, gone=lambda: os._exit(0))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
