@@ -53,7 +53,9 @@ def batch_inference(
         rental: Which endpoint to rent, and what becomes of it.
         limits: What the run may use.
         rows: Which rows are sent.
-        runner: Where shards run.
+        runner: Where shards run: local is one process and keeps most endpoints full; processes is
+            one for each core, for endpoints that answer thousands of rows a second and for slow
+            templates or schemas. dask and ray are not built.
     """
     job = Job(
         input=input,

@@ -352,7 +352,7 @@ class Job(_Group):
     rental: Rental = Rental()
     limits: Limits = Limits()
     rows: Rows = Rows()
-    runner: Runner = Field(default="local", description="where shards run")
+    runner: Runner = Field(default="local", description="in one process, or one for each core")
 
     @model_validator(mode="after")
     def _options_go_together(self) -> Self:

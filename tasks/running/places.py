@@ -10,12 +10,23 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.core.errors import TerminalError
+from tasks.core.errors import BadRequest, TerminalError
+from tasks.core.job import Runner
 from tasks.running.worker import HEEDED_BY_THE_RUN
 from tasks.storage.run_paths import RunPaths
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE_S = 5.0
+
+
+def check_runner(runner: Runner) -> None:
+    """Refuse a runner that shards cannot run on.
+
+    Raises:
+        BadRequest: Names those that there are.
+    """
+    if runner not in ("local", "processes"):
+        raise BadRequest(f"--runner {runner} is not built yet; give local or processes")
 
 
 class Place(Protocol):

@@ -20,6 +20,7 @@ from tasks.core.sharding import plan_shards
 from tasks.inference.prompt import Renderer
 from tasks.inference.structured import Checker
 from tasks.running.forecasting import done_before, size_up, taught
+from tasks.running.places import check_runner
 from tasks.storage.dataset import Dataset, open_dataset
 from tasks.storage.extra_columns import ExtraColumn, extra_column
 from tasks.storage.parts import check_columns
@@ -170,6 +171,7 @@ def look_first(job: Job, connection: Connection) -> Look:
     Raises:
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
     """
+    check_runner(job.runner)
     earlier = earlier_manifest(job.output)
     known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
     dataset = open_dataset(job.input, limit=job.rows.limit, known=known)

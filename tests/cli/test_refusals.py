@@ -44,6 +44,11 @@ def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
             id="hardware that does not fit, with what does",
         ),
         pytest.param(
+            [*RUN, *ASKING, "--runner", "ray"],
+            ["--runner ray is not built", "local or processes"],
+            id="a runner that there is not",
+        ),
+        pytest.param(
             ["run", "nowhere.parquet", "--output", "out", "--yes", *ASKING],
             ["nowhere.parquet"],
             id="an input that is not there",
