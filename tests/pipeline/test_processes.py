@@ -18,7 +18,9 @@ from emulator import Emulator, FaultRule, ManualClock
 from tests.pipeline.rig import Launcher, Process, Stage, until
 
 CHAT = "^/v1/chat/"
-SLOW = FaultRule(action="delay", path=CHAT, delay_s=0.1)
+SLOW = FaultRule(action="delay", path=CHAT, delay_s=1.0)
+"""So slow that a run does not end before a test has done to it what it means to."""
+
 PROCESSES = ("--runner", "processes", "--shard-rows", "6")
 
 
@@ -67,6 +69,7 @@ def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes
     run.workers()[0].kill()
     until(lambda: "another goes on with its shards" in told(run), "nothing was said of it")
     stage.emulator.vanish()
+    stage.emulator.use_faults()
 
     assert run.wait() == 0, run.text
     assert "killed by SIGKILL" in told(run)
@@ -119,7 +122,8 @@ def test_a_deadline_stops_all_of_them_with_5(stage: Stage) -> None:
 
     assert run.wait() == 5, run.text
     assert not stage.emulator.stands
-    assert 0 < stage.report()["rows"]["done"] < stage.rows
+    # With how many it has got so far: that depends on how soon it could begin.
+    assert stage.report()["rows"]["done"] == stage.answered() < stage.rows
 
 
 def test_rows_that_ask_the_same_are_sent_once_and_those_that_failed_again_when_told(
