@@ -9,7 +9,8 @@ What a step tells last becomes the message of its task run's state, which Prefec
 run's page reads as its story.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -44,6 +45,21 @@ def tell(text: str) -> None:
         told.append(text)
 
 
+@contextmanager
+def _hearing() -> Iterator[list[str]]:
+    """Collect what is told within the block.
+
+    A function of its own, because a flow that serves itself is pickled with what its steps name,
+    and a context variable cannot be.
+    """
+    told: list[str] = []
+    token = _told.set(told)
+    try:
+        yield told
+    finally:
+        _told.reset(token)
+
+
 class Step(Task[P, R]):
     """A task whose state says what was told; a caller gets the value that its function returns."""
 
@@ -64,12 +80,8 @@ def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]]
     def decorate(function: Callable[P, R]) -> Step[P, R]:
         @wraps(function)
         def telling(*args: P.args, **kwargs: P.kwargs) -> R:
-            told: list[str] = []
-            token = _told.set(told)
-            try:
+            with _hearing() as told:
                 value = function(*args, **kwargs)
-            finally:
-                _told.reset(token)
             return cast("R", Completed(message=told[-1], data=value)) if told else value
 
         return Step(

@@ -37,7 +37,7 @@ class Visitor:
         """The address of the UI."""
         return self.api.removesuffix("/api")
 
-    def ask(self, method: str, path: str, **body: Any) -> Any:
+    def ask(self, method: str, path: str, /, **body: Any) -> Any:
         """Call the API until it is not too busy to answer."""
 
         def call() -> httpx.Response | None:

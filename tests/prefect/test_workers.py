@@ -1,0 +1,313 @@
+"""Runs that a worker has started, and the ways in which they, it, or both are ended.
+
+Each is a row of what was measured of Prefect: most of them skip a flow's `finally`, and some leave
+its run Running for ever. The endpoint is gone after every one of them.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cloudpickle  # type: ignore[import-untyped]
+import orjson
+import pandas as pd
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from emulator import Emulator, FaultRule
+from tasks.core.lease import Lease
+from tasks.storage.lease_file import LeaseBook
+from tests.pipeline.rig import quick_emulator
+from tests.prefect.conftest import MODEL
+from tests.prefect.conftest import Stage as House
+from tests.prefect.house import PREFECT, ROOT, environment
+from tests.prefect.visitor import Visitor, eventually
+
+WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))
+like_another = pytest.mark.skipif(
+    not WHOLE, reason="ends as another here does; CRASH_MATRIX_WHOLE=1 plays it too"
+)
+ROWS = 120
+CONCURRENCY = 2
+SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.2)
+"""The rows take twelve seconds, so that there is a midst of the run."""
+
+
+@dataclass
+class Workplace:
+    """A pool with a worker of its own that may be killed, and a deployment of the batch on it.
+
+    Attributes:
+        folder: Where the pool's machine keeps its leases, and the outputs are.
+    """
+
+    prefect: Visitor
+    together: Emulator
+    env: dict[str, str]
+    folder: Path
+    pool: str
+    deployment: str = ""
+    worker: subprocess.Popen[bytes] | None = None
+    _outputs: int = 0
+    _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def open(self) -> None:
+        """See to it that a worker is there."""
+        if self.worker is not None and self.worker.poll() is None:
+            return
+        command = [PREFECT, "worker", "start", "--pool", self.pool, "--type", "process"]
+        self.worker = self.spawn("worker", *command)
+        if not self.deployment:
+            eventually(self._pool_is_there, "the worker's pool")
+            there = self.prefect.deployment("batch-inference/batch-inference")
+            kept = ("flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema")
+            body = {name: there[name] for name in kept}
+            made = self.prefect.ask(
+                "POST", "/deployments/", name=self.pool, work_pool_name=self.pool, **body
+            )
+            self.deployment = str(made["id"])
+
+    def spawn(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start a process of this workplace, in a session of its own."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what was started, and what that has started."""
+        for process in self._started:
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+            process.kill()
+            process.wait()
+
+    def _pool_is_there(self) -> bool:
+        answer = self.prefect.http.get(f"/work_pools/{self.pool}")
+        return bool(answer.is_success)
+
+    # Runs.
+
+    def output(self) -> Path:
+        """Return a new folder for answers."""
+        self._outputs += 1
+        return self.folder / f"answers-{self._outputs}"
+
+    def start(self, output: Path, deployment: str = "") -> str:
+        """Start a run of the deployment; return its id."""
+        parameters = {
+            "input": str(self.folder / "input.parquet"),
+            "model": MODEL,
+            "output": str(output),
+            "limits": {"concurrency": CONCURRENCY},
+        }
+        path = f"/deployments/{deployment or self.deployment}/create_flow_run"
+        return str(self.prefect.ask("POST", path, parameters=parameters)["id"])
+
+    def midway(self, output: Path, deployment: str = "") -> tuple[str, psutil.Process]:
+        """Start a run and let some rows be answered; return its id and the flow's own process."""
+        self.together.use_faults(SLOW)
+        before = self.answered()
+        run = self.start(output, deployment)
+        eventually(lambda: self.answered() >= before + 6, "rows that are answered")
+        (lease,) = self.leases()
+        assert lease.run == run
+        return run, psutil.Process(lease.owner.pid)
+
+    def answered(self) -> int:
+        """Return how many rows the endpoints have answered."""
+        chats = (c for c in self.together.calls() if c.path.startswith("/v1/chat/"))
+        return sum(call.effect == 200 for call in chats)
+
+    def leases(self) -> tuple[Lease, ...]:
+        """Return the open leases."""
+        return LeaseBook(Path(self.env["MAYFLY_HOME"])).list().open
+
+    def await_gone(self) -> None:
+        """Wait until nothing bills, nothing stands and no lease is open."""
+        eventually(lambda: self.together.billing == 0, "the end of the billing")
+        eventually(lambda: not self.together.stands, "the end of the endpoint")
+        eventually(lambda: not self.leases(), "the lease's end")
+
+    def lines(self, output: Path) -> list[str]:
+        """Return which lines of defence have ended a killed run's endpoints."""
+        path = output / "_mayfly" / "teardown.json"
+        return [p["line"] for p in orjson.loads(path.read_bytes())] if path.exists() else []
+
+
+@pytest.fixture(scope="module")
+def workplace_of_all(stage: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """One workplace for all tests: a worker takes seconds to stand."""
+    folder = tmp_path_factory.mktemp("workplace")
+    prompts = [f"Question {row}" for row in range(ROWS)]
+    pd.DataFrame({"n": range(ROWS), "prompt": prompts}).to_parquet(folder / "input.parquet")
+    with quick_emulator() as together:
+        env = environment(stage.house, urlsplit(stage.prefect.api).port or 0) | {
+            "MAYFLY_HOME": str(folder / "home"),
+            "TOGETHER_API_KEY": together.key,
+            "TOGETHER_BASE_URL": together.url,
+        }
+        workplace = Workplace(stage.prefect, together, env, folder, pool=f"mortal-{os.getpid()}")
+        yield workplace
+        workplace.close()
+
+
+@pytest.fixture
+def workplace(workplace_of_all: Workplace) -> Workplace:
+    """The workplace with a worker at work."""
+    workplace_of_all.open()
+    return workplace_of_all
+
+
+def test_the_hook_in_the_worker_ends_what_a_killed_flow_and_its_guardian_left(
+    workplace: Workplace,
+) -> None:
+    output = workplace.output()
+    run, flow = workplace.midway(output)
+
+    for guardian in flow.children():
+        guardian.kill()
+    flow.kill()
+
+    workplace.await_gone()
+    assert workplace.lines(output) == ["hook"]
+    workplace.prefect.await_state(run, "CRASHED")
+
+
+@like_another
+def test_a_flow_that_is_told_to_end_tears_down_first(workplace: Workplace) -> None:
+    output = workplace.output()
+    run, flow = workplace.midway(output)
+
+    flow.terminate()
+
+    workplace.prefect.await_state(run, "CRASHED")
+    workplace.await_gone()
+    assert own_line(output) == "finally"
+
+
+def test_a_cancel_of_a_workers_run_tears_down_first(workplace: Workplace) -> None:
+    output = workplace.output()
+    run, _ = workplace.midway(output)
+
+    workplace.prefect.ask(
+        "POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"}, force=True
+    )
+
+    workplace.prefect.await_state(run, "CANCELLED")
+    workplace.await_gone()
+    assert own_line(output) == "finally"
+
+
+def test_a_worker_that_is_stopped_leaves_it_to_the_guardian_and_the_next_run_goes_on(
+    workplace: Workplace,
+) -> None:
+    output = workplace.output()
+    before = workplace.answered()
+    _, flow = workplace.midway(output)
+    worker = workplace.worker
+    assert worker is not None
+
+    worker.terminate()
+
+    worker.wait(60)
+    workplace.await_gone()
+    assert not flow.is_running()
+    assert workplace.lines(output) == ["guardian"]
+    workplace.together.use_faults()
+    workplace.open()
+    again = workplace.start(output)
+    workplace.prefect.await_state(again, "COMPLETED")
+    answers = pq.read_table(output)
+    assert answers["n"].to_pylist() == list(range(ROWS))
+    assert answers["response"].null_count == 0
+    # What was in flight at the death, or back and on its way to the journal, is asked again.
+    assert workplace.answered() - before <= ROWS + 2 * CONCURRENCY
+    workplace.await_gone()
+
+
+def test_worker_and_flow_that_are_killed_together_leave_it_to_the_guardian(
+    workplace: Workplace,
+) -> None:
+    output = workplace.output()
+    _, flow = workplace.midway(output)
+    worker = workplace.worker
+    assert worker is not None
+
+    worker.kill()
+    flow.kill()
+
+    worker.wait()
+    workplace.await_gone()
+    assert workplace.lines(output) == ["guardian"]
+
+
+def test_a_flow_whose_worker_is_killed_ends_its_endpoint_itself(workplace: Workplace) -> None:
+    output = workplace.output()
+    _, flow = workplace.midway(output)
+    worker = workplace.worker
+    assert worker is not None
+
+    worker.kill()
+
+    worker.wait()
+    # It goes on as long as it can, and may end when it has something to say and nobody listens.
+    flow.wait(120)
+    workplace.await_gone()
+
+
+@like_another
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_flow_that_serves_itself_and_is_interrupted_leaves_nothing(
+    workplace: Workplace, number: signal.Signals
+) -> None:
+    name = f"served-{os.getpid()}-{number.name}"
+    served = workplace.spawn(
+        name,
+        sys.executable,
+        "-c",
+        "from flows.batch_inference import batch_inference as batch; "
+        f"batch.serve({name!r}, pause_on_shutdown=False)",
+    )
+    deployment = eventually(lambda: found(workplace.prefect, name), "the served deployment")
+    workplace.midway(workplace.output(), deployment)
+
+    os.killpg(served.pid, number)
+
+    served.wait(60)
+    workplace.await_gone()
+
+
+def own_line(output: Path) -> str:
+    """Return which line tore down the endpoint of a run that wrote its own report."""
+    report: dict[str, Any] = orjson.loads((output / "_mayfly" / "report.json").read_bytes())
+    return str(report["endpoints"][0]["teardown"]["line"])
+
+
+def found(prefect: Visitor, name: str) -> str | None:
+    """Return a deployment's id, if it is there."""
+    answer = prefect.http.get(f"/deployments/name/batch-inference/{name}")
+    return str(answer.json()["id"]) if answer.is_success else None
+
+
+def test_the_flow_can_be_sent_to_the_process_that_serve_starts_for_it() -> None:
+    from flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
+
+    assert cloudpickle.loads(cloudpickle.dumps(batch_inference)).name == "batch-inference"
