@@ -1,22 +1,20 @@
 """`mayfly endpoints`: what the flow does by itself, by hand, for either generation."""
 
-import json
 import os
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from emulator import Emulator, FaultRule
-from flows.cli import main
 from tasks.core.endpoint import Api, EndpointRef
 from tasks.core.lease import Lease, Owner
 from tasks.storage.lease_file import LeaseBook
 from tests.contract.kit import NAME, World, world
+from tests.contract.shell import Shell
 
 USERS = "my-own-endpoint"
 
@@ -28,24 +26,14 @@ def emulator() -> Iterator[Emulator]:
         yield server
 
 
-class Terminal:
-    """The command line in this process, without a terminal."""
+class Terminal(Shell):
+    """Runs `mayfly endpoints`, beside the leases of its machine."""
+
+    words = ("endpoints",)
 
     def __init__(self, api: Api, capsys: pytest.CaptureFixture[str], home: Path) -> None:
-        self._api, self._capsys, self.book = api, capsys, LeaseBook(home)
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """Run `mayfly endpoints ...`; return the exit code and all that was printed."""
-        self._capsys.readouterr()
-        code = main(["endpoints", *arguments, "--api", self._api])
-        printed = self._capsys.readouterr()
-        return code, printed.out + printed.err
-
-    def json(self, *arguments: str) -> Any:
-        """Run with --json, successfully; return what it printed."""
-        code, printed = self.run(*arguments, "--json")
-        assert code == 0, printed
-        return json.loads(printed)
+        super().__init__(api, capsys)
+        self.book = LeaseBook(home)
 
 
 @pytest.fixture

@@ -1,35 +1,18 @@
 """`mayfly hardware` and `mayfly plan`: what can be rented, what would be, and why."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.cli import main
 from tests.contract.kit import MEDIUM, SMALL, World
+from tests.contract.shell import Shell
 
 SAMPLE = str(Path(__file__).parents[2] / "data" / "sample.parquet")
 
 
-class Shell:
-    """The command line in this process."""
-
-    def __init__(self, here: World, capsys: pytest.CaptureFixture[str]) -> None:
-        self._here, self._capsys = here, capsys
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """Run a command; return the exit code and all that was printed."""
-        self._capsys.readouterr()
-        code = main([*arguments, "--api", self._here.api])
-        printed = self._capsys.readouterr()
-        return code, printed.out + printed.err
-
-    def json(self, *arguments: str) -> Any:
-        """Run with --json, successfully; return what it printed."""
-        code, printed = self.run(*arguments, "--json")
-        assert code == 0, printed
-        return json.loads(printed)
+class Tables(Shell):
+    """Asks for plans of a job over the sample."""
 
     def plan(self, *options: str, model: str = SMALL) -> Any:
         """Return the plan of a job over the sample."""
@@ -49,7 +32,7 @@ class Shell:
 @pytest.fixture
 def shell(
     here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Shell:
+) -> Tables:
     """The command line of a user of the emulator."""
     for name, value in {
         "TOGETHER_BASE_URL": here.url,
@@ -58,10 +41,10 @@ def shell(
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
-    return Shell(here, capsys)
+    return Tables(here.api, capsys)
 
 
-def test_hardware_lists_all_there_is_the_cheapest_first(here: World, shell: Shell) -> None:
+def test_hardware_lists_all_there_is_the_cheapest_first(here: World, shell: Tables) -> None:
     offers = shell.json("hardware")
     code, table = shell.run("hardware")
 
@@ -77,7 +60,7 @@ def test_hardware_lists_all_there_is_the_cheapest_first(here: World, shell: Shel
 
 
 def test_hardware_of_a_model_is_what_it_runs_on_and_whether_it_is_free(
-    here: World, shell: Shell
+    here: World, shell: Tables
 ) -> None:
     here.emulator.set_free("2xnvidia-h100-80gb", 0)
 
@@ -93,7 +76,7 @@ def test_hardware_of_a_model_is_what_it_runs_on_and_whether_it_is_free(
         assert "us-east-1 0" in table
 
 
-def test_the_plan_says_of_each_hardware_why_it_is_taken_or_left(here: World, shell: Shell) -> None:
+def test_the_plan_says_of_each_hardware_why_it_is_taken_or_left(here: World, shell: Tables) -> None:
     here.emulator.set_free("1xnvidia-h100-80gb", 0)
 
     plan = shell.plan()
@@ -111,14 +94,14 @@ def test_the_plan_says_of_each_hardware_why_it_is_taken_or_left(here: World, she
 
 
 @pytest.mark.parametrize("spelling", ["1xnvidia-h200-141gb", "1x_nvidia_h200_141gb_sxm"])
-def test_an_id_is_taken_in_the_spelling_of_either_generation(shell: Shell, spelling: str) -> None:
+def test_an_id_is_taken_in_the_spelling_of_either_generation(shell: Tables, spelling: str) -> None:
     chosen = shell.plan("--hardware", spelling)["hardware"]
 
     assert "h200" in chosen
 
 
 def test_an_id_that_does_not_fit_the_model_is_refused_with_those_that_do(
-    here: World, shell: Shell
+    here: World, shell: Tables
 ) -> None:
     why = shell.refused("--hardware", "8xnvidia-b200-180gb")
 
@@ -129,14 +112,14 @@ def test_an_id_that_does_not_fit_the_model_is_refused_with_those_that_do(
 
 
 def test_hardware_that_is_asked_for_and_full_is_no_fault_of_the_request(
-    here: World, shell: Shell
+    here: World, shell: Tables
 ) -> None:
     here.emulator.set_free("1xnvidia-h100-80gb", 0)
 
     assert shell.refused("--hardware", "1xnvidia-h100-80gb").startswith("1 ")
 
 
-def test_a_region_that_is_allowed_is_where_it_goes(here: World, shell: Shell) -> None:
+def test_a_region_that_is_allowed_is_where_it_goes(here: World, shell: Tables) -> None:
     plan = shell.plan("--region", "eu-west-1")
 
     chosen = next(c for c in plan["candidates"] if c["chosen"])
@@ -144,25 +127,25 @@ def test_a_region_that_is_allowed_is_where_it_goes(here: World, shell: Shell) ->
     assert here.made() == 0
 
 
-def test_a_region_that_there_is_not_is_refused_with_those_there_are(shell: Shell) -> None:
+def test_a_region_that_there_is_not_is_refused_with_those_there_are(shell: Tables) -> None:
     why = shell.refused("--region", "atlantis")
 
     assert why.startswith("2 ")
     assert "us-east-1" in why
 
 
-def test_a_model_that_there_is_not_is_a_wrong_request(shell: Shell) -> None:
+def test_a_model_that_there_is_not_is_a_wrong_request(shell: Tables) -> None:
     assert shell.refused(model="nobody/nothing").startswith("2 ")
 
 
-def test_a_model_that_cannot_be_deployed_is_a_wrong_request(shell: Shell) -> None:
+def test_a_model_that_cannot_be_deployed_is_a_wrong_request(shell: Tables) -> None:
     why = shell.refused(model="deepseek-ai/DeepSeek-V3.1")
 
     assert why.startswith("2 ")
     assert "no hardware that it can be deployed on" in why
 
 
-def test_switches_of_v1_are_taken_there_and_refused_elsewhere(here: World, shell: Shell) -> None:
+def test_switches_of_v1_are_taken_there_and_refused_elsewhere(here: World, shell: Tables) -> None:
     options = ("--no-speculative-decoding", "--availability-zone", "us-east-1")
     if here.api == "v1":
         assert shell.plan(*options)["hardware"]
@@ -174,19 +157,19 @@ def test_switches_of_v1_are_taken_there_and_refused_elsewhere(here: World, shell
             assert "v1" in why
 
 
-def test_an_idle_timeout_outside_what_the_platform_takes_is_refused(shell: Shell) -> None:
+def test_an_idle_timeout_outside_what_the_platform_takes_is_refused(shell: Tables) -> None:
     assert "30" in shell.refused("--inactive-timeout", "5")
 
 
 def test_a_key_that_is_refused_is_a_wrong_request(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
+    shell: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOGETHER_API_KEY", "of-nobody")
 
     assert shell.refused().startswith("2 ")
 
 
-def test_an_endpoint_that_stands_needs_no_hardware(here: World, shell: Shell) -> None:
+def test_an_endpoint_that_stands_needs_no_hardware(here: World, shell: Tables) -> None:
     ref = here.plane.create(here.spec())
 
     plan = shell.plan("--endpoint", ref.name)
