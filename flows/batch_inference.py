@@ -15,6 +15,7 @@ from tasks.credentials import TogetherCredentials, signed_in
 from tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
 from tasks.hardware import select_hardware
 from tasks.hooks import name_run, tear_down_after_the_run
+from tasks.presence import not_waiting_for_prefect
 from tasks.report import finished, write_report
 from tasks.running.run import begin
 from tasks.running.signals import held_back
@@ -69,6 +70,7 @@ def batch_inference(
         runner=runner,
     )
     with (
+        not_waiting_for_prefect(),
         signed_in(credentials),
         begin(job, run=flow_run.id or "") as run,
         heeding_cancel(run.progress.say),

@@ -9,6 +9,7 @@ from prefect.assets import Asset, AssetProperties, add_asset_metadata, materiali
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
+from tasks.presence import prefect_is_there
 from tasks.reporting.progress import Step
 from tasks.running.run import Run
 from tasks.step import step, tell
@@ -21,7 +22,8 @@ def write_report(run: Run) -> dict[str, Any]:
     run.progress.enter(Step.REPORTING)
     report = run.close_the_books("errors" if run.total.failed else "complete")
     try:
-        publish(run, report)
+        if prefect_is_there():
+            publish(run, report)
     except Exception as error:  # noqa: BLE001 - the answers are safe; Prefect's record is for people
         get_run_logger().warning("Prefect does not show the result: %s", error)
     tell(result_line(report))

@@ -1,0 +1,61 @@
+"""What a run's end waits for when Prefect's server is away, and what it does not."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    Settings,
+    get_current_settings,
+    temporary_settings,
+)
+
+from emulator import Emulator
+from tasks import presence
+from tasks.presence import not_waiting_for_prefect, prefect_is_there
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "PATIENCE_S", 0.0)
+
+
+@contextmanager
+def configured(url: str) -> Iterator[Settings]:
+    """Have Prefect's API at a URL, and three retries, for as long as the block lasts."""
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 3}):
+        yield get_current_settings()
+
+
+def nowhere() -> str:
+    """Return a URL that refuses connections."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/api"
+
+
+def test_calls_to_a_server_that_is_gone_are_not_tried_again() -> None:
+    with configured(nowhere()) as settings:
+        with not_waiting_for_prefect():
+            pass
+
+        assert settings.client.max_retries == 0
+
+
+def test_calls_to_one_that_answers_anything_are_tried_as_ever() -> None:
+    # It knows no such path, and says so.
+    with Emulator() as server, configured(f"{server.url}/api") as settings:
+        with not_waiting_for_prefect():
+            pass
+
+        assert settings.client.max_retries == 3
+
+
+def test_one_that_has_come_back_is_there_again() -> None:
+    with configured(nowhere()):
+        assert not prefect_is_there()
+    with Emulator() as server, configured(f"{server.url}/api"):
+        assert prefect_is_there()
