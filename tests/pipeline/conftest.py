@@ -41,9 +41,11 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def stage(emulator: Emulator, launcher: Launcher, tmp_path: Path) -> Stage:
-    """A machine with an input and an API to run it against."""
-    return Stage(emulator, launcher, tmp_path / "machine")
+def stage(emulator: Emulator, launcher: Launcher, tmp_path: Path) -> Iterator[Stage]:
+    """A machine with an input and an API to run it against; at its end, nothing runs on it."""
+    stage = Stage(emulator, launcher, tmp_path / "machine")
+    yield stage
+    stage.switch_off()
 
 
 def _session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
