@@ -28,9 +28,6 @@ from tasks.inference.transport import Transport, open_transport
 
 __all__ = ["Engine", "EngineSettings", "Snapshot", "Target"]
 
-READ_AHEAD = 256
-"""Rows rendered and waiting beyond twice the limit: enough that the loop never waits for one."""
-
 SETTLE_S = 0.005
 """How long a feeding thread lets places come free before it renders more rows."""
 
@@ -121,7 +118,7 @@ class Engine:
         self._call(self._sender.join, stream)
         try:
             while True:
-                while stream.feed(2 * self._limiter.limit + READ_AHEAD):
+                while stream.feed(self._limiter.limit):
                     self._call(self._sender.pump)
                 if stream.error is not None:
                     raise stream.error

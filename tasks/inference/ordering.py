@@ -5,15 +5,20 @@ forgotten. Only the order of sending changes; parts have the order of the input.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 from tasks.core.rows import RowRequest
 from tasks.inference.prompt import Frame
 
 FIRST_ROWS = 256
-WINDOW_ROWS = 4096
-"""A window grows from the one to the other, so that the first rows need not wait for many."""
-
+WINDOW_ROWS = 16_384
 WINDOW_BYTES = 16 * 2**20
+"""A window has at most so much. It grows from the first on, so that the first rows need not wait
+for many, and fills while the one before is sent, so that no row ever waits for a whole window."""
+
+GROWTH = 2
+"""How many rows are read for each that is sent."""
+
 COMPARED_BYTES = 4096
 """How much of a prompt's beginning counts; prompts alike so far keep the input's order."""
 
@@ -26,17 +31,24 @@ def by_beginning(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowRe
     def beginning(request: RowRequest) -> bytes:
         return request.body[start:end]
 
-    most = FIRST_ROWS
-    window: list[RowRequest] = []
+    following: list[RowRequest] = []
     size = 0
-    for request in requests:
-        window.append(request)
-        size += len(request.body)
-        if len(window) >= most or size >= WINDOW_BYTES:
-            window.sort(key=beginning)
-            yield from window
-            window.clear()
-            size = 0
-            most = min(2 * most, WINDOW_ROWS)
-    window.sort(key=beginning)
-    yield from window
+
+    def read(rows: int) -> None:
+        nonlocal size
+        for request in islice(requests, rows):
+            following.append(request)
+            size += len(request.body)
+            if size >= WINDOW_BYTES:
+                return
+
+    read(FIRST_ROWS)
+    while window := following:
+        # Taken from its end, so that what is sent is not held.
+        window.sort(key=beginning)
+        window.reverse()
+        following, size = [], 0
+        while window:
+            yield window.pop()
+            if size < WINDOW_BYTES and len(following) < WINDOW_ROWS:
+                read(GROWTH)

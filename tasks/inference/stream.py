@@ -11,6 +11,11 @@ from tasks.core.rows import NOTHING, Answer, RowRequest, Tally
 if TYPE_CHECKING:
     from tasks.inference.sender import Attempt
 
+AHEAD_ROWS = 256
+AHEAD_BYTES = 16 * 2**20
+"""Rows that are rendered and wait, beyond as many as may be in flight: enough that the loop never
+waits for one. All that wait have about so many bytes at most."""
+
 TAKE = 64
 """Rows handed over at once: one wake-up of the loop for all of them."""
 
@@ -72,6 +77,7 @@ class Stream:
         "_fed",
         "_record",
         "_recorded",
+        "_row_bytes",
         "_source",
         "_wanted_below",
         "_write",
@@ -102,6 +108,8 @@ class Stream:
         # Each is changed by one thread only.
         self._fed = self._recorded = 0
         self._wanted_below = 0
+        # Of those handed over last, on the mean: so large are the next ones thought to be.
+        self._row_bytes = 1
 
     @property
     def unrecorded(self) -> int:
@@ -110,21 +118,31 @@ class Stream:
 
     # For the thread that feeds it.
 
-    def feed(self, read_ahead: int) -> bool:
-        """Hand some rows over if there is room for them; whether the loop has more to do now."""
+    def feed(self, limit: int) -> bool:
+        """Hand some rows over if there is room for them; whether the loop has more to do now.
+
+        Args:
+            limit: How many may be in flight.
+        """
+        ahead = min(limit + AHEAD_ROWS, max(AHEAD_BYTES // self._row_bytes, 1))
+        few = (min(ahead, TAKE) + 1) // 2
         # First what wakes this thread, then the look: else an answer between the two is missed.
-        self._wanted_below = read_ahead - TAKE // 2
-        room = read_ahead - self.unrecorded
-        if room < TAKE // 2:
+        self._wanted_below = limit + ahead - few
+        room = limit + ahead - self.unrecorded
+        if room < few:
             return False
-        fed = 0
+        fed = size = 0
         for request in islice(self._source, min(room, TAKE)):
             fed += 1
+            size += len(request.body)
             if request.error:
                 self.answers.append(Answer(request.row, None, request.error))
             else:
                 self.waiting.append(Row(self, request))
+            if size > AHEAD_BYTES:
+                break
         self._fed += fed
+        self._row_bytes = max(size // max(fed, 1), 1)
         self.dry = not fed
         return fed > 0
 

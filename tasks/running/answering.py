@@ -3,8 +3,8 @@ a process of its own and a benchmark do the very same thing.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -25,9 +25,43 @@ from tasks.storage.journal import Journal, open_journal
 from tasks.storage.parts import read_answers, write_part
 from tasks.storage.run_paths import RunPaths
 
+LOOK_EVERY_S = 0.1
+
 SYNC_EVERY_S = 0.5
 """What a power cut may cost: the answers of this long. The death of the process costs what was in
 flight: what has come is in the kernel's hands before anything is sent in its place."""
+
+
+class Turns:
+    """What one shard at a time does, the first of those that wait: reading forward, in little room.
+
+    A page of a Parquet file is decoded whole, and may have many MiB. The next shard reads its rows
+    when this one has read its last, which is long before that is sent.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: set[int] = set()
+        self._taken = False
+
+    @contextmanager
+    def of(self, shard: Shard, go_on: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Have the turn for as long as the block lasts; `go_on` raises what has ended the run."""
+        with self._changed:
+            self._waiting.add(shard.index)
+            try:
+                while self._taken or shard.index > min(self._waiting):
+                    self._changed.wait(LOOK_EVERY_S)
+                    go_on()
+                self._taken = True
+            finally:
+                self._waiting.remove(shard.index)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken = False
+                self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +76,7 @@ class Batch:
         extra: The column that the job adds to the contract's.
         breaker: Ends the run when what is found wrong with answers is wrong with all of them.
         copying: How rows come by the answers of rows that ask the same, if those are not sent.
+        reading, writing: Whose turn it is to read rows for sending, and to write a part.
     """
 
     dataset: Dataset
@@ -54,6 +89,8 @@ class Batch:
     extra: ExtraColumn | None = None
     breaker: Breaker = field(default_factory=Breaker)
     copying: Copying | None = None
+    reading: Turns = field(default_factory=Turns)
+    writing: Turns = field(default_factory=Turns)
 
 
 def answer_rows(
@@ -96,14 +133,15 @@ def answer_rows(
         if batch.copying is not None and copies:
             copied = batch.copying.answers(copies, answers, engine.check)
             answers = {**answers, **copied}
-        return write_part(
-            paths.folder,
-            shard,
-            batch.dataset,
-            answers,
-            fingerprint=batch.fingerprint,
-            extra=batch.extra,
-        )
+        with batch.writing.of(shard):
+            return write_part(
+                paths.folder,
+                shard,
+                batch.dataset,
+                answers,
+                fingerprint=batch.fingerprint,
+                extra=batch.extra,
+            )
 
 
 def ask(
@@ -125,7 +163,7 @@ def ask(
         written: Is given the sums over all answers so far, after some more were written.
     """
     frame = batch.renderer.frame(batch.model)
-    rows = requests(batch, shard, answered)
+    rows = requests(batch, shard, answered, engine.check)
 
     def keep(answer: Answer) -> None:
         journal.append(answer)
@@ -157,18 +195,25 @@ def ask(
         record = fitting.record
     else:
         source, record = by_beginning(rows, frame), keep
-    with committed_often(journal, engine):
+    with closing(rows), committed_often(journal, engine):
         engine.answer(held_up(source, journal), record, write)
     journal.commit()
 
 
-def requests(batch: Batch, shard: Shard, answered: frozenset[int]) -> Iterator[RowRequest]:
-    """Render the rows of a shard that have no answer yet, a batch at a time."""
+def requests(
+    batch: Batch, shard: Shard, answered: frozenset[int], go_on: Callable[[], None]
+) -> Generator[RowRequest]:
+    """Render the rows of a shard that have no answer yet, a batch at a time, when it is its turn.
+
+    Args:
+        go_on: Raises what has ended the run.
+    """
     render = batch.renderer
-    for chunk in batch.dataset.read(shard.first_row, shard.rows, render.needs):
-        for request in render.bodies(batch.model, chunk.first_row, chunk.columns, chunk.rows):
-            if request.row not in answered:
-                yield request
+    with batch.reading.of(shard, go_on):
+        for chunk in batch.dataset.read(shard.first_row, shard.rows, render.needs):
+            for request in render.bodies(batch.model, chunk.first_row, chunk.columns, chunk.rows):
+                if request.row not in answered:
+                    yield request
 
 
 def held_up(requests: Iterable[RowRequest], journal: Journal) -> Iterator[RowRequest]:

@@ -29,7 +29,7 @@ from tasks.reporting.page import page
 from tasks.reporting.progress import Progress, Step
 from tasks.reporting.pulse import pulse
 from tasks.running.accounts import add_accounts, history_record
-from tasks.running.answering import Batch, answer_rows
+from tasks.running.answering import Batch, Turns, answer_rows
 from tasks.running.copying import Copying, find_copies
 from tasks.running.crew import Crew, Sending, workers_for
 from tasks.running.ending import read_proofs
@@ -78,7 +78,7 @@ class Run(Watching):
             output=str(self.paths.folder.absolute()),
             progress=progress,
         )
-        self._breaker = Breaker()
+        self._breaker, self._reading, self._writing = Breaker(), Turns(), Turns()
         self._done_now: set[int] = set()
         self._warm: Sending | None = None
         merge_journals(self.look, self.folder)
@@ -153,6 +153,8 @@ class Run(Watching):
             extra=self.look.extra,
             breaker=self._breaker,
             copying=self._copying,
+            reading=self._reading,
+            writing=self._writing,
         )
 
     @property

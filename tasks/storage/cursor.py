@@ -22,7 +22,7 @@ LOCAL_BUFFER_BYTES = 256 * 2**10
 REMOTE_BUFFER_BYTES = 4 * 2**20
 """Read ahead in each column. Without a buffer Arrow reads a row group's whole column at once."""
 
-KEPT = 4
+KEPT = 2
 """Idle cursors kept: requests and part files each read on from their own place."""
 
 
