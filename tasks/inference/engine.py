@@ -10,6 +10,7 @@ the teardown.
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
@@ -65,6 +66,7 @@ class Engine:
         )
         self._limiter = limiter or law(settings)
         self._finished = NOTHING
+        self._changes = deque[Callable[[], object]]()
         self._reason: MayflyError | None = None
         self._ended = threading.Event()
         self._ready = threading.Event()
@@ -171,9 +173,14 @@ class Engine:
         self.allow(lambda: self._limiter.scaled(factor))
 
     def allow(self, change: Callable[[], object]) -> None:
-        """Change the limiter on the loop, and send what may be sent from then on."""
-        self._call(change)
-        self._call(self._sender.pump)
+        """Change the limiter on the loop, and send what may be sent from then on.
+
+        After the end it is changed all the same: others wait for the places that are let go.
+        """
+        self._changes.append(change)
+        self._call(self._change)
+        if self._ended.is_set():
+            self._change()
 
     def proven(self) -> None:
         """Tell that rows of the same job are answered elsewhere: the request is sound."""
@@ -183,14 +190,16 @@ class Engine:
         """Return what the engine is doing now."""
         sender = self._sender
         streams = [*sender.streams]
+        over = self._ended.is_set()
+        waiting = sender.delayed + sum(len(s.waiting) + len(s.again) for s in streams)
         return Snapshot(
             sender.in_flight,
             self._limiter.limit,
-            sum(len(s.waiting) + len(s.again) for s in streams) + sender.delayed,
+            0 if over else waiting,
             sender.retries,
             sender.hedges,
             sum((stream.tally for stream in streams), start=self._finished),
-            any(not stream.dry for stream in streams),
+            not over and any(not stream.dry for stream in streams),
         )
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
@@ -226,8 +235,15 @@ class Engine:
             await self._transport.close()
         finally:
             self._ended.set()
+            self._change()
             for stream in self._sender.streams:
                 stream.arrived.set()
+
+    def _change(self) -> None:
+        while self._changes:
+            self._changes.popleft()()
+        if not self._ended.is_set():
+            self._sender.pump()
 
     def _begin_stop(self, reason: MayflyError, grace_s: float) -> None:
         if self._reason is None:
