@@ -1,0 +1,143 @@
+"""One process against several under one limit: `python -m benchmarks.processes`.
+
+nginx answers a fixed body at once, so that it is the client that is measured: what one core feeds,
+and what a second one adds. Nothing is pinned but nginx; on two cores it shares one with a client.
+CPU is that of this process and its workers, from when all are awake.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from benchmarks.dataset import write_input
+from benchmarks.figures import keep, table
+from benchmarks.servers import nginx
+from tasks.core.job import PromptSpec, Sampling
+from tasks.core.sharding import plan_shards
+from tasks.inference.engine import Engine, EngineSettings, Target
+from tasks.running.answering import answer_rows
+from tasks.running.crew import Crew
+from tasks.running.orders import Assignment
+from tasks.running.places import LocalProcess
+from tasks.storage.dataset import open_dataset
+from tasks.storage.parts import warm_up
+from tasks.storage.run_paths import RunPaths
+
+SLOW = "{% for word in prompt.split() %}{{ word | capitalize }} {% endfor %}"
+"""A template that is more work than sending what it makes."""
+
+
+def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Answer the input once; `processes` 0 is in this process."""
+    dataset = open_dataset(str(path), limit=options.rows)
+    paths = RunPaths(folder / f"out-{os.urandom(6).hex()}")
+    paths.journals.mkdir(parents=True)
+    assignment = Assignment(
+        dataset=dataset,
+        prompt=PromptSpec(template=options.template),
+        sampling=Sampling(),
+        paths=paths,
+        fingerprint="f" * 64,
+        retry_failed=False,
+        copying=None,
+        settings=EngineSettings(concurrency=options.in_flight),
+        target=Target(url=f"{url}/v1/chat/completions", headers={}),
+    )
+    shards = plan_shards(dataset.row_groups)
+    if not options.processes:
+        batch = assignment.batch()
+        with (
+            Engine(
+                target=assignment.target, settings=assignment.settings, read=batch.renderer.read
+            ) as engine,
+            ThreadPoolExecutor(2) as threads,
+        ):
+            before, began = _cpu_s(), time.perf_counter()
+            done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
+            return _figures(options.rows, done, before, began)
+    with (
+        Crew(
+            assignment,
+            workers=options.processes,
+            start=partial(LocalProcess, paths.workers_log),
+            say=print,
+        ) as crew,
+        ThreadPoolExecutor(2 * options.processes) as threads,
+    ):
+        # Until all have imported what they need, and have gone quiet.
+        quiet_since, last = time.monotonic(), 0.0
+        while time.monotonic() - quiet_since < 2:
+            time.sleep(0.2)
+            if (now_s := _cpu_s()) > last + 0.05:
+                quiet_since, last = time.monotonic(), now_s
+        before, began = _cpu_s(), time.perf_counter()
+        done = sum(threads.map(lambda s: crew.answer(s, "model").done, shards))
+        return _figures(options.rows, done, before, began)
+
+
+def _cpu_s() -> float:
+    here = psutil.Process()
+    times = [one.cpu_times() for one in (here, *_workers(here))]
+    return float(sum(one.user + one.system for one in times))
+
+
+def _workers(here: psutil.Process) -> list[psutil.Process]:
+    return [one for one in here.children() if "worker.py" in " ".join(one.cmdline())]
+
+
+def _figures(rows: int, done: int, before: float, began: float) -> dict[str, float]:
+    assert done == rows, done  # noqa: S101
+    wall_s = time.perf_counter() - began
+    return {"rows_per_s": rows / wall_s, "cpu_ms_per_row": 1e3 * (_cpu_s() - before) / rows}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, default=128)
+    options = parser.parse_args()
+    warm_up()
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="mayfly-processes-") as name:
+        folder = Path(name)
+        path = write_input(folder / "input.parquet", options.rows, group_rows=4096)
+        with nginx(folder / "nginx") as url:
+            for title, template in (("a column", None), ("a slow template", SLOW)):
+                results: dict[int, list[dict[str, float]]] = {0: [], 2: []}
+                for _ in range(options.rounds):
+                    for processes, found in results.items():
+                        case = argparse.Namespace(
+                            **vars(options), template=template, processes=processes
+                        )
+                        found.append(once(url, path, folder, case))
+                figures[title] = _show(title, results)
+    keep("processes", figures)
+
+
+def _show(title: str, results: dict[int, list[dict[str, float]]]) -> dict[str, Any]:
+    figures = {
+        f"{processes} processes" if processes else "local": {
+            "rows_per_s_best": max(one["rows_per_s"] for one in found),
+            "rows_per_s_median": median(one["rows_per_s"] for one in found),
+            "cpu_ms_per_row_min": min(one["cpu_ms_per_row"] for one in found),
+            "cpu_ms_per_row_median": median(one["cpu_ms_per_row"] for one in found),
+        }
+        for processes, found in results.items()
+    }
+    columns = ["runner", "rows/s, best", "median", "CPU ms a row, min", "median"]
+    table(title, columns, [[label, *values.values()] for label, values in figures.items()])
+    return figures
+
+
+if __name__ == "__main__":
+    main()
