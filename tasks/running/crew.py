@@ -8,12 +8,10 @@ the number in flight, from what all workers see; `tasks.core.sharing` hands it o
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tasks.core.counted import Counted
 from tasks.core.errors import EndpointLost, MayflyError, TerminalError
@@ -21,8 +19,10 @@ from tasks.core.rows import NOTHING, Tally
 from tasks.core.sharding import Shard
 from tasks.core.sharing import OVERLOAD, Sample, Shares
 from tasks.inference.engine import Engine, Snapshot, law
+from tasks.running.errands import Errands
 from tasks.running.hired import Task, Worker
 from tasks.running.orders import (
+    Alive,
     Assignment,
     Ended,
     NothingFollows,
@@ -39,6 +39,8 @@ MOST_WORKERS = 8
 
 DEATHS_BORNE = 3
 """Workers that may die with a shard before it is given up: it may be what kills them."""
+
+ALIVE_EVERY_S = 1.0
 
 LATEST_S = 10.0
 """How long after the grace a worker may take to let go of its shards; then it is killed."""
@@ -72,25 +74,23 @@ class Crew:
         self._law = law(assignment.settings)
         self._shares = Shares()
         self._workers: dict[int, Worker] = {}
-        self._started = 0
+        self._started = self._coming = 0
+        self._unassigned: list[Task] = []
+        self._said_alive_at = 0.0
         self._counted = Counted()
         self._proven = assignment.settings.proven
         self._last: tuple[int, int] | None = None
         self._given = self._retries = self._hedges = 0
         self._reason: MayflyError | None = None
         self._kill_at: float | None = None
-        self._ended = threading.Event()
-        self._todo: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._leaving = threading.Lock()
-        self._woken, self._wake = -1, -1
+        self._errands, self._opened = Errands(), False
         self._snapshot = Snapshot(0, self._law.limit, 0, 0, 0, NOTHING)
         self._thread = threading.Thread(target=self._run, name="crew", daemon=True)
 
     def open(self) -> Self:
         """Start the workers; opening twice is opening once."""
-        if self._wake < 0:
-            self._woken, self._wake = os.pipe()
-            os.set_blocking(self._wake, False)
+        if not self._opened:
+            self._opened = True
             self._thread.start()
         return self
 
@@ -115,7 +115,7 @@ class Crew:
             MayflyError: What `stop` was given, or what went wrong with the shard.
         """
         task = Task(shard, model)
-        if not self._call(self._give, task):
+        if not self._errands.leave(self._give, task):
             self.check()
         return task.future.result()
 
@@ -124,12 +124,12 @@ class Crew:
 
         Returns at once; every `answer` then raises `reason`, or the first one that was given.
         """
-        self._call(self._begin_stop, reason, grace_s)
+        self._errands.leave(self._begin_stop, reason, grace_s)
 
     @property
     def ended(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._ended.is_set() or self._reason is not None
+        return self._errands.closed or self._reason is not None
 
     def check(self) -> None:
         """Raise what ended the crew, if it has ended."""
@@ -138,34 +138,23 @@ class Crew:
 
     def begin_at(self, limit: int) -> None:
         """Begin the search for a limit at a number; of no use once it is under way."""
-        self._call(self._law.begin_at, limit)
+        self._errands.leave(self._law.begin_at, limit)
 
     def scaled(self, factor: float) -> None:
         """Tell that the endpoint has so many times the replicas that it had."""
-        self._call(self._law.scaled, factor)
+        self._errands.leave(self._law.scaled, factor)
 
     def warm(self, connections: int) -> None:
         """Open connections ahead of the first request."""
-        self._call(self._tell_all, Warm(-(-connections // self.size)))
+        self._errands.leave(self._tell_all, Warm(-(-connections // self.size)))
 
     def nothing_follows(self, *, calls: int, replicas: int) -> None:
         """Tell that no more calls of `answer` will begin than so many, counted from the first."""
-        self._call(self._end_is_near, calls, replicas)
+        self._errands.leave(self._end_is_near, calls, replicas)
 
     def snapshot(self) -> Snapshot:
         """Return what the crew is doing now."""
         return self._snapshot
-
-    def _call(self, function: Callable[..., object], *args: object) -> bool:
-        """Leave something to be done; whether it will be."""
-        with self._leaving:
-            if self._ended.is_set():
-                return False
-            self._todo.append((function, args))
-            # A pipe that is full wakes as well.
-            with suppress(BlockingIOError):
-                os.write(self._wake, b".")
-        return True
 
     # In the crew's thread.
 
@@ -175,17 +164,19 @@ class Crew:
                 self._hire()
             while not self._over():
                 ends = {worker.place.connection: worker for worker in self._workers.values()}
-                for end in wait([self._woken, *ends], timeout=1.0):
-                    if end == self._woken:
-                        os.read(self._woken, 65536)
+                for end in wait([self._errands.fileno(), *ends], timeout=ALIVE_EVERY_S):
+                    if isinstance(end, Connection):
+                        self._hear(ends[end])
                     else:
-                        self._hear(ends[end])  # type: ignore[index]
-                while self._todo:
-                    function, args = self._todo.popleft()
+                        self._errands.heard()
+                for function, args in self._errands.taken():
                     function(*args)
                 self._hand_out()
+                self._say_that_it_lives()
         except MayflyError as error:
             self._reason = self._reason or error
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else can go on
+            self._reason = TerminalError(f"the crew broke down: {type(error).__name__}: {error}")
         finally:
             self._dismiss()
 
@@ -197,8 +188,7 @@ class Crew:
         return not busy or time.monotonic() > self._kill_at
 
     def _dismiss(self) -> None:
-        with self._leaving:
-            self._ended.set()
+        undone = self._errands.close()
         # First all connections, so that all end at once.
         for worker in self._workers.values():
             worker.place.connection.close()
@@ -206,7 +196,8 @@ class Crew:
             worker.place.end()
         reason = self._reason or EndpointLost("the crew was dismissed")
         left = [task for worker in self._workers.values() for task in worker.tasks.values()]
-        left += [args[0] for function, args in self._todo if function == self._give]
+        left += self._unassigned
+        left += [args[0] for function, args in undone if function == self._give]
         for task in left:
             task.future.set_exception(reason)
         for worker in self._workers.values():
@@ -214,16 +205,36 @@ class Crew:
         self._workers.clear()
         self._publish()
         forget_empty_log(self._assignment.paths)
-        os.close(self._woken)
-        os.close(self._wake)
 
     def _hire(self) -> None:
+        """Have a worker started, which may take its time."""
+        self._coming += 1
+
+        def start() -> None:
+            try:
+                place = self._start()
+            except MayflyError as error:
+                self._errands.leave(self._fail, error)
+                return
+            if not self._errands.leave(self._welcome, place):
+                place.end()
+
+        threading.Thread(target=start, name="hire", daemon=True).start()
+
+    def _fail(self, error: MayflyError) -> None:
+        raise error
+
+    def _welcome(self, place: Place) -> None:
+        self._coming -= 1
         self._started += 1
-        worker = Worker(self._started, self._start())
-        self._workers[worker.number] = worker
+        worker = self._workers[self._started] = Worker(self._started, place)
         worker.tell(self._assignment)
         if self._proven:
             worker.tell(Proven())
+        if not self._coming:
+            waiting, self._unassigned = self._unassigned, []
+            for task in waiting:
+                self._assign(task)
 
     def _give(self, task: Task) -> None:
         if self._reason is not None:
@@ -233,6 +244,10 @@ class Crew:
         self._assign(task)
 
     def _assign(self, task: Task) -> None:
+        if self._coming:
+            # Shared out evenly over those that there will be.
+            self._unassigned.append(task)
+            return
         worker = min(self._workers.values(), key=lambda one: (len(one.tasks), one.number))
         worker.tasks[task.order.shard.index] = task
         worker.given += 1
@@ -252,6 +267,11 @@ class Crew:
     def _tell_all(self, order: Order) -> None:
         for worker in self._workers.values():
             worker.tell(order)
+
+    def _say_that_it_lives(self) -> None:
+        if (now := time.monotonic()) - self._said_alive_at >= ALIVE_EVERY_S:
+            self._said_alive_at = now
+            self._tell_all(Alive())
 
     def _begin_stop(self, reason: MayflyError, grace_s: float) -> None:
         self._reason = self._reason or reason
@@ -307,6 +327,9 @@ class Crew:
         # Whoever waits for the shard may look at the sums next.
         self._publish()
         if ended.error is not None:
+            if ended.over and isinstance(ended.error, MayflyError):
+                # What ends one engine would end the others: none goes on.
+                self._begin_stop(ended.error, 0)
             task.future.set_exception(ended.error)
             return
         assert ended.tally is not None  # noqa: S101 - one of the two
@@ -375,4 +398,3 @@ class Crew:
 
 
 Sending = Engine | Crew
-"""What answers rows while the batch runs: in this process, or in others."""

@@ -17,6 +17,7 @@ from tasks.core.rows import Tally
 from tasks.core.sharing import Allowance, Share
 from tasks.running.answering import answer_rows
 from tasks.running.orders import (
+    Alive,
     Assignment,
     Ended,
     NothingFollows,
@@ -50,19 +51,27 @@ class Hand:
         self._noting, self._saying = threading.Lock(), threading.Lock()
         self._over = threading.Event()
 
-    def serve(self, ends: Sequence[int], gone: Callable[[], None]) -> None:
+    def serve(
+        self,
+        *,
+        ends: Sequence[int] = (),
+        gone: Callable[[], object] = lambda: None,
+        silence_s: float | None = None,
+    ) -> None:
         """Do what is asked until the other end is gone.
 
         Args:
             ends: File descriptors that become readable when it is gone, beside the connection.
             gone: Called at once then.
+            silence_s: How long it may say nothing before it counts as gone: over a network nobody
+                else tells.
         """
         reporter = threading.Thread(target=self._report_often, name="reports", daemon=True)
         with self._engine:
             reporter.start()
             threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
             try:
-                while wait([self._connection, *ends]) == [self._connection]:
+                while wait([self._connection, *ends], silence_s) == [self._connection]:
                     self._do(self._connection.recv())
             except (EOFError, OSError):
                 pass
@@ -81,6 +90,8 @@ class Hand:
                 engine.warm(connections)
             case NothingFollows(shards, replicas):
                 engine.nothing_follows(calls=shards, replicas=replicas)
+            case Alive():
+                return
             case Proven():
                 self._batch.breaker.prove()
                 engine.proven()
@@ -98,30 +109,31 @@ class Hand:
         try:
             ended = Ended(index, tally=answer_rows(batch, order.shard, self._engine, note))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the run's to know
-            ended = Ended(index, error=_portable(error))
-        self._report()
-        self._say(ended)
+            ended = Ended(index, error=_portable(error), over=self._engine.ended)
+        self._report(then=ended)
 
     def _report_often(self) -> None:
         while not self._over.wait(TICK_S):
             self._report()
 
-    def _report(self) -> None:
-        # What it goes by first: the number in flight is bound by that share or a later one.
-        taken, look = self._allowance.taken, self._engine.snapshot()
-        samples = self._allowance.samples()
-        with self._noting:
-            tallies, self._tallies = self._tallies, {}
-        state = taken, look.in_flight, look.waiting, look.more, look.retries, look.hedges
-        now = time.monotonic()
-        if samples or tallies or state != self._last or now - self._said_at > AT_LEAST_EVERY_S:
-            self._last, self._said_at = state, now
-            self._say(Report(*state, samples, tallies))
-
-    def _say(self, message: Report | Ended) -> None:
+    def _report(self, then: Ended | None = None) -> None:
+        """Say what this worker does now, and then that a shard has ended."""
+        # One at a time: what is said of a shard must not come after that it has ended.
         with self._saying:
+            # What it goes by first: the number in flight is bound by that share or a later one.
+            taken, look = self._allowance.taken, self._engine.snapshot()
+            samples = self._allowance.samples()
+            with self._noting:
+                tallies, self._tallies = self._tallies, {}
+            state = taken, look.in_flight, look.waiting, look.more, look.retries, look.hedges
+            now = time.monotonic()
+            due = state != self._last or now - self._said_at > AT_LEAST_EVERY_S
             try:
-                self._connection.send(message)
+                if samples or tallies or due:
+                    self._last, self._said_at = state, now
+                    self._connection.send(Report(*state, samples, tallies))
+                if then is not None:
+                    self._connection.send(then)
             except OSError:  # The other end is gone, and `serve` knows.
                 self._over.set()
 

@@ -80,6 +80,10 @@ class Warm(NamedTuple):
     connections: int
 
 
+class Alive(NamedTuple):
+    """The run is there, and has nothing else to say."""
+
+
 class Proven(NamedTuple):
     """Rows were answered elsewhere: the request is sound."""
 
@@ -98,7 +102,7 @@ class Stop(NamedTuple):
     grace_s: float
 
 
-Order = Share | Take | Warm | Proven | NothingFollows | Stop
+Order = Share | Take | Warm | Alive | Proven | NothingFollows | Stop
 
 # From a worker to the run.
 
@@ -125,8 +129,13 @@ class Report(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A shard has ended: with the sums of its part, or with an error."""
+    """A shard has ended: with the sums of its part, or with an error.
+
+    Attributes:
+        over: Whether the worker's engine has ended: it sends nothing more for any shard.
+    """
 
     shard: int
     tally: Tally | None = None
     error: Exception | None = None
+    over: bool = False

@@ -29,7 +29,7 @@ def main(end: int, run: int) -> None:
     from tasks.running.hand import Hand  # noqa: PLC0415
 
     with suppress(EOFError, OSError), Connection(end) as connection:
-        Hand(connection, connection.recv()).serve(died, gone=lambda: os._exit(0))
+        Hand(connection, connection.recv()).serve(ends=died, gone=lambda: os._exit(0))
 
 
 if __name__ == "__main__":

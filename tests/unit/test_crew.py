@@ -56,7 +56,7 @@ class Threaded:
 
 
 def work(connection: "Connection[Any, Any]") -> None:
-    Hand(connection, connection.recv()).serve([], gone=lambda: None)
+    Hand(connection, connection.recv()).serve()
 
 
 def die_with_the_first_shard(connection: "Connection[Any, Any]") -> None:
