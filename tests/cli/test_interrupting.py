@@ -1,0 +1,56 @@
+"""Ctrl-C for a whole process group, where the run has brought a Prefect server of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from emulator import FaultRule
+from tests.cli.shell import PATIENCE_S, Shell
+from tests.cli.test_run import ASKED, started_by
+from tests.pipeline.rig import until
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CRASH_MATRIX_WHOLE"),
+    reason="a server of its own takes long to start; CRASH_MATRIX_WHOLE=1 plays it too",
+)
+def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shell) -> None:
+    # Prefect's own temporary server dies of it first, and its run then hangs for over a minute.
+    answered = [call.path for call in shell.emulator.calls()].count("/v1/chat/completions")
+    shell.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=1))
+    env = {name: value for name, value in shell.env.items() if name != "PREFECT_API_URL"}
+    with (shell.folder / "told.txt").open("wb") as told:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "run", *ASKED, "--yes", "--concurrency", "1"],
+            cwd=shell.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=told,
+            stderr=told,
+            start_new_session=True,
+        )
+    try:
+        until(
+            lambda: (
+                [call.path for call in shell.emulator.calls() if call.status is not None].count(
+                    "/v1/chat/completions"
+                )
+                > answered
+            ),
+            "no row was answered",
+            timeout_s=PATIENCE_S,
+        )
+
+        os.killpg(run.pid, signal.SIGINT)
+
+        assert run.wait(PATIENCE_S) == 130, (shell.folder / "told.txt").read_text()
+    finally:
+        run.kill()
+        run.wait()
+        shell.emulator.use_faults()
+    assert not shell.emulator.stands
+    assert shell("status", "out", "--json").json["open_leases"] == []
+    until(lambda: not started_by(shell), "a process was left behind")
