@@ -103,6 +103,7 @@ class _Ending:
         self.proof = TeardownProof(name=ref.name, line=line, started_at=now())
         self.last: object = "nothing, the API did not answer"
         self._looked_in_vain = False
+        self._asked_at: float | None = None
 
     def advance(self) -> bool:
         """Look, and stop or delete as the state demands; whether all is done."""
@@ -117,7 +118,12 @@ class _Ending:
             self._stop(seen)
             return False
         if self.proof.stopped_at is None:
-            self._did(f"nothing of {self._ref.name} bills ({seen.word})", stopped_at=self._now())
+            self._did(
+                f"nothing of {self._ref.name} bills ({seen.word})",
+                stopped_at=self._now(),
+                # It may be a stop whose answer was lost that has worked.
+                stop_requested_at=self.proof.stop_requested_at or self._asked_at,
+            )
         if self._policy == "stop":
             return True
         self._plane.delete(self._ref)
@@ -133,6 +139,7 @@ class _Ending:
     def _stop(self, seen: Observation) -> None:
         # STOPPING is waited out; a stop that has not taken yet is asked for again.
         if seen.phase is not Phase.STOPPING or self.proof.stop_requested_at is None:
+            self._asked_at = self._asked_at or self._now()
             self._plane.stop(self._ref)
         if self.proof.stop_requested_at is None:
             self._did(
