@@ -129,9 +129,12 @@ class Renderer:
             return _text_column(self.needs[0])
 
         def render(cells: Cells) -> str:
-            missing = [name for name, value in cells.items() if value is None]
-            if missing and len(missing) == len(cells):
-                raise RowError(NULL_PROMPT, f"column {missing[0]} is null")
+            for value in cells.values():
+                if value is not None:
+                    break
+            else:
+                if cells:
+                    raise RowError(NULL_PROMPT, f"column {next(iter(cells))} is null")
             return template.render(cells)
 
         return render

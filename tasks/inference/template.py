@@ -6,9 +6,10 @@ time: what draws by chance is left out.
 
 import re
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -33,6 +34,7 @@ TEMPLATE_ERRORS = (
 )
 """What a template may raise on a row: an error of that row."""
 
+_TOO_LONG = f"the prompt is longer than {LONGEST:,} characters"
 _WIDTH = re.compile(r"[%{][^%{}]*\d{6}")
 _FORMATTING = frozenset({"format", "format_map"})
 _WIDENING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
@@ -53,7 +55,8 @@ class Template:
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
         )
         try:
-            used = meta.find_undeclared_variables(environment.parse(text))
+            parsed = environment.parse(text)
+            used = meta.find_undeclared_variables(parsed)
             self._template = environment.from_string(text)
         except TemplateSyntaxError as error:
             raise BadRequest(
@@ -70,17 +73,51 @@ class Template:
             )
         self.needs = tuple(name for name in columns if name in used)
         self._environment = environment
+        # Looked up for every row; a chain of dictionaries takes ten times as long.
+        self._template.globals = dict(self._template.globals)
+        self._plain = _only_columns(parsed)
 
     def render(self, cells: dict[str, Any]) -> str:
         """Return a row's text (one of TEMPLATE_ERRORS when there is none)."""
+        if self._plain is not None:
+            prompt = self._plain(cells)
+            if len(prompt) > LONGEST:
+                raise SecurityError(_TOO_LONG)
+            return prompt
         self._environment.steps = 0
         parts, length = [], 0
         for part in self._template.generate(cells):
             length += len(part)
             if length > LONGEST:
-                raise SecurityError(f"the prompt is longer than {LONGEST:,} characters")
+                raise SecurityError(_TOO_LONG)
             parts.append(part)
         return "".join(parts)
+
+
+def _only_columns(parsed: nodes.Template) -> Callable[[dict[str, Any]], str] | None:
+    """Return what renders a template of text and bare columns, or None: it is no such template.
+
+    Most templates are; filling in a pattern takes a tenth of what Jinja2 takes for a row.
+    """
+    pattern, names = "", []
+    for statement in parsed.body:
+        if not isinstance(statement, nodes.Output):
+            return None
+        for piece in statement.nodes:
+            if isinstance(piece, nodes.TemplateData):
+                pattern += piece.data.replace("%", "%%")
+            elif isinstance(piece, nodes.Name):
+                pattern += "%s"
+                names.append(piece.name)
+            else:
+                return None
+    if len(names) == 1:
+        (name,) = names
+        return lambda cells: pattern % (cells[name],)
+    if not names:
+        return None
+    pick = itemgetter(*names)
+    return lambda cells: pattern % pick(cells)
 
 
 class _Bounded(ImmutableSandboxedEnvironment):

@@ -1,6 +1,9 @@
 """Prompt templates: what they may use, and what one row may cost."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import Environment
 
 from tasks.core.errors import BadRequest
 from tasks.inference.template import TEMPLATE_ERRORS, Template
@@ -44,6 +47,23 @@ def test_what_would_cost_too_much_or_fails_is_an_error_of_its_row(text: str) -> 
 )
 def test_ordinary_templates_say_what_they_say(text: str, rendered: str) -> None:
     assert Template(text, ["q"]).render({"q": "abc"}) == rendered
+
+
+@given(
+    texts=st.lists(st.text(alphabet="a%{ }\\n\\r-s(d)'é", max_size=6), min_size=1, max_size=4),
+    q=st.one_of(
+        st.text(max_size=5), st.none(), st.integers(), st.floats(), st.lists(st.booleans())
+    ),
+    other=st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+)
+def test_text_with_bare_columns_says_what_jinja2_says(
+    texts: list[str], q: object, other: dict[str, int]
+) -> None:
+    text = "{{ q }}{{other}}".join(text.replace("{", "(") for text in texts)
+    said = Environment(keep_trailing_newline=True).from_string(text)  # noqa: S701 - no HTML
+    cells = {"q": q, "other": other}
+
+    assert Template(text, ["q", "other"]).render(cells) == said.render(cells)
 
 
 @pytest.mark.parametrize("text", ["{{ lipsum() }}", "{{ [q]|random }}"])
