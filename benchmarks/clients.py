@@ -133,6 +133,30 @@ class _Aiohttp:
         await self._session.close()
 
 
+class _Protocols:
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/v1/chat/completions"
+
+    async def __aenter__(self) -> Post:
+        from tasks.inference.http1 import Http1Transport  # noqa: PLC0415
+
+        headers = {"authorization": "Bearer benchmark"}
+        self._transport = Http1Transport(self._url, headers, timeout_s=600)
+        loop = asyncio.get_running_loop()
+
+        async def post(prompt: str) -> dict[str, Any]:
+            body = orjson.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]})
+            answered: asyncio.Future[Any] = loop.create_future()
+            self._transport.send(body, answered.set_result)
+            value: dict[str, Any] = orjson.loads((await answered).body)
+            return value
+
+        return post
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.close()
+
+
 class _Pyreqwest:
     def __init__(self, url: str) -> None:
         self._url = f"{url}/v1/chat/completions"
@@ -209,6 +233,7 @@ class _Sdk:
 CLIENTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "mayfly": mayfly,
     "aiohttp": lambda options: bare(options, lambda: _Aiohttp(options.url)),
+    "protocols": lambda options: bare(options, lambda: _Protocols(options.url)),
     "pyreqwest": lambda options: bare(options, lambda: _Pyreqwest(options.url)),
     "sdk": lambda options: bare(options, lambda: _Sdk(options.url, aiohttp=False)),
     "sdk-aiohttp": lambda options: bare(options, lambda: _Sdk(options.url, aiohttp=True)),
@@ -225,6 +250,7 @@ def prepare(client: str) -> None:
     """Import what a client needs: that is paid once and not by the row."""
     names = {
         "mayfly": ["tasks.running.answering"],
+        "protocols": ["tasks.inference.http1"],
         "sdk": ["together"],
         "sdk-aiohttp": ["together"],
     }
