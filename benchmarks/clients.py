@@ -106,6 +106,10 @@ def _prompts(path: Path, rows: int) -> Iterator[str]:
             left -= min(left, batch.num_rows)
 
 
+def _body(prompt: str) -> bytes:
+    return orjson.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]})
+
+
 class _Aiohttp:
     def __init__(self, url: str) -> None:
         self._url = f"{url}/v1/chat/completions"
@@ -122,8 +126,7 @@ class _Aiohttp:
         )
 
         async def post(prompt: str) -> dict[str, Any]:
-            body = orjson.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]})
-            async with self._session.post(self._url, data=body) as response:
+            async with self._session.post(self._url, data=_body(prompt)) as response:
                 value: dict[str, Any] = orjson.loads(await response.read())
                 return value
 
@@ -145,9 +148,8 @@ class _Protocols:
         loop = asyncio.get_running_loop()
 
         async def post(prompt: str) -> dict[str, Any]:
-            body = orjson.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]})
             answered: asyncio.Future[Any] = loop.create_future()
-            self._transport.send(body, answered.set_result)
+            self._transport.send(_body(prompt), answered.set_result)
             value: dict[str, Any] = orjson.loads((await answered).body)
             return value
 
@@ -174,8 +176,7 @@ class _Pyreqwest:
         self._client = builder.http1_only().pool_max_idle_per_host(100_000).build()
 
         async def post(prompt: str) -> dict[str, Any]:
-            body = orjson.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]})
-            response = await self._client.post(self._url).body_bytes(body).build().send()
+            response = await self._client.post(self._url).body_bytes(_body(prompt)).build().send()
             value: dict[str, Any] = orjson.loads(memoryview(await response.bytes()))
             return value
 

@@ -2,51 +2,35 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import orjson
 import pytest
 
-from tasks.core.backoff import Backoff
 from tasks.core.errors import CredentialsRefused, EndpointLost, MayflyError, TerminalError
 from tasks.core.failure import INVALID_REQUEST, NOT_FOUND, TOO_LONG, Failure
 from tasks.core.rows import Answer, RowRequest, Tally
-from tasks.inference.engine import Engine, EngineSettings, Target
 from tasks.inference.transport import Done, Reply
+from tests.unit.served import Served as Answered
+from tests.unit.served import Server, engine_on, refusal, said
 
-Serve = Callable[[int], tuple[int, Any]]
-GOOD: tuple[int, Any] = (
-    200,
-    {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {}},
-)
+GOOD = said("yes")
 
 
-def refusal(status: int, words: str = "no", code: str = "") -> tuple[int, Any]:
-    return status, {"error": {"message": words, "code": code}}
+class Served(Server):
+    """Answers each row by a function; `sent` counts the requests of each row."""
 
-
-class Served:
-    """A transport that answers out of hand; `sent` counts the requests of each row."""
-
-    def __init__(self, serve: Serve) -> None:
-        self._serve = serve
+    def __init__(self, serve: Callable[[int], Answered]) -> None:
+        super().__init__(self._of_row)
+        self._of = serve
         self.sent: dict[int, int] = {}
 
-    def send(self, body: bytes, done: Done) -> asyncio.Handle:
-        row = int(orjson.loads(body)["row"])
+    def _of_row(self, asked: dict[str, Any]) -> Answered:
+        row = int(asked["row"])
         self.sent[row] = self.sent.get(row, 0) + 1
-        status, value = self._serve(row)
-        reply = Reply(status, memoryview(orjson.dumps(value)), lambda _name: None)
-        return asyncio.get_running_loop().call_soon(done, reply)
-
-    def warm(self, _connections: int, /) -> None:
-        return
-
-    async def close(self) -> None:
-        return
+        return self._of(row)
 
 
 class Scattered(Served):
@@ -71,22 +55,13 @@ def request(row: int) -> RowRequest:
     return RowRequest(row, orjson.dumps({"row": row}))
 
 
-@contextmanager
-def engine(served: Served, **settings: Any) -> Iterator[Engine]:
-    chosen = EngineSettings(concurrency=16, backoff=Backoff(base_s=0, cap_s=0), **settings)
-    with Engine(
-        target=Target(url="", headers={}), settings=chosen, transport=lambda: served
-    ) as running:
-        yield running
-
-
 def answers(served: Served, rows: int, **settings: Any) -> dict[int, Answer]:
     kept: dict[int, Answer] = {}
 
     def keep(answer: Answer) -> None:
         kept[answer.row] = answer
 
-    with engine(served, **settings) as running:
+    with engine_on(served, **settings) as running:
         running.answer(map(request, range(rows)), keep)
     return kept
 
@@ -182,7 +157,7 @@ def test_what_is_found_wanting_is_asked_again_before_any_other_row() -> None:
         settled.append(answer.row)
         return None
 
-    with engine(served) as running:
+    with engine_on(served) as running:
         tally = running.answer(map(request, range(100)), record)
 
     assert sorted(settled) == list(range(100))
@@ -205,7 +180,7 @@ def test_no_more_rows_than_the_limit_are_ever_sent_and_not_written(wanting: int)
     def write(_tally: Tally) -> None:
         served.written.update(recorded)
 
-    with engine(served) as running, ThreadPoolExecutor(2) as threads:
+    with engine_on(served) as running, ThreadPoolExecutor(2) as threads:
         shards = [range(first, first + 150) for first in (0, 150)]
         calls = [threads.submit(running.answer, map(request, s), record, write) for s in shards]
         done = sum(call.result().done for call in calls)
@@ -220,7 +195,7 @@ def test_what_recording_comes_to_is_raised_where_the_rows_come_from() -> None:
     def refuse(_answer: Answer) -> None:
         raise TerminalError("disk full")
 
-    with engine(served) as running:
+    with engine_on(served) as running:
         with pytest.raises(TerminalError, match="disk full"):
             running.answer(map(request, range(500)), refuse)
         with pytest.raises(TerminalError, match="disk full"):
