@@ -141,9 +141,19 @@ def slow_server(*options: str) -> Iterator[str]:
 
 def counts(url: str) -> dict[str, Any]:
     """Return what a slow server has seen so far."""
-    with urllib.request.urlopen(f"{url}/counts", timeout=20) as answer:  # noqa: S310 - loopback
-        seen: dict[str, Any] = orjson.loads(answer.read())
-        return seen
+    seen: dict[str, Any] = _get(f"{url}/counts")
+    return seen
+
+
+def served_between(url: str, first_at: float, end_at: float) -> int:
+    """Return how many requests a slow server answered between two monotonic times, to 0.1 s."""
+    pace: list[tuple[int, int]] = _get(f"{url}/pace")
+    return sum(count for tenth, count in pace if first_at * 10 <= tenth < end_at * 10)
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - loopback
+        return orjson.loads(answer.read())
 
 
 @contextmanager

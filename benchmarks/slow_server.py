@@ -3,7 +3,8 @@
 One asyncio protocol on uvloop answers every POST with the same completion after a log-normal
 time. `--places` requests are worked on at once, the others wait in a queue as they would at an
 endpoint; above `--refuse-above` held it answers 429. Work on a request ends when its connection
-does. `GET /counts` tells what it has seen.
+does. `GET /counts` tells what it has seen, `GET /pace` how much it answered in each tenth of a
+second.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import hashlib
 import math
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import orjson
@@ -45,6 +46,7 @@ class Server:
         self.rows: set[bytes] = set()
         self.full_at = self.full_until = self.last_at = 0.0
         self.busy_until_full_s = self.busy_while_full_s = self.busy_after_s = 0.0
+        self.pace: Counter[int] = Counter()
         self._since = time.monotonic()
         self.queue: deque[Connection] = deque()
         self.random = random.Random(options.seed)  # noqa: S311
@@ -100,6 +102,7 @@ class Server:
 
     def _end(self, connection: "Connection") -> None:
         self.served += 1
+        self.pace[int(time.monotonic() * 10)] += 1
         connection.write(connection.reply or self.reply)
         self._over(connection)
 
@@ -166,8 +169,10 @@ class Connection(asyncio.Protocol):
             return
         self._buffer = b""
         if head.startswith(b"GET"):
-            counts = orjson.dumps(self._server.counts())
-            self.write(OK % (len(counts), counts))
+            server = self._server
+            told = sorted(server.pace.items()) if b"/pace" in head else server.counts()
+            body = orjson.dumps(told)
+            self.write(OK % (len(body), body))
         elif head.startswith(b"POST"):
             self.body = body
             self._server.take(self, body)
