@@ -268,6 +268,7 @@ def test_a_flow_whose_worker_is_killed_ends_its_endpoint_itself(workplace: Workp
     worker.kill()
 
     worker.wait()
+    workplace.together.use_faults()
     # It goes on as long as it can, and may end when it has something to say and nobody listens.
     flow.wait(120)
     workplace.await_gone()
