@@ -26,7 +26,10 @@ def check_runner(runner: Runner) -> None:
         BadRequest: Names those that there are.
     """
     if runner not in ("local", "processes"):
-        raise BadRequest(f"--runner {runner} is not built yet; give local or processes")
+        raise BadRequest(
+            f"--runner {runner} is not built yet; give local or processes, which uses all cores of "
+            "this machine"
+        )
 
 
 class Place(Protocol):
