@@ -22,7 +22,7 @@ def summary(report: dict[str, Any]) -> RenderableType:
     table.add_row(
         "tokens",
         f"{tokens['prompt']:,} in, {tokens['completion']:,} out"
-        + (f", {tokens['cached']:,} from the prompt cache" if tokens["cached"] else ""),
+        + (f", {cached_words(tokens)}" if tokens["cached"] else ""),
     )
     pace = report["throughput"]
     if pace["rows_per_s"]:
@@ -48,6 +48,12 @@ def summary(report: dict[str, Any]) -> RenderableType:
     table.add_row("answers", f"{report['output']}  (pandas.read_parquet reads the folder)")
     table.add_row("report", f"{report['output'].rstrip('/')}/_mayfly/report.html")
     return table
+
+
+def cached_words(tokens: dict[str, Any]) -> str:
+    """Return how many tokens of the prompts the endpoint had read before."""
+    share = tokens["cached"] / max(tokens["prompt"], 1)
+    return f"{tokens['cached']:,} of those in ({100 * share:.1f} %) from the prompt cache"
 
 
 def _planned(estimate: dict[str, Any]) -> str:

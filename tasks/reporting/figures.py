@@ -61,6 +61,7 @@ def figures(
             "prompt": total.prompt_tokens,
             "completion": total.completion_tokens,
             "cached": total.cached_tokens,
+            "cached_share": round(total.cached_tokens / max(total.prompt_tokens, 1), 4),
         },
         "requests": total.requests,
         "throughput": {

@@ -122,35 +122,3 @@ def test_a_request_that_no_row_can_succeed_with_does_not_burn_the_dataset(
     assert asked(stage) < 200
     assert not stage.emulator.stands
     shutil.rmtree(tmp_path, ignore_errors=True)
-
-
-def test_embeddings_and_schemas_go_through_the_whole_product(stage: Stage) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"kind": {"$ref": "#/$defs/kind"}, "score": {"type": "number"}},
-        "required": ["kind", "score"],
-        "additionalProperties": False,
-        "$defs": {"kind": {"enum": ["a", "b"]}},
-    }
-    path = stage.folder / "schema.json"
-    path.write_bytes(orjson.dumps(schema))
-
-    run = stage.run("--schema", str(path))
-
-    assert run.wait() == 0, run.text
-    table = pq.read_table(stage.output)
-    assert str(table.schema.field("parsed").type) == "struct<kind: string, score: double>"
-    answers = [orjson.loads(text) for text in table["response"].to_pylist()]
-    assert table["parsed"].to_pylist() == answers
-
-    vectors = stage.folder / "vectors"
-    embed = stage.command(
-        *("run", str(stage.input), "--model", "intfloat/multilingual-e5-large-instruct"),
-        *("--embed", "prompt", "--output", str(vectors), "--yes"),
-    )
-
-    assert embed.wait() == 0, embed.text
-    table = pq.read_table(vectors)
-    assert str(table.schema.field("embedding").type).startswith("list<")
-    assert {len(vector) for vector in table["embedding"].to_pylist()} == {1024}
-    assert table["n"].to_pylist() == list(range(stage.rows))
