@@ -21,10 +21,13 @@ class Case(NamedTuple):
     rows: int
 
 
-def once(case: Case, folder: Path, *, env: dict[str, str] | None = None) -> dict[str, Any]:
+def once(
+    case: Case, folder: Path, *, env: dict[str, str] | None = None, output: Path | None = None
+) -> dict[str, Any]:
     """Run a case once on the client's core; return what it printed."""
+    output = output or folder / f"out-{os.urandom(6).hex()}"
     command = [sys.executable, "-m", "benchmarks.clients", *case.arguments]
-    command += ["--rows", str(case.rows), "--output", str(folder / f"out-{os.urandom(6).hex()}")]
+    command += ["--rows", str(case.rows), "--output", str(output)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **(env or {})})
     os.sched_setaffinity(process.pid, {CLIENT_CORE})
     said, _ = process.communicate(timeout=900)

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 import uvloop
 
+from benchmarks.prefix_cache import PrefixCache
 from benchmarks.servers import COMPLETION
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
@@ -51,6 +52,7 @@ class Server:
         self.queue: deque[Connection] = deque()
         self.random = random.Random(options.seed)  # noqa: S311
         self.reply = reply()
+        self.cache = PrefixCache(options.cache_blocks) if options.cache_blocks else None
         self.mu = math.log(options.median_s) if options.median_s else 0.0
 
     def take(self, connection: "Connection", body: bytes) -> None:
@@ -62,6 +64,9 @@ class Server:
             self.refused += 1
             connection.write(BUSY)
             return
+        if self.cache is not None:
+            prompt_tokens, cached_tokens = self.cache.read(body)
+            connection.reply = reply(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
         self.held += 1
         self.most_held = max(self.most_held, self.held)
         if self.busy >= self.options.places:
@@ -132,9 +137,11 @@ class Server:
             self.last_at = now
 
 
-def reply(*, tokens: int = TOKENS) -> bytes:
+def reply(*, tokens: int = TOKENS, prompt_tokens: int = 118, cached_tokens: int = 64) -> bytes:
     """Return an answer of so many tokens."""
     body = COMPLETION.replace(b'"completion_tokens":42', b'"completion_tokens":%d' % tokens)
+    body = body.replace(b'"prompt_tokens":118', b'"prompt_tokens":%d' % prompt_tokens)
+    body = body.replace(b'"cached_tokens":64', b'"cached_tokens":%d' % cached_tokens)
     return OK % (len(body), body)
 
 
@@ -195,6 +202,7 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=512, help="requests worked on at once")
     parser.add_argument("--refuse-above", type=int, default=0, help="429 above so many held")
     parser.add_argument("--tell-rows-apart", action="store_true", help="count distinct bodies")
+    parser.add_argument("--cache-blocks", type=int, default=0, help="of a prompt cache; see there")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
 

@@ -13,7 +13,7 @@ written, so a larger input makes more shards of this size and takes no more memo
 MAX_SHARD_BYTES = 64 * 2**20
 """Most input in such a shard, in uncompressed bytes; one row may be larger."""
 
-MIN_SHARD_ROWS = 4096
+MIN_SHARD_ROWS = 8192
 """Fewer rows than this make no shard of their own: rows are sorted for the endpoint's cache within
 a shard, and in a handful of rows there is nothing that begins alike."""
 
@@ -55,8 +55,8 @@ def plan_shards(groups: Sequence[RowGroup], *, shard_rows: int | None = None) ->
     """Return shards that cover all rows of the row groups once, in order.
 
     With `shard_rows` every shard but the last has that many rows. Without, a shard has at most
-    16,384 rows and 64 MiB of input; within that, an input of 32,768 rows or more makes at least 8
-    shards, a smaller one one for each 4,096 rows, and one of a million at most about 64. Shards end
+    16,384 rows and 64 MiB of input; within that, an input of 65,536 rows or more makes at least 8
+    shards, a smaller one one for each 8,192 rows, and one of a million at most about 64. Shards end
     with a row group where one ends near by, so that no two tasks decode the same one.
 
     Args:

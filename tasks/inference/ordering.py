@@ -16,7 +16,7 @@ WINDOW_BYTES = 16 * 2**20
 """A window has at most so much. It grows from the first on, so that the first rows need not wait
 for many, and fills while the one before is sent, so that no row ever waits for a whole window."""
 
-GROWTH = 2
+GROWTH = 8
 """How many rows are read for each that is sent."""
 
 COMPARED_BYTES = 4096

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flows.summary import cached_words
 from tasks.core.histogram import LatencyHistogram
 from tasks.core.job import Job, PromptSpec
 from tasks.reporting.page import page
@@ -49,7 +50,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "job": job.model_dump(mode="json"),
         "output": "out",
         "rows": {"total": 203, "done": 203, "failed": 3, "remaining": 0, "resumed": 0},
-        "tokens": {"prompt": 1000, "completion": 2000, "cached": 10},
+        "tokens": {"prompt": 1000, "completion": 2000, "cached": 10, "cached_share": 0.01},
         "requests": 210,
         "throughput": {"rows_per_s": 4.06, "completion_tokens_per_s": 40.0},
         "seconds": {"looking": 0.2, "waiting": 28.0, "inferring": 50.0, "done": 0.0},
@@ -186,6 +187,14 @@ def test_the_plan_is_held_against_what_came_of_it(html: str) -> None:
     assert 'class="good"' in time
     assert re.findall(r">([^<>]+)</td>", cost) == ["$0.20", "$0.20 and $0.30", "$0.10"]
     assert 'class="bad"' in cost
+
+
+def test_the_share_of_the_prompts_that_the_cache_had_is_on_the_page_and_on_the_screen(
+    reader: Reader,
+) -> None:
+    assert "10 (1.0 %)" in " ".join(reader.text.split())
+    words = cached_words({"prompt": 1000, "cached": 367})
+    assert words == "367 of those in (36.7 %) from the prompt cache"
 
 
 def test_a_run_without_a_plan_of_its_own_has_nothing_to_compare() -> None:

@@ -1,0 +1,31 @@
+"""The prompt cache of an endpoint, as vLLM keeps it: blocks of prompts' beginnings, oldest out."""
+
+import zlib
+from collections import OrderedDict
+
+BLOCK_BYTES, BLOCK_TOKENS = 64, 16
+
+
+class PrefixCache:
+    """Remembers so many blocks; of a prompt, those count that continue what is known from 0 on.
+
+    Source: vLLM, automatic prefix caching (blocks of 16 tokens, known by all that is before them,
+    the least recently used is forgotten first).
+    """
+
+    def __init__(self, blocks: int) -> None:
+        self._most = blocks
+        self._seen: OrderedDict[int, None] = OrderedDict()
+
+    def read(self, prompt: bytes) -> tuple[int, int]:
+        """Take a prompt in; return its tokens, and how many of them were known."""
+        known, digest, unbroken = 0, 0, True
+        for start in range(0, len(prompt) - BLOCK_BYTES + 1, BLOCK_BYTES):
+            digest = zlib.crc32(prompt[start : start + BLOCK_BYTES], digest)
+            unbroken = unbroken and digest in self._seen
+            known += unbroken
+            self._seen[digest] = None
+            self._seen.move_to_end(digest)
+        while len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+        return len(prompt) // 4, known * BLOCK_TOKENS
