@@ -22,7 +22,9 @@ def main(end: int, run: int) -> None:
     # They were held back for as long as nothing was said about them.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED_BY_THE_RUN)
     # Its end of the socket may have been inherited by something that outlives it.
-    died = [os.pidfd_open(run)] if hasattr(os, "pidfd_open") else []
+    died = []
+    with suppress(ProcessLookupError):
+        died = [os.pidfd_open(run)] if hasattr(os, "pidfd_open") else []
     if os.getppid() != run:
         return
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
