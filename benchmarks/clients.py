@@ -63,7 +63,8 @@ def mayfly(options: argparse.Namespace) -> None:
             for shard in plan_shards(dataset.row_groups, shard_rows=options.shard_rows)
             if not part_is_done(paths.part(shard.index), shard, batch.fingerprint)
         ]
-        engine.nothing_follows(calls=len(shards), replicas=options.replicas)
+        if options.replicas:
+            engine.nothing_follows(calls=len(shards), replicas=options.replicas)
         done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
     assert done == sum(shard.rows for shard in shards), done  # noqa: S101
 
@@ -270,7 +271,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--in-flight", type=int, default=64, help="0 lets mayfly find a number")
     parser.add_argument("--shard-rows", type=int)
-    parser.add_argument("--replicas", type=int, default=1, help="for mayfly: behind the URL")
+    parser.add_argument(
+        "--replicas", type=int, default=1, help="for mayfly: behind the URL; 0 asks no row twice"
+    )
     parser.add_argument("--template", help="for mayfly: a prompt template instead of the column")
     options = parser.parse_args()
     prepare(options.client)
