@@ -51,6 +51,11 @@ class Hand:
         self._noting, self._saying = threading.Lock(), threading.Lock()
         self._over = threading.Event()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._engine.ended
+
     def serve(
         self,
         *,

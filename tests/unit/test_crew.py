@@ -168,14 +168,19 @@ def test_an_answer_that_no_row_can_mend_ends_all_of_them(tmp_path: Path) -> None
 def test_a_stop_lets_requests_end_that_are_under_way_and_keeps_their_answers(
     tmp_path: Path,
 ) -> None:
-    release = threading.Event()
+    release, hands = threading.Event(), list[Hand]()
 
     async def script(request: Request) -> bytes:
         await asyncio.to_thread(release.wait)
         return http(completion(request.prompt))
 
-    with house(tmp_path, script, concurrency=6) as at:
-        threading.Thread(target=lambda: _stop_when_full(at, 6, release)).start()
+    def known_work(connection: "Connection[Any, Any]") -> None:
+        hand = Hand(connection, connection.recv())
+        hands.append(hand)
+        hand.serve()
+
+    with house(tmp_path, script, known_work, concurrency=6) as at:
+        threading.Thread(target=lambda: _stop_when_full(at, hands, 6, release)).start()
         with pytest.raises(RunStopped, match="enough"):
             at.answer_all()
 
@@ -185,12 +190,13 @@ def test_a_stop_lets_requests_end_that_are_under_way_and_keeps_their_answers(
             at.crew.answer(at.shards[0], "model")
 
 
-def _stop_when_full(at: House, requests: int, release: threading.Event) -> None:
+def _stop_when_full(at: House, hands: list[Hand], requests: int, release: threading.Event) -> None:
     pause = threading.Event()
     while len(at.server.requests) < requests:
         pause.wait(0.005)
     at.crew.stop(RunStopped("enough"), grace_s=30)
-    while not at.crew.ended:
+    # The crew has stopped at once, its workers when they have read it.
+    while not all(hand.ended for hand in hands):
         pause.wait(0.005)
     release.set()
 
