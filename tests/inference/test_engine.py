@@ -82,6 +82,22 @@ def test_streams_share_the_limit_and_get_their_own_rows_back() -> None:
     ]
 
 
+def test_rows_of_the_next_shard_are_sent_before_the_last_of_this_one_are_back() -> None:
+    next_sent = asyncio.Event()
+
+    async def script(request: Request) -> bytes | None:
+        if int(request.prompt.removeprefix("row ")) >= 100:
+            next_sent.set()
+        elif request.prompt == "row 19":
+            await next_sent.wait()
+        return await echo(request)
+
+    with engine_on(script, concurrency=4) as (engine, _), ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda first: answers(engine, rows(20, first)), [0, 100]))
+
+    assert [len(shard) for shard in found] == [20, 20]
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_row_is_sent_again_after_what_may_pass(status: int) -> None:
     async def script(request: Request) -> bytes | None:
