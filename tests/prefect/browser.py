@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,18 +98,22 @@ class Screen:
         self.page.get_by_role("button", name="Submit", exact=True).click()
 
     def start(self) -> None:
-        """Send the form until a run is made, as a person would whom a busy server refuses."""
+        """Send the form until a run is made."""
+        self._until_taken(self.submit, "create_flow_run")
 
-        def made() -> bool:
+    def _until_taken(self, press: Callable[[], None], call: str) -> None:
+        """Press until the server has taken the call, as a person would whom a busy one refuses."""
+
+        def taken() -> bool:
             try:
-                with self.page.expect_request("**/create_flow_run", timeout=CLICK_MS) as sent:
-                    self.submit()
+                with self.page.expect_request(f"**/{call}", timeout=CLICK_MS) as sent:
+                    press()
             except NotInTime:
                 return False
             answer = sent.value.response()
             return answer is not None and answer.ok
 
-        assert any(made() for _ in range(5)), "the form could not be sent"
+        assert any(taken() for _ in range(5)), f"{call} was not taken"
 
     # A run.
 
@@ -123,18 +127,35 @@ class Screen:
 
     def answer(self, decision: str) -> Path:
         """Answer the question of a run that waits for approval; return a picture of it."""
-        self.page.get_by_role("button", name="Resume", exact=True).click()
-        self.page.get_by_text("May this be spent?").wait_for()
+        self._ask_for_the_question()
         picture = self.picture("approval")
-        if decision != "approve":
-            self._choose(self.field("Decision"), decision)
-        self.page.locator(".p-modal").get_by_role("button", name="Submit", exact=True).click()
+
+        def press() -> None:
+            self._ask_for_the_question()
+            if decision != "approve":
+                self._choose(self.field("Decision"), decision)
+            self._dialog_button("Submit").click()
+
+        self._until_taken(press, "resume")
         return picture
+
+    def _ask_for_the_question(self) -> None:
+        if not self._dialog_button("Submit").is_visible():
+            self.page.get_by_role("button", name="Resume", exact=True).click()
+        self.page.get_by_text("May this be spent?").wait_for()
+
+    def _dialog_button(self, name: str) -> Locator:
+        return self.page.locator(".p-modal").get_by_role("button", name=name, exact=True)
 
     def cancel(self) -> None:
         """Cancel the run that is shown."""
-        self.page.get_by_role("button", name="Cancel", exact=True).first.click()
-        self.page.locator(".p-modal").get_by_role("button", name="Confirm", exact=True).click()
+
+        def press() -> None:
+            if not self._dialog_button("Confirm").is_visible():
+                self.page.get_by_role("button", name="Cancel", exact=True).first.click()
+            self._dialog_button("Confirm").click()
+
+        self._until_taken(press, "set_state")
 
     def open_artifact(self, artifact: str) -> None:
         """Go to the page of an artifact."""
