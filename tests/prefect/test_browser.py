@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.prefect.browser import CHROMIUM, Screen, chromium
 from tests.prefect.conftest import MODEL, Stage
-from tests.prefect.house import ROOT
+from tests.prefect.house import POOL, ROOT
 from tests.prefect.visitor import eventually
 
 pytestmark = pytest.mark.skipif(
@@ -118,10 +118,19 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
 def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpoint(
     screen: Screen, stage: Stage, tmp_path: Path
 ) -> None:
+    # A place of its own: at its end, a run that was approved gives back a place that it has not.
+    deployed = stage.prefect.deploy_again(
+        f"places-{os.getpid()}",
+        POOL,
+        concurrency_limit=1,
+        concurrency_options={"collision_strategy": "ENQUEUE"},
+    )
     rows = tmp_path / "rows.parquet"
     pd.DataFrame({"message": [f"message {n}" for n in range(20_000)]}).to_parquet(rows)
     limits = {"concurrency": 1, "shard_rows": 100}
-    run = stage.prefect.start(stage.job(tmp_path / "answers", input=str(rows), limits=limits))
+    run = stage.prefect.start_of(
+        deployed, stage.job(tmp_path / "answers", input=str(rows), limits=limits)
+    )
     eventually(
         lambda: any(
             task["name"] == "answer shard 0" and task["state_type"] == "COMPLETED"
@@ -130,7 +139,7 @@ def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpo
         "the first shard of a slow run",
     )
     assert stage.standing() == 1
-    second = stage.prefect.start(stage.job(tmp_path / "others"))
+    second = stage.prefect.start_of(deployed, stage.job(tmp_path / "others"))
     eventually(
         lambda: stage.prefect.run(second)["state_name"] == "AwaitingConcurrencySlot",
         "the second run waiting for the first",

@@ -67,13 +67,7 @@ class Workplace:
         self.worker = self.spawn("worker", *command)
         if not self.deployment:
             eventually(self._pool_is_there, "the worker's pool")
-            there = self.prefect.deployment("batch-inference/batch-inference")
-            kept = ("flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema")
-            body = {name: there[name] for name in kept}
-            made = self.prefect.ask(
-                "POST", "/deployments/", name=self.pool, work_pool_name=self.pool, **body
-            )
-            self.deployment = str(made["id"])
+            self.deployment = self.prefect.deploy_again(self.pool, self.pool)
 
     def spawn(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Start a process of this workplace, in a session of its own."""
@@ -118,8 +112,7 @@ class Workplace:
             "output": str(output),
             "limits": {"concurrency": CONCURRENCY},
         }
-        path = f"/deployments/{deployment or self.deployment}/create_flow_run"
-        return str(self.prefect.ask("POST", path, parameters=parameters)["id"])
+        return self.prefect.start_of(deployment or self.deployment, parameters)
 
     def midway(self, output: Path, deployment: str = "") -> tuple[str, psutil.Process]:
         """Start a run and let some rows be answered; return its id and the flow's own process."""

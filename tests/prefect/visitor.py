@@ -53,10 +53,21 @@ class Visitor:
         found: dict[str, Any] = self.ask("GET", f"/deployments/name/{name}")
         return found
 
+    def deploy_again(self, name: str, pool: str, **more: Any) -> str:
+        """Deploy the batch under another name, on a pool; return the deployment's id."""
+        there = self.deployment("batch-inference/batch-inference")
+        kept = ("flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema")
+        body = {key: there[key] for key in kept} | more
+        made = self.ask("POST", "/deployments/", name=name, work_pool_name=pool, **body)
+        return str(made["id"])
+
     def start(self, parameters: dict[str, Any], name: str = "batch-inference") -> str:
         """Start a run of a deployment; return the run's id."""
-        deployment = self.deployment(f"{name}/{name}")
-        path = f"/deployments/{deployment['id']}/create_flow_run"
+        return self.start_of(str(self.deployment(f"{name}/{name}")["id"]), parameters)
+
+    def start_of(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """Start a run of a deployment by its id; return the run's id."""
+        path = f"/deployments/{deployment}/create_flow_run"
         return str(self.ask("POST", path, parameters=parameters)["id"])
 
     def run_with(self, parameter: str, value: str) -> str:
