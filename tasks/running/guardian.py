@@ -105,9 +105,8 @@ def main(lease_path: Path, flow: int) -> int:
     """Wait for the flow's end, and act if it did not say that all is well."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    with suppress(
-        BrokenPipeError
-    ):  # The flow may die while we wake up: then there is the more to do.
+    # The flow may die while we wake up: then there is the more to do.
+    with suppress(BrokenPipeError):
         os.write(1, READY)
     os.close(1)
     os.open(os.devnull, os.O_WRONLY)
