@@ -38,7 +38,7 @@ format: .venv/.installed ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .
 
 lock: ## resolve the lock file again (needs the dev environment: uv)
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 clean: ## remove what make and the tests made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis out
