@@ -31,14 +31,14 @@ Post = Callable[[str], Awaitable[dict[str, Any]]]
 
 def mayfly(options: argparse.Namespace) -> None:
     """Answer the input as a run does, without endpoint and Prefect."""
-    from tasks.core.job import PromptSpec, Sampling  # noqa: PLC0415
-    from tasks.core.sharding import plan_shards  # noqa: PLC0415
-    from tasks.inference.engine import Engine, EngineSettings, Target  # noqa: PLC0415
-    from tasks.inference.prompt import Renderer  # noqa: PLC0415
-    from tasks.running.answering import Batch, answer_rows  # noqa: PLC0415
-    from tasks.storage.dataset import open_dataset  # noqa: PLC0415
-    from tasks.storage.parts import part_is_done  # noqa: PLC0415
-    from tasks.storage.run_paths import RunPaths  # noqa: PLC0415
+    from mayfly.inference.engine import Engine, EngineSettings, Target  # noqa: PLC0415
+    from mayfly.inference.request_builder import Renderer  # noqa: PLC0415
+    from mayfly.models.job import PromptSpec, Sampling  # noqa: PLC0415
+    from mayfly.models.shards import plan_shards  # noqa: PLC0415
+    from mayfly.shards.runner import Batch, answer_rows  # noqa: PLC0415
+    from mayfly.storage.dataset import open_dataset  # noqa: PLC0415
+    from mayfly.storage.parts import part_is_done  # noqa: PLC0415
+    from mayfly.storage.run_paths import RunPaths  # noqa: PLC0415
 
     dataset = open_dataset(str(options.input), limit=options.rows)
     paths = RunPaths(options.output)
@@ -142,7 +142,7 @@ class _Protocols:
         self._url = f"{url}/v1/chat/completions"
 
     async def __aenter__(self) -> Post:
-        from tasks.inference.http1 import Http1Transport  # noqa: PLC0415
+        from mayfly.inference.transport.http1 import Http1Transport  # noqa: PLC0415
 
         headers = {"authorization": "Bearer benchmark"}
         self._transport = Http1Transport(self._url, headers, timeout_s=600)
@@ -251,8 +251,8 @@ def peak_mb() -> float:
 def prepare(client: str) -> None:
     """Import what a client needs: that is paid once and not by the row."""
     names = {
-        "mayfly": ["tasks.running.answering"],
-        "protocols": ["tasks.inference.http1"],
+        "mayfly": ["mayfly.shards.runner"],
+        "protocols": ["mayfly.inference.transport.http1"],
         "sdk": ["together"],
         "sdk-aiohttp": ["together"],
     }

@@ -20,16 +20,16 @@ import psutil
 from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
 from benchmarks.servers import nginx
-from tasks.core.job import PromptSpec, Sampling
-from tasks.core.sharding import plan_shards
-from tasks.inference.engine import Engine, EngineSettings, Target
-from tasks.running.answering import answer_rows
-from tasks.running.crew import Crew
-from tasks.running.orders import Assignment
-from tasks.running.places import LocalProcess
-from tasks.storage.dataset import open_dataset
-from tasks.storage.parts import warm_up
-from tasks.storage.run_paths import RunPaths
+from mayfly.inference.engine import Engine, EngineSettings, Target
+from mayfly.models.job import PromptSpec, Sampling
+from mayfly.models.shards import plan_shards
+from mayfly.shards.runner import answer_rows
+from mayfly.storage.dataset import open_dataset
+from mayfly.storage.parts import warm_up
+from mayfly.storage.run_paths import RunPaths
+from mayfly.workers.pool import Crew
+from mayfly.workers.process import LocalProcess
+from mayfly.workers.protocol import Assignment
 
 SLOW = "{% for word in prompt.split() %}{{ word | capitalize }} {% endfor %}"
 """A template that is more work than sending what it makes."""

@@ -22,10 +22,10 @@ from benchmarks.clients import FINGERPRINT
 from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
 from benchmarks.servers import counts, slow_server
-from tasks.core.sharding import plan_shards
-from tasks.storage.dataset import open_dataset
-from tasks.storage.journal import load_journal
-from tasks.storage.run_paths import RunPaths
+from mayfly.models.shards import plan_shards
+from mayfly.storage.dataset import open_dataset
+from mayfly.storage.journal import load_journal
+from mayfly.storage.run_paths import RunPaths
 
 SHARD_ROWS = 1000
 

@@ -8,8 +8,8 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli import main
-from flows.terminal import console
+from mayfly.cli.main import main
+from mayfly.cli.render.console import console
 
 HERE = Path(__file__).parent
 OUTPUT = Path("out/demo")

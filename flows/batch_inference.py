@@ -6,20 +6,20 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.approval import await_approval
-from tasks.calibration import calibrate
-from tasks.cancelling import heeding_cancel
-from tasks.core.errors import EndpointLost, HardwareUnavailable
-from tasks.core.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling, group
-from tasks.credentials import TogetherCredentials, signed_in
-from tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
-from tasks.hardware import select_hardware
-from tasks.hooks import name_run, tear_down_after_the_run
-from tasks.presence import not_waiting_for_prefect
-from tasks.report import finished, write_report
-from tasks.running.run import begin
-from tasks.running.signals import held_back
-from tasks.shards import MOST_SHARDS, answer_shards
+from mayfly.models.errors import EndpointLost, HardwareUnavailable
+from mayfly.models.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling, group
+from mayfly.orchestration.cancellation import heeding_cancel
+from mayfly.orchestration.credentials import TogetherCredentials, signed_in
+from mayfly.orchestration.hooks import name_run, tear_down_after_the_run
+from mayfly.orchestration.server_health import not_waiting_for_prefect
+from mayfly.runs.run import begin
+from mayfly.signals import held_back
+from mayfly.tasks.approval import await_approval
+from mayfly.tasks.calibrate import calibrate
+from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
+from mayfly.tasks.report import finished, write_report
+from mayfly.tasks.select_hardware import select_hardware
+from mayfly.tasks.shards import MOST_SHARDS, answer_shards
 
 
 @flow(

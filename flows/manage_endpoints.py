@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.core.endpoint import Api
-from tasks.credentials import TogetherCredentials, signed_in
-from tasks.manage import manage
-from tasks.running.by_hand import Action
+from mayfly.endpoints.admin import Action
+from mayfly.models.endpoint import Api
+from mayfly.orchestration.credentials import TogetherCredentials, signed_in
+from mayfly.tasks.manage import manage
 
 
 @flow(name="manage-endpoints", flow_run_name="{action} {name}")

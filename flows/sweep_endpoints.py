@@ -4,9 +4,9 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.core.endpoint import Api
-from tasks.credentials import TogetherCredentials, signed_in
-from tasks.sweep import sweep
+from mayfly.models.endpoint import Api
+from mayfly.orchestration.credentials import TogetherCredentials, signed_in
+from mayfly.tasks.sweep import sweep
 
 
 @flow(name="sweep-endpoints")

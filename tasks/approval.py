@@ -17,11 +17,11 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 from pydantic import Field
 
-from tasks.core.approval import has_to_ask
-from tasks.core.errors import NotApproved
-from tasks.core.span import span
-from tasks.running.run import Run
-from tasks.story import plan_question
+from mayfly.planning.approval import has_to_ask
+from mayfly.models.durations import span
+from mayfly.models.errors import NotApproved
+from mayfly.orchestration.artifacts import plan_question
+from mayfly.runs.run import Run
 
 POLL_S = 2
 

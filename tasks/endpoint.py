@@ -4,13 +4,13 @@ import time
 
 from prefect import get_run_logger
 
-from tasks.core.endpoint import Observation
-from tasks.core.placement import Offer
-from tasks.core.span import span
-from tasks.reporting.progress import Step
-from tasks.running.run import Run
-from tasks.step import step, tell
-from tasks.story import of_hardware
+from mayfly.models.durations import span
+from mayfly.models.endpoint import Observation
+from mayfly.orchestration.artifacts import of_hardware
+from mayfly.planning.hardware import Offer
+from mayfly.reporting.progress import Step
+from mayfly.runs.run import Run
+from mayfly.tasks.step import step, tell
 
 
 @step("create endpoint")

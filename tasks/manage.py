@@ -6,12 +6,12 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
-from tasks.cloud.connection import Connection, connect
-from tasks.core.endpoint import Api
-from tasks.core.errors import BadRequest
-from tasks.running.by_hand import Action, Hands, bounds, facts
-from tasks.step import step, tell
-from tasks.storage.lease_file import LeaseBook
+from mayfly.endpoints.admin import Action, Hands, bounds, facts
+from mayfly.models.endpoint import Api
+from mayfly.models.errors import BadRequest
+from mayfly.storage.lease_store import LeaseBook
+from mayfly.tasks.step import step, tell
+from mayfly.together.connection import Connection, connect
 
 
 @step("manage endpoints")

@@ -9,11 +9,11 @@ from prefect.assets import Asset, AssetProperties, add_asset_metadata, materiali
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from tasks.presence import prefect_is_there
-from tasks.reporting.progress import Step
-from tasks.running.run import Run
-from tasks.step import step, tell
-from tasks.story import result_line, result_markdown
+from mayfly.orchestration.artifacts import result_line, result_markdown
+from mayfly.orchestration.server_health import prefect_is_there
+from mayfly.reporting.progress import Step
+from mayfly.runs.run import Run
+from mayfly.tasks.step import step, tell
 
 
 @step("write report")

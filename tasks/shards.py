@@ -13,13 +13,13 @@ from queue import Empty, SimpleQueue
 
 from prefect.futures import PrefectFuture
 
-from tasks.core.errors import RunStopped, TimeToMove
-from tasks.core.rows import Tally
-from tasks.core.sharding import Shard
-from tasks.moving import shown_moving
-from tasks.reporting.progress import Step
-from tasks.running.run import GRACE_S, Run
-from tasks.step import step, tell
+from mayfly.models.errors import RunStopped, TimeToMove
+from mayfly.models.rows import Tally
+from mayfly.models.shards import Shard
+from mayfly.orchestration.progress_artifact import shown_moving
+from mayfly.reporting.progress import Step
+from mayfly.runs.run import GRACE_S, Run
+from mayfly.tasks.step import step, tell
 
 SHARDS_AT_ONCE, MOST_SHARDS = 2, 16
 """How many shards run at once for each process that sends, and how many in all: as many as that

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
-from tasks.core.errors import RetryableError
+from mayfly.models.errors import RetryableError
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,12 +6,12 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.events import emit_event
 
-from tasks.cloud.connection import Connection, connect
-from tasks.core.endpoint import Api
-from tasks.core.errors import TeardownFailed
-from tasks.running.sweeping import sweep as sweep_up
-from tasks.step import step, tell
-from tasks.storage.lease_file import LeaseBook
+from mayfly.endpoints.sweep import sweep as sweep_up
+from mayfly.models.endpoint import Api
+from mayfly.models.errors import TeardownFailed
+from mayfly.storage.lease_store import LeaseBook
+from mayfly.tasks.step import step, tell
+from mayfly.together.connection import Connection, connect
 
 LEFT_BEHIND = "mayfly.endpoint.left-behind"
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emulator import Emulator
-from emulator.settings import Settings
 from tests.cli.shell import Shell
+from together_emulator import Emulator
+from together_emulator.state.settings import Settings
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emulator import Emulator
+from together_emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
@@ -65,7 +65,7 @@ class Shell:
         """Run `mayfly` with these words, no terminal anywhere; None takes a variable away."""
         changed = {**self.env, **(env or {})}
         done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *words],
+            [sys.executable, "-m", "mayfly.cli.main", *words],
             cwd=self.folder,
             env={name: value for name, value in changed.items() if value is not None},
             stdin=subprocess.DEVNULL,

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from emulator import FaultRule
 from tests.cli.shell import PATIENCE_S, Shell
 from tests.cli.test_run import ASKED, started_by
-from tests.pipeline.rig import until
+from tests.runs.rig import until
+from together_emulator import FaultRule
 
 
 @pytest.mark.skipif(
@@ -24,7 +24,7 @@ def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shel
     env = {name: value for name, value in shell.env.items() if name != "PREFECT_API_URL"}
     with (shell.folder / "told.txt").open("wb") as told:
         run = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run", *ASKED, "--yes", "--concurrency", "1"],
+            [sys.executable, "-m", "mayfly.cli.main", "run", *ASKED, "--yes", "--concurrency", "1"],
             cwd=shell.folder,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -84,7 +84,7 @@ def test_there_is_nothing_to_tell_of_no_runs(shell: Shell) -> None:
 
 LOADED = """
 import json, sys
-from flows.cli import main
+from mayfly.cli.main import main
 code = main(sys.argv[1:])
 print("\\n" + json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 sys.exit(code)

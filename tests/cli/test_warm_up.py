@@ -7,7 +7,7 @@ from tests.cli.shell import ROOT
 
 LOADED = """
 import sys
-import tasks.storage.parts as parts
+import mayfly.storage.parts as parts
 before = "pandas" in sys.modules
 parts.warm_up()
 print(before, "pandas" in sys.modules)

@@ -25,7 +25,7 @@ _SPEED = "300"
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """An emulator in a process of its own, which lets the legacy API create."""
-    command = [sys.executable, "-m", "emulator", "--speed", _SPEED, "--v1-create"]
+    command = [sys.executable, "-m", "together_emulator", "--speed", _SPEED, "--v1-create"]
     headers = {"authorization": "Bearer local"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from emulator import Emulator, ManualClock
-from tasks.core.endpoint import Api
+from mayfly.models.endpoint import Api
 from tests.contract.kit import World, world
+from together_emulator import Emulator, ManualClock
 
 
 @pytest.fixture(params=["v2", "v1"])

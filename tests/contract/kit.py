@@ -5,12 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from emulator import Emulator
-from tasks.cloud.connection import Connection, connect
-from tasks.cloud.control_plane import ControlPlane
-from tasks.cloud.teardown import tear_down
-from tasks.cloud.waiting import await_ready
-from tasks.core.endpoint import (
+from mayfly.models.endpoint import (
     Api,
     EndpointName,
     EndpointRef,
@@ -18,9 +13,14 @@ from tasks.core.endpoint import (
     Observation,
     Replicas,
 )
-from tasks.core.errors import RetryableError
-from tasks.core.placement import Offer, same_hardware
-from tasks.core.teardown import TeardownProof
+from mayfly.models.errors import RetryableError
+from mayfly.models.teardown import TeardownProof
+from mayfly.planning.hardware import Offer, same_hardware
+from mayfly.together.connection import Connection, connect
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.readiness import await_ready
+from mayfly.together.teardown import tear_down
+from together_emulator import Emulator
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from flows.cli import main
-from tasks.core.endpoint import Api
+from mayfly.cli.main import main
+from mayfly.models.endpoint import Api
 
 
 class Shell:

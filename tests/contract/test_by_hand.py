@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emulator import Emulator, FaultRule
-from tasks.core.endpoint import Api, EndpointRef
-from tasks.core.lease import Lease, Owner
-from tasks.storage.lease_file import LeaseBook
+from mayfly.models.endpoint import Api, EndpointRef
+from mayfly.models.lease import Lease, Owner
+from mayfly.storage.lease_store import LeaseBook
 from tests.contract.kit import NAME, World, world
 from tests.contract.shell import Shell
+from together_emulator import Emulator, FaultRule
 
 USERS = "my-own-endpoint"
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator import Emulator
-from tasks.cloud.connection import INFERENCE_URL, MANAGEMENT_URL, Connection, connect
-from tasks.core.endpoint import Api
-from tasks.core.errors import BadRequest
+from mayfly.models.endpoint import Api
+from mayfly.models.errors import BadRequest
+from mayfly.together.connection import INFERENCE_URL, MANAGEMENT_URL, Connection, connect
 from tests.contract.kit import SMALL, connection, world
 from tests.contract.other import Exchange, Habit, OtherServer
+from together_emulator import Emulator
 
 KEY = {"TOGETHER_API_KEY": "secret-key"}
 

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator import Emulator, FaultRule, ManualClock
-from emulator.faults import Action
-from tasks.cloud.api_errors import Refused, translated
-from tasks.cloud.connection import connect
-from tasks.core.endpoint import Api, EndpointRef, Phase
-from tasks.core.errors import (
+from mayfly.models.endpoint import Api, EndpointRef, Phase
+from mayfly.models.errors import (
     BadRequest,
     CredentialsRefused,
     HardwareUnavailable,
@@ -21,7 +17,11 @@ from tasks.core.errors import (
     RetryableError,
     TerminalError,
 )
+from mayfly.together.connection import connect
+from mayfly.together.errors import Refused, translated
 from tests.contract.kit import NAME, SMALL, World, connection, world
+from together_emulator import Emulator, FaultRule, ManualClock
+from together_emulator.state.faults import Action
 
 CREATE = "/endpoints$"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from emulator import FaultRule
-from tasks.core.errors import TeardownFailed
+from mayfly.models.errors import TeardownFailed
 from tests.contract.kit import World
+from together_emulator import FaultRule
 
 BUSY = FaultRule(action="status", status=429, headers={"retry-after": "7"}, chance=0.5)
 TROUBLES = {

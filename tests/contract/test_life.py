@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from emulator import FaultRule
-from tasks.core.endpoint import EndpointRef, Phase, Replicas
-from tasks.core.errors import TerminalError
+from mayfly.models.endpoint import EndpointRef, Phase, Replicas
+from mayfly.models.errors import TerminalError
 from tests.contract.kit import COLD_START_S, DRAIN_S, NAME, OTHER_NAME, World
+from together_emulator import FaultRule
 
 
 def ask(here: World, ref: EndpointRef) -> int:

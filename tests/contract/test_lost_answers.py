@@ -6,12 +6,12 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from emulator import Emulator, FaultRule
-from emulator.faults import Action
-from tasks.core.endpoint import Api, EndpointRef, Phase
-from tasks.core.errors import OutcomeUnknown, RetryableError
+from mayfly.models.endpoint import Api, EndpointRef, Phase
+from mayfly.models.errors import OutcomeUnknown, RetryableError
 from tests.contract.kit import NAME, World, repeated, world
 from tests.contract.other import Exchange, Habit, OtherServer
+from together_emulator import Emulator, FaultRule
+from together_emulator.state.faults import Action
 
 AFTER: tuple[Action, ...] = ("reset_after", "truncate", "malformed", "not_json")
 Call = Literal["the endpoint", "the deployment", "the route"]

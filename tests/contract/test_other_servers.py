@@ -2,11 +2,11 @@
 
 import pytest
 
-from emulator import Emulator
-from tasks.core.endpoint import Api, EndpointRef, Phase, Replicas
+from mayfly.models.endpoint import Api, EndpointRef, Phase, Replicas
 from tests.contract.habits import HABITS
 from tests.contract.kit import MEDIUM, NAME, OTHER_NAME, SMALL, World, repeated, world
 from tests.contract.other import Habit, OtherServer
+from together_emulator import Emulator
 
 
 def life(here: World) -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.cloud.reading import count, field, items, must_be_json, needed, number, text
-from tasks.cloud.wire_v2 import read_deployment, read_endpoint
-from tasks.core.endpoint import Phase
-from tasks.core.errors import OutcomeUnknown
+from mayfly.models.endpoint import Phase
+from mayfly.models.errors import OutcomeUnknown
+from mayfly.together.models_v2 import read_deployment, read_endpoint
+from mayfly.together.parsing import count, field, items, must_be_json, needed, number, text
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from emulator import Emulator
-from tasks.core.endpoint import Api, EndpointName
-from tasks.running.sweeping import sweep
-from tasks.storage.lease_file import LeaseBook
+from mayfly.endpoints.sweep import sweep
+from mayfly.models.endpoint import Api, EndpointName
+from mayfly.storage.lease_store import LeaseBook
 from tests.contract.kit import connection, world
+from together_emulator import Emulator
 
 PAST, FUTURE = 0x10000000, 0x7FFFFFFF
 

@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator import FaultRule
-from tasks.cloud.control_plane import ControlPlane
-from tasks.cloud.waiting import LONGEST_LOOK_S, await_ready
-from tasks.core.endpoint import EndpointRef, Observation, Phase
-from tasks.core.errors import (
+from mayfly.models.endpoint import EndpointRef, Observation, Phase
+from mayfly.models.errors import (
     EndpointLost,
     HardwareUnavailable,
     MayflyError,
     OutcomeUnknown,
     TimedOut,
 )
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.readiness import LONGEST_LOOK_S, await_ready
 from tests.contract.kit import MEDIUM, World
+from together_emulator import FaultRule
 
 H100 = "1xnvidia-h100-80gb"
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from emulator import Emulator
-from tasks.core.endpoint import Phase, Replicas
+from mayfly.models.endpoint import Phase, Replicas
 from tests.contract.kit import COLD_START_S, LARGE, MEDIUM, NAME, SMALL, World, world
 from tests.contract.other import Exchange, Habit, OtherServer
+from together_emulator import Emulator
 
 
 def sent(emulator: Emulator, method: str, path: str) -> list[dict[str, Any]]:

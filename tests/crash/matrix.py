@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from emulator import FaultRule
-from tests.pipeline.rig import Process, Stage, until
+from tests.runs.rig import Process, Stage, until
+from together_emulator import FaultRule
 
 Moment = Literal["before", "unanswered", "answered"]
 MOMENTS: tuple[Moment, ...] = ("before", "unanswered", "answered")

@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 
 from tests.crash.matrix import AtRows, Cell, Outcome, cells_of, play
-from tests.pipeline.rig import Launcher, Stage, quick_emulator
+from tests.runs.rig import Launcher, Stage, quick_emulator
 
 ROOT = Path(__file__).parents[2]
 WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))

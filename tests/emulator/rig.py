@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from emulator import Emulator
+from together_emulator import Emulator
 
 SMALL = "Qwen/Qwen2.5-7B-Instruct"
 COLD_START_S = 400.0

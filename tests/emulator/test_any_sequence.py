@@ -19,10 +19,10 @@ from hypothesis.stateful import (
 )
 from together import APIStatusError, Together
 
-from emulator import Emulator, ManualClock
-from emulator.store import Replica, Step
 from tests.emulator.conftest import TLS
 from tests.emulator.rig import SMALL
+from together_emulator import Emulator, ManualClock
+from together_emulator.state.store import Replica, Step
 
 STEP_S = 5.0
 H100 = "1xnvidia-h100-80gb"

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator import Emulator, ManualClock
-from emulator.autoscaler import allowance, stable
 from tests.emulator.conftest import TLS
 from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig
+from together_emulator import Emulator, ManualClock
+from together_emulator.state.autoscaler import allowance, stable
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from emulator import Emulator
 from tests.emulator.rig import COLD_START_S, DRAIN_S, Rig, message
+from together_emulator import Emulator
 
 H100 = "1xnvidia-h100-80gb"
 

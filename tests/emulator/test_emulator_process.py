@@ -1,4 +1,4 @@
-"""`python -m emulator`: how it starts, and that it never outlives its use."""
+"""`python -m together_emulator`: how it starts, and that it never outlives its use."""
 
 import signal
 import subprocess
@@ -10,14 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.cli import read_free
+from together_emulator.cli import read_free
 
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """Start a server process; yields it with a client of it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "emulator", *arguments],
+        [sys.executable, "-m", "together_emulator", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from emulator import Emulator
 from tests.emulator.rig import Rig, code, message
+from together_emulator import Emulator
 
 
 @pytest.mark.parametrize("key", [None, "Bearer wrong", "local"])

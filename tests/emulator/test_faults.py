@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator import Emulator, FaultRule, ManualClock
-from emulator.faults import load_rules, read_rules
 from tests.emulator.rig import COLD_START_S, Rig
+from together_emulator import Emulator, FaultRule, ManualClock
+from together_emulator.state.faults import load_rules, read_rules
 
 CREATE = {"method": "POST", "path": "/endpoints$"}
 

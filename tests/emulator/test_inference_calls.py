@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from together import Together
 
-from emulator import Emulator
 from tests.emulator.rig import Rig, code
 from tests.emulator.test_streaming import TOOL, asked
+from together_emulator import Emulator
 
 EMBEDDING = "intfloat/multilingual-e5-large-instruct"
 

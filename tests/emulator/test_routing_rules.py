@@ -5,8 +5,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from emulator import Emulator, ManualClock
 from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig, code
+from together_emulator import Emulator, ManualClock
 
 
 def test_a_ready_deployment_without_weight_serves_nothing(rig: Rig) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from together import APIStatusError, AsyncTogether, BadRequestError, ConflictError, Together
 
-from emulator import Emulator
 from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig
+from together_emulator import Emulator
 
 SPLIT = "trafficSplit"
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator import Emulator, ManualClock
-from emulator.default_catalogue import default_catalogue
-from emulator.serving import Work, service_s
-from emulator.store import Deployment
 from tests.emulator.conftest import TLS
 from tests.emulator.rig import SMALL, Rig
+from together_emulator import Emulator, ManualClock
+from together_emulator.inference.serving import Work, service_s
+from together_emulator.state.default_catalogue import default_catalogue
+from together_emulator.state.store import Deployment
 
 
 def deployment() -> Deployment:

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from together import APIError, Together
 
-from emulator import Emulator, ManualClock
 from tests.emulator.rig import Rig
+from together_emulator import Emulator, ManualClock
 
 TOOL: Any = {
     "type": "function",

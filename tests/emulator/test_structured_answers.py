@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.answers import seed_of
-from emulator.errors import ApiError
-from emulator.json_answers import SchemaWriter
 from tests.emulator.rig import Rig
+from together_emulator.http.errors import ApiError
+from together_emulator.inference.schema_instance import SchemaWriter
+from together_emulator.inference.text import seed_of
 
 seeds = st.binary(min_size=16, max_size=16)
 numbers = st.integers(-50, 50)

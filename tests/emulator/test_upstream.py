@@ -10,10 +10,10 @@ import httpx
 import pytest
 from together import Together
 
-from emulator import Emulator, ManualClock
 from tests.emulator.conftest import TLS
 from tests.emulator.rig import Rig, code, message
 from tests.emulator.test_streaming import asked
+from together_emulator import Emulator, ManualClock
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
 

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from emulator import Emulator, ManualClock
-from emulator.serving import Work, service_s
 from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig, code, message
+from together_emulator import Emulator, ManualClock
+from together_emulator.inference.serving import Work, service_s
 
 H100 = "1x_nvidia_h100_80gb_sxm"
 BODY = {

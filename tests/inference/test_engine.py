@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import orjson
 import pytest
 
-from tasks.core.backoff import Backoff
-from tasks.core.errors import CredentialsRefused, EndpointLost, RunStopped
-from tasks.core.rows import Answer, RowRequest
-from tasks.inference.engine import Engine, EngineSettings, Target
+from mayfly.backoff import Backoff
+from mayfly.inference.engine import Engine, EngineSettings, Target
+from mayfly.models.errors import CredentialsRefused, EndpointLost, RunStopped
+from mayfly.models.rows import Answer, RowRequest
 from tests.inference.scripted_server import Request, Script, ScriptedServer, completion, echo, http
 
 QUICK = Backoff(base_s=0.01, cap_s=0.05)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.inference.hedging import AT_MOST, ENOUGH, Hedging
+from mayfly.inference.hedging import AT_MOST, ENOUGH, Hedging
 
 MEDIAN_S, SIGMA = 0.4, 0.49
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from tasks.inference import http1
-from tasks.inference.http1 import Http1Transport
-from tasks.inference.transport import NoAnswer, NotSent, Outcome, Reply, needs_proxy
+from mayfly.inference.transport import http1
+from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply, needs_proxy
+from mayfly.inference.transport.http1 import Http1Transport
 from tests.inference.scripted_server import Request, ScriptedServer, http
 
 Work = Callable[[Http1Transport], Coroutine[Any, Any, Any]]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 
-from tasks.core.limiter import Limiter
+from mayfly.inference.concurrency import Limiter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

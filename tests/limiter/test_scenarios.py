@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.knee import Knee
-from tasks.core.limiter import FLOOR, Fixed
+from mayfly.inference.adaptive_limit import Knee
+from mayfly.inference.concurrency import FLOOR, Fixed
 from tests.limiter.simulated import Server, Simulation, best_fixed
 
 SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads(

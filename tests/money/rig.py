@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emulator import Emulator
-from tasks.core.errors import EndpointLost, HardwareUnavailable, RunStopped
-from tasks.core.job import Job
-from tasks.running.planning import make_plan
-from tasks.running.run import Run, begin
+from mayfly.models.errors import EndpointLost, HardwareUnavailable, RunStopped
+from mayfly.models.job import Job
+from mayfly.planning.plan import make_plan
+from mayfly.runs.run import Run, begin
+from together_emulator import Emulator
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
 H100, H200, B200 = "1xnvidia-h100-80gb", "1xnvidia-h200-141gb", "1xnvidia-b200-180gb"
@@ -49,7 +49,7 @@ def emulated(
         monkeypatch.setenv("MAYFLY_HOME", str(home))
         fast = Fast(speed)
         for module in ("tenancy", "watching", "renting"):
-            monkeypatch.setattr(f"tasks.running.{module}.time", fast)
+            monkeypatch.setattr(f"mayfly.runs.{module}.time", fast)
         yield emulator
 
 

@@ -9,10 +9,10 @@ import math
 from dataclasses import dataclass, field
 from random import Random
 
-from tasks.core.belief import Belief
-from tasks.core.budget import GRACE_S, Meter
-from tasks.core.steering import Sight, Steering
-from tasks.core.throughput import Pace
+from mayfly.billing.meter import GRACE_S, Meter
+from mayfly.planning.throughput import Pace
+from mayfly.planning.uncertainty import Belief
+from mayfly.runs.autoscaler import Sight, Steering
 
 TICK_S = 3.0
 LOOK_EVERY_S = 10.0

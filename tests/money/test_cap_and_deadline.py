@@ -3,10 +3,10 @@
 import math
 from random import Random
 
-from tasks.core.belief import Belief, Interval
-from tasks.core.estimate import Workload
-from tasks.core.pricing import fewest
-from tasks.core.throughput import Rate
+from mayfly.planning.pricing import fewest
+from mayfly.planning.throughput import Rate
+from mayfly.planning.tokens import Workload
+from mayfly.planning.uncertainty import Belief, Interval
 from tests.money.simulated import Outcome, World, drive
 
 CAPPED_RUNS = 200

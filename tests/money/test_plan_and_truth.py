@@ -3,11 +3,11 @@
 import math
 from random import Random
 
-from tasks.core.estimate import Sample, Seen, workload
-from tasks.core.history import Past
-from tasks.core.placement import Offer
-from tasks.core.pricing import by_cost, forecast
-from tasks.core.throughput import believed, cold_start, two_points, work
+from mayfly.planning.hardware import Offer
+from mayfly.planning.measurements import Past
+from mayfly.planning.pricing import by_cost, forecast
+from mayfly.planning.throughput import believed, cold_start, two_points, work
+from mayfly.planning.tokens import Sample, Seen, workload
 from tests.money.simulated import World, drive
 
 MODEL = "some/model"

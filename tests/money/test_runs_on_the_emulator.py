@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from emulator.catalogue import Catalogue
-from emulator.default_catalogue import default_catalogue
-from emulator.faults import FaultRule
-from tasks.core.history import Past
-from tasks.running.accounts import lesson
-from tasks.running.planning import make_plan
-from tasks.running.run import begin
-from tasks.running.trying import try_rows
+from mayfly.planning.measurements import Past
+from mayfly.planning.plan import make_plan
+from mayfly.runs.accounting import lesson
+from mayfly.runs.calibration import try_rows
+from mayfly.runs.run import begin
 from tests.money.rig import B200, H100, H200, MODEL, carry_out, emulated, job_of
+from together_emulator.state.catalogue import Catalogue
+from together_emulator.state.default_catalogue import default_catalogue
+from together_emulator.state.faults import FaultRule
 
 MINUTE_USD = 5.49 / 60
 SPEED = 30.0

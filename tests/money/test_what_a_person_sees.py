@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from flows.history_table import history_table
-from flows.plan_table import plan_table
-from tasks.cloud.connection import Connection, connect
-from tasks.core.errors import BadRequest
-from tasks.core.job import Job
-from tasks.running.planning import Plan, look_first, make_plan
-from tasks.storage.history import append_history, read_history
-from tasks.storage.tokenizer import cached_tokenizer
+from mayfly.cli.render.history import history_table
+from mayfly.cli.render.plan import plan_table
+from mayfly.models.errors import BadRequest
+from mayfly.models.job import Job
+from mayfly.planning.plan import Plan, look_first, make_plan
+from mayfly.storage.history_store import append_history, read_history
+from mayfly.storage.tokenizer import cached_tokenizer
+from mayfly.together.connection import Connection, connect
 from tests.money.rig import emulated, job_of
 
 

@@ -13,10 +13,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from emulator import Emulator
 from tests.prefect.house import ROOT, shared_house
 from tests.prefect.visitor import Visitor
 from tests.prefect.webhook import hook_listener
+from together_emulator import Emulator
 
 KEY = "tgp_v1_test_4f9b0c7d1e6a8325"
 """The key of the emulated account: tests look for it where it must not be."""
@@ -106,7 +106,7 @@ def told(stage: Stage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str
         # The command changes automations that are there already: one webhook at a time.
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(
-            [sys.executable, "-m", "flows.notify", f"custom-webhook/{name}"],
+            [sys.executable, "-m", "mayfly.orchestration.notifications", f"custom-webhook/{name}"],
             cwd=ROOT,
             env={**os.environ, "PREFECT_API_URL": stage.prefect.api, "DO_NOT_TRACK": "1"},
             check=True,

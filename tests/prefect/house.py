@@ -109,7 +109,7 @@ def main(folder: Path) -> None:
         pool = f"{env['PREFECT_API_URL']}/work_pools/{POOL}"
         _wait_for(lambda: (_get(pool) or {}).get("status") == "READY", children)
         for command in (
-            ("block", "register", "--module", "tasks.credentials"),
+            ("block", "register", "--module", "mayfly.orchestration.credentials"),
             ("--no-prompt", "deploy", "--all"),
         ):
             subprocess.run([PREFECT, *command], cwd=ROOT, env=env, check=True, timeout=START_S)

@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from flows.notify import automations
+from mayfly.orchestration.notifications import automations
 from tests.prefect.conftest import KEY, Stage
 from tests.prefect.visitor import eventually
 
@@ -36,7 +36,7 @@ def test_people_are_told_when_no_sweep_completes(
     stage: Stage, webhook: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, block, told = webhook
-    monkeypatch.setattr("flows.notify.SILENCE", timedelta(seconds=10))
+    monkeypatch.setattr("mayfly.orchestration.notifications.SILENCE", timedelta(seconds=10))
     wanted = automations(UUID(block))[2].model_dump(mode="json", exclude={"id"})
     wanted["name"] = f"no sweep, told through {block}"
 

@@ -13,9 +13,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from emulator import Emulator
-from tasks import presence
-from tasks.presence import not_waiting_for_prefect, prefect_is_there
+from mayfly.orchestration import server_health as presence
+from mayfly.orchestration.server_health import not_waiting_for_prefect, prefect_is_there
+from together_emulator import Emulator
 
 
 @pytest.fixture(autouse=True)

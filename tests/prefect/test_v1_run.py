@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from emulator import Emulator
 from tests.prefect.conftest import MODEL, SAMPLE, Stage
+from together_emulator import Emulator
 
 MAYFLY = str(Path(sys.executable).with_name("mayfly"))
 

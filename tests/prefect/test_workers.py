@@ -22,14 +22,14 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from emulator import Emulator, FaultRule
-from tasks.core.lease import Lease
-from tasks.storage.lease_file import LeaseBook
-from tests.pipeline.rig import quick_emulator
+from mayfly.models.lease import Lease
+from mayfly.storage.lease_store import LeaseBook
 from tests.prefect.conftest import MODEL
 from tests.prefect.conftest import Stage as House
 from tests.prefect.house import PREFECT, ROOT, environment
 from tests.prefect.visitor import Visitor, eventually
+from tests.runs.rig import quick_emulator
+from together_emulator import Emulator, FaultRule
 
 WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))
 like_another = pytest.mark.skipif(
@@ -277,7 +277,7 @@ def test_a_flow_that_serves_itself_and_is_interrupted_leaves_nothing(
         name,
         sys.executable,
         "-c",
-        "from flows.batch_inference import batch_inference as batch; "
+        "from mayfly.flows.batch_inference import batch_inference as batch; "
         f"batch.serve({name!r}, pause_on_shutdown=False)",
     )
     deployment = eventually(lambda: found(workplace.prefect, name), "the served deployment")
@@ -302,6 +302,6 @@ def found(prefect: Visitor, name: str) -> str | None:
 
 
 def test_the_flow_can_be_sent_to_the_process_that_serve_starts_for_it() -> None:
-    from flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
+    from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
 
     assert cloudpickle.loads(cloudpickle.dumps(batch_inference)).name == "batch-inference"

@@ -1,0 +1,42 @@
+"""`mayfly plan`: what `run` would do, without doing it."""
+
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mayfly.cli.options import JobOptions
+from mayfly.cli.read_only import Json, control_plane, show
+from mayfly.cli.render import console as terminal
+from mayfly.cli.render.plan import plan_table
+from mayfly.planning import plan as planning
+from mayfly.storage.run_folder import check_output
+from mayfly.together.retry import patiently
+
+
+def plan(
+    input: str,  # noqa: A002 - the contract's word
+    /,
+    *,
+    options: JobOptions,
+    output: Annotated[
+        str | None, Parameter(help="Folder for the answers, if it is known already.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Show what `run` would do: the data, the hardware, the price. Nothing is created or spent.
+
+    Args:
+        input: Parquet file, folder or glob; local or a URI.
+    """
+    job = options.job(input, "out" if output is None else output)
+    with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
+        look = planning.look_first(job, connection)
+        if output is not None:
+            check_output(output, look.manifest(time.time()))
+        made = patiently(lambda: planning.make_plan(look, plane))
+    if json:
+        show(made.as_dict())
+    else:
+        terminal.console().print(plan_table(made))
+    return 0

@@ -1,0 +1,103 @@
+"""Commands that only look: `status`, `hardware`, `history`; without Prefect, and light.
+
+`plan` looks too, and has a file of its own: it reads Parquet, whose import the others save.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from mayfly.cli.options import RUN, flag
+from mayfly.cli.render import console as terminal
+from mayfly.cli.render.hardware import HardwareTable
+from mayfly.models.endpoint import Api
+from mayfly.models.errors import BadRequest, CredentialsRefused
+from mayfly.together.connection import Connection, connect
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.retry import patiently
+
+Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
+Local = Annotated[bool, flag(RUN, "Ask the embedded endpoint.")]
+ApiOption = Annotated[Api, Parameter(group=RUN, help="Generation of the endpoint API.")]
+
+
+@contextmanager
+def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Connection]]:
+    """Open the control plane that the environment names, or the embedded one's."""
+    with ExitStack() as stack:
+        if local:
+            from mayfly.cli.local_emulator import embedded_endpoint  # noqa: PLC0415 - only --local needs it
+
+            stack.enter_context(embedded_endpoint(api))
+        connection = Connection.from_env(os.environ)
+        try:
+            yield stack.enter_context(connect(api, connection)), connection
+        except CredentialsRefused as refusal:
+            raise BadRequest(str(refusal)) from refusal
+
+
+def show(value: Any) -> None:
+    """Print JSON for scripts."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def hardware(
+    *,
+    model: Annotated[str | None, Parameter(help="Only what this model can be deployed on.")] = None,
+    api: ApiOption = "v2",
+    local: Local = False,
+    json: Json = False,
+) -> int:
+    """Show what can be rented: price and free capacity, for a model or all of it."""
+    with control_plane(api=api, local=local) as (plane, _):
+        offers = patiently(plane.all_hardware if model is None else lambda: plane.offers(model))
+    offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
+    if json:
+        show([offer.as_dict() for offer in offers])
+    else:
+        terminal.console().print(HardwareTable(offers))
+    return 0
+
+
+def status(
+    folder: Path,
+    /,
+    *,
+    watch: Annotated[bool, flag(RUN, "Look again and again until no run is on.")] = False,
+    json: Json = False,
+) -> int:
+    """Show what a run has done so far: rows, tokens, cost, and whether its endpoint may stand.
+
+    Args:
+        folder: The run's --output.
+    """
+    from mayfly.cli.render.status import status_table, watched  # noqa: PLC0415 - pyarrow, for this only
+    from mayfly.runs.status import read_status  # noqa: PLC0415
+
+    out = terminal.console()
+    if watch:
+        watched(folder, out, json=json)
+    elif json:
+        show(read_status(folder))
+    else:
+        out.print(status_table(read_status(folder)))
+    return 0
+
+
+def history(*, json: Json = False) -> int:
+    """Show past runs on this machine: rows, tokens, throughput, cost, estimate against actual."""
+    from mayfly.cli.render.history import history_table  # noqa: PLC0415
+    from mayfly.storage.history_store import read_history  # noqa: PLC0415
+
+    runs = read_history(os.environ)
+    if json:
+        show(runs)
+        return 0
+    terminal.console().print(history_table(runs))
+    return 0

@@ -1,0 +1,140 @@
+"""What `mayfly run` says: to a person as text, to a machine as one JSON object a line."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+from rich.text import Text
+
+from mayfly.cli.render.console import Steady, console, is_live
+from mayfly.cli.render.live import Display
+from mayfly.cli.render.plan import plan_table
+from mayfly.cli.render.summary import summary
+from mayfly.planning.plan import Plan
+from mayfly.reporting.progress import Progress, Step, numbers
+
+EVENT_EVERY_S = 1.0
+
+
+class Screen(Protocol):
+    """Where a run shows itself."""
+
+    def plan(self, plan: Plan) -> None:
+        """Show what would be done."""
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """Say what is being waited for while the block lasts."""
+
+    def follow(self, watched: list[Progress]) -> AbstractContextManager[object]:
+        """Follow a run while the block lasts."""
+
+    def say(self, text: str) -> None:
+        """Say something."""
+
+    def end(self, report: dict[str, Any], code: int) -> None:
+        """Show what it came to."""
+
+    def failed(self, error: str, code: int) -> None:
+        """Show that it failed, beyond the line on standard error."""
+
+
+class People:
+    """The screen for people: a live panel in a terminal, plain lines in a pipe."""
+
+    def __init__(self) -> None:
+        self.console = console()
+
+    def plan(self, plan: Plan) -> None:
+        """Show what would be done."""
+        self.console.print(plan_table(plan))
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """Say what is being waited for, in a terminal, and take it back afterwards."""
+        return self.console.status(Text(text)) if is_live(self.console) else nullcontext()
+
+    def follow(self, watched: list[Progress]) -> AbstractContextManager[object]:
+        """Follow a run while the block lasts."""
+        return Display(self.console, watched)
+
+    def say(self, text: str) -> None:
+        """Say something."""
+        self.console.print(Text(text))
+
+    def end(self, report: dict[str, Any], code: int) -> None:
+        """Show what it came to."""
+        del code
+        self.console.print()
+        self.console.print(summary(report))
+
+    def failed(self, error: str, code: int) -> None:
+        """Leave it to the line on standard error."""
+
+
+class Machines:
+    """The screen for machines: events `plan`, `note`, `phase`, `endpoint`, `progress`, and at the
+    end `summary` or `failed`; nothing else is on standard output."""
+
+    def __init__(self) -> None:
+        self._file = Steady(sys.stdout)
+        self._told = 0
+
+    def emit(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Write one line."""
+        self._file.write(json.dumps({"event": event, **facts}, default=str) + "\n")
+        self._file.flush()
+
+    def plan(self, plan: Plan) -> None:
+        """Show what would be done."""
+        self.emit("plan", plan.as_dict())
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """Say what is being waited for."""
+        self.say(text)
+        return nullcontext()
+
+    @contextmanager
+    def follow(self, watched: list[Progress]) -> Iterator[None]:
+        """Follow a run while the block lasts."""
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(EVENT_EVERY_S):
+                self._tell(watched)
+                for progress in watched[-1:]:
+                    look = progress.snapshot()
+                    if look.step is Step.INFERRING:
+                        self.emit("progress", numbers(look))
+
+        thread = threading.Thread(target=tell, name="events", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self._tell(watched)
+            for progress in watched[-1:]:
+                self.emit("progress", numbers(progress.snapshot()))
+
+    def say(self, text: str) -> None:
+        """Say something."""
+        self.emit("note", {"text": text})
+
+    def end(self, report: dict[str, Any], code: int) -> None:
+        """Show what it came to: the figures of `report.json` but for those over time."""
+        facts = {name: value for name, value in report.items() if name not in {"series", "job"}}
+        self.emit("summary", {"exit_code": code, **facts})
+
+    def failed(self, error: str, code: int) -> None:
+        """Show that it failed."""
+        self.emit("failed", {"exit_code": code, "error": error})
+
+    def _tell(self, watched: list[Progress]) -> None:
+        for progress in watched[-1:]:
+            for moment in progress.story[self._told :]:
+                self._told += 1
+                facts = moment.facts or {"text": moment.text}
+                self.emit(moment.kind, {"at_s": round(moment.at_s, 3), **facts})

@@ -1,0 +1,96 @@
+"""The plan on one screen."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from mayfly.cli.render.estimates import QuoteTable, between
+from mayfly.models.job import Job
+from mayfly.planning.plan import Plan
+from mayfly.planning.pricing import BATCH_HOURS, ByToken, dollars
+from mayfly.planning.ranking import Quote
+from mayfly.planning.tokens import Workload
+from mayfly.planning.uncertainty import Interval
+
+_THEN = {
+    "delete": "then deleted",
+    "stop": "then stopped, and left",
+    "keep": "then LEFT AS IT IS, billing",
+}
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """Draw what a run would do: the data, then each hardware with the decision on it."""
+    job = plan.look.job
+    head = facts()
+    head.add_row("input", f"{job.input}, {plan.look.dataset.rows:,} rows")
+    head.add_row("model", job.model)
+    head.add_row("prompt", prompt_line(job, plan.look.renderer.source))
+    if plan.load is not None:
+        head.add_row("tokens", _tokens(plan.load))
+    head.add_row("output", job.output)
+    foot = facts()
+    if plan.placement is None:
+        assert plan.existing is not None  # noqa: S101 - a plan has one of the two
+        foot.add_row("on", f"endpoint {plan.existing.name}, which stands")
+        return Group(head, foot)
+    foot.add_row(
+        "rent",
+        f"{plan.replicas} x {plan.placement.chosen.hardware}, ${plan.usd_per_h:.2f}/h "
+        f"from READY on, {_THEN[job.rental.teardown]}",
+    )
+    if (quote := plan.chosen) is not None:
+        foot.add_row("", f"{_expected(quote)}; the start is free, then started minutes")
+    for other in plan.by_token:
+        foot.add_row(other.name, f"about {dollars(other.usd.mid)}{_batches(other)}")
+    if plan.advice:
+        foot.add_row("advice", plan.advice)
+    for line in plan.warnings:
+        foot.add_row("note", line, style="bold")
+    return Group(head, QuoteTable(plan.placement.candidates, plan.quotes), foot)
+
+
+def _tokens(load: Workload) -> str:
+    """Return how many tokens the rows have, in one line."""
+    said = [
+        f"{_count(tokens.interval)} {way}"
+        for tokens, way in ((load.prompt_tokens, "in"), (load.answer_tokens, "out"))
+        if tokens.mid >= 1
+    ]
+    return f"{', '.join(said)}; {'; '.join(load.basis)}"
+
+
+def _count(tokens: Interval) -> str:
+    low, mid, high = (f"{value:,.0f}" for value in tokens)
+    return mid if low == high else f"{mid} ({low}-{high})"
+
+
+def _expected(quote: Quote) -> str:
+    found = quote.forecast
+    return (
+        f"{between(found.seconds)} and {dollars(found.usd.mid)} "
+        f"({dollars(found.usd.low)} to {dollars(found.usd.high)})"
+    )
+
+
+def _batches(other: ByToken) -> str:
+    if not other.requests:
+        return " by the token, no endpoint"
+    many = "" if other.requests == 1 else f" in {other.requests} batches"
+    return f"{many}, best effort within {BATCH_HOURS} h"
+
+
+def facts() -> Table:
+    """Return a table of names and values; a value that is too long wraps under itself."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", min_width=8, justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def prompt_line(job: Job, source: str) -> str:
+    """Return where requests come from, in one line: the template itself, cut where it is long."""
+    template = job.prompt.template
+    if template is None:
+        return source
+    line = " ".join(template.split())
+    return line if len(line) <= 200 else f"{line[:200]}..."

@@ -1,0 +1,99 @@
+"""What a folder tells of its runs, on one screen."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from mayfly.cli.render.console import is_live
+from mayfly.cli.render.plan import facts
+from mayfly.models.durations import span
+from mayfly.runs.status import read_status
+
+LOOK_EVERY_S = 2.0
+
+
+def status_table(status: dict[str, Any]) -> RenderableType:
+    """Draw a status: what is done, what is going on, what it cost, what may still bill."""
+    rows, tokens, now = status["rows"], status["tokens"], status["now"]
+    table = facts()
+    table.add_row("job", f"{status['model']} over {status['input']}")
+    failed = f", {rows['failed']:,} of them with an error" if rows["failed"] else ""
+    left = f", {rows['remaining']:,} left" if rows["remaining"] else ""
+    table.add_row("rows", f"{rows['done']:,} of {rows['total']:,} done{failed}{left}")
+    table.add_row("tokens", f"{tokens['prompt']:,} in, {tokens['completion']:,} out")
+    table.add_row("state", status["outcome"])
+    if now is not None:
+        table.add_row("now", _now(now))
+        table.add_row("", f"{now['by']}, heard of {span(now['heard_s_ago'])} ago")
+    runs = len(status["runs"])
+    table.add_row(
+        "cost", f"${status['cost']['usd']:.2f}" + (f", in {runs} runs" if runs > 1 else "")
+    )
+    for proof in status["teardowns_by_others"]:
+        told = f"{proof['name']} by the {proof['line']}"
+        table.add_row("torn down", told + ("; 404 read back" if proof["gone_at"] else "; stopped"))
+    for lease in status["open_leases"]:
+        table.add_row("endpoint", _lease(lease))
+    return table
+
+
+def _now(now: dict[str, Any]) -> str:
+    said = [now["phase"].replace("_", " ")]
+    if now["phase"] == "inferring":
+        said += [
+            f"{now['rows_per_s']:,.1f} rows/s",
+            f"{now['tokens_per_s']:,.0f} tokens/s",
+            f"{now['in_flight']:,} in flight of {now['limit']:,}",
+        ]
+        if now["left_s"] is not None:
+            said.append(f"{span(now['left_s'])} left")
+    return " · ".join(said)
+
+
+def _lease(lease: dict[str, Any]) -> str:
+    price = f" at ${lease['usd_per_h']:.2f}/h" if lease["usd_per_h"] else ""
+    return (
+        f"{lease['name']} may bill{price}; {lease['owner']}, heartbeat "
+        f"{span(lease['heartbeat_s_ago'])} ago. `mayfly sweep` ends it if that has died"
+    )
+
+
+def watched(folder: Path, console: Console, *, json: bool) -> None:
+    """Show the status again and again until no run is on; a pipe gets one line for each look.
+
+    Ctrl-C ends the looking, not the run.
+    """
+    try:
+        if json or not is_live(console):
+            while _told(folder, console, as_json=json)["outcome"] == "running":
+                time.sleep(LOOK_EVERY_S)
+            return
+        status = read_status(folder)
+        with Live(status_table(status), console=console, auto_refresh=False) as live:
+            while status["outcome"] == "running":
+                time.sleep(LOOK_EVERY_S)
+                status = read_status(folder)
+                live.update(status_table(status), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def _told(folder: Path, console: Console, *, as_json: bool) -> dict[str, Any]:
+    status = read_status(folder)
+    if as_json:
+        sys.stdout.write(json.dumps(status, default=str) + "\n")
+        sys.stdout.flush()
+    else:
+        rows, now = status["rows"], status["now"]
+        live = f" · {_now(now)}" if now else ""
+        console.print(
+            f"{rows['done']:,} of {rows['total']:,} rows{live} · ${status['cost']['usd']:.2f} · "
+            f"{status['outcome']}",
+            markup=False,
+        )
+    return status

@@ -1,0 +1,210 @@
+"""`mayfly run`: look, plan, ask, and run the flow in this process."""
+
+import atexit
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, cast
+
+from cyclopts import Parameter
+
+from mayfly.cli.options import RUN, JobOptions, flag
+from mayfly.cli.render.output import Machines, People, Screen
+from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
+from mayfly.models.job import Job
+from mayfly.orchestration.temporary_server import (
+    TemporaryServer,
+    configured_api_url,
+    forget_what_nobody_takes,
+)
+from mayfly.planning import plan as planning
+from mayfly.reporting import progress
+from mayfly.signals import BROKEN_OFF
+from mayfly.storage.lease_store import LeaseBook, state_home
+from mayfly.storage.run_folder import check_free, check_output
+from mayfly.together.connection import Connection, connect
+from mayfly.together.retry import patiently
+
+
+def run(
+    input: str,  # noqa: A002 - the contract's word
+    /,
+    *,
+    output: Annotated[
+        str,
+        Parameter(help="Folder for the answers: new, empty, or of this same job (then resumed)."),
+    ],
+    options: JobOptions,
+    yes: Annotated[bool, flag(RUN, "Do not ask before spending.")] = False,
+    json: Annotated[bool, flag(RUN, "One JSON object a line, for scripts.")] = False,
+) -> int:
+    """Send every row of INPUT through a model and write the answers to a folder.
+
+    Plans, creates the endpoint, awaits READY, infers, tears down, reports. Run it again with the
+    same --output to resume: what is done is not sent again.
+
+    Args:
+        input: Parquet file, folder or glob; local or a URI. One row is one request.
+    """
+    job = options.job(input, output)
+    if not yes and (json or not sys.stdin.isatty()):
+        why = "with --json nothing is asked" if json else "there is no terminal to ask in"
+        raise BadRequest(f"run spends money and {why}; add --yes to go on")
+    screen: Screen = Machines() if json else People()
+    with ExitStack() as stack:
+        # First of all, because it takes longest: its start-up goes on beside all that follows.
+        server = None if configured_api_url(os.environ) else start_prefect(options)
+        if options.local:
+            from mayfly.cli.local_emulator import embedded_endpoint  # noqa: PLC0415 - only --local needs it
+
+            stack.enter_context(embedded_endpoint(job.rental.api))
+        connection = Connection.from_env(os.environ)
+        look = planning.look_first(job, connection)
+        check_output(output, look.manifest(time.time()))
+        check_free(output)
+        importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
+        importing.start()
+        # However this ends: an interpreter that exits in the middle of an import aborts.
+        stack.callback(importing.join)
+        with connect(job.rental.api, connection) as plane:
+            plan = patiently(lambda: planning.make_plan(look, plane))
+        screen.plan(plan)
+        if not yes and not agreed(plan):
+            screen.say("nothing was created")
+            return 2
+        if server is not None:
+            with screen.waiting(
+                "starting Prefect's temporary server (a PREFECT_API_URL saves this)"
+            ):
+                server.wait()
+        importing.join()
+        try:
+            return run_here(job, screen)
+        except MayflyError as error:
+            screen.failed(str(error), error.exit_code)
+            raise
+        finally:
+            forget_what_nobody_takes(configured_api_url(os.environ) or "")
+
+
+def start_prefect(options: JobOptions) -> TemporaryServer:
+    """Start a Prefect server for this run, unless the request cannot work for want of a key."""
+    if not options.local:
+        Connection.from_env(os.environ)
+    server = TemporaryServer()
+    # Registered before Prefect is imported, so that Prefect's own exit handlers, which send the
+    # last logs and events, run while the server still stands.
+    atexit.register(server.stop)
+    # Prefect reads it when it is imported, which is long before the server answers.
+    os.environ["PREFECT_API_URL"] = server.api_url
+    return server
+
+
+def import_the_flow() -> None:
+    """Import Prefect and the flow, which takes seconds, while others are waited for."""
+    # Prefect's log goes to its API; the terminal belongs to the display.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # A server that is gone is given up after seconds, not after more than a minute.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
+    # What goes wrong here goes wrong again, and is told, where the flow is needed.
+    with suppress(Exception):
+        importlib.import_module("mayfly.flows.batch_inference")
+
+
+def agreed(plan: planning.Plan) -> bool:
+    """Ask whether the plan may be paid for."""
+    answer = input(f"  Rent this at ${plan.usd_per_h:.2f}/h until the batch is done? [y/N] ")
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def run_here(job: Job, screen: Screen) -> int:
+    """Run the flow in this process; return the exit code.
+
+    The run's own outcome decides the code, not Prefect's state: that is lost when the Prefect
+    server goes away, and an answer that was paid for is not.
+    """
+    received: list[int] = []
+    with progress.watch() as watched:
+
+        def end(number: int, _frame: FrameType | None) -> None:
+            received.append(number)
+            for run in watched[-1:]:
+                run.say(ending(signal.Signals(number), run.snapshot()))
+            raise KeyboardInterrupt
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
+        try:
+            with screen.follow(watched):
+                report = carried_out(job, watched)
+        except KeyboardInterrupt:
+            code = interrupted_with(received)
+            if watched and (written := watched[-1].report):
+                screen.end(written, code)
+            if BROKEN_OFF:
+                raise TeardownFailed(BROKEN_OFF[-1]) from None
+            screen.say(f"interrupted; resume with the same command (exit {code})")
+            return code
+        except MayflyError as error:
+            if watched and (written := watched[-1].report):
+                screen.end(written, error.exit_code)
+            if isinstance(error, TeardownFailed):
+                ended_after_all(job, error)
+            raise
+    code = 3 if report["rows"]["failed"] else 0
+    screen.end(report, code)
+    return code
+
+
+def interrupted_with(received: list[int]) -> int:
+    """Return the exit code of a run that these signals have ended."""
+    if BROKEN_OFF:
+        return TeardownFailed.exit_code
+    return 143 if received and received[0] != signal.SIGINT else 130
+
+
+def ending(received: signal.Signals, look: progress.Snapshot) -> str:
+    """Return what a signal sets going, in words."""
+    if not look.endpoint or look.step in (progress.Step.REPORTING, progress.Step.DONE):
+        return f"{received.name}: ending; no endpoint of this run stands"
+    return (
+        f"{received.name}: sending nothing more, and tearing the endpoint down, so that it stops "
+        "billing; every answer that came back is kept"
+    )
+
+
+def ended_after_all(job: Job, error: TeardownFailed) -> None:
+    """Say so when another line of defence has done meanwhile what the run could not.
+
+    Raises:
+        TerminalError: No lease on this output is open any more: nothing is left that bills.
+    """
+    output = str(Path(job.output).expanduser().absolute())
+    leases = LeaseBook(state_home(os.environ)).list()
+    if not leases.damaged and all(lease.output != output for lease in leases.open):
+        raise TerminalError(f"{error}; in the end it was torn down all the same") from error
+
+
+def carried_out(job: Job, watched: list[progress.Progress]) -> dict[str, Any]:
+    """Run the flow; how the run itself ended counts, whatever became of Prefect's record of it."""
+    from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
+
+    try:
+        report = batch_inference(**{name: getattr(job, name) for name in Job.model_fields})
+        return cast("dict[str, Any]", report)
+    except (MayflyError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if not watched or (watched[-1].error is None and watched[-1].report is None):
+            raise
+        if watched[-1].error is not None:
+            raise watched[-1].error from error
+        watched[-1].say(f"Prefect has no record of the run's end: {type(error).__name__}: {error}")
+        assert watched[-1].report is not None  # noqa: S101 - see above
+        return watched[-1].report

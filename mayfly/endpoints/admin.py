@@ -1,0 +1,172 @@
+"""Endpoints by hand: what a person may ask of one, from the command line or from a form."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from mayfly.endpoints.cleanup import keep_proof
+from mayfly.endpoints.process_liveness import owner_is_alive
+from mayfly.models.endpoint import EndpointName, EndpointRef, Phase, Replicas
+from mayfly.models.errors import BadRequest, MayflyError
+from mayfly.models.lease import Lease
+from mayfly.models.teardown import TeardownProof
+from mayfly.storage.lease_store import LeaseBook
+from mayfly.together.connection import Connection
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.retry import patiently
+from mayfly.together.teardown import tear_down
+
+Action = Literal["list", "show", "start", "stop", "scale", "delete"]
+Look = dict[str, Any]
+
+BUDGET_S = 300.0
+"""How long a stop or a deletion by hand insists."""
+
+
+def bounds(text: str) -> Replicas:
+    """Read `N`, or `MIN-MAX` to autoscale (BadRequest)."""
+    low, dash, high = text.partition("-")
+    try:
+        return Replicas(minimum=int(low), maximum=int(high if dash else low))
+    except ValueError as error:
+        raise BadRequest(f"replicas {text}: give N, or MIN-MAX with 1 <= MIN") from error
+
+
+class Hands:
+    """What can be done to the endpoints of one project.
+
+    Args:
+        say: Is told each thing done.
+    """
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        book: LeaseBook,
+        connection: Connection,
+        *,
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self._plane, self._book, self._connection, self._say = plane, book, connection, say
+
+    def look_at_all(self) -> list[Look]:
+        """Look at every endpoint of the project, the ones of ours first."""
+        refs = patiently(lambda: self._plane.list_endpoints(""))
+        prices = self._prices() if refs else {}
+        looks = [self._look(ref, prices) for ref in refs]
+        # One may have gone since it was listed.
+        looks = [look for look in looks if look["phase"] != Phase.GONE]
+        return sorted(looks, key=lambda look: (not look["ours"], look["name"]))
+
+    def show(self, name: str) -> Look:
+        """Look at one endpoint."""
+        return self._look(self.find(name), self._prices())
+
+    def find(self, name: str) -> EndpointRef:
+        """Find an endpoint by its name, with or without slug, or by its id (BadRequest)."""
+        ref = patiently(lambda: self._plane.find(name))
+        if ref is None:
+            where = f" in project {self._plane.project}" if self._plane.project else ""
+            raise BadRequest(
+                f"endpoint {name}: there is none of that name{where}; "
+                f"see `mayfly endpoints list --api {self._plane.api}`"
+            )
+        return ref
+
+    def start(self, name: str, replicas: Replicas) -> Look:
+        """Start a stopped endpoint; one that runs is left as it is."""
+        ref = self.find(name)
+        seen = patiently(lambda: self._plane.observe(ref))
+        if seen.phase in (Phase.STOPPING, Phase.FAILED):
+            raise BadRequest(
+                f"endpoint {ref.name} is {seen.phase} and cannot be started; "
+                + ("wait until it has stopped" if seen.phase is Phase.STOPPING else "delete it")
+            )
+        if seen.phase is Phase.STOPPED:
+            patiently(lambda: self._plane.scale(ref, replicas))
+            self._say(f"asked {ref.name} for {replicas} replica(s); it bills from READY on")
+        else:
+            self._say(f"{ref.name} runs already ({seen.state})")
+        return self._look(ref, self._prices())
+
+    def scale(self, name: str, replicas: Replicas) -> Look:
+        """Set the bounds on an endpoint's replicas."""
+        ref = self.find(name)
+        patiently(lambda: self._plane.scale(ref, replicas))
+        self._say(f"asked {ref.name} for {replicas} replica(s)")
+        return self._look(ref, self._prices())
+
+    def stop(self, ref: EndpointRef) -> TeardownProof:
+        """Stop an endpoint and wait until nothing of it bills (TeardownFailed)."""
+        return self._end(ref, "stop")
+
+    def delete(self, ref: EndpointRef) -> TeardownProof:
+        """Stop an endpoint, delete it, read back that it is gone, and close its lease."""
+        proof = self._end(ref, "delete")
+        if (lease := self._lease(ref)) is not None:
+            keep_proof(lease.output, proof)
+            self._book.close(lease)
+        return proof
+
+    def objection(self, ref: EndpointRef, action: Action) -> str | None:
+        """Return why a person should think twice before ending an endpoint, or None.
+
+        A deletion cannot be taken back: it is for what mayfly made. A live run would lose the
+        endpoint under it, and would go and rent another.
+        """
+        lease = self._lease(ref)
+        if lease is not None and owner_is_alive(lease.owner):
+            return f"a run is using it (process {lease.owner.pid})"
+        if action != "delete":
+            return None
+        ours = EndpointName.parse(ref.name)
+        if ours is None:
+            return "mayfly did not make it"
+        if ours.namespace != self._connection.namespace:
+            return f"it is of namespace {ours.namespace}"
+        return None
+
+    def _end(self, ref: EndpointRef, policy: Literal["delete", "stop"]) -> TeardownProof:
+        return tear_down(
+            self._plane, ref, policy=policy, line="by hand", budget_s=BUDGET_S, on_step=self._say
+        )
+
+    def _lease(self, ref: EndpointRef) -> Lease | None:
+        here = self._connection.provider, self._plane.project
+        found = self._book.find(ref.name)
+        if isinstance(found, Lease) and (found.provider, found.project) == here:
+            return found
+        return None
+
+    def _prices(self) -> dict[str, float]:
+        try:
+            offers = self._plane.all_hardware()
+        except MayflyError:
+            # Without prices the endpoints are worth showing all the same.
+            return {}
+        return {offer.hardware: offer.price_usd_per_h for offer in offers}
+
+    def _look(self, ref: EndpointRef, prices: dict[str, float]) -> Look:
+        seen = patiently(lambda: self._plane.observe(ref))
+        ours = EndpointName.parse(ref.name)
+        return {
+            "name": ref.name,
+            "ours": ours is not None and ours.namespace == self._connection.namespace,
+            "phase": str(seen.phase),
+            "state": seen.state,
+            "message": seen.message,
+            "ready_replicas": seen.ready_replicas,
+            "desired_replicas": seen.desired_replicas,
+            "routed": seen.routed,
+            "hardware": ref.hardware,
+            "usd_per_h": prices.get(ref.hardware),
+            "model_in_requests": ref.inference_name,
+            "id": ref.endpoint_id,
+            "deployments": list(ref.deployment_ids),
+        }
+
+
+def facts(proof: TeardownProof) -> Look:
+    """Return what a stop or a deletion came to, for scripts and forms."""
+    known = proof.as_dict()
+    wanted = ("name", "stop_requested_at", "stopped_at", "gone_at", "not_found_read_back", "steps")
+    return {name: known[name] for name in wanted}

@@ -1,0 +1,104 @@
+"""Ending what a lease names, for those who did not create it: hook, guardian, sweep."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from mayfly.models.errors import BadRequest
+from mayfly.models.lease import Lease
+from mayfly.models.teardown import Line, TeardownProof
+from mayfly.storage.atomic import write_atomically
+from mayfly.storage.lease_store import LeaseBook, state_home
+from mayfly.storage.run_paths import RunPaths
+from mayfly.together.connection import Connection, connect
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.teardown import tear_down
+
+
+def end_lease(
+    lease: Lease,
+    *,
+    line: Line,
+    environ: Mapping[str, str],
+    budget_s: float,
+    on_step: Callable[[str], None] = lambda _text: None,
+) -> TeardownProof | None:
+    """Tear down what a lease names, keep the proof beside the output, and close the lease.
+
+    Returns:
+        The proof; None when the run was asked to keep its endpoint.
+
+    Raises:
+        BadRequest: The environment speaks to another API than the lease's.
+        TeardownFailed: It may still bill; the lease stays open.
+    """
+    connection = Connection.from_env(environ)
+    if connection.provider != lease.provider:
+        raise BadRequest(
+            f"lease {lease.name} is of {lease.provider}, and TOGETHER_BASE_URL names "
+            f"{connection.provider}; set it to {lease.base_url}"
+        )
+    with connect(lease.ref.api, connection) as plane:
+        return end_on(
+            plane,
+            lease,
+            line=line,
+            book=LeaseBook(state_home(environ)),
+            budget_s=budget_s,
+            on_step=on_step,
+        )
+
+
+def end_on(
+    plane: ControlPlane,
+    lease: Lease,
+    *,
+    line: Line,
+    book: LeaseBook,
+    budget_s: float,
+    on_step: Callable[[str], None] = lambda _text: None,
+) -> TeardownProof | None:
+    """Do what `end_lease` does, over a control plane that is open already."""
+    if lease.teardown == "keep":
+        book.close(lease)
+        return None
+    policy: Literal["delete", "stop"] = (
+        "delete" if lease.teardown == "delete" and lease.ref.created_by_us else "stop"
+    )
+    proof = tear_down(
+        plane,
+        lease.ref,
+        policy=policy,
+        line=line,
+        budget_s=budget_s,
+        settled_at=lease.settled_at,
+        billing_since=lease.ready_at,
+        on_step=on_step,
+    ).billed_to(lease)
+    # The endpoint is gone: a disk that takes no more must not keep its lease open.
+    with suppress(OSError):
+        keep_proof(lease.output, proof)
+    book.close(lease)
+    return proof
+
+
+def keep_proof(output: str, proof: TeardownProof) -> None:
+    """Add the proof to those beside the output, if that is still there; one for each endpoint."""
+    paths = RunPaths(Path(output))
+    if output and paths.kept.is_dir():
+        # Two lines may have ended the same endpoint: the first proof of its end is kept.
+        proofs = {kept["name"]: kept for kept in [proof.as_dict(), *read_proofs(paths)]}
+        data = orjson.dumps([*proofs.values()], option=orjson.OPT_INDENT_2)
+        write_atomically(paths.teardown, data)
+
+
+def read_proofs(paths: RunPaths) -> list[dict[str, Any]]:
+    """Return the proofs beside an output: of teardowns that were not the run's own."""
+    try:
+        proofs = orjson.loads(paths.teardown.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return proofs if isinstance(proofs, list) else [proofs]

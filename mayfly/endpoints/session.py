@@ -1,0 +1,324 @@
+"""One endpoint in the hands of one run: lease, guardian, create, wait, watch, tear down.
+
+The order is the promise. The lease is on disk and the guardian is awake before the create call is
+sent; both stay until the API itself has said that the endpoint is gone.
+"""
+
+import getpass
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import psutil
+
+from mayfly.billing.meter import Meter
+from mayfly.billing.usage import Paid, Spending
+from mayfly.endpoints.guardian import Guardian
+from mayfly.inference.concurrency import FIRST_LIMIT
+from mayfly.models.endpoint import (
+    EndpointName,
+    EndpointRef,
+    EndpointSpec,
+    Observation,
+    Phase,
+    Replicas,
+)
+from mayfly.models.errors import (
+    EndpointLost,
+    MayflyError,
+    RetryableError,
+    TerminalError,
+    TimeToMove,
+)
+from mayfly.models.job import Rental, Teardown
+from mayfly.models.lease import HEARTBEAT_S, SETTLE_S, Lease, Owner
+from mayfly.models.rows import NOTHING
+from mayfly.models.teardown import TeardownProof, still_there
+from mayfly.planning.pricing import DRAIN_S
+from mayfly.storage.lease_store import LeaseBook
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.readiness import await_ready
+from mayfly.together.teardown import tear_down
+
+TEARDOWN_BUDGET_S = 300.0
+"""How long a teardown insists before it says what still bills; the guardian then goes on."""
+
+MOVE_BEFORE_S = 600.0
+"""How long before the time in its name an endpoint is given up: past it, any sweep ends it."""
+
+_ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
+
+
+def this_process() -> Owner:
+    """Return this process as the owner of what it creates."""
+    return Owner(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_at=psutil.Process().create_time(),
+        user=getpass.getuser(),
+    )
+
+
+class Tenancy:
+    """One endpoint, from its lease to the proof that it is gone.
+
+    Attributes:
+        ref: What stands or may stand.
+        meter: What it has cost, as far as it was looked at.
+        spending: Where the paid time went.
+        answered: Rows that were answered on it.
+        drain_s: From the stop until nothing billed; 0 before.
+        trial: What rows that were tried on it have shown.
+        started_with: Replicas that were ready when the first requests could be sent.
+        proof: The evidence of its end, once there is any.
+    """
+
+    def __init__(
+        self,
+        *,
+        plane: ControlPlane,
+        book: LeaseBook,
+        rental: Rental,
+        lease: Lease,
+        say: Callable[[str], None],
+    ) -> None:
+        self.ref = lease.ref
+        self.meter = Meter(price_usd_per_h=lease.ref.price_usd_per_h)
+        self.spending = Spending()
+        self.answered = NOTHING
+        self.drain_s = 0.0
+        self.started_with = 1
+        self.trial: dict[str, Any] | None = None
+        self.proof: TeardownProof | None = None
+        self.ready_at: float | None = None
+        self.first_limit = FIRST_LIMIT
+        self.created_at = time.time()
+        self.policy: Teardown = lease.teardown
+        self.over = False
+        self._plane, self._book = plane, book
+        self._rental, self._say = rental, say
+        self._lease = lease
+        # When absence proves that there is none; see `tear_down`. Nothing has been sent yet.
+        self._settled_at = 0.0
+        self._let_go = threading.Event()
+        self._arming = threading.Lock()
+        self._guardian: Guardian | None = None
+        self._heart: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Write the lease and wake the guardian: from here on something may exist.
+
+        Raises:
+            TerminalError: One of them cannot be had; nothing was created, and no lease is left.
+        """
+        self._book.open(self._lease)
+        try:
+            self._guardian = Guardian.arm(self._book.path(self.ref.name))
+        except Exception:
+            self._book.close(self._lease)
+            raise
+        self._heart = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
+        self._heart.start()
+
+    def create(self, spec: EndpointSpec) -> EndpointRef:
+        """Create the endpoint, or adopt what an earlier attempt of ours with this name made."""
+        before = self._settled_at
+        try:
+            self._keep(self._plane.create(spec))
+        except BaseException as error:
+            self._settled_at = time.time() + SETTLE_S if _in_doubt(error) else before
+            raise
+        return self.ref
+
+    def start(self, ref: EndpointRef, replicas: Replicas) -> EndpointRef:
+        """Use an endpoint that stands; start it if it is stopped."""
+        self._keep(ref)
+        if not self._plane.observe(ref).phase.may_bill:
+            self._say(f"endpoint {ref.name} is stopped; starting it")
+            self._plane.scale(ref, replicas)
+        return self.ref
+
+    def await_ready(self, on_look: Callable[[Observation], None]) -> Observation:
+        """Wait until requests are answered; every look is shown and metered."""
+
+        def looked(observation: Observation) -> None:
+            self._note(observation)
+            on_look(observation)
+
+        observation = await_ready(
+            self._plane,
+            self.ref,
+            ready_timeout_s=self._rental.ready_timeout_s,
+            capacity_timeout_s=self._rental.capacity_timeout_s,
+            on_look=looked,
+            partly=True,
+        )
+        self.ready_at = time.time()
+        self.started_with = max(observation.ready_replicas or 1, 1)
+        if observation.concurrency_per_replica is not None:
+            self.first_limit = observation.concurrency_per_replica * self.started_with
+        self._update(replace(self._lease, ready_at=self.ready_at, replicas=self.started_with))
+        return observation
+
+    def look(self) -> Observation | None:
+        """Look once while the batch runs; None when the API did not answer.
+
+        Raises:
+            EndpointLost: It failed, was stopped or is gone; or it is time to move.
+        """
+        named = EndpointName.parse(self.ref.name) if self.ref.created_by_us else None
+        if named is not None and time.time() > named.until - MOVE_BEFORE_S:
+            raise TimeToMove(f"endpoint {self.ref.name}: the time in its name is nearly over")
+        try:
+            observation = self._plane.observe(self.ref)
+        except RetryableError:
+            return None
+        self._note(observation)
+        if observation.phase in _ONCE_LOST:
+            raise EndpointLost(f"endpoint {self.ref.name} was lost under the batch: {observation}")
+        return observation
+
+    def guard(self) -> None:
+        """Replace a guardian that has died."""
+        with self._arming:
+            if self._guardian is None or self._let_go.is_set() or self._guardian.alive():
+                return
+            self._say("the guardian has died; waking another")
+            self._guardian = Guardian.arm(self._book.path(self.ref.name))
+
+    def give_up(self) -> None:
+        """Note that it cannot be used: what was asked for the batch's endpoint is not for this one.
+
+        One of our own is deleted, so that none is kept, or kept stopped, that never served.
+        """
+        if self.ref.created_by_us and self.policy != "delete":
+            self.policy = "delete"
+            self._update(replace(self._lease, teardown="delete"))
+
+    def stop(self) -> None:
+        """Stop the endpoint: what bills ends here."""
+        if self.policy != "keep":
+            self._end("stop")
+
+    def finish(self) -> str:
+        """Delete the endpoint or leave it as asked; let go of lease and guardian.
+
+        Returns:
+            What became of it, in words.
+
+        Raises:
+            TeardownFailed: It may still bill. Lease and guardian are kept.
+        """
+        if self.policy == "delete":
+            self._end("delete")
+        self._let_go.set()
+        # The lease first: a guardian that finds none has nothing to do.
+        self._book.close(self._lease)
+        with self._arming:
+            if self._guardian is not None:
+                self._guardian.release()
+        self.over = True
+        return self.ended
+
+    @property
+    def ended(self) -> str:
+        """What became of the endpoint, in words."""
+        if self.policy == "keep":
+            return "left as it is, as asked; it bills until it is stopped"
+        if self.proof is None:
+            return "not torn down"
+        if self.policy == "stop":
+            return "stopped; nothing bills"
+        return "gone; the API answers 404 for it"
+
+    def left_behind(self) -> str:
+        """Return what a teardown that is broken off now leaves, with the way out."""
+        return still_there(
+            self.ref,
+            bills=self.proof is None or self.proof.stopped_at is None,
+            since=self.ready_at,
+            why="its teardown was broken off, and the guardian goes on with it",
+            aim="delete" if self.policy == "delete" else "stop",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the tenancy's record for the report."""
+        return {
+            "name": self.ref.name,
+            "hardware": self.ref.hardware,
+            "price_usd_per_h": self.ref.price_usd_per_h,
+            "created_at": self.created_at,
+            "ready_at": self.ready_at,
+            "replica_minutes": self.meter.replica_minutes,
+            "usd": round(self.meter.spent_usd(time.monotonic()), 6),
+            "spending": self.spending.as_dict(
+                usd=self.meter.spent_usd(time.monotonic()),
+                price_usd_per_h=self.meter.price_usd_per_h,
+            ),
+            "trial": self.trial,
+            "ended": self.ended,
+            "teardown": None if self.proof is None else self.proof.as_dict(),
+        }
+
+    def _end(self, policy: Teardown) -> None:
+        assert policy != "keep"  # noqa: S101 - the callers' business
+        began, billing = time.monotonic(), self.meter.ready
+        self.spending.look(began, Paid.DRAINING, billing)
+        proof = tear_down(
+            self._plane,
+            self.ref,
+            policy=policy,
+            line="finally",
+            budget_s=TEARDOWN_BUDGET_S,
+            settled_at=self._settled_at,
+            billing_since=self.ready_at,
+            aim="delete" if self.policy == "delete" else "stop",
+            on_step=self._say,
+        )
+        self.proof = proof if self.proof is None else self.proof.followed_by(proof)
+        now = time.monotonic()
+        self.meter.look(now, 0)
+        self.spending.look(now, Paid.DRAINING, 0)
+        if billing:
+            self.drain_s = now - began
+
+    def _note(self, observation: Observation) -> None:
+        ready = observation.ready_replicas
+        if ready is None:
+            ready = 1 if observation.phase is Phase.READY else 0
+        # Replicas that were told to go may drain, and bill, for a while.
+        desired = observation.desired_replicas
+        scaled_in = ready < self.meter.ready and desired is not None and desired <= ready
+        self.meter.look(time.monotonic(), ready, lingers_s=DRAIN_S if scaled_in else 0.0)
+
+    def _keep(self, ref: EndpointRef) -> None:
+        self.ref = replace(
+            ref,
+            hardware=ref.hardware or self.ref.hardware,
+            price_usd_per_h=self.ref.price_usd_per_h,
+        )
+        self._update(replace(self._lease, ref=self.ref))
+
+    def _update(self, lease: Lease) -> None:
+        self._lease = lease
+        self._book.update(lease)
+
+    def _beat(self) -> None:
+        while not self._let_go.wait(HEARTBEAT_S):
+            # Neither a full disk nor a full process table may end the heartbeat.
+            with suppress(TerminalError):
+                self._book.renew(self._lease, time.time())
+            with suppress(TerminalError):
+                self.guard()
+
+
+def _in_doubt(error: BaseException) -> bool:
+    """Whether a create that ended so may yet take effect: all but the API's own refusals."""
+    if isinstance(error, RetryableError):
+        return error.status != 429
+    return not isinstance(error, MayflyError)

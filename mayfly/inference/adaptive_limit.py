@@ -1,0 +1,280 @@
+"""The law that finds the knee: where more in flight no longer means more answers a second.
+
+An endpoint that never says 429 only queues: too few in flight leave it idle, too many just wait,
+or thrash its memory. So the law compares throughput at one limit with throughput at another. By
+Little's law throughput is the number in flight over the mean latency; weighing latencies by the
+work that came of them (tokens) takes out most of the noise that long and short answers make.
+
+It is a climb with steps that shrink: begin below what is expected, where a round trip is short and
+nobody waits for another, double as long as that pays, then try a quarter more and a
+fifth less, and hold. A step up has to pay a twentieth of what it would if the endpoint scaled (an
+elasticity of 0.05), a step down may cost as much; so the law ends at the knee and not beyond it.
+What it holds is measured on: when throughput moves by itself (a replica more or less, other
+prompts) it looks again at once.
+
+Source: J. Little, "A Proof for the Queuing Formula L = λW", 1961; the alternation of holding and
+probing is BBR's, N. Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, FLOOR
+
+ELASTICITY = 0.05
+"""d ln(throughput) / d ln(limit) at which more is no longer worth it."""
+
+FROM_BELOW = 4
+"""It begins at this part of the number that is expected. Should the knee be far below it, too many
+at first would thrash the endpoint, and each look at that takes as many answers as are out."""
+
+FEW = 8
+"""It begins with no fewer than this, if it is given as many."""
+
+COARSE, FINE = 2.0, 1.25
+"""Factors of a step: while searching from afar, and near the knee."""
+
+HOLD, LONGEST_HOLD = 4, 32
+"""Windows measured between two probes; doubled while probes show nothing new."""
+
+MOVED = 0.15
+"""A change of ln(throughput) at the same limit that calls for a look at once."""
+
+BORNE, BORNE_SHARE = 2, 0.05
+"""Refusals in a round trip that are noise and not overload: so many, and this share."""
+
+BELOW_WALL, WALL_FADES = 0.98, 1.05
+"""How far below the number that was refused the law stays, and by what factor that number is
+doubted after each round of holding without a refusal."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """Sums over answers at one limit, once those sent under the limit before have come back."""
+
+    settle: int
+    count: int = 0
+    in_flight: float = 0.0
+    w: float = 0.0
+    t: float = 0.0
+    ww: float = 0.0
+    tt: float = 0.0
+    wt: float = 0.0
+
+    def add(self, work: float, latency_s: float, in_flight: int) -> None:
+        if self.settle > 0:
+            self.settle -= 1
+            return
+        self.count += 1
+        self.in_flight += in_flight
+        self.w += work
+        self.t += latency_s
+        self.ww += work * work
+        self.tt += latency_s * latency_s
+        self.wt += work * latency_s
+
+    def measured(self) -> "_Throughput":
+        rate = self.w / max(self.t, 1e-9)
+        spread = max(self.ww - 2 * rate * self.wt + rate * rate * self.tt, 0.0)
+        return _Throughput(
+            math.log(max(self.in_flight / self.count * rate, 1e-12)),
+            math.sqrt(spread) / max(self.w, 1e-9),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Throughput:
+    """ln of work a second, and the standard error of that."""
+
+    ln: float
+    error: float
+
+    def gain_over(self, other: "_Throughput") -> tuple[float, float]:
+        return self.ln - other.ln, math.hypot(self.error, other.error)
+
+
+@dataclass(slots=True)
+class Knee:
+    """Finds the limit by comparing throughputs; see the module.
+
+    Attributes:
+        first: The number that is expected; it begins at a quarter of it.
+        ceiling: The most it goes to.
+    """
+
+    first: int = FIRST_LIMIT
+    ceiling: int = CEILING
+    limit: int = field(init=False)
+    _base: int = field(init=False)
+    _known: _Throughput | None = field(default=None, init=False)
+    _window: _Window = field(init=False)
+    _probing: bool = field(default=False, init=False)
+    _direction: int = field(default=1, init=False)
+    _factor: float = field(default=COARSE, init=False)
+    _rejected: int = field(default=0, init=False)
+    _moved: bool = field(default=False, init=False)
+    _turned: bool = field(default=False, init=False)
+    _hold: int = field(default=0, init=False)
+    _hold_next: int = field(default=HOLD, init=False)
+    _answers: int = field(default=0, init=False)
+    _refusals: int = field(default=0, init=False)
+    _cut: bool = field(default=False, init=False)
+    _least: int = field(default=FLOOR, init=False)
+    _wall: float = field(default=math.inf, init=False)
+
+    def __post_init__(self) -> None:
+        self.begin_at(self.first)
+
+    def begin_at(self, limit: int) -> None:
+        """Begin at a number, if nothing has been learnt yet."""
+        if self._known is None and not self._probing:
+            within = min(max(limit, FLOOR), self.ceiling)
+            self.limit = self._base = max(within // FROM_BELOW, min(within, FEW))
+            self._window = _Window(settle=0)
+
+    def answered(
+        self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
+    ) -> None:
+        """Measure, and take the next step when enough has been seen."""
+        del now_s
+        self._count_round()
+        if in_flight < 0.9 * self.limit:
+            # Not full: what comes back says nothing about more in flight.
+            if self._window.count or not self._window.settle:
+                self._window = _Window(settle=in_flight)
+            return
+        self._window.add(max(work, 1e-9), latency_s, in_flight)
+        # On the way up every gain is large, and every moment below the knee is lost.
+        few, part = (32, 2) if self._turned else (16, 4)
+        if self._window.count >= max(few, self.limit // part):
+            self._consider()
+
+    def overloaded(self, now_s: float, *, in_flight: int) -> None:
+        """Go back to what the endpoint has taken, at most by half in a round trip."""
+        del now_s
+        self._refusals += 1
+        if self._refusals <= BORNE + BORNE_SHARE * self.limit:
+            return
+        if not self._cut:
+            self._cut, self._wall = True, float(in_flight)
+            self._least = max(self._base // 2, FLOOR)
+        self._wall = max(min(self._wall, in_flight), self._least)
+        within = max(int(self._wall * BELOW_WALL), FLOOR)
+        if within < self.limit:
+            # It is known where the wall is: no search from afar.
+            self._settle_at(max(within, self._base) if self._probing else within)
+            self._factor, self._direction = FINE, -1
+            self._rest()
+
+    def scaled(self, factor: float) -> None:
+        """Move in proportion, and search from there."""
+        if factor > 0 and factor != 1:
+            self._wall *= factor
+            self._settle_at(round(self._base * factor))
+            self._direction, self._factor = (1 if factor > 1 else -1), FINE
+            self._hold, self._hold_next = 0, HOLD
+
+    def _settle_at(self, limit: int) -> None:
+        """Take another base, of which nothing is known yet."""
+        self._move(limit)
+        self._base, self._known, self._probing, self._rejected = self.limit, None, False, 0
+
+    def _count_round(self) -> None:
+        """Forget refusals after a round trip: as many answers as may be in flight."""
+        self._answers += 1
+        if self._answers >= self.limit:
+            self._answers = self._refusals = 0
+            self._cut = False
+
+    def _consider(self) -> None:
+        found = self._window.measured()
+        if self._probing:
+            self._judge(found)
+        elif self._window.count >= max(64, self.limit) or self._known is None:
+            self._held(found)
+
+    def _judge(self, found: _Throughput) -> None:
+        """Keep what a probe has reached, or go back, as soon as it is clear which."""
+        assert self._known is not None  # noqa: S101
+        gain, error = found.gain_over(self._known)
+        step = math.log(self.limit / self._base)
+        over = gain - ELASTICITY * step
+        # A round trip's answers hang together, so the error is larger than it looks.
+        clear = abs(over) > 3 * error
+        if not clear and self._window.count < max(400, 3 * self.limit):
+            return
+        if over > 0:
+            self._moved = True
+            self._base, self._known, self._rejected = self.limit, found, 0
+            if abs(step) > 0.1:
+                self._hold_next = HOLD
+            if self._factor < COARSE:
+                self._factor = min(self._factor * FINE, COARSE)
+            self._probe()
+        else:
+            self._reject()
+
+    def _reject(self) -> None:
+        """Go back, and turn to the other direction, to smaller steps, or to holding."""
+        self._probing, self._turned = False, True
+        self._move(self._base)
+        self._rejected += 1
+        self._direction = -self._direction
+        if self._factor > FINE and (self._moved or self._rejected > 1):
+            self._factor, self._rejected = FINE, 0
+        elif self._rejected > 1:
+            self._rejected = 0
+            self._rest()
+
+    def _rest(self) -> None:
+        """Hold, the longer the less the probes before it have shown."""
+        self._hold, self._hold_next = self._hold_next, min(2 * self._hold_next, LONGEST_HOLD)
+
+    def _held(self, found: _Throughput) -> None:
+        """Note the throughput at the base, and probe when it is time or something has moved."""
+        if self._known is None:
+            self._known = found
+        else:
+            change, error = found.gain_over(self._known)
+            if abs(change) > max(MOVED, 4 * error):
+                self._direction, self._hold, self._hold_next = (1 if change > 0 else -1), 0, HOLD
+                self._known = found
+            else:
+                self._known = _Throughput(
+                    (self._known.ln + found.ln) / 2, max(self._known.error, found.error) * 0.75
+                )
+        self._hold -= 1
+        if not self._refusals:
+            self._wall *= WALL_FADES
+        if self._hold <= 0:
+            self._probe()
+        else:
+            self._window = _Window(settle=0)
+
+    def _probe(self) -> None:
+        """Try another limit in the present direction; at an end of the range, turn round."""
+        for _ in range(2):
+            if self._direction > 0:
+                tried = max(round(self._base * self._factor), self._base + 1)
+                within = max(int(min(self._wall * BELOW_WALL, self.ceiling)), self._base)
+                tried = min(tried, within)
+            else:
+                tried = max(min(round(self._base / self._factor), self._base - 1), FLOOR)
+            if tried != self._base:
+                self._probing = True
+                self._move(tried)
+                return
+            self._direction = -self._direction
+        self._probing = False
+
+    def _move(self, limit: int) -> None:
+        was, self.limit = self.limit, min(max(limit, FLOOR), self.ceiling)
+        if was > self.limit:
+            # What was sent among more took longer, the last of it until after the drain.
+            settle = was + self.limit // 2
+        elif self._turned:
+            settle = self.limit
+        else:
+            # On the way up the next step is as good a look, and sooner.
+            settle = (was + self.limit) // 2
+        self._window = _Window(settle=settle)

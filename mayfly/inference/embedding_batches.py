@@ -1,0 +1,126 @@
+"""Many texts in one request to embed, and one bad text kept from failing the others."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.request_builder import Frame
+from mayfly.inference.responses import vectors
+from mayfly.models.errors import MayflyError
+from mayfly.models.failures import INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
+from mayfly.models.rows import Answer, RowRequest
+
+MOST_TEXTS = 64
+MOST_BYTES = 128 * 2**10
+"""A request carries at most so many texts and, unless one is longer, so many bytes of them."""
+
+
+class _Batch(NamedTuple):
+    """Texts that go out together; `attempts` were made in larger company."""
+
+    rows: list[RowRequest]
+    attempts: int = 0
+
+
+class PackedTexts:
+    """Feeds an engine with requests that carry several rows, and takes their answers apart.
+
+    Iterate it for requests, hand `record` to the engine. A request that is refused for what is in
+    it is sent again in halves, until the bad text is alone.
+
+    Args:
+        keep: Takes an answer that settles its row.
+        breaker, stop: End the run when every text alone is refused alike.
+    """
+
+    def __init__(
+        self,
+        requests: Iterator[RowRequest],
+        keep: Callable[[Answer], None],
+        *,
+        frame: Frame,
+        breaker: Breaker,
+        stop: Callable[[MayflyError], None],
+    ) -> None:
+        self._requests = requests
+        self._keep = keep
+        self._frame = frame
+        self._breaker = breaker
+        self._stop = stop
+        self._out: dict[int, _Batch] = {}
+
+    def __iter__(self) -> Iterator[RowRequest]:
+        rows: list[RowRequest] = []
+        size = 0
+        for row in self._requests:
+            if row.error:
+                yield row
+                continue
+            if rows and (len(rows) == MOST_TEXTS or size + len(row.body) > MOST_BYTES):
+                yield self._send(_Batch(rows))
+                rows, size = [], 0
+            rows.append(row)
+            size += len(row.body)
+        if rows:
+            yield self._send(_Batch(rows))
+
+    def record(self, answer: Answer) -> Sequence[Answer | RowRequest]:
+        """Keep and return the answers of a request's rows, or return its halves to be sent."""
+        batch = self._out.pop(answer.row, None)
+        if batch is None:  # A row that could not be sent.
+            self._keep(answer)
+            return (answer,)
+        rows, attempts = batch.rows, batch.attempts + answer.attempts
+        if answer.response is None:
+            failure = Failure.parse(answer.error or "")._replace(attempts=attempts)
+            if len(rows) > 1 and failure.kind in {INVALID_REQUEST, TOO_LONG}:
+                half = len(rows) // 2
+                halves = rows[:half], rows[half:]
+                return [self._send(_Batch(part, attempts)) for part in halves]
+            return self._failed(rows, failure, attempts)
+        found = vectors(answer.response)
+        if len(found) != len(rows):
+            words = f"{len(found)} vectors for {len(rows)} texts"
+            return self._failed(rows, Failure(UNREADABLE, words, 200, "", attempts), attempts)
+        self._breaker.answered()
+        tokens = _shares(answer.prompt_tokens, [len(row.body) for row in rows])
+        settled = [
+            Answer(
+                row.row,
+                vector,
+                None,
+                None,
+                prompt_tokens=share,
+                attempts=attempts,
+                latency_s=answer.latency_s,
+            )
+            for row, vector, share in zip(rows, found, tokens, strict=True)
+        ]
+        for one in settled:
+            self._keep(one)
+        return settled
+
+    def _failed(self, rows: list[RowRequest], failure: Failure, attempts: int) -> Sequence[Answer]:
+        settled = [Answer(row.row, None, str(failure), attempts=attempts) for row in rows]
+        for one in settled:
+            self._keep(one)
+        if len(rows) == 1 and (reason := self._breaker.failed(failure)) is not None:
+            self._stop(reason)
+        return settled
+
+    def _send(self, batch: _Batch) -> RowRequest:
+        first = batch.rows[0].row
+        self._out[first] = batch
+        texts = b",".join(self._frame.content(row.body) for row in batch.rows)
+        return RowRequest(first, self._frame.head + texts + self._frame.tail)
+
+
+def _shares(total: int, sizes: Sequence[int]) -> list[int]:
+    """Share a request's tokens out among its texts by size, so that they add up again."""
+    whole, seen, given = sum(sizes), 0, 0
+    shares = []
+    for size in sizes:
+        seen += size
+        shares.append(total * seen // whole - given)
+        given += shares[-1]
+    return shares

@@ -1,0 +1,185 @@
+"""Rows on their way: what the loop and the threads that feed it hand to each other."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
+
+if TYPE_CHECKING:
+    from mayfly.inference.dispatcher import Attempt
+
+AHEAD_ROWS = 256
+AHEAD_BYTES = 16 * 2**20
+"""Rows that are rendered and wait, beyond as many as may be in flight: enough that the loop never
+waits for one. All that wait have about so many bytes at most."""
+
+TAKE = 64
+"""Rows handed over at once: one wake-up of the loop for all of them."""
+
+
+class Snapshot(NamedTuple):
+    """What the engine is doing now.
+
+    Attributes:
+        waiting: Rows that are rendered and not under way.
+        retries: Attempts that had to be repeated.
+        hedges: Second requests for rows whose first was slow.
+        more: Whether further rows are still to be rendered.
+    """
+
+    in_flight: int
+    limit: int
+    waiting: int
+    retries: int
+    hedges: int
+    tally: Tally
+    more: bool = False
+
+
+Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
+"""Takes an answer; see `Engine.answer`."""
+
+ReadReply = Callable[[int, memoryview, int, float], Answer]
+"""(row, body of a 200, attempts, latency in seconds) -> answer; raises Unreadable."""
+
+
+class Row:
+    """A row on its way: its body, and what has happened to it.
+
+    Attributes:
+        attempts: Requests sent for it so far.
+        flying: Those of them that are under way now; two when it is hedged.
+    """
+
+    __slots__ = ("attempts", "body", "flying", "row", "stream")
+
+    def __init__(self, stream: "Stream", request: RowRequest) -> None:
+        self.stream = stream
+        self.row, self.body = request.row, request.body
+        self.attempts = 0
+        self.flying: list[Attempt] = []
+
+
+class Stream:
+    """One call of `answer`: rows waiting to be sent, answers waiting to be recorded.
+
+    Attributes:
+        waiting: Rows to send.
+        again: Rows to send before any other: an answer was paid for that did not settle them.
+        dry: Its source had no more when it was last asked.
+        error: What recording has come to, if it failed.
+    """
+
+    __slots__ = (
+        "_fed",
+        "_record",
+        "_recorded",
+        "_row_bytes",
+        "_source",
+        "_wanted_below",
+        "_write",
+        "again",
+        "answers",
+        "arrived",
+        "dry",
+        "error",
+        "tally",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        source: Iterator[RowRequest],
+        record: Record,
+        write: Callable[[Tally], object] = lambda _tally: None,
+    ) -> None:
+        self._source, self._record, self._write = source, record, write
+        # Ends of a deque can be used from two threads without a lock.
+        self.waiting: deque[Row] = deque()
+        self.again: deque[Row] = deque()
+        self.answers: deque[Answer] = deque()
+        self.arrived = threading.Event()
+        self.tally = NOTHING
+        self.dry = False
+        self.error: Exception | None = None
+        # Each is changed by one thread only.
+        self._fed = self._recorded = 0
+        self._wanted_below = 0
+        # Of those handed over last, on the mean: so large are the next ones thought to be.
+        self._row_bytes = 1
+
+    @property
+    def unrecorded(self) -> int:
+        """Rows handed over whose answers are not recorded yet."""
+        return self._fed - self._recorded
+
+    # For the thread that feeds it.
+
+    def feed(self, limit: int) -> bool:
+        """Hand some rows over if there is room for them; whether the loop has more to do now.
+
+        Args:
+            limit: How many may be in flight.
+        """
+        ahead = min(limit + AHEAD_ROWS, max(AHEAD_BYTES // self._row_bytes, 1))
+        few = (min(ahead, TAKE) + 1) // 2
+        # First what wakes this thread, then the look: else an answer between the two is missed.
+        self._wanted_below = limit + ahead - few
+        room = limit + ahead - self.unrecorded
+        if room < few:
+            return False
+        fed = size = 0
+        for request in islice(self._source, min(room, TAKE)):
+            fed += 1
+            size += len(request.body)
+            if request.error:
+                self.answers.append(Answer(request.row, None, request.error))
+            else:
+                self.waiting.append(Row(self, request))
+            if size > AHEAD_BYTES:
+                break
+        self._fed += fed
+        self._row_bytes = max(size // max(fed, 1), 1)
+        self.dry = not fed
+        return fed > 0
+
+    # For the loop.
+
+    def take(self, answer: Answer) -> None:
+        """Take an answer for recording."""
+        self.answers.append(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Let nothing more be sent: recording has failed."""
+        self.error = error
+        self.waiting.clear()
+        self.again.clear()
+        self.arrived.set()
+
+    def record(self) -> None:
+        """Record the answers that have come, and see to it that they are written."""
+        settled: list[Answer] = []
+        recorded = 0
+        while self.answers:
+            answer = self.answers.popleft()
+            recorded += 1
+            instead = self._record(answer)
+            if instead is None:
+                settled.append(answer)
+                continue
+            for one in instead:
+                if isinstance(one, RowRequest):
+                    self.again.append(Row(self, one))
+                    recorded -= 1
+                else:
+                    settled.append(one)
+        if settled:
+            tally = self.tally.with_all(settled)
+            self._write(tally)
+            self.tally = tally
+        self._recorded += recorded
+        if not self.unrecorded or (self.unrecorded <= self._wanted_below and not self.dry):
+            self.arrived.set()

@@ -1,0 +1,38 @@
+"""What the engine is told: where requests go, and what it may do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mayfly.backoff import Backoff
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where requests go; the headers hold the key and show in no repr."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What the engine may do.
+
+    Attributes:
+        concurrency: Requests in flight; None finds a number.
+        first_limit: Where finding begins.
+        row_attempts: Requests sent for one row, at most.
+        row_timeout_s: Longest wait for one answer, in seconds.
+        lost_after_s: How long nothing but refused connections and missing routes is borne.
+        fatal_in_a_row: Rows that must meet the same fatal answer before the run ends.
+        proven: Whether rows of this job were answered before; see `Breaker`.
+    """
+
+    concurrency: int | None = None
+    first_limit: int = 64
+    row_attempts: int = 6
+    row_timeout_s: float = 600.0
+    lost_after_s: float = 120.0
+    fatal_in_a_row: int = 8
+    proven: bool = False
+    backoff: Backoff = field(default_factory=Backoff)

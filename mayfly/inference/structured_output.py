@@ -1,0 +1,138 @@
+"""Answers that must fit a JSON Schema: checked as they come, asked again with what is wrong."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.request_builder import Frame
+from mayfly.inference.responses import short
+from mayfly.models.errors import BadRequest, MayflyError
+from mayfly.models.failures import SCHEMA, Failure
+from mayfly.models.rows import Answer, RowRequest
+
+ASKS = 3
+"""How often one row is asked for an answer that fits."""
+
+
+class Checker:
+    """Says what is wrong with an answer.
+
+    Raises:
+        BadRequest: The schema is not a valid JSON Schema, or refers to what is not in it.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        try:
+            self._validator = jsonschema_rs.validator_for(dict(schema), retriever=_retrieve)
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            why = short(getattr(error, "message", None) or str(error))
+            where = "/".join(map(str, getattr(error, "instance_path", ())))
+            raise BadRequest(
+                f"the JSON Schema is not valid: {f'at /{where}: ' if where else ''}{why}; mend it"
+            ) from error
+
+    def wrong(self, text: str) -> str | None:
+        """Return what is wrong with an answer, in one line; None when it fits."""
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            return f"not JSON: {error}"
+        if self._validator.is_valid(value):
+            return None
+        first = next(iter(self._validator.iter_errors(value)))
+        return short(f"at /{'/'.join(map(str, first.instance_path))}: {first.message}")
+
+
+def _retrieve(uri: str) -> Any:
+    raise ValueError(f"{uri} is not in the schema, and nothing is fetched")
+
+
+class FittingAnswers:
+    """Feeds an engine with rows and takes its answers, until each fits or was asked enough.
+
+    Iterate it for requests, hand `record` to the engine. A row is asked again before any other is
+    sent: its answers so far were paid for, and are on no record. Its attempts and tokens are those
+    of all its asks together.
+
+    Args:
+        keep: Takes an answer that settles its row.
+        breaker, stop: End the run when no answer ever fits.
+    """
+
+    def __init__(
+        self,
+        requests: Iterator[RowRequest],
+        keep: Callable[[Answer], None],
+        *,
+        checker: Checker,
+        frame: Frame,
+        breaker: Breaker,
+        stop: Callable[[MayflyError], None],
+    ) -> None:
+        self._requests = requests
+        self._keep = keep
+        self._checker = checker
+        self._frame = frame
+        self._breaker = breaker
+        self._stop = stop
+        # Of rows that are out: the request, and the answers that did not fit.
+        self._out: dict[int, tuple[RowRequest, list[Answer]]] = {}
+
+    def __iter__(self) -> Iterator[RowRequest]:
+        for request in self._requests:
+            self._out[request.row] = request, []
+            yield request
+
+    def record(self, answer: Answer) -> Sequence[Answer | RowRequest]:
+        """Keep and return an answer that settles its row, or return what asks the row again."""
+        request, earlier = self._out.pop(answer.row)
+        if answer.response is not None and (wrong := self._checker.wrong(answer.response)):
+            # What the limit on tokens has cut off would be cut off again.
+            if len(earlier) + 1 < ASKS and answer.finish_reason != "length":
+                self._out[answer.row] = request, [*earlier, answer]
+                return (self._corrected(request, answer.response, wrong),)
+            words = short(f"{wrong}; the answer was {answer.response}")
+            if answer.finish_reason == "length":
+                words = short(f"cut off at max_tokens, {words}")
+            failure = Failure(SCHEMA, words, 200)
+            answer = _sum(answer, earlier)._replace(response=None)
+            failure = failure._replace(attempts=answer.attempts)
+            answer = answer._replace(error=str(failure))
+            if (reason := self._breaker.failed(failure)) is not None:
+                self._stop(reason)
+        elif earlier:
+            answer = _sum(answer, earlier)
+        if answer.error is None:
+            self._breaker.answered()
+        self._keep(answer)
+        return (answer,)
+
+    def _corrected(self, request: RowRequest, response: str, wrong: str) -> RowRequest:
+        """Return the request with the answer and what is wrong with it as further messages."""
+        said = {"role": "assistant", "content": response}
+        asked = {
+            "role": "user",
+            "content": f"That does not fit the JSON Schema: {wrong}. "
+            "Answer again, with nothing but JSON that fits it.",
+        }
+        head, tail = self._frame
+        more = b"," + orjson.dumps(said) + b"," + orjson.dumps(asked)
+        return RowRequest(request.row, head + self._frame.content(request.body) + more + tail)
+
+
+def _sum(answer: Answer, earlier: Sequence[Answer]) -> Answer:
+    """Return an answer with the attempts and tokens of earlier ones to its row added."""
+    attempts = answer.attempts + sum(one.attempts for one in earlier)
+    error = answer.error
+    if error is not None and earlier:
+        error = str(Failure.parse(error)._replace(attempts=attempts))
+    return answer._replace(
+        error=error,
+        prompt_tokens=answer.prompt_tokens + sum(one.prompt_tokens for one in earlier),
+        completion_tokens=answer.completion_tokens + sum(one.completion_tokens for one in earlier),
+        cached_tokens=answer.cached_tokens + sum(one.cached_tokens for one in earlier),
+        attempts=attempts,
+    )

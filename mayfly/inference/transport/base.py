@@ -1,0 +1,84 @@
+"""The seam between the engine and the network: bytes out, status and bytes back.
+
+Two transports are behind it. `http1.py` speaks HTTP/1.1 over asyncio protocols and is what a run
+uses; `rust.py` (pyreqwest) takes its place where a proxy has to be gone through.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+
+class Reply(NamedTuple):
+    """An HTTP answer.
+
+    Attributes:
+        body: A bytes-like object.
+        header: Looks a header up by its lower-case name.
+    """
+
+    status: int
+    body: memoryview
+    header: Callable[[str], str | None]
+
+
+class NotSent(Exception):
+    """No connection could be made: the server has seen nothing of the request."""
+
+
+class NoAnswer(Exception):
+    """The request was sent, and no whole answer came back.
+
+    Attributes:
+        timed_out: The time for an answer was over; else the connection broke.
+    """
+
+    def __init__(self, words: str, *, timed_out: bool = False) -> None:
+        super().__init__(words)
+        self.timed_out = timed_out
+
+
+Outcome = Reply | NotSent | NoAnswer
+Done = Callable[[Outcome], None]
+"""Takes the outcome of one request. A callback and not a coroutine: a task and a future per
+request would cost as much as the request."""
+
+
+class Call(Protocol):
+    """A request under way."""
+
+    def cancel(self) -> None:
+        """Give it up: its connection is closed, and nothing is called any more."""
+
+
+class Transport(Protocol):
+    """Posts bodies to one URL; used on one event loop."""
+
+    def send(self, body: bytes, done: Done) -> Call:
+        """Post a body; `done` is called later on the loop, once, unless the call is cancelled."""
+
+    def warm(self, connections: int) -> None:
+        """See to it that as many connections are open and idle, as far as they can be had."""
+
+    async def close(self) -> None:
+        """Close all connections; nothing is called any more."""
+
+
+def open_transport(url: str, headers: Mapping[str, str], *, timeout_s: float) -> Transport:
+    """Return the transport for a URL; call it on the loop that is to use it."""
+    if needs_proxy(url):
+        from mayfly.inference.transport.reqwest import RustTransport  # noqa: PLC0415 - seldom needed
+
+        return RustTransport(url, headers, timeout_s=timeout_s)
+    from mayfly.inference.transport.http1 import Http1Transport  # noqa: PLC0415
+
+    return Http1Transport(url, headers, timeout_s=timeout_s)
+
+
+def needs_proxy(url: str) -> bool:
+    """Whether the environment asks for a proxy on the way to a URL."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    wanted = parts.scheme in proxies or "all" in proxies
+    return wanted and not proxy_bypass(parts.hostname or "")

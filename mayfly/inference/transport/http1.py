@@ -1,0 +1,319 @@
+"""HTTP/1.1 over asyncio protocols: a seventh of aiohttp's CPU a request, and no hidden limit.
+
+A connection carries one request at a time and goes back to the pool when the answer is whole.
+Answers are parsed by httptools (the C parser under uvicorn). One look a second ends what has
+taken too long, since a timer for each request would cost as much as parsing its answer. HTTP/2 is
+not spoken: there, the streams of one connection would be a cap that nobody asked for.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+import httptools
+
+from mayfly.inference.transport.base import Done, NoAnswer, NotSent, Outcome, Reply
+
+CONNECT_TIMEOUT_S = 10.0
+
+LOOK_EVERY_S = 1.0
+"""How exactly a request's time is kept."""
+
+IDLE_S = 50.0
+"""An idle connection is closed after this long: many servers and NATs drop it silently at 60."""
+
+KEEPALIVE_S = 60
+"""TCP asks after a peer that has been silent for so long, and again every 15 seconds: an answer
+takes minutes, and a NAT forgets a connection on which nothing moves."""
+
+
+class Http1Transport:
+    """Posts bodies to one URL over as many connections as there are requests under way."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        self._loop = asyncio.get_running_loop()
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = trusted() if parts.scheme == "https" else None
+        self._timeout_s = timeout_s
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.head = _head(parts.netloc.rpartition("@")[2], _target(parts), headers)
+        self._look()
+
+    def send(self, body: bytes, done: Done) -> "_Connection | _Connecting":
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.send(body, done):
+                return connection
+        return _Connecting(self, body, done)
+
+    def warm(self, connections: int) -> None:
+        for _ in range(connections - len(self._open) - len(self._tasks)):
+            self.start(self._open_one())
+
+    async def close(self) -> None:
+        self._closed = True
+        self._timer.cancel()
+        for connection in [*self._open]:
+            connection.cancel()
+        for task in [*self._tasks]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # The loop closes sockets in a later turn.
+        await asyncio.sleep(0)
+
+    # For connections.
+
+    def start(self, coroutine: Any) -> asyncio.Task[None]:
+        """Run something that opens a connection, and hold on to it meanwhile."""
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def connect(self) -> "_Connection":
+        """Open a connection.
+
+        Raises:
+            NotSent: It could not be had.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, connection = await self._loop.create_connection(
+                    lambda: _Connection(self), self._host, self._port, ssl=self._tls
+                )
+        except TimeoutError:
+            raise NotSent(f"no connection within {CONNECT_TIMEOUT_S:.0f} s") from None
+        except OSError as error:
+            raise NotSent(f"no connection: {_words(error)}") from error
+        return connection
+
+    def opened(self, connection: "_Connection") -> None:
+        """Take note of a connection that stands."""
+        self._open.add(connection)
+
+    def free(self, connection: "_Connection") -> None:
+        """Take a connection back whose answer is whole."""
+        self._idle.append(connection)
+
+    def lost(self, connection: "_Connection") -> None:
+        """Forget a connection that is closed."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    async def _open_one(self) -> None:
+        try:
+            self.free(await self.connect())
+        except NotSent:
+            return  # Whoever has something to send will find out.
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for connection in [*self._open]:
+            connection.look(now, timeout_s=self._timeout_s)
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+
+
+class _Connecting:
+    """A request that waits for its connection."""
+
+    __slots__ = ("_connection", "_task")
+
+    def __init__(self, transport: Http1Transport, body: bytes, done: Done) -> None:
+        self._connection: _Connection | None = None
+        self._task = transport.start(self._send(transport, body, done))
+
+    def cancel(self) -> None:
+        if self._connection is not None:
+            self._connection.cancel()
+        else:
+            self._task.cancel()
+
+    async def _send(self, transport: Http1Transport, body: bytes, done: Done) -> None:
+        try:
+            self._connection = await transport.connect()
+        except NotSent as error:
+            done(error)
+            return
+        if not self._connection.send(body, done):
+            done(NotSent("the connection was closed at once"))
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: idle, or with one request under way."""
+
+    __slots__ = (
+        "_body",
+        "_done",
+        "_headers",
+        "_lasts",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_since",
+        "_transport",
+        "_whole",
+    )
+
+    def __init__(self, owner: Http1Transport) -> None:
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._transport: Any = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._done: Done | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._whole = self._lasts = False
+        self._since = self._loop.time()
+
+    def send(self, body: bytes, done: Done) -> bool:
+        """Send a request; whether the connection could still take it."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        self._done = done
+        self._since = self._loop.time()
+        transport.write(b"%b%d\r\n\r\n%b" % (self._owner.head, len(body), body))
+        return True
+
+    def cancel(self) -> None:
+        """Give the request up; the server sees the connection break."""
+        self._done = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def look(self, now: float, *, timeout_s: float) -> None:
+        """End what has taken too long: an answer, or idleness."""
+        if self._done is not None:
+            if now - self._since > timeout_s:
+                self._end(NoAnswer(f"none within {timeout_s:.0f} s", timed_out=True))
+        elif now - self._since > IDLE_S:
+            self.cancel()
+
+    # For the loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        if (sock := transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if hasattr(socket, "TCP_KEEPIDLE"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S // 4)
+        self._owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._done is None:  # Nobody asked: a server that says goodbye.
+            self.cancel()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._end(NoAnswer(f"not HTTP: {_words(error)}"))
+            return
+        if self._whole:
+            self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._owner.lost(self)
+        if self._done is None:
+            return
+        if exc is None and self._ends_with_the_connection():
+            self._finish()
+        else:
+            self._end(NoAnswer(f"the connection broke{f': {_words(exc)}' if exc else ''}"))
+
+    # For the parser.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # "100 Continue" and the like: not the answer.
+            self._headers, self._body = [], []
+        else:
+            # Asked later, the parser speaks of the next message.
+            self._whole, self._lasts = True, self._parser.should_keep_alive()
+
+    def _ends_with_the_connection(self) -> bool:
+        """Whether this is an answer whose end only the closing tells; it was not cut off, then."""
+        framing = {b"content-length", b"transfer-encoding"}
+        return bool(self._body) and framing.isdisjoint(name.lower() for name, _ in self._headers)
+
+    def _finish(self) -> None:
+        done, body, headers = self._done, self._body, self._headers
+        self._done, self._body, self._headers, self._whole = None, [], [], False
+        reply = Reply(
+            self._parser.get_status_code(),
+            memoryview(body[0] if len(body) == 1 else b"".join(body)),
+            lambda name: _find(headers, name),
+        )
+        if self._transport is None:
+            pass
+        elif self._lasts and not self._transport.get_write_buffer_size():
+            self._since = self._loop.time()
+            self._owner.free(self)
+        else:
+            self._transport.abort()
+        if done is not None:
+            done(reply)
+
+    def _end(self, outcome: Outcome) -> None:
+        done = self._done
+        self.cancel()
+        if done is not None:
+            done(outcome)
+
+
+def trusted() -> ssl.SSLContext:
+    """Return a TLS context that trusts the system's authorities, SSL_CERT_FILE's and certifi's.
+
+    The SDK trusts certifi's: without them an endpoint could be created and then not be reached.
+    """
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _target(parts: Any) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _head(host: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request's first lines, up to the number that is its length."""
+    lines = {
+        "host": host,
+        "user-agent": "mayfly",
+        "accept": "application/json",
+        "content-type": "application/json",
+        **{name.lower(): value for name, value in headers.items()},
+    }
+    if any(c in text for pair in lines.items() for text in pair for c in "\r\n"):
+        raise ValueError("a header holds a line break")
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST {target} HTTP/1.1\r\n{text}content-length: ".encode()
+
+
+def _find(headers: list[tuple[bytes, bytes]], wanted: str) -> str | None:
+    name = wanted.encode()
+    for found, value in headers:
+        if found.lower() == name:
+            return value.decode("latin-1")
+    return None
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,83 @@
+"""The transport over pyreqwest (Rust's reqwest, rustls), which knows proxies."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import (
+    ConnectError,
+    ConnectTimeoutError,
+    DetailedPyreqwestError,
+    PoolTimeoutError,
+    RequestTimeoutError,
+)
+
+from mayfly.inference.transport.base import Done, NoAnswer, NotSent, Outcome, Reply
+
+
+class RustTransport:
+    """Posts over pyreqwest; HTTP/1.1, since over HTTP/2 one connection's streams cap the lot."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+        self._url = url
+        builder = (
+            ClientBuilder()
+            .default_headers({"content-type": "application/json", **headers})
+            .user_agent("mayfly")
+            .timeout(timedelta(seconds=timeout_s))
+            .connect_timeout(timedelta(seconds=min(10.0, timeout_s)))
+            .pool_max_idle_per_host(100_000)
+            .http1_only()
+            .follow_redirects(enable=False)
+            .referer(enable=False)
+        )
+        if path := os.environ.get("SSL_CERT_FILE"):
+            builder = builder.add_root_certificate_pem(Path(path).read_bytes())
+        self._client: Client = builder.build()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(self, body: bytes, done: Done) -> "_Call":
+        task = asyncio.get_running_loop().create_task(self._send(body, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return _Call(task)
+
+    def warm(self, connections: int) -> None:
+        """Do nothing: this client opens a connection when there is something to send."""
+
+    async def close(self) -> None:
+        for task in [*self._tasks]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.close()
+
+    async def _send(self, body: bytes, done: Done) -> None:
+        done(await self._post(body))
+
+    async def _post(self, body: bytes) -> Outcome:
+        try:
+            response = await self._client.post(self._url).body_bytes(body).build().send()
+            return Reply(response.status, memoryview(await response.bytes()), response.get_header)
+        except (ConnectError, ConnectTimeoutError, PoolTimeoutError) as error:
+            return NotSent(_words(error))
+        except DetailedPyreqwestError as error:
+            return NoAnswer(_words(error), timed_out=isinstance(error, RequestTimeoutError))
+
+
+class _Call:
+    """A request under way in a task of its own."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+def _words(error: DetailedPyreqwestError) -> str:
+    """Return the innermost cause, in one line: what a person can do something about."""
+    causes = error.details.get("causes")
+    return f"{type(error).__name__}: {causes[-1]['message'] if causes else error.message}"

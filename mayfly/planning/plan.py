@@ -1,0 +1,319 @@
+"""Look first, then plan: everything that can be wrong is found before anything is created."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mayfly.inference.request_builder import Renderer
+from mayfly.inference.structured_output import Checker
+from mayfly.models.endpoint import EndpointRef, Replicas
+from mayfly.models.errors import BadRequest
+from mayfly.models.failures import NULL_PROMPT, Failure
+from mayfly.models.job import Job, check_runner, fingerprint
+from mayfly.models.manifest import Manifest
+from mayfly.models.shards import plan_shards
+from mayfly.planning.hardware import Offer, Placement, place, same_hardware
+from mayfly.planning.measurements import Past
+from mayfly.planning.pricing import ByToken, advice, by_token
+from mayfly.planning.ranking import (
+    Quote,
+    Wish,
+    in_order,
+    quotes_for,
+    refuse_the_impossible,
+    warnings,
+)
+from mayfly.planning.tokens import Workload
+from mayfly.planning.workload import done_before, size_up, taught
+from mayfly.storage.dataset import Dataset, open_dataset
+from mayfly.storage.output_columns import ExtraColumn, extra_column
+from mayfly.storage.parts import check_columns
+from mayfly.storage.run_folder import earlier_manifest
+from mayfly.together.connection import Connection
+from mayfly.together.control_plane import ControlPlane
+
+PREVIEW_ROWS = 8
+"""Rows rendered before anything is rented: enough to see a template that cannot work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is known of a job without asking the API.
+
+    Attributes:
+        fingerprint: SHA-256 (hex) that ties the output to request, input and provider.
+        provider: Identity of the API host.
+        checker: Says whether an answer fits the job's JSON Schema, if it has one.
+        extra: The column that the job adds to the contract's.
+        grown: The earlier run's manifest with the files that have come since as further shards.
+    """
+
+    job: Job
+    dataset: Dataset
+    renderer: Renderer
+    fingerprint: str
+    provider: str
+    checker: Checker | None = None
+    extra: ExtraColumn | None = None
+    grown: Manifest | None = None
+
+    def manifest(self, now: float) -> Manifest:
+        """Return the manifest of a run that begins `now` (Unix time, seconds)."""
+        if self.grown is not None:
+            return self.grown
+        return Manifest(
+            fingerprint=self.fingerprint,
+            identity=self.job.identity(),
+            input=self.dataset.describe(),
+            provider=self.provider,
+            shards=tuple(
+                plan_shards(self.dataset.row_groups, shard_rows=self.job.limits.shard_rows)
+            ),
+            created_at=now,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would do: the data, the endpoint that it would rent or use, time and cost.
+
+    Attributes:
+        placement: The offers in the order in which to try them; None with an existing endpoint.
+        load: What the rows that are left amount to.
+        quotes: What the job takes on each candidate of the placement, in its order.
+        warnings: What is likely to go otherwise than wished.
+    """
+
+    look: Look
+    placement: Placement | None
+    existing: EndpointRef | None
+    load: Workload | None = None
+    quotes: tuple[Quote, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def replicas(self) -> Replicas:
+        """What the job starts with, on the hardware that is tried first."""
+        return self.replicas_on(self.placement.chosen if self.placement is not None else None)
+
+    def replicas_on(self, offer: Offer | None) -> Replicas:
+        """Return the bounds on replicas to ask for: the user's, or what the deadline takes."""
+        rental, limits = self.look.job.rental, self.look.job.limits
+        quote = self.quote_of(offer)
+        bounds = rental.bounds()
+        # With a deadline a range is ours to steer in; without, it is the platform's.
+        open_number = not rental.replicas_by_hand or bounds.minimum < bounds.maximum
+        if quote is None or limits.deadline_s is None or not open_number:
+            return bounds
+        return Replicas(minimum=quote.forecast.replicas, maximum=quote.forecast.replicas)
+
+    def quote_of(self, offer: Offer | None) -> Quote | None:
+        """Return what the job takes on an offer, if that was worked out."""
+        return next((quote for quote in self.quotes if quote.offer == offer), None)
+
+    @property
+    def chosen(self) -> Quote | None:
+        """What the job takes on the hardware that is tried first."""
+        return self.quote_of(self.placement.chosen) if self.placement is not None else None
+
+    @property
+    def by_token(self) -> tuple[ByToken, ...]:
+        """The same job on serverless and as batches, where the catalogue has the price."""
+        if self.load is None or self.placement is None:
+            return ()
+        return by_token(self.load, self.placement.chosen.token_usd)
+
+    @property
+    def advice(self) -> str:
+        """Whether the job is cheaper by the token, in one line; "" when that is not known."""
+        quote = self.chosen
+        return "" if quote is None else advice(quote.forecast, self.by_token)
+
+    @property
+    def usd_per_h(self) -> float:
+        """Dollars per hour while the replicas that the job starts with are ready."""
+        if self.placement is None:
+            return self.existing.price_usd_per_h if self.existing is not None else 0.0
+        return self.placement.chosen.price_usd_per_h * self.replicas.minimum
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, for scripts."""
+        job, quote = self.look.job, self.chosen
+        candidates = () if self.placement is None else self.placement.candidates
+        return {
+            "input": job.input,
+            "model": job.model,
+            "rows": self.look.dataset.rows,
+            "columns": list(self.look.dataset.columns),
+            "fingerprint": self.look.fingerprint,
+            "endpoint": None if self.existing is None else self.existing.name,
+            "replicas": str(self.replicas),
+            "hardware": None if self.placement is None else self.placement.chosen.hardware,
+            "usd_per_h": self.usd_per_h,
+            "workload": None if self.load is None else self.load.as_dict(),
+            "estimated_s": None if quote is None else round(quote.forecast.seconds.mid, 1),
+            "estimated_usd": None if quote is None else round(quote.forecast.usd.mid, 6),
+            "estimate": None if quote is None else quote.as_dict(),
+            "by_token": {other.name: other.as_dict() for other in self.by_token},
+            "advice": self.advice,
+            "warnings": list(self.warnings),
+            "candidates": [
+                {
+                    **candidate.offer.as_dict(),
+                    "eligible": candidate.eligible,
+                    "why": candidate.why,
+                    "chosen": index == 0 and candidate.eligible,
+                    "estimate": None if quoted is None else quoted.as_dict(),
+                }
+                for index, candidate in enumerate(candidates)
+                for quoted in [self.quote_of(candidate.offer)]
+            ],
+        }
+
+
+def look_first(job: Job, connection: Connection) -> Look:
+    """Read the input's footers, compile the prompt and render a few rows.
+
+    Raises:
+        BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
+    """
+    check_runner(job.runner)
+    earlier = earlier_manifest(job.output)
+    known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
+    dataset = open_dataset(job.input, limit=job.rows.limit, known=known)
+    schema = job.sampling.schema_value()
+    checker = None if schema is None else Checker(schema)
+    extra = extra_column(job.prompt, job.sampling)
+    check_columns(dataset, extra)
+    renderer = Renderer(job.prompt, job.sampling, dataset.columns)
+    rendered = [
+        request
+        for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)
+        for request in renderer.bodies(job.model, chunk.first_row, chunk.columns, chunk.rows)
+    ]
+    failures = [Failure.parse(request.error) for request in rendered if request.error]
+    broken = [failure.words for failure in failures if failure.kind != NULL_PROMPT]
+    if len(broken) == len(rendered):
+        raise BadRequest(
+            f"input {job.input}: none of the first {len(rendered)} rows can be sent "
+            f"({broken[0]}); mend the prompt or the data"
+        )
+    look = Look(
+        job=job,
+        dataset=dataset,
+        renderer=renderer,
+        fingerprint=fingerprint(job.identity(), dataset.fingerprint, connection.provider),
+        provider=connection.provider,
+        checker=checker,
+        extra=extra,
+    )
+    return look if earlier is None else _after(look, earlier)
+
+
+def _after(look: Look, earlier: Manifest) -> Look:
+    """Return the look at a job that an output has been begun for, where it is the same one.
+
+    An output keeps the fingerprint that its first run gave it, however its input grows.
+    """
+    wanted = look.manifest(0.0)
+    same = replace(look, fingerprint=earlier.fingerprint)
+    if look.dataset.fingerprint == earlier.input["fingerprint"]:
+        alike = (earlier.identity, earlier.provider) == (wanted.identity, wanted.provider)
+        return same if alike else look
+    files = len(earlier.sources)
+    if (
+        look.job.rows.incremental
+        and earlier.grows_into(wanted)
+        and look.dataset.fingerprint_of_first(files) == earlier.input["fingerprint"]
+    ):
+        groups = [group for file in look.dataset.files[files:] for group in file.groups]
+        more = plan_shards(groups, shard_rows=look.job.limits.shard_rows)
+        return replace(same, grown=earlier.grown(wanted, more))
+    return look
+
+
+def make_plan(
+    look: Look,
+    plane: ControlPlane,
+    *,
+    learned: Sequence[Past] = (),
+    without: Sequence[Offer] = (),
+    spent_s: float = 0.0,
+) -> Plan:
+    """Choose hardware for the job, or find the endpoint that it names; work out time and cost.
+
+    Args:
+        learned: What the run itself has measured.
+        without: Offers that could not be had a moment ago, whatever is said of their room.
+        spent_s: Time that the run has taken so far.
+
+    Raises:
+        BadRequest: No such model, hardware, region or endpoint; limits that cannot be kept.
+        HardwareUnavailable: Offers fit, and none has room now.
+    """
+    job = look.job
+    past = [*taught(look.provider), *learned]
+    load = size_up(
+        job,
+        look.dataset,
+        look.renderer,
+        before=done_before(job.output, look.fingerprint),
+        past=past,
+    )
+    if job.rental.endpoint is not None:
+        existing = plane.find(job.rental.endpoint)
+        if existing is None:
+            raise BadRequest(
+                f"endpoint {job.rental.endpoint}: there is none of that name in project "
+                f"{plane.project}; see `mayfly endpoints list`"
+            )
+        return Plan(look=look, placement=None, existing=priced(existing, plane), load=load)
+    rough = select_hardware(job, plane).without([offer.hardware for offer in without])
+    wish = wish_of(job, spent_s)
+    quotes = quotes_for(rough, load, wish, model=job.model, past=past)
+    placement = in_order(rough, quotes, wish, by_hand=job.rental.hardware != "auto")
+    by_offer = {quote.offer: quote for quote in quotes}
+    quotes = tuple(by_offer[candidate.offer] for candidate in placement.candidates)
+    able = [by_offer[offer] for offer in placement.eligible]
+    if not spent_s:
+        refuse_the_impossible(able, load, wish)
+    return Plan(
+        look=look,
+        placement=placement,
+        existing=None,
+        load=load,
+        quotes=quotes,
+        warnings=tuple(warnings(able[0], load, wish)),
+    )
+
+
+def wish_of(job: Job, spent_s: float = 0.0) -> Wish:
+    """Return what a job asks of its endpoint when so much of its time has gone."""
+    deadline_s = job.limits.deadline_s
+    bounds = job.rental.bounds()
+    return Wish(
+        minimum=bounds.minimum,
+        maximum=bounds.maximum if job.rental.replicas_by_hand else None,
+        regions=job.rental.places,
+        max_cost_usd=job.limits.max_cost_usd,
+        deadline_s=None if deadline_s is None else max(1.0, deadline_s - spent_s),
+    )
+
+
+def priced(existing: EndpointRef, plane: ControlPlane) -> EndpointRef:
+    """Return an endpoint that stands with what its hardware costs, so that a cap can be kept."""
+    for offer in plane.all_hardware() if existing.hardware else ():
+        if same_hardware(offer.hardware, existing.hardware):
+            return replace(existing, price_usd_per_h=offer.price_usd_per_h)
+    return existing
+
+
+def select_hardware(job: Job, plane: ControlPlane) -> Placement:
+    """Ask what is offered for the model now, and decide on each offer."""
+    return place(
+        plane.offers(job.model),
+        model=job.model,
+        hardware=job.rental.hardware,
+        regions=job.rental.places,
+        replicas=job.rental.bounds().minimum,
+    )

@@ -1,0 +1,217 @@
+"""How many tokens a job has: prompts from a sample of its rows, answers from what is known.
+
+Prompts are counted by the model's tokenizer where one is at hand, otherwise by a ratio of tokens
+to characters that finished runs correct. Answers cannot be counted beforehand: the best evidence
+is this output's own earlier answers, then runs that asked the same, then runs of the same model,
+then `max_tokens`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mayfly.planning.measurements import Past
+from mayfly.planning.uncertainty import Belief, weighed
+
+TOKENS_PER_ASCII = 1 / 4
+TOKENS_PER_OTHER = 0.7
+"""Per character: English text has about four characters in a token; other scripts, whose
+characters take more bytes, have one or two. Source: byte-pair vocabularies of about 150,000."""
+
+RATIO_SPREAD = 0.2
+"""Doubt of an uncorrected ratio: 9 of 10 texts within a factor of 1.4."""
+
+COUNTED_SPREAD = 0.04
+"""Doubt of a count: chat templates add tokens of their own."""
+
+LEARNED_SPREAD = 0.08
+"""Doubt of what finished runs taught, however many they were: data differ."""
+
+PRIOR_ANSWER = Belief(250.0, 0.9)
+"""Tokens of an answer of which nothing is known, not even a limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Some rows of the input, spread over it, as they would be sent.
+
+    Attributes:
+        rows: Of the whole job.
+        tokens: Of each sampled row's prompt: counted, or guessed from its characters.
+        counted: Whether a tokenizer counted them.
+        body_bytes: Of one request, on average.
+        unsendable: Share of the sampled rows that cannot be sent.
+    """
+
+    rows: int
+    tokens: tuple[float, ...]
+    counted: bool = False
+    body_bytes: float = 0.0
+    unsendable: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Prompt tokens of a row, on average over the sample; at least 1."""
+        return max(1.0, sum(self.tokens) / len(self.tokens)) if self.tokens else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What a job amounts to.
+
+    Attributes:
+        rows: To be answered.
+        prompt, answer: Tokens of one row.
+        guessed_prompt: Tokens of one prompt as guessed from its characters, before anything that
+            was learned corrects them; 0 where they were counted.
+        basis: Where the figures come from, in words.
+    """
+
+    rows: int
+    prompt: Belief
+    answer: Belief
+    body_bytes: float = 0.0
+    guessed_prompt: float = 0.0
+    basis: tuple[str, ...] = field(default=())
+
+    @property
+    def prompt_tokens(self) -> Belief:
+        """Of all rows."""
+        return self.prompt.scaled(self.rows)
+
+    @property
+    def answer_tokens(self) -> Belief:
+        """Of all rows."""
+        return self.answer.scaled(self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "rows": self.rows,
+            "prompt_tokens": self.prompt_tokens.interval.as_dict(),
+            "completion_tokens": self.answer_tokens.interval.as_dict(),
+            "prompt_tokens_per_row": self.prompt.interval.as_dict(),
+            "completion_tokens_per_row": self.answer.interval.as_dict(),
+            "basis": list(self.basis),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Answers of this very job that are there already."""
+
+    rows: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def guessed_tokens(text: str) -> float:
+    """Return about how many tokens a text has, by its characters."""
+    other = 0 if text.isascii() else sum(character > "\x7f" for character in text)
+    return (len(text) - other) * TOKENS_PER_ASCII + other * TOKENS_PER_OTHER
+
+
+def workload(
+    sample: Sample,
+    *,
+    rows: int,
+    model: str,
+    ask: str,
+    max_tokens: int | None,
+    past: Sequence[Past] = (),
+    seen: Seen | None = None,
+    answers: bool = True,
+) -> Workload:
+    """Return what `rows` rows of the sampled job amount to.
+
+    Args:
+        ask: What identifies the question (prompt and sampling), see `Past.ask`.
+        past: Finished runs with the same provider, oldest first.
+        seen: What earlier runs into the same output have answered.
+        answers: False for embeddings, which have none.
+    """
+    prompt, prompt_basis = prompt_tokens(sample, model=model, past=past, seen=seen)
+    if answers:
+        answer, answer_basis = answer_tokens(
+            model=model, ask=ask, max_tokens=max_tokens, past=past, seen=seen
+        )
+    else:
+        answer, answer_basis = Belief(1e-9, 0.0), "no answers: embeddings"
+    return Workload(
+        rows=rows,
+        prompt=prompt,
+        answer=answer,
+        body_bytes=sample.body_bytes,
+        guessed_prompt=0.0 if sample.counted else sample.mean,
+        basis=(prompt_basis, answer_basis),
+    )
+
+
+def prompt_tokens(
+    sample: Sample, *, model: str, past: Sequence[Past], seen: Seen | None
+) -> tuple[Belief, str]:
+    """Return the tokens of one prompt, and where the figure comes from."""
+    count = len(sample.tokens)
+    if seen is not None and seen.rows >= 64 and seen.prompt_tokens:
+        mean = seen.prompt_tokens / seen.rows
+        return Belief(mean, LEARNED_SPREAD + 0.5 / math.sqrt(seen.rows)), "prompts answered so far"
+    sampling = _standard_error(sample) / sample.mean
+    if sample.counted:
+        return (
+            Belief(sample.mean, COUNTED_SPREAD).wider(sampling),
+            f"prompts of {count:,} rows counted by the model's tokenizer",
+        )
+    ratios = [
+        Belief(record.token_ratio, LEARNED_SPREAD)
+        for record in past
+        if record.model == model and record.token_ratio
+    ]
+    if ratios:
+        learned = weighed(ratios[-8:])
+        ratio = Belief(learned.mid, max(learned.spread, LEARNED_SPREAD))
+        basis = f"characters of {count:,} rows, corrected by {len(ratios)} finished runs"
+    else:
+        ratio, basis = Belief(1.0, RATIO_SPREAD), f"characters of {count:,} rows"
+    return ratio.scaled(sample.mean).wider(sampling), f"prompts from the {basis}"
+
+
+def answer_tokens(
+    *, model: str, ask: str, max_tokens: int | None, past: Sequence[Past], seen: Seen | None
+) -> tuple[Belief, str]:
+    """Return the tokens of one answer, and where the figure comes from."""
+    if seen is not None and seen.rows >= 64 and seen.completion_tokens:
+        # The rows that are back first are the short ones: hence no less doubt than this.
+        spread = LEARNED_SPREAD + 0.7 / math.sqrt(seen.rows)
+        return Belief(seen.completion_tokens / seen.rows, spread), "answers that are there already"
+    of_model = [r for r in past if r.model == model and r.answered and r.completion_tokens]
+    same = [record for record in of_model if ask and record.ask == ask]
+    if same:
+        told = weighed(
+            Belief(r.answer_tokens, LEARNED_SPREAD + 0.7 / math.sqrt(r.answered)) for r in same[-8:]
+        )
+        belief = Belief(told.mid, max(told.spread, LEARNED_SPREAD))
+        basis = f"answers of {len(same)} finished runs that asked the same"
+    elif of_model:
+        told = weighed(Belief(record.answer_tokens, 0.6) for record in of_model[-8:])
+        belief = Belief(told.mid, max(told.spread, 0.6))
+        basis = f"answers of {len(of_model)} finished runs of the model, asked otherwise"
+    elif max_tokens is not None:
+        # Short limits are mostly reached, long ones hardly ever.
+        belief = Belief(max(1.0, min(0.6 * max_tokens, 100 + 0.15 * max_tokens)), 0.75)
+        basis = f"answers guessed from --max-tokens {max_tokens}"
+    else:
+        belief, basis = PRIOR_ANSWER, "answers guessed: no limit, no finished run"
+    if max_tokens is not None and belief.mid > max_tokens:
+        belief = Belief(float(max_tokens), belief.spread)
+    return belief, basis
+
+
+def _standard_error(sample: Sample) -> float:
+    """Return the standard error of the sample's mean; nothing when every row was looked at."""
+    count = len(sample.tokens)
+    if count < 2 or count >= sample.rows:
+        return 0.0 if count >= sample.rows else sample.mean * 0.5
+    mean = sum(sample.tokens) / count
+    variance = sum((tokens - mean) ** 2 for tokens in sample.tokens) / (count - 1)
+    return math.sqrt(variance / count * (1 - count / sample.rows))

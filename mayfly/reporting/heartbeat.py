@@ -1,0 +1,56 @@
+"""The pulse of a run: figures over time, and a file by which others see that it lives."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import orjson
+
+from mayfly.reporting.progress import Progress, numbers
+
+EVERY_S = 0.1
+WRITE_EVERY_S = 2.0
+
+
+@contextmanager
+def pulse(progress: Progress, show: Callable[[], None], path: Path) -> Iterator[None]:
+    """Sample the progress and write it to a file while the block lasts; then remove the file.
+
+    The file is for people on whatever machine sees the folder; nothing depends on it, so that a
+    disk that is full or gone does not end a run.
+
+    Args:
+        show: Brings the progress up to date.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        written_at = 0.0
+        while not over.wait(EVERY_S):
+            # A run that is being torn down has nothing left to show, and that is not its failure.
+            with suppress(Exception):
+                show()
+            progress.sample()
+            if time.monotonic() - written_at >= WRITE_EVERY_S:
+                written_at = time.monotonic()
+                with suppress(OSError):
+                    _write(path, progress)
+
+    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, progress: Progress) -> None:
+    # Not synced: a pulse that a power cut takes away is none.
+    new = path.with_suffix(".tmp")
+    new.write_bytes(orjson.dumps({"at": time.time(), **numbers(progress.snapshot())}))
+    new.replace(path)

@@ -1,0 +1,262 @@
+"""How far a run is, kept in one place for whoever wants to show it.
+
+The supervisor of a run writes it; a terminal, a log or a Prefect artifact reads snapshots. It
+belongs to this process: a run in another process is read from its folder (`mayfly status`).
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from mayfly.models.rows import NOTHING, Tally
+from mayfly.reporting.time_series import Series
+
+RECENT_S = 10.0
+"""What counts as now, where a rate of now is shown."""
+
+
+class Step(StrEnum):
+    """The steps of a run, in order; each is timed."""
+
+    LOOKING = "looking at the input"
+    PLANNING = "planning"
+    CREATING = "creating the endpoint"
+    WAITING = "waiting for READY"
+    INFERRING = "inferring"
+    TEARING_DOWN = "tearing down"
+    REPORTING = "reporting"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One look at a run.
+
+    Attributes:
+        resumed: What earlier runs into the same output had done.
+        tally: What this run has done.
+        copied: Rows that got the answer of a row that asks the same.
+        endpoint: Name of the endpoint in use, "" before there is one.
+        state: What the API last said of it, in its own word.
+        seconds: Time spent in each step so far.
+        recent_rows_per_s, recent_tokens_per_s: Over the last ten seconds; None before there is
+            something to go by.
+    """
+
+    step: Step = Step.LOOKING
+    detail: str = ""
+    rows: int = 0
+    resumed: Tally = NOTHING
+    tally: Tally = NOTHING
+    copied: int = 0
+    in_flight: int = 0
+    limit: int = 0
+    ready_replicas: int = 0
+    endpoint: str = ""
+    state: str = ""
+    hardware: str = ""
+    price_usd_per_h: float = 0.0
+    spent_usd: float = 0.0
+    inferring_s: float = 0.0
+    elapsed_s: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    recent_rows_per_s: float | None = None
+    recent_tokens_per_s: float | None = None
+
+    @property
+    def all_done(self) -> Tally:
+        """Sums over this run and the earlier ones into the same output."""
+        return self.resumed + self.tally
+
+    @property
+    def done(self) -> int:
+        """Rows with an answer or an error, earlier runs included."""
+        return self.resumed.done + self.tally.done + self.copied
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows per second of this run's inference."""
+        return self.tally.done / self.inferring_s if self.inferring_s > 0 else 0.0
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Completion tokens per second of this run's inference."""
+        return self.tally.completion_tokens / self.inferring_s if self.inferring_s > 0 else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the last row at the pace of now; None before there is a pace."""
+        pace = self.recent_rows_per_s or self.rows_per_s
+        return (self.rows - self.done) / pace if self.tally.done and pace > 0 else None
+
+
+def numbers(look: Snapshot) -> dict[str, Any]:
+    """Return the live numbers of a run as plain JSON values."""
+    return {
+        "at_s": round(look.elapsed_s, 3),
+        "phase": look.step.name.lower(),
+        "rows": {"total": look.rows, "done": look.done, "failed": look.tally.failed},
+        "rows_per_s": round(look.recent_rows_per_s or look.rows_per_s, 3),
+        "tokens_per_s": round(look.recent_tokens_per_s or look.tokens_per_s, 3),
+        "in_flight": look.in_flight,
+        "limit": look.limit,
+        "ready_replicas": look.ready_replicas,
+        "usd": round(look.spent_usd, 4),
+        "left_s": None if look.left_s is None else round(look.left_s, 1),
+    }
+
+
+class Moment(NamedTuple):
+    """Something that happened, for those who follow a run.
+
+    Attributes:
+        at_s: Seconds since the start.
+        kind: A step began, the endpoint changed, or something was said.
+        facts: Plain JSON values.
+    """
+
+    at_s: float
+    kind: Literal["phase", "endpoint", "note"]
+    text: str
+    facts: dict[str, Any]
+
+
+class Progress:
+    """A snapshot that is replaced as the run goes on, and a list of what happened meanwhile.
+
+    Attributes:
+        story: What happened, oldest first; it only grows.
+        series: Figures of the inference over time.
+        report: The run's figures, once they are written.
+        error: What ended the run, unless it came to its end.
+    """
+
+    def __init__(self) -> None:
+        # One that its holder may take again: a signal is answered with `say`, and may come while
+        # the main thread is in here.
+        self._lock = threading.RLock()
+        self._snapshot = Snapshot()
+        self.report: dict[str, Any] | None = None
+        self.error: BaseException | None = None
+        self._began = time.monotonic()
+        self._step_began = self._began
+        self.story: list[Moment] = [self._phase(Step.LOOKING)]
+        self.series = Series(
+            "rows", "failed", "prompt_tokens", "completion_tokens", "in_flight", "limit", "replicas"
+        )
+
+    def enter(self, step: Step, detail: str = "") -> None:
+        """Begin a step; the one before it ends."""
+        with self._lock:
+            now = time.monotonic()
+            seconds = dict(self._snapshot.seconds)
+            before = self._snapshot.step.name.lower()
+            seconds[before] = seconds.get(before, 0.0) + now - self._step_began
+            self._step_began = now
+            self._snapshot = replace(self._snapshot, step=step, detail=detail, seconds=seconds)
+            self.story.append(self._phase(step))
+
+    def update(self, **changes: object) -> None:
+        """Replace fields of the snapshot."""
+        with self._lock:
+            before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)  # type: ignore[arg-type]
+            if _endpoint(before) != (now := _endpoint(self._snapshot)):
+                text = f"endpoint {now['name']}: {now['state'] or 'not looked at yet'}"
+                self.story.append(Moment(self._at_s(), "endpoint", text, now))
+
+    def add(self, tally: Tally) -> None:
+        """Add rows that were answered."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, tally=self._snapshot.tally + tally)
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches; a line for the terminal. What was said last is not said again."""
+        with self._lock:
+            last = next((moment for moment in self.story[::-1] if moment.kind == "note"), None)
+            if last is None or last.text != text:
+                self.story.append(Moment(self._at_s(), "note", text, {}))
+
+    def sample(self) -> None:
+        """Keep the figures of this moment, if it is time for the next sample."""
+        with self._lock:
+            look = self._snapshot
+            if look.step is Step.INFERRING:
+                self.series.add(self._at_s(), _figures(look))
+
+    def snapshot(self) -> Snapshot:
+        """Return the state now, with the running step's time included."""
+        with self._lock:
+            now = time.monotonic()
+            current = self._snapshot
+            seconds = dict(current.seconds)
+            name = current.step.name.lower()
+            seconds[name] = seconds.get(name, 0.0) + now - self._step_began
+            inferring = current.step is Step.INFERRING
+            rate = self.series.rate
+            return replace(
+                current,
+                seconds=seconds,
+                elapsed_s=now - self._began,
+                inferring_s=seconds.get(Step.INFERRING.name.lower(), 0.0),
+                recent_rows_per_s=rate("rows", window_s=RECENT_S) if inferring else None,
+                recent_tokens_per_s=(
+                    rate("completion_tokens", window_s=RECENT_S) if inferring else None
+                ),
+            )
+
+    def _at_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def _phase(self, step: Step) -> Moment:
+        return Moment(self._at_s(), "phase", step.value, {"phase": step.name.lower()})
+
+
+def _endpoint(look: Snapshot) -> dict[str, Any]:
+    return {
+        "name": look.endpoint,
+        "hardware": look.hardware,
+        "usd_per_h": look.price_usd_per_h,
+        "state": look.state,
+        "ready_replicas": look.ready_replicas,
+    }
+
+
+def _figures(look: Snapshot) -> dict[str, float]:
+    return {
+        "rows": look.tally.done,
+        "failed": look.tally.failed,
+        "prompt_tokens": look.tally.prompt_tokens,
+        "completion_tokens": look.tally.completion_tokens,
+        "in_flight": look.in_flight,
+        "limit": look.limit,
+        "replicas": look.ready_replicas,
+    }
+
+
+_watched: list[Progress] = []
+
+
+@contextmanager
+def watch() -> Iterator[list[Progress]]:
+    """Collect the progress of runs that begin in this process while the block lasts."""
+    _watched.clear()
+    _collecting.set()
+    try:
+        yield _watched
+    finally:
+        _collecting.clear()
+
+
+_collecting = threading.Event()
+
+
+def begin() -> Progress:
+    """Return the progress of a run that begins now."""
+    progress = Progress()
+    if _collecting.is_set():
+        _watched.append(progress)
+    return progress

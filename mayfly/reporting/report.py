@@ -1,0 +1,113 @@
+"""What a run leaves behind about itself, as figures: `report.json`."""
+
+import time
+from typing import Any
+
+from mayfly.models.rows import Tally
+from mayfly.reporting.output_stats import Results
+from mayfly.reporting.progress import Progress
+
+FORMAT = 1
+
+
+def figures(
+    *,
+    run: str,
+    outcome: str,
+    job: dict[str, Any],
+    started_at: float,
+    progress: Progress,
+    total: Tally,
+    endpoints: list[dict[str, Any]],
+    moves: list[str],
+    results: Results,
+    usd_before: float,
+    earlier_teardowns: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return `report.json`: the figures of one run and the state of its output.
+
+    Args:
+        outcome: `complete`, `errors`, `stopped`, `interrupted` or `failed: why`.
+        progress: The run's, at its end.
+        total: Sums over the whole output, earlier runs included.
+        endpoints: One record each, with the proof of teardown.
+        moves: Why the run went on to another endpoint.
+        results: What the parts hold, of the whole output too.
+        usd_before: What earlier runs into the same output cost.
+        earlier_teardowns: Proofs of the teardowns that others than their runs did, in this output.
+    """
+    snapshot = progress.snapshot()
+    this = snapshot.tally
+    usd = sum(endpoint["usd"] for endpoint in endpoints)
+    inferring_s = snapshot.inferring_s
+    return {
+        "format": FORMAT,
+        "run": run,
+        "outcome": outcome,
+        "started_at": started_at,
+        "ended_at": time.time(),
+        "job": job,
+        "output": job["output"],
+        "rows": {
+            "total": snapshot.rows,
+            "done": total.done,
+            "failed": total.failed,
+            "remaining": snapshot.rows - total.done,
+            "resumed": snapshot.resumed.done,
+            "this_run": this.done,
+            "copied": snapshot.copied,
+        },
+        "tokens": {
+            "prompt": total.prompt_tokens,
+            "completion": total.completion_tokens,
+            "cached": total.cached_tokens,
+            "cached_share": round(total.cached_tokens / max(total.prompt_tokens, 1), 4),
+        },
+        "requests": total.requests,
+        "throughput": {
+            "rows_per_s": _per(this.done, inferring_s),
+            "prompt_tokens_per_s": _per(this.prompt_tokens, inferring_s),
+            "completion_tokens_per_s": _per(this.completion_tokens, inferring_s),
+        },
+        "seconds": {name: round(seconds, 3) for name, seconds in snapshot.seconds.items()},
+        "cost": {
+            "usd": round(usd, 4),
+            "replica_minutes": sum(endpoint["replica_minutes"] for endpoint in endpoints),
+            "usd_per_row": _per(usd, this.done),
+            "usd_per_million_completion_tokens": _per(usd * 1e6, this.completion_tokens),
+            "usd_per_million_tokens": _per(usd * 1e6, this.prompt_tokens + this.completion_tokens),
+            "usd_all_runs": round(usd + usd_before, 4),
+            "billing_assumption": "every started minute of a ready replica",
+        },
+        "endpoints": endpoints,
+        "moves": moves,
+        **results.as_dict(),
+        "phases": _phases(progress, snapshot.elapsed_s),
+        "series": progress.series.columns(),
+        "earlier_teardowns": earlier_teardowns,
+    }
+
+
+def run_record(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what the manifest keeps of a run."""
+    return {
+        name: report[name]
+        for name in ("run", "outcome", "started_at", "ended_at", "seconds", "cost", "throughput")
+    } | {
+        "rows": report["rows"]["this_run"],
+        "hardware": [endpoint["hardware"] for endpoint in report["endpoints"]],
+    }
+
+
+def _phases(progress: Progress, end_s: float) -> list[dict[str, Any]]:
+    """Return the steps in the order in which they were taken, in seconds since the start."""
+    steps = [moment for moment in progress.story if moment.kind == "phase"]
+    ends = [*(moment.at_s for moment in steps[1:]), end_s]
+    return [
+        {**moment.facts, "from_s": round(moment.at_s, 3), "to_s": round(to_s, 3)}
+        for moment, to_s in zip(steps, ends, strict=True)
+    ]
+
+
+def _per(amount: float, whole: float) -> float | None:
+    return round(amount / whole, 6) if whole > 0 else None

@@ -1,0 +1,134 @@
+"""After a run: its cost by phase, the estimate against what came, and what it teaches the next."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mayfly.billing.usage import together
+from mayfly.endpoints.session import Tenancy
+from mayfly.models.rows import Tally
+from mayfly.planning.measurements import Past
+from mayfly.planning.plan import Plan
+from mayfly.planning.uncertainty import Interval
+from mayfly.planning.workload import ask_digest
+
+_UNTIL_THE_LAST_ANSWER = ("creating", "waiting", "inferring")
+
+
+def add_accounts(report: dict[str, Any], plan: Plan | None, tenancies: Sequence[Tenancy]) -> None:
+    """Add to `report.json`: `cost.by_phase`, `cost.utilisation` and `estimate`."""
+    spent = [tenancy["spending"] for tenancy in report["endpoints"]]
+    cost = report["cost"]
+    cost["by_phase"] = together(spent)
+    paid = sum(tenancy["usd"] for tenancy in report["endpoints"])
+    cost["utilisation"] = (
+        round(
+            sum((t["spending"]["utilisation"] or 0.0) * t["usd"] for t in report["endpoints"])
+            / paid,
+            4,
+        )
+        if paid
+        else None
+    )
+    # Waiting that bills nothing is still waiting: what each attempt took is in its own record.
+    cost["waited_s"] = round(sum(_waited_s(tenancy) for tenancy in tenancies), 3)
+    report["estimate"] = estimate_against_actual(report, plan)
+
+
+def estimate_against_actual(report: dict[str, Any], plan: Plan | None) -> dict[str, Any] | None:
+    """Return what was expected, what came, and whether the interval held it; None without a plan.
+
+    Compared are figures of the same rows: a run that was stopped, or went on elsewhere, has none
+    that hold for all of them.
+    """
+    quote = plan.chosen if plan is not None else None
+    if plan is None or quote is None or plan.load is None:
+        return None
+    actual_s = sum(report["seconds"].get(name, 0.0) for name in _UNTIL_THE_LAST_ANSWER)
+    usd = report["cost"]["usd"]
+    complete = report["rows"]["remaining"] == 0 and len(report["endpoints"]) == 1
+    return {
+        "hardware": quote.offer.hardware,
+        "rows": plan.load.rows,
+        "basis": [*plan.load.basis, quote.rate.basis],
+        "seconds": _compared(quote.forecast.seconds, actual_s, complete=complete),
+        "usd": _compared(quote.forecast.usd, usd, complete=complete),
+        "prompt_tokens": plan.load.prompt_tokens.interval.as_dict(),
+        "completion_tokens": plan.load.answer_tokens.interval.as_dict(),
+    }
+
+
+def history_record(
+    report: dict[str, Any],
+    plan: Plan | None,
+    tenancies: Sequence[Tenancy],
+    *,
+    tally: Tally,
+    provider: str,
+) -> dict[str, Any]:
+    """Return one line of the history: for people, and in `lessons` for the next plan.
+
+    Args:
+        tally: What this run has done.
+    """
+    job, cost, estimate = report["job"], report["cost"], report["estimate"]
+    return {
+        "run": report["run"],
+        "started_at": report["started_at"],
+        "ended_at": report["ended_at"],
+        "outcome": report["outcome"],
+        "provider": provider,
+        "model": job["model"],
+        "input": job["input"],
+        "output": report["output"],
+        "hardware": ", ".join(dict.fromkeys(t.ref.hardware for t in tenancies)),
+        "rows": tally.done,
+        "failed": tally.failed,
+        "prompt_tokens": tally.prompt_tokens,
+        "completion_tokens": tally.completion_tokens,
+        "rows_per_s": report["throughput"]["rows_per_s"],
+        "completion_tokens_per_s": report["throughput"]["completion_tokens_per_s"],
+        "usd": cost["usd"],
+        "usd_per_million_tokens": cost["usd_per_million_tokens"],
+        "utilisation": cost["utilisation"],
+        "estimate": None
+        if estimate is None
+        else {name: estimate[name] for name in ("seconds", "usd")},
+        "lessons": [
+            lesson(tenancy, plan, provider=provider).as_dict()
+            for tenancy in tenancies
+            if tenancy.ready_at is not None
+        ],
+    }
+
+
+def lesson(tenancy: Tenancy, plan: Plan | None, *, provider: str) -> Past:
+    """Return what one endpoint has taught."""
+    done, spending = tenancy.answered, tenancy.spending
+    answered = done.done - done.failed
+    guessed = plan.load.guessed_prompt * answered if plan is not None and plan.load else 0.0
+    # A trial sends few rows on purpose: what it found out is not how busy it kept the endpoint.
+    trial = tenancy.trial or {}
+    return Past(
+        provider=provider,
+        model=plan.look.job.model if plan is not None else "",
+        hardware=tenancy.ref.hardware,
+        ask=ask_digest(plan.look.job) if plan is not None else "",
+        answered=answered,
+        prompt_tokens=done.prompt_tokens,
+        completion_tokens=done.completion_tokens,
+        token_ratio=round(done.prompt_tokens / guessed, 4) if guessed else 0.0,
+        work_per_s=trial.get("work_per_s", round(spending.work_per_s, 3)),
+        rows_per_s=0.0 if trial else round(spending.rows_per_s, 4),
+        in_flight=trial.get("in_flight", round(spending.in_flight, 1)),
+        cold_start_s=round(_waited_s(tenancy), 1),
+        drain_s=round(tenancy.drain_s, 1),
+    )
+
+
+def _waited_s(tenancy: Tenancy) -> float:
+    return 0.0 if tenancy.ready_at is None else max(0.0, tenancy.ready_at - tenancy.created_at)
+
+
+def _compared(expected: Interval, actual: float, *, complete: bool) -> dict[str, Any]:
+    held = expected.holds(actual) if complete else None
+    return expected.as_dict() | {"actual": round(actual, 4), "held": held}

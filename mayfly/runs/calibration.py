@@ -1,0 +1,142 @@
+"""Trying hardware with some of the job's own rows: what is measured here decides what is rented.
+
+The answers are kept like all others, so that no row is paid for twice.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import NamedTuple
+
+from mayfly.inference.engine import Engine
+from mayfly.models.errors import RunStopped
+from mayfly.models.rows import Answer
+from mayfly.models.shards import Shard
+from mayfly.planning.throughput import met_in_flight, two_points, work
+from mayfly.runs.run import GRACE_S, Run
+from mayfly.shards.runner import ask
+from mayfly.storage.journal import open_journal
+
+FEW_SHARE = 4
+"""Of the rows, one in so many is sent with few in flight."""
+
+FEW_TURNS, MANY_TURNS = 8, 4
+"""How often the places are filled anew, with few in flight and with many: the farther apart the
+two numbers are, the less does chance decide what is made of them. A hundred rows tell hardware
+apart that differs by half, 250 what differs by a quarter (measured on the emulator)."""
+
+FARTHEST = 16.0
+"""How many times the requests in flight that were measured a throughput is worked out for."""
+
+LOOK_EVERY_S = 0.5
+
+
+class Round(NamedTuple):
+    """Some rows sent with one number in flight."""
+
+    in_flight: float
+    seconds_per_work: float
+    rows: int
+
+
+class Trial(NamedTuple):
+    """What a piece of hardware did.
+
+    Attributes:
+        work_per_s: Of one replica with its places filled.
+        places: Requests in flight that this is for.
+    """
+
+    work_per_s: float
+    places: float
+    rows: int
+
+
+def try_rows(run: Run, rows: int) -> Trial | None:
+    """Answer some rows on the endpoint in use; None when too few are left to tell anything.
+
+    They go in two parts: with few requests in flight, and with many. How much longer an answer
+    takes among many tells what a replica does with its places filled, without filling them.
+
+    Raises:
+        EndpointLost: It failed, was stopped or vanished; what was answered is kept.
+        RunStopped: A limit of the user's was reached.
+    """
+    few, many = rows // FEW_SHARE, rows - rows // FEW_SHARE
+    rounds = [
+        found
+        for count, turns in (
+            ((few, FEW_TURNS), (many, MANY_TURNS)) if few >= 2 else ((rows, MANY_TURNS),)
+        )
+        if (found := _round(run, count, max(1, count // turns))) is not None
+    ]
+    if not rounds:
+        return None
+    first, last = rounds[0], rounds[-1]
+    places = float(run.job.limits.concurrency or run.tenancy.first_limit)
+    # Few rows say little about very many in flight: not farther than this is thought ahead.
+    places = min(places, FARTHEST * last.in_flight)
+    rate, at = two_points(first[:2], last[:2], places)
+    trial = Trial(rate, at, sum(found.rows for found in rounds))
+    run.tenancy.trial = {
+        "work_per_s": round(rate, 3),
+        "in_flight": round(at, 1),
+        "rows": trial.rows,
+        "measured": [
+            {"in_flight": round(r.in_flight, 2), "seconds_per_work": r.seconds_per_work}
+            for r in rounds
+        ],
+    }
+    return trial
+
+
+def _round(run: Run, rows: int, concurrency: int) -> Round | None:
+    """Answer some rows with a fixed number in flight and measure how long one unit of work took."""
+    kept: list[tuple[float, Answer]] = []
+    with run.sending(concurrency=concurrency), ThreadPoolExecutor(1) as pool:
+        future = pool.submit(_answer_some, run, rows, kept)
+        try:
+            while not wait([future], timeout=LOOK_EVERY_S).done:
+                run.look_after()
+            future.result()
+            run.look_after()
+        except RunStopped as stopped:
+            run.engine.stop(stopped, grace_s=GRACE_S)
+            raise
+        finally:
+            run.stop_sending()
+    good = [(at, answer) for at, answer in kept if answer.error is None and answer.latency_s > 0]
+    total = sum(work(a.prompt_tokens, a.cached_tokens, a.completion_tokens) for _, a in good)
+    if len(good) < 2 or total <= 0:
+        return None
+    latency_s = sum(answer.latency_s for _, answer in good)
+    met = met_in_flight([(at - answer.latency_s, at) for at, answer in good])
+    return Round(max(1.0, met), latency_s / total, len(good))
+
+
+def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
+    """Answer so many rows that have no answer yet, through the journals of their shards."""
+    batch, engine, left = run.batch, run.engine, rows
+    assert isinstance(engine, Engine)  # noqa: S101 - `sending` with a number makes one
+    for shard in _untouched(run):
+        journal, known = open_journal(
+            batch.paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
+        )
+        with journal:
+            mine = range(shard.first_row, shard.end_row)
+            wanted = [row for row in mine if row not in known][:left]
+
+            def also(answer: Answer) -> None:
+                kept.append((time.monotonic(), answer))
+
+            if wanted:
+                others = frozenset(mine).difference(wanted)
+                ask(batch, shard, others, journal, engine, also)
+        left -= len(wanted)
+        if not left:
+            return
+
+
+def _untouched(run: Run) -> Iterator[Shard]:
+    """Yield the shards that have no part yet: the others' rows were all asked before."""
+    return (s for s in run.shards_left() if not run.paths.part(s.index).exists())

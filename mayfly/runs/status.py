@@ -1,0 +1,113 @@
+"""What a folder tells about its runs, for whoever looks, on whatever machine."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mayfly.endpoints.cleanup import read_proofs
+from mayfly.models.durations import span
+from mayfly.models.errors import BadRequest
+from mayfly.models.lease import Lease
+from mayfly.models.manifest import Manifest
+from mayfly.storage.lease_store import LeaseBook, read_lease, state_home
+from mayfly.storage.manifest_store import load_manifest
+from mayfly.storage.run_folder import journalled, reconciled
+from mayfly.storage.run_paths import RunPaths
+
+SILENT_AFTER_S = 15.0
+"""A run gives its numbers every two seconds; after this long without, it does not count as on."""
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """Return what a run has done so far: rows, tokens, cost, runs, and leases still open.
+
+    `now` holds the live numbers of a run that is on, and how long ago it gave them: None when
+    there is none. A run that was killed leaves its last ones behind, ever older.
+
+    Raises:
+        BadRequest: The folder is not the output of a run.
+    """
+    paths = RunPaths(folder)
+    manifest = load_manifest(paths.manifest)
+    if manifest is None:
+        raise BadRequest(f"{folder} is not the output of a run; give the folder of its --output")
+    manifest = reconciled(paths, manifest)
+    tally = manifest.tally + journalled(paths, manifest)
+    leases, proofs = _open_leases(paths), read_proofs(paths)
+    at = time.time()
+    pulse = _pulse(paths, at)
+    on = pulse is not None and pulse["heard_s_ago"] <= SILENT_AFTER_S
+    recorded = {run["run"] for run in manifest.runs}
+    # A run that was killed recorded nothing; who ended its endpoint knows what it was billed.
+    lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
+    pulse_usd = pulse["usd"] if pulse is not None else 0.0
+    usd = sum(run["cost"]["usd"] for run in manifest.runs)
+    # The last numbers of one that was killed are of the same endpoint as its proof of teardown.
+    usd += lost_usd + pulse_usd if on else max(lost_usd, pulse_usd)
+    return {
+        "input": manifest.input["uri"],
+        "model": manifest.identity["model"],
+        "rows": {
+            "total": manifest.rows,
+            "done": tally.done,
+            "failed": tally.failed,
+            "remaining": manifest.rows - tally.done,
+        },
+        "shards": {"total": len(manifest.shards), "done": len(manifest.done)},
+        "tokens": {
+            "prompt": tally.prompt_tokens,
+            "completion": tally.completion_tokens,
+            "cached": tally.cached_tokens,
+        },
+        "cost": {"usd": round(usd, 4)},
+        "now": pulse,
+        "runs": [dict(run) for run in manifest.runs],
+        "outcome": _outcome(manifest, pulse, on=on),
+        "teardowns_by_others": proofs,
+        "open_leases": [
+            {
+                "name": lease.name,
+                "hardware": lease.ref.hardware,
+                "usd_per_h": lease.ref.price_usd_per_h,
+                "opened_at": lease.opened_at,
+                "heartbeat_at": lease.heartbeat_at,
+                "heartbeat_s_ago": round(max(0.0, at - lease.heartbeat_at), 1),
+                "owner": f"process {lease.owner.pid} on {lease.owner.host}",
+            }
+            for lease in leases
+        ],
+    }
+
+
+def _outcome(manifest: Manifest, pulse: Mapping[str, Any] | None, *, on: bool) -> str:
+    if on:
+        return "running"
+    if pulse is not None:
+        return f"killed, as it seems: not heard of for {span(pulse['heard_s_ago'])}"
+    return str(manifest.runs[-1]["outcome"]) if manifest.runs else "not ended yet"
+
+
+def _pulse(paths: RunPaths, at: float) -> dict[str, Any] | None:
+    """Return the live numbers that a run has left last, with who gave them and how long ago."""
+    try:
+        pulse = json.loads(paths.pulse.read_text())
+        holder = json.loads(paths.lock.read_text())
+    except (OSError, ValueError):
+        return None
+    ago_s = round(max(0.0, at - pulse.pop("at")), 1)
+    return {**pulse, "heard_s_ago": ago_s, "by": f"process {holder['pid']} on {holder['host']}"}
+
+
+def _open_leases(paths: RunPaths) -> list[Lease]:
+    """Return the leases on this output: its own copy, and the book's where that is at hand."""
+    found: dict[str, Lease] = {}
+    if paths.lease.exists():
+        lease = read_lease(paths.lease)
+        found[lease.name] = lease
+    for lease in LeaseBook(state_home(os.environ)).list().open:
+        if lease.output == str(paths.folder.absolute()):
+            found[lease.name] = lease
+    return list(found.values())

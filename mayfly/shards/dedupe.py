@@ -1,0 +1,97 @@
+"""Identical requests are sent once in a job: which rows wait for another's answer, and get it."""
+
+import hashlib
+import time
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from mayfly.models.rows import Answer
+from mayfly.models.shards import Shard
+from mayfly.planning.plan import Look
+from mayfly.storage.dedupe_index import Copies
+from mayfly.storage.output_columns import ExtraColumn
+from mayfly.storage.parts import part_label, read_answers
+from mayfly.storage.run_paths import RunPaths
+
+LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying:
+    """How the shards of a run come by the answers of rows that are not sent.
+
+    Attributes:
+        shards: All of the job, in order.
+        again: Shards whose parts are replaced in this run, since `since` (Unix time, seconds).
+    """
+
+    copies: Copies
+    paths: RunPaths
+    fingerprint: str
+    shards: tuple[Shard, ...]
+    extra: ExtraColumn | None = None
+    again: frozenset[int] = frozenset()
+    since: float = 0.0
+
+    def answers(
+        self, wanted: Mapping[int, int], own: Mapping[int, Answer], go_on: Callable[[], None]
+    ) -> dict[int, Answer]:
+        """Return the answers of rows that copy others; waits for shards that are under way.
+
+        A row copies an earlier one always, so that the first shard under way waits for none.
+
+        Args:
+            wanted: Rows, each with the row that it copies.
+            own: Answers of the shard that the rows are in.
+            go_on: Raises what has ended the run.
+        """
+        elsewhere: dict[Shard, set[int]] = defaultdict(set)
+        found: dict[int, Answer] = {}
+        for first in set(wanted.values()):
+            if first in own:
+                found[first] = own[first]
+            else:
+                elsewhere[self._shard_of(first)].add(first)
+        for shard, firsts in elsewhere.items():
+            while not self.copies.has_answers_of(shard):
+                if self._is_committed(shard):
+                    part = self.paths.part(shard.index)
+                    self.copies.keep_answers(shard, read_answers(part, self.extra))
+                else:
+                    go_on()
+                    time.sleep(LOOK_EVERY_S)
+            found |= {answer.row: answer for answer in self.copies.answers(firsts)}
+        return {row: _copy(row, found[first]) for row, first in wanted.items()}
+
+    def _shard_of(self, row: int) -> Shard:
+        return self.shards[bisect_right(self.shards, row, key=lambda shard: shard.first_row) - 1]
+
+    def _is_committed(self, shard: Shard) -> bool:
+        path = self.paths.part(shard.index)
+        label = part_label(path)
+        if label is None or label[:2] != (self.fingerprint, shard):
+            return False
+        return shard.index not in self.again or path.stat().st_mtime >= self.since
+
+
+def find_copies(look: Look, paths: RunPaths) -> Copies:
+    """Find the rows of a job's input that ask what an earlier row asks already."""
+    key = f"{look.fingerprint} {look.dataset.fingerprint}"
+    return Copies(paths.copies, key=key, rows=_digests(look))
+
+
+def _digests(look: Look) -> Iterator[tuple[int, bytes]]:
+    dataset, renderer, model = look.dataset, look.renderer, look.job.model
+    for chunk in dataset.read(0, dataset.rows, renderer.needs):
+        for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
+            if not request.error:
+                yield request.row, hashlib.blake2b(request.body, digest_size=16).digest()
+
+
+def _copy(row: int, answer: Answer) -> Answer:
+    """Return another row's answer as this row's, for which nothing was sent and nothing used."""
+    return answer._replace(
+        row=row, prompt_tokens=0, completion_tokens=0, cached_tokens=0, attempts=0
+    )

@@ -1,0 +1,89 @@
+"""What becomes of rows with an error: letters for people, and which of them may be asked again."""
+
+import hashlib
+from collections.abc import Collection
+from itertools import groupby
+
+from mayfly.models.failures import BAD_MESSAGES, NULL_PROMPT, TEMPLATE
+from mayfly.models.manifest import Manifest
+from mayfly.planning.plan import Look
+from mayfly.storage.dead_letters import failed_rows, letters_kept, write_letters
+from mayfly.storage.journal import load_journal
+from mayfly.storage.parts import read_answers, write_part
+from mayfly.storage.run_folder import RunFolder
+from mayfly.storage.run_paths import RunPaths
+
+UNSENDABLE = frozenset({NULL_PROMPT, BAD_MESSAGES, TEMPLATE})
+"""Classes of rows from which no request can be made: asking again would rent for nothing."""
+
+
+def shards_to_retry(paths: RunPaths, manifest: Manifest) -> dict[int, int]:
+    """Return how many rows with an error may be asked again, by the index of their shard."""
+    found = {}
+    for index, tally in manifest.done.items():
+        if tally.failed:
+            rows = failed_rows(paths.part(index))
+            if again := sum(failure.kind not in UNSENDABLE for _, failure in rows):
+                found[index] = again
+    return found
+
+
+def settle_letters(look: Look, folder: RunFolder, *, changed: Collection[int] = ()) -> None:
+    """Bring the dead letters up to date with the parts; does nothing when they are.
+
+    Args:
+        changed: Shards whose parts were just replaced; others are compared by their counts.
+    """
+    kept = letters_kept(folder.paths.dead_letters)
+    failed = {index: tally.failed for index, tally in folder.manifest.done.items() if tally.failed}
+    stale = {index for index in kept | failed if kept.get(index) != failed.get(index)}
+    stale |= {index for index in changed if index in failed}
+    if stale:
+        parts = {index: folder.paths.part(index) for index in failed}
+        write_letters(folder.paths.dead_letters, parts, stale, lambda rows: _digests(look, rows))
+
+
+def merge_journals(look: Look, folder: RunFolder) -> None:
+    """Put answers that a run got for rows of finished shards, and was cut off with, into the parts.
+
+    Only `--retry-failed` leaves such answers; they were paid for.
+    """
+    for shard in folder.manifest.shards:
+        path = folder.paths.journal(shard.index)
+        if shard.index not in folder.manifest.done or not path.exists():
+            continue
+        fingerprint = folder.manifest.fingerprint
+        part = folder.paths.part(shard.index)
+        answers = read_answers(part, look.extra)
+        news = {
+            row: answer
+            for row, answer in load_journal(path, fingerprint=fingerprint, shard=shard).items()
+            if answer.error is None and answers[row].error is not None
+        }
+        tally = folder.manifest.done[shard.index]
+        if news:
+            tally = write_part(
+                folder.paths.folder,
+                shard,
+                look.dataset,
+                answers | news,
+                fingerprint=fingerprint,
+                extra=look.extra,
+            )
+        folder.record_done(shard.index, tally)
+
+
+def _digests(look: Look, rows: Collection[int]) -> dict[int, str]:
+    """Return the digests of some rows' requests, reading the input once over their range."""
+    wanted, found = sorted(rows), {}
+    model, renderer = look.job.model, look.renderer
+    # Rows that lie near each other are read together.
+    for _, near in groupby(wanted, key=lambda row: row // 4096):
+        block = list(near)
+        first, end = block[0], block[-1] + 1
+        asked = set(block)
+        for chunk in look.dataset.read(first, end - first, renderer.needs):
+            for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
+                if request.row in asked and not request.error:
+                    found[request.row] = hashlib.sha256(request.body).hexdigest()
+    return found

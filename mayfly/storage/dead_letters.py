@@ -1,0 +1,130 @@
+"""Dead letters: `DIR/_mayfly/dead_letters.parquet`, one row for each input row with an error.
+
+Parts are the truth, and this file is a view of them for whoever has to look into the errors. It is
+replaced whole; a shard whose letters are as they were is copied.
+"""
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mayfly.models.errors import TerminalError
+from mayfly.models.failures import Failure
+from mayfly.storage.atomic import move_into_place, temporary_beside
+from mayfly.storage.parts import part_label
+
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64()),
+        pa.field("class", pa.string()),
+        pa.field("status", pa.int32()),
+        pa.field("code", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("words", pa.string()),
+        pa.field("digest", pa.string()),
+    ]
+)
+"""`row` is the position in the input, `class` one of `mayfly.models.failures`, `digest` the SHA-256
+(hex) of the request's body with the model's own name; null where no request could be made."""
+
+_SHARDS = b"mayfly.shards"
+
+
+class Failed(NamedTuple):
+    """A row with an error."""
+
+    row: int
+    failure: Failure
+
+
+Digests = Callable[[Collection[int]], Mapping[int, str]]
+"""Returns the digests of the requests of some rows; a row without a request has none."""
+
+
+def failed_rows(part: Path) -> Iterator[Failed]:
+    """Yield the rows of a part that have an error; nothing for a file that is no whole part."""
+    label = part_label(part)
+    if label is None or not label.tally.failed:
+        return
+    row = label.shard.first_row
+    with pq.ParquetFile(part) as parquet:
+        for batch in parquet.iter_batches(batch_size=65_536, columns=["error"]):
+            for place, text in enumerate(batch.column(0).to_pylist()):
+                if text is not None:
+                    yield Failed(row + place, Failure.parse(text))
+            row += batch.num_rows
+
+
+def letters_kept(path: Path) -> dict[int, int]:
+    """Return how many letters a file has, by the index of their shard; no file means none."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return {int(index): count for index, count in json.loads(metadata[_SHARDS]).items()}
+    except (OSError, pa.ArrowException, KeyError, ValueError, AttributeError):
+        return {}
+
+
+def write_letters(
+    path: Path, parts: Mapping[int, Path], stale: Iterable[int], digests: Digests
+) -> None:
+    """Replace the file: letters of stale shards are made of their parts, all others are copied.
+
+    Args:
+        parts: Of all shards that have rows with an error, by index.
+        stale: Those of them whose letters are not in the file as they are now.
+
+    Raises:
+        TerminalError: The disk cannot take it; the old file stands.
+    """
+    if not parts:
+        path.unlink(missing_ok=True)
+        return
+    earlier = letters_kept(path)
+    places = {index: place for place, index in enumerate(sorted(earlier))}
+    again = set(stale)
+    counts: dict[int, int] = {}
+    temporary = temporary_beside(path)
+    try:
+        with ExitStack() as stack:
+            old = stack.enter_context(pq.ParquetFile(path)) if earlier else None
+            with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+                for index in sorted(parts):
+                    if old is not None and index in places and index not in again:
+                        table = old.read_row_group(places[index])
+                    else:
+                        table = _table(list(failed_rows(parts[index])), digests)
+                    if table.num_rows:
+                        counts[index] = table.num_rows
+                        writer.write_table(table, row_group_size=table.num_rows)
+                writer.add_key_value_metadata({_SHARDS.decode(): json.dumps(counts)})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        move_into_place(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TerminalError(
+            f"{path} cannot be written: {error.strerror}; make room and run the same command again"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _table(failed: list[Failed], digests: Digests) -> pa.Table:
+    known = digests([row for row, _ in failed])
+    columns: dict[str, list[object]] = {
+        "row": [row for row, _ in failed],
+        "class": [failure.kind for _, failure in failed],
+        "status": [failure.status for _, failure in failed],
+        "code": [failure.code or None for _, failure in failed],
+        "attempts": [failure.attempts for _, failure in failed],
+        "words": [failure.words for _, failure in failed],
+        "digest": [known.get(row) for row, _ in failed],
+    }
+    return pa.table(columns, schema=SCHEMA)

@@ -1,0 +1,139 @@
+"""Rows that ask what an earlier row asks already: which they are, and the answers they get.
+
+A file of the run, `DIR/_mayfly/copies.sqlite`. Which row copies which follows from the input and
+the request alone, and the answers are those of committed parts: losing the file loses nothing,
+and no crash can make a row be sent twice. Memory does not grow with the rows.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+
+from mayfly.models.errors import TerminalError
+from mayfly.models.rows import Answer
+from mayfly.models.shards import Shard
+from mayfly.storage.atomic import move_into_place, temporary_beside
+
+BUSY_S = 60.0
+"""How long one thread waits for another that is writing."""
+
+_TABLES = """
+CREATE TABLE about (key TEXT);
+CREATE TABLE copies (row INTEGER PRIMARY KEY, first INTEGER);
+CREATE TABLE answers (row INTEGER PRIMARY KEY, answer BLOB);
+CREATE TABLE loaded (shard INTEGER PRIMARY KEY);
+"""
+
+
+class Copies:
+    """The copies of one job's input; may be used from several threads and processes.
+
+    Raises:
+        TerminalError: The disk cannot take the file.
+    """
+
+    def __init__(self, path: Path, *, key: str, rows: Iterable[tuple[int, bytes]]) -> None:
+        """Open the file, or make it when it is not of this key.
+
+        Args:
+            key: Changes when input or request do.
+            rows: Each row that can be sent, in order, with the digest of what it asks; read only
+                when the file has to be made.
+        """
+        self._path = path
+        try:
+            if self._key() != key:
+                self._make(key, rows)
+        except (sqlite3.Error, OSError) as error:
+            raise TerminalError(
+                f"{path} cannot be written: {error}; make room and run the same command again"
+            ) from error
+
+    def within(self, shard: Shard) -> dict[int, int]:
+        """Return the rows of a shard that copy an earlier row, with that row."""
+        with closing(self._connect()) as database:
+            found = database.execute(
+                "SELECT row, first FROM copies WHERE row >= ? AND row < ?",
+                (shard.first_row, shard.end_row),
+            )
+            return dict(found.fetchall())
+
+    def forget_answers(self) -> None:
+        """Drop the answers that were taken from parts, which are about to change."""
+        with closing(self._connect()) as database, database:
+            database.execute("DELETE FROM answers")
+            database.execute("DELETE FROM loaded")
+
+    def has_answers_of(self, shard: Shard) -> bool:
+        """Whether `keep_answers` was called for a shard."""
+        with closing(self._connect()) as database:
+            query = "SELECT 1 FROM loaded WHERE shard = ?"
+            return database.execute(query, (shard.index,)).fetchone() is not None
+
+    def keep_answers(self, shard: Shard, answers: Mapping[int, Answer]) -> None:
+        """Keep the answers of a shard's rows that rows of later shards copy."""
+        with closing(self._connect()) as database, database:
+            copied = database.execute(
+                "SELECT DISTINCT first FROM copies WHERE first >= ? AND first < ? AND row >= ?",
+                (shard.first_row, shard.end_row, shard.end_row),
+            ).fetchall()
+            database.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?)",
+                ((row, orjson.dumps(tuple(answers[row]))) for (row,) in copied),
+            )
+            database.execute("INSERT OR REPLACE INTO loaded VALUES (?)", (shard.index,))
+
+    def answers(self, rows: Iterable[int]) -> Iterator[Answer]:
+        """Yield the answers kept of some rows."""
+        with closing(self._connect()) as database:
+            for row in rows:
+                query = "SELECT answer FROM answers WHERE row = ?"
+                found = database.execute(query, (row,)).fetchone()
+                if found is not None:
+                    yield Answer._make(orjson.loads(found[0]))
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=BUSY_S)
+
+    def _key(self) -> str | None:
+        if not self._path.exists():
+            return None
+        try:
+            with closing(self._connect()) as database:
+                return str(database.execute("SELECT key FROM about").fetchone()[0])
+        except (sqlite3.Error, TypeError):
+            return None
+
+    def _make(self, key: str, rows: Iterable[tuple[int, bytes]]) -> None:
+        made = temporary_beside(self._path)
+        seen = temporary_beside(self._path)
+        try:
+            with closing(sqlite3.connect(made)) as database:
+                database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+                database.executescript(_TABLES)
+                # What was asked before is needed only while the file is made.
+                database.execute("ATTACH ? AS once", (str(seen),))
+                database.executescript(
+                    "PRAGMA once.journal_mode = OFF; PRAGMA once.synchronous = OFF;"
+                    "PRAGMA once.cache_size = -65536;"
+                    "CREATE TABLE once.first (digest BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID;"
+                )
+                with database:
+                    for row, digest in rows:
+                        new = database.execute(
+                            "INSERT OR IGNORE INTO once.first VALUES (?, ?)", (digest, row)
+                        )
+                        if not new.rowcount:
+                            database.execute(
+                                "INSERT INTO copies SELECT ?, row FROM once.first WHERE digest = ?",
+                                (row, digest),
+                            )
+                    database.execute("CREATE INDEX by_first ON copies (first)")
+                    database.execute("INSERT INTO about VALUES (?)", (key,))
+            move_into_place(made, self._path)
+        finally:
+            made.unlink(missing_ok=True)
+            seen.unlink(missing_ok=True)

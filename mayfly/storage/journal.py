@@ -1,0 +1,244 @@
+"""The journal: answers on disk as they come, one append-only file per shard.
+
+A file is lines of text. Each is `<CRC-32, 8 hex digits> <JSON>`; the first says whose journal it
+is, the others are answers. The checksums of answers are seeded with that of the first line, so
+that a record counts only in the journal of its own job and shard.
+"""
+
+import fcntl
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import orjson
+
+from mayfly.models.errors import BadRequest, RetryableError, TerminalError
+from mayfly.models.rows import Answer
+from mayfly.models.shards import Shard
+from mayfly.storage.atomic import sync_folder
+from mayfly.storage.journal_index import PREFIX_BYTES, Answers, row_of
+
+FORMAT = 1
+
+BEHIND_BYTES = 32 * 2**20
+"""More answers than this shall not wait for the disk: nothing more is sent until it has them."""
+
+
+class Journal:
+    """Appends answers of one shard; what `commit` has returned for is safe from a power cut.
+
+    Opening cuts a torn tail off after the last good record. `append` and `commit` may be called
+    in different threads: append where answers arrive, commit where waiting for the disk does no
+    harm.
+
+    Attributes:
+        answers: All of them by row, those found in the file and those appended; of several to
+            one row the last. Memory is bounded; of use until the journal is closed.
+
+    Raises:
+        BadRequest: The file is the journal of another job or shard.
+        RetryableError: Another process, or another attempt, is still writing it.
+    """
+
+    def __init__(self, path: Path, *, fingerprint: str, shard: Shard) -> None:
+        header = _header(fingerprint, shard)
+        self._path = path
+        self._seed = crc32(header)
+        # A deque, because its ends can be used from two threads without a lock.
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._writing, self._syncing = threading.Lock(), threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._lock()
+            self.answers = Answers(self._file)
+            self._end = self._synced = 0
+            for record, end in _records(path, fingerprint=fingerprint, shard=shard):
+                self._end = end
+                if (row := row_of(record)) is not None:
+                    self.answers.lies_at(row, end - 1 - len(record), len(record))
+            os.ftruncate(self._file, self._end)
+            if not self._end:
+                self._write(_line(header, 0))
+                self._sync()
+                sync_folder(path.parent)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    @property
+    def waiting(self) -> int:
+        """Answers appended and not yet committed: what a crash would lose now."""
+        return len(self._waiting)
+
+    def append(self, answer: Answer) -> None:
+        """Take an answer for the next commit."""
+        try:
+            record = orjson.dumps(tuple(answer))
+        except TypeError:  # Half of a surrogate pair has no UTF-8.
+            answer = _writable(answer)
+            record = orjson.dumps(tuple(answer))
+        self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
+        self._waiting_bytes += len(record)
+        if self.answers.hold(answer, len(record)):
+            self.answers.release(self._end)
+
+    def keep_up(self) -> None:
+        """Wait for the disk if it is far behind; for whoever brings rows that are to be answered.
+
+        Raises:
+            TerminalError: As `commit`.
+        """
+        if self._waiting_bytes + self._end - self._synced > BEHIND_BYTES:
+            self.commit()
+
+    def commit(self, *, sync: bool = True) -> None:
+        """Write what is waiting and wait until the disk has it.
+
+        Args:
+            sync: Without, it is the kernel that has it: it survives our death, but no power cut.
+
+        Raises:
+            TerminalError: The disk did not take it; what could not be written is still waiting,
+                and the next commit tries again.
+        """
+        with self._writing:
+            self._waiting_bytes = 0
+            records = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            try:
+                self._write(b"".join(records))
+            except BaseException:
+                self._waiting.extendleft(reversed(records))
+                raise
+        if sync:
+            self._sync()
+
+    def close(self) -> None:
+        """Commit and close; closing twice is closing once."""
+        if self._file < 0:
+            return
+        try:
+            self.commit()
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        # A worker can outlive its run: two writers would pay for the same rows.
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RetryableError(
+                f"journal {self._path} is being written by another process; "
+                "wait until that has ended and run the same command again"
+            ) from None
+
+    def _write(self, data: bytes) -> None:
+        try:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._file, data[done:] if done else data, self._end + done)
+        except OSError as error:
+            os.ftruncate(self._file, self._end)
+            raise self._refused(error) from error
+        self._end += len(data)
+
+    def _sync(self) -> None:
+        # Beside the writing: an answer shall not wait for the disk to be in the kernel's hands.
+        with self._syncing:
+            end = self._end
+            if end == self._synced:
+                return
+            try:
+                os.fdatasync(self._file)
+            except OSError as error:
+                raise self._refused(error) from error
+            self._synced = end
+
+    def _refused(self, error: OSError) -> TerminalError:
+        return TerminalError(
+            f"journal {self._path} cannot be written: {error.strerror}; "
+            "make room and run the same command again"
+        )
+
+
+def open_journal(
+    path: Path, *, fingerprint: str, shard: Shard
+) -> tuple[Journal, dict[int, Answer]]:
+    """Open a shard's journal and return, all in memory, the answers that it holds already."""
+    journal = Journal(path, fingerprint=fingerprint, shard=shard)
+    return journal, dict(journal.answers)
+
+
+def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Answer]:
+    """Return the answers of a journal by row without changing it; no file means no answers.
+
+    Raises:
+        BadRequest: The file is the journal of another job or shard.
+    """
+    if not path.exists():
+        return {}
+    records = _records(path, fingerprint=fingerprint, shard=shard)
+    answers = (Answer._make(orjson.loads(record)) for record, _ in records if record[:1] == b"[")
+    return {answer.row: answer for answer in answers}
+
+
+def _records(path: Path, *, fingerprint: str, shard: Shard) -> Iterator[tuple[bytes, int]]:
+    """Yield what each good line holds and the position after it."""
+    header = _header(fingerprint, shard)
+    seed = crc32(header)
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            end += len(line)
+            if number == 0 and (found := _content(line, 0)) is not None:
+                if found != header:
+                    raise BadRequest(
+                        f"journal {path} belongs to another job or shard; "
+                        "give another --output, or move the file away"
+                    )
+                yield header, end
+            elif (record := _content(line, seed)) is not None:
+                row = row_of(record)
+                if row is not None and shard.first_row <= row < shard.end_row:
+                    yield record, end
+
+
+def _header(fingerprint: str, shard: Shard) -> bytes:
+    return orjson.dumps(
+        {
+            "mayfly_journal": FORMAT,
+            "fingerprint": fingerprint,
+            "shard": [shard.index, shard.first_row, shard.rows],
+        }
+    )
+
+
+def _line(content: bytes, seed: int) -> bytes:
+    return b"%08x %b\n" % (crc32(content, seed), content)
+
+
+def _content(line: bytes, seed: int) -> bytes | None:
+    """Return what a line holds, or None when any of its bytes is not as it was written."""
+    content = line[PREFIX_BYTES:-1]
+    return content if _line(content, seed) == line else None
+
+
+def _writable(answer: Answer) -> Answer:
+    def clean(text: str | None) -> str | None:
+        return text if text is None else text.encode(errors="replace").decode()
+
+    return answer._replace(
+        response=clean(answer.response),
+        error=clean(answer.error),
+        finish_reason=clean(answer.finish_reason),
+    )

@@ -1,0 +1,275 @@
+"""Leases on disk: one file per endpoint that may exist, written before it does.
+
+The book lies in the user's home, so that a sweep finds leases of runs whose folders are gone; a
+copy lies in the run's folder. A heartbeat is the file's modification time, because that takes no
+room: a full disk must not make a live run look dead.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+import orjson
+
+from mayfly.models.errors import TerminalError
+from mayfly.models.lease import Lease
+from mayfly.storage.atomic import make_folder, sync_folder, write_atomically
+from mayfly.storage.run_paths import RunPaths
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def state_home(environ: Mapping[str, str]) -> Path:
+    """Return where mayfly keeps what outlives a run: `MAYFLY_HOME`, else the XDG state folder."""
+    if home := environ.get("MAYFLY_HOME"):
+        return Path(home).expanduser()
+    if state := environ.get("XDG_STATE_HOME"):
+        return Path(state) / "mayfly"
+    return Path("~/.local/state/mayfly").expanduser()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedLease:
+    """A lease file that cannot be read; what it names may still bill.
+
+    Attributes:
+        name: The endpoint's, from the name of the file.
+        reason: One line.
+    """
+
+    name: str
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"lease {self.path} cannot be read: {self.reason}; "
+            f"look whether endpoint {self.name} still exists, end it, then remove the file"
+        )
+
+
+class Leases(NamedTuple):
+    """All lease files, by name: those that can be read and those that cannot."""
+
+    open: tuple[Lease, ...]
+    damaged: tuple[DamagedLease, ...]
+
+
+class LeaseBook:
+    """The leases of one user on one machine, in `<home>/leases/<name>.json`."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "leases"
+        self._changing = threading.Lock()
+        # A heartbeat that comes late must not bring a lease back.
+        self._closed: set[str] = set()
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "LeaseBook":
+        """Return the book of the user whose environment this is."""
+        return cls(state_home(environ))
+
+    def path(self, name: str) -> Path:
+        """Return where a lease lies; any name makes one plain file name."""
+        return self.folder / f"{quote(name, safe='')}.json"
+
+    def open(self, lease: Lease) -> None:
+        """Write a lease; when this returns, it survives a power cut.
+
+        Raises:
+            TerminalError: It could not be written, or another owner's lease has this name; do
+                not create the endpoint.
+        """
+        earlier = self._read(self.path(lease.name))
+        if isinstance(earlier, DamagedLease):
+            raise TerminalError(str(earlier))
+        if earlier is not None and earlier.owner != lease.owner:
+            owner = earlier.owner
+            raise TerminalError(
+                f"lease {self.path(lease.name)} is held by process {owner.pid} on {owner.host}; "
+                "let that run end, or run mayfly sweep"
+            )
+        self._closed.discard(lease.name)
+        try:
+            make_folder(self.folder, mode=0o700)
+            for path in self._places(lease):
+                make_folder(path.parent)
+                _write(path, lease, lease.heartbeat_at)
+        except OSError as error:
+            with suppress(TerminalError):
+                self.close(lease)
+            raise TerminalError(
+                f"lease {self.path(lease.name)} cannot be written: {error.strerror}; "
+                "make room or set MAYFLY_HOME, nothing was created"
+            ) from error
+
+    def renew(self, lease: Lease, now: float) -> Lease:
+        """Note that the owner lives; return the renewed lease.
+
+        A lease that somebody removed meanwhile is written again, because its endpoint may exist;
+        one that this book closed is not.
+
+        Raises:
+            TerminalError: Neither worked.
+        """
+        renewed = lease.renewed(now)
+        with self._changing:
+            if lease.name in self._closed:
+                return renewed
+            for path in self._places(lease):
+                try:
+                    _beat(path, now)
+                except OSError:
+                    self._update(renewed)
+                    break
+        return renewed
+
+    def update(self, lease: Lease) -> None:
+        """Write what is known now, such as ids or a new owner; survives a power cut.
+
+        On a full disk it is written over the old content in place. A heartbeat never goes back.
+        The copy is written as well as may be: the run's folder may have gone.
+
+        Raises:
+            TerminalError: It could not be written.
+        """
+        with self._changing:
+            self._update(lease)
+
+    def _update(self, lease: Lease) -> None:
+        book, *copies = self._places(lease)
+        try:
+            make_folder(self.folder, mode=0o700)
+            _replace(book, lease)
+        except OSError as error:
+            raise TerminalError(
+                f"lease {book} cannot be written: {error.strerror}; "
+                f"endpoint {lease.name} may exist, make room and run mayfly sweep afterwards"
+            ) from error
+        for path in copies:
+            with suppress(OSError):
+                _replace(path, lease)
+
+    def close(self, lease: Lease) -> None:
+        """Remove a lease, because its endpoint is gone; closing twice is closing once.
+
+        The copy goes first: until the book's own file has gone, a sweep still looks.
+
+        Raises:
+            TerminalError: The book's own file could not be removed.
+        """
+        book, *copies = self._places(lease)
+        with self._changing:
+            self._closed.add(lease.name)
+            for path in copies:
+                with suppress(OSError):  # The run's folder may have gone.
+                    copy = self._read(path)
+                    if not isinstance(copy, Lease) or copy.name == lease.name:
+                        _remove(path)
+            try:
+                _remove(book)
+            except OSError as error:
+                raise TerminalError(
+                    f"lease {book} cannot be removed: {error.strerror}; "
+                    f"endpoint {lease.name} has ended, so remove the file"
+                ) from error
+
+    def list(self) -> Leases:
+        """Return all leases; files that cannot be read are reported, not skipped.
+
+        Raises:
+            TerminalError: The folder itself cannot be read.
+        """
+        try:
+            paths = sorted(self.folder.iterdir())
+        except FileNotFoundError:
+            paths = []
+        except OSError as error:
+            raise TerminalError(
+                f"leases in {self.folder} cannot be listed: {error.strerror}; "
+                "mend that or set MAYFLY_HOME"
+            ) from error
+        found = [self._read(path) for path in paths if path.suffix == ".json"]
+        return Leases(
+            tuple(item for item in found if isinstance(item, Lease)),
+            tuple(item for item in found if isinstance(item, DamagedLease)),
+        )
+
+    def find(self, name: str) -> Lease | DamagedLease | None:
+        """Return the lease of an endpoint, or None when there is none."""
+        return self._read(self.path(name))
+
+    def _places(self, lease: Lease) -> tuple[Path, ...]:
+        copy = (RunPaths(Path(lease.output)).lease,) if lease.output else ()
+        return (self.path(lease.name), *copy)
+
+    def _read(self, path: Path) -> Lease | DamagedLease | None:
+        name = unquote(path.name.removesuffix(".json"))
+        try:
+            return read_lease(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = f"{type(error).__name__} {' '.join(str(error).split())}"
+            return DamagedLease(name=name, path=path, reason=reason)
+
+
+def read_lease(path: Path) -> Lease:
+    """Read one lease file, with its last heartbeat.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError, AttributeError: Not there, or damaged.
+    """
+    lease = Lease.from_dict(orjson.loads(path.read_bytes()))
+    beat = path.stat().st_mtime_ns / 1e9
+    return replace(lease, heartbeat_at=max(lease.heartbeat_at, beat))
+
+
+def _replace(path: Path, lease: Lease) -> None:
+    beat = lease.heartbeat_at
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        beat = max(beat, read_lease(path).heartbeat_at)
+    try:
+        _write(path, lease, beat)
+    except OSError as error:
+        if error.errno not in _NO_ROOM or not path.exists():
+            raise
+        _write_over(path, lease, beat)
+
+
+def _write(path: Path, lease: Lease, beat: float) -> None:
+    write_atomically(path, _bytes(lease), mode=0o600)
+    _beat(path, beat)
+
+
+def _write_over(path: Path, lease: Lease, beat: float) -> None:
+    data = _bytes(lease)
+    with path.open("rb+") as file:
+        file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    _beat(path, beat)
+
+
+def _bytes(lease: Lease) -> bytes:
+    return orjson.dumps(lease.as_dict(), option=orjson.OPT_INDENT_2)
+
+
+def _beat(path: Path, now: float) -> None:
+    at = round(now * 1e9)
+    os.utime(path, ns=(at, at))
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync_folder(path.parent)

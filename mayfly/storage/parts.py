@@ -1,0 +1,257 @@
+"""Part files: a shard's input columns with its answers beside them, there whole or not at all."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mayfly.models.errors import BadRequest, TerminalError
+from mayfly.models.rows import Answer, Tally
+from mayfly.models.shards import Shard
+from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside
+from mayfly.storage.dataset import Dataset
+from mayfly.storage.output_columns import ExtraColumn
+from mayfly.storage.run_paths import RunPaths
+
+OUTPUT = pa.schema(
+    [
+        pa.field("response", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("finish_reason", pa.string()),
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("completion_tokens", pa.int64()),
+        pa.field("cached_tokens", pa.int64()),
+        pa.field("attempts", pa.int32()),
+        pa.field("latency_s", pa.float64()),
+    ]
+)
+"""The columns that a part has beside the input's."""
+
+GROUP_ROWS = 50_000
+GROUP_BYTES = 16 * 2**20
+"""A part's row group ends at whichever is reached first, in bytes as Arrow holds them."""
+
+_FINGERPRINT, _SHARD, _TALLY = b"mayfly.fingerprint", b"mayfly.shard", b"mayfly.tally"
+
+
+class PartLabel(NamedTuple):
+    """What a part says of itself in its footer."""
+
+    fingerprint: str
+    shard: Shard
+    tally: Tally
+
+
+def check_columns(dataset: Dataset, extra: ExtraColumn | None = None) -> None:
+    """Refuse an input that has a column by the name of an output column.
+
+    Raises:
+        BadRequest: Names the columns.
+    """
+    needed = {*OUTPUT.names, *([] if extra is None else [extra.field.name])}
+    if taken := [name for name in dataset.columns if name in needed]:
+        names = ", ".join(map(repr, taken))
+        raise BadRequest(
+            f"input {dataset.uri} has {names}, which the output needs for itself; "
+            "rename it in the input"
+        )
+
+
+def warm_up() -> None:
+    """Load what writing the first part loads: pyarrow brings in pandas at the first array.
+
+    That takes a second or more, which costs nothing while the endpoint starts, and money after.
+    """
+    pa.array([""], pa.string())
+
+
+def write_part(
+    folder: Path,
+    shard: Shard,
+    dataset: Dataset,
+    answers: Mapping[int, Answer],
+    *,
+    fingerprint: str,
+    extra: ExtraColumn | None = None,
+) -> Tally:
+    """Write and commit a shard's part file, replacing an earlier one; return its sums.
+
+    The input is read again in batches; at most a row group of some 16 MiB is held. When this
+    returns, the part survives a power cut; when it raises, no part has appeared.
+
+    Args:
+        answers: By row; one for every row of the shard.
+        extra: A column beside the contract's.
+
+    Raises:
+        TerminalError: A row without an answer, or a disk that cannot take the file.
+    """
+    paths = RunPaths(folder)
+    make_folder(paths.kept)
+    path = paths.part(shard.index)
+    temporary = temporary_beside(paths.kept / path.name)
+    try:
+        tally = _write(temporary, shard, dataset, answers, fingerprint=fingerprint, extra=extra)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        move_into_place(temporary, path)
+    except (OSError, pa.ArrowException) as error:
+        temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise TerminalError(
+            f"part {path} cannot be written: {reason}; make room and run the same command again"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return tally
+
+
+def _write(
+    path: Path,
+    shard: Shard,
+    dataset: Dataset,
+    answers: Mapping[int, Answer],
+    *,
+    fingerprint: str,
+    extra: ExtraColumn | None,
+) -> Tally:
+    metadata = {
+        **(dataset.schema.metadata or {}),
+        _FINGERPRINT: fingerprint.encode(),
+        _SHARD: json.dumps([shard.index, shard.first_row, shard.rows]).encode(),
+    }
+    own = [*OUTPUT] if extra is None else [*OUTPUT, extra.field]
+    schema = pa.schema([*dataset.schema, *own], metadata=metadata)
+    # Answers hardly ever repeat: a dictionary or bounds of them cost time and tell nothing.
+    plain = {"response", "latency_s", *([] if extra is None else [extra.field.name])}
+    coded = [name for name in schema.names if name not in plain]
+    tally = Tally()
+    at = shard.first_row
+    batches: list[pa.RecordBatch] = []
+    held = 0
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", use_dictionary=coded, write_statistics=coded
+    ) as writer:
+
+        def flush() -> None:
+            table = pa.Table.from_batches(batches, schema)
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            batches.clear()
+
+        for batch in dataset.arrow_batches(shard.first_row, shard.rows):
+            columns, tally = _answer_columns(answers, at, batch.num_rows, tally, extra)
+            whole = pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+            if batches and held + whole.nbytes > GROUP_BYTES:
+                flush()
+                held = 0
+            batches.append(whole)
+            held += whole.nbytes
+            at += batch.num_rows
+        flush()
+        writer.add_key_value_metadata({_TALLY.decode(): json.dumps(tally)})
+    return tally
+
+
+def _answer_columns(
+    answers: Mapping[int, Answer],
+    first_row: int,
+    rows: int,
+    tally: Tally,
+    extra: ExtraColumn | None,
+) -> tuple[list[pa.Array], Tally]:
+    try:
+        found = [answers[row] for row in range(first_row, first_row + rows)]
+    except KeyError as error:
+        raise TerminalError(
+            f"row {error.args[0]} has no answer, so its part is not written; "
+            "run the same command again"
+        ) from None
+    _, *columns = zip(*found, strict=True)
+    arrays = [_array(values, field.type) for values, field in zip(columns, OUTPUT, strict=True)]
+    if extra is not None:
+        arrays.append(extra.array(columns[0]))
+        if extra.instead:
+            arrays[0] = pa.nulls(rows, OUTPUT.field("response").type)
+    _, errors, _, *counts, _ = columns
+    prompt, completion, cached, attempts = map(sum, counts)
+    failed = rows - errors.count(None)
+    return arrays, tally + Tally(rows, failed, prompt, completion, cached, attempts)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # Half of a surrogate pair has no UTF-8.
+        clean = [v if v is None else v.encode(errors="replace").decode() for v in values]
+        return pa.array(clean, kind)
+
+
+def part_label(path: Path) -> PartLabel | None:
+    """Return what a part says of itself; None for no file, or one that is not a whole part."""
+    try:
+        metadata = pq.read_metadata(path)
+        kept = metadata.metadata or {}
+        index, first_row, rows = json.loads(kept[_SHARD])
+        label = PartLabel(
+            kept[_FINGERPRINT].decode(),
+            Shard(index=index, first_row=first_row, rows=rows),
+            Tally(*json.loads(kept[_TALLY])),
+        )
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return None
+    return label if metadata.num_rows == rows else None
+
+
+def part_is_done(path: Path, shard: Shard, fingerprint: str) -> bool:
+    """Whether a file is the committed part of this shard of this job."""
+    label = part_label(path)
+    return label is not None and (label.fingerprint, label.shard) == (fingerprint, shard)
+
+
+def read_answers(path: Path, extra: ExtraColumn | None = None) -> dict[int, Answer]:
+    """Return the answers of a committed part by row.
+
+    Args:
+        extra: The column that the part has beside the contract's.
+
+    Raises:
+        TerminalError: The file is not a whole part.
+    """
+    label = part_label(path)
+    if label is None:
+        raise TerminalError(f"part {path} is damaged; remove it and run the same command again")
+    answers: dict[int, Answer] = {}
+    row = label.shard.first_row
+    with pq.ParquetFile(path) as parquet:
+        stands_in = extra if extra is not None and extra.instead else None
+        names = [*OUTPUT.names, *([] if stands_in is None else [stands_in.field.name])]
+        for batch in parquet.iter_batches(batch_size=4096, columns=names):
+            columns = [batch.column(name).to_pylist() for name in OUTPUT.names]
+            if stands_in is not None:
+                columns[0] = stands_in.texts(batch.column(stands_in.field.name))
+            for values in zip(*columns, strict=True):
+                answers[row] = Answer(row, *values)
+                row += 1
+    return answers
+
+
+def rows_with_error(folder: Path) -> dict[int, list[int]]:
+    """Return the input rows that have an error, by the index of their shard; none are left out."""
+    failed: dict[int, list[int]] = {}
+    for path in sorted(folder.glob("part-*.parquet")):
+        label = part_label(path)
+        if label is None or not label.tally.failed:
+            continue
+        row = label.shard.first_row
+        rows = failed.setdefault(label.shard.index, [])
+        with pq.ParquetFile(path) as parquet:
+            for batch in parquet.iter_batches(batch_size=65_536, columns=["error"]):
+                valid = batch.column(0).is_valid().to_pylist()
+                rows += [row + place for place, is_error in enumerate(valid) if is_error]
+                row += len(valid)
+    return failed

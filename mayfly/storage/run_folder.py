@@ -1,0 +1,261 @@
+"""A run's folder: what may become one, whose it is right now, and what in it is done."""
+
+import fcntl
+import json
+import os
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mayfly.models.errors import BadRequest
+from mayfly.models.manifest import Manifest, differences
+from mayfly.models.rows import Answer, Tally
+from mayfly.models.shards import Shard
+from mayfly.storage.atomic import make_folder
+from mayfly.storage.journal import load_journal
+from mayfly.storage.manifest_store import commit_manifest, load_manifest
+from mayfly.storage.parts import part_label
+from mayfly.storage.run_paths import RunPaths, part_name
+
+
+def earlier_manifest(output: str) -> Manifest | None:
+    """Return the manifest that a folder holds, without a look at anything else in it.
+
+    Raises:
+        BadRequest: It is damaged, or of another version of mayfly.
+    """
+    return None if "://" in output else load_manifest(RunPaths(Path(output).expanduser()).manifest)
+
+
+def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None:
+    """Return the manifest of the run that a folder holds, or None for a new or empty one.
+
+    This writes nothing, so a plan may call it.
+
+    Args:
+        output: `--output`.
+        wanted: The job that is to run there; None only looks.
+
+    Raises:
+        BadRequest: A file, a URI, a place that cannot be written, a folder of something else, or
+            an earlier run of another job (naming what differs).
+    """
+    if "://" in output:
+        raise BadRequest(f"output {output} is a URI; give a local folder and copy it afterwards")
+    paths = RunPaths(Path(output).expanduser())
+    folder = paths.folder
+    if folder.exists() and not folder.is_dir():
+        raise BadRequest(f"output {folder} is a file; give a folder")
+    _check_writable(folder)
+    if not folder.is_dir():
+        return None
+    earlier = load_manifest(paths.manifest)
+    if earlier is None:
+        if foreign := _foreign(paths):
+            raise BadRequest(
+                f"output {folder} holds {foreign} and is not an earlier run; "
+                "give a new or empty folder"
+            )
+        return None
+    if wanted is not None and (lines := differences(earlier, wanted)):
+        raise BadRequest(
+            f"output {folder} belongs to another job: {'; '.join(lines)}; "
+            "give another --output, or the same job"
+        )
+    _check_parts(paths, earlier)
+    return earlier
+
+
+def check_free(output: str) -> None:
+    """Refuse a folder that another run is using now, without holding it; writes nothing.
+
+    Raises:
+        BadRequest: Says whose it is.
+    """
+    paths = RunPaths(Path(output).expanduser())
+    try:
+        lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        # Shared, and for a moment: two that only look do not see each other.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _in_use(paths) from None
+    finally:
+        os.close(lock)
+
+
+class RunFolder:
+    """A run's folder, held under a lock from `open` to `close`.
+
+    Attributes:
+        paths: Where things lie.
+        manifest: As it stands on disk.
+    """
+
+    def __init__(self, paths: RunPaths, manifest: Manifest, lock: int) -> None:
+        self.paths = paths
+        self.manifest = manifest
+        self._lock = lock
+
+    @classmethod
+    def open(cls, output: str, wanted: Manifest, *, now: float) -> "RunFolder":
+        """Check, create if need be, lock and reconcile the folder of a run.
+
+        The manifest that comes back is the earlier run's where there is one, with its shards (and
+        those of `wanted` after them, where the input grew), and `wanted` otherwise. A shard counts
+        as done when its part is committed, whatever the manifest got to say.
+
+        Args:
+            output: `--output`.
+            wanted: The job, with `done` and `runs` empty.
+            now: Unix time in seconds, for those that the lock keeps out.
+
+        Raises:
+            BadRequest: As `check_output`, or another run is using the folder. What was there
+                before is untouched.
+        """
+        check_output(output, wanted)
+        paths = RunPaths(Path(output).expanduser())
+        try:
+            make_folder(paths.kept)
+            lock = _lock(paths, now)
+        except OSError as error:
+            raise BadRequest(
+                f"output {paths.folder} cannot be written: {error.strerror}; give another folder"
+            ) from error
+        try:
+            earlier = check_output(output, wanted)
+            make_folder(paths.journals)
+            for leftover in paths.kept.glob(".part-*.tmp"):
+                leftover.unlink(missing_ok=True)
+            manifest = earlier or wanted
+            if earlier is not None and wanted.input.get("before") == earlier.input["fingerprint"]:
+                manifest = replace(earlier, input=wanted.input, shards=wanted.shards)
+            folder = cls(paths, manifest, lock)
+            folder.commit(reconciled(paths, folder.manifest))
+        except BaseException:
+            os.close(lock)
+            raise
+        return folder
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make this the manifest; when it returns, it survives a power cut."""
+        commit_manifest(self.paths.manifest, manifest)
+        self.manifest = manifest
+
+    def record_done(self, index: int, tally: Tally) -> None:
+        """Say in the manifest that a shard's part is committed, and drop its journal."""
+        self.commit(self.manifest.with_done(index, tally))
+        self.paths.journal(index).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let others use the folder; closing twice is closing once."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def reconciled(paths: RunPaths, manifest: Manifest) -> Manifest:
+    """Return the manifest with exactly those shards done whose parts are committed."""
+    done: dict[int, Tally] = {}
+    for shard in manifest.shards:
+        label = part_label(paths.part(shard.index))
+        if label is not None and label[:2] == (manifest.fingerprint, shard):
+            done[shard.index] = label.tally
+    lost = manifest.done.keys() - done.keys()
+    for index, tally in done.items():
+        manifest = manifest.with_done(index, tally)
+    return manifest.with_left(lost)
+
+
+def journalled(paths: RunPaths, manifest: Manifest) -> Tally:
+    """Return the sums over answers that are journalled and in no part yet; writes nothing."""
+    tally = Tally()
+    for shard in manifest.left:
+        for answer in _journal(paths, manifest, shard).values():
+            tally = tally.plus(answer)
+    return tally
+
+
+def _journal(paths: RunPaths, manifest: Manifest, shard: Shard) -> dict[int, Answer]:
+    return load_journal(paths.journal(shard.index), fingerprint=manifest.fingerprint, shard=shard)
+
+
+def _check_writable(folder: Path) -> None:
+    """Look up the tree, without writing, for the folder in which something would be created."""
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise BadRequest(f"output {folder} cannot be created: {place} is a file; give a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise BadRequest(
+            f"output {folder} cannot be written: no permission in {place}; give another folder"
+        )
+
+
+def _foreign(paths: RunPaths) -> str | None:
+    """Return a name that a run which was cut off before its first manifest does not leave."""
+    for path in sorted(paths.folder.iterdir()):
+        if path != paths.kept:
+            return path.name
+    if not paths.kept.is_dir():
+        return paths.kept.name if paths.kept.exists() else None
+    for path in sorted(paths.kept.iterdir()):
+        if path in (paths.lock, paths.journals) or path.suffix == ".tmp":
+            continue
+        return f"{paths.kept.name}/{path.name}"
+    return None
+
+
+def _check_parts(paths: RunPaths, manifest: Manifest) -> None:
+    """Refuse parts that would be read among the results without being of this run."""
+    expected = {part_name(shard.index) for shard in manifest.shards}
+    for path in sorted(paths.folder.glob("*.parquet")):
+        label = part_label(path) if path.name in expected else None
+        foreign = label is not None and label.fingerprint != manifest.fingerprint
+        if path.name not in expected or foreign:
+            raise BadRequest(
+                f"output {paths.folder} holds {path.name}, which is not of this run; "
+                "move it away and run again"
+            )
+
+
+def _lock(paths: RunPaths, now: float) -> int:
+    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(holder).encode(), 0)
+    except BlockingIOError:
+        os.close(lock)
+        raise _in_use(paths) from None
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _in_use(paths: RunPaths) -> BadRequest:
+    return BadRequest(
+        f"output {paths.folder} is in use by {_holder(paths)}; wait until it has ended, or stop it"
+    )
+
+
+def _holder(paths: RunPaths) -> str:
+    try:
+        holder = json.loads(paths.lock.read_text())
+        since = datetime.fromtimestamp(holder["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"process {holder['pid']} on {holder['host']} since {since}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another run"

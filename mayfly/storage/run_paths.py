@@ -1,0 +1,92 @@
+"""Where everything that a run keeps lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mayfly.models.shards import MAX_SHARDS
+
+
+def part_name(index: int) -> str:
+    """Return the file name of a shard's part; names sort as shards do."""
+    if not 0 <= index < MAX_SHARDS:
+        raise ValueError(f"shard {index}: names have room for 0 to {MAX_SHARDS - 1}")
+    return f"part-{index:06d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """Where everything that a run keeps lies; small and picklable, touches nothing.
+
+    Attributes:
+        folder: `--output`; holds the part files.
+    """
+
+    folder: Path
+
+    @property
+    def kept(self) -> Path:
+        """Everything that is not a part file."""
+        return self.folder / "_mayfly"
+
+    @property
+    def manifest(self) -> Path:
+        """What was asked, and which shards are done."""
+        return self.kept / "manifest.json"
+
+    @property
+    def report(self) -> Path:
+        """The report for programs."""
+        return self.kept / "report.json"
+
+    @property
+    def report_html(self) -> Path:
+        """The report for people."""
+        return self.kept / "report.html"
+
+    @property
+    def pulse(self) -> Path:
+        """The live numbers of the run that is on."""
+        return self.kept / "pulse.json"
+
+    @property
+    def lease(self) -> Path:
+        """A copy of the open lease."""
+        return self.kept / "lease.json"
+
+    @property
+    def teardown(self) -> Path:
+        """The proof of teardown."""
+        return self.kept / "teardown.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a run is on."""
+        return self.kept / "lock"
+
+    @property
+    def dead_letters(self) -> Path:
+        """Rows with an error, for whoever has to look into them."""
+        return self.kept / "dead_letters.parquet"
+
+    @property
+    def copies(self) -> Path:
+        """Which rows ask what an earlier one asks already."""
+        return self.kept / "copies.sqlite"
+
+    @property
+    def workers_log(self) -> Path:
+        """What worker processes had to say when they broke down."""
+        return self.kept / "workers.log"
+
+    @property
+    def journals(self) -> Path:
+        """The folder of journals."""
+        return self.kept / "journal"
+
+    def journal(self, index: int) -> Path:
+        """The journal of a shard."""
+        return self.journals / f"shard-{index:06d}.jsonl"
+
+    def part(self, index: int) -> Path:
+        """The part file of a shard."""
+        return self.folder / part_name(index)

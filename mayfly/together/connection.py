@@ -1,0 +1,127 @@
+"""Who to talk to, as whom: the official SDK's own variables, with the SDK's meaning."""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlsplit
+
+from mayfly.models.endpoint import Api, EndpointName
+from mayfly.models.errors import BadRequest, CredentialsRefused
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.retry import patiently
+
+MANAGEMENT_URL = "https://api.together.ai"
+INFERENCE_URL = "https://api-inference.together.ai"
+"""Source: together 3.1 `_base_client`; an override takes both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where the API is and whose key is used; the key shows in no repr.
+
+    Attributes:
+        base_url: Root of the management API, without a version.
+        inference_url: Root of the inference API, with its version.
+        provider: Identity of the API host: its name, or `loopback`, whose ports change between
+            runs. Results and leases of different providers are kept apart by it.
+        project: From the environment, or "" to be asked of the API.
+        namespace: Whose endpoints these are within the project.
+        timeout_s: How long one call of the management API may take.
+    """
+
+    base_url: str
+    inference_url: str
+    provider: str
+    project: str
+    namespace: str
+    api_key: str = field(repr=False)
+    extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float = 30.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read the environment.
+
+        Raises:
+            BadRequest: There is no key, or a value that cannot be one.
+        """
+        key = env.get("TOGETHER_API_KEY", "").strip()
+        if not key:
+            raise BadRequest(
+                "TOGETHER_API_KEY is not set; set it to your key, "
+                "or add --local to try mayfly on the embedded endpoint"
+            )
+        override = env.get("TOGETHER_BASE_URL", "").strip().rstrip("/")
+        if override and urlsplit(override).scheme not in {"http", "https"}:
+            raise BadRequest(f"TOGETHER_BASE_URL {override} is not a URL; write https://host")
+        # `https://host/v1` is how older SDKs wanted it, and many environments still have it so.
+        for version in ("/v1", "/v2"):
+            override = override.removesuffix(version)
+        # That host serves requests only; who names it means Together itself.
+        base_url = override if override not in ("", INFERENCE_URL) else MANAGEMENT_URL
+        namespace = env.get("MAYFLY_NAMESPACE", "default")
+        try:
+            EndpointName(namespace=namespace, job="0" * 10, until=0)
+        except ValueError as error:
+            raise BadRequest(f"MAYFLY_NAMESPACE: {error}") from error
+        return cls(
+            base_url=base_url,
+            inference_url=f"{override or INFERENCE_URL}/v1",
+            provider=provider_of(base_url),
+            project=env.get("TOGETHER_PROJECT_ID", "").strip(),
+            namespace=namespace,
+            api_key=key,
+            extra_headers=_custom_headers(env.get("TOGETHER_CUSTOM_HEADERS", "")),
+        )
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of an inference request; they hold the key."""
+        given = {name.lower() for name in self.extra_headers}
+        own = {} if "authorization" in given else {"Authorization": f"Bearer {self.api_key}"}
+        return {**own, **self.extra_headers}
+
+
+def provider_of(base_url: str) -> str:
+    """Return the identity of an API host: its name, or `loopback` for any loopback address."""
+    host = urlsplit(base_url).hostname or ""
+    if host == "localhost":
+        return "loopback"
+    try:
+        return "loopback" if ipaddress.ip_address(host).is_loopback else host
+    except ValueError:
+        return host
+
+
+@contextmanager
+def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
+    """Open the control plane; the only place that asks which API generation is spoken.
+
+    Raises:
+        BadRequest: The key is refused, or belongs to no single project.
+    """
+    # The SDK's import takes half a second, so it waits until somebody needs the API.
+    plane: ControlPlane
+    try:
+        if api == "v1":
+            from mayfly.together.endpoints_v1 import EndpointsV1  # noqa: PLC0415
+
+            plane = patiently(lambda: EndpointsV1(connection))
+        else:
+            from mayfly.together.endpoints_v2 import EndpointsV2  # noqa: PLC0415
+
+            plane = patiently(lambda: EndpointsV2(connection))
+    except CredentialsRefused as refusal:
+        # Nothing has been asked for yet.
+        raise BadRequest(str(refusal)) from refusal
+    try:
+        yield plane
+    finally:
+        plane.close()
+
+
+def _custom_headers(lines: str) -> dict[str, str]:
+    """Read `Name: value` lines, as the SDK does with TOGETHER_CUSTOM_HEADERS."""
+    pairs = (line.partition(":") for line in lines.splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,0 +1,340 @@
+"""Together's v2 endpoints: an endpoint routes to a deployment, which holds the replicas.
+
+Source for every rule here: Together API, dedicated model inference (v2), and together 3.1.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from mayfly.models.endpoint import Api, EndpointRef, EndpointSpec, Observation, Phase, Replicas
+from mayfly.models.errors import (
+    BadRequest,
+    CredentialsRefused,
+    HardwareUnavailable,
+    RetryableError,
+    TerminalError,
+)
+from mayfly.planning.hardware import Offer
+from mayfly.together.client import open_client, own_project
+from mayfly.together.connection import Connection
+from mayfly.together.errors import Refused, translated
+from mayfly.together.hardware_v2 import instance_types, offers_v2
+from mayfly.together.models_v2 import DeploymentV2, EndpointV2, bare, read_deployment, read_endpoint
+from mayfly.together.parsing import listed, must_be_json
+
+# Of several deployments the one that bills, or may, decides what the endpoint is.
+_LOUDEST = (
+    Phase.READY, Phase.UNKNOWN, Phase.DEGRADED, Phase.STARTING,
+    Phase.STOPPING, Phase.FAILED, Phase.STOPPED,
+)  # fmt: skip
+
+
+class EndpointsV2:
+    """The control plane over v2; see `ControlPlane` for what each method promises."""
+
+    api: Api = "v2"
+
+    def __init__(self, connection: Connection) -> None:
+        self._client: Any = open_client(connection)
+        self.inference_url = connection.inference_url
+        self._project_was_named = bool(connection.project)
+        try:
+            self.project = connection.project or own_project(self._client)
+        except BaseException:
+            self.close()
+            raise
+
+    def offers(self, model: str) -> list[Offer]:
+        if self._project_was_named:
+            self._check_project()
+        return offers_v2(self._client, self.project, model)
+
+    def all_hardware(self) -> list[Offer]:
+        return instance_types(self._client)
+
+    def create(self, spec: EndpointSpec) -> EndpointRef:
+        endpoint = self._endpoint_of(spec.name) or self._create_endpoint(spec)
+        deployment = self._living(endpoint.id) or self._create_deployment(endpoint.id, spec)
+        if deployment.phase is Phase.STOPPED and spec.replicas.maximum:
+            self._bound(endpoint.id, deployment.id, spec.replicas)
+        self._route(endpoint, [deployment])
+        return self._ref(endpoint, [deployment], spec)
+
+    def find(self, name: str) -> EndpointRef | None:
+        endpoint = self._endpoint(name) if name.startswith("ep_") else self._endpoint_of(name)
+        if endpoint is None:
+            return None
+        return self._ref(endpoint, self._deployments(endpoint.id), None)
+
+    def observe(self, ref: EndpointRef) -> Observation:
+        endpoint = self._look_up(ref)
+        if endpoint is None:
+            return Observation(phase=Phase.GONE, message="there is no such endpoint")
+        deployments = self._deployments(endpoint.id)
+        if not deployments:
+            return Observation(phase=Phase.STOPPED, message="there is no deployment")
+        loudest = min(deployments, key=lambda found: _LOUDEST.index(found.phase))
+        ready = [found.ready for found in deployments if found.ready is not None]
+        routed = [found for found in deployments if found.id in endpoint.weights]
+        return Observation(
+            phase=loudest.phase,
+            state=loudest.state,
+            message=loudest.message,
+            ready_replicas=sum(ready) if ready else None,
+            desired_replicas=loudest.desired,
+            routed=any(found.phase is loudest.phase for found in routed),
+            no_capacity=loudest.no_capacity,
+            concurrency_per_replica=loudest.concurrency,
+        )
+
+    def scale(self, ref: EndpointRef, replicas: Replicas) -> None:
+        if (endpoint := self._look_up(ref)) is None:
+            raise TerminalError(f"endpoint {ref.name} is not there; nothing can be scaled")
+        living = [d for d in self._deployments(endpoint.id) if d.phase is not Phase.FAILED]
+        if not living:
+            raise TerminalError(
+                f"endpoint {ref.name} has no deployment that can be scaled; delete it and make "
+                "another"
+            )
+        # Those that requests reach; where none is routed, the newest.
+        chosen = [d for d in living if d.id in endpoint.weights] or living[:1]
+        for deployment in chosen:
+            self._bound(endpoint.id, deployment.id, replicas)
+        if replicas.maximum:
+            self._route(endpoint, chosen)
+
+    def stop(self, ref: EndpointRef) -> None:
+        if (endpoint := self._look_up(ref)) is None:
+            return
+        for deployment in self._deployments(endpoint.id):
+            if deployment.phase not in (Phase.STOPPED, Phase.FAILED, Phase.STOPPING):
+                self._bound(endpoint.id, deployment.id, Replicas(minimum=0, maximum=0))
+
+    def delete(self, ref: EndpointRef) -> None:
+        if (endpoint := self._look_up(ref)) is None:
+            return
+        if endpoint.weights:
+            # If this is refused, the deletion below says why it cannot be.
+            with suppress(Refused):
+                self._split(endpoint.id, dict.fromkeys(endpoint.weights, 0.0))
+        for deployment in self._deployments(endpoint.id):
+            self._gone_is_done(
+                "delete deployment",
+                self._client.endpoints.deployments.delete,
+                deployment.id,
+                project_id=self.project,
+                endpoint_id=endpoint.id,
+            )
+        self._gone_is_done(
+            "delete endpoint", self._client.endpoints.delete, endpoint.id, project_id=self.project
+        )
+
+    def list_endpoints(self, prefix: str) -> list[EndpointRef]:
+        return [
+            self._ref(endpoint, endpoint.newest, None)
+            for endpoint in self._endpoints()
+            if endpoint.bare.startswith(prefix)
+        ]
+
+    def close(self) -> None:
+        self._client.close()
+
+    # One call each.
+
+    def _check_project(self) -> None:
+        try:
+            with translated("look into the project"):
+                self._client.endpoints.list(project_id=self.project, limit=1)
+        except (CredentialsRefused, Refused) as refusal:
+            raise self._not_this_project(refusal) from refusal
+
+    def _not_this_project(self, refusal: CredentialsRefused | Refused) -> BadRequest:
+        return BadRequest(
+            f"TOGETHER_PROJECT_ID {self.project}: {refusal}; "
+            "leave it unset to use the key's own project"
+        )
+
+    def _look_up(self, ref: EndpointRef) -> EndpointV2 | None:
+        if ref.endpoint_id:
+            return self._endpoint(ref.endpoint_id)
+        return self._endpoint_of(ref.name)
+
+    def _endpoint(self, endpoint_id: str) -> EndpointV2 | None:
+        call = f"look at endpoint {endpoint_id}"
+        try:
+            with translated(call):
+                found = self._client.endpoints.retrieve(endpoint_id, project_id=self.project)
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return read_endpoint(call, found)
+
+    def _endpoints(self, **query: Any) -> list[EndpointV2]:
+        call = "list endpoints"
+        ask = self._client.endpoints.list
+        try:
+            found = listed(call, lambda: ask(project_id=self.project, **query))
+        except Refused as refusal:
+            if refusal.status == 404 and self._project_was_named:
+                raise self._not_this_project(refusal) from refusal
+            raise
+        return [read_endpoint(call, entry) for entry in found]
+
+    def _endpoint_of(self, name: str) -> EndpointV2 | None:
+        """Look an endpoint up by its name; the filter is a help, the name decides."""
+        wanted = bare(name)
+        found: list[EndpointV2] = []
+        with suppress(Refused):
+            found = self._endpoints(filter=f'name="{wanted}"')
+        same = next((endpoint for endpoint in found if endpoint.bare == wanted), None)
+        # Whether a filter's name is the bare one is not written down, and "not there" has to be
+        # right: a second endpoint would be made, or the first one left to bill.
+        return same or next((each for each in self._endpoints() if each.bare == wanted), None)
+
+    def _deployments(self, endpoint_id: str) -> list[DeploymentV2]:
+        call = f"list deployments of {endpoint_id}"
+        ask = self._client.endpoints.deployments.list
+        try:
+            # The endpoint's own list holds the newest ten only.
+            found = listed(call, lambda: ask(endpoint_id, project_id=self.project))
+        except Refused as refusal:
+            if refusal.status == 404:
+                return []
+            raise
+        return [read_deployment(call, entry) for entry in found]
+
+    def _living(self, endpoint_id: str) -> DeploymentV2 | None:
+        """Return the endpoint's first deployment that has not failed."""
+        found = self._deployments(endpoint_id)
+        return next((each for each in found if each.phase is not Phase.FAILED), None)
+
+    def _create_endpoint(self, spec: EndpointSpec) -> EndpointV2:
+        call = f"create endpoint {spec.name}"
+        try:
+            with translated(call):
+                made = self._client.endpoints.create(project_id=self.project, name=spec.name)
+        except RetryableError as error:
+            # A conflict is our own endpoint: the name is ours alone.
+            if error.status == 409 and (endpoint := self._endpoint_of(spec.name)) is not None:
+                return endpoint
+            raise
+        return read_endpoint(call, made)
+
+    def _create_deployment(self, endpoint_id: str, spec: EndpointSpec) -> DeploymentV2:
+        call = f"create deployment of {spec.name}"
+        wanted = self._wanted(spec, len(self._deployments(endpoint_id)))
+        create = self._client.endpoints.deployments.create
+        try:
+            try:
+                with translated(call):
+                    made = create(endpoint_id, **wanted)
+            except Refused as refusal:
+                # The platform had withdrawn the idle timeout for a while: it is our last line of
+                # defence, not a reason to have no endpoint.
+                if "inactive" not in refusal.words.lower():
+                    raise
+                wanted.pop("inactive_timeout")
+                with translated(call):
+                    made = create(endpoint_id, **wanted)
+        except RetryableError as error:
+            if error.status == 409 and (ours := self._living(endpoint_id)) is not None:
+                return ours
+            raise
+        except Refused as refusal:
+            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.words}") from refusal
+        return read_deployment(call, made)
+
+    def _wanted(self, spec: EndpointSpec, earlier: int) -> dict[str, Any]:
+        """Return a deployment's body; one after `earlier` that failed has a name of its own."""
+        wanted: dict[str, Any] = {
+            "project_id": self.project,
+            "name": f"{spec.name}-{earlier + 1}" if earlier else spec.name,
+            "autoscaling": _autoscaling(spec),
+            "model": spec.model_ref,
+            "config": spec.config_ref,
+            "inactive_timeout": spec.inactive_timeout_min,
+        }
+        if spec.regions:
+            wanted["placement"] = {
+                "inline": {"regions": list(spec.regions), "constraint": "ENFORCEMENT_REQUIRED"}
+            }
+        return wanted
+
+    def _route(self, endpoint: EndpointV2, deployments: list[DeploymentV2]) -> None:
+        """Let requests reach these deployments too, if none reach them yet."""
+        missing = [found.id for found in deployments if found.id not in endpoint.weights]
+        if missing:
+            self._split(endpoint.id, {**endpoint.weights, **dict.fromkeys(missing, 1.0)})
+
+    def _split(self, endpoint_id: str, weights: Mapping[str, float]) -> None:
+        self._gone_is_done(
+            "route requests",
+            self._client.endpoints.update,
+            endpoint_id,
+            project_id=self.project,
+            traffic_split=[{"deployment_id": key, "weight": w} for key, w in weights.items()],
+            update_mask="trafficSplit",
+        )
+
+    def _bound(self, endpoint_id: str, deployment_id: str, replicas: Replicas) -> None:
+        self._gone_is_done(
+            f"set replicas to {replicas}",
+            self._client.endpoints.deployments.update,
+            deployment_id,
+            project_id=self.project,
+            endpoint_id=endpoint_id,
+            autoscaling={"min_replicas": replicas.minimum, "max_replicas": replicas.maximum},
+            update_mask="autoscaling",
+        )
+
+    def _gone_is_done(self, call: str, method: Callable[..., Any], *args: Any, **kw: Any) -> None:
+        try:
+            with translated(call):
+                done = method(*args, **kw)
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+        else:
+            must_be_json(call, done)
+
+    def _ref(
+        self,
+        endpoint: EndpointV2,
+        deployments: list[DeploymentV2] | tuple[DeploymentV2, ...],
+        spec: EndpointSpec | None,
+    ) -> EndpointRef:
+        hardware = next((found.hardware for found in deployments if found.hardware), "")
+        return EndpointRef(
+            api="v2",
+            name=endpoint.bare,
+            endpoint_id=endpoint.id,
+            deployment_ids=tuple(found.id for found in deployments),
+            inference_name=endpoint.name,
+            hardware=hardware or (spec.hardware if spec else ""),
+            price_usd_per_h=spec.price_usd_per_h if spec else 0.0,
+            created_by_us=spec is not None,
+        )
+
+
+def _autoscaling(spec: EndpointSpec) -> dict[str, Any]:
+    """Return the bounds on replicas, and with a range the metric by which to move within them.
+
+    A batch keeps every replica full by itself, so what is in flight says whether one more would
+    be filled; and at its end replicas that are not filled go after a minute, not after five.
+    """
+    bounds: dict[str, Any] = {
+        "min_replicas": spec.replicas.minimum,
+        "max_replicas": spec.replicas.maximum,
+    }
+    if spec.replicas.minimum < spec.replicas.maximum and spec.scale_at_in_flight is not None:
+        bounds["scaling_metrics"] = [
+            {
+                "name": "inflight_requests",
+                "target": spec.scale_at_in_flight,
+                "type": "METRIC_TARGET_TYPE_AVERAGE_VALUE",
+            }
+        ]
+        bounds["scale_up_window"], bounds["scale_down_window"] = "0s", "60s"
+    return bounds

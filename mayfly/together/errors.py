@@ -1,0 +1,96 @@
+"""The SDK's exceptions as our error tree."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import together
+from mayfly.models.errors import (
+    BadRequest,
+    CredentialsRefused,
+    MayflyError,
+    OutcomeUnknown,
+    RetryableError,
+    TerminalError,
+)
+from together import APIConnectionError, APIStatusError, APITimeoutError
+
+_RETRYABLE = {408, 409, 425, 429, 500, 502, 503, 504, 524, 529}
+_CREDENTIALS = {401, 402, 403}
+_V1_CLOSED = "endpoints_v1_create_access_disabled"
+"""Source: Together API, POST and PATCH /v1/endpoints since v2."""
+
+
+class Refused(TerminalError):
+    """The API refused the call.
+
+    Attributes:
+        status: HTTP status.
+        code: The API's word for it, or "".
+        words: The API's message.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str, words: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.words = status, code, words
+
+
+@contextmanager
+def translated(call: str) -> Iterator[None]:
+    """Raise our errors for the SDK's inside the block; `call` says what was tried."""
+    try:
+        yield
+    except APITimeoutError as error:
+        raise OutcomeUnknown(f"{call}: no answer in time; look before repeating") from error
+    except APIConnectionError as error:
+        cause = error.__cause__ or error
+        raise OutcomeUnknown(f"{call}: no answer ({type(cause).__name__}: {cause})") from error
+    except APIStatusError as error:
+        raise _status_error(call, error) from error
+    except together.APIError as error:
+        raise OutcomeUnknown(f"{call}: an answer that is none ({error.message})") from error
+    except json.JSONDecodeError as error:
+        # The SDK lets this through: a 200 whose JSON breaks off.
+        raise OutcomeUnknown(f"{call}: an answer that breaks off; look before repeating") from error
+
+
+def _status_error(call: str, error: APIStatusError) -> MayflyError:
+    status, (words, code) = error.status_code, _words(error.body, error.message)
+    message = f"{call}: HTTP {status}: {words}"
+    if code == _V1_CLOSED:
+        return BadRequest(
+            f"{call}: Together no longer creates or starts v1 endpoints ({code}); use --api v2"
+        )
+    if status in _RETRYABLE or status >= 500:
+        return RetryableError(message, status=status, retry_after_s=_retry_after_s(error))
+    if status in _CREDENTIALS:
+        return CredentialsRefused(message)
+    return Refused(message, status=status, code=code, words=words)
+
+
+def _words(body: object, fallback: str) -> tuple[str, str]:
+    """Return message and code of either error shape that the API uses.
+
+    Source: together 3.1 CLI: `{"error": {"message", "code"}}` and `{"code", "message"}`.
+    """
+    value: Any = body
+    if isinstance(value, dict) and isinstance(value.get("error"), dict):
+        value = value["error"]
+    if isinstance(value, dict) and value.get("message"):
+        return _one_line(str(value["message"])), str(value.get("code") or "")
+    code = str(value.get("code") or "") if isinstance(value, dict) else ""
+    return _one_line(str(body)[:200] if body else fallback), code
+
+
+def _one_line(words: str) -> str:
+    return " ".join(words.split())
+
+
+def _retry_after_s(error: APIStatusError) -> float | None:
+    for name in ("retry-after", "x-ratelimit-reset"):
+        try:
+            return max(0.0, float(error.response.headers[name]))
+        except (KeyError, ValueError):
+            continue
+    return None

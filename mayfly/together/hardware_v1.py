@@ -1,0 +1,78 @@
+"""What v1 offers: hardware with its price, and for a model whether it is free.
+
+Source: Together API, `GET /v1/hardware` and `GET /v1/clusters/availability-zones`.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+from mayfly.models.errors import BadRequest, MayflyError
+from mayfly.planning.hardware import Offer, RegionCapacity
+from mayfly.together.errors import Refused, translated
+from mayfly.together.hardware_v2 import dedicated_models, unknown_model
+from mayfly.together.parsing import count, field, items, must_be_json, number, text
+
+_MINUTES = 60
+
+
+def offers_v1(client: Any, model: str) -> list[Offer]:
+    """List the hardware that a model can be deployed on, with what is free.
+
+    Raises:
+        BadRequest: There is no such model; the message names close ones.
+    """
+    try:
+        return hardware_v1(client, model=model)
+    except Refused as refusal:
+        if refusal.status not in (400, 404, 422):
+            raise
+        raise _unknown(client, model) from refusal
+
+
+def hardware_v1(client: Any, **query: str) -> list[Offer]:
+    """List hardware; with `model`, what it can be deployed on and whether that is free."""
+    found = get(client, "list hardware", "/v1/hardware", **query)
+    # Zones are the platform's, not the hardware's: they only tell where a model may be asked for.
+    zones = _zones(client) if "model" in query else ()
+    return [
+        _offer(entry, zones)
+        for entry in items(found, "data")
+        if text(entry, "id") and number(field(entry, "pricing"), "cents_per_minute") is not None
+    ]
+
+
+def get(client: Any, call: str, path: str, **query: str) -> Any:
+    """Ask for something by the SDK's raw `get` (OutcomeUnknown when the answer is no JSON)."""
+    with translated(call):
+        found = client.get(path, cast_to=object, options={"params": query} if query else {})
+    return must_be_json(call, found)
+
+
+def _zones(client: Any) -> tuple[RegionCapacity, ...]:
+    """Return the zones there are; none when the API does not say."""
+    try:
+        found = get(client, "list availability zones", "/v1/clusters/availability-zones")
+    except Refused:
+        return ()
+    return tuple(RegionCapacity(name=str(zone)) for zone in items(found, "avzones"))
+
+
+def _offer(entry: Any, zones: tuple[RegionCapacity, ...]) -> Offer:
+    specs = field(entry, "specs")
+    cents_per_min = number(field(entry, "pricing"), "cents_per_minute") or 0.0
+    return Offer(
+        hardware=text(entry, "id"),
+        gpu_type=text(specs, "gpu_type"),
+        gpu_count=count(specs, "gpu_count") or 1,
+        gpu_memory_gib=count(specs, "gpu_memory") or 0,
+        price_usd_per_h=round(cents_per_min * _MINUTES / 100, 6),
+        regions=zones,
+        availability=text(field(entry, "availability"), "status").lower(),
+    )
+
+
+def _unknown(client: Any, model: str) -> BadRequest:
+    names: list[str] = []
+    with suppress(MayflyError):
+        names = dedicated_models(client)
+    return unknown_model(model, [], names)

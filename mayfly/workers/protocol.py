@@ -1,0 +1,141 @@
+"""What a run and the processes that answer its shards say to each other."""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.engine import Engine, EngineSettings, Target
+from mayfly.inference.request_builder import Renderer
+from mayfly.inference.structured_output import Checker
+from mayfly.models.errors import MayflyError
+from mayfly.models.job import PromptSpec, Sampling
+from mayfly.models.rows import Tally
+from mayfly.models.shards import Shard
+from mayfly.shards.dedupe import Copying
+from mayfly.shards.runner import Batch
+from mayfly.storage.dataset import Dataset
+from mayfly.storage.output_columns import extra_column
+from mayfly.storage.run_paths import RunPaths
+from mayfly.workers.slots import Allowance, Sample, Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a worker is told first: all that it needs to answer shards; it can be pickled.
+
+    Attributes:
+        target: Where requests go; its headers hold the key, and so the way there is a pipe.
+    """
+
+    dataset: Dataset
+    prompt: PromptSpec
+    sampling: Sampling
+    paths: RunPaths
+    fingerprint: str
+    retry_failed: bool
+    copying: Copying | None
+    settings: EngineSettings
+    target: Target = field(repr=False)
+
+    def batch(self) -> Batch:
+        """Return what the shards have in common; the model comes with each of them."""
+        schema = self.sampling.schema_value()
+        extra = extra_column(self.prompt, self.sampling)
+        return Batch(
+            dataset=self.dataset,
+            renderer=Renderer(self.prompt, self.sampling, self.dataset.columns),
+            paths=self.paths,
+            model="",
+            fingerprint=self.fingerprint,
+            retry_failed=self.retry_failed,
+            checker=None if schema is None else Checker(schema),
+            extra=extra,
+            breaker=Breaker(proven=self.settings.proven),
+            copying=self.copying and replace(self.copying, extra=extra),
+        )
+
+    def engine(self, batch: Batch, allowance: Allowance) -> Engine:
+        """Return an engine that sends no more than it is allowed."""
+        return Engine(
+            target=self.target,
+            settings=self.settings,
+            read=batch.renderer.read,
+            limiter=allowance,
+        )
+
+
+# From the run to a worker.
+
+
+class Take(NamedTuple):
+    """Answer a shard; the model is what the endpoint is called in a request."""
+
+    shard: Shard
+    model: str
+
+
+class Warm(NamedTuple):
+    """Open so many connections."""
+
+    connections: int
+
+
+class Alive(NamedTuple):
+    """The run is there, and has nothing else to say."""
+
+
+class Proven(NamedTuple):
+    """Rows were answered elsewhere: the request is sound."""
+
+
+class NothingFollows(NamedTuple):
+    """No more shards come than so many, counted from the first."""
+
+    shards: int
+    replicas: int
+
+
+class Stop(NamedTuple):
+    """Send nothing more; requests in flight may end within the grace, in seconds."""
+
+    reason: MayflyError
+    grace_s: float
+
+
+Order = Share | Take | Warm | Alive | Proven | NothingFollows | Stop
+
+# From a worker to the run.
+
+
+class Report(NamedTuple):
+    """What a worker does now.
+
+    Attributes:
+        taken: Number of the share that it goes by.
+        waiting, more: Rows that it could send at once, and whether further ones will come.
+        samples: What came back since the last report, for the limit.
+        tallies: By index of a shard that has moved: what was found in its journal, and what has
+            come since.
+    """
+
+    taken: int
+    in_flight: int
+    waiting: int
+    more: bool
+    retries: int
+    hedges: int
+    samples: list[Sample]
+    tallies: dict[int, tuple[Tally, Tally]]
+
+
+class Ended(NamedTuple):
+    """A shard has ended: with the sums of its part, or with an error.
+
+    Attributes:
+        over: Whether the worker's engine has ended: it sends nothing more for any shard.
+    """
+
+    shard: int
+    tally: Tally | None = None
+    error: Exception | None = None
+    over: bool = False

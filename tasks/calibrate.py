@@ -1,0 +1,83 @@
+"""Step: try the best hardware with some of the rows before one is chosen for the rest."""
+
+from mayfly.models.errors import EndpointLost, HardwareUnavailable
+from mayfly.planning import plan as planning
+from mayfly.planning.hardware import Offer, Placement
+from mayfly.planning.measurements import Past
+from mayfly.planning.pricing import dollars
+from mayfly.reporting.progress import Step
+from mayfly.runs.accounting import lesson
+from mayfly.runs.calibration import try_rows
+from mayfly.runs.run import Run
+from mayfly.signals import held_back
+from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
+from mayfly.tasks.step import step, tell
+
+CANDIDATES = 3
+"""How many kinds of hardware are tried, the most promising."""
+
+
+def calibrate(run: Run, placement: Placement | None) -> Placement | None:
+    """Try hardware with the job's own rows, if that was asked for; return the new order.
+
+    One endpoint at a time, each with one replica and gone before the next; what could not be had
+    is not tried again.
+
+    Raises:
+        RunStopped: A limit of the user's was reached meanwhile.
+    """
+    rows = run.job.rental.calibrate_rows
+    if rows is None or placement is None or len(placement.eligible) < 2:
+        return placement
+    lessons: list[Past] = []
+    missing: list[Offer] = []
+    for offer in placement.eligible[:CANDIDATES]:
+        with run.trial_of(offer):
+            try:
+                create_endpoint(run, offer)
+                await_ready(run)
+                try_some_rows(run, rows)
+            except (HardwareUnavailable, EndpointLost) as error:
+                run.move_on(error)
+                missing.append(offer)
+            finally:
+                with held_back(run.progress.say, run.left_behind):
+                    run.stop_sending()
+                    stop_endpoint(run)
+                    delete_endpoint(run)
+        if run.tenancy.trial is not None:
+            lessons.append(lesson(run.tenancy, run.plan, provider=run.connection.provider))
+    return choose_again(run, lessons, missing)
+
+
+@step("try rows")
+def try_some_rows(run: Run, rows: int) -> None:
+    """Answer some rows and measure how long they take."""
+    run.progress.enter(Step.INFERRING)
+    trial = try_rows(run, rows)
+    hardware = run.tenancy.ref.hardware
+    if trial is None:
+        text = f"{hardware}: too few rows are left to measure it"
+    else:
+        per_million = run.tenancy.meter.price_usd_per_h / 3600 / trial.work_per_s * 1e6
+        text = (
+            f"{hardware}: {trial.work_per_s:,.0f} tokens/s with {trial.places:.0f} in flight, "
+            f"{dollars(per_million)} per million, by {trial.rows} rows"
+        )
+    run.progress.say(text)
+    tell(text)
+
+
+@step("choose hardware")
+def choose_again(run: Run, lessons: list[Past], missing: list[Offer]) -> Placement | None:
+    """Plan the rest anew with what was measured."""
+    run.progress.enter(Step.PLANNING)
+    plan = planning.make_plan(
+        run.look, run.plane, learned=lessons, without=missing, spent_s=run.age_s
+    )
+    run.planned(plan)
+    if (quote := plan.chosen) is not None and plan.placement is not None:
+        why = plan.placement.candidates[0].why
+        run.progress.say(f"going on with {quote.offer.hardware}: {why}")
+        tell(f"{quote.offer.hardware}: {why}")
+    return plan.placement

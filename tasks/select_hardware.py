@@ -1,0 +1,21 @@
+"""Step: choose the hardware, and show the plan before anything is spent."""
+
+from prefect.artifacts import create_table_artifact
+
+from mayfly.orchestration.artifacts import plan_line, plan_rows
+from mayfly.planning import plan as planning
+from mayfly.planning.hardware import Placement
+from mayfly.reporting.progress import Step
+from mayfly.runs.run import Run
+from mayfly.tasks.step import step, tell
+
+
+@step("select hardware")
+def select_hardware(run: Run) -> Placement | None:
+    """Choose the hardware for the job, cheapest with room first; None with an existing endpoint."""
+    run.progress.enter(Step.PLANNING)
+    plan = planning.make_plan(run.look, run.plane)
+    run.planned(plan)
+    create_table_artifact(plan_rows(plan), key="batch-inference-plan", description=plan_line(plan))
+    tell(plan_line(plan))
+    return plan.placement

@@ -1,0 +1,53 @@
+"""What an endpoint has cost."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.billing.meter import Meter, billed_minutes, cost_usd
+
+looks = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 8)), max_size=30)
+
+
+@given(steps=looks)
+def test_money_spent_never_goes_down(steps: list[tuple[float, int]]) -> None:
+    meter, now_s, before_usd = Meter(price_usd_per_h=10.98), 0.0, 0.0
+    for wait_s, ready in steps:
+        now_s += wait_s
+        meter.look(now_s, ready)
+        assert meter.spent_usd(now_s) >= before_usd
+        before_usd = meter.spent_usd(now_s)
+
+
+@given(steps=looks, later_s=st.floats(0, 3600))
+def test_nothing_bills_while_no_replica_is_ready(
+    steps: list[tuple[float, int]], later_s: float
+) -> None:
+    meter, now_s = Meter(price_usd_per_h=10.98), 0.0
+    for wait_s, ready in steps:
+        now_s += wait_s
+        meter.look(now_s, ready)
+    meter.look(now_s, 0)
+
+    spent_usd = meter.spent_usd(now_s)
+
+    assert meter.spent_usd(now_s + later_s) == spent_usd
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes"), [(0.0, 0), (0.1, 1), (60.0, 1), (60.5, 2), (3600.0, 60)]
+)
+def test_a_started_minute_is_a_billed_minute(seconds: float, minutes: int) -> None:
+    assert billed_minutes(seconds) == minutes
+
+
+def test_an_hour_costs_the_hourly_price() -> None:
+    assert cost_usd(3600, 5.49) == pytest.approx(5.49)
+
+
+def test_between_two_looks_the_larger_number_of_replicas_counts() -> None:
+    meter = Meter(price_usd_per_h=60.0)
+    meter.look(0.0, 1)
+    meter.look(60.0, 2)
+
+    assert meter.replica_minutes == 2

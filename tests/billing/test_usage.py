@@ -1,0 +1,70 @@
+"""Where the paid time went."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.billing.usage import Paid, Spending, together
+
+looks = st.lists(
+    st.tuples(
+        st.floats(0, 300), st.sampled_from(list(Paid)), st.integers(0, 8), st.integers(0, 500)
+    ),
+    max_size=30,
+)
+
+
+@given(steps=looks)
+def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
+    steps: list[tuple[float, Paid, int, int]],
+) -> None:
+    spending, now_s, paid_s, ready_before = Spending(), 0.0, 0.0, 0
+    for index, (wait_s, phase, ready, in_flight) in enumerate(steps):
+        now_s += wait_s
+        paid_s += wait_s * ready_before if index else 0.0
+        spending.look(now_s, phase, ready, in_flight=in_flight, limit=256)
+        ready_before = ready
+
+    assert sum(spending.replica_s.values()) == pytest.approx(paid_s)
+    assert 0 <= spending.used_s <= paid_s + 1e-6
+
+
+def test_phases_and_rounding_add_up_to_the_bill() -> None:
+    spending = Spending()
+    spending.look(0.0, Paid.WAITING, 1)
+    spending.look(10.0, Paid.BUSY, 1, in_flight=50, limit=100)
+    spending.look(50.0, Paid.DRAINING, 1)
+    spending.look(65.0, Paid.DRAINING, 0)
+
+    record = spending.as_dict(usd=2.0, price_usd_per_h=60.0)
+
+    assert sum(record["usd"].values()) == pytest.approx(2.0)
+    assert record["replica_s"]["busy"] == 40.0
+    assert record["utilisation"] == pytest.approx(40 * 0.5 / 120, abs=1e-4)
+    assert together([record, record])["busy"] == pytest.approx(2 * record["usd"]["busy"])
+
+
+@pytest.mark.parametrize(
+    ("sent", "back", "left", "in_flight", "phase"),
+    [
+        (False, 0, 100, 0, Paid.WAITING),
+        (True, 0, 100, 20, Paid.WARMING),
+        (True, 5, 95, 20, Paid.BUSY),
+        (True, 90, 10, 10, Paid.TAIL),
+    ],
+)
+def test_the_phase_follows_from_what_is_on_its_way(
+    sent: bool, back: int, left: int, in_flight: int, phase: Paid
+) -> None:
+    assert Spending().phase_of(sent=sent, back=back, left=left, in_flight=in_flight) is phase
+
+
+def test_a_run_too_short_to_tell_teaches_no_throughput() -> None:
+    short, long = Spending(), Spending()
+    for spending, seconds in ((short, 3.0), (long, 300.0)):
+        spending.look(0.0, Paid.BUSY, 1, in_flight=50, limit=50)
+        spending.look(seconds, Paid.TAIL, 1, in_flight=50, limit=50, work=seconds * 1000, rows=1000)
+
+    assert (short.work_per_s, short.rows_per_s) == (0.0, 0.0)
+    assert long.work_per_s == pytest.approx(1000.0)
+    assert long.in_flight == pytest.approx(50.0)

@@ -1,0 +1,59 @@
+"""The order of sending: rows that begin alike near each other, none lost, windows bounded."""
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.inference.prefix_order import WINDOW_ROWS, by_beginning
+from mayfly.inference.request_builder import Frame
+from mayfly.models.rows import RowRequest
+
+FRAME = Frame(b"head", b"tail")
+
+
+def requests(texts: Iterable[bytes]) -> list[RowRequest]:
+    return [RowRequest(row, b"head" + text + b"tail") for row, text in enumerate(texts)]
+
+
+@given(st.lists(st.binary(max_size=3), max_size=600))
+def test_every_row_is_sent_once_and_no_row_waits_for_more_than_a_window(texts: list[bytes]) -> None:
+    asked = requests(texts)
+
+    sent = list(by_beginning(iter(asked), FRAME))
+
+    assert sorted(sent) == asked
+    assert all(abs(place - request.row) < WINDOW_ROWS for place, request in enumerate(sent))
+
+
+def test_rows_that_begin_alike_keep_the_order_of_the_input() -> None:
+    sent = list(by_beginning(iter(requests([b"b", b"a", b"b", b"a"])), FRAME))
+
+    assert [request.row for request in sent] == [1, 3, 0, 2]
+
+
+def hits(sent: Iterable[RowRequest], places: int) -> int:
+    """Count the rows whose document a cache of so many documents still has."""
+    cache: OrderedDict[bytes, None] = OrderedDict()
+    found = 0
+    for request in sent:
+        document = request.body[:40]
+        found += document in cache
+        cache[document] = None
+        cache.move_to_end(document)
+        if len(cache) > places:
+            cache.popitem(last=False)
+    return found
+
+
+def test_a_shuffled_input_hits_a_small_cache_as_if_it_were_sorted() -> None:
+    texts = [b"document %026d, question %d" % (row % 400, row) for row in range(8_000)]
+    random.Random(7).shuffle(texts)  # noqa: S311 - any shuffle does
+    asked = requests(texts)
+
+    sorted_hits = hits(by_beginning(iter(asked), FRAME), places=20)
+
+    assert hits(asked, places=20) < 0.1 * len(asked)
+    assert sorted_hits > 0.7 * len(asked)

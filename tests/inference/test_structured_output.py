@@ -1,0 +1,151 @@
+"""Answers that must fit a schema: checked, asked again, and given up after a bounded number."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.request_builder import Renderer
+from mayfly.inference.structured_output import ASKS, Checker, FittingAnswers
+from mayfly.models.errors import BadRequest, MayflyError, TerminalError
+from mayfly.models.failures import NULL_PROMPT, SCHEMA, Failure
+from mayfly.models.job import PromptSpec, Sampling
+from mayfly.models.rows import Answer, RowRequest, Tally
+from tests.support.fake_transport import Served, Server, engine_on, refusal, said
+
+SCHEMA_OF_ALL: dict[str, Any] = {
+    "type": "object",
+    "properties": {"kind": {"$ref": "#/$defs/kind"}},
+    "required": ["kind"],
+    "$defs": {"kind": {"enum": ["a", "b"]}},
+}
+GOOD, BAD = '{"kind":"a"}', '{"kind":"c"}'
+
+
+def rows_of(prompts: list[str | None]) -> Iterator[RowRequest]:
+    yield from RENDERER.bodies("m", 0, {"q": list(prompts)}, len(prompts))
+
+
+RENDERER = Renderer(
+    PromptSpec(template="{{ q }}", system="be brief"),
+    Sampling(json_schema=orjson.dumps(SCHEMA_OF_ALL).decode()),
+    ["q"],
+)
+
+
+def asked(server: Server, prompts: list[str | None]) -> tuple[dict[int, Answer], Tally]:
+    kept: dict[int, Answer] = {}
+
+    def keep(answer: Answer) -> None:
+        assert answer.row not in kept
+        kept[answer.row] = answer
+
+    with engine_on(server) as engine:
+
+        def stop(reason: MayflyError) -> None:
+            engine.stop(reason, grace_s=0)
+
+        fitting = FittingAnswers(
+            rows_of(prompts),
+            keep,
+            checker=Checker(SCHEMA_OF_ALL),
+            frame=RENDERER.frame("m"),
+            breaker=Breaker(),
+            stop=stop,
+        )
+        tally = engine.answer(fitting, fitting.record)
+    return kept, tally
+
+
+def first_bad(body: dict[str, Any]) -> Served:
+    """Answer wrongly at first, and rightly when told so."""
+    return said(GOOD if len(body["messages"]) > 2 else BAD)
+
+
+def test_an_answer_that_fits_is_asked_once() -> None:
+    server = Server(lambda _body: said(GOOD))
+
+    kept, tally = asked(server, ["x"] * 200)
+
+    assert len(server.bodies) == 200 == tally.done
+    assert {answer.response for answer in kept.values()} == {GOOD}
+
+
+def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong() -> None:
+    server = Server(first_bad)
+
+    kept, tally = asked(server, ["x"])
+
+    again = server.bodies[1]["messages"]
+    assert [message["role"] for message in again] == ["system", "user", "assistant", "user"]
+    assert again[:2] == server.bodies[0]["messages"]
+    assert again[2]["content"] == BAD
+    assert "at /kind" in again[3]["content"]
+    assert {**server.bodies[0], "messages": 0} == {**server.bodies[1], "messages": 0}
+    assert kept[0] == Answer(
+        0, GOOD, None, "stop", 20, 10, 8, attempts=2, latency_s=kept[0].latency_s
+    )
+    assert tally == Tally(1, 0, 20, 10, 8, 2)
+
+
+@pytest.mark.parametrize("answer", [BAD, "not JSON", "{}", "[1, 2]", '{"kind": "a"'])
+def test_what_never_fits_is_an_error_with_the_answer_in_its_words(answer: str) -> None:
+    server = Server(lambda _body: said(answer))
+
+    kept, tally = asked(server, ["x"])
+
+    failure = Failure.parse(kept[0].error or "")
+    assert (failure.kind, failure.status, failure.attempts) == (SCHEMA, 200, ASKS)
+    assert f"the answer was {answer}" in failure.words
+    assert kept[0].response is None
+    assert kept[0].attempts == ASKS == len(server.bodies)
+    assert tally.failed == 1
+
+
+def test_an_answer_that_was_cut_off_is_not_asked_again() -> None:
+    server = Server(lambda _body: said('{"kind": ', "length"))
+
+    kept, _ = asked(server, ["x"])
+
+    assert len(server.bodies) == 1
+    assert "cut off at max_tokens" in (kept[0].error or "")
+
+
+def test_rows_that_cannot_be_sent_or_are_refused_keep_their_own_errors() -> None:
+    server = Server(
+        lambda body: refusal(400, "bad") if body["messages"][1]["content"] == "y" else said(GOOD)
+    )
+
+    kept, tally = asked(server, ["x", None, "y"])
+
+    assert kept[0].response == GOOD
+    assert Failure.parse(kept[1].error or "").kind == NULL_PROMPT
+    assert Failure.parse(kept[2].error or "").words == "bad"
+    assert tally.done == 3
+
+
+def test_a_schema_that_no_answer_ever_fits_does_not_burn_the_dataset() -> None:
+    server = Server(lambda body: said(orjson.dumps(len(body["messages"])).decode()))
+
+    with pytest.raises(TerminalError, match="failed alike, schema: HTTP 200 after 3 attempts"):
+        asked(server, ["x"] * 5_000)
+
+    assert len(server.bodies) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "objekt"}, "at /type"),
+        ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "none"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "nothing is fetched"),
+        ({"type": "string", "pattern": "("}, "regex"),
+    ],
+)
+def test_a_schema_that_is_none_is_refused(schema: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words) as caught:
+        Checker(schema)
+
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,101 @@
+"""A failure's text can be read back, and failing rows end a run only when they must."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.inference.circuit_breaker import Breaker
+from mayfly.models import failures as f
+from mayfly.models.errors import EndpointLost, TerminalError
+from mayfly.models.failures import Failure, kind_of
+
+codes = st.text(st.characters(categories=["L", "N"], include_characters="_-."), max_size=12)
+failures = st.builds(
+    Failure,
+    kind=st.sampled_from([f.TOO_LONG, f.SCHEMA, f.NULL_PROMPT, f.OTHER]),
+    words=st.text(),
+    status=st.none() | st.integers(100, 599),
+    code=codes,
+    attempts=st.integers(0, 10**6),
+)
+
+
+@given(failures)
+def test_the_text_of_a_failure_can_be_read_back(failure: Failure) -> None:
+    if failure.status is None:
+        failure = failure._replace(code="")
+
+    assert Failure.parse(str(failure)) == failure
+
+
+@given(st.text())
+def test_any_text_is_some_failure(text: str) -> None:
+    assert Failure.parse(text).words in text
+
+
+def test_a_failure_reads_as_a_sentence() -> None:
+    sent = Failure(f.RATE_LIMITED, "slow down", 429, "rate_limit", attempts=6)
+    unsent = Failure(f.NULL_PROMPT, "column q is null")
+
+    assert str(sent) == "rate_limited: HTTP 429 rate_limit after 6 attempts: slow down"
+    assert str(unsent) == "null_prompt: not sent: column q is null"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "", f.INVALID_REQUEST),
+        (400, "context_length_exceeded", f.TOO_LONG),
+        (413, "", f.TOO_LONG),
+        (418, "", f.INVALID_REQUEST),
+        (429, "", f.RATE_LIMITED),
+        (599, "", f.SERVER_ERROR),
+    ],
+)
+def test_an_answer_has_a_class(status: int, code: str, kind: str) -> None:
+    assert kind_of(status, code) == kind
+
+
+SAME = Failure(f.INVALID_REQUEST, "max_tokens must be <= 4096, given 5000", 400, "", 1)
+
+
+def test_a_request_that_no_row_can_succeed_with_is_found_out() -> None:
+    breaker = Breaker(rows=4)
+
+    ends = [breaker.failed(SAME._replace(words=f"given {row}")) for row in range(4)]
+
+    assert ends[:3] == [None] * 3
+    assert isinstance(ends[3], TerminalError)
+    assert "each of the first 4 rows failed alike" in str(ends[3])
+
+
+@pytest.mark.parametrize(
+    "failure", [SAME, Failure(f.SCHEMA, "no", 200, "", 3), Failure(f.NO_TEXT, "no", 200, "", 1)]
+)
+def test_after_one_answer_no_number_of_poisonous_rows_ends_a_run(failure: Failure) -> None:
+    breaker = Breaker(rows=4)
+    breaker.answered()
+
+    assert all(breaker.failed(failure) is None for _ in range(100))
+
+
+def test_rows_that_are_each_too_long_are_errors_of_their_own() -> None:
+    breaker = Breaker(rows=4)
+
+    assert all(breaker.failed(Failure(f.TOO_LONG, "long", 400)) is None for _ in range(100))
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_an_endpoint_is_given_up_after_so_many_rows_without_an_answer_between(
+    history: list[bool],
+) -> None:
+    breaker = Breaker(rows=5, proven=True)
+    in_a_row = 0
+    for answered in history:
+        in_a_row = 0 if answered else in_a_row + 1
+        if answered:
+            breaker.answered()
+            continue
+        end = breaker.failed(Failure(f.SERVER_ERROR, "broken", 500, "", 6))
+        assert (end is not None) == (in_a_row >= 5)
+        assert end is None or isinstance(end, EndpointLost)

@@ -1,0 +1,81 @@
+"""A job is checked where it enters."""
+
+import pytest
+from pydantic import ValidationError
+
+from mayfly.cli.options import JobOptions, duration_s
+from mayfly.models.errors import BadRequest
+from mayfly.models.job import Job, fingerprint
+
+
+def job(**changes: object) -> Job:
+    """Return a small job with some fields changed."""
+    return Job.model_validate({"input": "in.parquet", "model": "m", "output": "out"} | changes)
+
+
+def test_three_fields_make_a_job() -> None:
+    assert job().rental.teardown == "delete"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"typo": 1},
+        {"rental": {"replicas": "3-1"}},
+        {"rental": {"replicas": "0"}},
+        {"rental": {"replicas": "two"}},
+        {"prompt": {"template": "x", "messages_column": "y"}},
+        {"sampling": {"temperature": 3}},
+        {"limits": {"concurrency": 0}},
+    ],
+)
+def test_a_job_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        job(**wrong)
+
+
+@pytest.mark.parametrize(
+    "same", [{"rental": {"hardware": "x"}}, {"limits": {"concurrency": 8}}, {"output": "other"}]
+)
+def test_resuming_on_other_hardware_is_the_same_job(same: dict[str, object]) -> None:
+    assert fingerprint(job(**same).identity(), "i", "p") == fingerprint(job().identity(), "i", "p")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "n"},
+        {"prompt": {"system": "s"}},
+        {"sampling": {"seed": 1}},
+        {"rows": {"limit": 5}},
+    ],
+)
+def test_what_decides_the_answers_makes_another_job(other: dict[str, object]) -> None:
+    assert fingerprint(job(**other).identity(), "i", "p") != fingerprint(job().identity(), "i", "p")
+
+
+def test_an_emulators_answers_are_another_job_than_the_providers() -> None:
+    identity = job().identity()
+
+    assert fingerprint(identity, "i", "loopback") != fingerprint(identity, "i", "api.together.ai")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("45s", 45), ("1.5h", 5400)]
+)
+def test_a_duration_is_written_as_people_write_it(text: str, seconds: float) -> None:
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["90", "soon", "5x", "1h 30", "-5m", ""])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="write it like 90m"):
+        duration_s(text)
+
+
+def test_a_wrong_value_is_one_line_that_names_the_field() -> None:
+    with pytest.raises(BadRequest) as refused:
+        JobOptions(model="m", temperature=9).job("in.parquet", "out")
+
+    assert "sampling.temperature" in str(refused.value)
+    assert "\n" not in str(refused.value)

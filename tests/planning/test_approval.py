@@ -1,0 +1,25 @@
+"""When a person is asked before money is spent."""
+
+import pytest
+
+from mayfly.planning.approval import has_to_ask
+
+
+@pytest.mark.parametrize(
+    ("above", "estimated", "cap", "asks"),
+    [
+        (None, 1000.0, None, False),
+        (None, None, None, False),
+        (10.0, 9.0, None, False),
+        (10.0, 11.0, None, True),
+        (10.0, None, None, True),
+        (10.0, None, 10.0, False),
+        (10.0, 11.0, 8.0, False),
+        (10.0, 11.0, 50.0, True),
+        (0.0, 0.0, None, True),
+    ],
+)
+def test_only_a_run_that_may_cost_more_than_was_allowed_asks(
+    above: float | None, estimated: float | None, cap: float | None, asks: bool
+) -> None:
+    assert asks == has_to_ask(approve_above_usd=above, estimated_usd=estimated, max_cost_usd=cap)

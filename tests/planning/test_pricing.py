@@ -1,0 +1,205 @@
+"""What a job takes and costs, and which way is cheaper."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.planning.hardware import Offer
+from mayfly.planning.measurements import Past
+from mayfly.planning.pricing import advice, by_cost, by_token, dollars, fewest, forecast
+from mayfly.planning.throughput import Pace, Rate, believed, met_in_flight, two_points, work
+from mayfly.planning.tokens import Workload
+from mayfly.planning.uncertainty import Belief, Interval
+
+loads = st.builds(
+    Workload,
+    rows=st.integers(1, 10_000_000),
+    prompt=st.builds(Belief, st.floats(1, 5000), st.floats(0.01, 0.5)),
+    answer=st.builds(Belief, st.floats(1, 2000), st.floats(0.01, 1)),
+    body_bytes=st.floats(0, 10_000),
+)
+rates = st.builds(
+    Rate,
+    work_per_s=st.builds(Belief, st.floats(10, 50_000), st.floats(0.05, 1)),
+    places=st.floats(1, 512),
+)
+
+
+def offer(hardware: str, usd: float, tokens_per_s: float | None = None) -> Offer:
+    """Return an offer of which price and benchmark matter."""
+    return Offer(
+        hardware=hardware, gpu_type="h100", gpu_count=1, gpu_memory_gib=80,
+        price_usd_per_h=usd, tokens_per_s=tokens_per_s,
+    )  # fmt: skip
+
+
+@given(load=loads, rate=rates, replicas=st.integers(1, 16))
+def test_a_forecast_costs_at_least_a_minute_of_each_replica_and_its_ends_are_in_order(
+    load: Workload, rate: Rate, replicas: int
+) -> None:
+    found = forecast(load, rate, price_usd_per_h=6.0, replicas=replicas)
+
+    assert found.usd.low >= replicas * 0.1 - 1e-9
+    for interval in (found.seconds, found.busy_s, found.usd):
+        assert 0 < interval.low <= interval.mid <= interval.high
+    assert found.usd.mid * 600 / replicas >= found.busy_s.mid - 1e-6
+
+
+@given(load=loads, rate=rates, replicas=st.integers(1, 8))
+def test_more_replicas_are_faster_and_never_much_cheaper(
+    load: Workload, rate: Rate, replicas: int
+) -> None:
+    few = forecast(load, rate, price_usd_per_h=6.0, replicas=replicas)
+    more = forecast(load, rate, price_usd_per_h=6.0, replicas=replicas + 1)
+
+    assert more.busy_s.mid <= few.busy_s.mid + 1e-6
+    assert more.usd.mid >= few.usd.mid - replicas * 0.1 - 1e-9
+
+
+@given(load=loads, rate=rates, within_s=st.floats(60, 1e6), most=st.integers(1, 24))
+def test_the_fewest_are_within_what_there_is(
+    load: Workload, rate: Rate, within_s: float, most: int
+) -> None:
+    assert 1 <= fewest(
+        load, rate, price_usd_per_h=6.0, within_s=within_s, most=most
+    ).replicas <= most  # fmt: skip
+
+
+@given(load=loads, price=st.tuples(st.floats(0, 10), st.floats(0, 10)))
+def test_a_batch_costs_half_and_keeps_its_limits(
+    load: Workload, price: tuple[float, float]
+) -> None:
+    serverless, batch = by_token(load, price)
+
+    assert batch.usd.mid == pytest.approx(serverless.usd.mid / 2)
+    assert batch.requests * 50_000 >= load.rows
+    assert batch.requests * 100e6 >= load.rows * load.body_bytes - 1e-3
+
+
+def test_what_is_not_sold_by_the_token_is_not_compared() -> None:
+    load = Workload(rows=1, prompt=Belief(1, 0.1), answer=Belief(1, 0.1))
+
+    assert by_token(load, None) == ()
+    found = forecast(load, Rate(work_per_s=Belief(1, 0.1)), price_usd_per_h=1, replicas=1)
+    assert advice(found, ()) == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"), [(300, "the Batch API is cheaper"), (5_000_000, "cheapest way")]
+)
+def test_the_advice_is_the_batch_api_for_little_and_the_endpoint_for_much(
+    rows: int, words: str
+) -> None:
+    load = Workload(rows=rows, prompt=Belief(200, 0.1), answer=Belief(100, 0.1))
+    rate = Rate(work_per_s=Belief(8000, 0.1), measured=True)
+
+    dedicated = forecast(load, rate, price_usd_per_h=5.49, replicas=1)
+
+    assert words in advice(dedicated, by_token(load, (0.3, 0.3)))
+
+
+def test_guesses_leave_the_order_by_the_hour_and_measurements_change_it() -> None:
+    cheap, dear = offer("1xnvidia-h100-80gb", 5.0, 100.0), offer("1xnvidia-b200-180gb", 9.0, 400.0)
+    load = Workload(rows=100_000, prompt=Belief(100, 0.1), answer=Belief(100, 0.1))
+
+    def first(past: list[Past]) -> Offer:
+        offers = [cheap, dear]
+        found = [
+            forecast(
+                load, believed(o, model="m", past=past, offers=offers),
+                price_usd_per_h=o.price_usd_per_h, replicas=1,
+            )
+            for o in offers
+        ]  # fmt: skip
+        return by_cost(offers, found)[0][0]
+
+    def run(of: Offer, rate: float) -> Past:
+        return Past(model="m", hardware=of.hardware, work_per_s=rate)
+
+    assert first([]) == cheap
+    assert first([run(dear, 40_000.0)]) == cheap
+    assert first([run(cheap, 5000.0), run(dear, 40_000.0)]) == dear
+    assert first([run(cheap, 5000.0), run(dear, 6000.0)]) == cheap
+
+
+def test_a_figure_that_is_missing_is_guessed_from_what_a_dollar_buys_elsewhere() -> None:
+    known, unknown = offer("a", 5.0, 100.0), offer("b", 10.0)
+
+    rate = believed(unknown, model="m", past=[], offers=[known, unknown])
+
+    assert rate.work_per_s.mid == pytest.approx(8000.0)
+    assert rate.work_per_s.spread > believed(known, model="m", past=[], offers=[]).work_per_s.spread
+    assert not rate.measured
+
+
+@given(
+    start=st.floats(1e-4, 0.1), slope=st.floats(1e-6, 0.01), few=st.integers(1, 8),
+    more=st.integers(1, 64), places=st.integers(1, 512),
+)  # fmt: skip
+def test_two_points_of_a_line_give_the_whole_line(
+    start: float, slope: float, few: int, more: int, places: int
+) -> None:
+    many = few + more
+
+    rate, at = two_points((few, start + slope * few), (many, start + slope * many), float(places))
+
+    assert at == max(places, many)
+    assert rate == pytest.approx(at / (start + slope * at), rel=1e-3)
+
+
+@given(rate=st.floats(0.1, 100), replicas=st.integers(1, 8), before=st.floats(0.01, 1000))
+def test_a_run_believes_what_it_measures(rate: float, replicas: int, before: float) -> None:
+    pace = Pace()
+    for second in range(10, 1500, 10):
+        pace.look(second, int(second * rate * replicas), second * replicas)
+
+    told = pace.belief(Belief(before, 0.9), 16)
+
+    if pace.rows > 500:
+        assert told.mid == pytest.approx(rate, rel=0.2)
+        assert told.spread < 0.2
+
+
+def test_the_pace_forgets_what_was_long_ago() -> None:
+    pace = Pace(window_s=100)
+    for second in range(10, 1000, 10):
+        rows = min(second, 500) * 10 + max(0, second - 500)
+        pace.look(second, rows, second)
+
+    measured = pace.measured(8)
+
+    assert measured is not None
+    assert measured.mid == pytest.approx(1.0)
+
+
+@given(count=st.integers(1, 20), length_s=st.floats(0.1, 10), rounds=st.integers(1, 5))
+def test_a_request_meets_those_that_are_on_their_way_with_it(
+    count: int, length_s: float, rounds: int
+) -> None:
+    spans = [
+        (number * (length_s + 1), number * (length_s + 1) + length_s)
+        for number in range(rounds)
+        for _ in range(count)
+    ]
+
+    assert met_in_flight(spans) == pytest.approx(count)
+    assert met_in_flight([]) == 1.0
+
+
+def test_work_counts_what_is_written_more_than_what_is_read() -> None:
+    assert work(100, 0, 50) == pytest.approx(55.0)
+    assert work(100, 100, 50) == pytest.approx(50.0)
+    assert work(100, 200, 0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"), [(0.0, "$0.00"), (0.0041, "$0.0041"), (0.37, "$0.37"), (1240.0, "$1,240")]
+)
+def test_amounts_are_written_for_people(usd: float, text: str) -> None:
+    assert dollars(usd) == text
+
+
+def test_an_endless_interval_is_no_crash() -> None:
+    assert not Interval(1, 2, 3).holds(math.inf)

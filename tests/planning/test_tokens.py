@@ -1,0 +1,136 @@
+"""How many tokens a job has, and how sure that is."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.planning.measurements import Past, lessons
+from mayfly.planning.tokens import PRIOR_ANSWER, Sample, Seen, Workload, guessed_tokens, workload
+from mayfly.planning.uncertainty import Belief, Interval, weighed
+
+beliefs = st.builds(Belief, st.floats(1e-3, 1e6), st.floats(0.01, 2))
+
+
+@given(belief=beliefs, factor=st.floats(1e-3, 1e3))
+def test_an_interval_holds_its_middle_and_scales_with_it(belief: Belief, factor: float) -> None:
+    interval = belief.interval
+
+    assert interval.low <= interval.mid <= interval.high
+    assert belief.scaled(factor).interval.high == pytest.approx(interval.high * factor)
+
+
+@given(left=beliefs, right=beliefs)
+def test_what_is_put_together_is_no_surer_than_its_parts(left: Belief, right: Belief) -> None:
+    assert left.times(right).spread >= max(left.spread, right.spread)
+    assert left.over(right).spread >= max(left.spread, right.spread)
+
+
+@given(found=st.lists(beliefs, min_size=1, max_size=6))
+def test_weighed_beliefs_lie_between_the_least_and_the_most(found: list[Belief]) -> None:
+    told = weighed(found)
+
+    assert min(b.mid for b in found) * 0.999 <= told.mid <= max(b.mid for b in found) * 1.001
+    assert told.spread > 0
+
+
+def test_beliefs_that_contradict_each_other_make_nobody_surer() -> None:
+    assert weighed([Belief(10.0, 0.1), Belief(1000.0, 0.1)]).spread > 1
+
+
+@given(text=st.text(max_size=400))
+def test_a_text_has_no_more_tokens_than_characters(text: str) -> None:
+    assert 0 <= guessed_tokens(text) <= len(text)
+
+
+def test_scripts_other_than_latin_have_more_tokens_in_as_many_characters() -> None:
+    assert guessed_tokens("wetter" * 10) < guessed_tokens("погода" * 10)
+
+
+@given(
+    tokens=st.lists(st.floats(1, 5000), min_size=1, max_size=50), rows=st.integers(50, 10_000_000)
+)
+def test_a_sample_that_is_the_whole_has_no_doubt_of_its_own(tokens: list[float], rows: int) -> None:
+    part = _load(Sample(rows=rows, tokens=tuple(tokens)), rows=rows)
+    whole = _load(Sample(rows=len(tokens), tokens=tuple(tokens)), rows=len(tokens))
+
+    assert part.prompt.spread >= whole.prompt.spread
+    assert part.prompt.mid == pytest.approx(whole.prompt.mid)
+
+
+def test_a_count_is_surer_than_a_guess() -> None:
+    tokens = (100.0,) * 100
+
+    counted = _load(Sample(rows=1000, tokens=tokens, counted=True))
+
+    assert counted.prompt.spread < _load(Sample(rows=1000, tokens=tokens)).prompt.spread
+    assert "tokenizer" in counted.basis[0]
+
+
+def test_finished_runs_correct_the_ratio_of_tokens_to_characters() -> None:
+    past = [Past(model="m", token_ratio=1.3, answered=100, completion_tokens=1000)] * 3
+
+    load = _load(Sample(rows=1000, tokens=(100.0,) * 100), past=past)
+
+    assert load.prompt.mid == pytest.approx(130.0)
+    assert load.prompt.spread < 0.2
+
+
+@pytest.mark.parametrize(
+    ("past", "seen", "mid"),
+    [
+        ([], None, PRIOR_ANSWER.mid),
+        ([Past(model="m", ask="other", answered=500, completion_tokens=50_000)], None, 100.0),
+        ([Past(model="m", ask="ask", answered=500, completion_tokens=10_000)], None, 20.0),
+        ([Past(model="n", ask="ask", answered=500, completion_tokens=10_000)], None, 250.0),
+        ([], Seen(rows=100, prompt_tokens=1, completion_tokens=3000), 30.0),
+    ],
+)
+def test_the_best_evidence_decides_how_long_answers_are(
+    past: list[Past], seen: Seen | None, mid: float
+) -> None:
+    load = _load(Sample(rows=1000, tokens=(9.0,) * 20), past=past, seen=seen)
+
+    assert load.answer.mid == pytest.approx(mid)
+
+
+@given(limit=st.integers(1, 100_000))
+def test_answers_are_never_expected_longer_than_allowed(limit: int) -> None:
+    past = [Past(model="m", ask="ask", answered=500, completion_tokens=500_000)]
+
+    for known in ([], past):
+        assert (
+            1 <= _load(Sample(rows=9, tokens=(9.0,)), limit=limit, past=known).answer.mid <= limit
+        )
+
+
+def test_a_history_of_another_version_teaches_what_it_can() -> None:
+    good = Past(provider="here", model="m", answered=5).as_dict()
+    records: list[dict[str, Any]] = [
+        {"lessons": [good | {"later": 1}, {"answered": "many"}, 7]},
+        {},
+        {"lessons": None},
+    ]
+
+    assert lessons(records, "here") == [Past(provider="here", model="m", answered=5)]
+    assert lessons(records, "there") == []
+
+
+def test_intervals_add_up_on_the_wide_side() -> None:
+    assert Interval(1, 2, 4).plus(Interval(1, 1, 1)) == Interval(2, 3, 5)
+    assert math.isinf(Interval(1, 2, math.inf).times(2).high)
+
+
+def _load(
+    sample: Sample,
+    *,
+    rows: int = 1000,
+    limit: int | None = None,
+    past: list[Past] | None = None,
+    seen: Seen | None = None,
+) -> Workload:
+    return workload(
+        sample, rows=rows, model="m", ask="ask", max_tokens=limit, past=past or [], seen=seen
+    )

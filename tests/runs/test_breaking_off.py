@@ -1,0 +1,60 @@
+"""A teardown that a person breaks off: the process ends, and says what it leaves behind."""
+
+import signal
+
+from tests.runs.rig import Process, Stage, until
+from together_emulator import FaultRule
+
+SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
+STUCK = FaultRule(action="hang_before", method="PATCH", path="/deployments/")
+"""The stop is never answered, so that there is a teardown to break off."""
+
+
+def break_off(stage: Stage, run: Process) -> None:
+    """Press Ctrl-C as a person does who waits for each word that it brings about."""
+    until(lambda: stage.answered() >= 4, "no rows were answered")
+    stage.emulator.use_faults(STUCK)
+    run.signal(signal.SIGINT, group=True)
+    until(lambda: stage.emulator.calls()[-1].fault == "hang_before", "the stop was not asked for")
+    run.signal(signal.SIGINT, group=True)
+    until(lambda: "Once more breaks it off" in run.text, "the second Ctrl-C was not answered")
+    assert run.alive
+    run.signal(signal.SIGINT, group=True)
+
+
+def test_a_third_ctrl_c_ends_the_run_with_what_bills_and_the_way_to_end_it(stage: Stage) -> None:
+    stage.emulator.use_faults(SLOW)
+    run = stage.run()
+
+    break_off(stage, run)
+
+    assert run.wait() == 4, run.text
+    (endpoint,) = stage.report()["endpoints"]
+    told = " ".join(run.text.split())
+    assert f"SIGINT: broken off; endpoint {endpoint['name']} may still bill since 2" in told
+    assert "at $5.49/h a replica" in told
+    assert f"mayfly endpoints delete {endpoint['name']} --api v2" in told
+    assert "may still bill" in stage.report()["outcome"]
+    # The guardian is at it by now: the lease is closed when the endpoint is gone.
+    stage.emulator.use_faults()
+    stage.await_gone()
+    until(lambda: not stage.leases(), "the lease was left open")
+    assert [proof["line"] for proof in stage.proofs()] == ["guardian"]
+
+
+def test_what_was_broken_off_can_be_ended_by_the_command_that_was_named(stage: Stage) -> None:
+    stage.emulator.use_faults(SLOW)
+    run = stage.run()
+    until(run.guardians, "no guardian")
+    (guardian,) = run.guardians()
+    break_off(stage, run)
+    assert run.wait() == 4, run.text
+    guardian.kill()
+    stage.emulator.use_faults()
+    _, _, command = run.text.rpartition("end it with `mayfly ")
+
+    by_hand = stage.command(*command.partition("`")[0].split())
+
+    assert by_hand.wait() == 0, by_hand.text
+    assert not stage.emulator.stands
+    assert stage.leases() == ()

@@ -1,0 +1,41 @@
+"""An endpoint that fails under the batch: it is torn down, and the run goes on with another."""
+
+import httpx
+
+from tests.runs.rig import Stage, until
+from together_emulator import FaultRule
+
+SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
+
+
+def test_an_endpoint_that_fails_midway_is_torn_down_and_replaced(stage: Stage) -> None:
+    stage.emulator.use_faults(SLOW)
+    stage.concurrency = 2
+    run = stage.run(patience={"mayfly.runs.monitor.OBSERVE_EVERY_S": 0.2})
+    until(lambda: stage.answered() >= 4, "no rows were answered")
+
+    look_once_as_failed(stage)
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    first, second = stage.report()["endpoints"]
+    assert "FAILED" in stage.report()["moves"][0]
+    assert first["name"] != second["name"]
+    assert first["teardown"]["not_found_read_back"]
+    assert not stage.emulator.stands
+    assert stage.leases() == ()
+
+
+def look_once_as_failed(stage: Stage) -> None:
+    """Let the next look at the deployment find it FAILED, as the API words it."""
+    emulator, (lease,) = stage.emulator, stage.leases()
+    path = f"/v2/projects/{emulator.project_id}/endpoints/{lease.ref.endpoint_id}/deployments"
+    headers = {"authorization": f"Bearer {emulator.key}"}
+    with httpx.Client(base_url=emulator.url, headers=headers) as http:
+        answer = http.get(path).json()
+    for deployment in answer["data"]:
+        deployment["status"]["state"] = "DEPLOYMENT_STATE_FAILED"
+    emulator.use_faults(
+        FaultRule(action="status", method="GET", path=f"{path}$", status=200, json=answer, first=1),
+        SLOW,
+    )

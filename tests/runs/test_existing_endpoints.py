@@ -1,0 +1,82 @@
+"""Endpoints that stand already, and what is left standing: only what we created is deleted."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mayfly.models.endpoint import EndpointRef, EndpointSpec, Phase, Replicas
+from mayfly.together.connection import Connection, connect
+from mayfly.together.control_plane import ControlPlane
+from tests.runs.rig import MODEL, Stage, until
+from together_emulator import Emulator
+
+
+@pytest.fixture
+def plane(emulator: Emulator) -> Iterator[ControlPlane]:
+    """The control plane, as a colleague uses it."""
+    connection = Connection.from_env(
+        {"TOGETHER_API_KEY": emulator.key, "TOGETHER_BASE_URL": emulator.url}
+    )
+    with connect("v2", connection) as plane:
+        yield plane
+
+
+@pytest.fixture
+def theirs(plane: ControlPlane) -> EndpointRef:
+    """An endpoint that a colleague has made, and that runs."""
+    offer = plane.offers(MODEL)[0]
+    spec = EndpointSpec(
+        name="production-chat",
+        model=MODEL,
+        hardware=offer.hardware,
+        price_usd_per_h=offer.price_usd_per_h,
+        model_ref=offer.model_ref,
+        config_ref=offer.config_ref,
+    )
+    ref = plane.create(spec)
+    until(lambda: plane.observe(ref).phase is Phase.READY, "it did not start")
+    return ref
+
+
+def test_one_that_runs_is_used_and_left_running(
+    stage: Stage, plane: ControlPlane, theirs: EndpointRef
+) -> None:
+    run = stage.run("--endpoint", theirs.name)
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    assert plane.observe(theirs).phase is Phase.READY
+    assert stage.leases() == ()
+    assert "bills until it is stopped" in run.text
+
+
+def test_one_that_is_stopped_is_started_and_stopped_again(
+    stage: Stage, plane: ControlPlane, theirs: EndpointRef
+) -> None:
+    plane.scale(theirs, Replicas(minimum=0, maximum=0))
+    until(lambda: plane.observe(theirs).phase is Phase.STOPPED, "it did not stop")
+
+    run = stage.run("--endpoint", theirs.name)
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    assert plane.observe(theirs).phase is Phase.STOPPED
+
+
+def test_one_that_runs_is_stopped_when_that_is_asked_for(
+    stage: Stage, plane: ControlPlane, theirs: EndpointRef
+) -> None:
+    run = stage.run("--endpoint", theirs.name, "--teardown", "stop")
+
+    assert run.wait() == 0, run.text
+    assert plane.observe(theirs).phase is Phase.STOPPED
+
+
+@pytest.mark.parametrize(("asked", "billing"), [("stop", 0), ("keep", 1)])
+def test_our_own_is_left_as_asked(stage: Stage, asked: str, billing: int) -> None:
+    run = stage.run("--teardown", asked)
+
+    assert run.wait() == 0, run.text
+    assert stage.emulator.stands
+    assert stage.emulator.billing == billing
+    assert stage.leases() == ()

@@ -1,0 +1,66 @@
+"""The guardian by itself: light while it waits, gone when it is let go, and never in the way."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mayfly.endpoints.guardian import Guardian
+from mayfly.models.errors import TerminalError
+from tests.runs.rig import until
+
+MB = 1_000_000
+
+
+@pytest.fixture
+def lease(tmp_path: Path) -> Path:
+    """Where a lease would be; this process plays the flow."""
+    folder = tmp_path / "leases"
+    folder.mkdir()
+    return folder / "mayfly-tests-0123456789-6b067ea5.json"
+
+
+@pytest.fixture
+def guardian(lease: Path) -> Iterator[Guardian]:
+    """A guardian that waits."""
+    guardian = Guardian.arm(lease)
+    yield guardian
+    if guardian.alive():
+        guardian.release()
+
+
+def test_it_is_light_while_it_waits(guardian: Guardian) -> None:
+    process = psutil.Process(guardian.pid)
+    own = process.memory_full_info().uss
+
+    assert own < 20 * MB
+    assert process.num_threads() == 1
+
+
+def test_what_ends_a_terminals_programs_does_not_end_it(guardian: Guardian) -> None:
+    assert os.getsid(guardian.pid) == guardian.pid
+
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        os.kill(guardian.pid, number)
+
+    # It has taken them all by the time that it is asked for something else.
+    os.kill(guardian.pid, signal.SIGSTOP)
+    process = psutil.Process(guardian.pid)
+    until(lambda: process.status() == psutil.STATUS_STOPPED, "it did not stop")
+    os.kill(guardian.pid, signal.SIGCONT)
+    assert guardian.alive()
+
+
+def test_let_go_it_ends_without_having_looked_at_anything(guardian: Guardian, lease: Path) -> None:
+    guardian.release()
+
+    assert not guardian.alive()
+    assert (lease.parent / "guardian.log").read_bytes() == b""
+
+
+def test_without_a_place_for_it_nothing_may_be_created(tmp_path: Path) -> None:
+    with pytest.raises(TerminalError, match="nothing was created"):
+        Guardian.arm(tmp_path / "nowhere" / "lease.json")

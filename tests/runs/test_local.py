@@ -1,0 +1,19 @@
+"""Without a key: the whole job against the endpoint that mayfly brings along."""
+
+import pytest
+
+from tests.runs.rig import Stage
+
+
+@pytest.mark.parametrize("api", ["v2", "v1"])
+def test_local_needs_no_key_and_asks_nobody_else(stage: Stage, api: str) -> None:
+    stage.api = api
+    stage.env = {"TOGETHER_API_KEY": None}
+
+    run = stage.run("--local")
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    assert stage.report()["endpoints"][0]["teardown"]["not_found_read_back"]
+    assert stage.emulator.calls() == []
+    assert stage.leases() == ()

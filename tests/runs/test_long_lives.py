@@ -1,0 +1,64 @@
+"""A run that outlasts the time in its endpoint's name; a home that is named from where one is."""
+
+import signal
+
+from tests.runs.rig import Stage, until
+from together_emulator import FaultRule
+
+SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3)
+
+
+def test_a_run_longer_than_a_name_lasts_moves_to_new_endpoints_and_asks_nothing_twice(
+    stage: Stage,
+) -> None:
+    stage.emulator.use_faults(SLOW)
+    stage.concurrency = 1
+
+    # Seven seconds of answering, and five of a name that are not the last ten minutes.
+    run = stage.run(
+        patience={
+            "mayfly.endpoints.provisioner.LIFETIME_S": 605,
+            "mayfly.runs.monitor.OBSERVE_EVERY_S": 0.2,
+        }
+    )
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    assert stage.answered() == stage.rows
+    report = stage.report()
+    assert len(report["endpoints"]) >= 2
+    assert len({endpoint["name"] for endpoint in report["endpoints"]}) == len(report["endpoints"])
+    assert all("the time in its name is nearly over" in move for move in report["moves"])
+    assert all(endpoint["teardown"]["not_found_read_back"] for endpoint in report["endpoints"])
+    assert not stage.emulator.stands
+    assert stage.leases() == ()
+
+
+def test_a_home_named_from_where_one_is_holds_the_lease_for_guardian_and_sweep(
+    stage: Stage,
+) -> None:
+    stage.emulator.use_faults(SLOW)
+    stage.env["MAYFLY_HOME"] = "home"
+    here = str(stage.folder)
+
+    def killed(*, whole: bool) -> None:
+        run = stage.run(folder=here)
+        before = stage.answered()
+        until(lambda: stage.answered() >= before + 2, "no rows were answered")
+        assert len(stage.leases()) == 1
+        if whole:
+            run.kill_all()
+        else:
+            run.signal(signal.SIGKILL)
+            run.wait()
+
+    killed(whole=False)
+    stage.await_gone()
+    until(lambda: not stage.leases(), "the guardian did not find the lease")
+    killed(whole=True)
+    swept = stage.command("sweep", "--json", folder=here)
+
+    assert swept.wait() == 0, swept.text
+    assert not stage.emulator.stands
+    assert stage.leases() == ()
+    assert [proof["line"] for proof in stage.proofs()] == ["sweep", "guardian"]

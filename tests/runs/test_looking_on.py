@@ -1,0 +1,41 @@
+"""Whoever looks on while a run goes on sees it move, and sees it end."""
+
+import signal
+
+import orjson
+
+from tests.runs.rig import Stage, until
+from together_emulator import FaultRule
+
+
+def test_status_watches_a_run_until_it_ends(stage: Stage) -> None:
+    stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
+    run = stage.run()
+    until(lambda: stage.answered() >= 4, "no rows were answered")
+
+    machines = stage.command("status", str(stage.output), "--watch", "--json")
+    people = stage.command("status", str(stage.output), "--watch")
+
+    assert (run.wait(), machines.wait(), people.wait()) == (0, 0, 0)
+    looks = [orjson.loads(line) for line in machines.text.splitlines()]
+    done = [look["rows"]["done"] for look in looks]
+    assert looks[0]["outcome"] == "running"
+    assert looks[0]["open_leases"]
+    assert done == sorted(done)
+    assert (done[-1], looks[-1]["outcome"]) == (stage.rows, "complete")
+    assert looks[-1]["open_leases"] == []
+    assert f"{stage.rows} of {stage.rows} rows" in people.text.splitlines()[-1]
+
+
+def test_ctrl_c_ends_the_looking_and_not_the_run(stage: Stage) -> None:
+    stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
+    run = stage.run()
+    until(lambda: stage.answered() >= 4, "no rows were answered")
+    watch = stage.command("status", str(stage.output), "--watch", "--json")
+    until(lambda: watch.text.count("\n") >= 1, "nothing was told")
+
+    watch.signal(signal.SIGINT, group=True)
+
+    assert watch.wait() == 0, watch.text
+    assert run.wait() == 0, run.text
+    stage.assert_complete()

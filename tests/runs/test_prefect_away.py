@@ -1,0 +1,93 @@
+"""Prefect's record is for people: a run does without its server, and heeds a cancel from it."""
+
+import os
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.runs.rig import Forwarder, Launcher, Stage, until
+from together_emulator import FaultRule
+
+SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.2)
+
+
+@pytest.fixture(scope="module")
+def way(prefect_api_url: str) -> Iterator[Forwarder]:
+    """A way to the Prefect server that can be cut."""
+    forwarder = Forwarder(urlsplit(prefect_api_url).port or 0)
+    yield forwarder
+    forwarder.cut()
+
+
+@pytest.fixture(scope="module")
+def launcher(way: Forwarder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """A fork server whose commands reach Prefect by that way."""
+    launcher = Launcher(
+        {
+            **os.environ,
+            "PREFECT_API_URL": f"http://127.0.0.1:{way.port}/api",
+            "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+            "DO_NOT_TRACK": "1",
+            # As the command line sets it, but for a server that is imported already.
+            "PREFECT_CLIENT_MAX_RETRIES": "3",
+        }
+    )
+    yield launcher
+    launcher.close()
+
+
+def test_a_server_that_dies_midway_costs_no_answer_and_no_exit_code(
+    stage: Stage, way: Forwarder
+) -> None:
+    stage.emulator.use_faults(SLOW)
+    run = stage.run()
+    until(lambda: stage.answered() >= 4, "no rows were answered")
+
+    way.cut()
+
+    assert run.wait() == 0, run.text
+    way.resume()
+    stage.assert_complete()
+    assert not stage.emulator.stands
+    assert stage.report()["outcome"] == "complete"
+
+
+def test_a_server_that_is_gone_at_teardown_changes_nothing_about_it(
+    stage: Stage, way: Forwarder
+) -> None:
+    stage.emulator.use_faults(
+        FaultRule(action="status", path="^/v1/chat/", status=401, nth=(5,)), SLOW
+    )
+    run = stage.run()
+    until(lambda: stage.answered() >= 3, "no rows were answered")
+
+    way.cut()
+
+    assert run.wait() == 1, run.text
+    way.resume()
+    assert not stage.emulator.stands
+    assert stage.leases() == ()
+
+
+def test_a_cancel_of_a_run_that_was_started_by_hand_is_heeded(
+    stage: Stage, prefect_api_url: str
+) -> None:
+    stage.emulator.use_faults(SLOW)
+    stage.concurrency = 1
+    run = stage.run(patience={"mayfly.orchestration.cancellation.LOOK_EVERY_S": 0.2})
+    until(lambda: stage.answered() >= 2, "no rows were answered")
+    (lease,) = stage.leases()
+
+    with httpx.Client(base_url=prefect_api_url, timeout=30) as prefect:
+        body = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True}
+        answer = prefect.post(f"flow_runs/{lease.run}/set_state", json=body)
+        assert answer.status_code == 201
+
+        assert run.wait() == 130, run.text
+        state = prefect.get(f"flow_runs/{lease.run}").json()["state"]["type"]
+
+    assert state == "CANCELLED"
+    assert not stage.emulator.stands
+    assert stage.leases() == ()

@@ -1,0 +1,191 @@
+"""`--runner processes` keeps every promise that a run in one process keeps.
+
+Real processes, real signals; what a worker leaves undone is done by the others or the next run.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.runs.rig import Launcher, Process, Stage, until
+from together_emulator import Emulator, FaultRule, ManualClock
+
+CHAT = "^/v1/chat/"
+SLOW = FaultRule(action="delay", path=CHAT, delay_s=1.0)
+"""So slow that a run does not end before a test has done to it what it means to."""
+
+PROCESSES = ("--runner", "processes", "--shard-rows", "6")
+
+
+@pytest.fixture
+def midway(stage: Stage) -> Iterator[tuple[Stage, Process]]:
+    """A run in the midst of its rows, in two processes that have both begun."""
+    stage.emulator.use_faults(SLOW)
+    stage.rows = 48
+    stage.__post_init__()
+    run = stage.run(*PROCESSES)
+    until(lambda: stage.answered() >= 8 and begun(stage) >= 2, "no rows were answered")
+    yield stage, run
+    if run.alive:
+        run.kill_all()
+
+
+def begun(stage: Stage) -> int:
+    return len(list((stage.output / "_mayfly" / "journal").glob("*.jsonl")))
+
+
+def told(run: Process) -> str:
+    return " ".join(run.text.split())
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(
+        process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes
+    )
+
+
+def assert_resumable(stage: Stage) -> None:
+    """The next run, in one process, finishes and asks nothing again that had come back."""
+    stage.emulator.use_faults()
+    again = stage.run("--shard-rows", "6")
+    assert again.wait() == 0, again.text
+    stage.assert_complete()
+    assert stage.answered() <= stage.rows + 2 * stage.concurrency
+    assert not stage.emulator.stands
+
+
+def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes(
+    midway: tuple[Stage, Process],
+) -> None:
+    stage, run = midway
+
+    run.workers()[0].kill()
+    until(lambda: "another goes on with its shards" in told(run), "nothing was said of it")
+    stage.emulator.vanish()
+    stage.emulator.use_faults()
+
+    assert run.wait() == 0, run.text
+    assert "killed by SIGKILL" in told(run)
+    stage.assert_complete()
+    assert len(stage.report()["endpoints"]) == 2
+    assert not stage.emulator.stands
+    assert stage.answered() <= stage.rows + 2 * stage.concurrency
+    # What the dead worker had done counts, and counts once.
+    (past,) = (stage.home / "history.jsonl").read_bytes().splitlines()
+    assert orjson.loads(past)["rows"] == stage.rows
+
+
+def test_when_the_run_is_killed_its_workers_die_and_nothing_more_is_sent(
+    midway: tuple[Stage, Process],
+) -> None:
+    stage, run = midway
+    workers = run.workers()
+
+    run.signal(signal.SIGKILL)
+    run.wait()
+
+    until(lambda: gone(workers), "workers live on", timeout_s=10)
+    stage.await_gone()
+    assert_resumable(stage)
+
+
+def test_ctrl_c_for_the_whole_group_ends_it_with_130_and_without_a_traceback(
+    midway: tuple[Stage, Process],
+) -> None:
+    stage, run = midway
+    workers = run.workers()
+
+    run.signal(signal.SIGINT, group=True)
+
+    assert run.wait() == 130, run.text
+    assert "Traceback" not in run.text
+    assert not (stage.output / "_mayfly" / "workers.log").exists()
+    assert gone(workers)
+    assert stage.report()["endpoints"][0]["teardown"]["line"] == "finally"
+    assert not stage.emulator.stands
+    assert stage.leases() == ()
+
+
+def test_a_deadline_stops_all_of_them_with_5(stage: Stage) -> None:
+    stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
+    stage.rows, stage.concurrency = 400, 2
+    stage.__post_init__()
+
+    run = stage.run(*PROCESSES, "--deadline", "8s")
+
+    assert run.wait() == 5, run.text
+    assert not stage.emulator.stands
+    # With how many it has got so far: that depends on how soon it could begin.
+    assert stage.report()["rows"]["done"] == stage.answered() < stage.rows
+
+
+def test_rows_that_ask_the_same_are_sent_once_and_those_that_failed_again_when_told(
+    stage: Stage,
+) -> None:
+    kinds = [(7 * row) % 30 for row in range(120)]
+    prompts = [f"Question {kind} of all" for kind in kinds]
+    pq.write_table(pa.table({"n": range(120), "prompt": prompts}), stage.input)
+    schema = stage.folder / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"sure": {"type": "boolean"}}}')
+    stage.emulator.use_faults(
+        FaultRule(action="status", path=CHAT, body="Question 9 of", status=422, message="no")
+    )
+    options = ("--runner", "processes", "--shard-rows", "15", "--dedupe", "--temperature", "0")
+
+    run = stage.run(*options, "--schema", str(schema))
+
+    assert run.wait() == 3, run.text
+    table = pq.read_table(stage.output)
+    assert table["n"].to_pylist() == list(range(120))
+    assert sum(table["attempts"].to_pylist()) == 30
+    assert table["response"].null_count == 4
+    assert table["parsed"].null_count == 4
+
+    stage.emulator.use_faults()
+    again = stage.run(*options, "--schema", str(schema), "--retry-failed")
+
+    assert again.wait() == 0, again.text
+    assert pq.read_table(stage.output)["response"].null_count == 0
+
+
+def test_the_endpoint_is_full_with_all_processes_together_and_never_fuller(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    clock = ManualClock(holds_answers=True)
+    with Emulator(clock=clock, start_factor=0.0, schedule_s=1.0, drain_s=1.0) as emulator:
+        # One process soon has no more rows: the other one has to get all places.
+        stage = Stage(emulator, launcher, tmp_path / "machine", rows=46, concurrency=6)
+        run = stage.run("--runner", "processes", "--shard-rows", "36")
+
+        def waits(count: int) -> bool:
+            assert clock.sleepers <= 6
+            assert run.alive, run.text
+            return clock.sleepers == count
+
+        while not clock.sleepers:
+            assert run.alive, run.text
+            clock.advance(1.0)
+            time.sleep(0.01)
+        words = [word for worker in run.workers() for word in worker.cmdline()]
+        while left := stage.rows - stage.answered():
+            until(lambda: waits(min(6, left)), f"not full with {left} rows left")
+            clock.advance(600.0)
+            until(lambda: stage.answered() == stage.rows - max(0, left - 6), "no answers")
+        while run.alive:
+            clock.advance(1.0)
+            time.sleep(0.01)
+
+        assert run.wait() == 0, run.text
+        stage.assert_complete()
+        assert stage.answered() == stage.rows
+        assert not emulator.stands
+        assert len([word for word in words if word.endswith("worker.py")]) == 2
+        assert emulator.key not in words
+        assert not (stage.output / "_mayfly" / "workers.log").exists()

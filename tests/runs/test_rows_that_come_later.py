@@ -1,0 +1,65 @@
+"""New files in the input folder are the work of the next run, and nothing else is."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.runs.rig import MODEL, Process, Stage
+
+
+def put(folder: Path, name: str, first: int, rows: int) -> None:
+    folder.mkdir(exist_ok=True)
+    numbers = range(first, first + rows)
+    prompts = [f"Question {n} of {folder}" for n in numbers]
+    pq.write_table(pa.table({"n": list(numbers), "prompt": prompts}), folder / name)
+
+
+def run(stage: Stage, *options: str) -> Process:
+    process = stage.command(
+        *("run", str(stage.folder / "in"), "--model", MODEL, "--output", str(stage.output)),
+        *("--yes", *options),
+    )
+    process.wait()
+    return process
+
+
+def asked(stage: Stage) -> int:
+    return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
+
+
+def test_new_files_are_the_work_of_the_next_run(stage: Stage) -> None:
+    folder = stage.folder / "in"
+    put(folder, "2026-02.parquet", 0, 10)
+    assert run(stage, "--incremental").wait() == 0
+    first = (stage.output / "part-000000.parquet").read_bytes()
+
+    # One that sorts before what was there, and one after.
+    put(folder, "2026-01.parquet", 10, 5)
+    put(folder, "2026-03.parquet", 15, 6)
+    refused = run(stage)
+    assert refused.wait() == 2
+    assert "2026-01.parquet, 2026-03.parquet is new (--incremental" in refused.text
+    assert asked(stage) == 10
+    grown = run(stage, "--incremental")
+
+    assert grown.wait() == 0, grown.text
+    assert asked(stage) == 21
+    table = pq.read_table(stage.output)
+    assert table["n"].to_pylist() == list(range(21))
+    assert table["response"].null_count == 0
+    assert (stage.output / "part-000000.parquet").read_bytes() == first
+
+    # Nothing has come since: with or without the option there is nothing to do.
+    for options in ((), ("--incremental",)):
+        assert run(stage, *options).wait() == 0
+    assert asked(stage) == 21
+
+    # What was there must stay as it was.
+    put(folder, "2026-02.parquet", 100, 10)
+    (folder / "2026-03.parquet").unlink()
+    changed = run(stage, "--incremental")
+    assert changed.wait() == 2
+    assert "input file 2026-02.parquet has changed" in changed.text
+    assert "input file 2026-03.parquet is gone" in changed.text
+    assert asked(stage) == 21

@@ -1,0 +1,124 @@
+"""Rows with an error: typed, kept for whoever looks, and asked again only when told so."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.runs.rig import MODEL, Stage
+from together_emulator import FaultRule
+
+POISON = FaultRule(
+    action="status", path="^/v1/chat", body="Question (3|17) ", status=422, code="bad", message="no"
+)
+
+
+def asked(stage: Stage) -> int:
+    return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
+
+
+def letters(stage: Stage) -> list[dict[str, object]]:
+    table = pq.read_table(stage.output / "_mayfly" / "dead_letters.parquet")
+    return list(table.to_pylist())
+
+
+def parts(stage: Stage) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(stage.output.glob("part-*"))}
+
+
+def with_a_null_prompt(stage: Stage) -> None:
+    table = pq.read_table(stage.input)
+    prompts = table["prompt"].to_pylist()
+    prompts[5] = None
+    pq.write_table(pa.table({"n": table["n"], "prompt": prompts}), stage.input)
+
+
+def test_poisonous_rows_are_typed_errors_and_letters_and_can_be_asked_again(stage: Stage) -> None:
+    with_a_null_prompt(stage)
+    stage.emulator.use_faults(POISON)
+
+    first = stage.run("--shard-rows", "8")
+
+    assert first.wait() == 3, first.text
+    table = pq.read_table(stage.output)
+    errors = dict(zip(table["n"].to_pylist(), table["error"].to_pylist(), strict=True))
+    assert {n: error for n, error in errors.items() if error} == {
+        3: "invalid_request: HTTP 422 bad after 1 attempt: no",
+        5: "null_prompt: not sent: column prompt is null",
+        17: "invalid_request: HTTP 422 bad after 1 attempt: no",
+    }
+    body = orjson.dumps(
+        {
+            "model": MODEL,
+            "messages": [{"role": "user", "content": f"Question 3 of {stage.folder.name}"}],
+        }
+    )
+    kept = letters(stage)
+    assert kept[0] == {
+        "row": 3,
+        "class": "invalid_request",
+        "status": 422,
+        "code": "bad",
+        "attempts": 1,
+        "words": "no",
+        "digest": hashlib.sha256(body).hexdigest(),
+    }
+    assert [(letter["row"], letter["class"]) for letter in kept[1:]] == [
+        (5, "null_prompt"),
+        (17, "invalid_request"),
+    ]
+    before, asked_before = parts(stage), asked(stage)
+
+    # The server is mended: only the two rows that can be sent are sent.
+    stage.emulator.use_faults()
+    again = stage.run("--retry-failed")
+
+    assert again.wait() == 3, again.text
+    assert asked(stage) - asked_before == 2
+    table = pq.read_table(stage.output)
+    assert [n for n, e in zip(table["n"], table["error"], strict=True) if e.is_valid] == [
+        pa.scalar(5)
+    ]
+    assert [letter["row"] for letter in letters(stage)] == [5]
+    assert parts(stage)["part-000001.parquet"] == before["part-000001.parquet"]
+
+    # What is left cannot be sent: nothing is rented for it.
+    created = sum(method == "POST" for method, _ in stage.management())
+    last = stage.run("--retry-failed")
+
+    assert last.wait() == 3, last.text
+    assert sum(method == "POST" for method, _ in stage.management()) == created
+
+
+def test_letters_that_are_lost_are_written_again(stage: Stage) -> None:
+    with_a_null_prompt(stage)
+    assert stage.run("--shard-rows", "8").wait() == 3
+    path = stage.output / "_mayfly" / "dead_letters.parquet"
+    kept = letters(stage)
+    path.unlink()
+
+    assert stage.run().wait() == 3
+
+    assert letters(stage) == kept
+
+
+def test_a_request_that_no_row_can_succeed_with_does_not_burn_the_dataset(
+    stage: Stage, tmp_path: Path
+) -> None:
+    table = pa.table({"n": range(2000), "prompt": [f"Question {row}" for row in range(2000)]})
+    pq.write_table(table, stage.input)
+    stage.emulator.use_faults(
+        FaultRule(action="status", path="^/v1/chat", status=400, message="seed is not supported")
+    )
+
+    run = stage.run()
+
+    assert run.wait() == 1, run.text
+    assert "seed is not supported" in run.text
+    assert "mend the request" in run.text
+    assert asked(stage) < 200
+    assert not stage.emulator.stands
+    shutil.rmtree(tmp_path, ignore_errors=True)

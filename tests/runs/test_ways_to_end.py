@@ -1,0 +1,264 @@
+"""However a run ends, its endpoint is gone, what was answered is kept, and the exit code is right.
+
+Each test is one way to end, with a real process and real signals.
+"""
+
+import signal
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.runs.rig import Process, Stage, until
+from together_emulator import Emulator, FaultRule
+
+CHAT = "^/v1/chat/"
+SLOW = FaultRule(action="delay", path=CHAT, delay_s=0.1)
+"""Rows take a tenth of a second each, so that there is a midst of the run."""
+
+
+@pytest.fixture
+def midway(stage: Stage) -> Iterator[tuple[Stage, Process]]:
+    """A run in the midst of its rows."""
+    stage.emulator.use_faults(SLOW)
+    stage.concurrency = 2
+    run = stage.run()
+    until(lambda: stage.answered() >= 6, "no rows were answered")
+    yield stage, run
+    if run.alive:
+        run.kill_all()
+
+
+def assert_resumable(stage: Stage) -> None:
+    """The same command finishes the dataset and asks nothing again that had come back."""
+    assert not stage.emulator.stands
+    assert stage.leases() == ()
+    stage.emulator.use_faults()
+    again = stage.run()
+    assert again.wait() == 0, again.text
+    stage.assert_complete()
+    assert stage.answered() <= stage.rows + 2 * stage.concurrency
+    assert not stage.emulator.stands
+
+
+def test_ctrl_c_ends_it_with_130(midway: tuple[Stage, Process]) -> None:
+    stage, run = midway
+
+    run.signal(signal.SIGINT, group=True)
+
+    assert run.wait() == 130, run.text
+    assert stage.report()["endpoints"][0]["teardown"]["line"] == "finally"
+    assert_resumable(stage)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_with_143(midway: tuple[Stage, Process], number: signal.Signals) -> None:
+    stage, run = midway
+
+    run.signal(number)
+
+    assert run.wait() == 143, run.text
+    assert_resumable(stage)
+
+
+def test_the_loss_of_the_whole_process_group_leaves_it_to_the_guardian(
+    midway: tuple[Stage, Process],
+) -> None:
+    stage, run = midway
+
+    run.signal(signal.SIGKILL, group=True)
+
+    assert run.wait() == -signal.SIGKILL
+    stage.await_gone()
+    until(lambda: not stage.leases(), "the lease was left open")
+    (proof,) = stage.proofs()
+    assert proof["line"] == "guardian"
+    assert proof["not_found_read_back"]
+    assert proof["replica_minutes"] >= 1
+    assert proof["usd"] > 0
+    assert_resumable(stage)
+    assert [kept["line"] for kept in stage.report()["earlier_teardowns"]] == ["guardian"]
+
+
+def test_a_guardian_that_is_killed_is_replaced(stage: Stage) -> None:
+    stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
+    stage.concurrency = 1
+    run = stage.run(patience={"mayfly.endpoints.session.HEARTBEAT_S": 0.5})
+    until(lambda: stage.answered() >= 2, "no rows were answered")
+    (first,) = run.guardians()
+
+    first.kill()
+    until(lambda: [g.pid for g in run.guardians()] not in ([], [first.pid]), "no new guardian")
+    run.signal(signal.SIGKILL)
+
+    run.wait()
+    stage.await_gone()
+
+
+def test_an_answer_that_ends_the_run_ends_the_endpoint(stage: Stage) -> None:
+    stage.emulator.use_faults(FaultRule(action="status", path=CHAT, status=401))
+
+    run = stage.run()
+
+    assert run.wait() == 1, run.text
+    assert_resumable(stage)
+
+
+@pytest.mark.parametrize("status", [403, 422])
+def test_a_create_that_is_refused_leaves_nothing(stage: Stage, status: int) -> None:
+    stage.emulator.use_faults(
+        FaultRule(action="status", method="POST", path="/deployments$", status=status)
+    )
+
+    run = stage.run()
+
+    assert run.wait() == 1, run.text
+    assert_resumable(stage)
+
+
+def test_starts_that_fail_move_on_to_other_hardware_and_leave_nothing(stage: Stage) -> None:
+    stage.emulator.use_faults(
+        FaultRule(action="fail_start", method="POST", path="/deployments$", first=1)
+    )
+
+    run = stage.run()
+
+    assert run.wait() == 0, run.text
+    first, second = stage.report()["endpoints"]
+    assert first["hardware"] != second["hardware"]
+    assert not stage.emulator.stands
+
+
+def test_a_full_disk_ends_the_run_and_the_endpoint(stage: Stage) -> None:
+    stage.rows = 600
+    stage.__post_init__()
+    stage.concurrency = 16
+
+    run = stage.run(file_bytes=40_000)
+
+    assert run.wait() == 1, run.text
+    assert_resumable(stage)
+
+
+def test_an_endpoint_that_somebody_deletes_is_replaced(midway: tuple[Stage, Process]) -> None:
+    stage, run = midway
+
+    stage.emulator.vanish()
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    assert len(stage.report()["endpoints"]) == 2
+    assert not stage.emulator.stands
+
+
+def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Stage, Process]) -> None:
+    stage, run = midway
+
+    stop_everything(stage.emulator)
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    assert not stage.emulator.stands
+
+
+def test_a_flow_that_takes_too_long_is_torn_down(stage: Stage) -> None:
+    # The time is over in the midst of the rows: they take far longer, and the start far less.
+    stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=2))
+    stage.concurrency = 1
+
+    run = stage.script(timeout_seconds=8)
+
+    assert run.wait() == 1, run.text
+    assert "exceeded timeout" in run.text
+    assert_resumable(stage)
+
+
+def test_a_time_limit_does_not_cut_a_teardown_short(stage: Stage) -> None:
+    # The rows are done at once, and the stop takes longer than the flow may.
+    stage.emulator.use_faults(
+        FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=6)
+    )
+
+    run = stage.script(timeout_seconds=5)
+
+    run.wait()
+    assert not stage.emulator.stands
+    assert stage.leases() == ()
+
+
+def test_a_second_ctrl_c_does_not_cut_a_teardown_short(midway: tuple[Stage, Process]) -> None:
+    stage, run = midway
+    stage.emulator.use_faults(
+        FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=3)
+    )
+
+    run.signal(signal.SIGINT)
+    until(lambda: stage.management()[-1][0] == "PATCH", "the stop was not asked for")
+    run.signal(signal.SIGINT)
+
+    assert run.wait() == 130, run.text
+    assert "being torn down" in run.text
+    assert_resumable(stage)
+
+
+def test_what_cannot_be_torn_down_is_told_with_what_it_costs_and_the_way_out(
+    stage: Stage,
+) -> None:
+    stage.emulator.use_faults(
+        FaultRule(action="status", method="PATCH", path="/deployments/", status=500)
+    )
+
+    run = stage.run(
+        patience={
+            "mayfly.endpoints.session.TEARDOWN_BUDGET_S": 3,
+            "mayfly.orchestration.hooks.HOOK_BUDGET_S": 1,
+        }
+    )
+
+    assert run.wait() == 4, run.text
+    (lease,) = stage.leases()
+    told = " ".join(run.text.split())
+    assert f"endpoint {lease.name} may still bill since" in told
+    assert "at $5.49/h" in told
+    assert f"mayfly endpoints delete {lease.name}" in told
+    # And the guardian goes on where the run had to give up.
+    stage.emulator.use_faults()
+    stage.await_gone()
+
+
+def test_the_next_run_is_not_kept_out_by_a_guardian_at_work(midway: tuple[Stage, Process]) -> None:
+    stage, run = midway
+    stage.emulator.use_faults(
+        FaultRule(action="hang_before", method="PATCH", path="/deployments/", first=1)
+    )
+    run.signal(signal.SIGKILL)
+    run.wait()
+    until(lambda: stage.emulator.calls()[-1].fault == "hang_before", "the guardian did not act")
+
+    again = stage.run()
+
+    assert again.wait() == 0, again.text
+    stage.assert_complete()
+    assert not stage.emulator.stands
+
+
+def test_a_home_that_cannot_be_written_stops_it_before_anything_is_created(stage: Stage) -> None:
+    stage.home.write_text("a file")
+
+    run = stage.run()
+
+    assert run.wait() in (1, 2), run.text
+    assert "MAYFLY_HOME" in run.text
+    assert not any(method == "POST" for method, _ in stage.management())
+
+
+def stop_everything(emulator: Emulator) -> None:
+    """Stop all deployments, as a colleague may by hand."""
+    headers = {"authorization": f"Bearer {emulator.key}"}
+    with httpx.Client(base_url=emulator.url, headers=headers) as http:
+        project = f"/v2/projects/{emulator.project_id}"
+        for endpoint in http.get(f"{project}/endpoints").json()["data"]:
+            for deployment in endpoint["deployments"]:
+                path = f"{project}/endpoints/{endpoint['id']}/deployments/{deployment['id']}"
+                body = {"autoscaling": {"minReplicas": 0, "maxReplicas": 0}}
+                assert http.patch(path, json=body).status_code == 200

@@ -1,0 +1,12 @@
+"""A run from end to end, in a process of its own."""
+
+from tests.runs.rig import Stage
+
+
+def test_a_run_answers_every_row_and_leaves_nothing_behind(stage: Stage) -> None:
+    run = stage.run()
+
+    assert run.wait() == 0, run.text
+    stage.assert_complete()
+    assert not stage.emulator.stands
+    assert stage.leases() == ()

@@ -1,0 +1,72 @@
+"""Rows that ask the same: found in one pass, answered once, however a run ends."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mayfly.models.errors import EndpointLost
+from mayfly.models.rows import Answer
+from mayfly.models.shards import Shard
+from mayfly.storage.dedupe_index import Copies
+
+
+def shard(first: int, rows: int, index: int = 0) -> Shard:
+    return Shard(index=index, first_row=first, rows=rows)
+
+
+def copies_of(path: Path, asked: list[int], key: str = "k") -> Copies:
+    path.unlink(missing_ok=True)
+    return Copies(path, key=key, rows=[(row, bytes([what])) for row, what in enumerate(asked)])
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(asked=st.lists(st.integers(0, 5), max_size=40), cut=st.integers(0, 40))
+def test_a_row_copies_the_first_that_asks_the_same(
+    tmp_path: Path, asked: list[int], cut: int
+) -> None:
+    cut = min(cut, len(asked))
+    copies = copies_of(tmp_path / "copies.sqlite", asked)
+
+    found = copies.within(shard(0, cut)) | copies.within(shard(cut, len(asked) - cut))
+
+    firsts = {row: asked.index(what) for row, what in enumerate(asked)}
+    assert found == {row: first for row, first in firsts.items() if first != row}
+    assert [path.name for path in tmp_path.iterdir()] == ["copies.sqlite"]
+
+
+def test_the_file_is_made_once_for_an_input_and_again_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "copies.sqlite"
+    copies_of(path, [1, 1, 2])
+
+    class Never:
+        def __iter__(self) -> "Never":
+            raise EndpointLost("the input was read again")
+
+        def __next__(self) -> tuple[int, bytes]:
+            raise StopIteration
+
+    assert Copies(path, key="k", rows=Never()).within(shard(0, 3)) == {1: 0}
+    with pytest.raises(EndpointLost):
+        Copies(path, key="other", rows=Never())
+    path.write_bytes(b"torn")
+    with pytest.raises(EndpointLost):
+        Copies(path, key="k", rows=Never())
+
+
+def test_only_answers_that_later_shards_copy_are_kept(tmp_path: Path) -> None:
+    copies = copies_of(tmp_path / "copies.sqlite", [1, 1, 2, 3, 2, 3])
+    answers = {row: Answer(row, f"answer {row}", None, "stop", 5, 6, 7, 1, 0.5) for row in range(4)}
+    first = shard(0, 4)
+
+    assert not copies.has_answers_of(first)
+    copies.keep_answers(first, answers)
+
+    assert copies.has_answers_of(first)
+    assert list(copies.answers(range(6))) == [answers[2], answers[3]]
+    copies.forget_answers()
+    assert not copies.has_answers_of(first)
+    assert list(copies.answers(range(6))) == []

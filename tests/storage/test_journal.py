@@ -1,0 +1,312 @@
+"""The journal: what was committed is read back, and nothing else is."""
+
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mayfly.models.errors import BadRequest, RetryableError
+from mayfly.models.rows import Answer
+from mayfly.models.shards import Shard
+from mayfly.storage.journal import BEHIND_BYTES, Journal, load_journal, open_journal
+from mayfly.storage.journal_index import HELD_BYTES
+
+SHARD = Shard(index=2, first_row=100, rows=50)
+JOB = "f" * 64
+on_disk = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+answers = st.builds(
+    Answer,
+    row=st.integers(100, 149),
+    response=st.none() | texts,
+    error=st.none() | texts,
+    finish_reason=st.none() | st.just("stop"),
+    prompt_tokens=st.integers(0, 2**40),
+    completion_tokens=st.integers(0, 2**40),
+    cached_tokens=st.integers(0, 2**40),
+    attempts=st.integers(0, 100),
+    latency_s=st.floats(0, 1e6),
+)
+
+
+def written(path: Path, rows: list[Answer]) -> bytes:
+    path.unlink(missing_ok=True)
+    with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
+        for answer in rows:
+            journal.append(answer)
+    return path.read_bytes()
+
+
+def load(path: Path) -> dict[int, Answer]:
+    return load_journal(path, fingerprint=JOB, shard=SHARD)
+
+
+def last_of_each_row(rows: list[Answer]) -> dict[int, Answer]:
+    return {answer.row: answer for answer in rows}
+
+
+@on_disk
+@given(rows=st.lists(answers, max_size=20))
+def test_what_was_committed_is_read_back(tmp_path: Path, rows: list[Answer]) -> None:
+    written(path := tmp_path / "journal", rows)
+
+    assert load(path) == last_of_each_row(rows)
+    with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
+        assert journal.answers == last_of_each_row(rows)
+
+
+@on_disk
+@given(rows=st.lists(answers, max_size=8), data=st.data())
+def test_any_prefix_of_the_bytes_gives_a_prefix_of_the_answers(
+    tmp_path: Path, rows: list[Answer], data: st.DataObject
+) -> None:
+    whole = written(path := tmp_path / "journal", rows)
+    kept = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:kept])
+
+    found = load(path)
+
+    complete = max(whole[:kept].count(b"\n") - 1, 0)
+    assert found == last_of_each_row(rows[:complete])
+
+
+@on_disk
+@given(rows=st.lists(answers, min_size=1, max_size=8), more=answers, data=st.data())
+def test_a_torn_tail_is_repaired_and_written_on(
+    tmp_path: Path, rows: list[Answer], more: Answer, data: st.DataObject
+) -> None:
+    whole = written(path := tmp_path / "journal", rows)
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+
+    journal, kept = open_journal(path, fingerprint=JOB, shard=SHARD)
+    with journal:
+        journal.append(more)
+
+    assert load(path) == {**kept, more.row: more}
+    assert path.read_bytes() == written(path, [*rows[: path.read_bytes().count(b"\n") - 2], more])
+
+
+@on_disk
+@given(
+    rows=st.lists(answers, min_size=1, max_size=6, unique_by=lambda answer: answer.row),
+    data=st.data(),
+)
+def test_a_flipped_byte_is_never_read_as_an_answer(
+    tmp_path: Path, rows: list[Answer], data: st.DataObject
+) -> None:
+    whole = bytearray(written(path := tmp_path / "journal", rows))
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(whole)
+
+    found = load(path)
+
+    assert found.items() <= last_of_each_row(rows).items()
+    assert len(found) >= len(rows) - 2
+
+
+@pytest.mark.parametrize(
+    ("job", "shard"),
+    [("e" * 64, SHARD), (JOB, Shard(index=2, first_row=100, rows=51))],
+    ids=["another job", "another shard"],
+)
+def test_a_journal_of_another_job_or_shard_is_refused(
+    tmp_path: Path, job: str, shard: Shard
+) -> None:
+    before = written(path := tmp_path / "journal", [Answer(100, "a", None)])
+
+    with pytest.raises(BadRequest, match="another job"):
+        load_journal(path, fingerprint=job, shard=shard)
+    with pytest.raises(BadRequest, match="another job"):
+        open_journal(path, fingerprint=job, shard=shard)
+    assert path.read_bytes() == before
+
+
+def test_records_of_another_job_do_not_count_under_a_damaged_header(tmp_path: Path) -> None:
+    whole = written(path := tmp_path / "journal", [Answer(100, "a", None)])
+    path.write_bytes(b"x" + whole[1:])
+
+    assert load_journal(path, fingerprint="e" * 64, shard=SHARD) == {}
+    assert load(path) == {100: Answer(100, "a", None)}
+
+
+def test_a_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
+        with pytest.raises(RetryableError, match="written by another process"):
+            Journal(path, fingerprint=JOB, shard=SHARD)
+        journal.append(Answer(100, "a", None))
+
+    assert load(path) == {100: Answer(100, "a", None)}
+
+
+def test_no_journal_means_no_answers(tmp_path: Path) -> None:
+    assert load(tmp_path / "journal") == {}
+
+
+def test_what_was_not_committed_is_not_on_disk(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", fingerprint=JOB, shard=SHARD)
+
+    journal.append(Answer(100, "a", None))
+    assert journal.waiting == 1
+    assert load(tmp_path / "journal") == {}
+
+    journal.commit()
+    assert journal.waiting == 0
+    assert load(tmp_path / "journal") == {100: Answer(100, "a", None)}
+    journal.close()
+
+
+def test_text_that_has_no_utf8_is_kept_as_far_as_it_goes(tmp_path: Path) -> None:
+    written(path := tmp_path / "journal", [Answer(100, "half \ud800 pair", None)])
+
+    assert load(path)[100].response == "half ? pair"
+
+
+def test_answers_appended_during_a_commit_are_all_kept(tmp_path: Path) -> None:
+    shard = Shard(index=0, first_row=0, rows=20_000)
+    path = tmp_path / "journal"
+    with Journal(path, fingerprint=JOB, shard=shard) as journal:
+        stop = threading.Event()
+
+        def commit_always() -> None:
+            while not stop.is_set():
+                journal.commit()
+
+        thread = threading.Thread(target=commit_always)
+        thread.start()
+        for row in range(shard.rows):
+            journal.append(Answer(row, "a", None))
+        stop.set()
+        thread.join()
+
+    assert list(load_journal(path, fingerprint=JOB, shard=shard)) == list(range(shard.rows))
+
+
+def test_long_answers_are_read_from_the_file_and_not_held(tmp_path: Path) -> None:
+    shard = Shard(index=0, first_row=0, rows=3_000)
+
+    def answer(row: int, letter: str) -> Answer:
+        return Answer(row, f"{row} {letter * 20_000}", None)
+
+    tracemalloc.start()
+    try:
+        with Journal(tmp_path / "journal", fingerprint=JOB, shard=shard) as journal:
+            for row in range(shard.rows):
+                journal.append(answer(row, "a"))
+                if row % 100 == 50:
+                    journal.commit()
+                if row % 1_000 == 60:  # Committed just now, and answered again.
+                    journal.append(answer(row - 10, "b"))
+            held, _ = tracemalloc.get_traced_memory()
+
+            again = {row for row in range(shard.rows) if row % 1_000 == 50}
+            assert len(journal.answers) == shard.rows
+            for row, found in journal.answers.items():
+                assert found == answer(row, "b" if row in again else "a")
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * HELD_BYTES < 3_000 * 20_000
+
+
+FILL = """
+import resource, signal, sys
+from pathlib import Path
+from mayfly.models.errors import TerminalError
+from mayfly.models.rows import Answer
+from mayfly.models.shards import Shard
+from mayfly.storage.journal_index import HELD_BYTES
+from mayfly.storage.journal import Journal
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+shard = Shard(index=2, first_row=100, rows=50)
+journal = Journal(Path(sys.argv[1]), fingerprint="f" * 64, shard=shard)
+journal.append(Answer(100, "first", None))
+journal.commit()
+resource.setrlimit(resource.RLIMIT_FSIZE, (600, resource.RLIM_INFINITY))
+for row in range(101, 120):
+    journal.append(Answer(row, "more" * 20, None))
+try:
+    journal.commit()
+except TerminalError as error:
+    print(error)
+print(journal.waiting, flush=True)
+if sys.argv[2] == "room again":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    journal.close()
+"""
+
+
+@pytest.mark.parametrize(("then", "kept"), [("killed", 1), ("room again", 20)])
+def test_a_disk_that_is_full_loses_nothing_that_was_committed(
+    tmp_path: Path, then: str, kept: int
+) -> None:
+    path = tmp_path / "journal"
+
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, str(path), then], capture_output=True, text=True, check=True
+    )
+
+    said, waiting = done.stdout.splitlines()
+    assert "cannot be written" in said
+    assert waiting == "19"
+    assert len(load(path)) == kept
+    assert path.read_bytes().count(b"\n") == kept + 1
+
+
+def test_an_answer_given_to_the_kernel_outlives_its_process_before_the_next_sync(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal"
+    answer = Answer(101, "yes", None)
+    journal = Journal(path, fingerprint=JOB, shard=SHARD)
+
+    journal.append(answer)
+    journal.commit(sync=False)
+
+    assert load(path) == {101: answer}
+    journal.close()
+
+
+def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = Shard(index=0, first_row=0, rows=60)
+    path = tmp_path / "journal"
+    quick, begun = threading.Event(), threading.Event()
+    sync = os.fdatasync
+
+    def slow(file: int) -> None:
+        begun.set()
+        quick.wait()
+        sync(file)
+
+    with Journal(path, fingerprint=JOB, shard=shard) as journal:
+        monkeypatch.setattr(os, "fdatasync", slow)
+        journal.append(Answer(0, "a", None))
+        committing = threading.Thread(target=journal.commit)
+        committing.start()
+        begun.wait()
+
+        def fill() -> None:
+            for row in range(1, 60):
+                journal.keep_up()
+                journal.append(Answer(row, "x" * 2**20, None))
+                journal.commit(sync=False)
+
+        filling = threading.Thread(target=fill)
+        filling.start()
+        filling.join(0.5)
+        most = len(journal.answers)
+        quick.set()
+        committing.join()
+        filling.join()
+
+    assert most * 2**20 <= BEHIND_BYTES + 2**20
+    assert len(load_journal(path, fingerprint=JOB, shard=shard)) == 60

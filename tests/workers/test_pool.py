@@ -1,0 +1,235 @@
+"""The crew: several workers under one limit, whatever becomes of one of them.
+
+The workers are the real ones, in threads instead of processes; or pretended, where they die.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mayfly.backoff import Backoff
+from mayfly.inference.engine import EngineSettings, Target
+from mayfly.models.errors import CredentialsRefused, RunStopped, TerminalError
+from mayfly.models.job import PromptSpec, Sampling
+from mayfly.models.rows import NOTHING, Tally
+from mayfly.models.shards import Shard, plan_shards
+from mayfly.storage.dataset import open_dataset
+from mayfly.storage.run_paths import RunPaths
+from mayfly.workers import pool as crews
+from mayfly.workers.pool import Crew, workers_for
+from mayfly.workers.protocol import Assignment, Report, Take
+from mayfly.workers.worker import Hand
+from tests.inference.scripted_server import Request, Script, ScriptedServer, completion, http
+
+Serve = Callable[["Connection[Any, Any]"], None]
+
+
+class Threaded:
+    """A place whose worker is a thread."""
+
+    name = "worker thread"
+
+    def __init__(self, serve: Serve) -> None:
+        self.connection, far = Pipe()
+
+        def live() -> None:
+            with far, suppress(EOFError, OSError):
+                serve(far)
+
+        self._thread = threading.Thread(target=live)
+        self._thread.start()
+
+    def end(self) -> str:
+        self.connection.close()
+        self._thread.join()
+        return "ended"
+
+
+def work(connection: "Connection[Any, Any]") -> None:
+    Hand(connection, connection.recv()).serve()
+
+
+def die_with_the_first_shard(connection: "Connection[Any, Any]") -> None:
+    connection.send(Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], tallies={}))
+    while not isinstance(connection.recv(), Take):
+        continue
+
+
+def work_deaf_to_the_end(connection: "Connection[Any, Any]") -> None:
+    """Take shards and never let go of them."""
+    connection.send(Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], tallies={}))
+    while True:
+        connection.recv()
+
+
+class House:
+    """An input of shards, a server, and a crew at work on them."""
+
+    def __init__(self, crew: Crew, server: ScriptedServer, shards: list[Shard]) -> None:
+        self.crew, self.server, self.shards = crew, server, shards
+
+    def answer_all(self) -> Tally:
+        with ThreadPoolExecutor(len(self.shards)) as threads:
+            self.crew.nothing_follows(calls=len(self.shards), replicas=1)
+            tallies = threads.map(lambda shard: self.crew.answer(shard, "model"), self.shards)
+            return sum(tallies, start=NOTHING)
+
+
+@contextmanager
+def house(
+    folder: Path, script: Script, serve: Serve = work, *, rows: int = 200, **settings: Any
+) -> Iterator[House]:
+    table = pa.table({"prompt": [f"row {row}" for row in range(rows)]})
+    pq.write_table(table, folder / "input.parquet")
+    dataset = open_dataset(str(folder / "input.parquet"), limit=None)
+    paths = RunPaths(folder / "output")
+    paths.journals.mkdir(parents=True)
+    chosen = EngineSettings(backoff=Backoff(base_s=0.01, cap_s=0.05), **settings)
+    with ScriptedServer(script) as server:
+        assignment = Assignment(
+            dataset=dataset,
+            prompt=PromptSpec(),
+            sampling=Sampling(),
+            paths=paths,
+            fingerprint="f" * 64,
+            retry_failed=False,
+            copying=None,
+            settings=chosen,
+            target=Target(url=server.url, headers={}),
+        )
+        shards = plan_shards(dataset.row_groups, shard_rows=-(-rows // 4))
+        with Crew(
+            assignment, workers=2, start=lambda: Threaded(serve), say=lambda _text: None
+        ) as crew:
+            yield House(crew, server, shards)
+
+
+def served(held_s: float = 0.0) -> tuple[Script, list[int]]:
+    """Return a script that takes its time, and a list of how many it held at each request."""
+    held: list[int] = []
+    now = 0
+
+    async def script(request: Request) -> bytes:
+        nonlocal now
+        now += 1
+        held.append(now)
+        await asyncio.sleep(held_s)
+        now -= 1
+        return http(completion(request.prompt))
+
+    return script, held
+
+
+def test_shards_go_to_all_workers_and_each_row_is_sent_once(tmp_path: Path) -> None:
+    script, held = served()
+    with house(tmp_path, script, concurrency=12) as at:
+        tally = at.answer_all()
+
+        assert tally == at.crew.snapshot().tally
+        assert tally.done == 200
+        assert len(at.server.requests) == 200
+        assert max(held) <= 12
+    table = pq.read_table(tmp_path / "output")
+    assert table["response"].to_pylist() == [f"row {row}" for row in range(200)]
+
+
+def test_one_law_finds_the_limit_from_what_all_of_them_see(tmp_path: Path) -> None:
+    script, held = served(0.02)
+    with house(tmp_path, script, rows=1200, concurrency=None) as at:
+        at.crew.begin_at(4)
+        at.answer_all()
+
+        # The server never has enough: a law that sees no answers would have stayed where it began.
+        assert max(held) > 8
+
+
+def test_an_answer_that_no_row_can_mend_ends_all_of_them(tmp_path: Path) -> None:
+    async def script(_request: Request) -> bytes:
+        await asyncio.sleep(0.01)
+        return http(b'{"error": {"message": "no such key", "code": "bad"}}', 401)
+
+    with house(tmp_path, script, rows=2000, concurrency=8) as at:
+        with pytest.raises(CredentialsRefused, match="no such key"):
+            at.answer_all()
+
+        assert len(at.server.requests) < 200
+
+
+def test_a_stop_lets_requests_end_that_are_under_way_and_keeps_their_answers(
+    tmp_path: Path,
+) -> None:
+    release, hands = threading.Event(), list[Hand]()
+
+    async def script(request: Request) -> bytes:
+        await asyncio.to_thread(release.wait)
+        return http(completion(request.prompt))
+
+    def known_work(connection: "Connection[Any, Any]") -> None:
+        hand = Hand(connection, connection.recv())
+        hands.append(hand)
+        hand.serve()
+
+    with house(tmp_path, script, known_work, concurrency=6) as at:
+        threading.Thread(target=lambda: _stop_when_full(at, hands, 6, release)).start()
+        with pytest.raises(RunStopped, match="enough"):
+            at.answer_all()
+
+        assert len(at.server.requests) == 6
+        assert at.crew.snapshot().tally.done == 6
+        with pytest.raises(RunStopped, match="enough"):
+            at.crew.answer(at.shards[0], "model")
+
+
+def _stop_when_full(at: House, hands: list[Hand], requests: int, release: threading.Event) -> None:
+    pause = threading.Event()
+    while len(at.server.requests) < requests:
+        pause.wait(0.005)
+    at.crew.stop(RunStopped("enough"), grace_s=30)
+    # The crew has stopped at once, its workers when they have read it.
+    while not all(hand.ended for hand in hands):
+        pause.wait(0.005)
+    release.set()
+
+
+def test_a_shard_that_workers_die_of_is_given_up(tmp_path: Path) -> None:
+    script, _ = served()
+    with house(tmp_path, script, die_with_the_first_shard, concurrency=4) as at:
+        with pytest.raises(TerminalError, match="3 worker processes died with it"):
+            at.answer_all()
+
+        assert not at.server.requests
+
+
+def test_workers_that_do_not_start_end_the_run_with_where_to_look(tmp_path: Path) -> None:
+    script, _ = served()
+    with (
+        house(tmp_path, script, lambda _connection: None, concurrency=4) as at,
+        pytest.raises(TerminalError, match=r"before it was ready; see .*workers\.log"),
+    ):
+        at.answer_all()
+
+
+def test_a_worker_that_does_not_let_go_is_ended_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crews, "LATEST_S", 0.2)
+    script, _ = served()
+    with house(tmp_path, script, work_deaf_to_the_end, concurrency=4) as at:
+        threading.Thread(target=lambda: at.crew.stop(RunStopped("enough"), grace_s=0)).start()
+        with pytest.raises(RunStopped, match="enough"):
+            at.answer_all()
+
+
+def test_there_is_a_worker_for_each_core_and_none_without_a_shard() -> None:
+    assert workers_for(1) == 1
+    assert 2 <= workers_for(1000) <= crews.MOST_WORKERS

@@ -1,0 +1,209 @@
+"""One limit over several processes: never more in flight than it, and nobody sits on places."""
+
+from collections import deque
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mayfly.workers.slots import OVERLOAD, Allowance, Share, Shares, fair
+
+WANTED = st.lists(st.integers(0, 300), min_size=1, max_size=6)
+
+
+@given(places=st.integers(0, 500), wanted=WANTED)
+def test_places_go_where_they_are_wanted_and_nobody_gets_less_than_another_could_spare(
+    places: int, wanted: list[int]
+) -> None:
+    got = fair(places, wanted)
+
+    assert sum(got) == min(places, sum(wanted))
+    for mine, need in zip(got, wanted, strict=True):
+        assert 0 <= mine <= need
+        if mine < need:
+            assert mine >= max(got) - 1
+
+
+class Sender:
+    """A process that sends: takes shares and says what it does, each in its own time."""
+
+    def __init__(self) -> None:
+        self.allowance = Allowance(keeping=False)
+        self.inbox: deque[Share] = deque()
+        self.outbox: deque[dict[str, int]] = deque()
+        self.in_flight = self.rows = 0
+
+    def send(self) -> None:
+        more = min(self.rows, max(0, self.allowance.limit - self.in_flight))
+        self.in_flight += more
+        self.rows -= more
+
+    def land(self, count: int) -> None:
+        self.in_flight -= min(count, self.in_flight)
+        self.send()
+
+    def listen(self) -> None:
+        if self.inbox:
+            self.allowance.take(self.inbox.popleft())
+            self.send()
+
+    def say(self) -> None:
+        self.outbox.append(
+            {"taken": self.allowance.taken, "in_flight": self.in_flight, "waiting": self.rows}
+        )
+
+
+class House:
+    """Senders and the one that hands out, with messages under way between them."""
+
+    def __init__(self, senders: int, limit: int) -> None:
+        self.shares, self.limit = Shares(), limit
+        self.senders = {number: Sender() for number in range(senders)}
+        for number in self.senders:
+            self.shares.joined(number)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(sender.in_flight for sender in self.senders.values())
+
+    def hear(self, number: int) -> None:
+        sender = self.senders[number]
+        if sender.outbox:
+            self.shares.reported(number, **sender.outbox.popleft(), more=sender.rows > 0)
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        for told, share in self.shares.share_out(self.limit).items():
+            self.senders[told].inbox.append(share)
+
+    def settle(self) -> None:
+        """Let everything that is under way arrive, and some more."""
+        for _ in range(40):
+            for number, sender in self.senders.items():
+                while sender.inbox:
+                    sender.listen()
+                sender.send()
+                sender.say()
+                while sender.outbox:
+                    self.hear(number)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("rows"), st.integers(0, 3), st.integers(0, 90)),
+        st.tuples(st.just("land"), st.integers(0, 3), st.integers(0, 30)),
+        st.tuples(st.just("listen"), st.integers(0, 3), st.just(0)),
+        st.tuples(st.just("say"), st.integers(0, 3), st.just(0)),
+        st.tuples(st.just("hear"), st.integers(0, 3), st.just(0)),
+    ),
+    max_size=120,
+)
+
+
+def play(house: House, steps: list[tuple[str, int, int]]) -> None:
+    house.hand_out()
+    for what, number, count in steps:
+        sender = house.senders[number % len(house.senders)]
+        match what:
+            case "rows":
+                sender.rows += count
+                sender.send()
+            case "land":
+                sender.land(count)
+            case "listen":
+                sender.listen()
+            case "say":
+                sender.say()
+            case _:
+                house.hear(number % len(house.senders))
+        assert house.in_flight <= house.limit
+
+
+@settings(max_examples=150, deadline=None)
+@given(limit=st.integers(1, 60), senders=st.integers(1, 4), steps=STEPS)
+def test_all_together_never_have_more_in_flight_than_the_limit_however_slow_messages_are(
+    limit: int, senders: int, steps: list[tuple[str, int, int]]
+) -> None:
+    play(House(senders, limit), steps)
+
+
+@settings(max_examples=100, deadline=None)
+@given(limit=st.integers(1, 60), senders=st.integers(1, 4), steps=STEPS)
+def test_once_messages_have_arrived_the_limit_is_used_up_or_everything_is_on_its_way(
+    limit: int, senders: int, steps: list[tuple[str, int, int]]
+) -> None:
+    house = House(senders, limit)
+    play(house, steps)
+
+    house.settle()
+    for sender in house.senders.values():
+        sender.land(sender.in_flight)
+    house.settle()
+
+    left = sum(sender.rows for sender in house.senders.values())
+    assert house.in_flight == limit or left == 0
+    assert house.in_flight <= limit
+
+
+def test_one_that_runs_dry_gives_its_places_to_the_others_and_gets_them_back() -> None:
+    house = House(2, 10)
+    one, other = house.senders[0], house.senders[1]
+    one.rows = other.rows = 100
+    house.settle()
+    # Whoever came first has all of them until some have landed.
+    one.land(5)
+    house.settle()
+    assert (one.in_flight, other.in_flight) == (5, 5)
+
+    one.rows = 0
+    one.land(3)
+    house.settle()
+    assert (one.in_flight, other.in_flight) == (2, 8)
+
+    one.rows = 100
+    house.settle()
+    assert house.in_flight == 10
+    other.land(8)
+    house.settle()
+    assert (one.in_flight, other.in_flight) == (5, 5)
+
+
+def test_the_places_of_one_that_died_are_the_others() -> None:
+    house = House(2, 7)
+    for sender in house.senders.values():
+        sender.rows = 50
+    house.settle()
+
+    house.shares.left(0)
+    del house.senders[0]
+    house.hand_out()
+    house.settle()
+
+    assert house.senders[1].in_flight == 7
+
+
+def test_one_that_does_not_listen_is_told_no_more_and_keeps_nobody_else_from_sending() -> None:
+    house = House(2, 40)
+    deaf, other = house.senders[0], house.senders[1]
+    house.hand_out()
+    for turn in range(100):
+        other.rows = 50 * (turn % 2)
+        while other.inbox:
+            other.listen()
+        other.land(other.in_flight)
+        other.say()
+        house.hear(1)
+
+    assert len(deaf.inbox) <= 8
+    assert house.in_flight <= 40
+
+
+def test_what_a_process_learns_is_kept_for_the_one_that_decides() -> None:
+    allowance = Allowance(keeping=True)
+    allowance.take(Share(3, 12))
+
+    allowance.answered(1.0, latency_s=0.5, in_flight=12, work=7.0)
+    allowance.overloaded(2.0, in_flight=11)
+
+    assert (allowance.limit, allowance.taken) == (12, 3)
+    assert allowance.samples() == [(0.5, 12, 7.0), (OVERLOAD, 11, 0.0)]
+    assert allowance.samples() == []

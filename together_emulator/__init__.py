@@ -1,0 +1,46 @@
+"""A Together AI of one's own: dedicated endpoints and inference over real HTTP on loopback.
+
+It speaks v2, the legacy v1, and inference; it has a clock, capacity, a bill and faults, and imports
+nothing of the product that is tested against it. Endpoints of both generations live by one
+mechanism (`lifecycle`, `capacity`, `billing`, `serving`); `v1_*` and `v2_*` only spell it.
+
+In the process of a test, with time that stands still until it is moved:
+
+    with Emulator(clock=ManualClock(), v1_create=True) as emulator:
+        client = Together(base_url=emulator.url, api_key=emulator.key, ...)
+        emulator.clock.advance(600)                  # emulated seconds; everything due happens
+        emulator.use_faults(FaultRule(action="status", status=503, path="/chat/", first=2))
+        emulator.set_free("1xnvidia-h100-80gb", 0)   # the next deployment goes DEGRADED
+        emulator.lose_replica("name")                # as vanish(): a regular expression
+        emulator.change(queue_per_replica=0)         # any field of Settings, while it runs
+        emulator.ledger().billing, emulator.calls(), emulator.states(), emulator.endpoints()
+
+Answers come at once under a ManualClock; ManualClock(holds_answers=True) lets each wait until the
+clock has been moved past its end (`clock.sleepers` counts those that wait).
+
+From another process (`mayfly emulator`, or `python -m together_emulator`, which prints its URL first),
+the same over `/_emulator/`, which needs no key, is not journalled, and no fault happens to it:
+
+| call | does |
+| --- | --- |
+| GET ledger | the bill: `billing` now, `minutes`, `ready_s`, `usd`, and a line for each replica |
+| GET calls?method=&path= | the journal: what was asked, `status` sent, `effect` had, `fault` done |
+| GET, POST clock | emulated time; `{"advance_s": 600}` moves it, also one that runs |
+| POST faults | replaces all rules by a list (`together_emulator.state.faults` has their table) |
+| GET, POST capacity | free replicas; `{"hardware", "region"?, "free"}` |
+| GET deployments | what stands, with each one's state, requests in flight, and history of states |
+| POST incidents | `{"action": "vanish"|"lose_replica"|"fail_start", "target"?, "message"?}` |
+| GET, POST settings | how it behaves; `{"overload": 429}` |
+
+A legacy endpoint is found by incidents under its name and under its `display_name`; its hidden
+deployment is in GET deployments. Legacy creates and restarts are refused unless `v1_create` is set
+(`--v1-create`). With `upstream` (`--upstream URL`) a server that speaks OpenAI's API answers
+inference, and all else stays emulated.
+"""
+
+from together_emulator.http.server import Emulator
+from together_emulator.state.clock import ManualClock, RealClock
+from together_emulator.state.faults import FaultRule
+from together_emulator.state.settings import Settings
+
+__all__ = ["Emulator", "FaultRule", "ManualClock", "RealClock", "Settings"]

@@ -1,0 +1,161 @@
+"""What is said to a request: its tokens, where they end, and what they are.
+
+Source: Together API, chat completions and completions.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from together_emulator.http.errors import bad_request
+from together_emulator.inference.chat_request import Chat, Sampling
+from together_emulator.inference.completion_request import Completion
+from together_emulator.inference.schema_instance import SchemaWriter
+from together_emulator.inference.text import answer_tokens, pieces, seed_of
+from together_emulator.state.store import Deployment
+
+_ANY_OBJECT = {
+    "type": "object",
+    "properties": {
+        "answer": {"type": "string"},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+}
+_REASONING_TOKENS = (8, 60)
+_VOCABULARY = 151_936
+Asked = Chat | Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One answer.
+
+    Attributes:
+        tokens: Joined they are the text, or the arguments of the call.
+        reasoning: Tokens that were thought before; they count as written.
+        tool: The function that is called instead of an answer.
+        seed: What the answer follows from.
+    """
+
+    tokens: list[str]
+    finish_reason: str
+    seed: bytes
+    reasoning: list[str]
+    tool: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.tokens)
+
+    @property
+    def written(self) -> int:
+        """How many tokens were written."""
+        return len(self.tokens) + len(self.reasoning)
+
+    @property
+    def call_id(self) -> str:
+        """The id of the tool call."""
+        return f"call_{hashlib.sha256(self.seed).hexdigest()[:24]}"
+
+
+def say(asked: Asked, deployment: Deployment, room: int, lengths: tuple[int, int]) -> list[Said]:
+    """Return the answers to a request, `n` of them.
+
+    Args:
+        room: Tokens that an answer may have.
+        lengths: Shortest and longest answer that is not cut.
+    """
+    model = deployment.config.model
+    sampling = asked.sampling
+    seeds = (_seed(sampling, model.name, asked.prompt, i) for i in range(sampling.n))
+    if isinstance(asked, Completion):
+        return [_cut(answer_tokens(seed, *lengths), sampling, room, seed) for seed in seeds]
+    thinks = asked.reasoning and "reasoning" in model.tags
+    return [_reply(asked, seed, room, lengths, thinks=thinks) for seed in seeds]
+
+
+def _reply(asked: Chat, seed: bytes, room: int, lengths: tuple[int, int], *, thinks: bool) -> Said:
+    reasoning = answer_tokens(seed_of(seed, b"why"), *_REASONING_TOKENS)[:room] if thinks else []
+    room -= len(reasoning)
+    tool = _called(asked, seed)
+    if tool is not None:
+        tokens = pieces(_json(asked.tools[tool], seed))
+    elif asked.structured:
+        tokens = pieces(_json(_ANY_OBJECT if asked.schema is True else asked.schema, seed))
+    else:
+        tokens = answer_tokens(seed, *lengths)
+    return _cut(tokens, asked.sampling, room, seed, reasoning=reasoning, tool=tool)
+
+
+def _json(schema: Any, seed: bytes) -> str:
+    return orjson.dumps(SchemaWriter(schema, seed).write()).decode()
+
+
+def _called(asked: Chat, seed: bytes) -> str | None:
+    """Return the function to call: the one that must be, or any until one has answered."""
+    if asked.forced_tool:
+        return asked.forced_tool
+    answered = asked.messages[-1]["role"] == "tool"
+    if not asked.tools or (answered and asked.forced_tool is None):
+        return None
+    return list(asked.tools)[seed[7] % len(asked.tools)]
+
+
+def _seed(sampling: Sampling, model: str, prompt: str, index: int) -> bytes:
+    """Return what an answer follows from; at temperature 0 the request's seed plays no part."""
+    drawn = f"{sampling.temperature}/{sampling.seed}" if sampling.temperature else "greedy"
+    return seed_of(model.encode(), prompt.encode(), drawn.encode(), b"%d" % index)
+
+
+def _cut(
+    tokens: list[str],
+    sampling: Sampling,
+    room: int,
+    seed: bytes,
+    *,
+    reasoning: Sequence[str] = (),
+    tool: str | None = None,
+) -> Said:
+    """End an answer where a stop text or the limit on tokens ends it."""
+    reason = "stop" if tool is None else "tool_calls"
+    if sampling.stop and tool is None:
+        text = "".join(tokens)
+        found = [at for word in sampling.stop if (at := text.find(word)) >= 0]
+        if found:
+            tokens = pieces(text[: min(found)])
+    if len(tokens) > room:
+        tokens, reason = tokens[:room], "length"
+    return Said(
+        tokens=tokens, finish_reason=reason, seed=seed, reasoning=list(reasoning), tool=tool
+    )
+
+
+def room_for_answer(deployment: Deployment, asked: Asked) -> int:
+    """Return how many tokens an answer may have (400 when the context cannot hold it)."""
+    context = deployment.config.profile.max_context or deployment.config.model.context_length
+    prompt_tokens, max_tokens = asked.prompt_tokens, asked.sampling.max_tokens
+    left = context - prompt_tokens
+    wanted = left if max_tokens is None else max_tokens
+    if left < 1 or (wanted > left and not asked.truncate):
+        raise bad_request(
+            f"Input validation error: `inputs` tokens + `max_new_tokens` must be <= {context}. "
+            f"Given: {prompt_tokens} `inputs` tokens and {max(wanted, 0)} `max_new_tokens`",
+            param="max_tokens",
+            code="context_length_exceeded",
+        )
+    return min(wanted, left)
+
+
+def token_id(token: str) -> int:
+    """Return a token's number in the vocabulary."""
+    return zlib.crc32(token.encode()) % _VOCABULARY
+
+
+def token_logprobs(seed: bytes, count: int) -> list[float]:
+    """Return the log probabilities of an answer's tokens: most are near 0."""
+    drawn = hashlib.shake_128(seed + b"logprobs").digest(count)
+    return [round(-((byte / 255) ** 4) * 5, 4) for byte in drawn]

@@ -1,0 +1,216 @@
+"""Inference: find who serves a request, take its time, answer; or let a real server answer.
+
+Source: Together API, chat completions, completions, embeddings.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from together_emulator.http.call import json_response
+from together_emulator.http.errors import ApiError, bad_request
+from together_emulator.inference.chat_request import read_chat
+from together_emulator.inference.completion_request import read_completion, read_embed
+from together_emulator.inference.generation import Asked, Said, room_for_answer, say
+from together_emulator.inference.rate_limit import RateLimit
+from together_emulator.inference.responses import (
+    Frame,
+    chunks,
+    embedding_of,
+    usage_json,
+    whole_answer,
+)
+from together_emulator.inference.routing import route
+from together_emulator.inference.serving import (
+    Serving,
+    Work,
+    cached_tokens,
+    first_token_s,
+    service_s,
+)
+from together_emulator.inference.streaming import DONE, EventStream, event
+from together_emulator.inference.text import token_count
+from together_emulator.state.store import Deployment, Replica, Store
+
+if TYPE_CHECKING:
+    # Its HTTP client takes a while to import, and few servers have anything behind them.
+    from together_emulator.inference.upstream import Upstream
+
+Body = Mapping[str, Any]
+
+
+class Inference:
+    """Answers requests for inference."""
+
+    def __init__(self, store: Store, serving: Serving, upstream: "Upstream | None" = None) -> None:
+        self._store = store
+        self._serving = serving
+        self._upstream = upstream
+        self._limit = RateLimit(store)
+
+    async def close(self) -> None:
+        """Let go of the server behind, if there is one."""
+        if self._upstream is not None:
+            await self._upstream.close()
+
+    async def chat(self, body: Body, request_id: str) -> Response:
+        """POST /v1/chat/completions."""
+        asked = read_chat(body)
+        if self._upstream is not None:
+            return await self._forward(self._upstream, asked, "/chat/completions", body, request_id)
+        return await self._answer(asked, request_id)
+
+    async def complete(self, body: Body, request_id: str) -> Response:
+        """POST /v1/completions."""
+        asked = read_completion(body)
+        if self._upstream is not None:
+            return await self._forward(self._upstream, asked, "/completions", body, request_id)
+        return await self._answer(asked, request_id)
+
+    async def embed(self, body: Body, request_id: str) -> Response:
+        """POST /v1/embeddings: all texts are read side by side as one request."""
+        asked = read_embed(body)
+        deployment, headers = self._found(asked.model, asked.texts[0], "embedding")
+        model = deployment.config.model
+        counts = [1 + token_count(text) for text in asked.texts]
+        if max(counts) > model.context_length:
+            raise bad_request(
+                f"input has {max(counts)} tokens, and {model.name} takes {model.context_length}",
+                param="input",
+                code="context_length_exceeded",
+            )
+        work = Work(prompt_tokens=sum(counts))
+        replica = await self._serving.admit(deployment, asked.model)
+        if self._upstream is not None:
+            answer = await self._sent(
+                self._upstream, "/embeddings", body, request_id, work, deployment, replica
+            )
+            return json_response(answer, headers=headers)
+        try:
+            await self._serving.work(deployment, replica, work)
+        finally:
+            self._serving.leave(deployment, replica)
+        data = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": embedding_of(model.name, text, model.dimensions),
+            }
+            for index, text in enumerate(asked.texts)
+        ]
+        return json_response(
+            {"object": "list", "model": asked.model, "data": data}, headers=headers
+        )
+
+    def _found(self, model: str, sticky: str, kind: str) -> tuple[Deployment, dict[str, str]]:
+        deployment = route(self._store, model, sticky.encode())
+        require_kind(deployment, kind)
+        return deployment, {"x-cluster": deployment.id} | self._limit.take()
+
+    async def _forward(
+        self, upstream: "Upstream", asked: Asked, path: str, body: Body, request_id: str
+    ) -> Response:
+        sampling = asked.sampling
+        sticky = sampling.sticky or asked.prompt
+        deployment, headers = self._found(sampling.model, sticky, "chat")
+        replica = await self._serving.admit(deployment, sampling.model)
+        work = Work(prompt_tokens=asked.prompt_tokens)
+        if sampling.stream:
+            chunks_ = upstream.stream(path, body, request_id)
+            events = self._passed_on(chunks_, work, deployment, replica)
+            return EventStream(events, headers)
+        answer = await self._sent(upstream, path, body, request_id, work, deployment, replica)
+        return json_response(answer, headers=headers)
+
+    async def _sent(
+        self,
+        upstream: "Upstream",
+        path: str,
+        body: Body,
+        request_id: str,
+        work: Work,
+        deployment: Deployment,
+        replica: Replica,
+    ) -> dict[str, Any]:
+        """Let the server behind answer, on a replica of ours, which is given back."""
+        with self._serving.measured(deployment, replica, work) as measure:
+            answer = await upstream.whole(path, body, request_id)
+            measure.read(answer.get("usage"))
+            return answer
+
+    async def _passed_on(
+        self,
+        source: AsyncGenerator[dict[str, Any], None],
+        work: Work,
+        deployment: Deployment,
+        replica: Replica,
+    ) -> AsyncGenerator[bytes, None]:
+        with self._serving.measured(deployment, replica, work) as measure:
+            async with contextlib.aclosing(source) as parts:
+                async for chunk in parts:
+                    measure.read(chunk.get("usage"))
+                    yield event(chunk)
+            yield DONE
+
+    async def _answer(self, asked: Asked, request_id: str) -> Response:
+        sampling = asked.sampling
+        deployment, headers = self._found(sampling.model, sampling.sticky or asked.prompt, "chat")
+        room = room_for_answer(deployment, asked)
+        settings = self._store.settings
+        said = say(asked, deployment, room, settings.answer_tokens)
+        frame = Frame(id=request_id, created=int(time.time()), asked=asked)
+        replica = await self._serving.admit(deployment, sampling.model)
+        cached = min(cached_tokens(deployment, asked.prompt), asked.prompt_tokens - 1)
+        usage = usage_json(asked.prompt_tokens, cached, said, settings.cached_tokens)
+        work = Work(
+            prompt_tokens=asked.prompt_tokens,
+            cached_tokens=cached,
+            # Several answers are written side by side: the longest decides.
+            completion_tokens=max(answer.written for answer in said),
+        )
+        if sampling.stream:
+            events = self._streamed(frame, said, usage, work, deployment, replica)
+            return EventStream(events, headers)
+        try:
+            await self._serving.work(deployment, replica, work)
+        finally:
+            self._serving.leave(deployment, replica)
+        return json_response(whole_answer(frame, said, usage), headers=headers)
+
+    async def _streamed(
+        self,
+        frame: Frame,
+        said: list[Said],
+        usage: Body,
+        work: Work,
+        deployment: Deployment,
+        replica: Replica,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the events of an answer, each at its time; gives the replica back at the end."""
+        try:
+            first_s = first_token_s(deployment, work, replica.in_flight)
+            rest_s = service_s(deployment, work, replica.in_flight) - first_s
+            each_s = rest_s / max(1, sum(answer.written for answer in said))
+            await self._serving.pause(replica, first_s)
+            for chunk in chunks(frame, said, usage):
+                yield event(chunk)
+                await self._serving.pause(replica, each_s)
+            self._serving.note(deployment, 200, work, first_s, first_s + rest_s)
+            yield DONE
+        finally:
+            self._serving.leave(deployment, replica)
+
+
+def require_kind(deployment: Deployment, kind: str) -> None:
+    """Refuse (400) a request that the model's kind cannot answer."""
+    model = deployment.config.model
+    if model.kind != kind:
+        raise ApiError(
+            400,
+            f"model {model.name} is of kind {model.kind} and does not serve {kind} requests",
+            code="model_not_available",
+            param="model",
+        )

@@ -1,0 +1,231 @@
+"""How long an answer takes: replicas, requests in flight on them, and the queue before them."""
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from together_emulator.http.errors import ApiError
+from together_emulator.state.lifecycle import Lifecycle
+from together_emulator.state.store import Deployment, Replica, Sample, Step, Store
+
+_BLOCK_CHARS = 256
+_BLOCK_TOKENS = 64
+_CACHED_BLOCKS = 8192
+_CLIENT_GONE = 499
+_PREFILL_PER_DECODE = 60.0
+"""Prompt tokens are read that many times as fast as tokens of one stream are written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one request costs, in tokens; of the prompt's, `cached_tokens` are not read again."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def first_token_s(deployment: Deployment, work: Work, in_flight: int) -> float:
+    """Return the time to the first token, in emulated seconds."""
+    profile = deployment.config.profile
+    read = work.prompt_tokens - work.cached_tokens
+    slower = 1 + (in_flight - 1) / profile.saturation
+    return slower * (profile.served_ttft_s + read / (profile.served_tps * _PREFILL_PER_DECODE))
+
+
+def service_s(deployment: Deployment, work: Work, in_flight: int) -> float:
+    """Return how long a request takes on a replica that works on `in_flight` ones, itself counted.
+
+    A stream alone runs at the profile's speed; with n in flight each runs at
+    1 / (1 + (n - 1) / saturation) of it, so that the replica's total grows towards
+    saturation x speed.
+    """
+    profile = deployment.config.profile
+    slower = 1 + (in_flight - 1) / profile.saturation
+    first_s = first_token_s(deployment, work, in_flight)
+    return first_s + slower * work.completion_tokens / (profile.served_tps * deployment.speed)
+
+
+def cached_tokens(deployment: Deployment, prompt: str) -> int:
+    """Return how many tokens of a prompt's beginning a deployment has seen, and remember it."""
+    seen, known, digest = deployment.prefixes, 0, 0
+    unbroken = True
+    for start in range(0, len(prompt) - _BLOCK_CHARS + 1, _BLOCK_CHARS):
+        digest = zlib.crc32(prompt[start : start + _BLOCK_CHARS].encode(), digest)
+        if digest in seen:
+            seen.move_to_end(digest)
+            known += unbroken
+        else:
+            unbroken = False
+            seen[digest] = None
+    while len(seen) > _CACHED_BLOCKS:
+        seen.popitem(last=False)
+    return known * _BLOCK_TOKENS
+
+
+class Serving:
+    """Gives requests to replicas, lets them wait, and takes the emulated time to answer."""
+
+    def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
+        self._store = store
+        lifecycle.on_replicas = self._give_out
+
+    async def admit(self, deployment: Deployment, model: str) -> Replica:
+        """Wait for a place on a replica; give it back with `leave`. A refusal is a sample, too.
+
+        Raises:
+            ApiError: Overloaded (the queue is full), or nothing serves any more.
+        """
+        deployment.last_request_s = self._store.now_s
+        try:
+            return await self._admit(deployment, model)
+        except ApiError as error:
+            self.note(deployment, error.status, Work(), 0.0, 0.0)
+            raise
+
+    async def _admit(self, deployment: Deployment, model: str) -> Replica:
+        replica = _least_loaded(deployment)
+        if replica is not None:
+            replica.in_flight += 1
+            return replica
+        settings = self._store.settings
+        if len(deployment.waiting) >= settings.queue_per_replica * max(1, deployment.ready):
+            raise _overloaded(settings.overload, model)
+        turn: asyncio.Future[Replica | None] = asyncio.get_running_loop().create_future()
+        deployment.waiting.append(turn)
+        given = await turn
+        if given is None:
+            raise ApiError(
+                503,
+                f"{model} stopped while the request was waiting",
+                code="service_unavailable",
+                kind="service_unavailable",
+            )
+        return given
+
+    def note(
+        self, deployment: Deployment, status: int, work: Work, first_s: float, latency_s: float
+    ) -> None:
+        """Remember a request for the analytics."""
+        deployment.served += status == 200
+        deployment.samples.append(
+            Sample(
+                at_s=self._store.now_s,
+                status=status,
+                prompt_tokens=work.prompt_tokens,
+                completion_tokens=work.completion_tokens,
+                first_s=first_s,
+                latency_s=latency_s,
+            )
+        )
+
+    async def work(self, deployment: Deployment, replica: Replica, work: Work) -> None:
+        """Take the emulated time of a whole answer on a replica (502 when it was lost)."""
+        first_s = first_token_s(deployment, work, replica.in_flight)
+        seconds = service_s(deployment, work, replica.in_flight)
+        try:
+            await self.pause(replica, seconds)
+        except ApiError as error:
+            self.note(deployment, error.status, work, first_s, seconds)
+            raise
+        self.note(deployment, 200, work, first_s, seconds)
+
+    async def pause(self, replica: Replica, seconds: float) -> None:
+        """Take some emulated time on a replica (502 when it was lost meanwhile)."""
+        await self._store.clock.sleep(seconds)
+        if replica.step is Step.GONE:
+            raise _replica_gone()
+
+    @contextlib.contextmanager
+    def measured(self, deployment: Deployment, replica: Replica, work: Work) -> Iterator["Measure"]:
+        """Hold a place that somebody else's work is done on, and note how it went.
+
+        Raises:
+            ApiError: 502 when the replica was lost meanwhile.
+        """
+        began_s = self._store.clock.now_s()
+        measure = Measure(work)
+        status = _CLIENT_GONE
+        try:
+            yield measure
+            if replica.step is Step.GONE:
+                raise _replica_gone()
+            status = 200
+        except ApiError as error:
+            status = error.status
+            raise
+        finally:
+            took_s = self._store.clock.now_s() - began_s
+            self.note(deployment, status, measure.work, took_s, took_s)
+            self.leave(deployment, replica)
+
+    def leave(self, deployment: Deployment, replica: Replica) -> None:
+        """Give a place back; the next in the queue takes it."""
+        replica.in_flight -= 1
+        self._store.settle()
+        deployment.last_request_s = self._store.now_s
+        if deployment.waiting:
+            self._give_out(deployment)
+
+    def _give_out(self, deployment: Deployment) -> None:
+        while deployment.waiting:
+            replica = _least_loaded(deployment)
+            if replica is None and deployment.count(Step.READY, Step.DRAINING):
+                return
+            turn = deployment.waiting.popleft()
+            if turn.done():
+                continue
+            if replica is not None:
+                replica.in_flight += 1
+            turn.set_result(replica)
+
+
+class Measure:
+    """The tokens of a request that a real server answers: its count once it has told."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def read(self, usage: Any) -> None:
+        """Take the numbers of a `usage`, if there is one."""
+        if isinstance(usage, dict):
+            self.work = Work(
+                prompt_tokens=int(usage.get("prompt_tokens") or 0),
+                completion_tokens=int(usage.get("completion_tokens") or 0),
+            )
+
+
+def _replica_gone() -> ApiError:
+    return ApiError(
+        502,
+        "the replica that served the request is gone",
+        code="bad_gateway",
+        kind="server_error",
+    )
+
+
+def _least_loaded(deployment: Deployment) -> Replica | None:
+    limit = deployment.concurrency
+    best: Replica | None = None
+    steps = (Step.READY,) if deployment.ready else (Step.DRAINING,)
+    for replica in deployment.replicas:
+        serves = replica.step in steps and replica.bills
+        free = serves and (limit == 0 or replica.in_flight < limit)
+        if free and (best is None or replica.in_flight < best.in_flight):
+            best = replica
+    return best
+
+
+def _overloaded(status: int, model: str) -> ApiError:
+    if status == 429:
+        return ApiError(
+            429,
+            f"too many requests in flight to {model}",
+            code="dynamic_request_limited",
+            kind="rate_limit",
+            headers={"x-ratelimit-reset": "1"},
+        )
+    return ApiError(503, f"{model} is overloaded", code="overloaded", kind="service_unavailable")

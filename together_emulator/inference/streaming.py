@@ -1,0 +1,58 @@
+"""Server-sent events: an answer on its way out, token by token."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from together_emulator.http.errors import ApiError
+
+DONE = b"data: [DONE]\n\n"
+
+
+def event(value: Any) -> bytes:
+    """Return one event."""
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+class EventStream(Response):
+    """A response of events; the source is closed when the client goes away."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers, media_type="text/event-stream")
+        self._events = events
+        self.raw_headers = [pair for pair in self.raw_headers if pair[0] != b"content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        gone = asyncio.ensure_future(_disconnect(receive))
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            await send(start)
+            async with contextlib.aclosing(_told(self._events)) as events:
+                async for raw in events:
+                    if gone.done():
+                        return
+                    await send({"type": "http.response.body", "body": raw, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+
+
+async def _told(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Pass events on; a refusal in the middle becomes the last of them."""
+    async with contextlib.aclosing(events):
+        try:
+            async for raw in events:
+                yield raw
+        except ApiError as error:
+            yield event(error.body())
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,157 @@
+"""Real answers: inference is sent on to a server of OpenAI's kind (vLLM, llama.cpp, Ollama).
+
+Endpoints, states and bills stay emulated; only what the model says and how long it takes are real.
+What comes back is put into Together's shape, which has more in it.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+from together_emulator.http.errors import ApiError
+
+_OWN_FIELDS = ("compliance", "context_length_exceeded_behavior", "reasoning", "safety_model")
+"""What only Together knows: it is not sent on."""
+_CONNECT_S = 10.0
+
+
+class Upstream:
+    """The server behind; connects when the first request comes."""
+
+    def __init__(self, url: str, *, model: str = "", key: str = "") -> None:
+        """Name the server.
+
+        Args:
+            url: With or without `/v1` at its end.
+            model: What the server calls its model; the first that it lists when empty.
+            key: Sent as a bearer token unless it is empty.
+        """
+        base = url.rstrip("/")
+        self.url = base if base.endswith("/v1") else f"{base}/v1"
+        self._model = model
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._client: httpx.AsyncClient | None = None
+
+    def _connected(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                headers=self._headers,
+                timeout=httpx.Timeout(None, connect=_CONNECT_S),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=256),
+                # A server on this machine is not reached through a proxy.
+                trust_env=False,
+            )
+        return self._client
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._model:
+            listed = await self._send("GET", "/models", None)
+            names = [entry.get("id") for entry in listed.get("data") or []]
+            if not names:
+                raise _broken(self.url, "it lists no model; name one with --upstream-model")
+            self._model = str(names[0])
+        return {k: v for k, v in body.items() if k not in _OWN_FIELDS} | {"model": self._model}
+
+    async def _send(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        try:
+            answer = await self._connected().request(method, f"{self.url}{path}", json=body)
+        except httpx.TransportError as error:
+            raise _broken(self.url, str(error) or type(error).__name__) from None
+        return _read(self.url, answer.status_code, answer.content)
+
+    async def whole(self, path: str, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+        """Return the answer to a request (its refusal as it is; 502 when there is none).
+
+        Args:
+            path: Such as `/chat/completions`.
+        """
+        answer = await self._send("POST", path, await self._body(body))
+        answer["model"] = body["model"]
+        if path == "/embeddings":
+            return answer
+        answer |= {"id": request_id, "prompt": answer.get("prompt") or []}
+        if path == "/completions":
+            answer["object"] = "text.completion"
+        for choice in answer.get("choices") or []:
+            for index, call in enumerate((choice.get("message") or {}).get("tool_calls") or []):
+                call.setdefault("index", index)
+        return answer
+
+    async def stream(
+        self, path: str, body: Mapping[str, Any], request_id: str
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the chunks of an answer."""
+        asked = await self._body(body) | {"stream_options": {"include_usage": True}}
+        try:
+            async with self._connected().stream("POST", f"{self.url}{path}", json=asked) as answer:
+                if answer.status_code != 200:
+                    _read(self.url, answer.status_code, await answer.aread())
+                async for line in answer.aiter_lines():
+                    if line.startswith("data:") and not line.endswith("[DONE]"):
+                        chunk = _parsed(self.url, line.removeprefix("data:").encode())
+                        yield _chunk(path, chunk, body["model"], request_id)
+        except httpx.TransportError as error:
+            raise _broken(self.url, str(error) or type(error).__name__) from None
+
+
+def _chunk(path: str, chunk: dict[str, Any], model: str, request_id: str) -> dict[str, Any]:
+    chunk |= {"id": request_id, "model": model}
+    chunk.setdefault("created", int(time.time()))
+    choices = chunk.setdefault("choices", [])
+    if path == "/chat/completions":
+        for choice in choices:
+            choice.setdefault("delta", {}).setdefault("role", "assistant")
+            for index, call in enumerate(choice["delta"].get("tool_calls") or []):
+                call.setdefault("index", index)
+            # One number for the token, says Together's schema; OpenAI's is an object.
+            choice["logprobs"] = None
+        return chunk
+    text = "".join(choice.get("text") or "" for choice in choices)
+    return chunk | {
+        "object": "completion.chunk",
+        "token": {"id": 0, "text": text, "logprob": 0.0, "special": not text},
+        "choices": [{"index": c.get("index", 0), "text": c.get("text") or ""} for c in choices],
+        "finish_reason": next(
+            (c["finish_reason"] for c in choices if c.get("finish_reason")), None
+        ),
+    }
+
+
+def _parsed(url: str, raw: bytes) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise _broken(url, "it did not answer with a JSON object")
+    return answer
+
+
+def _read(url: str, status: int, raw: bytes) -> dict[str, Any]:
+    if status < 400:
+        return _parsed(url, raw)
+    try:
+        answer = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        answer = None
+    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    words = error.get("message") if isinstance(error, dict) else error
+    code = error.get("code") if isinstance(error, dict) else None
+    raise ApiError(
+        status,
+        str(words or f"upstream {url} answered {status}"),
+        code=str(code) if code else None,
+        kind="upstream_error",
+    )
+
+
+def _broken(url: str, why: str) -> ApiError:
+    return ApiError(502, f"upstream {url}: {why}", code="bad_gateway", kind="upstream_error")

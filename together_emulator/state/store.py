@@ -1,0 +1,287 @@
+"""Everything one server remembers, as plain objects; nothing here is global.
+
+Wire shapes are made elsewhere, rules are elsewhere: this file only says what there is.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from together_emulator.http.errors import not_found
+from together_emulator.state.billing import Ledger
+from together_emulator.state.capacity import Capacity
+from together_emulator.state.catalogue import PUBLIC_PROJECT, Catalogue, Config, stable_id
+from together_emulator.state.clock import Clock, wire_time
+from together_emulator.state.ids import Ids
+from together_emulator.state.settings import Settings
+from together_emulator.state.timeline import Timeline
+
+
+class State(StrEnum):
+    """A deployment's state.
+
+    Source: Together API, deployment status.
+    """
+
+    PROVISIONING = "DEPLOYMENT_STATE_PROVISIONING"
+    SCALING = "DEPLOYMENT_STATE_SCALING"
+    READY = "DEPLOYMENT_STATE_READY"
+    DEGRADED = "DEPLOYMENT_STATE_DEGRADED"
+    STOPPING = "DEPLOYMENT_STATE_STOPPING"
+    STOPPED = "DEPLOYMENT_STATE_STOPPED"
+    FAILED = "DEPLOYMENT_STATE_FAILED"
+
+
+class Step(StrEnum):
+    """Where one replica is: waits to be placed, for room, for its weights, serves, drains."""
+
+    SCHEDULING = "scheduling"
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One inference request that reached a deployment; times in emulated seconds.
+
+    Attributes:
+        status: 200, or how it was refused or broken off.
+        first_s: Until the first token.
+    """
+
+    at_s: float
+    status: int
+    prompt_tokens: int
+    completion_tokens: int
+    first_s: float
+    latency_s: float
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Replica:
+    """One copy of the model.
+
+    Attributes:
+        region: Where it is placed; None before.
+        in_flight: Requests it works on.
+        replaces: Whether it stands in for a replica that was lost.
+        drains_until_s: When it must go even if requests are in flight.
+    """
+
+    id: str
+    step: Step = Step.SCHEDULING
+    region: str | None = None
+    in_flight: int = 0
+    replaces: bool = False
+    bills: bool = False
+    drains_until_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Deployment:
+    """A model on replicas.
+
+    Attributes:
+        bounds: Smallest and largest number of replicas; 0, 0 is stopped.
+        autoscaling: The rest of `autoscaling` as it was given.
+        concurrency: Requests in flight per replica, at most; 0 is unlimited.
+        start: Counts starts, so that an event of an earlier one is known.
+        ever_ready: Whether any replica ever served.
+        history: States with their times, oldest first.
+        prefixes: What a replica has in its prompt cache.
+        price_cents_per_h: Of one replica, as the API generation that made it charges.
+        speed: Times the profile's speed at which a replica writes.
+        samples: The newest requests that reached it.
+    """
+
+    id: str
+    endpoint_id: str
+    name: str
+    config: Config
+    revision: str
+    bounds: tuple[int, int]
+    autoscaling: dict[str, Any]
+    concurrency: int
+    price_cents_per_h: float
+    created_s: float
+    updated_s: float
+    etag: str
+    speed: float = 1.0
+    inactive_timeout_min: int = 0
+    regions: tuple[str, ...] = ()
+    regions_required: bool = False
+    hipaa: bool = False
+    placement: dict[str, Any] | None = None
+    state: State = State.PROVISIONING
+    message: str = ""
+    desired: int = 0
+    start: int = 0
+    ever_ready: bool = False
+    replicas: list[Replica] = field(default_factory=list)
+    history: list[tuple[float, State, str]] = field(default_factory=list)
+    last_request_s: float = 0.0
+    served: int = 0
+    prefixes: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    waiting: deque[Any] = field(default_factory=deque)
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=100_000))
+
+    def count(self, *steps: Step) -> int:
+        """Return how many replicas are at one of these steps."""
+        return sum(replica.step in steps for replica in self.replicas)
+
+    @property
+    def load(self) -> int:
+        """Requests that are worked on or wait."""
+        return sum(replica.in_flight for replica in self.replicas) + len(self.waiting)
+
+    @property
+    def ready(self) -> int:
+        """Replicas that serve and are meant to stay."""
+        return self.count(Step.READY)
+
+    @property
+    def hardware(self) -> str:
+        return self.config.profile.hardware
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Legacy:
+    """What only the legacy API says of an endpoint: one object with one hidden deployment.
+
+    Attributes:
+        replicas: Bounds while started; they outlast a stop.
+    """
+
+    deployment_id: str
+    display_name: str
+    replicas: tuple[int, int]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Endpoint:
+    """A stable name that routes to deployments.
+
+    Attributes:
+        legacy: Set on an endpoint of the legacy API, which the v2 API does not show.
+        split: Deployment id to weight, as last asked for.
+        splits: Splits with the time from which each is in force, oldest first.
+    """
+
+    id: str
+    name: str
+    visibility: str
+    created_s: float
+    updated_s: float
+    etag: str
+    legacy: Legacy | None = None
+    split: dict[str, float] = field(default_factory=dict)
+    splits: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+
+    def split_in_force(self, now_s: float) -> dict[str, float]:
+        """Return the split that requests follow now."""
+        while len(self.splits) > 1 and self.splits[1][0] <= now_s:
+            self.splits.pop(0)
+        if self.splits and self.splits[0][0] <= now_s:
+            return self.splits[0][1]
+        return {}
+
+
+class Store:
+    """One emulated Together: its clock, catalogue, endpoints, deployments, bill and events."""
+
+    def __init__(self, *, settings: Settings, clock: Clock, catalogue: Catalogue) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.catalogue = catalogue
+        self.timeline = Timeline(clock)
+        self.capacity = Capacity(catalogue)
+        self.ledger = Ledger()
+        self.ids = Ids(settings.seed)
+        self.organization_id = stable_id("org", "emulated")
+        self.organization_name = "Emulated Organization"
+        self.project_id = stable_id("proj", "emulated")
+        self.project_name = "Emulated Project"
+        self.slug = "emulated-project"
+        self.api_key_id = stable_id("key", "emulated")
+        self.endpoints: dict[str, Endpoint] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.events: list[dict[str, Any]] = []
+        self.weights_seen: set[tuple[str, str]] = set()
+
+    def change(self, **fields: Any) -> None:
+        """Change fields of the settings (TypeError for an unknown one)."""
+        self.settings = replace(self.settings, **fields)
+
+    @property
+    def now_s(self) -> float:
+        """Emulated seconds: the time of the event or request that is being worked on."""
+        return self.timeline.now_s
+
+    def wire_time(self, at_s: float) -> str:
+        """Return an emulated time as the API writes it."""
+        return wire_time(self.clock, at_s)
+
+    def settle(self) -> None:
+        """Bring everything up to the clock."""
+        self.timeline.settle()
+
+    def endpoint(self, endpoint_id: str, *, legacy: bool = False) -> Endpoint:
+        """Return an endpoint of one API generation by id (404)."""
+        found = self.endpoints.get(endpoint_id)
+        if found is None or (found.legacy is not None) != legacy:
+            raise not_found("endpoint", endpoint_id)
+        return found
+
+    def endpoints_of(self, *, legacy: bool) -> list[Endpoint]:
+        """Return the endpoints of one API generation, oldest first."""
+        return [e for e in self.endpoints.values() if (e.legacy is not None) == legacy]
+
+    def deployment(self, endpoint_id: str, deployment_id: str) -> Deployment:
+        """Return a deployment of an endpoint by id (404)."""
+        self.endpoint(endpoint_id)
+        found = self.deployments.get(deployment_id)
+        if found is None or found.endpoint_id != endpoint_id:
+            raise not_found("deployment", deployment_id)
+        return found
+
+    def deployments_of(self, endpoint_id: str) -> Iterator[Deployment]:
+        """Yield an endpoint's deployments, oldest first."""
+        return (d for d in self.deployments.values() if d.endpoint_id == endpoint_id)
+
+    def endpoint_named(self, name: str) -> Endpoint | None:
+        """Find an endpoint by its bare name."""
+        return next((e for e in self.endpoints.values() if e.name == name), None)
+
+    def event(
+        self,
+        endpoint_id: str,
+        kind: str,
+        message: str,
+        *,
+        deployment_id: str | None = None,
+        level: str = "LEVEL_INFO",
+        **more: Any,
+    ) -> None:
+        """Add to an endpoint's event feed."""
+        entry: dict[str, Any] = {
+            "id": self.ids.new("evt"),
+            "at_s": self.now_s,
+            "endpointId": endpoint_id,
+            "level": level,
+            "source": "together_emulator",
+            "sourceKind": "SOURCE_KIND_DEPLOYMENT" if deployment_id else "SOURCE_KIND_ENDPOINT",
+            "type": kind,
+            "message": message,
+        }
+        if deployment_id:
+            entry["deploymentId"] = deployment_id
+        self.events.append(entry | more)
+
+    def knows_project(self, project_id: str) -> bool:
+        """Whether there is such a project, ours or the catalogue's."""
+        return project_id in (self.project_id, PUBLIC_PROJECT)
