@@ -17,10 +17,10 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 from pydantic import Field
 
-from mayfly.planning.approval import has_to_ask
 from mayfly.models.durations import span
 from mayfly.models.errors import NotApproved
 from mayfly.orchestration.artifacts import plan_question
+from mayfly.planning.approval import has_to_ask
 from mayfly.runs.run import Run
 
 POLL_S = 2

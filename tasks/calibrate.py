@@ -1,8 +1,9 @@
 """Step: try the best hardware with some of the rows before one is chosen for the rest."""
 
 from mayfly.models.errors import EndpointLost, HardwareUnavailable
+from mayfly.models.offers import Offer
 from mayfly.planning import plan as planning
-from mayfly.planning.hardware import Offer, Placement
+from mayfly.planning.hardware import Placement
 from mayfly.planning.measurements import Past
 from mayfly.planning.pricing import dollars
 from mayfly.reporting.progress import Step

@@ -6,8 +6,8 @@ from prefect import get_run_logger
 
 from mayfly.models.durations import span
 from mayfly.models.endpoint import Observation
+from mayfly.models.offers import Offer
 from mayfly.orchestration.artifacts import of_hardware
-from mayfly.planning.hardware import Offer
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
 from mayfly.tasks.step import step, tell

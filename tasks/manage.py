@@ -11,7 +11,8 @@ from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest
 from mayfly.storage.lease_store import LeaseBook
 from mayfly.tasks.step import step, tell
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
+from mayfly.together.factory import connect
 
 
 @step("manage endpoints")

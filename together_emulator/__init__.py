@@ -18,7 +18,7 @@ In the process of a test, with time that stands still until it is moved:
 Answers come at once under a ManualClock; ManualClock(holds_answers=True) lets each wait until the
 clock has been moved past its end (`clock.sleepers` counts those that wait).
 
-From another process (`mayfly emulator`, or `python -m together_emulator`, which prints its URL first),
+From another process (`mayfly emulator` or `python -m together_emulator`; its URL comes first),
 the same over `/_emulator/`, which needs no key, is not journalled, and no fault happens to it:
 
 | call | does |

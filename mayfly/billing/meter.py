@@ -6,8 +6,9 @@ no longer there; a replica that drains bills on. Provisioning, cold start and ST
 Source: Together API, dedicated endpoint billing.
 """
 
-import math
 from dataclasses import dataclass, field
+
+from mayfly.models.cost import billed_minutes
 
 GRACE_S = 20.0
 """How long requests in flight may take to end after a limit of the user's was reached."""
@@ -89,16 +90,6 @@ class Meter:
     def replica_minutes(self) -> int:
         """Started minutes up to the last look, summed over replicas."""
         return 0 if self._last_s is None else self.minutes(self._last_s)
-
-
-def billed_minutes(replica_s: float) -> int:
-    """Return started minutes for so many seconds of one replica."""
-    return max(0, math.ceil(replica_s / 60 - 1e-9))
-
-
-def cost_usd(replica_s: float, price_usd_per_h: float) -> float:
-    """Return dollars for so many seconds of one replica, by started minutes."""
-    return billed_minutes(replica_s) * price_usd_per_h / 60
 
 
 def least_usd(price_usd_per_h: float, replicas: int) -> float:

@@ -10,6 +10,7 @@ from mayfly.cli.read_only import Json, control_plane, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
 from mayfly.planning import plan as planning
+from mayfly.planning import preview
 from mayfly.storage.run_folder import check_output
 from mayfly.together.retry import patiently
 
@@ -31,7 +32,7 @@ def plan(
     """
     job = options.job(input, "out" if output is None else output)
     with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
-        look = planning.look_first(job, connection)
+        look = preview.look_first(job, connection)
         if output is not None:
             check_output(output, look.manifest(time.time()))
         made = patiently(lambda: planning.make_plan(look, plane))

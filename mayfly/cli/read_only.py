@@ -18,8 +18,9 @@ from mayfly.cli.render import console as terminal
 from mayfly.cli.render.hardware import HardwareTable
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest, CredentialsRefused
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
+from mayfly.together.factory import connect
 from mayfly.together.retry import patiently
 
 Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]

@@ -24,11 +24,13 @@ from mayfly.orchestration.temporary_server import (
     forget_what_nobody_takes,
 )
 from mayfly.planning import plan as planning
+from mayfly.planning import preview
 from mayfly.reporting import progress
 from mayfly.signals import BROKEN_OFF
 from mayfly.storage.lease_store import LeaseBook, state_home
 from mayfly.storage.run_folder import check_free, check_output
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
+from mayfly.together.factory import connect
 from mayfly.together.retry import patiently
 
 
@@ -65,7 +67,7 @@ def run(
 
             stack.enter_context(embedded_endpoint(job.rental.api))
         connection = Connection.from_env(os.environ)
-        look = planning.look_first(job, connection)
+        look = preview.look_first(job, connection)
         check_output(output, look.manifest(time.time()))
         check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)

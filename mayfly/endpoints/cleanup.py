@@ -13,8 +13,9 @@ from mayfly.models.teardown import Line, TeardownProof
 from mayfly.storage.atomic import write_atomically
 from mayfly.storage.lease_store import LeaseBook, state_home
 from mayfly.storage.run_paths import RunPaths
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
+from mayfly.together.factory import connect
 from mayfly.together.teardown import tear_down
 
 

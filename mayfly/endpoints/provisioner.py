@@ -19,7 +19,8 @@ from mayfly.models.errors import (
 )
 from mayfly.models.job import Job
 from mayfly.models.lease import Lease
-from mayfly.planning.hardware import Offer, Placement
+from mayfly.models.offers import Offer
+from mayfly.planning.hardware import Placement
 from mayfly.planning.plan import Plan
 from mayfly.planning.ranking import scale_at
 from mayfly.reporting.progress import Progress

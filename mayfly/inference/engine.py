@@ -23,7 +23,8 @@ from mayfly.inference.dispatcher import Sender
 from mayfly.inference.responses import read_completion
 from mayfly.inference.row_stream import ReadReply, Record, Snapshot, Stream
 from mayfly.inference.settings import EngineSettings, Target
-from mayfly.inference.transport.base import Transport, open_transport
+from mayfly.inference.transport.base import Transport
+from mayfly.inference.transport.select import open_transport
 from mayfly.models.errors import EndpointLost, MayflyError
 from mayfly.models.rows import NOTHING, RowRequest, Tally
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
-from mayfly.billing.meter import billed_minutes, cost_usd
+from mayfly.models.cost import billed_minutes, cost_usd
 from mayfly.models.endpoint import EndpointRef
 from mayfly.models.lease import Lease
 

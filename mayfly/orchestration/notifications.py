@@ -1,4 +1,4 @@
-"""`python -m mayfly.orchestration.notifications BLOCK`: who is told when a run or an endpoint needs a person.
+"""`python -m mayfly.orchestration.notifications BLOCK`: who is notified of runs and endpoints.
 
 BLOCK is a notification block of Prefect's, as `type/name`: `slack-webhook/ops`. Run it again to
 name another. Three automations come of it: two for what happened (a run that failed, crashed or

@@ -14,7 +14,7 @@ class Past:
         answered: Rows answered by this run.
         token_ratio: Prompt tokens that the API counted for each token guessed from characters;
             0 when that is not known.
-        work_per_s: Work (see `mayfly.planning.throughput`) that one replica did in a second while it
+        work_per_s: Work (see `mayfly.planning.throughput`) of one replica in a second while it
             was busy; 0 when the run was too short to tell.
         rows_per_s: Rows answered in a second by one replica while it was busy.
         in_flight: Requests in flight on one replica then.

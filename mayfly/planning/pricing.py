@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mayfly.planning.hardware import Offer
+from mayfly.models.offers import Offer
 from mayfly.planning.throughput import Rate, work_per_row
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Interval

@@ -1,6 +1,6 @@
 """Which hardware for this job, and how many replicas of it: what is offered meets what is asked.
 
-`mayfly.planning.hardware` says what fits and has room; here each such offer gets its forecast, and the
+`planning.hardware` says what fits and has room; here each such offer gets its forecast, and the
 order in which to try them follows from those.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 from mayfly.billing.meter import least_usd
 from mayfly.models.durations import span
 from mayfly.models.errors import BadRequest
-from mayfly.planning.hardware import Candidate, Offer, Placement
+from mayfly.models.offers import Offer
+from mayfly.planning.hardware import Candidate, Placement
 from mayfly.planning.measurements import Past
 from mayfly.planning.pricing import DRAIN_S, Forecast, by_cost, dollars, fewest, forecast
 from mayfly.planning.throughput import Rate, believed

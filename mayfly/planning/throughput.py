@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mayfly.planning.hardware import Offer, same_hardware
+from mayfly.models.offers import Offer, same_hardware
 from mayfly.planning.measurements import Past
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Belief, Interval, weighed

@@ -5,15 +5,15 @@ The decisions are `mayfly.runs.autoscaler`'s; here is what they look at and what
 
 from collections.abc import Callable
 
-from mayfly.billing.meter import billed_minutes
 from mayfly.billing.usage import Paid
 from mayfly.endpoints.session import Tenancy
 from mayfly.inference.engine import Snapshot
+from mayfly.models.cost import billed_minutes
 from mayfly.models.durations import span
 from mayfly.models.endpoint import Replicas
 from mayfly.models.errors import MayflyError, RunStopped
+from mayfly.models.offers import Offer
 from mayfly.models.rows import Tally
-from mayfly.planning.hardware import Offer
 from mayfly.planning.plan import Plan
 from mayfly.planning.pricing import dollars
 from mayfly.planning.throughput import work, work_per_row

@@ -23,7 +23,7 @@ from mayfly.models.errors import EndpointLost, MayflyError, RunStopped
 from mayfly.models.job import Job
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
-from mayfly.planning.plan import look_first
+from mayfly.planning.preview import look_first
 from mayfly.reporting import progress as board
 from mayfly.reporting.heartbeat import pulse
 from mayfly.reporting.html import page
@@ -40,7 +40,8 @@ from mayfly.storage.atomic import write_atomically
 from mayfly.storage.history_store import append_history
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_folder import RunFolder, journalled
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
+from mayfly.together.factory import connect
 from mayfly.workers.pool import Crew, Sending, workers_for
 from mayfly.workers.process import LocalProcess
 from mayfly.workers.protocol import Assignment

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
-from mayfly.planning.plan import Look
+from mayfly.planning.preview import Look
 from mayfly.storage.dedupe_index import Copies
 from mayfly.storage.output_columns import ExtraColumn
 from mayfly.storage.parts import part_label, read_answers

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from mayfly.models.failures import BAD_MESSAGES, NULL_PROMPT, TEMPLATE
 from mayfly.models.manifest import Manifest
-from mayfly.planning.plan import Look
+from mayfly.planning.preview import Look
 from mayfly.storage.dead_letters import failed_rows, letters_kept, write_letters
 from mayfly.storage.journal import load_journal
 from mayfly.storage.parts import read_answers, write_part

@@ -1,16 +1,13 @@
 """Who to talk to, as whom: the official SDK's own variables, with the SDK's meaning."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
-from mayfly.models.endpoint import Api, EndpointName
-from mayfly.models.errors import BadRequest, CredentialsRefused
-from mayfly.together.control_plane import ControlPlane
-from mayfly.together.retry import patiently
+from mayfly.models.endpoint import EndpointName
+from mayfly.models.errors import BadRequest
 
 MANAGEMENT_URL = "https://api.together.ai"
 INFERENCE_URL = "https://api-inference.together.ai"
@@ -92,33 +89,6 @@ def provider_of(base_url: str) -> str:
         return "loopback" if ipaddress.ip_address(host).is_loopback else host
     except ValueError:
         return host
-
-
-@contextmanager
-def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
-    """Open the control plane; the only place that asks which API generation is spoken.
-
-    Raises:
-        BadRequest: The key is refused, or belongs to no single project.
-    """
-    # The SDK's import takes half a second, so it waits until somebody needs the API.
-    plane: ControlPlane
-    try:
-        if api == "v1":
-            from mayfly.together.endpoints_v1 import EndpointsV1  # noqa: PLC0415
-
-            plane = patiently(lambda: EndpointsV1(connection))
-        else:
-            from mayfly.together.endpoints_v2 import EndpointsV2  # noqa: PLC0415
-
-            plane = patiently(lambda: EndpointsV2(connection))
-    except CredentialsRefused as refusal:
-        # Nothing has been asked for yet.
-        raise BadRequest(str(refusal)) from refusal
-    try:
-        yield plane
-    finally:
-        plane.close()
 
 
 def _custom_headers(lines: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from mayfly.models.endpoint import Api, EndpointRef, EndpointSpec, Observation, Replicas
-from mayfly.planning.hardware import Offer
+from mayfly.models.offers import Offer
 
 
 class ControlPlane(Protocol):

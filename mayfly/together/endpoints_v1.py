@@ -21,7 +21,7 @@ from mayfly.models.endpoint import (
     Replicas,
 )
 from mayfly.models.errors import BadRequest, HardwareUnavailable, TerminalError
-from mayfly.planning.hardware import Offer
+from mayfly.models.offers import Offer
 from mayfly.together.client import open_client, own_project
 from mayfly.together.connection import Connection
 from mayfly.together.errors import Refused, translated

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import together
+from together import APIConnectionError, APIStatusError, APITimeoutError
+
 from mayfly.models.errors import (
     BadRequest,
     CredentialsRefused,
@@ -14,7 +16,6 @@ from mayfly.models.errors import (
     RetryableError,
     TerminalError,
 )
-from together import APIConnectionError, APIStatusError, APITimeoutError
 
 _RETRYABLE = {408, 409, 425, 429, 500, 502, 503, 504, 524, 529}
 _CREDENTIALS = {401, 402, 403}

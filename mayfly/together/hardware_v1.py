@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from mayfly.models.errors import BadRequest, MayflyError
-from mayfly.planning.hardware import Offer, RegionCapacity
+from mayfly.models.offers import Offer, RegionCapacity
 from mayfly.together.errors import Refused, translated
 from mayfly.together.hardware_v2 import dedicated_models, unknown_model
 from mayfly.together.parsing import count, field, items, must_be_json, number, text

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from mayfly.models.errors import BadRequest
-from mayfly.planning.hardware import Offer, RegionCapacity, same_hardware
+from mayfly.models.offers import Offer, RegionCapacity, same_hardware
 from mayfly.together.errors import Refused, translated
 from mayfly.together.parsing import count, field, items, listed, must_be_json, number, text
 

@@ -17,8 +17,8 @@ from mayfly.inference.engine import Engine, Snapshot, law
 from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
 from mayfly.models.rows import NOTHING, Tally
 from mayfly.models.shards import Shard
-from mayfly.workers.handle import Task, Worker
 from mayfly.workers.counters import Counted
+from mayfly.workers.handle import Task, Worker
 from mayfly.workers.mailbox import Errands
 from mayfly.workers.process import Place, forget_empty_log
 from mayfly.workers.protocol import (

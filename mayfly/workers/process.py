@@ -54,7 +54,7 @@ class LocalProcess:
                         "mayfly.workers",
                         str(far.fileno()),
                         str(os.getpid()),
-                    ],  # fmt: skip
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=told,
                     stderr=told,

@@ -140,7 +140,7 @@ class Shares:
 class Allowance:
     """The part of a limit that one process may use, which is set from outside.
 
-    A `mayfly.inference.concurrency.Limiter` for the engine of that process; what it would learn from is
+    A `concurrency.Limiter` for the engine of that process; what it would learn from is
     kept for whoever decides on the whole.
 
     Args:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.billing.meter import Meter, billed_minutes, cost_usd
+from mayfly.billing.meter import Meter
+from mayfly.models.cost import billed_minutes, cost_usd
 
 looks = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 8)), max_size=30)
 

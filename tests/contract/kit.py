@@ -14,10 +14,11 @@ from mayfly.models.endpoint import (
     Replicas,
 )
 from mayfly.models.errors import RetryableError
+from mayfly.models.offers import Offer, same_hardware
 from mayfly.models.teardown import TeardownProof
-from mayfly.planning.hardware import Offer, same_hardware
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
+from mayfly.together.factory import connect
 from mayfly.together.readiness import await_ready
 from mayfly.together.teardown import tear_down
 from together_emulator import Emulator

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest
-from mayfly.together.connection import INFERENCE_URL, MANAGEMENT_URL, Connection, connect
+from mayfly.together.connection import INFERENCE_URL, MANAGEMENT_URL, Connection
+from mayfly.together.factory import connect
 from tests.contract.kit import SMALL, connection, world
 from tests.contract.other import Exchange, Habit, OtherServer
 from together_emulator import Emulator

@@ -17,8 +17,8 @@ from mayfly.models.errors import (
     RetryableError,
     TerminalError,
 )
-from mayfly.together.connection import connect
 from mayfly.together.errors import Refused, translated
+from mayfly.together.factory import connect
 from tests.contract.kit import NAME, SMALL, World, connection, world
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.faults import Action

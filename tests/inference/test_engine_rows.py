@@ -38,7 +38,7 @@ class Scattered(Served):
 
     def __init__(self, seed: int) -> None:
         super().__init__(lambda _row: GOOD)
-        self._dice = random.Random(seed)  # noqa: S311
+        self._dice = random.Random(seed)
         self.written: set[int] = set()
         self.most = 0
 

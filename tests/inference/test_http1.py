@@ -8,8 +8,9 @@ import pytest
 import uvloop
 
 from mayfly.inference.transport import http1
-from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply, needs_proxy
+from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply
 from mayfly.inference.transport.http1 import Http1Transport
+from mayfly.inference.transport.select import needs_proxy
 from tests.inference.scripted_server import Request, ScriptedServer, http
 
 Work = Callable[[Http1Transport], Coroutine[Any, Any, Any]]

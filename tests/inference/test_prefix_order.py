@@ -50,7 +50,7 @@ def hits(sent: Iterable[RowRequest], places: int) -> int:
 
 def test_a_shuffled_input_hits_a_small_cache_as_if_it_were_sorted() -> None:
     texts = [b"document %026d, question %d" % (row % 400, row) for row in range(8_000)]
-    random.Random(7).shuffle(texts)  # noqa: S311 - any shuffle does
+    random.Random(7).shuffle(texts)
     asked = requests(texts)
 
     sorted_hits = hits(by_beginning(iter(asked), FRAME), places=20)

@@ -3,7 +3,7 @@
 import math
 from random import Random
 
-from mayfly.planning.hardware import Offer
+from mayfly.models.offers import Offer
 from mayfly.planning.measurements import Past
 from mayfly.planning.pricing import by_cost, forecast
 from mayfly.planning.throughput import believed, cold_start, two_points, work

@@ -15,10 +15,12 @@ from mayfly.cli.render.history import history_table
 from mayfly.cli.render.plan import plan_table
 from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
-from mayfly.planning.plan import Plan, look_first, make_plan
+from mayfly.planning.plan import Plan, make_plan
+from mayfly.planning.preview import look_first
 from mayfly.storage.history_store import append_history, read_history
 from mayfly.storage.tokenizer import cached_tokenizer
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
+from mayfly.together.factory import connect
 from tests.money.rig import emulated, job_of
 
 

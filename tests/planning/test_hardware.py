@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest, HardwareUnavailable
-from mayfly.planning.hardware import Offer, RegionCapacity, place, same_hardware
+from mayfly.models.offers import Offer, RegionCapacity, same_hardware
+from mayfly.planning.hardware import place
 
 
 def offer(hardware: str, usd: float, *regions: RegionCapacity) -> Offer:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.planning.hardware import Offer
+from mayfly.models.offers import Offer
 from mayfly.planning.measurements import Past
 from mayfly.planning.pricing import advice, by_cost, by_token, dollars, fewest, forecast
 from mayfly.planning.throughput import Pace, Rate, believed, met_in_flight, two_points, work

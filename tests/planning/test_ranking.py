@@ -3,7 +3,8 @@
 import pytest
 
 from mayfly.models.errors import BadRequest
-from mayfly.planning.hardware import Offer, Placement, RegionCapacity, place
+from mayfly.models.offers import Offer, RegionCapacity
+from mayfly.planning.hardware import Placement, place
 from mayfly.planning.measurements import Past
 from mayfly.planning.ranking import (
     Quote,

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from mayfly.models.endpoint import EndpointRef, EndpointSpec, Phase, Replicas
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
+from mayfly.together.factory import connect
 from tests.runs.rig import MODEL, Stage, until
 from together_emulator import Emulator
 

@@ -15,10 +15,11 @@ from mayfly.endpoints.session import this_process
 from mayfly.endpoints.sweep import sweep
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec
 from mayfly.models.lease import Lease, Owner
-from mayfly.planning.hardware import Offer
+from mayfly.models.offers import Offer
 from mayfly.storage.lease_store import LeaseBook
-from mayfly.together.connection import Connection, connect
+from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
+from mayfly.together.factory import connect
 from tests.runs.rig import MODEL
 from together_emulator import Emulator, FaultRule, ManualClock
 

@@ -7,7 +7,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from mayfly.cli.render.console import UNWRAPPED
-from mayfly.planning.hardware import Candidate, Offer, RegionCapacity
+from mayfly.models.offers import Offer, RegionCapacity
+from mayfly.planning.hardware import Candidate
 
 
 class HardwareTable:

@@ -1,0 +1,117 @@
+"""Preview a job: the input, the prompts and what is left, without asking the API."""
+
+from dataclasses import dataclass, replace
+
+from mayfly.inference.request_builder import Renderer
+from mayfly.inference.structured_output import Checker
+from mayfly.models.errors import BadRequest
+from mayfly.models.failures import NULL_PROMPT, Failure
+from mayfly.models.job import Job, check_runner, fingerprint
+from mayfly.models.manifest import Manifest
+from mayfly.models.shards import plan_shards
+from mayfly.storage.dataset import Dataset, open_dataset
+from mayfly.storage.output_columns import ExtraColumn, extra_column
+from mayfly.storage.parts import check_columns
+from mayfly.storage.run_folder import earlier_manifest
+from mayfly.together.connection import Connection
+
+PREVIEW_ROWS = 8
+"""Rows rendered before anything is rented: enough to see a template that cannot work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is known of a job without asking the API.
+
+    Attributes:
+        fingerprint: SHA-256 (hex) that ties the output to request, input and provider.
+        provider: Identity of the API host.
+        checker: Says whether an answer fits the job's JSON Schema, if it has one.
+        extra: The column that the job adds to the contract's.
+        grown: The earlier run's manifest with the files that have come since as further shards.
+    """
+
+    job: Job
+    dataset: Dataset
+    renderer: Renderer
+    fingerprint: str
+    provider: str
+    checker: Checker | None = None
+    extra: ExtraColumn | None = None
+    grown: Manifest | None = None
+
+    def manifest(self, now: float) -> Manifest:
+        """Return the manifest of a run that begins `now` (Unix time, seconds)."""
+        if self.grown is not None:
+            return self.grown
+        return Manifest(
+            fingerprint=self.fingerprint,
+            identity=self.job.identity(),
+            input=self.dataset.describe(),
+            provider=self.provider,
+            shards=tuple(
+                plan_shards(self.dataset.row_groups, shard_rows=self.job.limits.shard_rows)
+            ),
+            created_at=now,
+        )
+
+
+def look_first(job: Job, connection: Connection) -> Look:
+    """Read the input's footers, compile the prompt and render a few rows.
+
+    Raises:
+        BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
+    """
+    check_runner(job.runner)
+    earlier = earlier_manifest(job.output)
+    known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
+    dataset = open_dataset(job.input, limit=job.rows.limit, known=known)
+    schema = job.sampling.schema_value()
+    checker = None if schema is None else Checker(schema)
+    extra = extra_column(job.prompt, job.sampling)
+    check_columns(dataset, extra)
+    renderer = Renderer(job.prompt, job.sampling, dataset.columns)
+    rendered = [
+        request
+        for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)
+        for request in renderer.bodies(job.model, chunk.first_row, chunk.columns, chunk.rows)
+    ]
+    failures = [Failure.parse(request.error) for request in rendered if request.error]
+    broken = [failure.words for failure in failures if failure.kind != NULL_PROMPT]
+    if len(broken) == len(rendered):
+        raise BadRequest(
+            f"input {job.input}: none of the first {len(rendered)} rows can be sent "
+            f"({broken[0]}); mend the prompt or the data"
+        )
+    look = Look(
+        job=job,
+        dataset=dataset,
+        renderer=renderer,
+        fingerprint=fingerprint(job.identity(), dataset.fingerprint, connection.provider),
+        provider=connection.provider,
+        checker=checker,
+        extra=extra,
+    )
+    return look if earlier is None else _after(look, earlier)
+
+
+def _after(look: Look, earlier: Manifest) -> Look:
+    """Return the look at a job that an output has been begun for, where it is the same one.
+
+    An output keeps the fingerprint that its first run gave it, however its input grows.
+    """
+    wanted = look.manifest(0.0)
+    same = replace(look, fingerprint=earlier.fingerprint)
+    if look.dataset.fingerprint == earlier.input["fingerprint"]:
+        alike = (earlier.identity, earlier.provider) == (wanted.identity, wanted.provider)
+        return same if alike else look
+    files = len(earlier.sources)
+    if (
+        look.job.rows.incremental
+        and earlier.grows_into(wanted)
+        and look.dataset.fingerprint_of_first(files) == earlier.input["fingerprint"]
+    ):
+        groups = [group for file in look.dataset.files[files:] for group in file.groups]
+        more = plan_shards(groups, shard_rows=look.job.limits.shard_rows)
+        return replace(same, grown=earlier.grown(wanted, more))
+    return look

@@ -1,0 +1,37 @@
+"""Open the control plane of either API generation."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mayfly.models.endpoint import Api
+from mayfly.models.errors import BadRequest, CredentialsRefused
+from mayfly.together.connection import Connection
+from mayfly.together.control_plane import ControlPlane
+from mayfly.together.retry import patiently
+
+
+@contextmanager
+def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
+    """Open the control plane; the only place that asks which API generation is spoken.
+
+    Raises:
+        BadRequest: The key is refused, or belongs to no single project.
+    """
+    # The SDK's import takes half a second, so it waits until somebody needs the API.
+    plane: ControlPlane
+    try:
+        if api == "v1":
+            from mayfly.together.endpoints_v1 import EndpointsV1  # noqa: PLC0415
+
+            plane = patiently(lambda: EndpointsV1(connection))
+        else:
+            from mayfly.together.endpoints_v2 import EndpointsV2  # noqa: PLC0415
+
+            plane = patiently(lambda: EndpointsV2(connection))
+    except CredentialsRefused as refusal:
+        # Nothing has been asked for yet.
+        raise BadRequest(str(refusal)) from refusal
+    try:
+        yield plane
+    finally:
+        plane.close()
