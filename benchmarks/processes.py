@@ -27,7 +27,7 @@ from mayfly.shards.runner import answer_rows
 from mayfly.storage.dataset import open_dataset
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_paths import RunPaths
-from mayfly.workers.pool import Crew
+from mayfly.workers.pool import WorkerPool
 from mayfly.workers.process import LocalProcess
 from mayfly.workers.protocol import Assignment
 
@@ -47,7 +47,7 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
         paths=paths,
         fingerprint="f" * 64,
         retry_failed=False,
-        copying=None,
+        deduplication=None,
         settings=EngineSettings(concurrency=options.in_flight),
         target=Target(url=f"{url}/v1/chat/completions", headers={}),
     )
@@ -64,12 +64,12 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
             done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
             return _figures(options.rows, done, before, began)
     with (
-        Crew(
+        WorkerPool(
             assignment,
             workers=options.processes,
             start=partial(LocalProcess, paths.workers_log),
             say=print,
-        ) as crew,
+        ) as pool,
         ThreadPoolExecutor(2 * options.processes) as threads,
     ):
         # Until all have imported what they need, and have gone quiet.
@@ -79,7 +79,7 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
             if (now_s := _cpu_s()) > last + 0.05:
                 quiet_since, last = time.monotonic(), now_s
         before, began = _cpu_s(), time.perf_counter()
-        done = sum(threads.map(lambda s: crew.answer(s, "model").done, shards))
+        done = sum(threads.map(lambda s: pool.answer(s, "model").done, shards))
         return _figures(options.rows, done, before, began)
 
 

@@ -147,8 +147,8 @@ def counts(url: str) -> dict[str, Any]:
 
 def served_between(url: str, first_at: float, end_at: float) -> int:
     """Return how many requests a slow server answered between two monotonic times, to 0.1 s."""
-    pace: list[tuple[int, int]] = _get(f"{url}/pace")
-    return sum(count for tenth, count in pace if first_at * 10 <= tenth < end_at * 10)
+    throughput: list[tuple[int, int]] = _get(f"{url}/pace")
+    return sum(count for tenth, count in throughput if first_at * 10 <= tenth < end_at * 10)
 
 
 def _get(url: str) -> Any:

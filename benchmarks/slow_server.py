@@ -47,7 +47,7 @@ class Server:
         self.rows: set[bytes] = set()
         self.full_at = self.full_until = self.last_at = 0.0
         self.busy_until_full_s = self.busy_while_full_s = self.busy_after_s = 0.0
-        self.pace: Counter[int] = Counter()
+        self.throughput: Counter[int] = Counter()
         self._since = time.monotonic()
         self.queue: deque[Connection] = deque()
         self.random = random.Random(options.seed)  # noqa: S311
@@ -107,7 +107,7 @@ class Server:
 
     def _end(self, connection: "Connection") -> None:
         self.served += 1
-        self.pace[int(time.monotonic() * 10)] += 1
+        self.throughput[int(time.monotonic() * 10)] += 1
         connection.write(connection.reply or self.reply)
         self._over(connection)
 
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         if head.startswith(b"GET"):
             server = self._server
-            told = sorted(server.pace.items()) if b"/pace" in head else server.counts()
+            told = sorted(server.throughput.items()) if b"/pace" in head else server.counts()
             body = orjson.dumps(told)
             self.write(OK % (len(body), body))
         elif head.startswith(b"POST"):

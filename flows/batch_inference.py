@@ -8,12 +8,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from mayfly.models.errors import EndpointLost, HardwareUnavailable
 from mayfly.models.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling, group
-from mayfly.orchestration.cancellation import heeding_cancel
-from mayfly.orchestration.credentials import TogetherCredentials, signed_in
+from mayfly.orchestration.cancellation import watch_for_cancel
+from mayfly.orchestration.credentials import TogetherCredentials, credentials_env
 from mayfly.orchestration.hooks import name_run, tear_down_after_the_run
-from mayfly.orchestration.server_health import not_waiting_for_prefect
+from mayfly.orchestration.server_health import skip_retries_if_server_down
 from mayfly.runs.run import begin
-from mayfly.signals import held_back
+from mayfly.signals import defer_signals
 from mayfly.tasks.approval import await_approval
 from mayfly.tasks.calibrate import calibrate
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
@@ -70,10 +70,10 @@ def batch_inference(
         runner=runner,
     )
     with (
-        not_waiting_for_prefect(),
-        signed_in(credentials),
+        skip_retries_if_server_down(),
+        credentials_env(credentials),
         begin(job, run=flow_run.id or "") as run,
-        heeding_cancel(run.progress.say),
+        watch_for_cancel(run.progress.say),
     ):
         placement = select_hardware(run) if run.rows_left else None
         await_approval(run)
@@ -86,7 +86,7 @@ def batch_inference(
             except (HardwareUnavailable, EndpointLost) as error:
                 run.move_on(error)
             finally:
-                with held_back(run.progress.say, run.left_behind):
+                with defer_signals(run.progress.say, run.left_behind):
                     run.stop_sending()
                     stop_endpoint(run)
                     delete_endpoint(run)

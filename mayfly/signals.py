@@ -21,7 +21,9 @@ LIMITS = (signal.SIGALRM,)
 
 
 @contextmanager
-def held_back(say: Callable[[str], None], left_behind: Callable[[], str | None]) -> Iterator[None]:
+def defer_signals(
+    say: Callable[[str], None], left_behind: Callable[[], str | None]
+) -> Iterator[None]:
     """Answer the first signal within the block with a word, and let the second one break in.
 
     A time limit that is reached within the block is of no consequence: the flow ends anyhow.

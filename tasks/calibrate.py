@@ -4,13 +4,13 @@ from mayfly.models.errors import EndpointLost, HardwareUnavailable
 from mayfly.models.offers import Offer
 from mayfly.planning import plan as planning
 from mayfly.planning.hardware import Placement
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.pricing import dollars
 from mayfly.reporting.progress import Step
-from mayfly.runs.accounting import lesson
+from mayfly.runs.accounting import measurement
 from mayfly.runs.calibration import try_rows
 from mayfly.runs.run import Run
-from mayfly.signals import held_back
+from mayfly.signals import defer_signals
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
 from mayfly.tasks.step import step, tell
 
@@ -30,7 +30,7 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
     rows = run.job.rental.calibrate_rows
     if rows is None or placement is None or len(placement.eligible) < 2:
         return placement
-    lessons: list[Past] = []
+    measurements: list[Measurement] = []
     missing: list[Offer] = []
     for offer in placement.eligible[:CANDIDATES]:
         with run.trial_of(offer):
@@ -42,13 +42,15 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
                 run.move_on(error)
                 missing.append(offer)
             finally:
-                with held_back(run.progress.say, run.left_behind):
+                with defer_signals(run.progress.say, run.left_behind):
                     run.stop_sending()
                     stop_endpoint(run)
                     delete_endpoint(run)
-        if run.tenancy.trial is not None:
-            lessons.append(lesson(run.tenancy, run.plan, provider=run.connection.provider))
-    return choose_again(run, lessons, missing)
+        if run.session.trial is not None:
+            measurements.append(
+                measurement(run.session, run.plan, provider=run.connection.provider)
+            )
+    return choose_again(run, measurements, missing)
 
 
 @step("try rows")
@@ -56,11 +58,11 @@ def try_some_rows(run: Run, rows: int) -> None:
     """Answer some rows and measure how long they take."""
     run.progress.enter(Step.INFERRING)
     trial = try_rows(run, rows)
-    hardware = run.tenancy.ref.hardware
+    hardware = run.session.ref.hardware
     if trial is None:
         text = f"{hardware}: too few rows are left to measure it"
     else:
-        per_million = run.tenancy.meter.price_usd_per_h / 3600 / trial.work_per_s * 1e6
+        per_million = run.session.meter.price_usd_per_h / 3600 / trial.work_per_s * 1e6
         text = (
             f"{hardware}: {trial.work_per_s:,.0f} tokens/s with {trial.places:.0f} in flight, "
             f"{dollars(per_million)} per million, by {trial.rows} rows"
@@ -70,11 +72,13 @@ def try_some_rows(run: Run, rows: int) -> None:
 
 
 @step("choose hardware")
-def choose_again(run: Run, lessons: list[Past], missing: list[Offer]) -> Placement | None:
+def choose_again(
+    run: Run, measurements: list[Measurement], missing: list[Offer]
+) -> Placement | None:
     """Plan the rest anew with what was measured."""
     run.progress.enter(Step.PLANNING)
     plan = planning.make_plan(
-        run.look, run.plane, learned=lessons, without=missing, spent_s=run.age_s
+        run.look, run.plane, learned=measurements, without=missing, spent_s=run.age_s
     )
     run.planned(plan)
     if (quote := plan.chosen) is not None and plan.placement is not None:

@@ -41,8 +41,8 @@ def await_ready(run: Run) -> str:
             run.progress.say(str(observation))
             logger.info("%s", observation)
 
-    ready = run.tenancy.await_ready(on_look)
-    ref, replicas = run.tenancy.ref, ready.ready_replicas or 1
+    ready = run.session.await_ready(on_look)
+    ref, replicas = run.session.ref, ready.ready_replicas or 1
     tell(
         f"READY after {span(time.monotonic() - began)} on "
         f"{of_hardware(ref.hardware, replicas)}, "
@@ -56,16 +56,16 @@ def stop_endpoint(run: Run) -> None:
     """Stop what bills, first of all."""
     if run.standing:
         run.progress.enter(Step.TEARING_DOWN)
-        run.tenancy.stop()
-        tell(f"{run.tenancy.ref.name} no longer bills; ${run.spent_usd():.2f} in all")
+        run.session.stop()
+        tell(f"{run.session.ref.name} no longer bills; ${run.spent_usd():.2f} in all")
 
 
 @step("delete endpoint")
 def delete_endpoint(run: Run) -> None:
     """Delete the endpoint, or leave it as asked, and close its lease."""
     if run.standing:
-        ended = run.tenancy.finish()
+        ended = run.session.finish()
         run.progress.update(state=ended.partition(";")[0].upper(), ready_replicas=0)
-        if run.tenancy.policy != "delete":
-            run.progress.say(f"{run.tenancy.ref.name}: {ended}")
-        tell(f"{run.tenancy.ref.name}: {ended}")
+        if run.session.policy != "delete":
+            run.progress.say(f"{run.session.ref.name}: {ended}")
+        tell(f"{run.session.ref.name}: {ended}")

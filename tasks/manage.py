@@ -6,10 +6,10 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
-from mayfly.endpoints.admin import Action, Hands, bounds, facts
+from mayfly.endpoints.admin import Action, EndpointAdmin, bounds, facts
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.tasks.step import step, tell
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
@@ -24,7 +24,9 @@ def manage(
         raise BadRequest(f"{action} needs the endpoint's name; list shows all names")
     connection = Connection.from_env(os.environ)
     with connect(api, connection) as plane:
-        hands = Hands(plane, LeaseBook.of(os.environ), connection, say=get_run_logger().info)
+        hands = EndpointAdmin(
+            plane, LeaseStore.of(os.environ), connection, say=get_run_logger().info
+        )
         found = _done(hands, action, name=name, replicas=replicas, anyway=anyway)
     try:
         create_table_artifact(found, key="endpoints", description=f"After: {action} {name}".strip())
@@ -35,11 +37,11 @@ def manage(
 
 
 def _done(
-    hands: Hands, action: Action, *, name: str, replicas: str, anyway: bool
+    hands: EndpointAdmin, action: Action, *, name: str, replicas: str, anyway: bool
 ) -> list[dict[str, Any]]:
     match action:
         case "list":
-            return hands.look_at_all()
+            return hands.list_all()
         case "show":
             return [hands.show(name)]
         case "start":

@@ -16,7 +16,7 @@ from prefect.futures import PrefectFuture
 from mayfly.models.errors import RunStopped, TimeToMove
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
-from mayfly.orchestration.progress_artifact import shown_moving
+from mayfly.orchestration.progress_artifact import publish_progress
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import GRACE_S, Run
 from mayfly.tasks.step import step, tell
@@ -42,7 +42,7 @@ def answer_shards(run: Run) -> None:
     left = run.shards_left()
     under_way: dict[PrefectFuture[Tally], Shard] = {}
     begun, ended = 0, SimpleQueue[PrefectFuture[Tally]]()
-    with run.sending(), shown_moving(run.progress):
+    with run.sending(), publish_progress(run.progress):
         try:
             while True:
                 # No more than run at once: each one more would only have to be called back.

@@ -9,7 +9,7 @@ from prefect.events import emit_event
 from mayfly.endpoints.sweep import sweep as sweep_up
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import TeardownFailed
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.tasks.step import step, tell
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
@@ -23,7 +23,7 @@ def sweep(*, api: Api, dry_run: bool) -> dict[str, Any]:
     connection = Connection.from_env(os.environ)
     logger = get_run_logger()
     with connect(api, connection) as plane:
-        report = sweep_up(plane, LeaseBook.of(os.environ), connection, dry_run=dry_run)
+        report = sweep_up(plane, LeaseStore.of(os.environ), connection, dry_run=dry_run)
     for line in report.lines():
         logger.info("%s", line)
     if report.ended and not dry_run:

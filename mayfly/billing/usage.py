@@ -21,7 +21,7 @@ class Paid(StrEnum):
 
 
 @dataclass(slots=True)
-class Spending:
+class Usage:
     """Adds up replica-seconds by phase; between two looks, what was so at the first counts.
 
     Attributes:

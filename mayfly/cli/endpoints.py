@@ -12,12 +12,12 @@ from rich.table import Table
 from mayfly.cli.options import RUN, flag
 from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, show
 from mayfly.cli.render import console as terminal
-from mayfly.endpoints.admin import Action, Hands, Look, bounds, facts
+from mayfly.endpoints.admin import Action, EndpointAdmin, JobPreview, bounds, facts
 from mayfly.endpoints.sweep import sweep as sweep_up
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import BadRequest
 from mayfly.models.teardown import TeardownProof
-from mayfly.storage.lease_store import LeaseBook, state_home
+from mayfly.storage.lease_store import LeaseStore, state_home
 
 
 def sweep(
@@ -34,7 +34,7 @@ def sweep(
     """
     console = terminal.console()
     with control_plane(api=api, local=local) as (plane, connection):
-        book = LeaseBook(state_home(os.environ))
+        book = LeaseStore(state_home(os.environ))
         on_step = (lambda _text: None) if json else console.print
         report = sweep_up(plane, book, connection, dry_run=dry_run, on_step=on_step)
     if json:
@@ -60,7 +60,7 @@ endpoints = App(
 
 
 @contextmanager
-def _hands(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[Hands]:
+def _hands(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[EndpointAdmin]:
     """Open what can be done by hand; `quiet` leaves the output to JSON."""
     console = terminal.console()
 
@@ -69,10 +69,10 @@ def _hands(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[Ha
             console.print(text, markup=False)
 
     with control_plane(api=api, local=local) as (plane, connection):
-        yield Hands(plane, LeaseBook.of(os.environ), connection, say=say)
+        yield EndpointAdmin(plane, LeaseStore.of(os.environ), connection, say=say)
 
 
-def _tell(look: Look, *, json: bool) -> int:
+def _tell(look: JobPreview, *, json: bool) -> int:
     if json:
         show(look)
         return 0
@@ -94,7 +94,7 @@ def _word(value: object) -> str:
 def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
     """List the endpoints of the project, those of this namespace first."""
     with _hands(api, local=local) as hands:
-        looks = hands.look_at_all()
+        looks = hands.list_all()
     if json:
         show(looks)
         return 0
@@ -179,7 +179,7 @@ def delete(
         return _ended(hands.delete(ref), json=json)
 
 
-def _agreed(hands: Hands, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
+def _agreed(hands: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
     """Ask before what cannot be taken back; without a terminal it is refused (BadRequest)."""
     objection = None if yes else hands.objection(ref, action)
     if objection is None:

@@ -12,7 +12,7 @@ from mayfly.cli.render.plan import plan_table
 from mayfly.planning import plan as planning
 from mayfly.planning import preview
 from mayfly.storage.run_folder import check_output
-from mayfly.together.retry import patiently
+from mayfly.together.retry import with_retries
 
 
 def plan(
@@ -32,10 +32,10 @@ def plan(
     """
     job = options.job(input, "out" if output is None else output)
     with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
-        look = preview.look_first(job, connection)
+        look = preview.preview_job(job, connection)
         if output is not None:
             check_output(output, look.manifest(time.time()))
-        made = patiently(lambda: planning.make_plan(look, plane))
+        made = with_retries(lambda: planning.make_plan(look, plane))
     if json:
         show(made.as_dict())
     else:

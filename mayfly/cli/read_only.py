@@ -21,7 +21,7 @@ from mayfly.models.errors import BadRequest, CredentialsRefused
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
-from mayfly.together.retry import patiently
+from mayfly.together.retry import with_retries
 
 Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
 Local = Annotated[bool, flag(RUN, "Ask the embedded endpoint.")]
@@ -57,7 +57,7 @@ def hardware(
 ) -> int:
     """Show what can be rented: price and free capacity, for a model or all of it."""
     with control_plane(api=api, local=local) as (plane, _):
-        offers = patiently(plane.all_hardware if model is None else lambda: plane.offers(model))
+        offers = with_retries(plane.all_hardware if model is None else lambda: plane.offers(model))
     offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
     if json:
         show([offer.as_dict() for offer in offers])

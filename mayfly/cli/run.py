@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 
 from mayfly.cli.options import RUN, JobOptions, flag
-from mayfly.cli.render.output import Machines, People, Screen
+from mayfly.cli.render.output import JsonScreen, Screen, TerminalScreen
 from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from mayfly.models.job import Job
 from mayfly.orchestration.temporary_server import (
@@ -27,11 +27,11 @@ from mayfly.planning import plan as planning
 from mayfly.planning import preview
 from mayfly.reporting import progress
 from mayfly.signals import BROKEN_OFF
-from mayfly.storage.lease_store import LeaseBook, state_home
+from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.storage.run_folder import check_free, check_output
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
-from mayfly.together.retry import patiently
+from mayfly.together.retry import with_retries
 
 
 def run(
@@ -58,7 +58,7 @@ def run(
     if not yes and (json or not sys.stdin.isatty()):
         why = "with --json nothing is asked" if json else "there is no terminal to ask in"
         raise BadRequest(f"run spends money and {why}; add --yes to go on")
-    screen: Screen = Machines() if json else People()
+    screen: Screen = JsonScreen() if json else TerminalScreen()
     with ExitStack() as stack:
         # First of all, because it takes longest: its start-up goes on beside all that follows.
         server = None if configured_api_url(os.environ) else start_prefect(options)
@@ -67,7 +67,7 @@ def run(
 
             stack.enter_context(embedded_endpoint(job.rental.api))
         connection = Connection.from_env(os.environ)
-        look = preview.look_first(job, connection)
+        look = preview.preview_job(job, connection)
         check_output(output, look.manifest(time.time()))
         check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
@@ -75,7 +75,7 @@ def run(
         # However this ends: an interpreter that exits in the middle of an import aborts.
         stack.callback(importing.join)
         with connect(job.rental.api, connection) as plane:
-            plan = patiently(lambda: planning.make_plan(look, plane))
+            plan = with_retries(lambda: planning.make_plan(look, plane))
         screen.plan(plan)
         if not yes and not agreed(plan):
             screen.say("nothing was created")
@@ -188,7 +188,7 @@ def ended_after_all(job: Job, error: TeardownFailed) -> None:
         TerminalError: No lease on this output is open any more: nothing is left that bills.
     """
     output = str(Path(job.output).expanduser().absolute())
-    leases = LeaseBook(state_home(os.environ)).list()
+    leases = LeaseStore(state_home(os.environ)).list()
     if not leases.damaged and all(lease.output != output for lease in leases.open):
         raise TerminalError(f"{error}; in the end it was torn down all the same") from error
 

@@ -9,14 +9,14 @@ from mayfly.models.endpoint import EndpointName, EndpointRef, Phase, Replicas
 from mayfly.models.errors import BadRequest, MayflyError
 from mayfly.models.lease import Lease
 from mayfly.models.teardown import TeardownProof
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
-from mayfly.together.retry import patiently
+from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
 
 Action = Literal["list", "show", "start", "stop", "scale", "delete"]
-Look = dict[str, Any]
+JobPreview = dict[str, Any]
 
 BUDGET_S = 300.0
 """How long a stop or a deletion by hand insists."""
@@ -31,7 +31,7 @@ def bounds(text: str) -> Replicas:
         raise BadRequest(f"replicas {text}: give N, or MIN-MAX with 1 <= MIN") from error
 
 
-class Hands:
+class EndpointAdmin:
     """What can be done to the endpoints of one project.
 
     Args:
@@ -41,29 +41,29 @@ class Hands:
     def __init__(
         self,
         plane: ControlPlane,
-        book: LeaseBook,
+        book: LeaseStore,
         connection: Connection,
         *,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._plane, self._book, self._connection, self._say = plane, book, connection, say
 
-    def look_at_all(self) -> list[Look]:
+    def list_all(self) -> list[JobPreview]:
         """Look at every endpoint of the project, the ones of ours first."""
-        refs = patiently(lambda: self._plane.list_endpoints(""))
+        refs = with_retries(lambda: self._plane.list_endpoints(""))
         prices = self._prices() if refs else {}
         looks = [self._look(ref, prices) for ref in refs]
         # One may have gone since it was listed.
         looks = [look for look in looks if look["phase"] != Phase.GONE]
         return sorted(looks, key=lambda look: (not look["ours"], look["name"]))
 
-    def show(self, name: str) -> Look:
+    def show(self, name: str) -> JobPreview:
         """Look at one endpoint."""
         return self._look(self.find(name), self._prices())
 
     def find(self, name: str) -> EndpointRef:
         """Find an endpoint by its name, with or without slug, or by its id (BadRequest)."""
-        ref = patiently(lambda: self._plane.find(name))
+        ref = with_retries(lambda: self._plane.find(name))
         if ref is None:
             where = f" in project {self._plane.project}" if self._plane.project else ""
             raise BadRequest(
@@ -72,26 +72,26 @@ class Hands:
             )
         return ref
 
-    def start(self, name: str, replicas: Replicas) -> Look:
+    def start(self, name: str, replicas: Replicas) -> JobPreview:
         """Start a stopped endpoint; one that runs is left as it is."""
         ref = self.find(name)
-        seen = patiently(lambda: self._plane.observe(ref))
+        seen = with_retries(lambda: self._plane.observe(ref))
         if seen.phase in (Phase.STOPPING, Phase.FAILED):
             raise BadRequest(
                 f"endpoint {ref.name} is {seen.phase} and cannot be started; "
                 + ("wait until it has stopped" if seen.phase is Phase.STOPPING else "delete it")
             )
         if seen.phase is Phase.STOPPED:
-            patiently(lambda: self._plane.scale(ref, replicas))
+            with_retries(lambda: self._plane.scale(ref, replicas))
             self._say(f"asked {ref.name} for {replicas} replica(s); it bills from READY on")
         else:
             self._say(f"{ref.name} runs already ({seen.state})")
         return self._look(ref, self._prices())
 
-    def scale(self, name: str, replicas: Replicas) -> Look:
+    def scale(self, name: str, replicas: Replicas) -> JobPreview:
         """Set the bounds on an endpoint's replicas."""
         ref = self.find(name)
-        patiently(lambda: self._plane.scale(ref, replicas))
+        with_retries(lambda: self._plane.scale(ref, replicas))
         self._say(f"asked {ref.name} for {replicas} replica(s)")
         return self._look(ref, self._prices())
 
@@ -145,8 +145,8 @@ class Hands:
             return {}
         return {offer.hardware: offer.price_usd_per_h for offer in offers}
 
-    def _look(self, ref: EndpointRef, prices: dict[str, float]) -> Look:
-        seen = patiently(lambda: self._plane.observe(ref))
+    def _look(self, ref: EndpointRef, prices: dict[str, float]) -> JobPreview:
+        seen = with_retries(lambda: self._plane.observe(ref))
         ours = EndpointName.parse(ref.name)
         return {
             "name": ref.name,
@@ -165,7 +165,7 @@ class Hands:
         }
 
 
-def facts(proof: TeardownProof) -> Look:
+def facts(proof: TeardownProof) -> JobPreview:
     """Return what a stop or a deletion came to, for scripts and forms."""
     known = proof.as_dict()
     wanted = ("name", "stop_requested_at", "stopped_at", "gone_at", "not_found_read_back", "steps")

@@ -11,7 +11,7 @@ from mayfly.models.errors import BadRequest
 from mayfly.models.lease import Lease
 from mayfly.models.teardown import Line, TeardownProof
 from mayfly.storage.atomic import write_atomically
-from mayfly.storage.lease_store import LeaseBook, state_home
+from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.storage.run_paths import RunPaths
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
@@ -47,7 +47,7 @@ def end_lease(
             plane,
             lease,
             line=line,
-            book=LeaseBook(state_home(environ)),
+            book=LeaseStore(state_home(environ)),
             budget_s=budget_s,
             on_step=on_step,
         )
@@ -58,7 +58,7 @@ def end_on(
     lease: Lease,
     *,
     line: Line,
-    book: LeaseBook,
+    book: LeaseStore,
     budget_s: float,
     on_step: Callable[[str], None] = lambda _text: None,
 ) -> TeardownProof | None:

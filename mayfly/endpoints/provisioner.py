@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from mayfly.endpoints.cleanup import end_on
 from mayfly.endpoints.process_liveness import owner_is_alive
-from mayfly.endpoints.session import TEARDOWN_BUDGET_S, Tenancy, this_process
+from mayfly.endpoints.session import TEARDOWN_BUDGET_S, EndpointSession, this_process
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec, Replicas, job_digest
 from mayfly.models.errors import (
     EndpointLost,
@@ -24,7 +24,7 @@ from mayfly.planning.hardware import Placement
 from mayfly.planning.plan import Plan
 from mayfly.planning.ranking import scale_at
 from mayfly.reporting.progress import Progress
-from mayfly.storage.lease_store import LeaseBook, state_home
+from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 
@@ -73,12 +73,12 @@ class Renting:
         self.output = output
         """The output folder's absolute path."""
         self.progress = progress
-        self.book = LeaseBook(state_home(os.environ))
+        self.book = LeaseStore(state_home(os.environ))
         self.plan: Plan | None = None
         self.offer: Offer | None = None
         """What the endpoint in use was rented as; None for one that stood already."""
         self.trying = False
-        self.tenancies: list[Tenancy] = []
+        self.sessions: list[EndpointSession] = []
         self.moves: list[str] = []
         self.last_error: MayflyError | None = None
 
@@ -137,7 +137,7 @@ class Renting:
         """Take note that this endpoint cannot be used and another has to be found."""
         self.last_error = error
         if self.standing:
-            self.tenancy.give_up()
+            self.session.give_up()
         self.moves.append(str(error))
         self.progress.say(str(error))
 
@@ -171,7 +171,7 @@ class Renting:
             name = EndpointName(
                 namespace=self.connection.namespace,
                 job=self.job_digest,
-                until=int(time.time() + self._lifetime_s()) + len(self.tenancies),
+                until=int(time.time() + self._lifetime_s()) + len(self.sessions),
             )
             ref = EndpointRef(
                 api=rental.api,
@@ -222,16 +222,16 @@ class Renting:
         )
 
     @property
-    def tenancy(self) -> Tenancy:
+    def session(self) -> EndpointSession:
         """The endpoint in use."""
-        return self.tenancies[-1]
+        return self.sessions[-1]
 
     def rent(self, offer: Offer | None) -> EndpointRef:
         """Write the lease, wake the guardian, and create the endpoint or start the one named."""
         self.offer = offer
-        if not self.tenancies or self.tenancies[-1].over:
+        if not self.sessions or self.sessions[-1].over:
             lease = self.lease_for(offer)
-            tenancy = Tenancy(
+            session = EndpointSession(
                 plane=self.plane,
                 book=self.book,
                 rental=self.job.rental,
@@ -245,12 +245,12 @@ class Renting:
                 hardware=lease.ref.hardware,
                 price_usd_per_h=lease.ref.price_usd_per_h,
             )
-            tenancy.open()
-            self.tenancies.append(tenancy)
-        tenancy = self.tenancy
+            session.open()
+            self.sessions.append(session)
+        session = self.session
         if offer is None:
-            return tenancy.start(tenancy.ref, self.job.rental.bounds())
-        return tenancy.create(self.spec_for(offer, tenancy.ref))
+            return session.start(session.ref, self.job.rental.bounds())
+        return session.create(self.spec_for(offer, session.ref))
 
     @property
     def job_digest(self) -> str:
@@ -263,9 +263,9 @@ class Renting:
 
     def left_behind(self) -> str | None:
         """Return what a teardown that is broken off now leaves; None when nothing stands."""
-        return self.tenancy.left_behind() if self.standing else None
+        return self.session.left_behind() if self.standing else None
 
     @property
     def standing(self) -> bool:
         """Whether an endpoint of this run may still stand."""
-        return bool(self.tenancies) and not self.tenancy.over
+        return bool(self.sessions) and not self.session.over

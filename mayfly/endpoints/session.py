@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from mayfly.billing.meter import Meter
-from mayfly.billing.usage import Paid, Spending
+from mayfly.billing.usage import Paid, Usage
 from mayfly.endpoints.guardian import Guardian
 from mayfly.inference.concurrency import FIRST_LIMIT
 from mayfly.models.endpoint import (
@@ -40,7 +40,7 @@ from mayfly.models.lease import HEARTBEAT_S, SETTLE_S, Lease, Owner
 from mayfly.models.rows import NOTHING
 from mayfly.models.teardown import TeardownProof, still_there
 from mayfly.planning.pricing import DRAIN_S
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.readiness import await_ready
 from mayfly.together.teardown import tear_down
@@ -64,7 +64,7 @@ def this_process() -> Owner:
     )
 
 
-class Tenancy:
+class EndpointSession:
     """One endpoint, from its lease to the proof that it is gone.
 
     Attributes:
@@ -82,14 +82,14 @@ class Tenancy:
         self,
         *,
         plane: ControlPlane,
-        book: LeaseBook,
+        book: LeaseStore,
         rental: Rental,
         lease: Lease,
         say: Callable[[str], None],
     ) -> None:
         self.ref = lease.ref
         self.meter = Meter(price_usd_per_h=lease.ref.price_usd_per_h)
-        self.spending = Spending()
+        self.spending = Usage()
         self.answered = NOTHING
         self.drain_s = 0.0
         self.started_with = 1

@@ -11,10 +11,10 @@ from mayfly.endpoints.sweep_policy import Judgement, judge
 from mayfly.models.endpoint import PREFIX, EndpointRef
 from mayfly.models.errors import MayflyError
 from mayfly.models.lease import Lease
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
-from mayfly.together.retry import patiently
+from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
 
 BUDGET_S = 300.0
@@ -58,14 +58,14 @@ class SweepReport:
 
 def sweep(
     plane: ControlPlane,
-    book: LeaseBook,
+    book: LeaseStore,
     connection: Connection,
     *,
     dry_run: bool,
     on_step: Callable[[str], None] = lambda _text: None,
 ) -> SweepReport:
     """Judge everything that is ours here, and end what has no live owner; see `core.sweep`."""
-    ours = patiently(lambda: plane.list_endpoints(f"{PREFIX}-"))
+    ours = with_retries(lambda: plane.list_endpoints(f"{PREFIX}-"))
     listed = {ref.name: ref for ref in ours}
     leases = book.list()
     report = SweepReport(dry_run=dry_run, damaged=[str(damaged) for damaged in leases.damaged])
@@ -103,7 +103,7 @@ def sweep(
 
 def _carry_out(
     plane: ControlPlane,
-    book: LeaseBook,
+    book: LeaseStore,
     judgement: Judgement,
     ref: EndpointRef | None,
     lease: Lease | None,

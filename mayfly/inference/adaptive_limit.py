@@ -94,7 +94,7 @@ class _Throughput:
 
 
 @dataclass(slots=True)
-class Knee:
+class AdaptiveLimiter:
     """Finds the limit by comparing throughputs; see the module.
 
     Attributes:

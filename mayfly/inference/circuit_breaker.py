@@ -19,7 +19,7 @@ _OF_THE_ROW = frozenset({f.NULL_PROMPT, f.TEMPLATE, f.BAD_MESSAGES, f.TOO_LONG})
 _NUMBER = re.compile(r"\d+")
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts rows that fail one after another without an answer in between.
 
     Args:

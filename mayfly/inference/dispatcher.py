@@ -12,8 +12,8 @@ from contextlib import suppress
 from mayfly.inference.concurrency import Limiter
 from mayfly.inference.hedging import Hedging
 from mayfly.inference.responses import Unreadable, read_error
-from mayfly.inference.retry_policy import Next, Retries
-from mayfly.inference.row_stream import ReadReply, Row, Stream
+from mayfly.inference.retry_policy import Next, RetryPolicy
+from mayfly.inference.row_stream import ReadReply, Row, RowStream
 from mayfly.inference.settings import EngineSettings
 from mayfly.inference.status_codes import judge
 from mayfly.inference.transport.base import Call, NotSent, Outcome, Reply, Transport
@@ -27,7 +27,7 @@ class Attempt:
 
     __slots__ = ("began", "call", "row", "sender")
 
-    def __init__(self, sender: "Sender", row: Row) -> None:
+    def __init__(self, sender: "Dispatcher", row: Row) -> None:
         self.sender, self.row = sender, row
         self.began = time.monotonic()
         self.call: Call = sender.transport.send(row.body, self.done)
@@ -37,7 +37,7 @@ class Attempt:
         self.sender.landed(self, outcome)
 
 
-class Sender:
+class Dispatcher:
     """Sends rows of many streams over one transport, as many at once as a limiter allows.
 
     A place is free again when the answer that freed it is recorded and written, so that never more
@@ -62,7 +62,7 @@ class Sender:
         end: Callable[[MayflyError], None],
     ) -> None:
         self.transport = transport
-        self.streams: list[Stream] = []
+        self.streams: list[RowStream] = []
         self.in_flight = self.delayed = self.retries = self.hedges = 0
         self._loop, self._limiter = loop, limiter
         self._read, self._end = read, end
@@ -72,7 +72,7 @@ class Sender:
         self._hedging: Hedging | None = None
         self._joined = self._last = 0
         self._flying: set[Attempt] = set()
-        self._retries = Retries(
+        self._retries = RetryPolicy(
             settings,
             uniform=random.Random().uniform,  # noqa: S311 - jitter, not secrets
         )
@@ -108,7 +108,7 @@ class Sender:
         """Take note that the request is sound, whatever becomes of the rows here."""
         self._retries.proven()
 
-    def join(self, stream: Stream) -> None:
+    def join(self, stream: RowStream) -> None:
         """Take a stream in; rows of earlier ones go first."""
         self.streams.append(stream)
         self._joined += 1

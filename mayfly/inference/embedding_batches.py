@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
 from mayfly.inference.responses import vectors
 from mayfly.models.errors import MayflyError
@@ -39,7 +39,7 @@ class PackedTexts:
         keep: Callable[[Answer], None],
         *,
         frame: Frame,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         stop: Callable[[MayflyError], None],
     ) -> None:
         self._requests = requests

@@ -17,11 +17,11 @@ from typing import Self
 
 import uvloop
 
-from mayfly.inference.adaptive_limit import Knee
+from mayfly.inference.adaptive_limit import AdaptiveLimiter
 from mayfly.inference.concurrency import Fixed, Limiter
-from mayfly.inference.dispatcher import Sender
+from mayfly.inference.dispatcher import Dispatcher
 from mayfly.inference.responses import read_completion
-from mayfly.inference.row_stream import ReadReply, Record, Snapshot, Stream
+from mayfly.inference.row_stream import ReadReply, Record, RowStream, Snapshot
 from mayfly.inference.settings import EngineSettings, Target
 from mayfly.inference.transport.base import Transport
 from mayfly.inference.transport.select import open_transport
@@ -37,7 +37,7 @@ SETTLE_S = 0.005
 def law(settings: EngineSettings) -> Limiter:
     """Return the law for the number in flight that the settings name."""
     if settings.concurrency is None:
-        return Knee(first=settings.first_limit)
+        return AdaptiveLimiter(first=settings.first_limit)
     return Fixed(settings.concurrency)
 
 
@@ -117,7 +117,7 @@ class Engine:
             MayflyError: What `stop` was given, or what the endpoint's answers amount to. All that
                 had been answered has been recorded.
         """
-        stream = Stream(iter(requests), record, recorded)
+        stream = RowStream(iter(requests), record, recorded)
         self._call(self._sender.join, stream)
         try:
             while True:
@@ -221,7 +221,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[float] = self._loop.create_future()
         self._transport = self._make_transport()
-        self._sender = Sender(
+        self._sender = Dispatcher(
             loop=self._loop,
             transport=self._transport,
             limiter=self._limiter,
@@ -252,7 +252,7 @@ class Engine:
         if not self._over.done():
             self._over.set_result(grace_s)
 
-    def _forget(self, stream: Stream) -> None:
+    def _forget(self, stream: RowStream) -> None:
         if stream in self._sender.streams:
             self._sender.streams.remove(stream)
             self._finished += stream.tally

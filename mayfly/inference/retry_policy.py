@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mayfly.backoff import delay_s
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.settings import EngineSettings
 from mayfly.inference.status_codes import Action, Verdict
 from mayfly.models.errors import CredentialsRefused, EndpointLost, MayflyError
@@ -29,14 +29,14 @@ class Next(NamedTuple):
     ends: MayflyError | None = None
 
 
-class Retries:
+class RetryPolicy:
     """Decides for all rows of an engine. Times are seconds on any forward clock."""
 
     def __init__(
         self, settings: EngineSettings, *, uniform: Callable[[float, float], float]
     ) -> None:
         self._settings, self._uniform = settings, uniform
-        self._breaker = Breaker(proven=settings.proven)
+        self._breaker = CircuitBreaker(proven=settings.proven)
         self._fatal_rows: set[int] = set()
         self._ever_answered = False
         self._silent_since: float | None = None

@@ -56,14 +56,14 @@ class Row:
 
     __slots__ = ("attempts", "body", "flying", "row", "stream")
 
-    def __init__(self, stream: "Stream", request: RowRequest) -> None:
+    def __init__(self, stream: "RowStream", request: RowRequest) -> None:
         self.stream = stream
         self.row, self.body = request.row, request.body
         self.attempts = 0
         self.flying: list[Attempt] = []
 
 
-class Stream:
+class RowStream:
     """One call of `answer`: rows waiting to be sent, answers waiting to be recorded.
 
     Attributes:

@@ -25,7 +25,7 @@ class EngineSettings:
         row_timeout_s: Longest wait for one answer, in seconds.
         lost_after_s: How long nothing but refused connections and missing routes is borne.
         fatal_in_a_row: Rows that must meet the same fatal answer before the run ends.
-        proven: Whether rows of this job were answered before; see `Breaker`.
+        proven: Whether rows of this job were answered before; see `CircuitBreaker`.
     """
 
     concurrency: int | None = None

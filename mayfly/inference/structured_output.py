@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
 from mayfly.inference.responses import short
 from mayfly.models.errors import BadRequest, MayflyError
@@ -17,7 +17,7 @@ ASKS = 3
 """How often one row is asked for an answer that fits."""
 
 
-class Checker:
+class SchemaChecker:
     """Says what is wrong with an answer.
 
     Raises:
@@ -50,7 +50,7 @@ def _retrieve(uri: str) -> Any:
     raise ValueError(f"{uri} is not in the schema, and nothing is fetched")
 
 
-class FittingAnswers:
+class ValidatedResponses:
     """Feeds an engine with rows and takes its answers, until each fits or was asked enough.
 
     Iterate it for requests, hand `record` to the engine. A row is asked again before any other is
@@ -67,9 +67,9 @@ class FittingAnswers:
         requests: Iterator[RowRequest],
         keep: Callable[[Answer], None],
         *,
-        checker: Checker,
+        checker: SchemaChecker,
         frame: Frame,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         stop: Callable[[MayflyError], None],
     ) -> None:
         self._requests = requests

@@ -124,8 +124,8 @@ def result_markdown(report: dict[str, Any], place: str) -> str:
     Args:
         place: The output folder's absolute path.
     """
-    rows, tokens, pace = report["rows"], report["tokens"], report["throughput"]
-    per_s = pace["rows_per_s"], pace["completion_tokens_per_s"]
+    rows, tokens, throughput = report["rows"], report["tokens"], report["throughput"]
+    per_s = throughput["rows_per_s"], throughput["completion_tokens_per_s"]
     per_million = report["cost"]["usd_per_million_completion_tokens"]
     return _RESULT.format(
         answered=rows["done"] - rows["failed"],
@@ -133,7 +133,7 @@ def result_markdown(report: dict[str, Any], place: str) -> str:
         input=report["job"]["input"],
         output=report["output"].rstrip("/"),
         place=place,
-        pace="nothing was left to send"
+        throughput="nothing was left to send"
         if None in per_s
         else f"{per_s[0]:,.1f} rows/s, {per_s[1]:,.0f} tokens/s",
         cost=f"${report['cost']['usd']:.2f} for {report['cost']['replica_minutes']} replica-minutes"

@@ -19,7 +19,7 @@ _CANCELLED = threading.Event()
 
 
 @contextmanager
-def heeding_cancel(say: Callable[[str], None]) -> Iterator[None]:
+def watch_for_cancel(say: Callable[[str], None]) -> Iterator[None]:
     """Interrupt the main thread, as Ctrl-C does, when the flow run of this context is cancelled.
 
     A run of a deployment is left to its worker, and one outside the main thread to itself.

@@ -46,7 +46,7 @@ class TogetherCredentials(Block):
 
 
 @contextmanager
-def signed_in(credentials: TogetherCredentials | None) -> Iterator[None]:
+def credentials_env(credentials: TogetherCredentials | None) -> Iterator[None]:
     """Let the block's key be this process's, and its children's, while the block lasts."""
     if credentials is None:
         yield

@@ -18,7 +18,7 @@ from mayfly.endpoints.session import this_process
 from mayfly.orchestration.cancellation import record_cancel
 from mayfly.orchestration.credentials import environment_of
 from mayfly.signals import BROKEN_OFF
-from mayfly.storage.lease_store import LeaseBook, state_home
+from mayfly.storage.lease_store import LeaseStore, state_home
 
 HOOK_BUDGET_S = 60.0
 """How long a hook insists: the flow has insisted before it, and the guardian goes on."""
@@ -37,7 +37,7 @@ def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: Stat
     if BROKEN_OFF:
         return
     environ: dict[str, str] | None = None
-    book = LeaseBook(state_home(os.environ))
+    book = LeaseStore(state_home(os.environ))
     for lease in book.list().open:
         if lease.run != str(flow_run.id):
             continue

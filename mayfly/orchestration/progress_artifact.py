@@ -21,7 +21,7 @@ UPDATE_EVERY_S = 3.0
 
 
 @contextmanager
-def shown_moving(progress: Progress) -> Iterator[None]:
+def publish_progress(progress: Progress) -> Iterator[None]:
     """Show how far the answering is for as long as the block lasts."""
     over = threading.Event()
     # The copy carries the flow run, to which the artifact belongs.

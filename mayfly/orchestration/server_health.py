@@ -53,7 +53,7 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def not_waiting_for_prefect() -> Iterator[None]:
+def skip_retries_if_server_down() -> Iterator[None]:
     """Let nothing that follows the block be tried again when the server is away at its end."""
     try:
         yield

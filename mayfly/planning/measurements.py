@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class Measurement:
     """The lesson of one finished run: what it asked, on what, how fast, for how much.
 
     Attributes:
@@ -59,7 +59,7 @@ class Past:
         return cls(**known)
 
 
-def lessons(records: Iterable[Mapping[str, Any]], provider: str) -> list[Past]:
+def measurements(records: Iterable[Mapping[str, Any]], provider: str) -> list[Measurement]:
     """Return what the runs with one provider teach, oldest first.
 
     Args:
@@ -68,6 +68,6 @@ def lessons(records: Iterable[Mapping[str, Any]], provider: str) -> list[Past]:
     return [
         past
         for record in records
-        for lesson in record.get("lessons") or ()
-        if (past := Past.read(lesson)) is not None and past.provider == provider
+        for measurement in record.get("lessons") or ()
+        if (past := Measurement.read(measurement)) is not None and past.provider == provider
     ]

@@ -9,12 +9,12 @@ from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.models.offers import Offer, same_hardware
 from mayfly.planning.hardware import Placement, place
-from mayfly.planning.measurements import Past
-from mayfly.planning.preview import Look
+from mayfly.planning.measurements import Measurement
+from mayfly.planning.preview import JobPreview
 from mayfly.planning.pricing import ByToken, advice, by_token
 from mayfly.planning.ranking import (
+    Constraints,
     Quote,
-    Wish,
     in_order,
     quotes_for,
     refuse_the_impossible,
@@ -36,7 +36,7 @@ class Plan:
         warnings: What is likely to go otherwise than wished.
     """
 
-    look: Look
+    look: JobPreview
     placement: Placement | None
     existing: EndpointRef | None
     load: Workload | None = None
@@ -124,10 +124,10 @@ class Plan:
 
 
 def make_plan(
-    look: Look,
+    look: JobPreview,
     plane: ControlPlane,
     *,
-    learned: Sequence[Past] = (),
+    learned: Sequence[Measurement] = (),
     without: Sequence[Offer] = (),
     spent_s: float = 0.0,
 ) -> Plan:
@@ -160,29 +160,29 @@ def make_plan(
             )
         return Plan(look=look, placement=None, existing=priced(existing, plane), load=load)
     rough = select_hardware(job, plane).without([offer.hardware for offer in without])
-    wish = wish_of(job, spent_s)
-    quotes = quotes_for(rough, load, wish, model=job.model, past=past)
-    placement = in_order(rough, quotes, wish, by_hand=job.rental.hardware != "auto")
+    constraints = constraints_of(job, spent_s)
+    quotes = quotes_for(rough, load, constraints, model=job.model, past=past)
+    placement = in_order(rough, quotes, constraints, by_hand=job.rental.hardware != "auto")
     by_offer = {quote.offer: quote for quote in quotes}
     quotes = tuple(by_offer[candidate.offer] for candidate in placement.candidates)
     able = [by_offer[offer] for offer in placement.eligible]
     if not spent_s:
-        refuse_the_impossible(able, load, wish)
+        refuse_the_impossible(able, load, constraints)
     return Plan(
         look=look,
         placement=placement,
         existing=None,
         load=load,
         quotes=quotes,
-        warnings=tuple(warnings(able[0], load, wish)),
+        warnings=tuple(warnings(able[0], load, constraints)),
     )
 
 
-def wish_of(job: Job, spent_s: float = 0.0) -> Wish:
+def constraints_of(job: Job, spent_s: float = 0.0) -> Constraints:
     """Return what a job asks of its endpoint when so much of its time has gone."""
     deadline_s = job.limits.deadline_s
     bounds = job.rental.bounds()
-    return Wish(
+    return Constraints(
         minimum=bounds.minimum,
         maximum=bounds.maximum if job.rental.replicas_by_hand else None,
         regions=job.rental.places,

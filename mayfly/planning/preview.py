@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from mayfly.inference.request_builder import Renderer
-from mayfly.inference.structured_output import Checker
+from mayfly.inference.structured_output import SchemaChecker
 from mayfly.models.errors import BadRequest
 from mayfly.models.failures import NULL_PROMPT, Failure
 from mayfly.models.job import Job, check_runner, fingerprint
@@ -20,7 +20,7 @@ PREVIEW_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class JobPreview:
     """What is known of a job without asking the API.
 
     Attributes:
@@ -36,7 +36,7 @@ class Look:
     renderer: Renderer
     fingerprint: str
     provider: str
-    checker: Checker | None = None
+    checker: SchemaChecker | None = None
     extra: ExtraColumn | None = None
     grown: Manifest | None = None
 
@@ -56,7 +56,7 @@ class Look:
         )
 
 
-def look_first(job: Job, connection: Connection) -> Look:
+def preview_job(job: Job, connection: Connection) -> JobPreview:
     """Read the input's footers, compile the prompt and render a few rows.
 
     Raises:
@@ -67,7 +67,7 @@ def look_first(job: Job, connection: Connection) -> Look:
     known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
     dataset = open_dataset(job.input, limit=job.rows.limit, known=known)
     schema = job.sampling.schema_value()
-    checker = None if schema is None else Checker(schema)
+    checker = None if schema is None else SchemaChecker(schema)
     extra = extra_column(job.prompt, job.sampling)
     check_columns(dataset, extra)
     renderer = Renderer(job.prompt, job.sampling, dataset.columns)
@@ -83,7 +83,7 @@ def look_first(job: Job, connection: Connection) -> Look:
             f"input {job.input}: none of the first {len(rendered)} rows can be sent "
             f"({broken[0]}); mend the prompt or the data"
         )
-    look = Look(
+    look = JobPreview(
         job=job,
         dataset=dataset,
         renderer=renderer,
@@ -95,7 +95,7 @@ def look_first(job: Job, connection: Connection) -> Look:
     return look if earlier is None else _after(look, earlier)
 
 
-def _after(look: Look, earlier: Manifest) -> Look:
+def _after(look: JobPreview, earlier: Manifest) -> JobPreview:
     """Return the look at a job that an output has been begun for, where it is the same one.
 
     An output keeps the fingerprint that its first run gave it, however its input grows.

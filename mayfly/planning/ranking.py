@@ -14,7 +14,7 @@ from mayfly.models.durations import span
 from mayfly.models.errors import BadRequest
 from mayfly.models.offers import Offer
 from mayfly.planning.hardware import Candidate, Placement
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.pricing import DRAIN_S, Forecast, by_cost, dollars, fewest, forecast
 from mayfly.planning.throughput import Rate, believed
 from mayfly.planning.tokens import Workload
@@ -36,7 +36,7 @@ UNMEASURED_SCALE_AT = 32.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Constraints:
     """What the user asks of the endpoint.
 
     Attributes:
@@ -81,7 +81,12 @@ def most_replicas(offer: Offer, regions: Sequence[str], *, unsaid: int) -> int:
 
 
 def quotes_for(
-    placement: Placement, load: Workload, wish: Wish, *, model: str, past: Sequence[Past]
+    placement: Placement,
+    load: Workload,
+    constraints: Constraints,
+    *,
+    model: str,
+    past: Sequence[Measurement],
 ) -> tuple[Quote, ...]:
     """Return a quote for each candidate, in the placement's order."""
     offers = [candidate.offer for candidate in placement.candidates]
@@ -91,25 +96,25 @@ def quotes_for(
     for offer in offers:
         rate = believed(offer, model=model, past=past, offers=offers)
         price = offer.price_usd_per_h
-        most = most_replicas(offer, wish.regions, unsaid=UNSAID_ROOM)
-        if wish.maximum is not None:
-            most = wish.maximum
-        most = max(most, wish.minimum)
-        if wish.deadline_s is None or wish.minimum == wish.maximum:
+        most = most_replicas(offer, constraints.regions, unsaid=UNSAID_ROOM)
+        if constraints.maximum is not None:
+            most = constraints.maximum
+        most = max(most, constraints.minimum)
+        if constraints.deadline_s is None or constraints.minimum == constraints.maximum:
             found = forecast(
-                load, rate, price_usd_per_h=price, replicas=wish.minimum, drain_s=drain_s
+                load, rate, price_usd_per_h=price, replicas=constraints.minimum, drain_s=drain_s
             )
         else:
             found = fewest(
-                load, rate, price_usd_per_h=price, within_s=wish.deadline_s, most=most,
-                at_least=wish.minimum, drain_s=drain_s,
+                load, rate, price_usd_per_h=price, within_s=constraints.deadline_s, most=most,
+                at_least=constraints.minimum, drain_s=drain_s,
             )  # fmt: skip
         quotes.append(Quote(offer=offer, rate=rate, forecast=found, most=most))
     return tuple(quotes)
 
 
 def in_order(
-    placement: Placement, quotes: Sequence[Quote], wish: Wish, *, by_hand: bool
+    placement: Placement, quotes: Sequence[Quote], constraints: Constraints, *, by_hand: bool
 ) -> Placement:
     """Return the placement with the eligible offers in the order in which to try them for this job.
 
@@ -125,8 +130,8 @@ def in_order(
         [candidate.offer for candidate in eligible],
         [quoted[id(candidate)].forecast for candidate in eligible],
     )
-    if wish.deadline_s is not None:
-        limit_s = wish.deadline_s
+    if constraints.deadline_s is not None:
+        limit_s = constraints.deadline_s
         # Stable: among those that meet it, and those that may not, the order stays.
         pairs = tuple(sorted(pairs, key=lambda pair: pair[1].seconds.mid > limit_s))
     cheapest_hourly = eligible[0].offer
@@ -150,7 +155,9 @@ def _why(index: int, offer: Offer, found: Forecast, cheapest_hourly: Offer) -> s
     return "cheapest that meets the deadline"
 
 
-def refuse_the_impossible(quotes: Sequence[Quote], load: Workload, wish: Wish) -> None:
+def refuse_the_impossible(
+    quotes: Sequence[Quote], load: Workload, constraints: Constraints
+) -> None:
     """Refuse limits within which nothing can be done.
 
     Args:
@@ -161,28 +168,32 @@ def refuse_the_impossible(quotes: Sequence[Quote], load: Workload, wish: Wish) -
             deadline even if all goes well; the message says what could.
     """
     first = quotes[0]
-    needed_usd = least_usd(first.offer.price_usd_per_h, wish.minimum)
-    if wish.max_cost_usd is not None and wish.max_cost_usd < needed_usd - 1e-9:
-        replicas = f"{wish.minimum} replicas" if wish.minimum > 1 else "one replica"
+    needed_usd = least_usd(first.offer.price_usd_per_h, constraints.minimum)
+    if constraints.max_cost_usd is not None and constraints.max_cost_usd < needed_usd - 1e-9:
+        replicas = f"{constraints.minimum} replicas" if constraints.minimum > 1 else "one replica"
         raise BadRequest(
-            f"--max-cost {dollars(wish.max_cost_usd)}: a single minute of {replicas} of "
+            f"--max-cost {dollars(constraints.max_cost_usd)}: a single minute of {replicas} of "
             f"{first.offer.hardware} costs {dollars(needed_usd)}; give at least that"
         )
-    if wish.deadline_s is None:
+    if constraints.deadline_s is None:
         return
-    earliest = [_earliest(quote, load, wish) for quote in quotes]
+    earliest = [_earliest(quote, load, constraints) for quote in quotes]
     best, interval, count = min(earliest, key=lambda found: found[1].low)
-    if interval.low > wish.deadline_s:
+    if interval.low > constraints.deadline_s:
         raise BadRequest(
-            f"--deadline {span(wish.deadline_s)}: cannot be met; the earliest possible is "
+            f"--deadline {span(constraints.deadline_s)}: cannot be met; the earliest possible is "
             f"{span(interval.low)}, {span(interval.mid)} is probable and {span(interval.high)} "
             f"safe, on {count} x {best.offer.hardware}; give a later one"
         )
 
 
-def _earliest(quote: Quote, load: Workload, wish: Wish) -> tuple[Quote, Interval, int]:
+def _earliest(
+    quote: Quote, load: Workload, constraints: Constraints
+) -> tuple[Quote, Interval, int]:
     """Return the time that the job takes at least on one offer, and with how many replicas."""
-    count = wish.maximum or most_replicas(quote.offer, wish.regions, unsaid=MOST_REPLICAS)
+    count = constraints.maximum or most_replicas(
+        quote.offer, constraints.regions, unsaid=MOST_REPLICAS
+    )
     # More replicas than rows help nobody.
     count = max(1, min(count, math.ceil(load.rows)))
     found = forecast(load, quote.rate, price_usd_per_h=quote.offer.price_usd_per_h, replicas=count)
@@ -193,28 +204,28 @@ def _earliest(quote: Quote, load: Workload, wish: Wish) -> tuple[Quote, Interval
     return quote, found.seconds._replace(low=low_s), count
 
 
-def warnings(quote: Quote, load: Workload, wish: Wish) -> list[str]:
+def warnings(quote: Quote, load: Workload, constraints: Constraints) -> list[str]:
     """Return what is likely to go otherwise than wished, one line each."""
     lines = []
     found = quote.forecast
-    if wish.max_cost_usd is not None and found.usd.mid > wish.max_cost_usd:
-        share = min(1.0, wish.max_cost_usd / found.usd.mid)
+    if constraints.max_cost_usd is not None and found.usd.mid > constraints.max_cost_usd:
+        share = min(1.0, constraints.max_cost_usd / found.usd.mid)
         lines.append(
-            f"--max-cost {dollars(wish.max_cost_usd)} is likely to end the run early, with about "
-            f"{share * load.rows:,.0f} of {load.rows:,} rows; the rest can be resumed"
+            f"--max-cost {dollars(constraints.max_cost_usd)} is likely to end the run early, with "
+            f"about {share * load.rows:,.0f} of {load.rows:,} rows; the rest can be resumed"
         )
-    elif wish.max_cost_usd is not None and found.usd.high > wish.max_cost_usd:
-        lines.append(f"--max-cost {dollars(wish.max_cost_usd)} may end the run early")
-    if wish.deadline_s is not None and found.seconds.mid > wish.deadline_s:
+    elif constraints.max_cost_usd is not None and found.usd.high > constraints.max_cost_usd:
+        lines.append(f"--max-cost {dollars(constraints.max_cost_usd)} may end the run early")
+    if constraints.deadline_s is not None and found.seconds.mid > constraints.deadline_s:
         lines.append(
-            f"--deadline {span(wish.deadline_s)} is likely to be missed: "
+            f"--deadline {span(constraints.deadline_s)} is likely to be missed: "
             f"{span(found.seconds.mid)} is probable with {found.replicas} "
             f"replica{'s' if found.replicas > 1 else ''}"
         )
-    elif wish.deadline_s is not None and found.seconds.high > wish.deadline_s:
+    elif constraints.deadline_s is not None and found.seconds.high > constraints.deadline_s:
         lines.append(
-            f"--deadline {span(wish.deadline_s)} may be missed; replicas are added as the first "
-            "minutes show"
+            f"--deadline {span(constraints.deadline_s)} may be missed; replicas are added as the "
+            "first minutes show"
         )
     return lines
 

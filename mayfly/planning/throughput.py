@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mayfly.models.offers import Offer, same_hardware
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.tokens import Workload
-from mayfly.planning.uncertainty import Belief, Interval, weighed
+from mayfly.planning.uncertainty import Estimate, Interval, weighed
 
 PROMPT_WORK = 1 / 20
 """Work of one prompt token. Reading a prompt is one batched pass; writing an answer is one pass
 for each token, shared by all requests in flight."""
 
-STREAMS = Belief(40.0, 0.9)
+STREAMS = Estimate(40.0, 0.9)
 """How many times the catalogue's tokens per second a replica does with its places filled. Whether
 that figure is of a stream or of a replica is not said, hence the doubt: 9 to 176."""
 
-UNPUBLISHED = Belief(1000.0, 1.2)
+UNPUBLISHED = Estimate(1000.0, 1.2)
 """Work per second and dollar per hour where the catalogue gives no figure at all."""
 
 LEARNED_SPREAD = 0.1
@@ -48,14 +48,14 @@ class Rate:
         basis: Where the figure comes from, in words.
     """
 
-    work_per_s: Belief
+    work_per_s: Estimate
     measured: bool = False
     places: float = PLACES
     cold_start_s: Interval = COLD_START_S
     basis: str = ""
 
 
-def work_per_row(load: Workload) -> Belief:
+def work_per_row(load: Workload) -> Estimate:
     """Return the work of one row."""
     return load.answer.plus(load.prompt.scaled(PROMPT_WORK))
 
@@ -65,7 +65,9 @@ def work(prompt_tokens: float, cached_tokens: float, completion_tokens: float) -
     return completion_tokens + PROMPT_WORK * max(0.0, prompt_tokens - cached_tokens)
 
 
-def believed(offer: Offer, *, model: str, past: Sequence[Past], offers: Sequence[Offer]) -> Rate:
+def believed(
+    offer: Offer, *, model: str, past: Sequence[Measurement], offers: Sequence[Offer]
+) -> Rate:
     """Return what is believed of an offer before a run.
 
     Args:
@@ -84,11 +86,11 @@ def believed(offer: Offer, *, model: str, past: Sequence[Past], offers: Sequence
         # Later runs count more: drivers, engines and neighbours change.
         recent = measured[-8:]
         told = weighed(
-            Belief(record.work_per_s, LEARNED_SPREAD * 1.25**age)
+            Estimate(record.work_per_s, LEARNED_SPREAD * 1.25**age)
             for age, record in enumerate(reversed(recent))
         )
         return Rate(
-            work_per_s=Belief(told.mid, max(told.spread, LEARNED_SPREAD)),
+            work_per_s=Estimate(told.mid, max(told.spread, LEARNED_SPREAD)),
             measured=True,
             places=max(1.0, recent[-1].in_flight or PLACES),
             cold_start_s=cold_start_s,
@@ -158,7 +160,7 @@ def met_in_flight(spans: Sequence[tuple[float, float]]) -> float:
 
 
 @dataclass(slots=True)
-class Pace:
+class Throughput:
     """The rows that one replica answers in a second, measured over the last minutes of a run.
 
     Rows, not tokens: what is wanted is when the rows will be done. Not counted is the time until
@@ -189,7 +191,7 @@ class Pace:
         """Rows answered in the window."""
         return self._marks[-1][1] - self._marks[0][1] if self._marks else 0
 
-    def measured(self, places: float) -> Belief | None:
+    def measured(self, places: float) -> Estimate | None:
         """Return rows per second and replica; None before there is enough to tell.
 
         Args:
@@ -204,9 +206,9 @@ class Pace:
             return None
         settled = rows / (rows + places)
         spread = 0.05 + 1.0 / math.sqrt(rows) + 0.5 * (1 - settled)
-        return Belief(rows / replica_s, spread)
+        return Estimate(rows / replica_s, spread)
 
-    def belief(self, before: Belief, places: float) -> Belief:
+    def estimate(self, before: Estimate, places: float) -> Estimate:
         """Return what is believed now: the measurement weighed with what was believed before."""
         measured = self.measured(places)
         if measured is None:
@@ -214,4 +216,4 @@ class Pace:
         # A run's own measurement is not contradicted by a guess: the surer one decides.
         mine, theirs = 1 / measured.spread**2, 1 / max(before.spread, 0.01) ** 2
         mean = (mine * math.log(measured.mid) + theirs * math.log(before.mid)) / (mine + theirs)
-        return Belief(math.exp(mean), max(0.05, 1 / math.sqrt(mine + theirs)))
+        return Estimate(math.exp(mean), max(0.05, 1 / math.sqrt(mine + theirs)))

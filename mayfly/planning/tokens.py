@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mayfly.planning.measurements import Past
-from mayfly.planning.uncertainty import Belief, weighed
+from mayfly.planning.measurements import Measurement
+from mayfly.planning.uncertainty import Estimate, weighed
 
 TOKENS_PER_ASCII = 1 / 4
 TOKENS_PER_OTHER = 0.7
@@ -28,7 +28,7 @@ COUNTED_SPREAD = 0.04
 LEARNED_SPREAD = 0.08
 """Doubt of what finished runs taught, however many they were: data differ."""
 
-PRIOR_ANSWER = Belief(250.0, 0.9)
+PRIOR_ANSWER = Estimate(250.0, 0.9)
 """Tokens of an answer of which nothing is known, not even a limit."""
 
 
@@ -69,19 +69,19 @@ class Workload:
     """
 
     rows: int
-    prompt: Belief
-    answer: Belief
+    prompt: Estimate
+    answer: Estimate
     body_bytes: float = 0.0
     guessed_prompt: float = 0.0
     basis: tuple[str, ...] = field(default=())
 
     @property
-    def prompt_tokens(self) -> Belief:
+    def prompt_tokens(self) -> Estimate:
         """Of all rows."""
         return self.prompt.scaled(self.rows)
 
     @property
-    def answer_tokens(self) -> Belief:
+    def answer_tokens(self) -> Estimate:
         """Of all rows."""
         return self.answer.scaled(self.rows)
 
@@ -119,14 +119,14 @@ def workload(
     model: str,
     ask: str,
     max_tokens: int | None,
-    past: Sequence[Past] = (),
+    past: Sequence[Measurement] = (),
     seen: Seen | None = None,
     answers: bool = True,
 ) -> Workload:
     """Return what `rows` rows of the sampled job amount to.
 
     Args:
-        ask: What identifies the question (prompt and sampling), see `Past.ask`.
+        ask: What identifies the question (prompt and sampling), see `Measurement.ask`.
         past: Finished runs with the same provider, oldest first.
         seen: What earlier runs into the same output have answered.
         answers: False for embeddings, which have none.
@@ -137,7 +137,7 @@ def workload(
             model=model, ask=ask, max_tokens=max_tokens, past=past, seen=seen
         )
     else:
-        answer, answer_basis = Belief(1e-9, 0.0), "no answers: embeddings"
+        answer, answer_basis = Estimate(1e-9, 0.0), "no answers: embeddings"
     return Workload(
         rows=rows,
         prompt=prompt,
@@ -149,62 +149,67 @@ def workload(
 
 
 def prompt_tokens(
-    sample: Sample, *, model: str, past: Sequence[Past], seen: Seen | None
-) -> tuple[Belief, str]:
+    sample: Sample, *, model: str, past: Sequence[Measurement], seen: Seen | None
+) -> tuple[Estimate, str]:
     """Return the tokens of one prompt, and where the figure comes from."""
     count = len(sample.tokens)
     if seen is not None and seen.rows >= 64 and seen.prompt_tokens:
         mean = seen.prompt_tokens / seen.rows
-        return Belief(mean, LEARNED_SPREAD + 0.5 / math.sqrt(seen.rows)), "prompts answered so far"
+        return Estimate(
+            mean, LEARNED_SPREAD + 0.5 / math.sqrt(seen.rows)
+        ), "prompts answered so far"
     sampling = _standard_error(sample) / sample.mean
     if sample.counted:
         return (
-            Belief(sample.mean, COUNTED_SPREAD).wider(sampling),
+            Estimate(sample.mean, COUNTED_SPREAD).wider(sampling),
             f"prompts of {count:,} rows counted by the model's tokenizer",
         )
     ratios = [
-        Belief(record.token_ratio, LEARNED_SPREAD)
+        Estimate(record.token_ratio, LEARNED_SPREAD)
         for record in past
         if record.model == model and record.token_ratio
     ]
     if ratios:
         learned = weighed(ratios[-8:])
-        ratio = Belief(learned.mid, max(learned.spread, LEARNED_SPREAD))
+        ratio = Estimate(learned.mid, max(learned.spread, LEARNED_SPREAD))
         basis = f"characters of {count:,} rows, corrected by {len(ratios)} finished runs"
     else:
-        ratio, basis = Belief(1.0, RATIO_SPREAD), f"characters of {count:,} rows"
+        ratio, basis = Estimate(1.0, RATIO_SPREAD), f"characters of {count:,} rows"
     return ratio.scaled(sample.mean).wider(sampling), f"prompts from the {basis}"
 
 
 def answer_tokens(
-    *, model: str, ask: str, max_tokens: int | None, past: Sequence[Past], seen: Seen | None
-) -> tuple[Belief, str]:
+    *, model: str, ask: str, max_tokens: int | None, past: Sequence[Measurement], seen: Seen | None
+) -> tuple[Estimate, str]:
     """Return the tokens of one answer, and where the figure comes from."""
     if seen is not None and seen.rows >= 64 and seen.completion_tokens:
         # The rows that are back first are the short ones: hence no less doubt than this.
         spread = LEARNED_SPREAD + 0.7 / math.sqrt(seen.rows)
-        return Belief(seen.completion_tokens / seen.rows, spread), "answers that are there already"
+        return Estimate(
+            seen.completion_tokens / seen.rows, spread
+        ), "answers that are there already"
     of_model = [r for r in past if r.model == model and r.answered and r.completion_tokens]
     same = [record for record in of_model if ask and record.ask == ask]
     if same:
         told = weighed(
-            Belief(r.answer_tokens, LEARNED_SPREAD + 0.7 / math.sqrt(r.answered)) for r in same[-8:]
+            Estimate(r.answer_tokens, LEARNED_SPREAD + 0.7 / math.sqrt(r.answered))
+            for r in same[-8:]
         )
-        belief = Belief(told.mid, max(told.spread, LEARNED_SPREAD))
+        estimate = Estimate(told.mid, max(told.spread, LEARNED_SPREAD))
         basis = f"answers of {len(same)} finished runs that asked the same"
     elif of_model:
-        told = weighed(Belief(record.answer_tokens, 0.6) for record in of_model[-8:])
-        belief = Belief(told.mid, max(told.spread, 0.6))
+        told = weighed(Estimate(record.answer_tokens, 0.6) for record in of_model[-8:])
+        estimate = Estimate(told.mid, max(told.spread, 0.6))
         basis = f"answers of {len(of_model)} finished runs of the model, asked otherwise"
     elif max_tokens is not None:
         # Short limits are mostly reached, long ones hardly ever.
-        belief = Belief(max(1.0, min(0.6 * max_tokens, 100 + 0.15 * max_tokens)), 0.75)
+        estimate = Estimate(max(1.0, min(0.6 * max_tokens, 100 + 0.15 * max_tokens)), 0.75)
         basis = f"answers guessed from --max-tokens {max_tokens}"
     else:
-        belief, basis = PRIOR_ANSWER, "answers guessed: no limit, no finished run"
-    if max_tokens is not None and belief.mid > max_tokens:
-        belief = Belief(float(max_tokens), belief.spread)
-    return belief, basis
+        estimate, basis = PRIOR_ANSWER, "answers guessed: no limit, no finished run"
+    if max_tokens is not None and estimate.mid > max_tokens:
+        estimate = Estimate(float(max_tokens), estimate.spread)
+    return estimate, basis
 
 
 def _standard_error(sample: Sample) -> float:

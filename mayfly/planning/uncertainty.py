@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class Estimate:
     """A positive number that is not known exactly.
 
     Attributes:
@@ -55,38 +55,38 @@ class Belief:
         factor = math.exp(NINE_IN_TEN * self.spread)
         return Interval(self.mid / factor, self.mid, self.mid * factor)
 
-    def scaled(self, factor: float) -> "Belief":
+    def scaled(self, factor: float) -> "Estimate":
         """Return the belief about this number times one that is known exactly."""
-        return Belief(self.mid * factor, self.spread)
+        return Estimate(self.mid * factor, self.spread)
 
-    def times(self, other: "Belief") -> "Belief":
+    def times(self, other: "Estimate") -> "Estimate":
         """Return the belief about the product of two independent numbers."""
-        return Belief(self.mid * other.mid, math.hypot(self.spread, other.spread))
+        return Estimate(self.mid * other.mid, math.hypot(self.spread, other.spread))
 
-    def over(self, other: "Belief") -> "Belief":
+    def over(self, other: "Estimate") -> "Estimate":
         """Return the belief about the quotient of two independent numbers."""
-        return Belief(self.mid / other.mid, math.hypot(self.spread, other.spread))
+        return Estimate(self.mid / other.mid, math.hypot(self.spread, other.spread))
 
-    def plus(self, other: "Belief") -> "Belief":
+    def plus(self, other: "Estimate") -> "Estimate":
         """Return the belief about the sum of two independent numbers (of the first order)."""
         mid = self.mid + other.mid
         if not mid:  # Nothing is left to do: that is certain.
-            return Belief(0.0, 0.0)
-        return Belief(mid, math.hypot(self.mid * self.spread, other.mid * other.spread) / mid)
+            return Estimate(0.0, 0.0)
+        return Estimate(mid, math.hypot(self.mid * self.spread, other.mid * other.spread) / mid)
 
-    def wider(self, spread: float) -> "Belief":
+    def wider(self, spread: float) -> "Estimate":
         """Return the belief with another independent doubt added."""
-        return Belief(self.mid, math.hypot(self.spread, spread))
+        return Estimate(self.mid, math.hypot(self.spread, spread))
 
 
-def weighed(beliefs: Iterable[Belief]) -> Belief:
+def weighed(beliefs: Iterable[Estimate]) -> Estimate:
     """Return what independent beliefs about one number amount to together, the surer counting more.
 
     The weights are 1 / spread². Beliefs that contradict each other do not make one surer: the
     result is at least as wide as their disagreement (ValueError when there are none).
     """
     found = list(beliefs)
-    weights = [1 / max(belief.spread, 1e-6) ** 2 for belief in found]
+    weights = [1 / max(estimate.spread, 1e-6) ** 2 for estimate in found]
     total = sum(weights)
     if not total:
         raise ValueError("nothing to weigh")
@@ -94,4 +94,4 @@ def weighed(beliefs: Iterable[Belief]) -> Belief:
     between = (
         sum(w * (math.log(b.mid) - mean) ** 2 for w, b in zip(weights, found, strict=True)) / total
     )
-    return Belief(math.exp(mean), math.sqrt(1 / total + between * (len(found) > 1)))
+    return Estimate(math.exp(mean), math.sqrt(1 / total + between * (len(found) > 1)))

@@ -10,7 +10,7 @@ from mayfly.inference.request_builder import Renderer
 from mayfly.models.endpoint import job_digest
 from mayfly.models.job import Job
 from mayfly.models.rows import Tally
-from mayfly.planning.measurements import Past, lessons
+from mayfly.planning.measurements import Measurement, measurements
 from mayfly.planning.sampling import take_sample
 from mayfly.planning.tokens import Seen, Workload, workload
 from mayfly.storage.dataset import Dataset
@@ -30,9 +30,9 @@ def ask_digest(job: Job) -> str:
     return job_digest(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS).decode())
 
 
-def taught(provider: str) -> list[Past]:
+def taught(provider: str) -> list[Measurement]:
     """Return what finished runs with a provider teach, oldest first."""
-    return lessons(read_history(os.environ), provider)
+    return measurements(read_history(os.environ), provider)
 
 
 def done_before(output: str, fingerprint: str) -> Tally:
@@ -45,7 +45,7 @@ def done_before(output: str, fingerprint: str) -> Tally:
 
 
 def size_up(
-    job: Job, dataset: Dataset, renderer: Renderer, *, before: Tally, past: list[Past]
+    job: Job, dataset: Dataset, renderer: Renderer, *, before: Tally, past: list[Measurement]
 ) -> Workload:
     """Return what the rows that are left amount to, in tokens.
 

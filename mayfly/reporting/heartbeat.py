@@ -15,7 +15,7 @@ WRITE_EVERY_S = 2.0
 
 
 @contextmanager
-def pulse(progress: Progress, show: Callable[[], None], path: Path) -> Iterator[None]:
+def heartbeat(progress: Progress, show: Callable[[], None], path: Path) -> Iterator[None]:
     """Sample the progress and write it to a file while the block lasts; then remove the file.
 
     The file is for people on whatever machine sees the folder; nothing depends on it, so that a

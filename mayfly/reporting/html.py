@@ -20,7 +20,7 @@ _PAID = {
     "draining": "asked to stop, not stopped yet",
     "rounding": "the rest of started minutes",
 }
-"""What the phases of `Spending` mean."""
+"""What the phases of `Usage` mean."""
 
 
 def page(report: dict[str, Any]) -> str:

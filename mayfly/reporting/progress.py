@@ -90,8 +90,8 @@ class Snapshot:
     @property
     def left_s(self) -> float | None:
         """Seconds until the last row at the pace of now; None before there is a pace."""
-        pace = self.recent_rows_per_s or self.rows_per_s
-        return (self.rows - self.done) / pace if self.tally.done and pace > 0 else None
+        throughput = self.recent_rows_per_s or self.rows_per_s
+        return (self.rows - self.done) / throughput if self.tally.done and throughput > 0 else None
 
 
 def numbers(look: Snapshot) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def numbers(look: Snapshot) -> dict[str, Any]:
     }
 
 
-class Moment(NamedTuple):
+class RunEvent(NamedTuple):
     """Something that happened, for those who follow a run.
 
     Attributes:
@@ -144,7 +144,7 @@ class Progress:
         self.error: BaseException | None = None
         self._began = time.monotonic()
         self._step_began = self._began
-        self.story: list[Moment] = [self._phase(Step.LOOKING)]
+        self.story: list[RunEvent] = [self._phase(Step.LOOKING)]
         self.series = Series(
             "rows", "failed", "prompt_tokens", "completion_tokens", "in_flight", "limit", "replicas"
         )
@@ -166,7 +166,7 @@ class Progress:
             before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)  # type: ignore[arg-type]
             if _endpoint(before) != (now := _endpoint(self._snapshot)):
                 text = f"endpoint {now['name']}: {now['state'] or 'not looked at yet'}"
-                self.story.append(Moment(self._at_s(), "endpoint", text, now))
+                self.story.append(RunEvent(self._at_s(), "endpoint", text, now))
 
     def add(self, tally: Tally) -> None:
         """Add rows that were answered."""
@@ -178,7 +178,7 @@ class Progress:
         with self._lock:
             last = next((moment for moment in self.story[::-1] if moment.kind == "note"), None)
             if last is None or last.text != text:
-                self.story.append(Moment(self._at_s(), "note", text, {}))
+                self.story.append(RunEvent(self._at_s(), "note", text, {}))
 
     def sample(self) -> None:
         """Keep the figures of this moment, if it is time for the next sample."""
@@ -211,8 +211,8 @@ class Progress:
     def _at_s(self) -> float:
         return time.monotonic() - self._began
 
-    def _phase(self, step: Step) -> Moment:
-        return Moment(self._at_s(), "phase", step.value, {"phase": step.name.lower()})
+    def _phase(self, step: Step) -> RunEvent:
+        return RunEvent(self._at_s(), "phase", step.value, {"phase": step.name.lower()})
 
 
 def _endpoint(look: Snapshot) -> dict[str, Any]:

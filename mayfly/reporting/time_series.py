@@ -38,7 +38,7 @@ class Series:
         if not (anyway or self.due(at_s)):
             return
         if len(self._samples) >= self._capacity:
-            # Counted from the newest, which has to stay: rates are read off the end.
+            # ProgressCounters from the newest, which has to stay: rates are read off the end.
             self._samples = self._samples[::-2][::-1]
             self.every_s *= 2
             if not (anyway or self.due(at_s)):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mayfly.billing.usage import together
-from mayfly.endpoints.session import Tenancy
+from mayfly.endpoints.session import EndpointSession
 from mayfly.models.rows import Tally
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.plan import Plan
 from mayfly.planning.uncertainty import Interval
 from mayfly.planning.workload import ask_digest
@@ -14,12 +14,14 @@ from mayfly.planning.workload import ask_digest
 _UNTIL_THE_LAST_ANSWER = ("creating", "waiting", "inferring")
 
 
-def add_accounts(report: dict[str, Any], plan: Plan | None, tenancies: Sequence[Tenancy]) -> None:
+def add_accounts(
+    report: dict[str, Any], plan: Plan | None, sessions: Sequence[EndpointSession]
+) -> None:
     """Add to `report.json`: `cost.by_phase`, `cost.utilisation` and `estimate`."""
-    spent = [tenancy["spending"] for tenancy in report["endpoints"]]
+    spent = [session["spending"] for session in report["endpoints"]]
     cost = report["cost"]
     cost["by_phase"] = together(spent)
-    paid = sum(tenancy["usd"] for tenancy in report["endpoints"])
+    paid = sum(session["usd"] for session in report["endpoints"])
     cost["utilisation"] = (
         round(
             sum((t["spending"]["utilisation"] or 0.0) * t["usd"] for t in report["endpoints"])
@@ -30,7 +32,7 @@ def add_accounts(report: dict[str, Any], plan: Plan | None, tenancies: Sequence[
         else None
     )
     # Waiting that bills nothing is still waiting: what each attempt took is in its own record.
-    cost["waited_s"] = round(sum(_waited_s(tenancy) for tenancy in tenancies), 3)
+    cost["waited_s"] = round(sum(_waited_s(session) for session in sessions), 3)
     report["estimate"] = estimate_against_actual(report, plan)
 
 
@@ -60,12 +62,12 @@ def estimate_against_actual(report: dict[str, Any], plan: Plan | None) -> dict[s
 def history_record(
     report: dict[str, Any],
     plan: Plan | None,
-    tenancies: Sequence[Tenancy],
+    sessions: Sequence[EndpointSession],
     *,
     tally: Tally,
     provider: str,
 ) -> dict[str, Any]:
-    """Return one line of the history: for people, and in `lessons` for the next plan.
+    """Return one line of the history: for people, and in `measurements` for the next plan.
 
     Args:
         tally: What this run has done.
@@ -80,7 +82,7 @@ def history_record(
         "model": job["model"],
         "input": job["input"],
         "output": report["output"],
-        "hardware": ", ".join(dict.fromkeys(t.ref.hardware for t in tenancies)),
+        "hardware": ", ".join(dict.fromkeys(t.ref.hardware for t in sessions)),
         "rows": tally.done,
         "failed": tally.failed,
         "prompt_tokens": tally.prompt_tokens,
@@ -94,24 +96,24 @@ def history_record(
         if estimate is None
         else {name: estimate[name] for name in ("seconds", "usd")},
         "lessons": [
-            lesson(tenancy, plan, provider=provider).as_dict()
-            for tenancy in tenancies
-            if tenancy.ready_at is not None
+            measurement(session, plan, provider=provider).as_dict()
+            for session in sessions
+            if session.ready_at is not None
         ],
     }
 
 
-def lesson(tenancy: Tenancy, plan: Plan | None, *, provider: str) -> Past:
+def measurement(session: EndpointSession, plan: Plan | None, *, provider: str) -> Measurement:
     """Return what one endpoint has taught."""
-    done, spending = tenancy.answered, tenancy.spending
+    done, spending = session.answered, session.spending
     answered = done.done - done.failed
     guessed = plan.load.guessed_prompt * answered if plan is not None and plan.load else 0.0
     # A trial sends few rows on purpose: what it found out is not how busy it kept the endpoint.
-    trial = tenancy.trial or {}
-    return Past(
+    trial = session.trial or {}
+    return Measurement(
         provider=provider,
         model=plan.look.job.model if plan is not None else "",
-        hardware=tenancy.ref.hardware,
+        hardware=session.ref.hardware,
         ask=ask_digest(plan.look.job) if plan is not None else "",
         answered=answered,
         prompt_tokens=done.prompt_tokens,
@@ -120,13 +122,13 @@ def lesson(tenancy: Tenancy, plan: Plan | None, *, provider: str) -> Past:
         work_per_s=trial.get("work_per_s", round(spending.work_per_s, 3)),
         rows_per_s=0.0 if trial else round(spending.rows_per_s, 4),
         in_flight=trial.get("in_flight", round(spending.in_flight, 1)),
-        cold_start_s=round(_waited_s(tenancy), 1),
-        drain_s=round(tenancy.drain_s, 1),
+        cold_start_s=round(_waited_s(session), 1),
+        drain_s=round(session.drain_s, 1),
     )
 
 
-def _waited_s(tenancy: Tenancy) -> float:
-    return 0.0 if tenancy.ready_at is None else max(0.0, tenancy.ready_at - tenancy.created_at)
+def _waited_s(session: EndpointSession) -> float:
+    return 0.0 if session.ready_at is None else max(0.0, session.ready_at - session.created_at)
 
 
 def _compared(expected: Interval, actual: float, *, complete: bool) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 from mayfly.billing.meter import GRACE_S, STOP_CALL_S, Meter
 from mayfly.planning.pricing import DRAIN_S
-from mayfly.planning.throughput import PLACES, Pace
-from mayfly.planning.uncertainty import Belief
+from mayfly.planning.throughput import PLACES, Throughput
+from mayfly.planning.uncertainty import Estimate
 
 LOOK_S = 2.0
 """Until the next decision."""
@@ -39,7 +39,7 @@ ROOM = 1.0
 """A replica is let go when what is in flight fits into so much of the others' places."""
 
 
-class Sight(NamedTuple):
+class RunState(NamedTuple):
     """What is seen of a run.
 
     Attributes:
@@ -75,7 +75,7 @@ GO = Decision("go")
 
 
 @dataclass(slots=True)
-class Steering:
+class Autoscaler:
     """The control of the batch on one endpoint.
 
     Attributes:
@@ -90,7 +90,7 @@ class Steering:
 
     minimum: int
     maximum: int
-    rows_per_s: Belief
+    rows_per_s: Estimate
     wanted: int
     max_cost_usd: float | None = None
     deadline_s: float | None = None
@@ -98,17 +98,17 @@ class Steering:
     start_s: float = 300.0
     places: float = PLACES
     drain_s: float = DRAIN_S / 2
-    pace: Pace = field(default_factory=Pace)
+    throughput: Throughput = field(default_factory=Throughput)
     _changed_s: float = field(default=-math.inf, repr=False)
 
-    def belief(self) -> Belief:
+    def estimate(self) -> Estimate:
         """What is believed now of one replica's rows per second."""
-        return self.pace.belief(self.rows_per_s, self.places)
+        return self.throughput.estimate(self.rows_per_s, self.places)
 
     @property
     def stop_s(self) -> float:
         """From the decision to stop until nothing bills, as expected: rows end, replicas drain."""
-        one_row_s = self.places / self.belief().mid
+        one_row_s = self.places / self.estimate().mid
         return LOOK_S + min(GRACE_S, 1.5 * one_row_s) + STOP_CALL_S / 4 + self.drain_s
 
     @property
@@ -129,9 +129,9 @@ class Steering:
             ),
         )
 
-    def decide(self, sight: Sight) -> Decision:
+    def decide(self, sight: RunState) -> Decision:
         """Return what to do now."""
-        self.pace.look(sight.now_s, sight.done, sight.replica_s)
+        self.throughput.look(sight.now_s, sight.done, sight.replica_s)
         if self.max_cost_usd is not None and (
             sight.bound_usd > self.max_cost_usd + 1e-9
             or sight.worst_usd > self.max_cost_usd + self.replica_usd + 1e-9
@@ -149,7 +149,7 @@ class Steering:
         self.wanted, self._changed_s = count, sight.now_s
         return Decision("scale", count, why)
 
-    def _replicas(self, sight: Sight) -> tuple[int, str]:
+    def _replicas(self, sight: RunState) -> tuple[int, str]:
         """Return how many replicas to have, and why."""
         filled = max(self.minimum, math.ceil(sight.left / (self.places * ROOM)))
         if sight.left <= sight.in_flight and filled < min(self.wanted, sight.ready):
@@ -161,25 +161,25 @@ class Steering:
             return self._affordable(needed, sight), "the deadline is in danger"
         return self.wanted, ""
 
-    def needed(self, sight: Sight) -> int:
+    def needed(self, sight: RunState) -> int:
         """Return the replicas that the deadline takes.
 
         Enough for what is probable now; and for the slow end of what is believed, as soon as a
         later decision could no longer bring them in time. So a guess of the catalogue's does not
         fill a data centre, and a slow surprise still finds room to act.
         """
-        belief = self.belief()
-        probable = self._count(sight, belief.mid * math.exp(-CAUTION * belief.spread), 0.0)
-        slow = belief.interval.low
+        estimate = self.estimate()
+        probable = self._count(sight, estimate.mid * math.exp(-CAUTION * estimate.spread), 0.0)
+        slow = estimate.interval.low
         if self._count(sight, slow, LATER_S) >= self.maximum:
             return max(probable, self._count(sight, slow, 0.0))
         return probable
 
-    def _count(self, sight: Sight, rate: float, later_s: float) -> int:
+    def _count(self, sight: RunState, rate: float, later_s: float) -> int:
         """Return the replicas by which the rows are done in time if more are asked for later."""
         assert self.deadline_s is not None  # noqa: S101 - the caller's business
         left_s = self.deadline_s - sight.now_s
-        one_row_s = self.places / self.belief().mid
+        one_row_s = self.places / self.estimate().mid
         time_s = left_s * (1 - SLACK) - one_row_s
         missing_s = sight.left / rate - sight.ready * max(0.0, time_s)
         if missing_s <= 0:
@@ -190,7 +190,7 @@ class Steering:
             return self.maximum if later_s else self.wanted
         return min(self.maximum, max(sight.ready + math.ceil(missing_s / per_more_s), self.minimum))
 
-    def _affordable(self, count: int, sight: Sight) -> int:
+    def _affordable(self, count: int, sight: RunState) -> int:
         """Return at most `count` replicas, as many as the cap leaves room for."""
         if self.max_cost_usd is None or self.replica_usd <= 0:
             return count

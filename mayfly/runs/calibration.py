@@ -73,12 +73,12 @@ def try_rows(run: Run, rows: int) -> Trial | None:
     if not rounds:
         return None
     first, last = rounds[0], rounds[-1]
-    places = float(run.job.limits.concurrency or run.tenancy.first_limit)
+    places = float(run.job.limits.concurrency or run.session.first_limit)
     # Few rows say little about very many in flight: not farther than this is thought ahead.
     places = min(places, FARTHEST * last.in_flight)
     rate, at = two_points(first[:2], last[:2], places)
     trial = Trial(rate, at, sum(found.rows for found in rounds))
-    run.tenancy.trial = {
+    run.session.trial = {
         "work_per_s": round(rate, 3),
         "in_flight": round(at, 1),
         "rows": trial.rows,

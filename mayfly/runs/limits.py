@@ -6,7 +6,7 @@ The decisions are `mayfly.runs.autoscaler`'s; here is what they look at and what
 from collections.abc import Callable
 
 from mayfly.billing.usage import Paid
-from mayfly.endpoints.session import Tenancy
+from mayfly.endpoints.session import EndpointSession
 from mayfly.inference.engine import Snapshot
 from mayfly.models.cost import billed_minutes
 from mayfly.models.durations import span
@@ -17,17 +17,17 @@ from mayfly.models.rows import Tally
 from mayfly.planning.plan import Plan
 from mayfly.planning.pricing import dollars
 from mayfly.planning.throughput import work, work_per_row
-from mayfly.planning.uncertainty import Belief
-from mayfly.runs.autoscaler import Sight, Steering
+from mayfly.planning.uncertainty import Estimate
+from mayfly.runs.autoscaler import Autoscaler, RunState
 from mayfly.together.control_plane import ControlPlane
 
-UNKNOWN_PACE = Belief(1.0, 1.5)
+UNKNOWN_PACE = Estimate(1.0, 1.5)
 """Rows per second of a replica of which nothing at all is known."""
 
 
-def steering_for(
+def autoscaler_for(
     plan: Plan, offer: Offer | None, price_usd_per_h: float, *, trying: bool = False
-) -> Steering:
+) -> Autoscaler:
     """Return the control of the batch on an endpoint.
 
     One replica while hardware is tried. Otherwise replicas are ours to change with a deadline,
@@ -43,25 +43,25 @@ def steering_for(
         and (not job.rental.replicas_by_hand or bounds.minimum < bounds.maximum)
     )
     most = bounds.maximum if job.rental.replicas_by_hand else quote.most if quote else 1
-    pace = UNKNOWN_PACE
+    throughput = UNKNOWN_PACE
     if quote is not None and plan.load is not None:
-        pace = quote.rate.work_per_s.over(work_per_row(plan.load))
-    steering = Steering(
+        throughput = quote.rate.work_per_s.over(work_per_row(plan.load))
+    autoscaler = Autoscaler(
         minimum=bounds.minimum if ours else asked.minimum,
         maximum=max(most, asked.minimum) if ours else asked.minimum,
         wanted=asked.minimum,
-        rows_per_s=pace,
+        rows_per_s=throughput,
         max_cost_usd=job.limits.max_cost_usd,
         deadline_s=job.limits.deadline_s,
         replica_usd=price_usd_per_h / 60,
     )
     if quote is not None:
-        steering.start_s = quote.rate.cold_start_s.mid
-        steering.places = quote.rate.places
-    return steering
+        autoscaler.start_s = quote.rate.cold_start_s.mid
+        autoscaler.places = quote.rate.places
+    return autoscaler
 
 
-class Keeper:
+class LimitEnforcer:
     """Looks after cost, time and replicas of one endpoint.
 
     Attributes:
@@ -71,8 +71,8 @@ class Keeper:
 
     def __init__(
         self,
-        tenancy: Tenancy,
-        steering: Steering,
+        session: EndpointSession,
+        autoscaler: Autoscaler,
         *,
         plane: ControlPlane,
         began: float,
@@ -85,9 +85,9 @@ class Keeper:
             began: When the run began, on the clock that `look` is given.
             before: What the run had done before this endpoint.
         """
-        self.tenancy = tenancy
-        self.steering = steering
-        self.desired = steering.wanted
+        self.session = session
+        self.autoscaler = autoscaler
+        self.desired = autoscaler.wanted
         self.followed = 0
         self._plane, self._began, self._say = plane, began, say
         self._before = before
@@ -105,17 +105,17 @@ class Keeper:
         Raises:
             RunStopped: The cost or the time that the user allows is used up.
         """
-        steering, tenancy = self.steering, self.tenancy
-        meter = tenancy.meter
+        autoscaler, session = self.autoscaler, self.session
+        meter = session.meter
         in_flight = engine.in_flight if engine is not None else 0
         self._spend(now, tally, left, engine)
         if engine is not None and meter.ready:
-            steering.places = max(1.0, engine.limit / meter.ready)
-        if tenancy.ready_at is not None:
-            steering.start_s = max(1.0, tenancy.ready_at - tenancy.created_at)
-        bound, worst = steering.bounds_usd(meter, now, self.desired)
-        decision = steering.decide(
-            Sight(
+            autoscaler.places = max(1.0, engine.limit / meter.ready)
+        if session.ready_at is not None:
+            autoscaler.start_s = max(1.0, session.ready_at - session.created_at)
+        bound, worst = autoscaler.bounds_usd(meter, now, self.desired)
+        decision = autoscaler.decide(
+            RunState(
                 now_s=now - self._began,
                 done=tally.done - self._before.done,
                 left=left,
@@ -130,13 +130,14 @@ class Keeper:
             case "stop_cost":
                 spent = dollars(others_usd + meter.spent_usd(now))
                 raise RunStopped(
-                    f"stopped at --max-cost {dollars(steering.max_cost_usd or 0)}: {spent} spent "
+                    f"stopped at --max-cost {dollars(autoscaler.max_cost_usd or 0)}: {spent} spent "
                     f"and up to {dollars(others_usd + bound)} with the teardown; "
                     f"{self._resume(left)}"
                 )
             case "stop_time":
                 raise RunStopped(
-                    f"stopped at --deadline {span(steering.deadline_s or 0)}; {self._resume(left)}"
+                    f"stopped at --deadline {span(autoscaler.deadline_s or 0)}; "
+                    f"{self._resume(left)}"
                 )
             case "scale":
                 self._scale(decision.replicas, decision.why)
@@ -145,19 +146,19 @@ class Keeper:
 
     def seen(self, desired: int | None) -> None:
         """Take note of how many replicas the platform means to have."""
-        self.desired = max(self.steering.wanted, desired or 0)
+        self.desired = max(self.autoscaler.wanted, desired or 0)
 
     def spend(self, now: float, phase: Paid) -> None:
         """Take note of what is paid for from now on."""
-        self.tenancy.spending.look(now, phase, self.tenancy.meter.ready)
+        self.session.spending.look(now, phase, self.session.meter.ready)
 
     def _spend(self, now: float, tally: Tally, left: int, engine: Snapshot | None) -> None:
-        spending, ready = self.tenancy.spending, self.tenancy.meter.ready
+        spending, ready = self.session.spending, self.session.meter.ready
         if engine is None:
             spending.look(now, Paid.WAITING, ready)
             return
         here = Tally(*(n - o for n, o in zip(tally, self._before, strict=True)))
-        self.tenancy.answered = here
+        self.session.answered = here
         phase = spending.phase_of(
             sent=bool(engine.in_flight or here.done), back=here.done, left=left,
             in_flight=engine.in_flight,
@@ -168,24 +169,24 @@ class Keeper:
         )  # fmt: skip
 
     def _scale(self, replicas: int, why: str) -> None:
-        before = self.tenancy.meter.ready
+        before = self.session.meter.ready
         try:
-            self._plane.scale(self.tenancy.ref, Replicas(minimum=replicas, maximum=replicas))
+            self._plane.scale(self.session.ref, Replicas(minimum=replicas, maximum=replicas))
         except MayflyError as error:
             # The next decision asks again, if it is still wanted then.
-            self.steering.wanted = max(before, 1)
+            self.autoscaler.wanted = max(before, 1)
             self._say(f"could not change to {replicas} replicas: {error}")
             return
-        self.desired = max(replicas, self.tenancy.meter.ready)
+        self.desired = max(replicas, self.session.meter.ready)
         self._say(f"{before} replicas, changing to {replicas}: {why}")
 
     def _resume(self, left: int) -> str:
         """Say how the rows that are left can be had, and for how much."""
-        pace = self.steering.belief()
+        throughput = self.autoscaler.estimate()
         usd = [
-            billed_minutes(left / rate + self.steering.drain_s) * self.steering.replica_usd
-            for rate in (pace.interval.high, pace.mid, pace.interval.low)
+            billed_minutes(left / rate + self.autoscaler.drain_s) * self.autoscaler.replica_usd
+            for rate in (throughput.interval.high, throughput.mid, throughput.interval.low)
         ]
         about = f"about {dollars(usd[1])} ({dollars(usd[0])} to {dollars(usd[2])})"
-        more = f" for {about} more" if self.steering.replica_usd else ""
+        more = f" for {about} more" if self.autoscaler.replica_usd else ""
         return f"{left:,} rows are left; run the same command again to answer them{more}"

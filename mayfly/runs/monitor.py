@@ -7,7 +7,7 @@ from mayfly.endpoints.provisioner import Renting
 from mayfly.models.endpoint import Observation
 from mayfly.models.errors import RunStopped
 from mayfly.models.rows import NOTHING
-from mayfly.runs.limits import Keeper, steering_for
+from mayfly.runs.limits import LimitEnforcer, autoscaler_for
 from mayfly.workers.pool import Sending
 
 OBSERVE_EVERY_S = 10.0
@@ -28,7 +28,7 @@ class Watching(Renting):
     # One for all runs of a process, which do not get in each other's way: it is held for
     # microseconds, so that what an older look saw never replaces what a newer one did.
     _showing = threading.Lock()
-    _keeper: Keeper | None = None
+    _keeper: LimitEnforcer | None = None
 
     def look_after(self) -> None:
         """Watch engine, endpoint, guardian and limits; called about once a second.
@@ -42,10 +42,10 @@ class Watching(Renting):
         every_s = OBSERVE_IN_TROUBLE_S if self._in_trouble() else OBSERVE_EVERY_S
         if now - self._observed_at >= every_s:
             self._observed_at = now
-            self.tenancy.guard()
-            if observation := self.tenancy.look():
+            self.session.guard()
+            if observation := self.session.look():
                 self._take(observation)
-                self._follow(self.tenancy.meter.ready)
+                self._follow(self.session.meter.ready)
         self._keep(now)
 
     def look_while_waiting(self, observation: Observation) -> None:
@@ -70,7 +70,7 @@ class Watching(Renting):
                 "stopped at --deadline, before another endpoint; run the same command again to "
                 "go on"
             )
-        if limits.max_cost_usd is None or self.plan is None or not self.tenancies:
+        if limits.max_cost_usd is None or self.plan is None or not self.sessions:
             return
         least_usd = self.plan.usd_per_h / 60
         if self.spent_usd() + least_usd > limits.max_cost_usd:
@@ -91,19 +91,19 @@ class Watching(Renting):
     def spent_usd(self) -> float:
         """Return dollars billed to this run so far, by the meter's assumption."""
         now = time.monotonic()
-        return sum(tenancy.meter.spent_usd(now) for tenancy in self.tenancies)
+        return sum(session.meter.spent_usd(now) for session in self.sessions)
 
     @property
-    def keeper(self) -> Keeper:
+    def enforcer(self) -> LimitEnforcer:
         """What looks after the endpoint in use."""
-        if self._keeper is None or self._keeper.tenancy is not self.tenancy:
+        if self._keeper is None or self._keeper.session is not self.session:
             assert self.plan is not None  # noqa: S101 - nothing is rented without a plan
-            self._keeper = Keeper(
-                self.tenancy,
-                steering_for(
+            self._keeper = LimitEnforcer(
+                self.session,
+                autoscaler_for(
                     self.plan,
                     self.offer,
-                    self.tenancy.meter.price_usd_per_h,
+                    self.session.meter.price_usd_per_h,
                     trying=self.trying,
                 ),
                 plane=self.plane,
@@ -126,20 +126,20 @@ class Watching(Renting):
     def _take(self, observation: Observation) -> None:
         ready = observation.ready_replicas or 0
         self.progress.update(state=observation.word, ready_replicas=ready)
-        self.keeper.seen(observation.desired_replicas)
+        self.enforcer.seen(observation.desired_replicas)
 
     def _follow(self, ready: int) -> None:
         """Let the limit on requests in flight grow and shrink with the replicas that answer."""
-        followed = self.keeper.followed or self.tenancy.started_with
+        followed = self.enforcer.followed or self.session.started_with
         if ready and ready != followed and self._engine is not None:
             self._engine.scaled(ready / followed)
-            self.keeper.followed = ready
+            self.enforcer.followed = ready
 
     def _keep(self, now: float) -> None:
         look = self.progress.snapshot()
-        others = (tenancy.meter.spent_usd(now) for tenancy in self.tenancies[:-1])
+        others = (session.meter.spent_usd(now) for session in self.sessions[:-1])
         engine = self._engine
-        self.keeper.look(
+        self.enforcer.look(
             now,
             tally=look.tally,
             left=max(0, look.rows - look.done),

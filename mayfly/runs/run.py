@@ -17,23 +17,23 @@ from typing import Any
 import orjson
 
 from mayfly.endpoints.cleanup import read_proofs
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.models.errors import EndpointLost, MayflyError, RunStopped
 from mayfly.models.job import Job
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
-from mayfly.planning.preview import look_first
+from mayfly.planning.preview import preview_job
 from mayfly.reporting import progress as board
-from mayfly.reporting.heartbeat import pulse
+from mayfly.reporting.heartbeat import heartbeat
 from mayfly.reporting.html import page
 from mayfly.reporting.output_stats import read_results
 from mayfly.reporting.progress import Progress, Step
 from mayfly.reporting.report import figures, run_record
 from mayfly.runs.accounting import add_accounts, history_record
 from mayfly.runs.monitor import Watching
-from mayfly.shards.dedupe import Copying, find_copies
-from mayfly.shards.failed_rows import merge_journals, settle_letters, shards_to_retry
+from mayfly.shards.dedupe import Deduplication, find_duplicates
+from mayfly.shards.failed_rows import merge_journals, shards_to_retry, update_dead_letters
 from mayfly.shards.runner import Batch, Turns, answer_rows
 from mayfly.signals import BROKEN_OFF
 from mayfly.storage.atomic import write_atomically
@@ -42,7 +42,7 @@ from mayfly.storage.parts import warm_up
 from mayfly.storage.run_folder import RunFolder, journalled
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
-from mayfly.workers.pool import Crew, Sending, workers_for
+from mayfly.workers.pool import Sending, WorkerPool, workers_for
 from mayfly.workers.process import LocalProcess
 from mayfly.workers.protocol import Assignment
 
@@ -63,7 +63,7 @@ class Run(Watching):
     def __init__(self, job: Job, *, run: str, progress: Progress, stack: ExitStack) -> None:
         started_at = time.time()
         connection = Connection.from_env(os.environ)
-        self.look = look_first(job, connection)
+        self.look = preview_job(job, connection)
         plane = stack.enter_context(connect(job.rental.api, connection))
         self.folder = stack.enter_context(
             RunFolder.open(job.output, self.look.manifest(started_at), now=started_at)
@@ -79,7 +79,7 @@ class Run(Watching):
             output=str(self.paths.folder.absolute()),
             progress=progress,
         )
-        self._breaker, self._reading, self._writing = Breaker(), Turns(), Turns()
+        self._breaker, self._reading, self._writing = CircuitBreaker(), Turns(), Turns()
         self._done_now: set[int] = set()
         self._warm: Sending | None = None
         merge_journals(self.look, self.folder)
@@ -104,12 +104,12 @@ class Run(Watching):
             or (shard.index in self._to_retry and shard.index not in self._done_now)
         ]
 
-    def _find_copies(self) -> Copying:
-        copies = find_copies(self.look, self.paths)
+    def _find_copies(self) -> Deduplication:
+        duplicates = find_duplicates(self.look, self.paths)
         if self._to_retry:
-            copies.forget_answers()
-        return Copying(
-            copies=copies,
+            duplicates.forget_answers()
+        return Deduplication(
+            duplicates=duplicates,
             paths=self.paths,
             fingerprint=self.fingerprint,
             shards=self.folder.manifest.shards,
@@ -128,9 +128,9 @@ class Run(Watching):
         self.folder.record_done(shard.index, tally)
         self._done_now.add(shard.index)
         if self._copying is not None:
-            copied = self.progress.snapshot().copied + len(self._copying.copies.within(shard))
+            copied = self.progress.snapshot().copied + len(self._copying.duplicates.within(shard))
             self.progress.update(copied=copied)
-        settle_letters(self.look, self.folder, changed=[shard.index])
+        update_dead_letters(self.look, self.folder, changed=[shard.index])
 
     # The batch.
 
@@ -147,13 +147,13 @@ class Run(Watching):
             dataset=self.look.dataset,
             renderer=self.look.renderer,
             paths=self.paths,
-            model=self.tenancy.ref.inference_name,
+            model=self.session.ref.inference_name,
             fingerprint=self.fingerprint,
             retry_failed=self.job.rows.retry_failed,
             checker=self.look.checker,
             extra=self.look.extra,
             breaker=self._breaker,
-            copying=self._copying,
+            deduplication=self._copying,
             reading=self._reading,
             writing=self._writing,
         )
@@ -161,13 +161,13 @@ class Run(Watching):
     @property
     def processes(self) -> int:
         """How many processes send."""
-        return self.engine.size if isinstance(self.engine, Crew) else 1
+        return self.engine.size if isinstance(self.engine, WorkerPool) else 1
 
     def answer(self, shard: Shard) -> Tally:
         """Answer the rows of one shard that have no answer yet, then commit its part file."""
         engine = self.engine
-        if isinstance(engine, Crew):
-            return engine.answer(shard, self.tenancy.ref.inference_name)
+        if isinstance(engine, WorkerPool):
+            return engine.answer(shard, self.session.ref.inference_name)
         return answer_rows(self.batch, shard, engine)
 
     def warm_up(self) -> None:
@@ -194,7 +194,7 @@ class Run(Watching):
         assert engine is not None  # noqa: S101 - one of the two
         try:
             with engine as self._engine:
-                engine.begin_at(self.tenancy.first_limit)
+                engine.begin_at(self.session.first_limit)
                 yield
         finally:
             if (hedges := engine.snapshot().hedges) > 0:
@@ -215,7 +215,7 @@ class Run(Watching):
         )
         sent = self.progress.snapshot().all_done
         proven = sent.done > sent.failed
-        self._breaker = Breaker(proven=proven)
+        self._breaker = CircuitBreaker(proven=proven)
         settings = EngineSettings(
             concurrency=concurrency or limits.concurrency,
             row_attempts=limits.row_attempts,
@@ -225,8 +225,8 @@ class Run(Watching):
         # A trial is of few rows, and of the endpoint, not of us.
         if self.job.runner == "local" or concurrency is not None or self.trying:
             return Engine(target=target, settings=settings, read=renderer.read)
-        copying = self._copying and replace(self._copying, extra=None)
-        return Crew(
+        deduplication = self._copying and replace(self._copying, extra=None)
+        return WorkerPool(
             Assignment(
                 dataset=self.look.dataset,
                 prompt=self.job.prompt,
@@ -234,7 +234,7 @@ class Run(Watching):
                 paths=self.paths,
                 fingerprint=self.fingerprint,
                 retry_failed=self.job.rows.retry_failed,
-                copying=copying,
+                deduplication=deduplication,
                 settings=settings,
                 target=target,
             ),
@@ -259,7 +259,7 @@ class Run(Watching):
     def close_the_books(self, outcome: str) -> dict[str, Any]:
         """Write `report.json`, `report.html` and the manifest's record of this run."""
         self.show()
-        settle_letters(self.look, self.folder)
+        update_dead_letters(self.look, self.folder)
         report = figures(
             run=self.id,
             outcome=outcome,
@@ -267,20 +267,20 @@ class Run(Watching):
             started_at=self.started_at,
             progress=self.progress,
             total=self.total,
-            endpoints=[tenancy.as_dict() for tenancy in self.tenancies],
+            endpoints=[session.as_dict() for session in self.sessions],
             moves=self.moves,
             results=read_results(self.paths, self.folder.manifest, self.look.renderer.needs),
             usd_before=sum(run["cost"]["usd"] for run in self.folder.manifest.runs),
             earlier_teardowns=read_proofs(self.paths),
         )
-        add_accounts(report, self.plan, self.tenancies)
+        add_accounts(report, self.plan, self.sessions)
         self.folder.commit(self.folder.manifest.with_run(run_record(report)))
         write_atomically(self.paths.report, orjson.dumps(report, option=orjson.OPT_INDENT_2))
         write_atomically(self.paths.report_html, page(report).encode())
-        if self.tenancies:
+        if self.sessions:
             tally = self.progress.snapshot().tally
             record = history_record(
-                report, self.plan, self.tenancies, tally=tally, provider=self.connection.provider
+                report, self.plan, self.sessions, tally=tally, provider=self.connection.provider
             )
             # A lesson less is no reason to fail a run that is over.
             with suppress(OSError):
@@ -302,7 +302,7 @@ def begin(job: Job, *, run: str = "") -> Iterator[Run]:
     progress = board.begin()
     with ExitStack() as stack:
         begun = Run(job, run=run or uuid.uuid4().hex, progress=progress, stack=stack)
-        stack.enter_context(pulse(progress, begun.show, begun.paths.pulse))
+        stack.enter_context(heartbeat(progress, begun.show, begun.paths.heartbeat))
         begun.reclaim()
         if begun.rows_left:
             threading.Thread(target=warm_up, name="warm-up", daemon=True).start()

@@ -12,7 +12,7 @@ from mayfly.models.durations import span
 from mayfly.models.errors import BadRequest
 from mayfly.models.lease import Lease
 from mayfly.models.manifest import Manifest
-from mayfly.storage.lease_store import LeaseBook, read_lease, state_home
+from mayfly.storage.lease_store import LeaseStore, read_lease, state_home
 from mayfly.storage.manifest_store import load_manifest
 from mayfly.storage.run_folder import journalled, reconciled
 from mayfly.storage.run_paths import RunPaths
@@ -38,12 +38,12 @@ def read_status(folder: Path) -> dict[str, Any]:
     tally = manifest.tally + journalled(paths, manifest)
     leases, proofs = _open_leases(paths), read_proofs(paths)
     at = time.time()
-    pulse = _pulse(paths, at)
-    on = pulse is not None and pulse["heard_s_ago"] <= SILENT_AFTER_S
+    heartbeat = _pulse(paths, at)
+    on = heartbeat is not None and heartbeat["heard_s_ago"] <= SILENT_AFTER_S
     recorded = {run["run"] for run in manifest.runs}
     # A run that was killed recorded nothing; who ended its endpoint knows what it was billed.
     lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
-    pulse_usd = pulse["usd"] if pulse is not None else 0.0
+    pulse_usd = heartbeat["usd"] if heartbeat is not None else 0.0
     usd = sum(run["cost"]["usd"] for run in manifest.runs)
     # The last numbers of one that was killed are of the same endpoint as its proof of teardown.
     usd += lost_usd + pulse_usd if on else max(lost_usd, pulse_usd)
@@ -63,9 +63,9 @@ def read_status(folder: Path) -> dict[str, Any]:
             "cached": tally.cached_tokens,
         },
         "cost": {"usd": round(usd, 4)},
-        "now": pulse,
+        "now": heartbeat,
         "runs": [dict(run) for run in manifest.runs],
-        "outcome": _outcome(manifest, pulse, on=on),
+        "outcome": _outcome(manifest, heartbeat, on=on),
         "teardowns_by_others": proofs,
         "open_leases": [
             {
@@ -82,23 +82,23 @@ def read_status(folder: Path) -> dict[str, Any]:
     }
 
 
-def _outcome(manifest: Manifest, pulse: Mapping[str, Any] | None, *, on: bool) -> str:
+def _outcome(manifest: Manifest, heartbeat: Mapping[str, Any] | None, *, on: bool) -> str:
     if on:
         return "running"
-    if pulse is not None:
-        return f"killed, as it seems: not heard of for {span(pulse['heard_s_ago'])}"
+    if heartbeat is not None:
+        return f"killed, as it seems: not heard of for {span(heartbeat['heard_s_ago'])}"
     return str(manifest.runs[-1]["outcome"]) if manifest.runs else "not ended yet"
 
 
 def _pulse(paths: RunPaths, at: float) -> dict[str, Any] | None:
     """Return the live numbers that a run has left last, with who gave them and how long ago."""
     try:
-        pulse = json.loads(paths.pulse.read_text())
+        heartbeat = json.loads(paths.heartbeat.read_text())
         holder = json.loads(paths.lock.read_text())
     except (OSError, ValueError):
         return None
-    ago_s = round(max(0.0, at - pulse.pop("at")), 1)
-    return {**pulse, "heard_s_ago": ago_s, "by": f"process {holder['pid']} on {holder['host']}"}
+    ago_s = round(max(0.0, at - heartbeat.pop("at")), 1)
+    return {**heartbeat, "heard_s_ago": ago_s, "by": f"process {holder['pid']} on {holder['host']}"}
 
 
 def _open_leases(paths: RunPaths) -> list[Lease]:
@@ -107,7 +107,7 @@ def _open_leases(paths: RunPaths) -> list[Lease]:
     if paths.lease.exists():
         lease = read_lease(paths.lease)
         found[lease.name] = lease
-    for lease in LeaseBook(state_home(os.environ)).list().open:
+    for lease in LeaseStore(state_home(os.environ)).list().open:
         if lease.output == str(paths.folder.absolute()):
             found[lease.name] = lease
     return list(found.values())

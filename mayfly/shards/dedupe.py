@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
-from mayfly.planning.preview import Look
+from mayfly.planning.preview import JobPreview
 from mayfly.storage.dedupe_index import Copies
 from mayfly.storage.output_columns import ExtraColumn
 from mayfly.storage.parts import part_label, read_answers
@@ -19,7 +19,7 @@ LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copying:
+class Deduplication:
     """How the shards of a run come by the answers of rows that are not sent.
 
     Attributes:
@@ -27,7 +27,7 @@ class Copying:
         again: Shards whose parts are replaced in this run, since `since` (Unix time, seconds).
     """
 
-    copies: Copies
+    duplicates: Copies
     paths: RunPaths
     fingerprint: str
     shards: tuple[Shard, ...]
@@ -55,14 +55,14 @@ class Copying:
             else:
                 elsewhere[self._shard_of(first)].add(first)
         for shard, firsts in elsewhere.items():
-            while not self.copies.has_answers_of(shard):
+            while not self.duplicates.has_answers_of(shard):
                 if self._is_committed(shard):
                     part = self.paths.part(shard.index)
-                    self.copies.keep_answers(shard, read_answers(part, self.extra))
+                    self.duplicates.keep_answers(shard, read_answers(part, self.extra))
                 else:
                     go_on()
                     time.sleep(LOOK_EVERY_S)
-            found |= {answer.row: answer for answer in self.copies.answers(firsts)}
+            found |= {answer.row: answer for answer in self.duplicates.answers(firsts)}
         return {row: _copy(row, found[first]) for row, first in wanted.items()}
 
     def _shard_of(self, row: int) -> Shard:
@@ -76,13 +76,13 @@ class Copying:
         return shard.index not in self.again or path.stat().st_mtime >= self.since
 
 
-def find_copies(look: Look, paths: RunPaths) -> Copies:
+def find_duplicates(look: JobPreview, paths: RunPaths) -> Copies:
     """Find the rows of a job's input that ask what an earlier row asks already."""
     key = f"{look.fingerprint} {look.dataset.fingerprint}"
-    return Copies(paths.copies, key=key, rows=_digests(look))
+    return Copies(paths.duplicates, key=key, rows=_digests(look))
 
 
-def _digests(look: Look) -> Iterator[tuple[int, bytes]]:
+def _digests(look: JobPreview) -> Iterator[tuple[int, bytes]]:
     dataset, renderer, model = look.dataset, look.renderer, look.job.model
     for chunk in dataset.read(0, dataset.rows, renderer.needs):
         for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):

@@ -6,8 +6,8 @@ from itertools import groupby
 
 from mayfly.models.failures import BAD_MESSAGES, NULL_PROMPT, TEMPLATE
 from mayfly.models.manifest import Manifest
-from mayfly.planning.preview import Look
-from mayfly.storage.dead_letters import failed_rows, letters_kept, write_letters
+from mayfly.planning.preview import JobPreview
+from mayfly.storage.dead_letters import failed_rows, letters_kept, write_dead_letters
 from mayfly.storage.journal import load_journal
 from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_folder import RunFolder
@@ -28,7 +28,9 @@ def shards_to_retry(paths: RunPaths, manifest: Manifest) -> dict[int, int]:
     return found
 
 
-def settle_letters(look: Look, folder: RunFolder, *, changed: Collection[int] = ()) -> None:
+def update_dead_letters(
+    look: JobPreview, folder: RunFolder, *, changed: Collection[int] = ()
+) -> None:
     """Bring the dead letters up to date with the parts; does nothing when they are.
 
     Args:
@@ -40,10 +42,12 @@ def settle_letters(look: Look, folder: RunFolder, *, changed: Collection[int] = 
     stale |= {index for index in changed if index in failed}
     if stale:
         parts = {index: folder.paths.part(index) for index in failed}
-        write_letters(folder.paths.dead_letters, parts, stale, lambda rows: _digests(look, rows))
+        write_dead_letters(
+            folder.paths.dead_letters, parts, stale, lambda rows: _digests(look, rows)
+        )
 
 
-def merge_journals(look: Look, folder: RunFolder) -> None:
+def merge_journals(look: JobPreview, folder: RunFolder) -> None:
     """Put answers that a run got for rows of finished shards, and was cut off with, into the parts.
 
     Only `--retry-failed` leaves such answers; they were paid for.
@@ -73,7 +77,7 @@ def merge_journals(look: Look, folder: RunFolder) -> None:
         folder.record_done(shard.index, tally)
 
 
-def _digests(look: Look, rows: Collection[int]) -> dict[int, str]:
+def _digests(look: JobPreview, rows: Collection[int]) -> dict[int, str]:
     """Return the digests of some rows' requests, reading the input once over their range."""
     wanted, found = sorted(rows), {}
     model, renderer = look.job.model, look.renderer

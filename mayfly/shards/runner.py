@@ -8,17 +8,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.embedding_batches import PackedTexts
 from mayfly.inference.engine import Engine
 from mayfly.inference.prefix_order import by_beginning
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.row_stream import Record
-from mayfly.inference.structured_output import Checker, FittingAnswers
+from mayfly.inference.structured_output import SchemaChecker, ValidatedResponses
 from mayfly.models.errors import MayflyError, TerminalError
 from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
 from mayfly.models.shards import Shard
-from mayfly.shards.dedupe import Copying
+from mayfly.shards.dedupe import Deduplication
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.journal import Journal, open_journal
 from mayfly.storage.output_columns import ExtraColumn
@@ -85,10 +85,10 @@ class Batch:
     model: str
     fingerprint: str
     retry_failed: bool = False
-    checker: Checker | None = None
+    checker: SchemaChecker | None = None
     extra: ExtraColumn | None = None
-    breaker: Breaker = field(default_factory=Breaker)
-    copying: Copying | None = None
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    deduplication: Deduplication | None = None
     reading: Turns = field(default_factory=Turns)
     writing: Turns = field(default_factory=Turns)
 
@@ -124,14 +124,14 @@ def answer_rows(
         found_before = NOTHING.with_all([known[row] for row in answered])
         note(found_before, NOTHING)
     del kept
-    copies = {} if batch.copying is None else batch.copying.copies.within(shard)
-    copies = {row: first for row, first in copies.items() if row not in answered}
+    duplicates = {} if batch.deduplication is None else batch.deduplication.duplicates.within(shard)
+    duplicates = {row: first for row, first in duplicates.items() if row not in answered}
     with journal:
         written = None if note is None else partial(note, found_before)
-        ask(batch, shard, answered | copies.keys(), journal, engine, written=written)
+        ask(batch, shard, answered | duplicates.keys(), journal, engine, written=written)
         answers = {**earlier, **journal.answers} if earlier else journal.answers
-        if batch.copying is not None and copies:
-            copied = batch.copying.answers(copies, answers, engine.check)
+        if batch.deduplication is not None and duplicates:
+            copied = batch.deduplication.answers(duplicates, answers, engine.check)
             answers = {**answers, **copied}
         with batch.writing.of(shard):
             return write_part(
@@ -184,7 +184,7 @@ def ask(
         source = packed = PackedTexts(rows, keep, frame=frame, breaker=batch.breaker, stop=stop)
         record = packed.record
     elif batch.checker is not None:
-        source = fitting = FittingAnswers(
+        source = fitting = ValidatedResponses(
             by_beginning(rows, frame),
             keep,
             checker=batch.checker,
@@ -195,7 +195,7 @@ def ask(
         record = fitting.record
     else:
         source, record = by_beginning(rows, frame), keep
-    with closing(rows), committed_often(journal, engine):
+    with closing(rows), periodic_sync(journal, engine):
         engine.answer(held_up(source, journal), record, write)
     journal.commit()
 
@@ -224,7 +224,7 @@ def held_up(requests: Iterable[RowRequest], journal: Journal) -> Iterator[RowReq
 
 
 @contextmanager
-def committed_often(journal: Journal, engine: Engine) -> Iterator[None]:
+def periodic_sync(journal: Journal, engine: Engine) -> Iterator[None]:
     """Bring the journal to the disk now and then while the block lasts, beside the answers' way.
 
     A disk that takes no more stops the engine: answers that cannot be kept should not be bought.

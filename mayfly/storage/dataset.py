@@ -147,7 +147,7 @@ class Dataset:
             return
         key = (self.uri, self.fingerprint, names, batch_rows)
         start = cursors.group_start(self._all_groups(), first_row)
-        cursor = cursors.borrow(key, first_row, start) or cursors.Cursor(
+        cursor = cursors.borrow(key, first_row, start) or cursors.ParquetReader(
             self.files,
             open_filesystem(self.uri),
             names,

@@ -70,7 +70,7 @@ def letters_kept(path: Path) -> dict[int, int]:
         return {}
 
 
-def write_letters(
+def write_dead_letters(
     path: Path, parts: Mapping[int, Path], stale: Iterable[int], digests: Digests
 ) -> None:
     """Replace the file: letters of stale shards are made of their parts, all others are copied.

@@ -61,7 +61,7 @@ class Leases(NamedTuple):
     damaged: tuple[DamagedLease, ...]
 
 
-class LeaseBook:
+class LeaseStore:
     """The leases of one user on one machine, in `<home>/leases/<name>.json`."""
 
     def __init__(self, home: Path) -> None:
@@ -71,7 +71,7 @@ class LeaseBook:
         self._closed: set[str] = set()
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> "LeaseBook":
+    def of(cls, environ: Mapping[str, str]) -> "LeaseStore":
         """Return the book of the user whose environment this is."""
         return cls(state_home(environ))
 
@@ -143,7 +143,7 @@ class LeaseBook:
             self._update(lease)
 
     def _update(self, lease: Lease) -> None:
-        book, *copies = self._places(lease)
+        book, *duplicates = self._places(lease)
         try:
             make_folder(self.folder, mode=0o700)
             _replace(book, lease)
@@ -152,7 +152,7 @@ class LeaseBook:
                 f"lease {book} cannot be written: {error.strerror}; "
                 f"endpoint {lease.name} may exist, make room and run mayfly sweep afterwards"
             ) from error
-        for path in copies:
+        for path in duplicates:
             with suppress(OSError):
                 _replace(path, lease)
 
@@ -164,10 +164,10 @@ class LeaseBook:
         Raises:
             TerminalError: The book's own file could not be removed.
         """
-        book, *copies = self._places(lease)
+        book, *duplicates = self._places(lease)
         with self._changing:
             self._closed.add(lease.name)
-            for path in copies:
+            for path in duplicates:
                 with suppress(OSError):  # The run's folder may have gone.
                     copy = self._read(path)
                     if not isinstance(copy, Lease) or copy.name == lease.name:

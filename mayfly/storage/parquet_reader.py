@@ -34,7 +34,7 @@ class _Run(NamedTuple):
     rows: int
 
 
-class Cursor:
+class ParquetReader:
     """Decodes rows of some columns from a position onward.
 
     Attributes:
@@ -172,11 +172,11 @@ def _unreadable(file: InputFile, error: Exception, *, remote: bool) -> MayflyErr
     return TerminalError(f"input {file.path} cannot be read: {reason}; repair it and run again")
 
 
-_idle: list[tuple[Hashable, Cursor]] = []
+_idle: list[tuple[Hashable, ParquetReader]] = []
 _lock = threading.Lock()
 
 
-def borrow(key: Hashable, row: int, group_start: int) -> Cursor | None:
+def borrow(key: Hashable, row: int, group_start: int) -> ParquetReader | None:
     """Take an idle cursor that reaches a row sooner than starting at its row group would.
 
     A cursor has one user at a time: it is out of the pool until `give_back`.
@@ -191,7 +191,7 @@ def borrow(key: Hashable, row: int, group_start: int) -> Cursor | None:
         return _idle.pop(max(near)[1])[1] if near else None
 
 
-def give_back(key: Hashable, cursor: Cursor) -> None:
+def give_back(key: Hashable, cursor: ParquetReader) -> None:
     """Keep a cursor for whoever reads on from its position; the longest idle one is closed."""
     with _lock:
         _idle.append(((os.getpid(), key), cursor))

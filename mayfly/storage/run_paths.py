@@ -44,7 +44,7 @@ class RunPaths:
         return self.kept / "report.html"
 
     @property
-    def pulse(self) -> Path:
+    def heartbeat(self) -> Path:
         """The live numbers of the run that is on."""
         return self.kept / "pulse.json"
 
@@ -69,7 +69,7 @@ class RunPaths:
         return self.kept / "dead_letters.parquet"
 
     @property
-    def copies(self) -> Path:
+    def duplicates(self) -> Path:
         """Which rows ask what an earlier one asks already."""
         return self.kept / "copies.sqlite"
 

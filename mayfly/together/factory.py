@@ -7,7 +7,7 @@ from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest, CredentialsRefused
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
-from mayfly.together.retry import patiently
+from mayfly.together.retry import with_retries
 
 
 @contextmanager
@@ -23,11 +23,11 @@ def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
         if api == "v1":
             from mayfly.together.endpoints_v1 import EndpointsV1  # noqa: PLC0415
 
-            plane = patiently(lambda: EndpointsV1(connection))
+            plane = with_retries(lambda: EndpointsV1(connection))
         else:
             from mayfly.together.endpoints_v2 import EndpointsV2  # noqa: PLC0415
 
-            plane = patiently(lambda: EndpointsV2(connection))
+            plane = with_retries(lambda: EndpointsV2(connection))
     except CredentialsRefused as refusal:
         # Nothing has been asked for yet.
         raise BadRequest(str(refusal)) from refusal

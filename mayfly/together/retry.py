@@ -14,7 +14,7 @@ BUDGET_S = 60.0
 """How long a person waits for an API that says "later" before being told so."""
 
 
-def patiently(
+def with_retries(
     call: Callable[[], R],
     *,
     budget_s: float = BUDGET_S,

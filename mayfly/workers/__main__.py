@@ -26,10 +26,10 @@ def main(end: int, run: int) -> None:
         died = [os.pidfd_open(run)] if hasattr(os, "pidfd_open") else []
     if os.getppid() != run:
         return
-    from mayfly.workers.worker import Hand  # noqa: PLC0415
+    from mayfly.workers.worker import ShardWorker  # noqa: PLC0415
 
     with suppress(EOFError, OSError), Connection(end) as connection:
-        Hand(connection, connection.recv()).serve(ends=died, gone=lambda: os._exit(0))
+        ShardWorker(connection, connection.recv()).serve(ends=died, gone=lambda: os._exit(0))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from mayfly.models.rows import NOTHING, Tally
 
 
-class Counted:
+class ProgressCounters:
     """What has come of shards, whoever died over them.
 
     Of one that was begun again more is found than at first: that is what was done by whoever died.

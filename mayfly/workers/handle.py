@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
-from mayfly.workers.process import Place
+from mayfly.workers.process import Carrier
 from mayfly.workers.protocol import Assignment, Order, Report, Take
 
 
@@ -21,7 +21,7 @@ class Task:
 class Worker:
     """A worker and what it was given."""
 
-    def __init__(self, number: int, place: Place) -> None:
+    def __init__(self, number: int, place: Carrier) -> None:
         self.number, self.place = number, place
         self.tasks: dict[int, Task] = {}
         self.given = 0

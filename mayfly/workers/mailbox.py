@@ -10,7 +10,7 @@ from typing import Any
 Errand = tuple[Callable[..., object], tuple[Any, ...]]
 
 
-class Errands:
+class CallQueue:
     """A queue that wakes a thread which waits for file descriptors.
 
     Attributes:

@@ -17,10 +17,10 @@ from mayfly.inference.engine import Engine, Snapshot, law
 from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
 from mayfly.models.rows import NOTHING, Tally
 from mayfly.models.shards import Shard
-from mayfly.workers.counters import Counted
+from mayfly.workers.counters import ProgressCounters
 from mayfly.workers.handle import Task, Worker
-from mayfly.workers.mailbox import Errands
-from mayfly.workers.process import Place, forget_empty_log
+from mayfly.workers.mailbox import CallQueue
+from mayfly.workers.process import Carrier, forget_empty_log
 from mayfly.workers.protocol import (
     Alive,
     Assignment,
@@ -32,7 +32,7 @@ from mayfly.workers.protocol import (
     Stop,
     Warm,
 )
-from mayfly.workers.slots import OVERLOAD, Sample, Shares
+from mayfly.workers.slots import OVERLOAD, Sample, SlotShares
 
 MOST_WORKERS = 8
 """More than so many send more than an endpoint answers."""
@@ -52,7 +52,7 @@ def workers_for(shards: int) -> int:
     return max(1, min(max(2, cores or 1), MOST_WORKERS, shards))
 
 
-class Crew:
+class WorkerPool:
     """Answers shards for many threads; use as a context manager."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Crew:
         assignment: Assignment,
         *,
         workers: int,
-        start: Callable[[], Place],
+        start: Callable[[], Carrier],
         say: Callable[[str], None],
     ) -> None:
         """Prepare; nothing runs before the context is entered.
@@ -72,18 +72,18 @@ class Crew:
         self._assignment, self._start, self._say = assignment, start, say
         self.size = workers
         self._law = law(assignment.settings)
-        self._shares = Shares()
+        self._shares = SlotShares()
         self._workers: dict[int, Worker] = {}
         self._started = self._coming = 0
         self._unassigned: list[Task] = []
         self._said_alive_at = 0.0
-        self._counted = Counted()
+        self._counted = ProgressCounters()
         self._proven = assignment.settings.proven
         self._last: tuple[int, int] | None = None
         self._given = self._retries = self._hedges = 0
         self._reason: MayflyError | None = None
         self._kill_at: float | None = None
-        self._errands, self._opened = Errands(), False
+        self._errands, self._opened = CallQueue(), False
         self._snapshot = Snapshot(0, self._law.limit, 0, 0, 0, NOTHING)
         self._thread = threading.Thread(target=self._run, name="crew", daemon=True)
 
@@ -224,7 +224,7 @@ class Crew:
     def _fail(self, error: MayflyError) -> None:
         raise error
 
-    def _welcome(self, place: Place) -> None:
+    def _welcome(self, place: Carrier) -> None:
         self._coming -= 1
         self._started += 1
         worker = self._workers[self._started] = Worker(self._started, place)
@@ -397,4 +397,4 @@ class Crew:
         )
 
 
-Sending = Engine | Crew
+Sending = Engine | WorkerPool

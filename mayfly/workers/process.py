@@ -17,7 +17,7 @@ from mayfly.storage.run_paths import RunPaths
 PATIENCE_S = 5.0
 
 
-class Place(Protocol):
+class Carrier(Protocol):
     """A worker as the run sees it.
 
     Attributes:

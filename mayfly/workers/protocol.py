@@ -3,20 +3,20 @@
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.inference.request_builder import Renderer
-from mayfly.inference.structured_output import Checker
+from mayfly.inference.structured_output import SchemaChecker
 from mayfly.models.errors import MayflyError
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
-from mayfly.shards.dedupe import Copying
+from mayfly.shards.dedupe import Deduplication
 from mayfly.shards.runner import Batch
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.output_columns import extra_column
 from mayfly.storage.run_paths import RunPaths
-from mayfly.workers.slots import Allowance, Sample, Share
+from mayfly.workers.slots import Sample, Share, SlotAllowance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Assignment:
     paths: RunPaths
     fingerprint: str
     retry_failed: bool
-    copying: Copying | None
+    deduplication: Deduplication | None
     settings: EngineSettings
     target: Target = field(repr=False)
 
@@ -48,13 +48,13 @@ class Assignment:
             model="",
             fingerprint=self.fingerprint,
             retry_failed=self.retry_failed,
-            checker=None if schema is None else Checker(schema),
+            checker=None if schema is None else SchemaChecker(schema),
             extra=extra,
-            breaker=Breaker(proven=self.settings.proven),
-            copying=self.copying and replace(self.copying, extra=extra),
+            breaker=CircuitBreaker(proven=self.settings.proven),
+            deduplication=self.deduplication and replace(self.deduplication, extra=extra),
         )
 
-    def engine(self, batch: Batch, allowance: Allowance) -> Engine:
+    def engine(self, batch: Batch, allowance: SlotAllowance) -> Engine:
         """Return an engine that sends no more than it is allowed."""
         return Engine(
             target=self.target,

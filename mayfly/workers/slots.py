@@ -1,8 +1,8 @@
 """One limit on requests in flight, shared over the processes that send them.
 
-`Shares` hands the limit out; an `Allowance` is what one process may have of it. Both are pure. A
-place is in one hand at a time: what is taken from one process goes to another only once the first
-has said that it has let it go, so that all together never have more in flight than the limit,
+`SlotShares` hands the limit out; a `SlotAllowance` is what one process may have of it. Both are
+pure. A slot belongs to one process at a time: what is taken from one goes to another only once the
+first has confirmed the release, so that all together never have more in flight than the limit,
 however long messages are under way.
 
 Everyone gets the same, but nobody more than there is use for: what a process that runs dry does
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 UNTAKEN = 8
-"""Shares that may be under way to one process: one that does not listen is told no more."""
+"""Slots that may be under way to one process: one that does not listen is told no more."""
 
 Sample = tuple[float, int, float]
 """An answer: latency in seconds, number in flight when it came, work. Or, with a latency of
@@ -52,7 +52,7 @@ class _Holder:
     """A process, as far as is known here.
 
     Attributes:
-        told: Shares that it may be going by: the one it has taken last, and those after it.
+        told: SlotShares that it may be going by: the one it has taken last, and those after it.
     """
 
     told: deque[Share] = field(default_factory=lambda: deque([Share(0, 0)]))
@@ -66,7 +66,7 @@ class _Holder:
         return max(self.in_flight, *(share.places for share in self.told))
 
 
-class Shares:
+class SlotShares:
     """Hands a limit out to processes, which are known by their numbers."""
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class Shares:
             news[process] = told[-1]
 
 
-class Allowance:
+class SlotAllowance:
     """The part of a limit that one process may use, which is set from outside.
 
     A `concurrency.Limiter` for the engine of that process; what it would learn from is

@@ -28,7 +28,7 @@ from mayfly.workers.protocol import (
     Take,
     Warm,
 )
-from mayfly.workers.slots import Allowance, Share
+from mayfly.workers.slots import Share, SlotAllowance
 
 TICK_S = 0.02
 """How often a worker says what it does: places that it does not need are others' after so long."""
@@ -37,13 +37,13 @@ AT_LEAST_EVERY_S = 1.0
 """How often it does when nothing has changed: it lives."""
 
 
-class Hand:
+class ShardWorker:
     """One worker; `serve` is its life."""
 
     def __init__(self, connection: "Connection[Any, Any]", assignment: Assignment) -> None:
         self._connection = connection
         self._batch = assignment.batch()
-        self._allowance = Allowance(keeping=assignment.settings.concurrency is None)
+        self._allowance = SlotAllowance(keeping=assignment.settings.concurrency is None)
         self._engine = assignment.engine(self._batch, self._allowance)
         self._tallies: dict[int, tuple[Tally, Tally]] = {}
         self._last: tuple[object, ...] = ()

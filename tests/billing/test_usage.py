@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.billing.usage import Paid, Spending, together
+from mayfly.billing.usage import Paid, Usage, together
 
 looks = st.lists(
     st.tuples(
@@ -18,7 +18,7 @@ looks = st.lists(
 def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
     steps: list[tuple[float, Paid, int, int]],
 ) -> None:
-    spending, now_s, paid_s, ready_before = Spending(), 0.0, 0.0, 0
+    spending, now_s, paid_s, ready_before = Usage(), 0.0, 0.0, 0
     for index, (wait_s, phase, ready, in_flight) in enumerate(steps):
         now_s += wait_s
         paid_s += wait_s * ready_before if index else 0.0
@@ -30,7 +30,7 @@ def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
 
 
 def test_phases_and_rounding_add_up_to_the_bill() -> None:
-    spending = Spending()
+    spending = Usage()
     spending.look(0.0, Paid.WAITING, 1)
     spending.look(10.0, Paid.BUSY, 1, in_flight=50, limit=100)
     spending.look(50.0, Paid.DRAINING, 1)
@@ -56,11 +56,11 @@ def test_phases_and_rounding_add_up_to_the_bill() -> None:
 def test_the_phase_follows_from_what_is_on_its_way(
     sent: bool, back: int, left: int, in_flight: int, phase: Paid
 ) -> None:
-    assert Spending().phase_of(sent=sent, back=back, left=left, in_flight=in_flight) is phase
+    assert Usage().phase_of(sent=sent, back=back, left=left, in_flight=in_flight) is phase
 
 
 def test_a_run_too_short_to_tell_teaches_no_throughput() -> None:
-    short, long = Spending(), Spending()
+    short, long = Usage(), Usage()
     for spending, seconds in ((short, 3.0), (long, 300.0)):
         spending.look(0.0, Paid.BUSY, 1, in_flight=50, limit=50)
         spending.look(seconds, Paid.TAIL, 1, in_flight=50, limit=50, work=seconds * 1000, rows=1000)

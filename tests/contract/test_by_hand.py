@@ -11,7 +11,7 @@ import pytest
 
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.lease import Lease, Owner
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from tests.contract.kit import NAME, World, world
 from tests.contract.shell import Shell
 from together_emulator import Emulator, FaultRule
@@ -33,7 +33,7 @@ class Terminal(Shell):
 
     def __init__(self, api: Api, capsys: pytest.CaptureFixture[str], home: Path) -> None:
         super().__init__(api, capsys)
-        self.book = LeaseBook(home)
+        self.book = LeaseStore(home)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mayfly.endpoints.sweep import sweep
 from mayfly.models.endpoint import Api, EndpointName
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from tests.contract.kit import connection, world
 from together_emulator import Emulator
 
@@ -24,7 +24,7 @@ def test_a_sweep_ends_ours_whose_time_has_passed_and_nothing_else(api: Api, tmp_
         emulator.clock.advance(400)
         # Another plane, of another machine: it knows no ids and no leases.
         with world(api, emulator) as elsewhere:
-            book, there = LeaseBook(tmp_path), connection(emulator.url)
+            book, there = LeaseStore(tmp_path), connection(emulator.url)
             would = sweep(elsewhere.plane, book, there, dry_run=True)
             before = elsewhere.made()
             did = sweep(elsewhere.plane, book, there, dry_run=False)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from tests.runs.rig import Process, Stage, until
 from together_emulator import FaultRule
 
-Moment = Literal["before", "unanswered", "answered"]
-MOMENTS: tuple[Moment, ...] = ("before", "unanswered", "answered")
+RunEvent = Literal["before", "unanswered", "answered"]
+MOMENTS: tuple[RunEvent, ...] = ("before", "unanswered", "answered")
 _IDS = re.compile(r"/(proj|ep|dep|endpoint)[_-][^/]+")
 _LOOKED_AT = 2
 """Of looks that only repeat while something is waited for, so many are cells."""
@@ -30,7 +30,7 @@ class AtCall:
     method: str
     path: str
     nth: int
-    moment: Moment
+    moment: RunEvent
 
     def __str__(self) -> str:
         shape = self.path.removeprefix("^").removesuffix("$").replace("[^/]+", "*")

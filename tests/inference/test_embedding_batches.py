@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.embedding_batches import MOST_TEXTS, PackedTexts
 from mayfly.inference.request_builder import Renderer
 from mayfly.models.errors import MayflyError, TerminalError
@@ -53,7 +53,7 @@ def asked(server: Server, texts: list[str | None]) -> tuple[dict[int, Answer], T
             RENDERER.bodies("m", 0, {"t": list(texts)}, len(texts)),
             keep,
             frame=RENDERER.frame("m"),
-            breaker=Breaker(),
+            breaker=CircuitBreaker(),
             stop=stop,
         )
         tally = engine.answer(packed, packed.record)

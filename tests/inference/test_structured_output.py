@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Renderer
-from mayfly.inference.structured_output import ASKS, Checker, FittingAnswers
+from mayfly.inference.structured_output import ASKS, SchemaChecker, ValidatedResponses
 from mayfly.models.errors import BadRequest, MayflyError, TerminalError
 from mayfly.models.failures import NULL_PROMPT, SCHEMA, Failure
 from mayfly.models.job import PromptSpec, Sampling
@@ -47,12 +47,12 @@ def asked(server: Server, prompts: list[str | None]) -> tuple[dict[int, Answer],
         def stop(reason: MayflyError) -> None:
             engine.stop(reason, grace_s=0)
 
-        fitting = FittingAnswers(
+        fitting = ValidatedResponses(
             rows_of(prompts),
             keep,
-            checker=Checker(SCHEMA_OF_ALL),
+            checker=SchemaChecker(SCHEMA_OF_ALL),
             frame=RENDERER.frame("m"),
-            breaker=Breaker(),
+            breaker=CircuitBreaker(),
             stop=stop,
         )
         tally = engine.answer(fitting, fitting.record)
@@ -146,6 +146,6 @@ def test_a_schema_that_no_answer_ever_fits_does_not_burn_the_dataset() -> None:
 )
 def test_a_schema_that_is_none_is_refused(schema: dict[str, Any], words: str) -> None:
     with pytest.raises(BadRequest, match=words) as caught:
-        Checker(schema)
+        SchemaChecker(schema)
 
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mayfly.inference.adaptive_limit import Knee
+from mayfly.inference.adaptive_limit import AdaptiveLimiter
 from mayfly.inference.concurrency import FLOOR, Fixed
 from tests.limiter.simulated import Server, Simulation, best_fixed
 
@@ -23,7 +23,7 @@ SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads(
 def test_the_law_comes_to_what_the_scenario_asks(name: str, seed: int) -> None:
     scenario = SCENARIOS[name]
     server, seconds = Server(**scenario["server"]), scenario["seconds"]
-    law = Knee(first=scenario.get("first", 64))
+    law = AdaptiveLimiter(first=scenario.get("first", 64))
 
     outcome = Simulation(
         server,
@@ -68,7 +68,7 @@ def test_the_simulated_server_does_what_theory_says() -> None:
 def test_the_limit_stays_between_one_and_its_ceiling(
     first: int, ceiling: int, history: list[tuple[str, int, float]]
 ) -> None:
-    law = Knee(first=first, ceiling=ceiling)
+    law = AdaptiveLimiter(first=first, ceiling=ceiling)
 
     for now, (what, in_flight, value) in enumerate(history):
         if what == "answer":
@@ -81,7 +81,7 @@ def test_the_limit_stays_between_one_and_its_ceiling(
 
 
 def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
-    law = Knee(first=1024)
+    law = AdaptiveLimiter(first=1024)
 
     for in_flight in range(255, -1, -1):
         law.overloaded(0.0, in_flight=in_flight)
@@ -90,7 +90,7 @@ def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
 
 
 def test_nothing_is_learnt_from_a_client_that_is_not_full() -> None:
-    law = Knee(first=256)
+    law = AdaptiveLimiter(first=256)
 
     for _ in range(10_000):
         law.answered(0.0, latency_s=1.0, in_flight=40)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.inference.circuit_breaker import Breaker
+from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.models import failures as f
 from mayfly.models.errors import EndpointLost, TerminalError
 from mayfly.models.failures import Failure, kind_of
@@ -60,7 +60,7 @@ SAME = Failure(f.INVALID_REQUEST, "max_tokens must be <= 4096, given 5000", 400,
 
 
 def test_a_request_that_no_row_can_succeed_with_is_found_out() -> None:
-    breaker = Breaker(rows=4)
+    breaker = CircuitBreaker(rows=4)
 
     ends = [breaker.failed(SAME._replace(words=f"given {row}")) for row in range(4)]
 
@@ -73,14 +73,14 @@ def test_a_request_that_no_row_can_succeed_with_is_found_out() -> None:
     "failure", [SAME, Failure(f.SCHEMA, "no", 200, "", 3), Failure(f.NO_TEXT, "no", 200, "", 1)]
 )
 def test_after_one_answer_no_number_of_poisonous_rows_ends_a_run(failure: Failure) -> None:
-    breaker = Breaker(rows=4)
+    breaker = CircuitBreaker(rows=4)
     breaker.answered()
 
     assert all(breaker.failed(failure) is None for _ in range(100))
 
 
 def test_rows_that_are_each_too_long_are_errors_of_their_own() -> None:
-    breaker = Breaker(rows=4)
+    breaker = CircuitBreaker(rows=4)
 
     assert all(breaker.failed(Failure(f.TOO_LONG, "long", 400)) is None for _ in range(100))
 
@@ -89,7 +89,7 @@ def test_rows_that_are_each_too_long_are_errors_of_their_own() -> None:
 def test_an_endpoint_is_given_up_after_so_many_rows_without_an_answer_between(
     history: list[bool],
 ) -> None:
-    breaker = Breaker(rows=5, proven=True)
+    breaker = CircuitBreaker(rows=5, proven=True)
     in_a_row = 0
     for answered in history:
         in_a_row = 0 if answered else in_a_row + 1

@@ -75,20 +75,20 @@ def carry_out(
             try:
                 run.may_rent()
                 run.rent(offer)
-                run.tenancy.await_ready(run.look_while_waiting)
+                run.session.await_ready(run.look_while_waiting)
                 _answer_all(run)
             except (HardwareUnavailable, EndpointLost) as error:
                 run.move_on(error)
             except RunStopped as stopped:
                 run.stop_sending()
-                run.tenancy.stop()
-                run.tenancy.finish()
+                run.session.stop()
+                run.session.finish()
                 return run.close_the_books("stopped"), stopped
             finally:
                 if run.standing:
                     run.stop_sending()
-                    run.tenancy.stop()
-                    run.tenancy.finish()
+                    run.session.stop()
+                    run.session.finish()
         return run.close_the_books("complete"), None
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 from mayfly.billing.meter import GRACE_S, Meter
-from mayfly.planning.throughput import Pace
-from mayfly.planning.uncertainty import Belief
-from mayfly.runs.autoscaler import Sight, Steering
+from mayfly.planning.throughput import Throughput
+from mayfly.planning.uncertainty import Estimate
+from mayfly.runs.autoscaler import Autoscaler, RunState
 
 TICK_S = 3.0
 LOOK_EVERY_S = 10.0
@@ -186,24 +186,24 @@ def drive(
     *,
     replicas: int,
     maximum: int | None = None,
-    before: Belief | None = None,
+    before: Estimate | None = None,
     cap_usd: float | None = None,
     deadline_s: float | None = None,
 ) -> Outcome:
     """Let the product's control work through a world; what it may not know, it does not see."""
     price = world.price_usd_per_h
     meters = [Meter(price_usd_per_h=price)]
-    steering = Steering(
+    autoscaler = Autoscaler(
         minimum=replicas if maximum is None else 1,
         maximum=replicas if maximum is None else maximum,
         wanted=replicas,
-        rows_per_s=before or Belief(world.rows_per_s, 0.1),
+        rows_per_s=before or Estimate(world.rows_per_s, 0.1),
         max_cost_usd=cap_usd,
         deadline_s=deadline_s,
         replica_usd=price / 60,
         start_s=sum(world.start_s) / 2,
         places=float(world.places),
-        pace=Pace(),
+        throughput=Throughput(),
     )
     endpoint = Endpoint(world, seed)
     drifts, calls = Random(f"drift {seed}"), Random(f"call {seed}")
@@ -225,15 +225,15 @@ def drive(
             if gone and not endpoint.replicas:
                 meters.append(Meter(price_usd_per_h=price))
                 spent = sum(meter.spent_usd(now_s) for meter in meters)
-                coming = steering.bounds_usd(meters[-1], now_s, steering.wanted)[0]
+                coming = autoscaler.bounds_usd(meters[-1], now_s, autoscaler.wanted)[0]
                 if cap_usd is not None and spent + coming > cap_usd:
                     action = "stop_cost"
                     break
-                endpoint.scale(now_s, steering.wanted)
+                endpoint.scale(now_s, autoscaler.wanted)
         others = sum(meter.spent_usd(now_s) for meter in meters[:-1])
-        bound, worst = steering.bounds_usd(meters[-1], now_s, steering.wanted)
-        decision = steering.decide(
-            Sight(
+        bound, worst = autoscaler.bounds_usd(meters[-1], now_s, autoscaler.wanted)
+        decision = autoscaler.decide(
+            RunState(
                 now_s=now_s,
                 done=endpoint.done,
                 left=world.rows - endpoint.done,

@@ -6,7 +6,7 @@ from random import Random
 from mayfly.planning.pricing import fewest
 from mayfly.planning.throughput import Rate
 from mayfly.planning.tokens import Workload
-from mayfly.planning.uncertainty import Belief, Interval
+from mayfly.planning.uncertainty import Estimate, Interval
 from tests.money.simulated import Outcome, World, drive
 
 CAPPED_RUNS = 200
@@ -32,7 +32,7 @@ def test_the_cap_holds_in_every_run_whatever_the_endpoint_does() -> None:
         )
         replica_minute = world.price_usd_per_h / 60
         cap_usd = replica_minute * replicas * rng.uniform(1.0, minutes * 1.2)
-        believed = Belief(rate * math.exp(rng.gauss(0, 0.9)), 0.9)
+        believed = Estimate(rate * math.exp(rng.gauss(0, 0.9)), 0.9)
 
         run = drive(world, seed, replicas=replicas, before=believed, cap_usd=cap_usd)
 
@@ -82,8 +82,8 @@ def test_deadlines_that_can_be_met_are_met_at_about_the_least_cost() -> None:
             continue
         # Half of the runs know what finished runs taught, half only what the catalogue says.
         spread = rng.choice([0.12, 0.6])
-        believed = Belief(rate * math.exp(rng.gauss(0, spread * 0.8)), spread)
-        load = Workload(rows=world.rows, prompt=Belief(1e-9, 0), answer=Belief(1.0, 0))
+        believed = Estimate(rate * math.exp(rng.gauss(0, spread * 0.8)), spread)
+        load = Workload(rows=world.rows, prompt=Estimate(1e-9, 0), answer=Estimate(1.0, 0))
         hardware = Rate(
             work_per_s=believed,
             places=float(world.places),

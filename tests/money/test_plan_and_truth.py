@@ -4,7 +4,7 @@ import math
 from random import Random
 
 from mayfly.models.offers import Offer
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.pricing import by_cost, forecast
 from mayfly.planning.throughput import believed, cold_start, two_points, work
 from mayfly.planning.tokens import Sample, Seen, workload
@@ -62,16 +62,16 @@ def test_nine_of_ten_plans_hold_the_truth_before_and_after_runs_have_taught() ->
         )
         start_s = rng.uniform(150, 600)
 
-        def lesson(
+        def measurement(
             rng: Random = rng,
             machine: Machine = machine,
             prompt: float = prompt,
             answer: float = answer,
             ratio: float = ratio,
             start_s: float = start_s,
-        ) -> Past:
+        ) -> Measurement:
             """Return what one finished run of the same question has seen."""
-            return Past(
+            return Measurement(
                 provider="p", model=MODEL, hardware=machine.offer.hardware, ask="ask",
                 answered=2000, prompt_tokens=int(2000 * prompt),
                 completion_tokens=int(2000 * answer * math.exp(rng.gauss(0, 0.03))),
@@ -85,7 +85,7 @@ def test_nine_of_ten_plans_hold_the_truth_before_and_after_runs_have_taught() ->
             price_usd_per_h=machine.offer.price_usd_per_h, tick_s=min(3.0, PLACES / per_s / 5),
         )  # fmt: skip
         truth = drive(world, seed, replicas=1)
-        for name, past in (("catalogue", []), ("learned", [lesson() for _ in range(3)])):
+        for name, past in (("catalogue", []), ("learned", [measurement() for _ in range(3)])):
             load = workload(
                 sample, rows=rows, model=MODEL, ask="ask", max_tokens=max_tokens, past=past
             )
@@ -118,7 +118,7 @@ def test_after_calibration_the_chosen_hardware_is_within_five_percent_of_the_che
             ]
             rate, _ = two_points(points[0], points[1], PLACES)
             past.append(
-                Past(
+                Measurement(
                     provider="p", model=MODEL, hardware=machine.offer.hardware,
                     work_per_s=rate, in_flight=PLACES,
                 )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.plan import make_plan
-from mayfly.runs.accounting import lesson
+from mayfly.runs.accounting import measurement
 from mayfly.runs.calibration import try_rows
 from mayfly.runs.run import begin
 from tests.money.rig import B200, H100, H200, MODEL, carry_out, emulated, job_of
@@ -83,7 +83,7 @@ def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
             tmp_path, rows=20, rental={"hardware": "auto", "capacity_timeout_s": 0.5},
         )  # fmt: skip
         past = [
-            Past(provider="loopback", model=MODEL, hardware=hardware, work_per_s=rate)
+            Measurement(provider="loopback", model=MODEL, hardware=hardware, work_per_s=rate)
             for hardware, rate in ((H100, 1000.0), (H200, 900.0), (B200, 90_000.0))
         ]
         teach(tmp_path / "home", past)
@@ -120,7 +120,7 @@ def test_a_deadline_in_danger_takes_more_replicas(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # What was learned is four times too good: the first minutes have to find that out.
-    past = Past(
+    past = Measurement(
         provider="loopback", model=MODEL, hardware=H100, work_per_s=1200.0, in_flight=2,
         cold_start_s=50.0, answered=500, completion_tokens=500 * 60,
     )  # fmt: skip
@@ -156,10 +156,10 @@ def two_at_once() -> Catalogue:
     )
 
 
-def teach(home: Path, past: list[Past]) -> None:
+def teach(home: Path, past: list[Measurement]) -> None:
     """Write a history that holds such lessons."""
     home.mkdir(parents=True, exist_ok=True)
-    record = {"lessons": [lesson.as_dict() for lesson in past]}
+    record = {"lessons": [measurement.as_dict() for measurement in past]}
     (home / "history.jsonl").write_text(json.dumps(record) + "\n")
 
 
@@ -174,18 +174,18 @@ def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
         plan = make_plan(run.look, run.plane)
         run.planned(plan)
         assert plan.placement is not None
-        lessons, standing = [], []
+        measurements, standing = [], []
         for offer in plan.placement.eligible:
             standing.append(len(emulator.endpoints()))
             with run.trial_of(offer):
                 run.rent(offer)
-                run.tenancy.await_ready(run.look_while_waiting)
+                run.session.await_ready(run.look_while_waiting)
                 try_rows(run, 256)
                 run.stop_sending()
-                run.tenancy.stop()
-                run.tenancy.finish()
-            lessons.append(lesson(run.tenancy, plan, provider="loopback"))
-        chosen = make_plan(run.look, run.plane, learned=lessons, spent_s=60.0).chosen
+                run.session.stop()
+                run.session.finish()
+            measurements.append(measurement(run.session, plan, provider="loopback"))
+        chosen = make_plan(run.look, run.plane, learned=measurements, spent_s=60.0).chosen
         asked = sum(call.path.endswith("/chat/completions") for call in emulator.calls())
 
     profiles = {p.hardware: p for p in default_catalogue().models[0].profiles}
@@ -199,7 +199,7 @@ def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
     excess = true_usd[chosen.offer.hardware] / min(true_usd.values()) - 1
     print(
         f"\ncalibration on the emulator: {chosen.offer.hardware}, {100 * excess:.1f} % above the "
-        f"cheapest; measured {[round(past.work_per_s) for past in lessons]} tokens/s"
+        f"cheapest; measured {[round(past.work_per_s) for past in measurements]} tokens/s"
     )
     assert excess <= 0.05
     assert standing == [0, 0, 0]

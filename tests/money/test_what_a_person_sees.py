@@ -16,7 +16,7 @@ from mayfly.cli.render.plan import plan_table
 from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.planning.plan import Plan, make_plan
-from mayfly.planning.preview import look_first
+from mayfly.planning.preview import preview_job
 from mayfly.storage.history_store import append_history, read_history
 from mayfly.storage.tokenizer import cached_tokenizer
 from mayfly.together.connection import Connection
@@ -28,7 +28,7 @@ def planned(job: Job) -> Plan:
     """Return the plan of a job."""
     connection = Connection.from_env(os.environ)
     with connect("v2", connection) as plane:
-        return make_plan(look_first(job, connection), plane)
+        return make_plan(preview_job(job, connection), plane)
 
 
 def drawn(what: RenderableType, width: int) -> list[str]:

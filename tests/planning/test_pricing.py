@@ -7,22 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mayfly.models.offers import Offer
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.pricing import advice, by_cost, by_token, dollars, fewest, forecast
-from mayfly.planning.throughput import Pace, Rate, believed, met_in_flight, two_points, work
+from mayfly.planning.throughput import Rate, Throughput, believed, met_in_flight, two_points, work
 from mayfly.planning.tokens import Workload
-from mayfly.planning.uncertainty import Belief, Interval
+from mayfly.planning.uncertainty import Estimate, Interval
 
 loads = st.builds(
     Workload,
     rows=st.integers(1, 10_000_000),
-    prompt=st.builds(Belief, st.floats(1, 5000), st.floats(0.01, 0.5)),
-    answer=st.builds(Belief, st.floats(1, 2000), st.floats(0.01, 1)),
+    prompt=st.builds(Estimate, st.floats(1, 5000), st.floats(0.01, 0.5)),
+    answer=st.builds(Estimate, st.floats(1, 2000), st.floats(0.01, 1)),
     body_bytes=st.floats(0, 10_000),
 )
 rates = st.builds(
     Rate,
-    work_per_s=st.builds(Belief, st.floats(10, 50_000), st.floats(0.05, 1)),
+    work_per_s=st.builds(Estimate, st.floats(10, 50_000), st.floats(0.05, 1)),
     places=st.floats(1, 512),
 )
 
@@ -79,10 +79,10 @@ def test_a_batch_costs_half_and_keeps_its_limits(
 
 
 def test_what_is_not_sold_by_the_token_is_not_compared() -> None:
-    load = Workload(rows=1, prompt=Belief(1, 0.1), answer=Belief(1, 0.1))
+    load = Workload(rows=1, prompt=Estimate(1, 0.1), answer=Estimate(1, 0.1))
 
     assert by_token(load, None) == ()
-    found = forecast(load, Rate(work_per_s=Belief(1, 0.1)), price_usd_per_h=1, replicas=1)
+    found = forecast(load, Rate(work_per_s=Estimate(1, 0.1)), price_usd_per_h=1, replicas=1)
     assert advice(found, ()) == ""
 
 
@@ -92,8 +92,8 @@ def test_what_is_not_sold_by_the_token_is_not_compared() -> None:
 def test_the_advice_is_the_batch_api_for_little_and_the_endpoint_for_much(
     rows: int, words: str
 ) -> None:
-    load = Workload(rows=rows, prompt=Belief(200, 0.1), answer=Belief(100, 0.1))
-    rate = Rate(work_per_s=Belief(8000, 0.1), measured=True)
+    load = Workload(rows=rows, prompt=Estimate(200, 0.1), answer=Estimate(100, 0.1))
+    rate = Rate(work_per_s=Estimate(8000, 0.1), measured=True)
 
     dedicated = forecast(load, rate, price_usd_per_h=5.49, replicas=1)
 
@@ -102,9 +102,9 @@ def test_the_advice_is_the_batch_api_for_little_and_the_endpoint_for_much(
 
 def test_guesses_leave_the_order_by_the_hour_and_measurements_change_it() -> None:
     cheap, dear = offer("1xnvidia-h100-80gb", 5.0, 100.0), offer("1xnvidia-b200-180gb", 9.0, 400.0)
-    load = Workload(rows=100_000, prompt=Belief(100, 0.1), answer=Belief(100, 0.1))
+    load = Workload(rows=100_000, prompt=Estimate(100, 0.1), answer=Estimate(100, 0.1))
 
-    def first(past: list[Past]) -> Offer:
+    def first(past: list[Measurement]) -> Offer:
         offers = [cheap, dear]
         found = [
             forecast(
@@ -115,8 +115,8 @@ def test_guesses_leave_the_order_by_the_hour_and_measurements_change_it() -> Non
         ]  # fmt: skip
         return by_cost(offers, found)[0][0]
 
-    def run(of: Offer, rate: float) -> Past:
-        return Past(model="m", hardware=of.hardware, work_per_s=rate)
+    def run(of: Offer, rate: float) -> Measurement:
+        return Measurement(model="m", hardware=of.hardware, work_per_s=rate)
 
     assert first([]) == cheap
     assert first([run(dear, 40_000.0)]) == cheap
@@ -151,24 +151,24 @@ def test_two_points_of_a_line_give_the_whole_line(
 
 @given(rate=st.floats(0.1, 100), replicas=st.integers(1, 8), before=st.floats(0.01, 1000))
 def test_a_run_believes_what_it_measures(rate: float, replicas: int, before: float) -> None:
-    pace = Pace()
+    throughput = Throughput()
     for second in range(10, 1500, 10):
-        pace.look(second, int(second * rate * replicas), second * replicas)
+        throughput.look(second, int(second * rate * replicas), second * replicas)
 
-    told = pace.belief(Belief(before, 0.9), 16)
+    told = throughput.estimate(Estimate(before, 0.9), 16)
 
-    if pace.rows > 500:
+    if throughput.rows > 500:
         assert told.mid == pytest.approx(rate, rel=0.2)
         assert told.spread < 0.2
 
 
 def test_the_pace_forgets_what_was_long_ago() -> None:
-    pace = Pace(window_s=100)
+    throughput = Throughput(window_s=100)
     for second in range(10, 1000, 10):
         rows = min(second, 500) * 10 + max(0, second - 500)
-        pace.look(second, rows, second)
+        throughput.look(second, rows, second)
 
-    measured = pace.measured(8)
+    measured = throughput.measured(8)
 
     assert measured is not None
     assert measured.mid == pytest.approx(1.0)

@@ -5,10 +5,10 @@ import pytest
 from mayfly.models.errors import BadRequest
 from mayfly.models.offers import Offer, RegionCapacity
 from mayfly.planning.hardware import Placement, place
-from mayfly.planning.measurements import Past
+from mayfly.planning.measurements import Measurement
 from mayfly.planning.ranking import (
+    Constraints,
     Quote,
-    Wish,
     in_order,
     most_replicas,
     quotes_for,
@@ -16,9 +16,9 @@ from mayfly.planning.ranking import (
     warnings,
 )
 from mayfly.planning.tokens import Workload
-from mayfly.planning.uncertainty import Belief
+from mayfly.planning.uncertainty import Estimate
 
-LOAD = Workload(rows=200_000, prompt=Belief(100, 0.05), answer=Belief(100, 0.05))
+LOAD = Workload(rows=200_000, prompt=Estimate(100, 0.05), answer=Estimate(100, 0.05))
 
 
 def offer(hardware: str, usd: float, *regions: RegionCapacity) -> Offer:
@@ -33,21 +33,23 @@ CHEAP = offer("1xnvidia-h100-80gb", 6.0, RegionCapacity(name="east", free=6))
 DEAR = offer("1xnvidia-b200-180gb", 9.0, RegionCapacity(name="east", free=20))
 
 
-def planned(wish: Wish, past: list[Past], hardware: str = "auto") -> tuple[Placement, list[Quote]]:
+def planned(
+    constraints: Constraints, past: list[Measurement], hardware: str = "auto"
+) -> tuple[Placement, list[Quote]]:
     """Return the order of the two and their quotes in it."""
     rough = place([CHEAP, DEAR], model="m", hardware=hardware, regions=(), replicas=1)
-    quotes = quotes_for(rough, LOAD, wish, model="m", past=past)
-    placement = in_order(rough, quotes, wish, by_hand=hardware != "auto")
+    quotes = quotes_for(rough, LOAD, constraints, model="m", past=past)
+    placement = in_order(rough, quotes, constraints, by_hand=hardware != "auto")
     return placement, [next(q for q in quotes if q.offer == o) for o in placement.eligible]
 
 
-def run(of: Offer, rate: float) -> Past:
+def run(of: Offer, rate: float) -> Measurement:
     """Return what a run on some hardware has taught."""
-    return Past(model="m", hardware=of.hardware, work_per_s=rate, cold_start_s=300.0)
+    return Measurement(model="m", hardware=of.hardware, work_per_s=rate, cold_start_s=300.0)
 
 
 def test_a_guess_leaves_the_cheapest_per_hour_first() -> None:
-    placement, quotes = planned(Wish(), [])
+    placement, quotes = planned(Constraints(), [])
 
     assert placement.chosen == CHEAP
     assert [c.why for c in placement.candidates] == ["cheapest with room", "next"]
@@ -55,7 +57,7 @@ def test_a_guess_leaves_the_cheapest_per_hour_first() -> None:
 
 
 def test_a_measurement_puts_the_cheapest_for_the_job_first_and_says_so() -> None:
-    placement, _ = planned(Wish(), [run(CHEAP, 2000.0), run(DEAR, 9000.0)])
+    placement, _ = planned(Constraints(), [run(CHEAP, 2000.0), run(DEAR, 9000.0)])
 
     assert placement.chosen == DEAR
     assert placement.candidates[0].why == "cheapest for this job, measured"
@@ -64,7 +66,7 @@ def test_a_measurement_puts_the_cheapest_for_the_job_first_and_says_so() -> None
 def test_hardware_that_was_named_stays() -> None:
     past = [run(CHEAP, 2000.0), run(DEAR, 9000.0)]
 
-    placement, _ = planned(Wish(), past, hardware=CHEAP.hardware)
+    placement, _ = planned(Constraints(), past, hardware=CHEAP.hardware)
 
     assert placement.chosen == CHEAP
     assert placement.candidates[0].why == "asked for"
@@ -73,8 +75,8 @@ def test_hardware_that_was_named_stays() -> None:
 def test_a_deadline_takes_as_many_replicas_as_it_needs_and_no_more() -> None:
     past = [run(CHEAP, 5000.0)]
 
-    _, relaxed = planned(Wish(deadline_s=6 * 3600), past)
-    _, tight = planned(Wish(deadline_s=1800), past)
+    _, relaxed = planned(Constraints(deadline_s=6 * 3600), past)
+    _, tight = planned(Constraints(deadline_s=1800), past)
 
     assert relaxed[0].forecast.replicas == 1
     assert 3 <= tight[0].forecast.replicas <= 6
@@ -82,34 +84,36 @@ def test_a_deadline_takes_as_many_replicas_as_it_needs_and_no_more() -> None:
 
 
 def test_what_meets_the_deadline_comes_before_what_may_not() -> None:
-    placement, _ = planned(Wish(deadline_s=1000), [run(CHEAP, 2000.0), run(DEAR, 2000.0)])
+    placement, _ = planned(Constraints(deadline_s=1000), [run(CHEAP, 2000.0), run(DEAR, 2000.0)])
 
     assert placement.chosen == DEAR
     assert placement.candidates[0].why == "cheapest for this job, measured"
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_with_the_earliest_that_can() -> None:
-    _, quotes = planned(Wish(deadline_s=60), [run(CHEAP, 5000.0), run(DEAR, 5000.0)])
+    _, quotes = planned(Constraints(deadline_s=60), [run(CHEAP, 5000.0), run(DEAR, 5000.0)])
 
     with pytest.raises(BadRequest, match=r"--deadline 1 min 00 s: .* earliest possible is \d+ min"):
-        refuse_the_impossible(quotes, LOAD, Wish(deadline_s=60))
+        refuse_the_impossible(quotes, LOAD, Constraints(deadline_s=60))
 
 
 def test_a_cap_below_one_minute_is_refused_with_what_that_costs() -> None:
-    _, quotes = planned(Wish(), [])
+    _, quotes = planned(Constraints(), [])
 
-    refuse_the_impossible(quotes, LOAD, Wish(max_cost_usd=0.1))
+    refuse_the_impossible(quotes, LOAD, Constraints(max_cost_usd=0.1))
     with pytest.raises(BadRequest, match=r"--max-cost \$0.05: a single minute .* costs \$0.10"):
-        refuse_the_impossible(quotes, LOAD, Wish(max_cost_usd=0.05))
+        refuse_the_impossible(quotes, LOAD, Constraints(max_cost_usd=0.05))
     with pytest.raises(BadRequest, match=r"single minute of 2 replicas .* costs \$0.20"):
-        refuse_the_impossible(quotes, LOAD, Wish(minimum=2, max_cost_usd=0.15))
+        refuse_the_impossible(quotes, LOAD, Constraints(minimum=2, max_cost_usd=0.15))
 
 
 def test_a_cap_below_the_estimate_is_said_before_anything_is_spent() -> None:
-    _, quotes = planned(Wish(), [run(CHEAP, 5000.0)])
+    _, quotes = planned(Constraints(), [run(CHEAP, 5000.0)])
 
-    assert "likely to end the run early" in warnings(quotes[0], LOAD, Wish(max_cost_usd=2.0))[0]
-    assert warnings(quotes[0], LOAD, Wish(max_cost_usd=100.0)) == []
+    assert (
+        "likely to end the run early" in warnings(quotes[0], LOAD, Constraints(max_cost_usd=2.0))[0]
+    )
+    assert warnings(quotes[0], LOAD, Constraints(max_cost_usd=100.0)) == []
 
 
 def test_replicas_are_as_many_as_one_allowed_region_holds() -> None:

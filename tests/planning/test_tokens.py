@@ -7,29 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.planning.measurements import Past, lessons
+from mayfly.planning.measurements import Measurement, measurements
 from mayfly.planning.tokens import PRIOR_ANSWER, Sample, Seen, Workload, guessed_tokens, workload
-from mayfly.planning.uncertainty import Belief, Interval, weighed
+from mayfly.planning.uncertainty import Estimate, Interval, weighed
 
-beliefs = st.builds(Belief, st.floats(1e-3, 1e6), st.floats(0.01, 2))
+beliefs = st.builds(Estimate, st.floats(1e-3, 1e6), st.floats(0.01, 2))
 
 
-@given(belief=beliefs, factor=st.floats(1e-3, 1e3))
-def test_an_interval_holds_its_middle_and_scales_with_it(belief: Belief, factor: float) -> None:
-    interval = belief.interval
+@given(estimate=beliefs, factor=st.floats(1e-3, 1e3))
+def test_an_interval_holds_its_middle_and_scales_with_it(estimate: Estimate, factor: float) -> None:
+    interval = estimate.interval
 
     assert interval.low <= interval.mid <= interval.high
-    assert belief.scaled(factor).interval.high == pytest.approx(interval.high * factor)
+    assert estimate.scaled(factor).interval.high == pytest.approx(interval.high * factor)
 
 
 @given(left=beliefs, right=beliefs)
-def test_what_is_put_together_is_no_surer_than_its_parts(left: Belief, right: Belief) -> None:
+def test_what_is_put_together_is_no_surer_than_its_parts(left: Estimate, right: Estimate) -> None:
     assert left.times(right).spread >= max(left.spread, right.spread)
     assert left.over(right).spread >= max(left.spread, right.spread)
 
 
 @given(found=st.lists(beliefs, min_size=1, max_size=6))
-def test_weighed_beliefs_lie_between_the_least_and_the_most(found: list[Belief]) -> None:
+def test_weighed_beliefs_lie_between_the_least_and_the_most(found: list[Estimate]) -> None:
     told = weighed(found)
 
     assert min(b.mid for b in found) * 0.999 <= told.mid <= max(b.mid for b in found) * 1.001
@@ -37,7 +37,7 @@ def test_weighed_beliefs_lie_between_the_least_and_the_most(found: list[Belief])
 
 
 def test_beliefs_that_contradict_each_other_make_nobody_surer() -> None:
-    assert weighed([Belief(10.0, 0.1), Belief(1000.0, 0.1)]).spread > 1
+    assert weighed([Estimate(10.0, 0.1), Estimate(1000.0, 0.1)]).spread > 1
 
 
 @given(text=st.text(max_size=400))
@@ -70,7 +70,7 @@ def test_a_count_is_surer_than_a_guess() -> None:
 
 
 def test_finished_runs_correct_the_ratio_of_tokens_to_characters() -> None:
-    past = [Past(model="m", token_ratio=1.3, answered=100, completion_tokens=1000)] * 3
+    past = [Measurement(model="m", token_ratio=1.3, answered=100, completion_tokens=1000)] * 3
 
     load = _load(Sample(rows=1000, tokens=(100.0,) * 100), past=past)
 
@@ -82,14 +82,18 @@ def test_finished_runs_correct_the_ratio_of_tokens_to_characters() -> None:
     ("past", "seen", "mid"),
     [
         ([], None, PRIOR_ANSWER.mid),
-        ([Past(model="m", ask="other", answered=500, completion_tokens=50_000)], None, 100.0),
-        ([Past(model="m", ask="ask", answered=500, completion_tokens=10_000)], None, 20.0),
-        ([Past(model="n", ask="ask", answered=500, completion_tokens=10_000)], None, 250.0),
+        (
+            [Measurement(model="m", ask="other", answered=500, completion_tokens=50_000)],
+            None,
+            100.0,
+        ),
+        ([Measurement(model="m", ask="ask", answered=500, completion_tokens=10_000)], None, 20.0),
+        ([Measurement(model="n", ask="ask", answered=500, completion_tokens=10_000)], None, 250.0),
         ([], Seen(rows=100, prompt_tokens=1, completion_tokens=3000), 30.0),
     ],
 )
 def test_the_best_evidence_decides_how_long_answers_are(
-    past: list[Past], seen: Seen | None, mid: float
+    past: list[Measurement], seen: Seen | None, mid: float
 ) -> None:
     load = _load(Sample(rows=1000, tokens=(9.0,) * 20), past=past, seen=seen)
 
@@ -98,7 +102,7 @@ def test_the_best_evidence_decides_how_long_answers_are(
 
 @given(limit=st.integers(1, 100_000))
 def test_answers_are_never_expected_longer_than_allowed(limit: int) -> None:
-    past = [Past(model="m", ask="ask", answered=500, completion_tokens=500_000)]
+    past = [Measurement(model="m", ask="ask", answered=500, completion_tokens=500_000)]
 
     for known in ([], past):
         assert (
@@ -107,15 +111,15 @@ def test_answers_are_never_expected_longer_than_allowed(limit: int) -> None:
 
 
 def test_a_history_of_another_version_teaches_what_it_can() -> None:
-    good = Past(provider="here", model="m", answered=5).as_dict()
+    good = Measurement(provider="here", model="m", answered=5).as_dict()
     records: list[dict[str, Any]] = [
         {"lessons": [good | {"later": 1}, {"answered": "many"}, 7]},
         {},
         {"lessons": None},
     ]
 
-    assert lessons(records, "here") == [Past(provider="here", model="m", answered=5)]
-    assert lessons(records, "there") == []
+    assert measurements(records, "here") == [Measurement(provider="here", model="m", answered=5)]
+    assert measurements(records, "there") == []
 
 
 def test_intervals_add_up_on_the_wide_side() -> None:
@@ -128,7 +132,7 @@ def _load(
     *,
     rows: int = 1000,
     limit: int | None = None,
-    past: list[Past] | None = None,
+    past: list[Measurement] | None = None,
     seen: Seen | None = None,
 ) -> Workload:
     return workload(

@@ -14,7 +14,7 @@ from prefect.settings import (
 )
 
 from mayfly.orchestration import server_health as presence
-from mayfly.orchestration.server_health import not_waiting_for_prefect, prefect_is_there
+from mayfly.orchestration.server_health import prefect_is_there, skip_retries_if_server_down
 from together_emulator import Emulator
 
 
@@ -39,7 +39,7 @@ def nowhere() -> str:
 
 def test_calls_to_a_server_that_is_gone_are_not_tried_again() -> None:
     with configured(nowhere()) as settings:
-        with not_waiting_for_prefect():
+        with skip_retries_if_server_down():
             pass
 
         assert settings.client.max_retries == 0
@@ -48,7 +48,7 @@ def test_calls_to_a_server_that_is_gone_are_not_tried_again() -> None:
 def test_calls_to_one_that_answers_anything_are_tried_as_ever() -> None:
     # It knows no such path, and says so.
     with Emulator() as server, configured(f"{server.url}/api") as settings:
-        with not_waiting_for_prefect():
+        with skip_retries_if_server_down():
             pass
 
         assert settings.client.max_retries == 3

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mayfly.models.lease import Lease
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from tests.prefect.conftest import MODEL
 from tests.prefect.conftest import Stage as House
 from tests.prefect.house import PREFECT, ROOT, environment
@@ -131,7 +131,7 @@ class Workplace:
 
     def leases(self) -> tuple[Lease, ...]:
         """Return the open leases."""
-        return LeaseBook(Path(self.env["MAYFLY_HOME"])).list().open
+        return LeaseStore(Path(self.env["MAYFLY_HOME"])).list().open
 
     def await_gone(self) -> None:
         """Wait until nothing bills, nothing stands and no lease is open."""

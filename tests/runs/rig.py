@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mayfly.models.lease import Lease
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from together_emulator import Emulator
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
@@ -270,7 +270,7 @@ class Stage:
 
     def leases(self) -> tuple[Lease, ...]:
         """Return the open leases."""
-        return LeaseBook(self.home).list().open
+        return LeaseStore(self.home).list().open
 
     def report(self) -> dict[str, Any]:
         """Return the last run's report."""

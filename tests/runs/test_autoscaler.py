@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mayfly.billing.meter import Meter
-from mayfly.planning.uncertainty import Belief
-from mayfly.runs.autoscaler import GO, Sight, Steering
+from mayfly.planning.uncertainty import Estimate
+from mayfly.runs.autoscaler import GO, Autoscaler, RunState
 
 lines = st.lists(st.tuples(st.floats(0, 3000), st.floats(1, 3000)), min_size=1, max_size=8)
 
@@ -16,9 +16,9 @@ lines = st.lists(st.tuples(st.floats(0, 3000), st.floats(1, 3000)), min_size=1, 
 def sight(
     *, now_s: float = 600.0, done: int = 1000, left: int = 1000, in_flight: int = 64,
     ready: int = 1, bound_usd: float = 0.0, worst_usd: float = 0.0,
-) -> Sight:  # fmt: skip
+) -> RunState:  # fmt: skip
     """Return a look at a run that goes on."""
-    return Sight(now_s, done, left, in_flight, ready, now_s * ready, bound_usd, worst_usd)
+    return RunState(now_s, done, left, in_flight, ready, now_s * ready, bound_usd, worst_usd)
 
 
 @given(changes=st.lists(st.tuples(st.integers(0, 8), st.floats(1, 200)), min_size=1, max_size=40))
@@ -73,39 +73,39 @@ def test_a_replica_that_drains_bills_on() -> None:
 
 
 def test_the_run_stops_before_the_cap() -> None:
-    steering = Steering(
-        minimum=1, maximum=1, wanted=1, rows_per_s=Belief(1, 0.1), max_cost_usd=1.0,
+    autoscaler = Autoscaler(
+        minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1), max_cost_usd=1.0,
         replica_usd=0.1,
     )  # fmt: skip
 
-    assert steering.decide(sight(bound_usd=1.0, worst_usd=1.1)) == GO
-    assert steering.decide(sight(bound_usd=1.1, worst_usd=1.1)).action == "stop_cost"
-    assert steering.decide(sight(bound_usd=1.0, worst_usd=1.2)).action == "stop_cost"
+    assert autoscaler.decide(sight(bound_usd=1.0, worst_usd=1.1)) == GO
+    assert autoscaler.decide(sight(bound_usd=1.1, worst_usd=1.1)).action == "stop_cost"
+    assert autoscaler.decide(sight(bound_usd=1.0, worst_usd=1.2)).action == "stop_cost"
 
 
 def test_the_run_stops_at_the_deadline() -> None:
-    steering = Steering(
-        minimum=1, maximum=1, wanted=1, rows_per_s=Belief(1, 0.1), deadline_s=3600.0
+    autoscaler = Autoscaler(
+        minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0
     )
 
-    assert steering.decide(sight(now_s=3599.0)) == GO
-    assert steering.decide(sight(now_s=3600.0)).action == "stop_time"
+    assert autoscaler.decide(sight(now_s=3599.0)) == GO
+    assert autoscaler.decide(sight(now_s=3600.0)).action == "stop_time"
 
 
 def test_a_number_fixed_by_hand_is_never_changed() -> None:
-    steering = Steering(
-        minimum=2, maximum=2, wanted=2, rows_per_s=Belief(0.001, 0.1), deadline_s=3600.0
+    autoscaler = Autoscaler(
+        minimum=2, maximum=2, wanted=2, rows_per_s=Estimate(0.001, 0.1), deadline_s=3600.0
     )
 
-    assert steering.decide(sight(left=100_000)) == GO
+    assert autoscaler.decide(sight(left=100_000)) == GO
 
 
 def test_a_deadline_in_danger_takes_more_replicas() -> None:
-    steering = Steering(
-        minimum=1, maximum=8, wanted=1, rows_per_s=Belief(1, 0.1), deadline_s=3600.0, start_s=200
+    autoscaler = Autoscaler(
+        minimum=1, maximum=8, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0, start_s=200
     )
 
-    decision = steering.decide(sight(now_s=600, left=6000))
+    decision = autoscaler.decide(sight(now_s=600, left=6000))
 
     assert decision.action == "scale"
     assert 3 <= decision.replicas <= 5
@@ -113,20 +113,20 @@ def test_a_deadline_in_danger_takes_more_replicas() -> None:
 
 
 def test_a_cap_comes_before_a_deadline() -> None:
-    steering = Steering(
-        minimum=1, maximum=8, wanted=1, rows_per_s=Belief(1, 0.1), deadline_s=3600.0,
+    autoscaler = Autoscaler(
+        minimum=1, maximum=8, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0,
         start_s=200, max_cost_usd=1.0, replica_usd=0.1,
     )  # fmt: skip
 
-    assert steering.decide(sight(now_s=600, left=6000, bound_usd=0.95, worst_usd=0.95)) == GO
+    assert autoscaler.decide(sight(now_s=600, left=6000, bound_usd=0.95, worst_usd=0.95)) == GO
 
 
 def test_replicas_that_the_last_rows_do_not_fill_are_let_go() -> None:
-    steering = Steering(
-        minimum=1, maximum=8, wanted=6, rows_per_s=Belief(1, 0.1), deadline_s=36_000.0, places=64
+    autoscaler = Autoscaler(
+        minimum=1, maximum=8, wanted=6, rows_per_s=Estimate(1, 0.1), deadline_s=36_000.0, places=64
     )
 
-    decision = steering.decide(sight(left=100, in_flight=100, ready=6))
+    decision = autoscaler.decide(sight(left=100, in_flight=100, ready=6))
 
     assert (decision.action, decision.replicas) == ("scale", 2)
 
@@ -138,11 +138,11 @@ def test_replicas_that_the_last_rows_do_not_fill_are_let_go() -> None:
 def test_replicas_stay_within_their_bounds(
     now_s: float, left: int, ready: int, wanted: int, rate: float, spread: float
 ) -> None:
-    steering = Steering(
-        minimum=1, maximum=16, wanted=wanted, rows_per_s=Belief(rate, spread), deadline_s=9000.0
+    autoscaler = Autoscaler(
+        minimum=1, maximum=16, wanted=wanted, rows_per_s=Estimate(rate, spread), deadline_s=9000.0
     )
 
-    decision = steering.decide(sight(now_s=now_s, left=left, in_flight=left, ready=ready))
+    decision = autoscaler.decide(sight(now_s=now_s, left=left, in_flight=left, ready=ready))
 
     if decision.action == "scale":
         assert 1 <= decision.replicas <= 16
@@ -150,10 +150,10 @@ def test_replicas_stay_within_their_bounds(
 
 @pytest.mark.parametrize("ready", [0, 1, 5])
 def test_stopping_slowly_is_never_cheaper_than_stopping_as_expected(ready: int) -> None:
-    steering = Steering(minimum=1, maximum=1, wanted=1, rows_per_s=Belief(1, 0.1))
+    autoscaler = Autoscaler(minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1))
     meter = Meter(price_usd_per_h=6.0)
     meter.look(0.0, ready)
 
-    expected, worst = steering.bounds_usd(meter, 100.0, 3)
+    expected, worst = autoscaler.bounds_usd(meter, 100.0, 3)
 
     assert expected <= worst

@@ -16,7 +16,7 @@ from mayfly.endpoints.sweep import sweep
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec
 from mayfly.models.lease import Lease, Owner
 from mayfly.models.offers import Offer
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
@@ -95,7 +95,7 @@ def offer(plane: ControlPlane) -> Offer:
 
 
 def place(
-    plane: ControlPlane, book: LeaseBook, connection: Connection, offer: Offer, at: int, kind: str
+    plane: ControlPlane, book: LeaseStore, connection: Connection, offer: Offer, at: int, kind: str
 ) -> EndpointRef:
     """Let one figure stand, with its lease."""
     figure = FIGURES[kind]
@@ -142,7 +142,7 @@ def test_a_sweep_ends_all_that_is_ours_and_dead_and_nothing_else(
     most: int,
 ) -> None:
     emulator.vanish()
-    book = LeaseBook(tmp_path / os.urandom(4).hex())
+    book = LeaseStore(tmp_path / os.urandom(4).hex())
     kinds = kinds[:most]
     refs = [
         place(plane, book, connection, offer, at, kind) for at, kind in enumerate(kinds, start=1)
@@ -187,7 +187,7 @@ def test_what_a_sweep_cannot_end_is_reported_and_its_lease_stays_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     emulator.vanish()
-    book = LeaseBook(tmp_path)
+    book = LeaseStore(tmp_path)
     place(plane, book, connection, offer, 1, "dead")
     place(plane, book, connection, offer, 2, "no lease, overdue")
     emulator.use_faults(FaultRule(action="status", status=500, method="PATCH"))

@@ -29,9 +29,9 @@ def test_a_row_copies_the_first_that_asks_the_same(
     tmp_path: Path, asked: list[int], cut: int
 ) -> None:
     cut = min(cut, len(asked))
-    copies = copies_of(tmp_path / "copies.sqlite", asked)
+    duplicates = copies_of(tmp_path / "copies.sqlite", asked)
 
-    found = copies.within(shard(0, cut)) | copies.within(shard(cut, len(asked) - cut))
+    found = duplicates.within(shard(0, cut)) | duplicates.within(shard(cut, len(asked) - cut))
 
     firsts = {row: asked.index(what) for row, what in enumerate(asked)}
     assert found == {row: first for row, first in firsts.items() if first != row}
@@ -58,15 +58,15 @@ def test_the_file_is_made_once_for_an_input_and_again_for_another(tmp_path: Path
 
 
 def test_only_answers_that_later_shards_copy_are_kept(tmp_path: Path) -> None:
-    copies = copies_of(tmp_path / "copies.sqlite", [1, 1, 2, 3, 2, 3])
+    duplicates = copies_of(tmp_path / "copies.sqlite", [1, 1, 2, 3, 2, 3])
     answers = {row: Answer(row, f"answer {row}", None, "stop", 5, 6, 7, 1, 0.5) for row in range(4)}
     first = shard(0, 4)
 
-    assert not copies.has_answers_of(first)
-    copies.keep_answers(first, answers)
+    assert not duplicates.has_answers_of(first)
+    duplicates.keep_answers(first, answers)
 
-    assert copies.has_answers_of(first)
-    assert list(copies.answers(range(6))) == [answers[2], answers[3]]
-    copies.forget_answers()
-    assert not copies.has_answers_of(first)
-    assert list(copies.answers(range(6))) == []
+    assert duplicates.has_answers_of(first)
+    assert list(duplicates.answers(range(6))) == [answers[2], answers[3]]
+    duplicates.forget_answers()
+    assert not duplicates.has_answers_of(first)
+    assert list(duplicates.answers(range(6))) == []

@@ -10,7 +10,7 @@ import pytest
 from mayfly.models.endpoint import EndpointRef
 from mayfly.models.errors import TerminalError
 from mayfly.models.lease import Lease, Owner
-from mayfly.storage.lease_store import DamagedLease, LeaseBook, read_lease, state_home
+from mayfly.storage.lease_store import DamagedLease, LeaseStore, read_lease, state_home
 from mayfly.storage.run_paths import RunPaths
 
 ME = Owner(host="here", pid=7, started_at=1.5, user="me")
@@ -22,8 +22,8 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def book(home: Path) -> LeaseBook:
-    return LeaseBook(home)
+def book(home: Path) -> LeaseStore:
+    return LeaseStore(home)
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def copy_of(lease: Lease) -> Path:
     return RunPaths(Path(lease.output)).lease
 
 
-def test_an_open_lease_is_in_the_book_and_in_the_runs_folder(book: LeaseBook, lease: Lease) -> None:
+def test_an_open_lease_is_in_the_book_and_in_the_runs_folder(
+    book: LeaseStore, lease: Lease
+) -> None:
     book.open(lease)
 
     assert book.find(lease.name) == lease
@@ -55,25 +57,25 @@ def test_an_open_lease_is_in_the_book_and_in_the_runs_folder(book: LeaseBook, le
     assert read_lease(copy_of(lease)) == lease
 
 
-def test_only_its_user_may_read_a_lease(book: LeaseBook, lease: Lease) -> None:
+def test_only_its_user_may_read_a_lease(book: LeaseStore, lease: Lease) -> None:
     book.open(lease)
 
     assert book.path(lease.name).stat().st_mode & 0o077 == 0
     assert book.folder.stat().st_mode & 0o077 == 0
 
 
-def test_another_process_sees_every_heartbeat(book: LeaseBook, home: Path, lease: Lease) -> None:
+def test_another_process_sees_every_heartbeat(book: LeaseStore, home: Path, lease: Lease) -> None:
     book.open(lease)
 
     renewed = book.renew(lease, 1015.25)
 
     assert renewed.heartbeat_at == 1015.25
-    assert LeaseBook(home).find(lease.name) == renewed
+    assert LeaseStore(home).find(lease.name) == renewed
     assert read_lease(copy_of(lease)) == renewed
 
 
 def test_an_update_keeps_what_was_learned_and_never_takes_a_heartbeat_back(
-    book: LeaseBook, lease: Lease
+    book: LeaseStore, lease: Lease
 ) -> None:
     book.open(lease)
     book.renew(lease, 1600.0)
@@ -88,7 +90,7 @@ def test_an_update_keeps_what_was_learned_and_never_takes_a_heartbeat_back(
 
 
 def test_a_closed_lease_is_gone_and_closing_twice_is_closing_once(
-    book: LeaseBook, lease: Lease
+    book: LeaseStore, lease: Lease
 ) -> None:
     book.open(lease)
 
@@ -101,7 +103,7 @@ def test_a_closed_lease_is_gone_and_closing_twice_is_closing_once(
 
 
 def test_a_heartbeat_that_comes_late_does_not_bring_a_closed_lease_back(
-    book: LeaseBook, lease: Lease
+    book: LeaseStore, lease: Lease
 ) -> None:
     book.open(lease)
     book.close(lease)
@@ -112,7 +114,7 @@ def test_a_heartbeat_that_comes_late_does_not_bring_a_closed_lease_back(
 
 
 def test_a_heartbeat_brings_back_a_lease_that_somebody_else_removed(
-    book: LeaseBook, lease: Lease
+    book: LeaseStore, lease: Lease
 ) -> None:
     book.open(lease)
     book.path(lease.name).unlink()
@@ -122,7 +124,7 @@ def test_a_heartbeat_brings_back_a_lease_that_somebody_else_removed(
     assert book.list().open == (renewed,)
 
 
-def test_a_lease_outlives_the_runs_folder(book: LeaseBook, lease: Lease) -> None:
+def test_a_lease_outlives_the_runs_folder(book: LeaseStore, lease: Lease) -> None:
     book.open(lease)
     copy_of(lease).unlink()
     copy_of(lease).parent.rmdir()
@@ -136,7 +138,7 @@ def test_a_lease_outlives_the_runs_folder(book: LeaseBook, lease: Lease) -> None
 
 
 def test_a_lease_that_another_owner_holds_is_not_taken_by_opening(
-    book: LeaseBook, lease: Lease
+    book: LeaseStore, lease: Lease
 ) -> None:
     book.open(lease)
 
@@ -147,7 +149,7 @@ def test_a_lease_that_another_owner_holds_is_not_taken_by_opening(
 
 
 def test_a_damaged_lease_is_reported_by_the_name_of_its_endpoint(
-    book: LeaseBook, lease: Lease
+    book: LeaseStore, lease: Lease
 ) -> None:
     other = replace(lease, ref=replace(lease.ref, name="team/other"), output="")
     book.open(lease)
@@ -166,7 +168,7 @@ def test_a_damaged_lease_is_reported_by_the_name_of_its_endpoint(
         book.open(other)
 
 
-def test_closing_one_lease_leaves_the_copy_of_the_next(book: LeaseBook, lease: Lease) -> None:
+def test_closing_one_lease_leaves_the_copy_of_the_next(book: LeaseStore, lease: Lease) -> None:
     following = replace(lease, ref=replace(lease.ref, name="following"))
     book.open(lease)
     book.open(following)
@@ -176,20 +178,20 @@ def test_closing_one_lease_leaves_the_copy_of_the_next(book: LeaseBook, lease: L
     assert read_lease(copy_of(lease)) == following
 
 
-def test_what_a_killed_process_was_writing_is_no_lease(book: LeaseBook, lease: Lease) -> None:
+def test_what_a_killed_process_was_writing_is_no_lease(book: LeaseStore, lease: Lease) -> None:
     book.open(lease)
     (book.folder / f".{lease.name}.json.1-2-3.tmp").write_text("{")
 
     assert book.list() == ((lease,), ())
 
 
-def test_a_book_that_does_not_exist_yet_is_empty(book: LeaseBook, home: Path) -> None:
+def test_a_book_that_does_not_exist_yet_is_empty(book: LeaseStore, home: Path) -> None:
     assert book.list() == ((), ())
     assert not home.exists()
 
 
 def test_a_lease_that_cannot_be_written_stops_before_anything_is_created(
-    home: Path, book: LeaseBook, lease: Lease
+    home: Path, book: LeaseStore, lease: Lease
 ) -> None:
     home.write_text("a file where the folder should be")
 
@@ -198,7 +200,7 @@ def test_a_lease_that_cannot_be_written_stops_before_anything_is_created(
 
 
 def test_a_lease_whose_copy_cannot_be_written_is_not_left_open(
-    book: LeaseBook, lease: Lease
+    book: LeaseStore, lease: Lease
 ) -> None:
     (Path(lease.output) / "_mayfly").write_text("a file where the folder should be")
 
@@ -213,10 +215,10 @@ import resource, signal, sys
 from dataclasses import replace
 from pathlib import Path
 from mayfly.models.errors import TerminalError
-from mayfly.storage.lease_store import LeaseBook
+from mayfly.storage.lease_store import LeaseStore
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-book = LeaseBook(Path(sys.argv[1]))
+book = LeaseStore(Path(sys.argv[1]))
 [lease] = book.list().open
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 another = replace(lease, ref=replace(lease.ref, name="another"))
@@ -233,7 +235,7 @@ print(book.list().open)
 
 
 def test_on_a_full_disk_opening_fails_and_renewing_and_closing_work(
-    home: Path, book: LeaseBook, lease: Lease
+    home: Path, book: LeaseStore, lease: Lease
 ) -> None:
     book.open(lease)
 
@@ -257,4 +259,4 @@ def test_on_a_full_disk_opening_fails_and_renewing_and_closing_work(
 )
 def test_the_book_lies_where_the_environment_says(environ: dict[str, str], place: Path) -> None:
     assert state_home(environ) == place
-    assert LeaseBook.of(environ).folder == place / "leases"
+    assert LeaseStore.of(environ).folder == place / "leases"

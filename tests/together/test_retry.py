@@ -3,7 +3,7 @@
 import pytest
 
 from mayfly.models.errors import BadRequest, RetryableError
-from mayfly.together.retry import patiently
+from mayfly.together.retry import with_retries
 
 
 class Later:
@@ -26,7 +26,7 @@ class Later:
 
     def tried(self) -> str:
         """Call it patiently, with the longest waits."""
-        return patiently(
+        return with_retries(
             self, clock=lambda: self.now_s, sleep=self.sleep, uniform=lambda _low, high: high
         )
 
@@ -60,4 +60,4 @@ def test_what_cannot_be_mended_by_waiting_is_raised_at_once() -> None:
         raise BadRequest("no such model")
 
     with pytest.raises(BadRequest):
-        patiently(refused, sleep=lambda _s: pytest.fail("waited"))
+        with_retries(refused, sleep=lambda _s: pytest.fail("waited"))

@@ -25,10 +25,10 @@ from mayfly.models.rows import NOTHING, Tally
 from mayfly.models.shards import Shard, plan_shards
 from mayfly.storage.dataset import open_dataset
 from mayfly.storage.run_paths import RunPaths
-from mayfly.workers import pool as crews
-from mayfly.workers.pool import Crew, workers_for
+from mayfly.workers import pool as pools
+from mayfly.workers.pool import WorkerPool, workers_for
 from mayfly.workers.protocol import Assignment, Report, Take
-from mayfly.workers.worker import Hand
+from mayfly.workers.worker import ShardWorker
 from tests.inference.scripted_server import Request, Script, ScriptedServer, completion, http
 
 Serve = Callable[["Connection[Any, Any]"], None]
@@ -56,7 +56,7 @@ class Threaded:
 
 
 def work(connection: "Connection[Any, Any]") -> None:
-    Hand(connection, connection.recv()).serve()
+    ShardWorker(connection, connection.recv()).serve()
 
 
 def die_with_the_first_shard(connection: "Connection[Any, Any]") -> None:
@@ -75,13 +75,13 @@ def work_deaf_to_the_end(connection: "Connection[Any, Any]") -> None:
 class House:
     """An input of shards, a server, and a crew at work on them."""
 
-    def __init__(self, crew: Crew, server: ScriptedServer, shards: list[Shard]) -> None:
-        self.crew, self.server, self.shards = crew, server, shards
+    def __init__(self, pool: WorkerPool, server: ScriptedServer, shards: list[Shard]) -> None:
+        self.pool, self.server, self.shards = pool, server, shards
 
     def answer_all(self) -> Tally:
         with ThreadPoolExecutor(len(self.shards)) as threads:
-            self.crew.nothing_follows(calls=len(self.shards), replicas=1)
-            tallies = threads.map(lambda shard: self.crew.answer(shard, "model"), self.shards)
+            self.pool.nothing_follows(calls=len(self.shards), replicas=1)
+            tallies = threads.map(lambda shard: self.pool.answer(shard, "model"), self.shards)
             return sum(tallies, start=NOTHING)
 
 
@@ -103,15 +103,15 @@ def house(
             paths=paths,
             fingerprint="f" * 64,
             retry_failed=False,
-            copying=None,
+            deduplication=None,
             settings=chosen,
             target=Target(url=server.url, headers={}),
         )
         shards = plan_shards(dataset.row_groups, shard_rows=-(-rows // 4))
-        with Crew(
+        with WorkerPool(
             assignment, workers=2, start=lambda: Threaded(serve), say=lambda _text: None
-        ) as crew:
-            yield House(crew, server, shards)
+        ) as pool:
+            yield House(pool, server, shards)
 
 
 def served(held_s: float = 0.0) -> tuple[Script, list[int]]:
@@ -135,7 +135,7 @@ def test_shards_go_to_all_workers_and_each_row_is_sent_once(tmp_path: Path) -> N
     with house(tmp_path, script, concurrency=12) as at:
         tally = at.answer_all()
 
-        assert tally == at.crew.snapshot().tally
+        assert tally == at.pool.snapshot().tally
         assert tally.done == 200
         assert len(at.server.requests) == 200
         assert max(held) <= 12
@@ -146,7 +146,7 @@ def test_shards_go_to_all_workers_and_each_row_is_sent_once(tmp_path: Path) -> N
 def test_one_law_finds_the_limit_from_what_all_of_them_see(tmp_path: Path) -> None:
     script, held = served(0.02)
     with house(tmp_path, script, rows=1200, concurrency=None) as at:
-        at.crew.begin_at(4)
+        at.pool.begin_at(4)
         at.answer_all()
 
         # The server never has enough: a law that sees no answers would have stayed where it began.
@@ -168,14 +168,14 @@ def test_an_answer_that_no_row_can_mend_ends_all_of_them(tmp_path: Path) -> None
 def test_a_stop_lets_requests_end_that_are_under_way_and_keeps_their_answers(
     tmp_path: Path,
 ) -> None:
-    release, hands = threading.Event(), list[Hand]()
+    release, hands = threading.Event(), list[ShardWorker]()
 
     async def script(request: Request) -> bytes:
         await asyncio.to_thread(release.wait)
         return http(completion(request.prompt))
 
     def known_work(connection: "Connection[Any, Any]") -> None:
-        hand = Hand(connection, connection.recv())
+        hand = ShardWorker(connection, connection.recv())
         hands.append(hand)
         hand.serve()
 
@@ -185,16 +185,18 @@ def test_a_stop_lets_requests_end_that_are_under_way_and_keeps_their_answers(
             at.answer_all()
 
         assert len(at.server.requests) == 6
-        assert at.crew.snapshot().tally.done == 6
+        assert at.pool.snapshot().tally.done == 6
         with pytest.raises(RunStopped, match="enough"):
-            at.crew.answer(at.shards[0], "model")
+            at.pool.answer(at.shards[0], "model")
 
 
-def _stop_when_full(at: House, hands: list[Hand], requests: int, release: threading.Event) -> None:
+def _stop_when_full(
+    at: House, hands: list[ShardWorker], requests: int, release: threading.Event
+) -> None:
     pause = threading.Event()
     while len(at.server.requests) < requests:
         pause.wait(0.005)
-    at.crew.stop(RunStopped("enough"), grace_s=30)
+    at.pool.stop(RunStopped("enough"), grace_s=30)
     # The crew has stopped at once, its workers when they have read it.
     while not all(hand.ended for hand in hands):
         pause.wait(0.005)
@@ -222,14 +224,14 @@ def test_workers_that_do_not_start_end_the_run_with_where_to_look(tmp_path: Path
 def test_a_worker_that_does_not_let_go_is_ended_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crews, "LATEST_S", 0.2)
+    monkeypatch.setattr(pools, "LATEST_S", 0.2)
     script, _ = served()
     with house(tmp_path, script, work_deaf_to_the_end, concurrency=4) as at:
-        threading.Thread(target=lambda: at.crew.stop(RunStopped("enough"), grace_s=0)).start()
+        threading.Thread(target=lambda: at.pool.stop(RunStopped("enough"), grace_s=0)).start()
         with pytest.raises(RunStopped, match="enough"):
             at.answer_all()
 
 
 def test_there_is_a_worker_for_each_core_and_none_without_a_shard() -> None:
     assert workers_for(1) == 1
-    assert 2 <= workers_for(1000) <= crews.MOST_WORKERS
+    assert 2 <= workers_for(1000) <= pools.MOST_WORKERS

@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mayfly.workers.slots import OVERLOAD, Allowance, Share, Shares, fair
+from mayfly.workers.slots import OVERLOAD, Share, SlotAllowance, SlotShares, fair
 
 WANTED = st.lists(st.integers(0, 300), min_size=1, max_size=6)
 
@@ -23,11 +23,11 @@ def test_places_go_where_they_are_wanted_and_nobody_gets_less_than_another_could
             assert mine >= max(got) - 1
 
 
-class Sender:
+class Dispatcher:
     """A process that sends: takes shares and says what it does, each in its own time."""
 
     def __init__(self) -> None:
-        self.allowance = Allowance(keeping=False)
+        self.allowance = SlotAllowance(keeping=False)
         self.inbox: deque[Share] = deque()
         self.outbox: deque[dict[str, int]] = deque()
         self.in_flight = self.rows = 0
@@ -56,8 +56,8 @@ class House:
     """Senders and the one that hands out, with messages under way between them."""
 
     def __init__(self, senders: int, limit: int) -> None:
-        self.shares, self.limit = Shares(), limit
-        self.senders = {number: Sender() for number in range(senders)}
+        self.shares, self.limit = SlotShares(), limit
+        self.senders = {number: Dispatcher() for number in range(senders)}
         for number in self.senders:
             self.shares.joined(number)
 
@@ -198,7 +198,7 @@ def test_one_that_does_not_listen_is_told_no_more_and_keeps_nobody_else_from_sen
 
 
 def test_what_a_process_learns_is_kept_for_the_one_that_decides() -> None:
-    allowance = Allowance(keeping=True)
+    allowance = SlotAllowance(keeping=True)
     allowance.take(Share(3, 12))
 
     allowance.answered(1.0, latency_s=0.5, in_flight=12, work=7.0)

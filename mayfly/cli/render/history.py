@@ -90,11 +90,11 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> RenderResult:
     table.add_column("when", no_wrap=True)
     table.add_column("$ per million tokens", no_wrap=True)
     table.add_column("tokens/s", no_wrap=True)
-    for run, price, pace in zip(runs, prices, paces, strict=True):
+    for run, price, throughput in zip(runs, prices, paces, strict=True):
         table.add_row(
             _when(run.get("started_at")),
             Text.assemble((_bar(price, max(prices)), "cyan"), f" {price:,.2f}"),
-            Text.assemble((_bar(pace, max(paces)), "green"), f" {pace:,.0f}"),
+            Text.assemble((_bar(throughput, max(paces)), "green"), f" {throughput:,.0f}"),
         )
     yield table
 

@@ -41,7 +41,7 @@ class Screen(Protocol):
         """Show that it failed, beyond the line on standard error."""
 
 
-class People:
+class TerminalScreen:
     """The screen for people: a live panel in a terminal, plain lines in a pipe."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class People:
         """Leave it to the line on standard error."""
 
 
-class Machines:
+class JsonScreen:
     """The screen for machines: events `plan`, `note`, `phase`, `endpoint`, `progress`, and at the
     end `summary` or `failed`; nothing else is on standard output."""
 

@@ -24,12 +24,13 @@ def summary(report: dict[str, Any]) -> RenderableType:
         f"{tokens['prompt']:,} in, {tokens['completion']:,} out"
         + (f", {cached_words(tokens)}" if tokens["cached"] else ""),
     )
-    pace = report["throughput"]
-    if pace["rows_per_s"]:
+    throughput = report["throughput"]
+    if throughput["rows_per_s"]:
         slowest = report.get("latency", {}).get("p99_s")
         table.add_row(
-            "pace",
-            f"{pace['rows_per_s']:,.1f} rows/s, {pace['completion_tokens_per_s']:,.0f} tokens/s"
+            "throughput",
+            f"{throughput['rows_per_s']:,.1f} rows/s, "
+            f"{throughput['completion_tokens_per_s']:,.0f} tokens/s"
             + (f", 99 % within {short(slowest)}" if slowest else ""),
         )
     elif not report["endpoints"]:
