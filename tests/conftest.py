@@ -2,9 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.machine import Launcher
+from tests.support.prefect_server import shared_prefect_server
 
 # How long an example takes is the machine's affair, and others use it too.
 settings.register_profile("mayfly", deadline=None)
@@ -23,3 +27,31 @@ def environment_of_its_own() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def prefect_api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API of a Prefect server that all test processes share."""
+    with shared_prefect_server(_session_folder(tmp_path_factory)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def launcher(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """A fork server whose commands talk to the session's Prefect server."""
+    launcher = Launcher(
+        {
+            **os.environ,
+            "PREFECT_API_URL": prefect_api_url,
+            "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+            "DO_NOT_TRACK": "1",
+        }
+    )
+    yield launcher
+    launcher.close()
+
+
+def _session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    # Under pytest-xdist each process has a folder of its own in a common one.
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base

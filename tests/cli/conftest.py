@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.shell import Shell
+from tests.support.shell import Shell
 from together_emulator import Emulator
 from together_emulator.state.settings import Settings
 

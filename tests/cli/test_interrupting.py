@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from tests.cli.shell import PATIENCE_S, Shell
 from tests.cli.test_run import ASKED, started_by
-from tests.runs.rig import until
+from tests.support.shell import PATIENCE_S, Shell
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 
@@ -33,7 +33,7 @@ def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shel
             start_new_session=True,
         )
     try:
-        until(
+        wait_until(
             lambda: (
                 [call.path for call in shell.emulator.calls() if call.status is not None].count(
                     "/v1/chat/completions"
@@ -53,4 +53,4 @@ def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shel
         shell.emulator.use_faults()
     assert not shell.emulator.stands
     assert shell("status", "out", "--json").json["open_leases"] == []
-    until(lambda: not started_by(shell), "a process was left behind")
+    wait_until(lambda: not started_by(shell), "a process was left behind")

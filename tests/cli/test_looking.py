@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import MODEL, ROOT, Shell
+from tests.support.shell import MODEL, ROOT, Shell
 
 PLAN = ["plan", "questions.parquet", "--model", MODEL, "--prompt", "{{ question }}"]
 

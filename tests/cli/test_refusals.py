@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.shell import MODEL, Ended, Shell
+from tests.support.shell import MODEL, Ended, Shell
 
 RUN = ["run", "questions.parquet", "--output", "out", "--yes"]
 ASKING = ["--model", MODEL, "--prompt", "{{ question }}"]

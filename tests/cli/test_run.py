@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from tests.cli.shell import MODEL, Shell
 from tests.cli.test_refusals import lock
+from tests.support.shell import MODEL, Shell
 
 ASKED = ["questions.parquet", "--model", MODEL, "--prompt", "{{ question }}", "--output", "out"]
 

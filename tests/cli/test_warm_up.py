@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.cli.shell import ROOT
+from tests.support.shell import ROOT
 
 LOADED = """
 import sys

@@ -15,15 +15,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.clients.rig import CACHE, HERE, CommandLine, Server
 from tests.emulator.conftest import TLS
+from tests.support.together_clients import CACHE, HERE, CommandLine, EmulatorProcess
 
 _SPEED = "300"
 """A cold start takes a second; a command that takes three is a quarter of an hour."""
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server() -> Iterator[EmulatorProcess]:
     """An emulator in a process of its own, which lets the legacy API create."""
     command = [sys.executable, "-m", "together_emulator", "--speed", _SPEED, "--v1-create"]
     headers = {"authorization": "Bearer local"}
@@ -33,7 +33,7 @@ def server() -> Iterator[Server]:
             url = process.stdout.readline().split()[-1]
             with httpx.Client(base_url=url, headers=headers, timeout=30, verify=TLS) as http:
                 project = http.get("/v3/whoami").json()["project"]["id"]
-                yield Server(url=url, project=project, http=http)
+                yield EmulatorProcess(url=url, project=project, http=http)
         finally:
             process.terminate()
 
@@ -103,7 +103,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cli_31(server: Server, home: Path) -> Iterator[CommandLine]:
+def cli_31(server: EmulatorProcess, home: Path) -> Iterator[CommandLine]:
     """The command line that comes with our own SDK."""
     line = CommandLine(Path(sys.executable), server.environment(home=home))
     yield line
@@ -111,7 +111,7 @@ def cli_31(server: Server, home: Path) -> Iterator[CommandLine]:
 
 
 @pytest.fixture(scope="session")
-def cli_242(server: Server, home: Path, python_242: Path) -> Iterator[CommandLine]:
+def cli_242(server: EmulatorProcess, home: Path, python_242: Path) -> Iterator[CommandLine]:
     """The command line of the 2.x SDK, whose base URL ends in /v1."""
     line = CommandLine(python_242, server.environment(base="/v1", home=home))
     yield line

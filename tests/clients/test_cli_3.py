@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.clients.rig import MODEL, CommandLine, Server, eventually
+from tests.support.together_clients import MODEL, CommandLine, EmulatorProcess, wait_for
 
 
-def test_the_console_script_itself_runs(server: Server, home: Path) -> None:
+def test_the_console_script_itself_runs(server: EmulatorProcess, home: Path) -> None:
     script = Path(sys.executable).with_name("together")
 
     ended = subprocess.run(
@@ -22,7 +22,9 @@ def test_the_console_script_itself_runs(server: Server, home: Path) -> None:
     assert server.project in ended.stdout
 
 
-def test_the_command_line_deploys_updates_and_removes(server: Server, cli_31: CommandLine) -> None:
+def test_the_command_line_deploys_updates_and_removes(
+    server: EmulatorProcess, cli_31: CommandLine
+) -> None:
     who = cli_31.json("whoami")
     public = cli_31.json("models", "public", "--product", "dedicated")
     configs = cli_31.json("models", "configs", MODEL)
@@ -38,7 +40,7 @@ def test_the_command_line_deploys_updates_and_removes(server: Server, cli_31: Co
     def state() -> str:
         return str(cli_31.json("endpoints", "get", deployment)["status"]["state"])
 
-    eventually(state, lambda seen: seen == "DEPLOYMENT_STATE_READY")
+    wait_for(state, lambda seen: seen == "DEPLOYMENT_STATE_READY")
     listed = cli_31.ok("endpoints", "ls")
     shown = cli_31.ok("endpoints", "get", "cli-3")
     events = cli_31.json("endpoints", "events", "cli-3")
@@ -56,7 +58,7 @@ def test_the_command_line_deploys_updates_and_removes(server: Server, cli_31: Co
     # The refused removal asks for 0/0 by itself; the documented way asks for it again.
     cli_31.json("endpoints", "update", deployment, "--traffic-weight", "0")
     cli_31.json("endpoints", "update", deployment, "--min-replicas", "0", "--max-replicas", "0")
-    eventually(state, lambda seen: seen == "DEPLOYMENT_STATE_STOPPED")
+    wait_for(state, lambda seen: seen == "DEPLOYMENT_STATE_STOPPED")
     cli_31.json("endpoints", "rm", deployment)
     cli_31.json("endpoints", "rm", endpoint)
     code, gone = cli_31.run("endpoints", "get", "cli-3", "--json")
@@ -74,7 +76,7 @@ def test_the_command_line_deploys_updates_and_removes(server: Server, cli_31: Co
 
 
 def test_a_model_with_one_config_needs_no_choice_and_force_ends_half_done(
-    server: Server, cli_31: CommandLine
+    server: EmulatorProcess, cli_31: CommandLine
 ) -> None:
     model = "intfloat/multilingual-e5-large-instruct"
 
@@ -83,7 +85,7 @@ def test_a_model_with_one_config_needs_no_choice_and_force_ends_half_done(
     remove = ("endpoints", "rm", first["endpoint"]["id"], "--force", "--json")
     code, _ = cli_31.run(*remove)
     # It does not wait for the stops that it asks for: a later call finds them stopped.
-    last, _ = eventually(lambda: cli_31.run(*remove), lambda ended: ended[0] == 0)
+    last, _ = wait_for(lambda: cli_31.run(*remove), lambda ended: ended[0] == 0)
 
     assert first["endpoint"]["id"] == again["endpoint"]["id"]
     assert (code, last) == (1, 0)

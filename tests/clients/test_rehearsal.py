@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from tests.clients.rig import MODEL
 from tests.emulator.test_upstream import Behind
+from tests.support.together_clients import MODEL
 
 ROOT = Path(__file__).parents[2]
 

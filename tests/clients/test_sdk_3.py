@@ -5,7 +5,7 @@ from typing import Any
 
 from together import AsyncTogether, Together
 
-from tests.clients.rig import EMBEDDING, MODEL, V1_HARDWARE, Server, eventually
+from tests.support.together_clients import EMBEDDING, MODEL, V1_HARDWARE, EmulatorProcess, wait_for
 
 ASKED: Any = [{"role": "user", "content": "Why is the sky blue?"}]
 SCHEMA: Any = {
@@ -17,7 +17,7 @@ SCHEMA: Any = {
 }
 
 
-def options(server: Server) -> Any:
+def options(server: EmulatorProcess) -> Any:
     """Return the arguments of either client."""
     return {
         "base_url": server.url,
@@ -28,7 +28,7 @@ def options(server: Server) -> Any:
     }
 
 
-def test_the_sync_sdk_lives_a_whole_v2_life(server: Server) -> None:
+def test_the_sync_sdk_lives_a_whole_v2_life(server: EmulatorProcess) -> None:
     with Together(**options(server)) as client:
         assert client.whoami().type == "project_api_key"
         prices = {k.name: k.price_cents_per_hour for k in client.endpoints.hardware.list().data}
@@ -54,7 +54,7 @@ def test_the_sync_sdk_lives_a_whole_v2_life(server: Server) -> None:
             seen = client.endpoints.deployments.retrieve(deployment.id, endpoint_id=endpoint.id)
             return str(seen.status.state)
 
-        eventually(state, lambda seen: seen == "DEPLOYMENT_STATE_READY")
+        wait_for(state, lambda seen: seen == "DEPLOYMENT_STATE_READY")
         whole = client.chat.completions.create(
             model=endpoint.name, messages=ASKED, response_format=SCHEMA, logprobs=1, n=2
         )
@@ -76,7 +76,7 @@ def test_the_sync_sdk_lives_a_whole_v2_life(server: Server) -> None:
             autoscaling={"min_replicas": 0, "max_replicas": 0},
         )
         client.endpoints.update(endpoint.id, traffic_split=[], update_mask="trafficSplit")
-        eventually(state, lambda seen: seen == "DEPLOYMENT_STATE_STOPPED")
+        wait_for(state, lambda seen: seen == "DEPLOYMENT_STATE_STOPPED")
         client.endpoints.deployments.delete(deployment.id, endpoint_id=endpoint.id)
         client.endpoints.delete(endpoint.id)
 
@@ -94,7 +94,7 @@ def test_the_sync_sdk_lives_a_whole_v2_life(server: Server) -> None:
         assert endpoint.id not in {entry.id for entry in client.endpoints.list()}
 
 
-def test_the_async_sdk_lives_a_whole_v2_life(server: Server) -> None:
+def test_the_async_sdk_lives_a_whole_v2_life(server: EmulatorProcess) -> None:
     async def life() -> list[int]:
         async with AsyncTogether(**options(server)) as client:
             model = (await client.models.list_supported(search=EMBEDDING)).data[0]
@@ -143,7 +143,7 @@ def test_the_async_sdk_lives_a_whole_v2_life(server: Server) -> None:
     assert "emulated-project/sdk-async" not in server.standing()
 
 
-def test_the_sdk_3_lives_a_v1_life_by_its_raw_calls(server: Server) -> None:
+def test_the_sdk_3_lives_a_v1_life_by_its_raw_calls(server: EmulatorProcess) -> None:
     def call(method: str, path: str, **more: Any) -> Any:
         return getattr(client, method)(path, cast_to=object, **more)
 
@@ -164,10 +164,10 @@ def test_the_sdk_3_lives_a_v1_life_by_its_raw_calls(server: Server) -> None:
             },
         )
         path = f"/v1/endpoints/{endpoint['id']}"
-        eventually(lambda: call("get", path)["state"], lambda state: state == "STARTED")
+        wait_for(lambda: call("get", path)["state"], lambda state: state == "STARTED")
         answer = client.chat.completions.create(model=endpoint["name"], messages=ASKED)
         call("patch", path, body={"state": "STOPPED"})
-        eventually(lambda: call("get", path)["state"], lambda state: state == "STOPPED")
+        wait_for(lambda: call("get", path)["state"], lambda state: state == "STOPPED")
         client.delete(path, cast_to=type(None))
         left = call("get", "/v1/endpoints", options={"params": {"mine": True}})["data"]
 

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.clients.rig import HERE, MODEL, V1_HARDWARE, CommandLine, Server, eventually
+from tests.support.together_clients import (
+    HERE,
+    MODEL,
+    V1_HARDWARE,
+    CommandLine,
+    EmulatorProcess,
+    wait_for,
+)
 
 
-def run(server: Server, home: Path, *command: str | Path, cwd: Path = HERE) -> Any:
+def run(server: EmulatorProcess, home: Path, *command: str | Path, cwd: Path = HERE) -> Any:
     """Run a script against the legacy API; returns the JSON that it prints."""
     ended = subprocess.run(
         command,
@@ -26,7 +33,7 @@ def run(server: Server, home: Path, *command: str | Path, cwd: Path = HERE) -> A
     return json.loads(ended.stdout)
 
 
-def test_the_sdk_2_lives_whole_lives(server: Server, home: Path, python_242: Path) -> None:
+def test_the_sdk_2_lives_whole_lives(server: EmulatorProcess, home: Path, python_242: Path) -> None:
     seen = run(server, home, python_242, HERE / "v1_life.py", MODEL, V1_HARDWARE)
 
     assert seen["who"] == "emulated-project"
@@ -42,7 +49,7 @@ def test_the_sdk_2_lives_whole_lives(server: Server, home: Path, python_242: Pat
 
 
 def test_the_command_line_2_creates_waits_stops_starts_and_deletes(
-    server: Server, cli_242: CommandLine
+    server: EmulatorProcess, cli_242: CommandLine
 ) -> None:
     who = cli_242.json("whoami")
     hardware = cli_242.json("endpoints", "hardware", "--model", MODEL, "--available")
@@ -97,7 +104,9 @@ def test_the_command_line_2_understands_why_a_create_is_refused(
     assert (code, words in printed) == (1, True), printed
 
 
-def test_the_npm_package_lives_a_whole_life(server: Server, home: Path, node_folder: Path) -> None:
+def test_the_npm_package_lives_a_whole_life(
+    server: EmulatorProcess, home: Path, node_folder: Path
+) -> None:
     script = node_folder / "v1_life.mjs"
     shutil.copy(HERE / "v1_life.mjs", script)
 
@@ -114,7 +123,7 @@ def test_the_npm_package_lives_a_whole_life(server: Server, home: Path, node_fol
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_follows_the_page_of_the_legacy_api(server: Server) -> None:
+def test_curl_follows_the_page_of_the_legacy_api(server: EmulatorProcess) -> None:
     def curl(method: str, path: str, body: Any = None) -> tuple[int, Any]:
         command = ["curl", "-sS", "-X", method, f"{server.url}/v1{path}", "-w", "\n%{http_code}"]
         command += ["-H", "Authorization: Bearer local"]
@@ -145,7 +154,7 @@ def test_curl_follows_the_page_of_the_legacy_api(server: Server) -> None:
         },
     )
     endpoint = created[1]["id"]
-    eventually(state, lambda seen: seen == "STARTED")
+    wait_for(state, lambda seen: seen == "STARTED")
     asked = {"model": created[1]["name"], "messages": [{"role": "user", "content": "Hi"}]}
     answered = curl("POST", "/chat/completions", asked)
     by_id = curl("POST", "/chat/completions", asked | {"model": endpoint})
@@ -156,10 +165,10 @@ def test_curl_follows_the_page_of_the_legacy_api(server: Server) -> None:
         {"display_name": "New", "autoscaling": {"min_replicas": 2, "max_replicas": 4}},
     )
     stopping = curl("PATCH", f"/endpoints/{endpoint}", {"state": "STOPPED"})
-    eventually(state, lambda seen: seen == "STOPPED")
+    wait_for(state, lambda seen: seen == "STOPPED")
     refused = curl("POST", "/chat/completions", asked)
     starting = curl("PATCH", f"/endpoints/{endpoint}", {"state": "STARTED"})
-    eventually(state, lambda seen: seen == "STARTED")
+    wait_for(state, lambda seen: seen == "STARTED")
     deleted = curl("DELETE", f"/endpoints/{endpoint}")
     gone = curl("GET", f"/endpoints/{endpoint}")
 

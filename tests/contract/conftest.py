@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from mayfly.models.endpoint import Api
-from tests.contract.kit import World, world
+from tests.support.control_plane import World, world
 from together_emulator import Emulator, ManualClock
 
 

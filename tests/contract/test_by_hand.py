@@ -12,8 +12,8 @@ import pytest
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import LeaseStore
-from tests.contract.kit import NAME, World, world
-from tests.contract.shell import Shell
+from tests.support.command_line import CommandLine
+from tests.support.control_plane import NAME, World, world
 from together_emulator import Emulator, FaultRule
 
 USERS = "my-own-endpoint"
@@ -26,7 +26,7 @@ def emulator() -> Iterator[Emulator]:
         yield server
 
 
-class Terminal(Shell):
+class Terminal(CommandLine):
     """Runs `mayfly endpoints`, beside the leases of its machine."""
 
     words = ("endpoints",)

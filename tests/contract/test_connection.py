@@ -8,8 +8,8 @@ from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest
 from mayfly.together.connection import INFERENCE_URL, MANAGEMENT_URL, Connection
 from mayfly.together.factory import connect
-from tests.contract.kit import SMALL, connection, world
-from tests.contract.other import Exchange, Habit, OtherServer
+from tests.support.control_plane import SMALL, connection, world
+from tests.support.other_server import Exchange, Habit, OtherServer
 from together_emulator import Emulator
 
 KEY = {"TOGETHER_API_KEY": "secret-key"}

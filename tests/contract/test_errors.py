@@ -19,7 +19,7 @@ from mayfly.models.errors import (
 )
 from mayfly.together.errors import Refused, translated
 from mayfly.together.factory import connect
-from tests.contract.kit import NAME, SMALL, World, connection, world
+from tests.support.control_plane import NAME, SMALL, World, connection, world
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.faults import Action
 

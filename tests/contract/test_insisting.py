@@ -3,7 +3,7 @@
 import pytest
 
 from mayfly.models.errors import TeardownFailed
-from tests.contract.kit import World
+from tests.support.control_plane import World
 from together_emulator import FaultRule
 
 BUSY = FaultRule(action="status", status=429, headers={"retry-after": "7"}, chance=0.5)

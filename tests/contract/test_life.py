@@ -5,7 +5,7 @@ import pytest
 
 from mayfly.models.endpoint import EndpointRef, Phase, Replicas
 from mayfly.models.errors import TerminalError
-from tests.contract.kit import COLD_START_S, DRAIN_S, NAME, OTHER_NAME, World
+from tests.support.control_plane import COLD_START_S, DRAIN_S, NAME, OTHER_NAME, World
 from together_emulator import FaultRule
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from mayfly.models.endpoint import Api, EndpointRef, Phase
 from mayfly.models.errors import OutcomeUnknown, RetryableError
-from tests.contract.kit import NAME, World, repeated, world
-from tests.contract.other import Exchange, Habit, OtherServer
+from tests.support.control_plane import NAME, World, repeated, world
+from tests.support.other_server import Exchange, Habit, OtherServer
 from together_emulator import Emulator, FaultRule
 from together_emulator.state.faults import Action
 

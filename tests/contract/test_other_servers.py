@@ -3,9 +3,9 @@
 import pytest
 
 from mayfly.models.endpoint import Api, EndpointRef, Phase, Replicas
-from tests.contract.habits import HABITS
-from tests.contract.kit import MEDIUM, NAME, OTHER_NAME, SMALL, World, repeated, world
-from tests.contract.other import Habit, OtherServer
+from tests.support.control_plane import MEDIUM, NAME, OTHER_NAME, SMALL, World, repeated, world
+from tests.support.other_server import Habit, OtherServer
+from tests.support.server_habits import HABITS
 from together_emulator import Emulator
 
 

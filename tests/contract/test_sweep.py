@@ -5,7 +5,7 @@ from pathlib import Path
 from mayfly.endpoints.sweep import sweep
 from mayfly.models.endpoint import Api, EndpointName
 from mayfly.storage.lease_store import LeaseStore
-from tests.contract.kit import connection, world
+from tests.support.control_plane import connection, world
 from together_emulator import Emulator
 
 PAST, FUTURE = 0x10000000, 0x7FFFFFFF

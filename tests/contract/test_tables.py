@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.contract.kit import MEDIUM, SMALL, World
-from tests.contract.shell import Shell
+from tests.support.command_line import CommandLine
+from tests.support.control_plane import MEDIUM, SMALL, World
 
 SAMPLE = str(Path(__file__).parents[2] / "data" / "sample.parquet")
 
 
-class Tables(Shell):
+class Tables(CommandLine):
     """Asks for plans of a job over the sample."""
 
     def plan(self, *options: str, model: str = SMALL) -> Any:

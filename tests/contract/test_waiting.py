@@ -14,7 +14,7 @@ from mayfly.models.errors import (
 )
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.readiness import LONGEST_LOOK_S, await_ready
-from tests.contract.kit import MEDIUM, World
+from tests.support.control_plane import MEDIUM, World
 from together_emulator import FaultRule
 
 H100 = "1xnvidia-h100-80gb"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mayfly.models.endpoint import Phase, Replicas
-from tests.contract.kit import COLD_START_S, LARGE, MEDIUM, NAME, SMALL, World, world
-from tests.contract.other import Exchange, Habit, OtherServer
+from tests.support.control_plane import COLD_START_S, LARGE, MEDIUM, NAME, SMALL, World, world
+from tests.support.other_server import Exchange, Habit, OtherServer
 from together_emulator import Emulator
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 import pytest
 
-from tests.crash.matrix import AtRows, Cell, Outcome, cells_of, play
-from tests.runs.rig import Launcher, Stage, quick_emulator
+from tests.support.crash_matrix import AtRows, Cell, Outcome, cells_of, play
+from tests.support.machine import Launcher, Machine, quick_emulator
 
 ROOT = Path(__file__).parents[2]
 WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))
@@ -27,10 +27,10 @@ Line = Literal["guardian", "sweep"]
 
 
 @contextmanager
-def stage_of(launcher: Launcher, folder: Path, api: str, *, rows: int) -> Iterator[Stage]:
+def stage_of(launcher: Launcher, folder: Path, api: str, *, rows: int) -> Iterator[Machine]:
     """Set the stage."""
     with quick_emulator(v1_create=api == "v1") as emulator:
-        yield Stage(emulator, launcher, folder, api=api, rows=rows)
+        yield Machine(emulator, launcher, folder, api=api, rows=rows)
 
 
 def cell_stage(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Line) -> Outcome:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from together import Together
 
-from tests.emulator.rig import Rig
+from tests.support.emulator_client import EmulatorClient
 from together_emulator import Emulator, ManualClock
 
 
@@ -31,9 +31,9 @@ def http(emulator: Emulator) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def rig(emulator: Emulator, http: httpx.Client) -> Rig:
+def rig(emulator: Emulator, http: httpx.Client) -> EmulatorClient:
     """The steps that tests take."""
-    return Rig(emulator, http)
+    return EmulatorClient(emulator, http)
 
 
 @pytest.fixture

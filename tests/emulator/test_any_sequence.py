@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from together import APIStatusError, Together
 
 from tests.emulator.conftest import TLS
-from tests.emulator.rig import SMALL
+from tests.support.emulator_client import SMALL
 from together_emulator import Emulator, ManualClock
 from together_emulator.state.store import Replica, Step
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.emulator.conftest import TLS
-from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig
+from tests.support.emulator_client import COLD_START_S, DRAIN_S, SMALL, EmulatorClient
 from together_emulator import Emulator, ManualClock
 from together_emulator.state.autoscaler import allowance, stable
 
@@ -25,19 +25,19 @@ def emulator() -> Iterator[Emulator]:
         yield server
 
 
-def press(rig: Rig, deployment: dict[str, Any], requests: int) -> None:
+def press(rig: EmulatorClient, deployment: dict[str, Any], requests: int) -> None:
     """Let a deployment look as if it worked on so many requests."""
     rig.emulator.clock.advance(0)
     found = rig.emulator._store.deployments[deployment["id"]]
     found.replicas[0].in_flight = requests
 
 
-def desired(rig: Rig, deployment: dict[str, Any]) -> int:
+def desired(rig: EmulatorClient, deployment: dict[str, Any]) -> int:
     """Return how many replicas are asked for."""
     return int(rig.look(deployment)["desiredReplicas"])
 
 
-def grow(rig: Rig, deployment: dict[str, Any], steps: int, each_s: float) -> list[int]:
+def grow(rig: EmulatorClient, deployment: dict[str, Any], steps: int, each_s: float) -> list[int]:
     """Let time pass in steps; returns the replicas after each."""
     seen = []
     for _ in range(steps):
@@ -46,7 +46,7 @@ def grow(rig: Rig, deployment: dict[str, Any], steps: int, each_s: float) -> lis
     return seen
 
 
-def test_replicas_double_every_fifteen_seconds_up_to_four_at_a_time(rig: Rig) -> None:
+def test_replicas_double_every_fifteen_seconds_up_to_four_at_a_time(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(1, 20))
     press(rig, deployment, 8 * 15)
 
@@ -55,7 +55,7 @@ def test_replicas_double_every_fifteen_seconds_up_to_four_at_a_time(rig: Rig) ->
     assert seen == [2, 4, 8, 12, 15, 15]
 
 
-def test_replicas_leave_one_a_minute_after_five_quiet_minutes(rig: Rig) -> None:
+def test_replicas_leave_one_a_minute_after_five_quiet_minutes(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(1, 4))
     press(rig, deployment, 8 * 4)
     grow(rig, deployment, 4, 15)
@@ -70,7 +70,7 @@ def test_replicas_leave_one_a_minute_after_five_quiet_minutes(rig: Rig) -> None:
     assert all(0 <= a - b <= 1 for a, b in zip([4, *leaving], leaving, strict=False))
 
 
-def test_replicas_that_came_with_the_start_stay_for_the_window(rig: Rig) -> None:
+def test_replicas_that_came_with_the_start_stay_for_the_window(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(3, 4))
     rig.scale(deployment, 1, 4)
 
@@ -80,7 +80,7 @@ def test_replicas_that_came_with_the_start_stay_for_the_window(rig: Rig) -> None
     assert seen[-1] == 1
 
 
-def test_bounds_hold_whatever_the_load(rig: Rig) -> None:
+def test_bounds_hold_whatever_the_load(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(2, 3))
     idle = grow(rig, deployment, 3, 300)
     press(rig, deployment, 1000)
@@ -89,14 +89,14 @@ def test_bounds_hold_whatever_the_load(rig: Rig) -> None:
     assert grow(rig, deployment, 5, 60) == [3] * 5
 
 
-def test_fixed_replicas_do_not_follow_the_load(rig: Rig) -> None:
+def test_fixed_replicas_do_not_follow_the_load(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(2, 2))
     press(rig, deployment, 1000)
 
     assert grow(rig, deployment, 3, 60) == [2, 2, 2]
 
 
-def test_the_target_and_the_windows_are_the_deployments_own(rig: Rig) -> None:
+def test_the_target_and_the_windows_are_the_deployments_own(rig: EmulatorClient) -> None:
     metric = {"name": "inflight_requests", "target": 50, "type": "METRIC_TARGET_TYPE_AVERAGE_VALUE"}
     autoscaling = {
         "minReplicas": 1,
@@ -122,7 +122,7 @@ def test_requests_in_flight_bring_more_replicas() -> None:
         Emulator(clock=clock, start_factor=0, schedule_s=0) as emulator,
         httpx.Client(base_url=emulator.url, headers=headers, verify=TLS) as http,
     ):
-        rig = Rig(emulator, http)
+        rig = EmulatorClient(emulator, http)
         endpoint, deployment = rig.serve(replicas=(1, 4), maxConcurrentRequestsPerReplica="4")
         body = {"model": endpoint["name"], "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -148,7 +148,7 @@ def test_requests_in_flight_bring_more_replicas() -> None:
     assert statuses == [200] * 20
 
 
-def test_a_deployment_stops_when_nobody_asked_for_its_timeout(rig: Rig) -> None:
+def test_a_deployment_stops_when_nobody_asked_for_its_timeout(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve(inactiveTimeout=30)
     rig.emulator.clock.advance(20 * 60)
     rig.chat(endpoint["name"])
@@ -163,7 +163,7 @@ def test_a_deployment_stops_when_nobody_asked_for_its_timeout(rig: Rig) -> None:
     assert ended_s == pytest.approx(asked_s + 30 * 60 + rig.emulator.settings.drain_s)
 
 
-def test_a_deployment_without_a_timeout_runs_for_ever(rig: Rig) -> None:
+def test_a_deployment_without_a_timeout_runs_for_ever(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
 
     rig.emulator.clock.advance(14 * 24 * 3600)
@@ -171,7 +171,7 @@ def test_a_deployment_without_a_timeout_runs_for_ever(rig: Rig) -> None:
     assert rig.state(deployment) == "READY"
 
 
-def test_what_is_at_work_is_not_idle(rig: Rig) -> None:
+def test_what_is_at_work_is_not_idle(rig: EmulatorClient) -> None:
     _, deployment = rig.serve(inactiveTimeout=30)
     press(rig, deployment, 1)
 
@@ -180,7 +180,7 @@ def test_what_is_at_work_is_not_idle(rig: Rig) -> None:
     assert rig.state(deployment) == "READY"
 
 
-def test_the_window_to_zero_stops_a_deployment_too(rig: Rig) -> None:
+def test_the_window_to_zero_stops_a_deployment_too(rig: EmulatorClient) -> None:
     autoscaling = {"minReplicas": 1, "maxReplicas": 2, "scaleToZeroWindow": "10m"}
     _, deployment = rig.serve(autoscaling=autoscaling)
 
@@ -191,7 +191,7 @@ def test_the_window_to_zero_stops_a_deployment_too(rig: Rig) -> None:
 
 @pytest.mark.parametrize("timeout", [None, 0, 20])
 def test_a_legacy_endpoint_stops_after_its_timeout_unless_that_is_null_or_0(
-    rig: Rig, timeout: int | None
+    rig: EmulatorClient, timeout: int | None
 ) -> None:
     body = {
         "model": SMALL,
@@ -207,7 +207,7 @@ def test_a_legacy_endpoint_stops_after_its_timeout_unless_that_is_null_or_0(
     assert state == ("STOPPED" if timeout else "STARTED")
 
 
-def test_an_update_merges_rules_and_a_mask_clears_them(rig: Rig) -> None:
+def test_an_update_merges_rules_and_a_mask_clears_them(rig: EmulatorClient) -> None:
     rules = {"policies": [{"periodSeconds": 60, "type": "SCALING_POLICY_TYPE_PODS", "value": 2}]}
     deployment = rig.deploy(
         rig.endpoint(),

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.rig import Rig, code, message
+from tests.support.emulator_client import EmulatorClient, code, message
 
 
-def text(rig: Rig, model: str, prompt: str = "Why?", **body: Any) -> str:
+def text(rig: EmulatorClient, model: str, prompt: str = "Why?", **body: Any) -> str:
     """Return the answer's text."""
     content: str = rig.chat(model, prompt, **body).json()["choices"][0]["message"]["content"]
     return content
 
 
-def test_an_answer_follows_from_the_request(rig: Rig) -> None:
+def test_an_answer_follows_from_the_request(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     name = endpoint["name"]
 
@@ -24,7 +24,7 @@ def test_an_answer_follows_from_the_request(rig: Rig) -> None:
     assert text(rig, name, temperature=0, seed=1) == text(rig, name, temperature=0, seed=2)
 
 
-def test_usage_adds_up_and_an_answer_that_is_cut_says_so(rig: Rig) -> None:
+def test_usage_adds_up_and_an_answer_that_is_cut_says_so(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     whole = rig.chat(endpoint["name"], "word " * 100).json()
@@ -39,7 +39,7 @@ def test_usage_adds_up_and_an_answer_that_is_cut_says_so(rig: Rig) -> None:
     )
 
 
-def test_a_prompt_that_was_seen_is_cached(rig: Rig) -> None:
+def test_a_prompt_that_was_seen_is_cached(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     prompt = "A long system prompt that all rows share. " * 50
 
@@ -50,7 +50,7 @@ def test_a_prompt_that_was_seen_is_cached(rig: Rig) -> None:
     assert 0.8 * second["prompt_tokens"] < second["cached_tokens"] < second["prompt_tokens"]
 
 
-def test_a_stop_text_ends_the_answer_before_it(rig: Rig) -> None:
+def test_a_stop_text_ends_the_answer_before_it(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     whole = text(rig, endpoint["name"])
     word = whole.split()[3]
@@ -61,7 +61,7 @@ def test_a_stop_text_ends_the_answer_before_it(rig: Rig) -> None:
     assert cut["finish_reason"] == "stop"
 
 
-def test_several_answers_differ(rig: Rig) -> None:
+def test_several_answers_differ(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     answer = rig.chat(endpoint["name"], n=3).json()
@@ -99,7 +99,9 @@ def test_several_answers_differ(rig: Rig) -> None:
         ("maxTokens", 5),
     ],
 )
-def test_a_wrong_or_unknown_parameter_is_refused(rig: Rig, field: str, value: Any) -> None:
+def test_a_wrong_or_unknown_parameter_is_refused(
+    rig: EmulatorClient, field: str, value: Any
+) -> None:
     endpoint, _ = rig.serve()
 
     refused = rig.chat(endpoint["name"], **{field: value})
@@ -109,7 +111,7 @@ def test_a_wrong_or_unknown_parameter_is_refused(rig: Rig, field: str, value: An
 
 
 @pytest.mark.parametrize("field", ["model", "messages"])
-def test_a_missing_parameter_is_named(rig: Rig, field: str) -> None:
+def test_a_missing_parameter_is_named(rig: EmulatorClient, field: str) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     del body[field]
 
@@ -118,7 +120,7 @@ def test_a_missing_parameter_is_named(rig: Rig, field: str) -> None:
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
 
 
-def test_what_the_context_cannot_hold_is_refused_or_truncated(rig: Rig) -> None:
+def test_what_the_context_cannot_hold_is_refused_or_truncated(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     name = endpoint["name"]
 
@@ -132,13 +134,13 @@ def test_what_the_context_cannot_hold_is_refused_or_truncated(rig: Rig) -> None:
     assert "32768" in message(too_long)
 
 
-def test_a_request_that_is_too_big_is_413(rig: Rig) -> None:
+def test_a_request_that_is_too_big_is_413(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     assert code(rig.chat(endpoint["name"], "x" * 11_000_000)) == (413, "payload_too_large")
 
 
-def test_an_embedding_model_does_not_chat(rig: Rig) -> None:
+def test_an_embedding_model_does_not_chat(rig: EmulatorClient) -> None:
     profile = rig.profile("intfloat/multilingual-e5-large-instruct")
     endpoint, _ = rig.serve(profile=profile)
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from together import Together
 
-from tests.emulator.rig import DRAIN_S, Rig, code
+from tests.support.emulator_client import DRAIN_S, EmulatorClient, code
 
 
-def test_events_tell_a_life_newest_first(together: Together, rig: Rig) -> None:
+def test_events_tell_a_life_newest_first(together: Together, rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
     rig.emulator.clock.advance(DRAIN_S)
@@ -29,7 +29,7 @@ def test_events_tell_a_life_newest_first(together: Together, rig: Rig) -> None:
     assert all(event.endpoint_id == endpoint["id"] for event in events)
 
 
-def test_events_are_paged_and_chosen(together: Together, rig: Rig) -> None:
+def test_events_are_paged_and_chosen(together: Together, rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     since = rig.emulator.clock.epoch + timedelta(seconds=100)
 
@@ -63,7 +63,7 @@ def test_events_are_paged_and_chosen(together: Together, rig: Rig) -> None:
     ],
 )
 def test_a_question_about_events_that_makes_no_sense_is_refused(
-    rig: Rig, query: dict[str, str]
+    rig: EmulatorClient, query: dict[str, str]
 ) -> None:
     endpoint = rig.endpoint()
 
@@ -72,7 +72,9 @@ def test_a_question_about_events_that_makes_no_sense_is_refused(
     assert refused.status_code == 400
 
 
-def test_analytics_count_requests_tokens_and_latency(together: Together, rig: Rig) -> None:
+def test_analytics_count_requests_tokens_and_latency(
+    together: Together, rig: EmulatorClient
+) -> None:
     endpoint, deployment = rig.serve()
     usages = [rig.chat(endpoint["name"], f"Count {n}").json()["usage"] for n in range(3)]
     rig.emulator.clock.advance(1)
@@ -99,7 +101,7 @@ def test_analytics_count_requests_tokens_and_latency(together: Together, rig: Ri
 
 
 def test_analytics_know_what_was_refused_and_forget_what_is_older_than_a_day(
-    together: Together, rig: Rig
+    together: Together, rig: EmulatorClient
 ) -> None:
     endpoint, deployment = rig.serve(maxConcurrentRequestsPerReplica="1")
     rig.emulator.change(queue_per_replica=0)
@@ -122,7 +124,7 @@ def test_analytics_know_what_was_refused_and_forget_what_is_older_than_a_day(
 
 
 def test_endpoints_shared_with_the_organization_are_listed_there(
-    together: Together, rig: Rig
+    together: Together, rig: EmulatorClient
 ) -> None:
     rig.endpoint("private")
     together.endpoints.create(name="shared", visibility="VISIBILITY_INTERNAL")

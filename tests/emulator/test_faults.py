@@ -7,19 +7,19 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulator.rig import COLD_START_S, Rig
+from tests.support.emulator_client import COLD_START_S, EmulatorClient
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.faults import load_rules, read_rules
 
 CREATE = {"method": "POST", "path": "/endpoints$"}
 
 
-def create(rig: Rig, name: str = "batch", timeout_s: float = 20) -> httpx.Response:
+def create(rig: EmulatorClient, name: str = "batch", timeout_s: float = 20) -> httpx.Response:
     """Create an endpoint, or see what happens instead."""
     return rig.http.post(f"{rig.p}/endpoints", json={"name": name}, timeout=timeout_s)
 
 
-def test_a_status_comes_with_its_headers_and_without_effect(rig: Rig) -> None:
+def test_a_status_comes_with_its_headers_and_without_effect(rig: EmulatorClient) -> None:
     rule = {"action": "status", "status": 429, "headers": {"Retry-After": "7"}, "code": "slow"}
     rig.emulator.use_faults(FaultRule.read(CREATE | rule))
 
@@ -30,7 +30,7 @@ def test_a_status_comes_with_its_headers_and_without_effect(rig: Rig) -> None:
     assert rig.emulator.endpoints() == []
 
 
-def test_a_hang_before_has_no_effect_and_a_hang_after_has(rig: Rig) -> None:
+def test_a_hang_before_has_no_effect_and_a_hang_after_has(rig: EmulatorClient) -> None:
     for action, standing in (("hang_before", []), ("hang_after", ["emulated-project/batch"])):
         rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
@@ -43,7 +43,7 @@ def test_a_hang_before_has_no_effect_and_a_hang_after_has(rig: Rig) -> None:
         assert call.effect == (200 if standing else None)
 
 
-def test_a_reset_before_has_no_effect_and_a_reset_after_has(rig: Rig) -> None:
+def test_a_reset_before_has_no_effect_and_a_reset_after_has(rig: EmulatorClient) -> None:
     for action, standing in (("reset_before", []), ("reset_after", ["emulated-project/batch"])):
         rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
@@ -53,7 +53,7 @@ def test_a_reset_before_has_no_effect_and_a_reset_after_has(rig: Rig) -> None:
         assert rig.emulator.endpoints() == standing
 
 
-def test_a_truncated_answer_ends_in_the_middle_of_its_body(rig: Rig) -> None:
+def test_a_truncated_answer_ends_in_the_middle_of_its_body(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="truncate"))
 
     with pytest.raises(httpx.RemoteProtocolError):
@@ -63,7 +63,7 @@ def test_a_truncated_answer_ends_in_the_middle_of_its_body(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(("action", "kind"), [("malformed", "json"), ("not_json", "html")])
-def test_a_200_may_hold_no_json(rig: Rig, action: Any, kind: str) -> None:
+def test_a_200_may_hold_no_json(rig: EmulatorClient, action: Any, kind: str) -> None:
     rig.emulator.use_faults(FaultRule(action=action))
 
     answer = create(rig)
@@ -74,7 +74,7 @@ def test_a_200_may_hold_no_json(rig: Rig, action: Any, kind: str) -> None:
         answer.json()
 
 
-def test_a_rule_counts_what_it_matches(rig: Rig) -> None:
+def test_a_rule_counts_what_it_matches(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="status", method="POST", nth=(2, 4)))
 
     statuses = [create(rig, f"e-{n}").status_code for n in range(5)]
@@ -82,7 +82,7 @@ def test_a_rule_counts_what_it_matches(rig: Rig) -> None:
     assert statuses == [200, 500, 200, 500, 200]
 
 
-def test_a_rule_can_pick_requests_by_their_body(rig: Rig) -> None:
+def test_a_rule_can_pick_requests_by_their_body(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="status", body="poison", status=503))
 
     assert create(rig, "poison").status_code == 503
@@ -103,7 +103,7 @@ def test_chance_is_the_same_for_the_same_seed() -> None:
     assert set(first) == {200, 500}
 
 
-def test_a_vanished_endpoint_is_not_found_and_bills_no_more(rig: Rig) -> None:
+def test_a_vanished_endpoint_is_not_found_and_bills_no_more(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     rig.emulator.use_faults(FaultRule(action="vanish", method="GET", target="batch"))
 
@@ -114,7 +114,7 @@ def test_a_vanished_endpoint_is_not_found_and_bills_no_more(rig: Rig) -> None:
     assert rig.chat(endpoint["name"]).status_code == 404
 
 
-def test_a_replica_can_be_lost_by_a_request(rig: Rig) -> None:
+def test_a_replica_can_be_lost_by_a_request(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve(replicas=(2, 2))
     rig.emulator.use_faults(FaultRule(action="lose_replica", path="/chat/", nth=(1,)))
 
@@ -124,7 +124,7 @@ def test_a_replica_can_be_lost_by_a_request(rig: Rig) -> None:
     assert rig.state(deployment) == "DEGRADED"
 
 
-def test_a_start_can_fail(rig: Rig) -> None:
+def test_a_start_can_fail(rig: EmulatorClient) -> None:
     rule = FaultRule(action="fail_start", path="/deployments$", message="Image pull failed")
     rig.emulator.use_faults(rule)
 
@@ -156,7 +156,7 @@ def test_a_rule_that_makes_no_sense_is_refused(rule: dict[str, Any]) -> None:
         read_rules([rule])
 
 
-def test_faults_can_be_replaced_over_http(rig: Rig) -> None:
+def test_faults_can_be_replaced_over_http(rig: EmulatorClient) -> None:
     rig.http.post("/_emulator/faults", json=[{"action": "status", "status": 502}])
     broken = create(rig).status_code
     refused = rig.http.post("/_emulator/faults", json=[{"action": "explode"}]).status_code
@@ -188,7 +188,7 @@ def test_the_server_ends_even_while_a_request_hangs() -> None:
     assert failures == ["ReadError"]
 
 
-def test_the_journal_tells_who_asked_what_and_what_came_of_it(rig: Rig) -> None:
+def test_the_journal_tells_who_asked_what_and_what_came_of_it(rig: EmulatorClient) -> None:
     create(rig)
     rig.http.get(f"{rig.p}/endpoints/ep_none", params={})
 
@@ -198,7 +198,7 @@ def test_the_journal_tells_who_asked_what_and_what_came_of_it(rig: Rig) -> None:
     assert seen == [("POST", "endpoints", 200, '{"name":"batch"}'), ("GET", "ep_none", 404, "")]
 
 
-def test_a_slow_answer_drips_and_is_the_true_one(rig: Rig) -> None:
+def test_a_slow_answer_drips_and_is_the_true_one(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.001, piece_bytes=50))
 
     answer = create(rig)
@@ -207,7 +207,9 @@ def test_a_slow_answer_drips_and_is_the_true_one(rig: Rig) -> None:
     assert rig.emulator.calls()[-1].fault == "drip"
 
 
-def test_a_client_whose_patience_a_drip_outlasts_has_its_effect_all_the_same(rig: Rig) -> None:
+def test_a_client_whose_patience_a_drip_outlasts_has_its_effect_all_the_same(
+    rig: EmulatorClient,
+) -> None:
     rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.3, piece_bytes=1))
 
     with (

@@ -5,11 +5,11 @@ from collections import Counter
 import httpx
 import pytest
 
-from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig, code
+from tests.support.emulator_client import COLD_START_S, DRAIN_S, SMALL, EmulatorClient, code
 from together_emulator import Emulator, ManualClock
 
 
-def test_a_ready_deployment_without_weight_serves_nothing(rig: Rig) -> None:
+def test_a_ready_deployment_without_weight_serves_nothing(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.emulator.clock.advance(COLD_START_S)
@@ -18,7 +18,7 @@ def test_a_ready_deployment_without_weight_serves_nothing(rig: Rig) -> None:
     assert code(rig.chat(endpoint["name"])) == (400, "endpoint_not_configured")
 
 
-def test_a_split_takes_time_to_come_into_force(rig: Rig) -> None:
+def test_a_split_takes_time_to_come_into_force(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.emulator.clock.advance(COLD_START_S)
@@ -37,13 +37,13 @@ def test_the_older_docs_answer_an_unrouted_endpoint_with_503() -> None:
     with Emulator(clock=ManualClock(), unrouted="routing_error") as emulator:
         headers = {"authorization": f"Bearer {emulator.key}"}
         with httpx.Client(base_url=emulator.url, headers=headers) as http:
-            rig = Rig(emulator, http)
+            rig = EmulatorClient(emulator, http)
             endpoint = rig.endpoint()
 
             assert code(rig.chat(endpoint["name"])) == (503, "routing_error")
 
 
-def test_a_deployment_can_be_asked_by_its_own_name(rig: Rig) -> None:
+def test_a_deployment_can_be_asked_by_its_own_name(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.emulator.clock.advance(COLD_START_S)
@@ -51,7 +51,7 @@ def test_a_deployment_can_be_asked_by_its_own_name(rig: Rig) -> None:
     assert rig.chat(deployment["name"]).status_code == 200
 
 
-def test_names_that_nothing_serves_are_told_apart(rig: Rig) -> None:
+def test_names_that_nothing_serves_are_told_apart(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
 
     unknown = rig.chat("emulated-project/none")
@@ -66,7 +66,7 @@ def test_names_that_nothing_serves_are_told_apart(rig: Rig) -> None:
     assert [r.status_code for r in (unknown, bare, wrong_pin, stopped)] == [404, 404, 404, 503]
 
 
-def test_a_starting_deployment_serves_nothing_yet(rig: Rig) -> None:
+def test_a_starting_deployment_serves_nothing_yet(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.route(endpoint, deployment)
@@ -74,7 +74,7 @@ def test_a_starting_deployment_serves_nothing_yet(rig: Rig) -> None:
     assert rig.chat(endpoint["name"]).status_code == 503
 
 
-def test_a_draining_deployment_still_serves(rig: Rig) -> None:
+def test_a_draining_deployment_still_serves(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
 
@@ -82,7 +82,7 @@ def test_a_draining_deployment_still_serves(rig: Rig) -> None:
     assert rig.chat(endpoint["name"]).status_code == 200
 
 
-def test_traffic_is_shared_by_weight_and_ready_replicas(rig: Rig) -> None:
+def test_traffic_is_shared_by_weight_and_ready_replicas(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     one = rig.deploy(endpoint, name="one", replicas=(1, 1))
     three = rig.deploy(endpoint, name="three", replicas=(3, 3))
@@ -101,7 +101,7 @@ def test_traffic_is_shared_by_weight_and_ready_replicas(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("sticky", ["prompt_cache_key", "user"])
-def test_requests_of_one_key_stay_on_one_deployment(rig: Rig, sticky: str) -> None:
+def test_requests_of_one_key_stay_on_one_deployment(rig: EmulatorClient, sticky: str) -> None:
     endpoint = rig.endpoint()
     pair = [rig.deploy(endpoint, name=name) for name in ("one", "two")]
     rig.route(endpoint, *pair)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from together import APIStatusError, AsyncTogether, BadRequestError, ConflictError, Together
 
-from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig
+from tests.support.emulator_client import COLD_START_S, DRAIN_S, SMALL, EmulatorClient
 from together_emulator import Emulator
 
 SPLIT = "trafficSplit"
@@ -133,7 +133,9 @@ def test_a_price_is_linear_in_the_number_of_gpus(together: Together) -> None:
     assert per_gpu == {("H100", 549.0), ("H200", 665.0), ("B200", 899.0)}
 
 
-def test_the_sdk_pages_through_all_endpoints_and_deployments(together: Together, rig: Rig) -> None:
+def test_the_sdk_pages_through_all_endpoints_and_deployments(
+    together: Together, rig: EmulatorClient
+) -> None:
     first = rig.endpoint("e-0")
     for n in range(1, 7):
         rig.endpoint(f"e-{n}")
@@ -146,7 +148,9 @@ def test_the_sdk_pages_through_all_endpoints_and_deployments(together: Together,
     assert sorted(deployments) == [f"emulated-project/e-0/d-{n}" for n in range(1, 7)]
 
 
-def test_a_deployment_can_be_validated_without_being_made(together: Together, rig: Rig) -> None:
+def test_a_deployment_can_be_validated_without_being_made(
+    together: Together, rig: EmulatorClient
+) -> None:
     endpoint, profile = rig.endpoint(), rig.profile()
 
     seen = together.endpoints.deployments.create(
@@ -163,7 +167,7 @@ def test_a_deployment_can_be_validated_without_being_made(together: Together, ri
 
 
 @pytest.mark.parametrize("kind", ["rollouts", "abExperiments", "shadowExperiments"])
-def test_what_is_known_by_name_only_is_an_empty_list(rig: Rig, kind: str) -> None:
+def test_what_is_known_by_name_only_is_an_empty_list(rig: EmulatorClient, kind: str) -> None:
     endpoint = rig.endpoint()
 
     answer = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/{kind}").json()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.emulator.conftest import TLS
-from tests.emulator.rig import SMALL, Rig
+from tests.support.emulator_client import SMALL, EmulatorClient
 from together_emulator import Emulator, ManualClock
 from together_emulator.inference.serving import Work, service_s
 from together_emulator.state.default_catalogue import default_catalogue
@@ -68,7 +68,7 @@ def test_a_stream_alone_runs_at_the_published_speed() -> None:
 class Crowd:
     """Requests on their way while the clock stands still."""
 
-    def __init__(self, rig: Rig, clock: ManualClock) -> None:
+    def __init__(self, rig: EmulatorClient, clock: ManualClock) -> None:
         self.rig = rig
         self.clock = clock
         self.statuses: list[int] = []
@@ -113,7 +113,7 @@ def _crowd(**settings: Any) -> Iterator[Crowd]:
             timeout=20,
         ) as http,
     ):
-        crowd = Crowd(Rig(emulator, http), clock)
+        crowd = Crowd(EmulatorClient(emulator, http), clock)
         yield crowd
         crowd.finish()
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from together import APIError, Together
 
-from tests.emulator.rig import Rig
+from tests.support.emulator_client import EmulatorClient
 from together_emulator import Emulator, ManualClock
 
 TOOL: Any = {
@@ -27,7 +27,9 @@ def asked(prompt: str = "Why?") -> Any:
     return [{"role": "user", "content": prompt}]
 
 
-def test_a_streamed_answer_is_the_whole_one_in_pieces(together: Together, rig: Rig) -> None:
+def test_a_streamed_answer_is_the_whole_one_in_pieces(
+    together: Together, rig: EmulatorClient
+) -> None:
     endpoint, _ = rig.serve()
     whole = together.chat.completions.create(model=endpoint["name"], messages=asked())
 
@@ -44,7 +46,7 @@ def test_a_streamed_answer_is_the_whole_one_in_pieces(together: Together, rig: R
 
 
 def test_several_streamed_answers_are_told_apart_by_their_index(
-    together: Together, rig: Rig
+    together: Together, rig: EmulatorClient
 ) -> None:
     endpoint, _ = rig.serve()
 
@@ -58,7 +60,9 @@ def test_several_streamed_answers_are_told_apart_by_their_index(
     assert len(set(texts)) == 3
 
 
-def test_a_streamed_completion_is_the_whole_one_in_pieces(together: Together, rig: Rig) -> None:
+def test_a_streamed_completion_is_the_whole_one_in_pieces(
+    together: Together, rig: EmulatorClient
+) -> None:
     endpoint, _ = rig.serve()
     whole = together.completions.create(model=endpoint["name"], prompt="Once", max_tokens=9)
 
@@ -74,7 +78,7 @@ def test_a_streamed_completion_is_the_whole_one_in_pieces(together: Together, ri
     assert chunks[-1].usage == whole.usage
 
 
-def test_a_tool_call_is_streamed(together: Together, rig: Rig) -> None:
+def test_a_tool_call_is_streamed(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     chunks = list(
@@ -89,7 +93,7 @@ def test_a_tool_call_is_streamed(together: Together, rig: Rig) -> None:
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
-def test_a_stream_that_cannot_begin_is_refused_with_a_status(rig: Rig) -> None:
+def test_a_stream_that_cannot_begin_is_refused_with_a_status(rig: EmulatorClient) -> None:
     refused = rig.chat("emulated-project/none", stream=True)
 
     assert refused.status_code == 404
@@ -102,7 +106,7 @@ def test_a_stream_ends_in_an_error_when_its_replica_is_lost(together: Together) 
     with Emulator(clock=clock) as emulator:
         headers = {"authorization": f"Bearer {emulator.key}"}
         with httpx.Client(base_url=emulator.url, headers=headers, timeout=20) as http:
-            endpoint, _ = Rig(emulator, http).serve()
+            endpoint, _ = EmulatorClient(emulator, http).serve()
             client = together.copy(base_url=emulator.url)
             stream = client.chat.completions.create(
                 model=endpoint["name"], messages=asked(), stream=True
@@ -116,7 +120,7 @@ def test_a_stream_ends_in_an_error_when_its_replica_is_lost(together: Together) 
                 list(stream)
 
 
-def test_a_client_that_leaves_frees_its_place(rig: Rig) -> None:
+def test_a_client_that_leaves_frees_its_place(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     body = {"model": endpoint["name"], "messages": asked(), "stream": True}
 
@@ -127,7 +131,7 @@ def test_a_client_that_leaves_frees_its_place(rig: Rig) -> None:
         pass
 
 
-def test_streams_are_events_of_text_that_end_in_done(rig: Rig) -> None:
+def test_streams_are_events_of_text_that_end_in_done(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     answer = rig.chat(endpoint["name"], stream=True, max_tokens=2)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.emulator.rig import Rig
+from tests.support.emulator_client import EmulatorClient
 from together_emulator.http.errors import ApiError
 from together_emulator.inference.schema_instance import SchemaWriter
 from together_emulator.inference.text import seed_of
@@ -131,7 +131,7 @@ def test_a_schema_that_cannot_be_followed_is_refused(schema: dict[str, Any]) -> 
     assert (refused.value.status, refused.value.code) == (400, "invalid_schema")
 
 
-def test_a_structured_answer_over_http_is_valid_unless_it_is_cut(rig: Rig) -> None:
+def test_a_structured_answer_over_http_is_valid_unless_it_is_cut(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     schema = {
         "type": "object",
@@ -159,7 +159,7 @@ def test_a_structured_answer_over_http_is_valid_unless_it_is_cut(rig: Rig) -> No
         json.loads(cut["choices"][0]["message"]["content"])
 
 
-def test_json_without_a_schema_is_still_json(rig: Rig) -> None:
+def test_json_without_a_schema_is_still_json(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     answer = rig.chat(endpoint["name"], response_format={"type": "json_object"}).json()

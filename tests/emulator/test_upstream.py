@@ -11,8 +11,8 @@ import pytest
 from together import Together
 
 from tests.emulator.conftest import TLS
-from tests.emulator.rig import Rig, code, message
 from tests.emulator.test_streaming import asked
+from tests.support.emulator_client import EmulatorClient, code, message
 from together_emulator import Emulator, ManualClock
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
@@ -101,7 +101,7 @@ def emulator(behind: tuple[str, list[dict[str, Any]]]) -> Iterator[Emulator]:
 
 
 def test_the_answer_is_the_other_servers_in_togethers_shape(
-    together: Together, rig: Rig, behind: tuple[str, list[dict[str, Any]]]
+    together: Together, rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
 ) -> None:
     endpoint, _ = rig.serve()
 
@@ -120,7 +120,9 @@ def test_the_answer_is_the_other_servers_in_togethers_shape(
     assert "reasoning" not in sent
 
 
-def test_completions_embeddings_and_streams_pass_through(together: Together, rig: Rig) -> None:
+def test_completions_embeddings_and_streams_pass_through(
+    together: Together, rig: EmulatorClient
+) -> None:
     endpoint, _ = rig.serve()
     name = endpoint["name"]
     embedder, _ = rig.serve(
@@ -140,7 +142,7 @@ def test_completions_embeddings_and_streams_pass_through(together: Together, rig
     assert vector == [0.6, 0.8]
 
 
-def test_the_lifecycle_and_the_bill_stay_emulated(rig: Rig) -> None:
+def test_the_lifecycle_and_the_bill_stay_emulated(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.route(endpoint, deployment)
@@ -157,7 +159,7 @@ def test_the_lifecycle_and_the_bill_stay_emulated(rig: Rig) -> None:
     assert rig.in_flight() == 0
 
 
-def test_refusals_pass_through_and_nonsense_is_a_bad_gateway(rig: Rig) -> None:
+def test_refusals_pass_through_and_nonsense_is_a_bad_gateway(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     busy = rig.chat(endpoint["name"], seed=429)
@@ -177,7 +179,7 @@ def test_a_server_that_is_not_there_is_a_bad_gateway() -> None:
         Emulator(clock=ManualClock(), upstream="http://127.0.0.1:9/v1") as emulator,
         httpx.Client(base_url=emulator.url, headers=headers, verify=TLS, timeout=20) as http,
     ):
-        rig = Rig(emulator, http)
+        rig = EmulatorClient(emulator, http)
         endpoint, _ = rig.serve()
 
         refused = rig.chat(endpoint["name"])

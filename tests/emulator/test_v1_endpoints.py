@@ -7,7 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulator.rig import COLD_START_S, DRAIN_S, SMALL, Rig, code, message
+from tests.support.emulator_client import (
+    COLD_START_S,
+    DRAIN_S,
+    SMALL,
+    EmulatorClient,
+    code,
+    message,
+)
 from together_emulator import Emulator, ManualClock
 from together_emulator.inference.serving import Work, service_s
 
@@ -27,7 +34,7 @@ def emulator() -> Iterator[Emulator]:
         yield server
 
 
-def create(rig: Rig, **body: Any) -> dict[str, Any]:
+def create(rig: EmulatorClient, **body: Any) -> dict[str, Any]:
     """Create a legacy endpoint."""
     answer = rig.http.post("/v1/endpoints", json=BODY | body)
     assert answer.status_code == 200, answer.text
@@ -39,16 +46,16 @@ def path(endpoint: dict[str, Any]) -> str:
     return f"/v1/endpoints/{endpoint['id']}"
 
 
-def look(rig: Rig, endpoint: dict[str, Any]) -> dict[str, Any]:
+def look(rig: EmulatorClient, endpoint: dict[str, Any]) -> dict[str, Any]:
     seen: dict[str, Any] = rig.http.get(path(endpoint)).json()
     return seen
 
 
-def patch(rig: Rig, endpoint: dict[str, Any], **body: Any) -> httpx.Response:
+def patch(rig: EmulatorClient, endpoint: dict[str, Any], **body: Any) -> httpx.Response:
     return rig.http.patch(path(endpoint), json=body)
 
 
-def test_an_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: Rig) -> None:
+def test_an_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: EmulatorClient) -> None:
     clock = rig.emulator.clock
     endpoint = create(rig)
     states = [endpoint["state"]]
@@ -81,7 +88,7 @@ def test_an_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: Rig) -> No
     assert rig.emulator.billing == 0
 
 
-def test_an_endpoint_says_everything_that_was_asked_for(rig: Rig) -> None:
+def test_an_endpoint_says_everything_that_was_asked_for(rig: EmulatorClient) -> None:
     endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 3})
 
     assert endpoint.keys() == {
@@ -110,7 +117,7 @@ def test_creating_and_restarting_are_refused_unless_the_server_still_allows_it(c
             base_url=emulator.url, headers={"authorization": f"Bearer {emulator.key}"}
         )
         with http:
-            rig = Rig(emulator, http)
+            rig = EmulatorClient(emulator, http)
             if call == "create":
                 refused = http.post("/v1/endpoints", json=BODY)
             else:
@@ -122,7 +129,7 @@ def test_creating_and_restarting_are_refused_unless_the_server_still_allows_it(c
     assert code(refused) == (403, "endpoints_v1_create_access_disabled")
 
 
-def test_every_create_makes_another_endpoint(rig: Rig) -> None:
+def test_every_create_makes_another_endpoint(rig: EmulatorClient) -> None:
     first, second = create(rig), create(rig)
 
     listed = rig.http.get("/v1/endpoints", params={"mine": "true", "type": "dedicated"}).json()
@@ -132,7 +139,7 @@ def test_every_create_makes_another_endpoint(rig: Rig) -> None:
     assert [e["id"] for e in listed["data"]] == [first["id"], second["id"]]
 
 
-def test_inference_knows_the_name_only(rig: Rig) -> None:
+def test_inference_knows_the_name_only(rig: EmulatorClient) -> None:
     endpoint = create(rig)
     rig.emulator.clock.advance(COLD_START_S)
 
@@ -141,7 +148,7 @@ def test_inference_knows_the_name_only(rig: Rig) -> None:
     assert rig.chat(endpoint["display_name"]).status_code == 404
 
 
-def test_every_replica_bills_the_minutes_it_runs(rig: Rig) -> None:
+def test_every_replica_bills_the_minutes_it_runs(rig: EmulatorClient) -> None:
     endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 2})
     rig.emulator.clock.advance(300 + 600)
     patch(rig, endpoint, state="STOPPED")
@@ -154,7 +161,7 @@ def test_every_replica_bills_the_minutes_it_runs(rig: Rig) -> None:
     assert bill.usd == pytest.approx(2 * minutes * 0.09)
 
 
-def test_an_endpoint_deleted_while_it_runs_bills_no_more(rig: Rig) -> None:
+def test_an_endpoint_deleted_while_it_runs_bills_no_more(rig: EmulatorClient) -> None:
     endpoint = create(rig)
     rig.emulator.clock.advance(300 + 60)
 
@@ -165,7 +172,7 @@ def test_an_endpoint_deleted_while_it_runs_bills_no_more(rig: Rig) -> None:
     assert rig.http.delete(path(endpoint)).status_code == 404
 
 
-def test_an_endpoint_can_be_made_stopped_and_costs_nothing(rig: Rig) -> None:
+def test_an_endpoint_can_be_made_stopped_and_costs_nothing(rig: EmulatorClient) -> None:
     endpoint = create(rig, state="STOPPED")
     rig.emulator.clock.advance(COLD_START_S)
 
@@ -174,7 +181,7 @@ def test_an_endpoint_can_be_made_stopped_and_costs_nothing(rig: Rig) -> None:
     assert rig.emulator.ledger().lines == ()
 
 
-def test_replicas_change_while_it_runs_and_outlast_a_stop(rig: Rig) -> None:
+def test_replicas_change_while_it_runs_and_outlast_a_stop(rig: EmulatorClient) -> None:
     endpoint = create(rig)
     rig.emulator.clock.advance(COLD_START_S)
     patch(rig, endpoint, autoscaling={"min_replicas": 3, "max_replicas": 3})
@@ -189,7 +196,7 @@ def test_replicas_change_while_it_runs_and_outlast_a_stop(rig: Rig) -> None:
     assert (grown, rig.emulator.billing) == (3, 3)
 
 
-def test_without_room_an_endpoint_waits_as_pending(rig: Rig) -> None:
+def test_without_room_an_endpoint_waits_as_pending(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0)
     endpoint = create(rig)
     rig.emulator.clock.advance(COLD_START_S)
@@ -201,7 +208,7 @@ def test_without_room_an_endpoint_waits_as_pending(rig: Rig) -> None:
     assert (waiting, look(rig, endpoint)["state"]) == ("PENDING", "STARTED")
 
 
-def test_what_never_starts_is_in_error_and_cannot_be_restarted(rig: Rig) -> None:
+def test_what_never_starts_is_in_error_and_cannot_be_restarted(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0)
     endpoint = create(rig)
     rig.emulator.clock.advance(6 * 3600 + 1)
@@ -213,7 +220,9 @@ def test_what_never_starts_is_in_error_and_cannot_be_restarted(rig: Rig) -> None
 
 
 @pytest.mark.parametrize("where", ["json", "params"])
-def test_a_zone_is_kept_whether_the_body_or_the_query_names_it(rig: Rig, where: str) -> None:
+def test_a_zone_is_kept_whether_the_body_or_the_query_names_it(
+    rig: EmulatorClient, where: str
+) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0, region="us-east-1")
     zone = {"availability_zone": "us-east-1"}
     body, query = (BODY | zone, {}) if where == "json" else (BODY, zone)
@@ -224,13 +233,13 @@ def test_a_zone_is_kept_whether_the_body_or_the_query_names_it(rig: Rig, where: 
     assert look(rig, endpoint)["state"] == "PENDING"
 
 
-def test_zones_are_listed(rig: Rig) -> None:
+def test_zones_are_listed(rig: EmulatorClient) -> None:
     answer = rig.http.get("/v1/clusters/availability-zones").json()
 
     assert answer == {"avzones": ["eu-west-1", "us-central-1", "us-east-1"]}
 
 
-def test_hardware_has_a_price_and_for_a_model_whether_it_is_free(rig: Rig) -> None:
+def test_hardware_has_a_price_and_for_a_model_whether_it_is_free(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h200-141gb", 0)
 
     every = rig.http.get("/v1/hardware").json()["data"]
@@ -247,7 +256,7 @@ def test_hardware_has_a_price_and_for_a_model_whether_it_is_free(rig: Rig) -> No
     assert prices == {9.0, 11.0, 15.0}
 
 
-def test_without_speculative_decoding_answers_take_longer(rig: Rig) -> None:
+def test_without_speculative_decoding_answers_take_longer(rig: EmulatorClient) -> None:
     create(rig, disable_speculative_decoding=True)
     create(rig, disable_speculative_decoding=False)
     work = Work(prompt_tokens=100, cached_tokens=0, completion_tokens=100)
@@ -275,7 +284,9 @@ def test_without_speculative_decoding_answers_take_longer(rig: Rig) -> None:
         ({"surprise": 1}, "unknown field"),
     ],
 )
-def test_what_makes_no_sense_is_refused(rig: Rig, body: dict[str, Any], words: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    rig: EmulatorClient, body: dict[str, Any], words: str
+) -> None:
     refused = rig.http.post("/v1/endpoints", json=BODY | body)
 
     assert refused.status_code in (400, 404)
@@ -283,7 +294,7 @@ def test_what_makes_no_sense_is_refused(rig: Rig, body: dict[str, Any], words: s
     assert rig.emulator.endpoints() == []
 
 
-def test_the_generations_do_not_see_each_others_endpoints(rig: Rig) -> None:
+def test_the_generations_do_not_see_each_others_endpoints(rig: EmulatorClient) -> None:
     legacy, modern = create(rig), rig.endpoint()
 
     assert [e["id"] for e in rig.http.get(f"{rig.p}/endpoints").json()["data"]] == [modern["id"]]
@@ -291,7 +302,7 @@ def test_the_generations_do_not_see_each_others_endpoints(rig: Rig) -> None:
     assert rig.http.get(f"/v1/endpoints/{modern['id']}").status_code == 404
 
 
-def test_the_list_tells_what_is_ours_from_what_is_served_by_the_token(rig: Rig) -> None:
+def test_the_list_tells_what_is_ours_from_what_is_served_by_the_token(rig: EmulatorClient) -> None:
     endpoint = create(rig)
 
     def listed(**query: str) -> list[str]:
@@ -304,7 +315,7 @@ def test_the_list_tells_what_is_ours_from_what_is_served_by_the_token(rig: Rig) 
     assert endpoint["type"] == "dedicated"
 
 
-def test_an_endpoint_that_vanishes_is_found_by_the_name_people_gave_it(rig: Rig) -> None:
+def test_an_endpoint_that_vanishes_is_found_by_the_name_people_gave_it(rig: EmulatorClient) -> None:
     endpoint = create(rig, display_name="mayfly-one")
     create(rig, display_name="other")
 

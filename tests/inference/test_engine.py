@@ -13,7 +13,7 @@ from mayfly.backoff import Backoff
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.models.errors import CredentialsRefused, EndpointLost, RunStopped
 from mayfly.models.rows import Answer, RowRequest
-from tests.inference.scripted_server import Request, Script, ScriptedServer, completion, echo, http
+from tests.support.scripted_server import Request, Script, ScriptedServer, completion, echo, http
 
 QUICK = Backoff(base_s=0.01, cap_s=0.05)
 ERROR = b'{"error": {"message": "told so", "code": "some_code"}}'

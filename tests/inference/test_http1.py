@@ -11,7 +11,7 @@ from mayfly.inference.transport import http1
 from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply
 from mayfly.inference.transport.http1 import Http1Transport
 from mayfly.inference.transport.select import needs_proxy
-from tests.inference.scripted_server import Request, ScriptedServer, http
+from tests.support.scripted_server import Request, ScriptedServer, http
 
 Work = Callable[[Http1Transport], Coroutine[Any, Any, Any]]
 

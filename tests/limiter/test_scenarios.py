@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mayfly.inference.adaptive_limit import AdaptiveLimiter
 from mayfly.inference.concurrency import FLOOR, Fixed
-from tests.limiter.simulated import Server, Simulation, best_fixed
+from tests.support.simulated_server import Server, Simulation, best_fixed
 
 SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("scenarios.toml").read_text()

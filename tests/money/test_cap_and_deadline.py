@@ -7,7 +7,7 @@ from mayfly.planning.pricing import fewest
 from mayfly.planning.throughput import Rate
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Estimate, Interval
-from tests.money.simulated import Outcome, World, drive
+from tests.support.simulated_endpoint import Outcome, World, drive
 
 CAPPED_RUNS = 200
 TIMED_RUNS = 100

@@ -8,7 +8,7 @@ from mayfly.planning.measurements import Measurement
 from mayfly.planning.pricing import by_cost, forecast
 from mayfly.planning.throughput import believed, cold_start, two_points, work
 from mayfly.planning.tokens import Sample, Seen, workload
-from tests.money.simulated import World, drive
+from tests.support.simulated_endpoint import World, drive
 
 MODEL = "some/model"
 PLACES = 128

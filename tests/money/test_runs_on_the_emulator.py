@@ -11,7 +11,7 @@ from mayfly.planning.plan import make_plan
 from mayfly.runs.accounting import measurement
 from mayfly.runs.calibration import try_rows
 from mayfly.runs.run import begin
-from tests.money.rig import B200, H100, H200, MODEL, carry_out, emulated, job_of
+from tests.support.plain_run import B200, H100, H200, MODEL, carry_out, emulated, job_of
 from together_emulator.state.catalogue import Catalogue
 from together_emulator.state.default_catalogue import default_catalogue
 from together_emulator.state.faults import FaultRule

@@ -21,7 +21,7 @@ from mayfly.storage.history_store import append_history, read_history
 from mayfly.storage.tokenizer import cached_tokenizer
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
-from tests.money.rig import emulated, job_of
+from tests.support.plain_run import emulated, job_of
 
 
 def planned(job: Job) -> Plan:

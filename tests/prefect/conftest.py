@@ -13,9 +13,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.prefect.house import ROOT, shared_house
-from tests.prefect.visitor import Visitor
-from tests.prefect.webhook import hook_listener
+from tests.support.prefect_client import PrefectClient
+from tests.support.prefect_deployments import ROOT, shared_deployments
+from tests.support.webhook import hook_listener
 from together_emulator import Emulator
 
 KEY = "tgp_v1_test_4f9b0c7d1e6a8325"
@@ -25,7 +25,7 @@ SAMPLE = Path(__file__).parents[2] / "data" / "sample.parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class PrefectStage:
     """A Prefect house, an emulated Together, and the credentials that join them.
 
     Attributes:
@@ -35,7 +35,7 @@ class Stage:
     """
 
     house: Path
-    prefect: Visitor
+    prefect: PrefectClient
     together: Emulator
     credentials: str
     block: str
@@ -66,24 +66,24 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectStage]:
     """The house, shared by all processes of the session; an emulator of this process's own."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     house = shared / "prefect-house"
     name = f"emulated-{os.getpid()}"
     with (
-        shared_house(house) as api_url,
+        shared_deployments(house) as api_url,
         httpx.Client(base_url=api_url, timeout=60) as http,
         Emulator(speed=120.0, key=KEY) as together,
     ):
-        prefect = Visitor(http)
+        prefect = PrefectClient(http)
         block = prefect.save_block("together-credentials", name, api_key=KEY, base_url=together.url)
-        yield Stage(house, prefect, together, name, str(block["id"]))
+        yield PrefectStage(house, prefect, together, name, str(block["id"]))
 
 
 @pytest.fixture
-def webhook(stage: Stage) -> Iterator[tuple[str, str, list[str]]]:
+def webhook(stage: PrefectStage) -> Iterator[tuple[str, str, list[str]]]:
     """A notification block, as its name and id, and what is told through it."""
     with hook_listener() as (url, told):
         name = f"people-{uuid4().hex}"
@@ -99,7 +99,7 @@ def webhook(stage: Stage) -> Iterator[tuple[str, str, list[str]]]:
 
 
 @pytest.fixture
-def told(stage: Stage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str]]:
+def told(stage: PrefectStage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str]]:
     """What people are told after the README's command has named a webhook for it."""
     name, _, told = webhook
     with (stage.house / "notify.lock").open("w") as lock:

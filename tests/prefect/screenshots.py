@@ -9,8 +9,8 @@ import sys
 import pytest
 from PIL import Image
 
-from tests.prefect.browser import PICTURES
-from tests.prefect.house import ROOT
+from tests.support.browser import PICTURES
+from tests.support.prefect_deployments import ROOT
 
 CHOSEN = ("form-filled", "approval", "run", "batch-inference-result")
 COLOURS = 64

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser
 
-from tests.prefect.browser import CHROMIUM, Screen, chromium
-from tests.prefect.conftest import MODEL, Stage
-from tests.prefect.house import POOL, ROOT
-from tests.prefect.visitor import eventually
+from tests.prefect.conftest import MODEL, PrefectStage
+from tests.support.browser import CHROMIUM, Screen, chromium
+from tests.support.prefect_deployments import POOL, ROOT
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no chromium here; .ci/run installs it"
@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def screen(browser: Browser, stage: Stage) -> Iterator[Screen]:
+def screen(browser: Browser, stage: PrefectStage) -> Iterator[Screen]:
     """A tab of its own for each test."""
     screen = Screen.open(browser, stage.prefect.ui)
     yield screen
@@ -35,7 +35,7 @@ def screen(browser: Browser, stage: Stage) -> Iterator[Screen]:
 
 
 @pytest.fixture
-def form(screen: Screen, stage: Stage) -> Screen:
+def form(screen: Screen, stage: PrefectStage) -> Screen:
     """The form of the batch."""
     screen.open_form(stage.prefect.deployment("batch-inference/batch-inference")["id"])
     return screen
@@ -54,7 +54,9 @@ def test_the_form_says_what_each_field_is_for_and_in_which_unit(form: Screen) ->
         assert told in form.field(title).inner_text()
 
 
-def test_a_wrong_value_is_refused_before_anything_is_started(form: Screen, stage: Stage) -> None:
+def test_a_wrong_value_is_refused_before_anything_is_started(
+    form: Screen, stage: PrefectStage
+) -> None:
     before = stage.prefect.batches()
     form.fill("Temperature (0 to 2)", "9")
     form.fill("Deadline (90m, 2h, 1h30m)", "soon")
@@ -75,7 +77,7 @@ def output() -> Iterator[str]:
 
 
 def test_a_run_is_started_approved_and_watched_to_its_report(
-    form: Screen, stage: Stage, output: str
+    form: Screen, stage: PrefectStage, output: str
 ) -> None:
     form.fill("input", "data/sample.parquet")
     form.fill("model", MODEL)
@@ -116,7 +118,7 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
 
 
 def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpoint(
-    screen: Screen, stage: Stage, tmp_path: Path
+    screen: Screen, stage: PrefectStage, tmp_path: Path
 ) -> None:
     # A place of its own: at its end, a run that was approved gives back a place that it has not.
     deployed = stage.prefect.deploy_again(
@@ -131,7 +133,7 @@ def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpo
     run = stage.prefect.start_of(
         deployed, stage.job(tmp_path / "answers", input=str(rows), limits=limits)
     )
-    eventually(
+    wait_until(
         lambda: any(
             task["name"] == "answer shard 0" and task["state_type"] == "COMPLETED"
             for task in stage.prefect.of_run("task_runs", run)
@@ -140,7 +142,7 @@ def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpo
     )
     assert stage.standing() == 1
     second = stage.prefect.start_of(deployed, stage.job(tmp_path / "others"))
-    eventually(
+    wait_until(
         lambda: stage.prefect.run(second)["state_name"] == "AwaitingConcurrencySlot",
         "the second run waiting for the first",
     )

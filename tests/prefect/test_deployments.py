@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.prefect.conftest import KEY, Stage
-from tests.prefect.visitor import eventually
+from tests.prefect.conftest import KEY, PrefectStage
+from tests.support.wait import wait_until
 
 ROWS = 10_000
 
@@ -24,7 +24,7 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def ended(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+def ended(stage: PrefectStage, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """One run for all tests that only look."""
     folder = tmp_path_factory.mktemp("deployed")
     pd.DataFrame({"prompt": [f"row {n}" for n in range(ROWS)]}).to_parquet(folder / "rows.parquet")
@@ -44,10 +44,12 @@ def ended(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Ended:
         tasks = {t["name"]: t["state"]["message"] for t in found if t["state"]}
         return tasks if len(tasks) == len(found) and tasks.get("write report") else None
 
-    return Ended(found, folder / "answers", eventually(told, "the last task run's state"))
+    return Ended(found, folder / "answers", wait_until(told, "the last task run's state"))
 
 
-def test_the_batch_has_a_nightly_schedule_that_is_off_until_switched_on(stage: Stage) -> None:
+def test_the_batch_has_a_nightly_schedule_that_is_off_until_switched_on(
+    stage: PrefectStage,
+) -> None:
     deployment = stage.prefect.deployment("batch-inference/batch-inference")
 
     assert [schedule["active"] for schedule in deployment["schedules"]] == [False]
@@ -55,7 +57,7 @@ def test_the_batch_has_a_nightly_schedule_that_is_off_until_switched_on(stage: S
     assert deployment["global_concurrency_limit"]["limit"] == 1
 
 
-def test_the_sweep_runs_every_ten_minutes(stage: Stage) -> None:
+def test_the_sweep_runs_every_ten_minutes(stage: PrefectStage) -> None:
     deployment = stage.prefect.deployment("sweep-endpoints/sweep-endpoints")
 
     assert [(s["schedule"]["cron"], s["active"]) for s in deployment["schedules"]] == [
@@ -63,14 +65,14 @@ def test_the_sweep_runs_every_ten_minutes(stage: Stage) -> None:
     ]
 
 
-def test_deploying_leaves_the_prompt_of_the_sample_as_it_is_written(stage: Stage) -> None:
+def test_deploying_leaves_the_prompt_of_the_sample_as_it_is_written(stage: PrefectStage) -> None:
     deployment = stage.prefect.deployment("batch-inference/batch-inference")
 
     assert "{{ message | trim }}" in deployment["parameters"]["prompt"]["template"]
 
 
 def test_a_deployed_run_answers_every_row_and_its_endpoint_is_gone(
-    stage: Stage, ended: Ended
+    stage: PrefectStage, ended: Ended
 ) -> None:
     assert pd.read_parquet(ended.output)["response"].notna().sum() == ROWS
     assert stage.standing() == 0
@@ -92,12 +94,12 @@ def test_each_step_says_what_it_found_or_did(ended: Ended) -> None:
     assert "rows, 0 with an error" in ended.tasks["answer shard 0"]
 
 
-def test_ten_thousand_rows_log_tens_of_lines(stage: Stage, ended: Ended) -> None:
+def test_ten_thousand_rows_log_tens_of_lines(stage: PrefectStage, ended: Ended) -> None:
     assert 10 < len(stage.prefect.of_run("logs", ended.run["id"])) < 80
 
 
 def test_the_plan_is_a_table_the_progress_moved_and_the_result_is_a_page(
-    stage: Stage, ended: Ended
+    stage: PrefectStage, ended: Ended
 ) -> None:
     run = ended.run["id"]
     plan = stage.prefect.artifact(run, "batch-inference-plan")
@@ -111,7 +113,7 @@ def test_the_plan_is_a_table_the_progress_moved_and_the_result_is_a_page(
     assert f"file://{ended.output}/_mayfly/report.html" in result["data"]
 
 
-def test_the_answers_are_an_asset_that_knows_its_input(stage: Stage, ended: Ended) -> None:
+def test_the_answers_are_an_asset_that_knows_its_input(stage: PrefectStage, ended: Ended) -> None:
     def materialised() -> dict[str, Any] | None:
         found = stage.prefect.ask(
             "POST",
@@ -124,14 +126,14 @@ def test_the_answers_are_an_asset_that_knows_its_input(stage: Stage, ended: Ende
             None,
         )
 
-    event = eventually(materialised, "the event of a materialised asset")
+    event = wait_until(materialised, "the event of a materialised asset")
 
     sources = [r["prefect.resource.id"] for r in event["related"]]
     assert f"file://{ended.output.with_name('rows.parquet')}" in sources
     assert event["payload"]["rows"]["total"] == ROWS
 
 
-def test_the_key_is_nowhere_in_the_clear(stage: Stage, ended: Ended) -> None:
+def test_the_key_is_nowhere_in_the_clear(stage: PrefectStage, ended: Ended) -> None:
     places = [
         path
         for folder in (stage.house, ended.output)

@@ -4,12 +4,12 @@ from typing import Any
 
 import httpx
 
-from tests.prefect.conftest import KEY, Stage
+from tests.prefect.conftest import KEY, PrefectStage
 
 NAME = "manage-endpoints"
 
 
-def test_the_form_offers_the_actions_and_the_generations(stage: Stage) -> None:
+def test_the_form_offers_the_actions_and_the_generations(stage: PrefectStage) -> None:
     deployment = stage.prefect.deployment(f"{NAME}/{NAME}")
     schema = deployment["parameter_openapi_schema"]
     fields: dict[str, Any] = schema["properties"]
@@ -21,7 +21,7 @@ def test_the_form_offers_the_actions_and_the_generations(stage: Stage) -> None:
     assert deployment["schedules"] == []
 
 
-def test_a_run_of_the_form_lists_endpoints_in_a_table_of_the_run(stage: Stage) -> None:
+def test_a_run_of_the_form_lists_endpoints_in_a_table_of_the_run(stage: PrefectStage) -> None:
     parameters = {
         "action": "list",
         "credentials": {"$ref": {"block_document_id": stage.block}},
@@ -34,7 +34,9 @@ def test_a_run_of_the_form_lists_endpoints_in_a_table_of_the_run(stage: Stage) -
     assert [a["key"] for a in stage.prefect.of_run("artifacts", run)] == ["endpoints"]
 
 
-def test_a_run_of_the_form_deletes_an_endpoint_that_its_owner_made_by_hand(stage: Stage) -> None:
+def test_a_run_of_the_form_deletes_an_endpoint_that_its_owner_made_by_hand(
+    stage: PrefectStage,
+) -> None:
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
         project = http.get(f"{stage.together.url}/v3/whoami").json()["project"]["id"]
         endpoints = f"{stage.together.url}/v2/projects/{project}/endpoints"

@@ -7,15 +7,15 @@ import httpx
 import pytest
 
 from mayfly.orchestration.notifications import automations
-from tests.prefect.conftest import KEY, Stage
-from tests.prefect.visitor import eventually
+from tests.prefect.conftest import KEY, PrefectStage
+from tests.support.wait import wait_until
 
 LEFT_BEHIND = "mayfly-tests-0123456789-5f000000"
 """A name of ours whose time was over in 2020."""
 
 
 def test_people_are_told_of_an_endpoint_that_outlived_its_run(
-    stage: Stage, told: list[str]
+    stage: PrefectStage, told: list[str]
 ) -> None:
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
         project = http.get(f"{stage.together.url}/v3/whoami").json()["project"]["id"]
@@ -26,14 +26,14 @@ def test_people_are_told_of_an_endpoint_that_outlived_its_run(
     run = stage.prefect.start(credentials, "sweep-endpoints")
 
     stage.prefect.await_state(run, "COMPLETED")
-    (line,) = eventually(
+    (line,) = wait_until(
         lambda: [line for line in told if "the sweep ended an endpoint" in line], "word of it"
     )
     assert LEFT_BEHIND in line
 
 
 def test_people_are_told_when_no_sweep_completes(
-    stage: Stage, webhook: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
+    stage: PrefectStage, webhook: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, block, told = webhook
     monkeypatch.setattr("mayfly.orchestration.notifications.SILENCE", timedelta(seconds=10))
@@ -42,5 +42,5 @@ def test_people_are_told_when_no_sweep_completes(
 
     made = stage.prefect.ask("POST", "/automations/", **wanted)
 
-    eventually(lambda: [line for line in told if "no sweep has completed" in line], "word of it")
+    wait_until(lambda: [line for line in told if "no sweep has completed" in line], "word of it")
     stage.prefect.ask("DELETE", f"/automations/{made['id']}")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from tests.prefect.conftest import MODEL, SAMPLE, Stage
+from tests.prefect.conftest import MODEL, SAMPLE, PrefectStage
 from together_emulator import Emulator
 
 MAYFLY = str(Path(sys.executable).with_name("mayfly"))
 
 
-def run(stage: Stage, server: Emulator, output: Path, *options: str) -> tuple[int, str]:
+def run(stage: PrefectStage, server: Emulator, output: Path, *options: str) -> tuple[int, str]:
     """Run the command as a user does; return its exit code and what it said."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("TOGETHER_", "PREFECT_"))}
     ended = subprocess.run(
@@ -45,7 +45,9 @@ def bodies(server: Emulator, method: str, path: str) -> list[dict[str, Any]]:
     return [json.loads(call.body) for call in calls]
 
 
-def test_a_run_over_v1_answers_every_row_and_leaves_nothing(stage: Stage, tmp_path: Path) -> None:
+def test_a_run_over_v1_answers_every_row_and_leaves_nothing(
+    stage: PrefectStage, tmp_path: Path
+) -> None:
     with Emulator(speed=60, v1_create=True, keep_bodies=True) as server:
         code, said = run(
             stage, server, tmp_path / "answers",
@@ -79,7 +81,7 @@ def test_a_run_over_v1_answers_every_row_and_leaves_nothing(stage: Stage, tmp_pa
 
 
 def test_v1_that_is_closed_ends_the_run_with_what_to_use_instead(
-    stage: Stage, tmp_path: Path
+    stage: PrefectStage, tmp_path: Path
 ) -> None:
     with Emulator(speed=60) as closed:
         code, said = run(stage, closed, tmp_path / "answers")

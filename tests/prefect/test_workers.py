@@ -24,11 +24,11 @@ import pytest
 
 from mayfly.models.lease import Lease
 from mayfly.storage.lease_store import LeaseStore
-from tests.prefect.conftest import MODEL
-from tests.prefect.conftest import Stage as House
-from tests.prefect.house import PREFECT, ROOT, environment
-from tests.prefect.visitor import Visitor, eventually
-from tests.runs.rig import quick_emulator
+from tests.prefect.conftest import MODEL, PrefectStage
+from tests.support.machine import quick_emulator
+from tests.support.prefect_client import PrefectClient
+from tests.support.prefect_deployments import PREFECT, ROOT, environment
+from tests.support.wait import wait_until
 from together_emulator import Emulator, FaultRule
 
 WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))
@@ -49,7 +49,7 @@ class Workplace:
         folder: Where the pool's machine keeps its leases, and the outputs are.
     """
 
-    prefect: Visitor
+    prefect: PrefectClient
     together: Emulator
     env: dict[str, str]
     folder: Path
@@ -66,7 +66,7 @@ class Workplace:
         command = [PREFECT, "worker", "start", "--pool", self.pool, "--type", "process"]
         self.worker = self.spawn("worker", *command)
         if not self.deployment:
-            eventually(self._pool_is_there, "the worker's pool")
+            wait_until(self._pool_is_there, "the worker's pool")
             self.deployment = self.prefect.deploy_again(self.pool, self.pool)
 
     def spawn(self, name: str, *command: str) -> subprocess.Popen[bytes]:
@@ -119,7 +119,7 @@ class Workplace:
         self.together.use_faults(SLOW)
         before = self.answered()
         run = self.start(output, deployment)
-        eventually(lambda: self.answered() >= before + 6, "rows that are answered")
+        wait_until(lambda: self.answered() >= before + 6, "rows that are answered")
         (lease,) = self.leases()
         assert lease.run == run
         return run, psutil.Process(lease.owner.pid)
@@ -135,9 +135,9 @@ class Workplace:
 
     def await_gone(self) -> None:
         """Wait until nothing bills, nothing stands and no lease is open."""
-        eventually(lambda: self.together.billing == 0, "the end of the billing")
-        eventually(lambda: not self.together.stands, "the end of the endpoint")
-        eventually(lambda: not self.leases(), "the lease's end")
+        wait_until(lambda: self.together.billing == 0, "the end of the billing")
+        wait_until(lambda: not self.together.stands, "the end of the endpoint")
+        wait_until(lambda: not self.leases(), "the lease's end")
 
     def lines(self, output: Path) -> list[str]:
         """Return which lines of defence have ended a killed run's endpoints."""
@@ -146,7 +146,9 @@ class Workplace:
 
 
 @pytest.fixture(scope="module")
-def workplace_of_all(stage: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+def workplace_of_all(
+    stage: PrefectStage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workplace]:
     """One workplace for all tests: a worker takes seconds to stand."""
     folder = tmp_path_factory.mktemp("workplace")
     prompts = [f"Question {row}" for row in range(ROWS)]
@@ -280,7 +282,7 @@ def test_a_flow_that_serves_itself_and_is_interrupted_leaves_nothing(
         "from mayfly.flows.batch_inference import batch_inference as batch; "
         f"batch.serve({name!r}, pause_on_shutdown=False)",
     )
-    deployment = eventually(lambda: found(workplace.prefect, name), "the served deployment")
+    deployment = wait_until(lambda: found(workplace.prefect, name), "the served deployment")
     workplace.midway(workplace.output(), deployment)
 
     os.killpg(served.pid, number)
@@ -295,7 +297,7 @@ def own_line(output: Path) -> str:
     return str(report["endpoints"][0]["teardown"]["line"])
 
 
-def found(prefect: Visitor, name: str) -> str | None:
+def found(prefect: PrefectClient, name: str) -> str | None:
     """Return a deployment's id, if it is there."""
     answer = prefect.http.get(f"/deployments/name/batch-inference/{name}")
     return str(answer.json()["id"]) if answer.is_success else None

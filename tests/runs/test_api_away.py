@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.runs.rig import Forwarder, Stage, until
+from tests.support.machine import Forwarder, Machine
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
@@ -17,7 +18,7 @@ AWAY = "Connection refused"
 
 
 @pytest.fixture
-def way(stage: Stage) -> Iterator[Forwarder]:
+def way(stage: Machine) -> Iterator[Forwarder]:
     """The way of everything on the stage to the API; it can be cut."""
     forwarder = Forwarder(urlsplit(stage.emulator.url).port or 0)
     stage.env["TOGETHER_BASE_URL"] = f"http://127.0.0.1:{forwarder.port}"
@@ -25,21 +26,23 @@ def way(stage: Stage) -> Iterator[Forwarder]:
     forwarder.cut()
 
 
-def cut_at_the_stop(stage: Stage, way: Forwarder) -> None:
+def cut_at_the_stop(stage: Machine, way: Forwarder) -> None:
     """Let the API die of the teardown's stop."""
     held = HELD.action
-    until(
+    wait_until(
         lambda: any(call.fault == held for call in stage.emulator.calls()),
         "the stop was not asked for",
     )
     way.cut()
 
 
-def test_the_runs_own_teardown_outlasts_a_restart_of_the_api(stage: Stage, way: Forwarder) -> None:
+def test_the_runs_own_teardown_outlasts_a_restart_of_the_api(
+    stage: Machine, way: Forwarder
+) -> None:
     stage.emulator.use_faults(HELD)
     run = stage.run()
     cut_at_the_stop(stage, way)
-    until(lambda: AWAY in run.text, "the teardown did not meet the dead API")
+    wait_until(lambda: AWAY in run.text, "the teardown did not meet the dead API")
     assert stage.emulator.billing == 1
     assert run.alive
 
@@ -54,19 +57,21 @@ def test_the_runs_own_teardown_outlasts_a_restart_of_the_api(stage: Stage, way: 
     assert endpoint["teardown"]["not_found_read_back"]
 
 
-def test_the_guardians_teardown_outlasts_a_restart_of_the_api(stage: Stage, way: Forwarder) -> None:
+def test_the_guardians_teardown_outlasts_a_restart_of_the_api(
+    stage: Machine, way: Forwarder
+) -> None:
     stage.emulator.use_faults(SLOW, HELD)
     run = stage.run()
-    until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
     run.signal(signal.SIGKILL)
     run.wait()
     cut_at_the_stop(stage, way)
     log = stage.home / "leases" / "guardian.log"
-    until(lambda: AWAY in log.read_text(), "the guardian did not meet the dead API")
+    wait_until(lambda: AWAY in log.read_text(), "the guardian did not meet the dead API")
     assert stage.emulator.billing == 1
 
     way.resume()
 
     stage.await_gone()
-    until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "the lease was left open")
     assert [proof["line"] for proof in stage.proofs()] == ["guardian"]

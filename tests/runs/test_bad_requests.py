@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mayfly.cli.main import main
-from tests.runs.rig import MODEL, quick_emulator
+from tests.support.machine import MODEL, quick_emulator
 from together_emulator import Emulator
 
 Case = Callable[[Path], tuple[list[str], str]]

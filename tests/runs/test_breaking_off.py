@@ -2,7 +2,8 @@
 
 import signal
 
-from tests.runs.rig import Process, Stage, until
+from tests.support.machine import Machine, Process
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
@@ -10,19 +11,21 @@ STUCK = FaultRule(action="hang_before", method="PATCH", path="/deployments/")
 """The stop is never answered, so that there is a teardown to break off."""
 
 
-def break_off(stage: Stage, run: Process) -> None:
+def break_off(stage: Machine, run: Process) -> None:
     """Press Ctrl-C as a person does who waits for each word that it brings about."""
-    until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
     stage.emulator.use_faults(STUCK)
     run.signal(signal.SIGINT, group=True)
-    until(lambda: stage.emulator.calls()[-1].fault == "hang_before", "the stop was not asked for")
+    wait_until(
+        lambda: stage.emulator.calls()[-1].fault == "hang_before", "the stop was not asked for"
+    )
     run.signal(signal.SIGINT, group=True)
-    until(lambda: "Once more breaks it off" in run.text, "the second Ctrl-C was not answered")
+    wait_until(lambda: "Once more breaks it off" in run.text, "the second Ctrl-C was not answered")
     assert run.alive
     run.signal(signal.SIGINT, group=True)
 
 
-def test_a_third_ctrl_c_ends_the_run_with_what_bills_and_the_way_to_end_it(stage: Stage) -> None:
+def test_a_third_ctrl_c_ends_the_run_with_what_bills_and_the_way_to_end_it(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
 
@@ -38,14 +41,14 @@ def test_a_third_ctrl_c_ends_the_run_with_what_bills_and_the_way_to_end_it(stage
     # The guardian is at it by now: the lease is closed when the endpoint is gone.
     stage.emulator.use_faults()
     stage.await_gone()
-    until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "the lease was left open")
     assert [proof["line"] for proof in stage.proofs()] == ["guardian"]
 
 
-def test_what_was_broken_off_can_be_ended_by_the_command_that_was_named(stage: Stage) -> None:
+def test_what_was_broken_off_can_be_ended_by_the_command_that_was_named(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    until(run.guardians, "no guardian")
+    wait_until(run.guardians, "no guardian")
     (guardian,) = run.guardians()
     break_off(stage, run)
     assert run.wait() == 4, run.text

@@ -2,17 +2,18 @@
 
 import httpx
 
-from tests.runs.rig import Stage, until
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
 
 
-def test_an_endpoint_that_fails_midway_is_torn_down_and_replaced(stage: Stage) -> None:
+def test_an_endpoint_that_fails_midway_is_torn_down_and_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 2
     run = stage.run(patience={"mayfly.runs.monitor.OBSERVE_EVERY_S": 0.2})
-    until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
 
     look_once_as_failed(stage)
 
@@ -26,7 +27,7 @@ def test_an_endpoint_that_fails_midway_is_torn_down_and_replaced(stage: Stage) -
     assert stage.leases() == ()
 
 
-def look_once_as_failed(stage: Stage) -> None:
+def look_once_as_failed(stage: Machine) -> None:
     """Let the next look at the deployment find it FAILED, as the API words it."""
     emulator, (lease,) = stage.emulator, stage.leases()
     path = f"/v2/projects/{emulator.project_id}/endpoints/{lease.ref.endpoint_id}/deployments"

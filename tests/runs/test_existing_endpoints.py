@@ -8,7 +8,8 @@ from mayfly.models.endpoint import EndpointRef, EndpointSpec, Phase, Replicas
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
-from tests.runs.rig import MODEL, Stage, until
+from tests.support.machine import MODEL, Machine
+from tests.support.wait import wait_until
 from together_emulator import Emulator
 
 
@@ -35,12 +36,12 @@ def theirs(plane: ControlPlane) -> EndpointRef:
         config_ref=offer.config_ref,
     )
     ref = plane.create(spec)
-    until(lambda: plane.observe(ref).phase is Phase.READY, "it did not start")
+    wait_until(lambda: plane.observe(ref).phase is Phase.READY, "it did not start")
     return ref
 
 
 def test_one_that_runs_is_used_and_left_running(
-    stage: Stage, plane: ControlPlane, theirs: EndpointRef
+    stage: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     run = stage.run("--endpoint", theirs.name)
 
@@ -52,10 +53,10 @@ def test_one_that_runs_is_used_and_left_running(
 
 
 def test_one_that_is_stopped_is_started_and_stopped_again(
-    stage: Stage, plane: ControlPlane, theirs: EndpointRef
+    stage: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     plane.scale(theirs, Replicas(minimum=0, maximum=0))
-    until(lambda: plane.observe(theirs).phase is Phase.STOPPED, "it did not stop")
+    wait_until(lambda: plane.observe(theirs).phase is Phase.STOPPED, "it did not stop")
 
     run = stage.run("--endpoint", theirs.name)
 
@@ -65,7 +66,7 @@ def test_one_that_is_stopped_is_started_and_stopped_again(
 
 
 def test_one_that_runs_is_stopped_when_that_is_asked_for(
-    stage: Stage, plane: ControlPlane, theirs: EndpointRef
+    stage: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     run = stage.run("--endpoint", theirs.name, "--teardown", "stop")
 
@@ -74,7 +75,7 @@ def test_one_that_runs_is_stopped_when_that_is_asked_for(
 
 
 @pytest.mark.parametrize(("asked", "billing"), [("stop", 0), ("keep", 1)])
-def test_our_own_is_left_as_asked(stage: Stage, asked: str, billing: int) -> None:
+def test_our_own_is_left_as_asked(stage: Machine, asked: str, billing: int) -> None:
     run = stage.run("--teardown", asked)
 
     assert run.wait() == 0, run.text

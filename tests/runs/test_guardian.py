@@ -10,7 +10,7 @@ import pytest
 
 from mayfly.endpoints.guardian import Guardian
 from mayfly.models.errors import TerminalError
-from tests.runs.rig import until
+from tests.support.wait import wait_until
 
 MB = 1_000_000
 
@@ -49,7 +49,7 @@ def test_what_ends_a_terminals_programs_does_not_end_it(guardian: Guardian) -> N
     # It has taken them all by the time that it is asked for something else.
     os.kill(guardian.pid, signal.SIGSTOP)
     process = psutil.Process(guardian.pid)
-    until(lambda: process.status() == psutil.STATUS_STOPPED, "it did not stop")
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "it did not stop")
     os.kill(guardian.pid, signal.SIGCONT)
     assert guardian.alive()
 

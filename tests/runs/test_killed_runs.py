@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.resend import killed_and_resumed
-from tests.runs.rig import MODEL, Stage, until
+from tests.support.machine import MODEL, Machine
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 from together_emulator.inference.responses import embedding_of
 
@@ -18,19 +19,19 @@ TEXTS = 64
 """Rows that travel in one request for embeddings."""
 
 
-def journalled(stage: Stage) -> int:
+def journalled(stage: Machine) -> int:
     """Return how many answers the journals hold."""
     journals = (stage.output / "_mayfly" / "journal").glob("*.jsonl")
     lines = [line for path in journals for line in path.read_bytes().splitlines()]
     return sum(line[9:10] == b"[" for line in lines)
 
 
-def requests(stage: Stage, path: str) -> int:
+def requests(stage: Machine, path: str) -> int:
     return sum(call.path == path for call in stage.emulator.calls())
 
 
 def killed_with_some_answers(
-    stage: Stage,
+    stage: Machine,
     path: str,
     *options: str,
     rows: int,
@@ -51,7 +52,7 @@ def killed_with_some_answers(
         *("--concurrency", "4", *options),
     )
     run = stage.command(*command)
-    until(lambda: journalled(stage) == answered * rows_each or not run.alive, "answers")
+    wait_until(lambda: journalled(stage) == answered * rows_each or not run.alive, "answers")
     assert run.alive, run.text
 
     run.kill_all()
@@ -66,7 +67,7 @@ def killed_with_some_answers(
     return requests(stage, path) - before, table
 
 
-def test_completions_of_a_run_that_was_killed_are_each_paid_for_once(stage: Stage) -> None:
+def test_completions_of_a_run_that_was_killed_are_each_paid_for_once(stage: Machine) -> None:
     path = "/v1/completions"
 
     sent, table = killed_with_some_answers(stage, path, "--completions", rows=24, answered=10)
@@ -78,7 +79,7 @@ def test_completions_of_a_run_that_was_killed_are_each_paid_for_once(stage: Stag
 
 
 def test_parsed_answers_of_a_run_that_was_killed_are_those_that_were_paid_for(
-    stage: Stage,
+    stage: Machine,
 ) -> None:
     schema: dict[str, Any] = {
         "type": "object",
@@ -100,7 +101,7 @@ def test_parsed_answers_of_a_run_that_was_killed_are_those_that_were_paid_for(
     assert table["parsed"].to_pylist() == answers
 
 
-def test_embeddings_of_a_run_that_was_killed_are_each_their_own_text_s(stage: Stage) -> None:
+def test_embeddings_of_a_run_that_was_killed_are_each_their_own_text_s(stage: Machine) -> None:
     sent, table = killed_with_some_answers(
         *(stage, "/v1/embeddings", "--embed", "prompt"),
         model=EMBEDS,

@@ -3,13 +3,14 @@
 import signal
 from pathlib import Path
 
-from tests.runs.rig import Launcher, Stage, quick_emulator, until
+from tests.support.machine import Launcher, Machine, quick_emulator
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.2)
 
 
-def test_the_first_is_the_flows_own_finally(stage: Stage) -> None:
+def test_the_first_is_the_flows_own_finally(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="status", path="^/v1/chat/", status=402))
 
     run = stage.run()
@@ -22,7 +23,7 @@ def test_the_first_is_the_flows_own_finally(stage: Stage) -> None:
     assert not stage.emulator.stands
 
 
-def test_the_second_is_prefects_hook(stage: Stage) -> None:
+def test_the_second_is_prefects_hook(stage: Machine) -> None:
     # Without its first step the finally falls over.
     run = stage.run(patience={"mayfly.flows.batch_inference.stop_endpoint": None})
 
@@ -33,24 +34,24 @@ def test_the_second_is_prefects_hook(stage: Stage) -> None:
     assert stage.leases() == ()
 
 
-def test_the_third_is_the_guardian(stage: Stage) -> None:
+def test_the_third_is_the_guardian(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
 
     run.signal(signal.SIGKILL)
 
     run.wait()
     stage.await_gone()
-    until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "the lease was left open")
     (proof,) = stage.proofs()
     assert proof["line"] == "guardian"
 
 
-def test_the_fourth_is_the_sweep(stage: Stage) -> None:
+def test_the_fourth_is_the_sweep(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
     run.kill_all()
     assert stage.emulator.billing == 1
     status = stage.command("status", str(stage.output))
@@ -68,14 +69,14 @@ def test_the_fourth_is_the_sweep(stage: Stage) -> None:
 def test_the_last_is_the_platforms_own_timeout(launcher: Launcher, tmp_path: Path) -> None:
     # Half an hour without a request takes three seconds here.
     with quick_emulator(speed=600.0, start_factor=0.1) as emulator:
-        stage = Stage(emulator, launcher, tmp_path / "machine")
+        stage = Machine(emulator, launcher, tmp_path / "machine")
         emulator.use_faults(SLOW)
         run = stage.run()
-        until(lambda: stage.answered() >= 2, "no rows were answered")
+        wait_until(lambda: stage.answered() >= 2, "no rows were answered")
 
         run.kill_all()
 
-        until(lambda: emulator.billing == 0, "the endpoint bills on")
+        wait_until(lambda: emulator.billing == 0, "the endpoint bills on")
         assert emulator.stands
         stage.sweep()
         assert not emulator.stands

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.runs.rig import Stage
+from tests.support.machine import Machine
 
 
 @pytest.mark.parametrize("api", ["v2", "v1"])
-def test_local_needs_no_key_and_asks_nobody_else(stage: Stage, api: str) -> None:
+def test_local_needs_no_key_and_asks_nobody_else(stage: Machine, api: str) -> None:
     stage.api = api
     stage.env = {"TOGETHER_API_KEY": None}
 

@@ -2,14 +2,15 @@
 
 import signal
 
-from tests.runs.rig import Stage, until
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3)
 
 
 def test_a_run_longer_than_a_name_lasts_moves_to_new_endpoints_and_asks_nothing_twice(
-    stage: Stage,
+    stage: Machine,
 ) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 1
@@ -35,7 +36,7 @@ def test_a_run_longer_than_a_name_lasts_moves_to_new_endpoints_and_asks_nothing_
 
 
 def test_a_home_named_from_where_one_is_holds_the_lease_for_guardian_and_sweep(
-    stage: Stage,
+    stage: Machine,
 ) -> None:
     stage.emulator.use_faults(SLOW)
     stage.env["MAYFLY_HOME"] = "home"
@@ -44,7 +45,7 @@ def test_a_home_named_from_where_one_is_holds_the_lease_for_guardian_and_sweep(
     def killed(*, whole: bool) -> None:
         run = stage.run(folder=here)
         before = stage.answered()
-        until(lambda: stage.answered() >= before + 2, "no rows were answered")
+        wait_until(lambda: stage.answered() >= before + 2, "no rows were answered")
         assert len(stage.leases()) == 1
         if whole:
             run.kill_all()
@@ -54,7 +55,7 @@ def test_a_home_named_from_where_one_is_holds_the_lease_for_guardian_and_sweep(
 
     killed(whole=False)
     stage.await_gone()
-    until(lambda: not stage.leases(), "the guardian did not find the lease")
+    wait_until(lambda: not stage.leases(), "the guardian did not find the lease")
     killed(whole=True)
     swept = stage.command("sweep", "--json", folder=here)
 

@@ -4,14 +4,15 @@ import signal
 
 import orjson
 
-from tests.runs.rig import Stage, until
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 
-def test_status_watches_a_run_until_it_ends(stage: Stage) -> None:
+def test_status_watches_a_run_until_it_ends(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
     run = stage.run()
-    until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
 
     machines = stage.command("status", str(stage.output), "--watch", "--json")
     people = stage.command("status", str(stage.output), "--watch")
@@ -27,12 +28,12 @@ def test_status_watches_a_run_until_it_ends(stage: Stage) -> None:
     assert f"{stage.rows} of {stage.rows} rows" in people.text.splitlines()[-1]
 
 
-def test_ctrl_c_ends_the_looking_and_not_the_run(stage: Stage) -> None:
+def test_ctrl_c_ends_the_looking_and_not_the_run(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
     run = stage.run()
-    until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
     watch = stage.command("status", str(stage.output), "--watch", "--json")
-    until(lambda: watch.text.count("\n") >= 1, "nothing was told")
+    wait_until(lambda: watch.text.count("\n") >= 1, "nothing was told")
 
     watch.signal(signal.SIGINT, group=True)
 

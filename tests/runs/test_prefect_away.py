@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.runs.rig import Forwarder, Launcher, Stage, until
+from tests.support.machine import Forwarder, Launcher, Machine
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.2)
@@ -39,11 +40,11 @@ def launcher(way: Forwarder, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_a_server_that_dies_midway_costs_no_answer_and_no_exit_code(
-    stage: Stage, way: Forwarder
+    stage: Machine, way: Forwarder
 ) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
 
     way.cut()
 
@@ -55,13 +56,13 @@ def test_a_server_that_dies_midway_costs_no_answer_and_no_exit_code(
 
 
 def test_a_server_that_is_gone_at_teardown_changes_nothing_about_it(
-    stage: Stage, way: Forwarder
+    stage: Machine, way: Forwarder
 ) -> None:
     stage.emulator.use_faults(
         FaultRule(action="status", path="^/v1/chat/", status=401, nth=(5,)), SLOW
     )
     run = stage.run()
-    until(lambda: stage.answered() >= 3, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 3, "no rows were answered")
 
     way.cut()
 
@@ -72,12 +73,12 @@ def test_a_server_that_is_gone_at_teardown_changes_nothing_about_it(
 
 
 def test_a_cancel_of_a_run_that_was_started_by_hand_is_heeded(
-    stage: Stage, prefect_api_url: str
+    stage: Machine, prefect_api_url: str
 ) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 1
     run = stage.run(patience={"mayfly.orchestration.cancellation.LOOK_EVERY_S": 0.2})
-    until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
     (lease,) = stage.leases()
 
     with httpx.Client(base_url=prefect_api_url, timeout=30) as prefect:

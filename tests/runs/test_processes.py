@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.runs.rig import Launcher, Process, Stage, until
+from tests.support.machine import Launcher, Machine, Process
+from tests.support.wait import wait_until
 from together_emulator import Emulator, FaultRule, ManualClock
 
 CHAT = "^/v1/chat/"
@@ -25,19 +26,19 @@ PROCESSES = ("--runner", "processes", "--shard-rows", "6")
 
 
 @pytest.fixture
-def midway(stage: Stage) -> Iterator[tuple[Stage, Process]]:
+def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
     """A run in the midst of its rows, in two processes that have both begun."""
     stage.emulator.use_faults(SLOW)
     stage.rows = 48
     stage.__post_init__()
     run = stage.run(*PROCESSES)
-    until(lambda: stage.answered() >= 8 and begun(stage) >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 8 and begun(stage) >= 2, "no rows were answered")
     yield stage, run
     if run.alive:
         run.kill_all()
 
 
-def begun(stage: Stage) -> int:
+def begun(stage: Machine) -> int:
     return len(list((stage.output / "_mayfly" / "journal").glob("*.jsonl")))
 
 
@@ -51,7 +52,7 @@ def gone(processes: list[psutil.Process]) -> bool:
     )
 
 
-def assert_resumable(stage: Stage) -> None:
+def assert_resumable(stage: Machine) -> None:
     """The next run, in one process, finishes and asks nothing again that had come back."""
     stage.emulator.use_faults()
     again = stage.run("--shard-rows", "6")
@@ -62,12 +63,12 @@ def assert_resumable(stage: Stage) -> None:
 
 
 def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes(
-    midway: tuple[Stage, Process],
+    midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
 
     run.workers()[0].kill()
-    until(lambda: "another goes on with its shards" in told(run), "nothing was said of it")
+    wait_until(lambda: "another goes on with its shards" in told(run), "nothing was said of it")
     stage.emulator.vanish()
     stage.emulator.use_faults()
 
@@ -83,7 +84,7 @@ def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes
 
 
 def test_when_the_run_is_killed_its_workers_die_and_nothing_more_is_sent(
-    midway: tuple[Stage, Process],
+    midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
     workers = run.workers()
@@ -91,13 +92,13 @@ def test_when_the_run_is_killed_its_workers_die_and_nothing_more_is_sent(
     run.signal(signal.SIGKILL)
     run.wait()
 
-    until(lambda: gone(workers), "workers live on", timeout_s=10)
+    wait_until(lambda: gone(workers), "workers live on", timeout_s=10)
     stage.await_gone()
     assert_resumable(stage)
 
 
 def test_ctrl_c_for_the_whole_group_ends_it_with_130_and_without_a_traceback(
-    midway: tuple[Stage, Process],
+    midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
     workers = run.workers()
@@ -113,7 +114,7 @@ def test_ctrl_c_for_the_whole_group_ends_it_with_130_and_without_a_traceback(
     assert stage.leases() == ()
 
 
-def test_a_deadline_stops_all_of_them_with_5(stage: Stage) -> None:
+def test_a_deadline_stops_all_of_them_with_5(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
     stage.rows, stage.concurrency = 400, 2
     stage.__post_init__()
@@ -127,7 +128,7 @@ def test_a_deadline_stops_all_of_them_with_5(stage: Stage) -> None:
 
 
 def test_rows_that_ask_the_same_are_sent_once_and_those_that_failed_again_when_told(
-    stage: Stage,
+    stage: Machine,
 ) -> None:
     kinds = [(7 * row) % 30 for row in range(120)]
     prompts = [f"Question {kind} of all" for kind in kinds]
@@ -161,7 +162,7 @@ def test_the_endpoint_is_full_with_all_processes_together_and_never_fuller(
     clock = ManualClock(holds_answers=True)
     with Emulator(clock=clock, start_factor=0.0, schedule_s=1.0, drain_s=1.0) as emulator:
         # One process soon has no more rows: the other one has to get all places.
-        stage = Stage(emulator, launcher, tmp_path / "machine", rows=46, concurrency=6)
+        stage = Machine(emulator, launcher, tmp_path / "machine", rows=46, concurrency=6)
         run = stage.run("--runner", "processes", "--shard-rows", "36")
 
         def waits(count: int) -> bool:
@@ -175,9 +176,9 @@ def test_the_endpoint_is_full_with_all_processes_together_and_never_fuller(
             time.sleep(0.01)
         words = [word for worker in run.workers() for word in worker.cmdline()]
         while left := stage.rows - stage.answered():
-            until(lambda: waits(min(6, left)), f"not full with {left} rows left")
+            wait_until(lambda: waits(min(6, left)), f"not full with {left} rows left")
             clock.advance(600.0)
-            until(lambda: stage.answered() == stage.rows - max(0, left - 6), "no answers")
+            wait_until(lambda: stage.answered() == stage.rows - max(0, left - 6), "no answers")
         while run.alive:
             clock.advance(1.0)
             time.sleep(0.01)

@@ -3,17 +3,18 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.runs.rig import Stage, until
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 DEDUPE = ("--dedupe", "--temperature", "0", "--shard-rows", "25")
 
 
-def asked(stage: Stage) -> int:
+def asked(stage: Machine) -> int:
     return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
 
 
-def answers_kept(stage: Stage) -> int:
+def answers_kept(stage: Machine) -> int:
     """Return how many answers that were paid for a killed run has left on the disk."""
     # A shard whose part is committed no longer needs its journal.
     done = {path.stem[-6:] for path in stage.output.glob("part-*.parquet")}
@@ -25,7 +26,7 @@ def answers_kept(stage: Stage) -> int:
     return journalled + sum(sum(pq.read_table(part)["attempts"].to_pylist()) for part in parts)
 
 
-def test_identical_requests_are_sent_once_also_when_the_run_is_killed(stage: Stage) -> None:
+def test_identical_requests_are_sent_once_also_when_the_run_is_killed(stage: Machine) -> None:
     kinds = [(7 * row) % 60 for row in range(200)]
     prompts = [f"Question {kind} of {stage.folder.name}" for kind in kinds]
     pq.write_table(pa.table({"n": range(200), "prompt": prompts}), stage.input)
@@ -37,7 +38,7 @@ def test_identical_requests_are_sent_once_also_when_the_run_is_killed(stage: Sta
     )
 
     run = stage.run(*DEDUPE)
-    until(lambda: stage.answered() >= 25, "25 answers")
+    wait_until(lambda: stage.answered() >= 25, "25 answers")
     run.kill_all()
     kept, before = answers_kept(stage), asked(stage)
     again = stage.run(*DEDUPE)

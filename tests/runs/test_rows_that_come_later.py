@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.runs.rig import MODEL, Process, Stage
+from tests.support.machine import MODEL, Machine, Process
 
 
 def put(folder: Path, name: str, first: int, rows: int) -> None:
@@ -15,7 +15,7 @@ def put(folder: Path, name: str, first: int, rows: int) -> None:
     pq.write_table(pa.table({"n": list(numbers), "prompt": prompts}), folder / name)
 
 
-def run(stage: Stage, *options: str) -> Process:
+def run(stage: Machine, *options: str) -> Process:
     process = stage.command(
         *("run", str(stage.folder / "in"), "--model", MODEL, "--output", str(stage.output)),
         *("--yes", *options),
@@ -24,11 +24,11 @@ def run(stage: Stage, *options: str) -> Process:
     return process
 
 
-def asked(stage: Stage) -> int:
+def asked(stage: Machine) -> int:
     return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
 
 
-def test_new_files_are_the_work_of_the_next_run(stage: Stage) -> None:
+def test_new_files_are_the_work_of_the_next_run(stage: Machine) -> None:
     folder = stage.folder / "in"
     put(folder, "2026-02.parquet", 0, 10)
     assert run(stage, "--incremental").wait() == 0

@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.runs.rig import MODEL, Stage
+from tests.support.machine import MODEL, Machine
 from together_emulator import FaultRule
 
 POISON = FaultRule(
@@ -16,27 +16,27 @@ POISON = FaultRule(
 )
 
 
-def asked(stage: Stage) -> int:
+def asked(stage: Machine) -> int:
     return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
 
 
-def letters(stage: Stage) -> list[dict[str, object]]:
+def letters(stage: Machine) -> list[dict[str, object]]:
     table = pq.read_table(stage.output / "_mayfly" / "dead_letters.parquet")
     return list(table.to_pylist())
 
 
-def parts(stage: Stage) -> dict[str, bytes]:
+def parts(stage: Machine) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(stage.output.glob("part-*"))}
 
 
-def with_a_null_prompt(stage: Stage) -> None:
+def with_a_null_prompt(stage: Machine) -> None:
     table = pq.read_table(stage.input)
     prompts = table["prompt"].to_pylist()
     prompts[5] = None
     pq.write_table(pa.table({"n": table["n"], "prompt": prompts}), stage.input)
 
 
-def test_poisonous_rows_are_typed_errors_and_letters_and_can_be_asked_again(stage: Stage) -> None:
+def test_poisonous_rows_are_typed_errors_and_letters_and_can_be_asked_again(stage: Machine) -> None:
     with_a_null_prompt(stage)
     stage.emulator.use_faults(POISON)
 
@@ -93,7 +93,7 @@ def test_poisonous_rows_are_typed_errors_and_letters_and_can_be_asked_again(stag
     assert sum(method == "POST" for method, _ in stage.management()) == created
 
 
-def test_letters_that_are_lost_are_written_again(stage: Stage) -> None:
+def test_letters_that_are_lost_are_written_again(stage: Machine) -> None:
     with_a_null_prompt(stage)
     assert stage.run("--shard-rows", "8").wait() == 3
     path = stage.output / "_mayfly" / "dead_letters.parquet"
@@ -106,7 +106,7 @@ def test_letters_that_are_lost_are_written_again(stage: Stage) -> None:
 
 
 def test_a_request_that_no_row_can_succeed_with_does_not_burn_the_dataset(
-    stage: Stage, tmp_path: Path
+    stage: Machine, tmp_path: Path
 ) -> None:
     table = pa.table({"n": range(2000), "prompt": [f"Question {row}" for row in range(2000)]})
     pq.write_table(table, stage.input)

@@ -20,7 +20,7 @@ from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
-from tests.runs.rig import MODEL
+from tests.support.machine import MODEL
 from together_emulator import Emulator, FaultRule, ManualClock
 
 DEAD = Owner(host=this_process().host, pid=2**22 + 1, started_at=1.0, user="nobody")

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.runs.rig import Process, Stage, until
+from tests.support.machine import Machine, Process
+from tests.support.wait import wait_until
 from together_emulator import Emulator, FaultRule
 
 CHAT = "^/v1/chat/"
@@ -18,18 +19,18 @@ SLOW = FaultRule(action="delay", path=CHAT, delay_s=0.1)
 
 
 @pytest.fixture
-def midway(stage: Stage) -> Iterator[tuple[Stage, Process]]:
+def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
     """A run in the midst of its rows."""
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 2
     run = stage.run()
-    until(lambda: stage.answered() >= 6, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 6, "no rows were answered")
     yield stage, run
     if run.alive:
         run.kill_all()
 
 
-def assert_resumable(stage: Stage) -> None:
+def assert_resumable(stage: Machine) -> None:
     """The same command finishes the dataset and asks nothing again that had come back."""
     assert not stage.emulator.stands
     assert stage.leases() == ()
@@ -41,7 +42,7 @@ def assert_resumable(stage: Stage) -> None:
     assert not stage.emulator.stands
 
 
-def test_ctrl_c_ends_it_with_130(midway: tuple[Stage, Process]) -> None:
+def test_ctrl_c_ends_it_with_130(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
 
     run.signal(signal.SIGINT, group=True)
@@ -52,7 +53,7 @@ def test_ctrl_c_ends_it_with_130(midway: tuple[Stage, Process]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_with_143(midway: tuple[Stage, Process], number: signal.Signals) -> None:
+def test_a_signal_ends_it_with_143(midway: tuple[Machine, Process], number: signal.Signals) -> None:
     stage, run = midway
 
     run.signal(number)
@@ -62,7 +63,7 @@ def test_a_signal_ends_it_with_143(midway: tuple[Stage, Process], number: signal
 
 
 def test_the_loss_of_the_whole_process_group_leaves_it_to_the_guardian(
-    midway: tuple[Stage, Process],
+    midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
 
@@ -70,7 +71,7 @@ def test_the_loss_of_the_whole_process_group_leaves_it_to_the_guardian(
 
     assert run.wait() == -signal.SIGKILL
     stage.await_gone()
-    until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "the lease was left open")
     (proof,) = stage.proofs()
     assert proof["line"] == "guardian"
     assert proof["not_found_read_back"]
@@ -80,22 +81,22 @@ def test_the_loss_of_the_whole_process_group_leaves_it_to_the_guardian(
     assert [kept["line"] for kept in stage.report()["earlier_teardowns"]] == ["guardian"]
 
 
-def test_a_guardian_that_is_killed_is_replaced(stage: Stage) -> None:
+def test_a_guardian_that_is_killed_is_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
     stage.concurrency = 1
     run = stage.run(patience={"mayfly.endpoints.session.HEARTBEAT_S": 0.5})
-    until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
     (first,) = run.guardians()
 
     first.kill()
-    until(lambda: [g.pid for g in run.guardians()] not in ([], [first.pid]), "no new guardian")
+    wait_until(lambda: [g.pid for g in run.guardians()] not in ([], [first.pid]), "no new guardian")
     run.signal(signal.SIGKILL)
 
     run.wait()
     stage.await_gone()
 
 
-def test_an_answer_that_ends_the_run_ends_the_endpoint(stage: Stage) -> None:
+def test_an_answer_that_ends_the_run_ends_the_endpoint(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="status", path=CHAT, status=401))
 
     run = stage.run()
@@ -105,7 +106,7 @@ def test_an_answer_that_ends_the_run_ends_the_endpoint(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 422])
-def test_a_create_that_is_refused_leaves_nothing(stage: Stage, status: int) -> None:
+def test_a_create_that_is_refused_leaves_nothing(stage: Machine, status: int) -> None:
     stage.emulator.use_faults(
         FaultRule(action="status", method="POST", path="/deployments$", status=status)
     )
@@ -116,7 +117,7 @@ def test_a_create_that_is_refused_leaves_nothing(stage: Stage, status: int) -> N
     assert_resumable(stage)
 
 
-def test_starts_that_fail_move_on_to_other_hardware_and_leave_nothing(stage: Stage) -> None:
+def test_starts_that_fail_move_on_to_other_hardware_and_leave_nothing(stage: Machine) -> None:
     stage.emulator.use_faults(
         FaultRule(action="fail_start", method="POST", path="/deployments$", first=1)
     )
@@ -129,7 +130,7 @@ def test_starts_that_fail_move_on_to_other_hardware_and_leave_nothing(stage: Sta
     assert not stage.emulator.stands
 
 
-def test_a_full_disk_ends_the_run_and_the_endpoint(stage: Stage) -> None:
+def test_a_full_disk_ends_the_run_and_the_endpoint(stage: Machine) -> None:
     stage.rows = 600
     stage.__post_init__()
     stage.concurrency = 16
@@ -140,7 +141,7 @@ def test_a_full_disk_ends_the_run_and_the_endpoint(stage: Stage) -> None:
     assert_resumable(stage)
 
 
-def test_an_endpoint_that_somebody_deletes_is_replaced(midway: tuple[Stage, Process]) -> None:
+def test_an_endpoint_that_somebody_deletes_is_replaced(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
 
     stage.emulator.vanish()
@@ -151,7 +152,7 @@ def test_an_endpoint_that_somebody_deletes_is_replaced(midway: tuple[Stage, Proc
     assert not stage.emulator.stands
 
 
-def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Stage, Process]) -> None:
+def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
 
     stop_everything(stage.emulator)
@@ -161,7 +162,7 @@ def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Stage, Proces
     assert not stage.emulator.stands
 
 
-def test_a_flow_that_takes_too_long_is_torn_down(stage: Stage) -> None:
+def test_a_flow_that_takes_too_long_is_torn_down(stage: Machine) -> None:
     # The time is over in the midst of the rows: they take far longer, and the start far less.
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=2))
     stage.concurrency = 1
@@ -173,7 +174,7 @@ def test_a_flow_that_takes_too_long_is_torn_down(stage: Stage) -> None:
     assert_resumable(stage)
 
 
-def test_a_time_limit_does_not_cut_a_teardown_short(stage: Stage) -> None:
+def test_a_time_limit_does_not_cut_a_teardown_short(stage: Machine) -> None:
     # The rows are done at once, and the stop takes longer than the flow may.
     stage.emulator.use_faults(
         FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=6)
@@ -186,14 +187,14 @@ def test_a_time_limit_does_not_cut_a_teardown_short(stage: Stage) -> None:
     assert stage.leases() == ()
 
 
-def test_a_second_ctrl_c_does_not_cut_a_teardown_short(midway: tuple[Stage, Process]) -> None:
+def test_a_second_ctrl_c_does_not_cut_a_teardown_short(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
     stage.emulator.use_faults(
         FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=3)
     )
 
     run.signal(signal.SIGINT)
-    until(lambda: stage.management()[-1][0] == "PATCH", "the stop was not asked for")
+    wait_until(lambda: stage.management()[-1][0] == "PATCH", "the stop was not asked for")
     run.signal(signal.SIGINT)
 
     assert run.wait() == 130, run.text
@@ -202,7 +203,7 @@ def test_a_second_ctrl_c_does_not_cut_a_teardown_short(midway: tuple[Stage, Proc
 
 
 def test_what_cannot_be_torn_down_is_told_with_what_it_costs_and_the_way_out(
-    stage: Stage,
+    stage: Machine,
 ) -> None:
     stage.emulator.use_faults(
         FaultRule(action="status", method="PATCH", path="/deployments/", status=500)
@@ -226,14 +227,18 @@ def test_what_cannot_be_torn_down_is_told_with_what_it_costs_and_the_way_out(
     stage.await_gone()
 
 
-def test_the_next_run_is_not_kept_out_by_a_guardian_at_work(midway: tuple[Stage, Process]) -> None:
+def test_the_next_run_is_not_kept_out_by_a_guardian_at_work(
+    midway: tuple[Machine, Process],
+) -> None:
     stage, run = midway
     stage.emulator.use_faults(
         FaultRule(action="hang_before", method="PATCH", path="/deployments/", first=1)
     )
     run.signal(signal.SIGKILL)
     run.wait()
-    until(lambda: stage.emulator.calls()[-1].fault == "hang_before", "the guardian did not act")
+    wait_until(
+        lambda: stage.emulator.calls()[-1].fault == "hang_before", "the guardian did not act"
+    )
 
     again = stage.run()
 
@@ -242,7 +247,7 @@ def test_the_next_run_is_not_kept_out_by_a_guardian_at_work(midway: tuple[Stage,
     assert not stage.emulator.stands
 
 
-def test_a_home_that_cannot_be_written_stops_it_before_anything_is_created(stage: Stage) -> None:
+def test_a_home_that_cannot_be_written_stops_it_before_anything_is_created(stage: Machine) -> None:
     stage.home.write_text("a file")
 
     run = stage.run()

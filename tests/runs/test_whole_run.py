@@ -1,9 +1,9 @@
 """A run from end to end, in a process of its own."""
 
-from tests.runs.rig import Stage
+from tests.support.machine import Machine
 
 
-def test_a_run_answers_every_row_and_leaves_nothing_behind(stage: Stage) -> None:
+def test_a_run_answers_every_row_and_leaves_nothing_behind(stage: Machine) -> None:
     run = stage.run()
 
     assert run.wait() == 0, run.text

@@ -29,7 +29,7 @@ from mayfly.workers import pool as pools
 from mayfly.workers.pool import WorkerPool, workers_for
 from mayfly.workers.protocol import Assignment, Report, Take
 from mayfly.workers.worker import ShardWorker
-from tests.inference.scripted_server import Request, Script, ScriptedServer, completion, http
+from tests.support.scripted_server import Request, Script, ScriptedServer, completion, http
 
 Serve = Callable[["Connection[Any, Any]"], None]
 

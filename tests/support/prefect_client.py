@@ -1,28 +1,19 @@
 """What tests ask of a Prefect server, over its REST API, as any other client would."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
+
+from tests.support.wait import wait_until
 
 T = TypeVar("T")
 PATIENCE_S = 180.0
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
-def eventually(look: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S) -> T:
-    """Return the first thing that is seen, looking a few times a second."""
-    end = time.monotonic() + patience_s
-    while not (seen := look()):
-        assert time.monotonic() < end, f"not within {patience_s:.0f} s: {what}"
-        time.sleep(0.3)
-    return seen
-
-
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class PrefectClient:
     """A client of the house's server."""
 
     http: httpx.Client
@@ -44,7 +35,7 @@ class Visitor:
             answer = self.http.request(method, path, json=body or None)
             return None if answer.status_code == 503 else answer
 
-        answer = eventually(call, f"an answer from {path}")
+        answer = wait_until(call, f"an answer from {path}")
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -79,7 +70,7 @@ class Visitor:
                 (str(r["id"]) for r in runs if r["parameters"].get(parameter) == value), None
             )
 
-        return eventually(look, f"a run with {parameter} {value}")
+        return wait_until(look, f"a run with {parameter} {value}")
 
     def batches(self) -> int:
         """Return how many flow runs of the batch there are; the sweep's schedule makes its own."""
@@ -99,7 +90,7 @@ class Visitor:
             found = self.run(run)
             return found if found["state_type"] in wanted | FINAL else None
 
-        found = eventually(look, f"flow run {run} in {wanted}")
+        found = wait_until(look, f"flow run {run} in {wanted}")
         assert found["state_type"] in wanted, f"{found['state']}\n{self.logs(run)}"
         return found
 

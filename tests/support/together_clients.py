@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,18 @@ from typing import Any, TypeVar
 
 import httpx
 
-HERE = Path(__file__).parent
+from tests.support.wait import wait_until
+
+HERE = Path(__file__).parents[1] / "clients"
 CACHE = HERE / ".cache"
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
 EMBEDDING = "intfloat/multilingual-e5-large-instruct"
 V1_HARDWARE = "1x_nvidia_h100_80gb_sxm"
-_PATIENCE_S = 60.0
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class EmulatorProcess:
     """An emulator that listens, and the way behind its scenes."""
 
     url: str
@@ -58,15 +58,17 @@ class Server:
         return [(call["method"], call["status"]) for call in found]
 
 
-def eventually(look: Callable[[], T], wanted: Callable[[T], bool]) -> T:
-    """Look until what is seen is wanted; returns it (TimeoutError after a minute)."""
-    until = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until:
-        seen = look()
-        if wanted(seen):
-            return seen
-        time.sleep(0.05)
-    raise TimeoutError(f"it is still {seen!r}")
+def wait_for(poll: Callable[[], T], wanted: Callable[[T], bool]) -> T:
+    """Poll until the value is wanted; return it."""
+    value = poll()
+
+    def seen() -> bool:
+        nonlocal value
+        value = poll()
+        return wanted(value)
+
+    wait_until(seen, "the value that is wanted")
+    return value
 
 
 class CommandLine:

@@ -13,7 +13,7 @@ DRAIN_S = 30.0
 """Longer than an idle replica takes to drain."""
 
 
-class Rig:
+class EmulatorClient:
     """An emulator and a client of it.
 
     Attributes:

@@ -48,8 +48,8 @@ def emulated(
         monkeypatch.delenv("MAYFLY_HISTORY", raising=False)
         monkeypatch.setenv("MAYFLY_HOME", str(home))
         fast = Fast(speed)
-        for module in ("tenancy", "watching", "renting"):
-            monkeypatch.setattr(f"mayfly.runs.{module}.time", fast)
+        for module in ("endpoints.session", "runs.monitor", "endpoints.provisioner"):
+            monkeypatch.setattr(f"mayfly.{module}.time", fast)
         yield emulator
 
 

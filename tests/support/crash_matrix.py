@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.runs.rig import Process, Stage, until
+from tests.support.machine import Machine, Process
+from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 RunEvent = Literal["before", "unanswered", "answered"]
@@ -36,7 +37,7 @@ class AtCall:
         shape = self.path.removeprefix("^").removesuffix("$").replace("[^/]+", "*")
         return f"{self.moment} {self.method} {shape} #{self.nth}"
 
-    def kill(self, stage: Stage, run: Process, *, whole: bool) -> bool:
+    def kill(self, stage: Machine, run: Process, *, whole: bool) -> bool:
         """Kill the run there; whether it came to that."""
 
         def there() -> bool:
@@ -56,7 +57,7 @@ class AtCall:
                 case "answered":
                     return call.status is not None
 
-        until(there, f"{self} did not come")
+        wait_until(there, f"{self} did not come")
         return _kill(run, whole=whole)
 
     def rules(self) -> tuple[FaultRule, ...]:
@@ -82,9 +83,9 @@ class AtRows:
     def __str__(self) -> str:
         return f"at {self.share:.0%} of the rows"
 
-    def kill(self, stage: Stage, run: Process, *, whole: bool) -> bool:
+    def kill(self, stage: Machine, run: Process, *, whole: bool) -> bool:
         """Kill the run there; whether it came to that."""
-        until(
+        wait_until(
             lambda: stage.answered() >= self.share * stage.rows or not run.alive,
             f"{self} did not come",
         )
@@ -162,7 +163,7 @@ class Outcome:
         return dict(vars(self))
 
 
-def play(stage: Stage, cell: Cell, *, line: Literal["guardian", "sweep"]) -> Outcome:
+def play(stage: Machine, cell: Cell, *, line: Literal["guardian", "sweep"]) -> Outcome:
     """Kill a run in a cell, let a line of defence end it, and let the next run finish.
 
     Raises:
@@ -181,11 +182,11 @@ def play(stage: Stage, cell: Cell, *, line: Literal["guardian", "sweep"]) -> Out
         swept = stage.sweep()
         assert not swept["failed"], f"{cell}: {swept}"
         assert stage.emulator.billing == 0, f"{cell}: bills after the sweep"
-    until(lambda: stage.emulator.billing == 0, f"{cell}: billing did not stop")
+    wait_until(lambda: stage.emulator.billing == 0, f"{cell}: billing did not stop")
     outcome.stopped_s = time.monotonic() - died
-    until(lambda: not stage.emulator.stands, f"{cell}: an endpoint is left")
+    wait_until(lambda: not stage.emulator.stands, f"{cell}: an endpoint is left")
     outcome.gone_s = time.monotonic() - died
-    until(lambda: not stage.leases(), f"{cell}: a lease is left open")
+    wait_until(lambda: not stage.leases(), f"{cell}: a lease is left open")
     assert not stage.emulator.stands, f"{cell}: an endpoint came back"
 
     again = stage.run()

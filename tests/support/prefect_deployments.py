@@ -28,7 +28,7 @@ START_S = 240.0
 
 
 @contextmanager
-def shared_house(folder: Path) -> Iterator[str]:
+def shared_deployments(folder: Path) -> Iterator[str]:
     """Start the house in a folder, or use the one that stands there; yields the API's URL."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "users.lock").open("w") as users:
@@ -50,7 +50,14 @@ def _start_supervisor(folder: Path) -> None:
     (folder / "failed").unlink(missing_ok=True)
     with (folder / "house.log").open("ab") as log:
         subprocess.run(
-            ["setsid", "--fork", sys.executable, "-m", "tests.prefect.house", str(folder)],
+            [
+                "setsid",
+                "--fork",
+                sys.executable,
+                "-m",
+                "tests.support.prefect_deployments",
+                str(folder),
+            ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.contract.other import Exchange, Habit
+from tests.support.other_server import Exchange, Habit
 
 _PAGED = ("/endpoints", "/deployments", "/supported-models", "/configs")
 

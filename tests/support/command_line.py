@@ -9,7 +9,7 @@ from mayfly.cli.main import main
 from mayfly.models.endpoint import Api
 
 
-class Shell:
+class CommandLine:
     """Runs `mayfly` for one generation of the API; `words` begin every command."""
 
     words: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from mayfly.models.lease import Lease
 from mayfly.storage.lease_store import LeaseStore
+from tests.support.wait import wait_until
 from together_emulator import Emulator
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
@@ -28,20 +29,6 @@ PATIENCE_S = 90.0
 """How long a condition may take to come true on a busy machine."""
 
 Environment = Mapping[str, str | None]
-
-
-def until(condition: Callable[[], Any], what: str, *, timeout_s: float = PATIENCE_S) -> Any:
-    """Wait until a condition is true; return its value.
-
-    Raises:
-        AssertionError: It did not come true in time.
-    """
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"{what}: not within {timeout_s:.0f} s")
 
 
 class Process:
@@ -98,7 +85,7 @@ class Process:
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes in which it answers shards."""
-        return self._children("worker.py")
+        return self._children("mayfly.workers")
 
     def _children(self, word: str) -> list[psutil.Process]:
         try:
@@ -128,7 +115,7 @@ class Launcher:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.runs.fork_server"],
+            [sys.executable, "-m", "tests.support.fork_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=dict(env),
@@ -177,7 +164,7 @@ class Launcher:
 
 
 @dataclass
-class Stage:
+class Machine:
     """An emulated Together, an input, a folder for the answers and a home: a machine of one's own.
 
     Attributes:
@@ -295,9 +282,9 @@ class Stage:
     def await_gone(self) -> float:
         """Wait until nothing stands and nothing bills; return how many seconds billing took."""
         began = time.monotonic()
-        until(lambda: self.emulator.billing == 0, "billing did not stop")
+        wait_until(lambda: self.emulator.billing == 0, "billing did not stop")
         stopped_s = time.monotonic() - began
-        until(lambda: not self.emulator.stands, "an endpoint is left")
+        wait_until(lambda: not self.emulator.stands, "an endpoint is left")
         return stopped_s
 
     def assert_complete(self) -> None:
