@@ -187,6 +187,6 @@ def test_the_endpoint_is_full_with_all_processes_together_and_never_fuller(
         stage.assert_complete()
         assert stage.answered() == stage.rows
         assert not emulator.stands
-        assert len([word for word in words if word.endswith("worker.py")]) == 2
+        assert len([word for word in words if word == "mayfly.workers"]) == 2
         assert emulator.key not in words
         assert not (stage.output / "_mayfly" / "workers.log").exists()
