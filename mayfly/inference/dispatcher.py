@@ -220,7 +220,7 @@ class Dispatcher:
         now = time.monotonic()
         code, words = read_error(reply.body)
         verdict = judge(reply.status, code, reply.header)
-        if verdict.overload:
+        if verdict.overload or verdict.refused_load:
             self._overloaded(now)
         failure = Failure(kind_of(reply.status, code), words, reply.status, code)
         self._go_on(row, self._retries.refused(row.row, row.attempts, verdict, failure, now))

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from mayfly.models.failures import NO_TEXT, Failure
+from mayfly.models.http_errors import error_message
 from mayfly.models.rows import Answer
 
 LONGEST_WORDS = 500
@@ -99,11 +100,8 @@ def read_error(body: memoryview) -> tuple[str, str]:
         value: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         return "", short(bytes(body[: 4 * LONGEST_WORDS]).decode(errors="replace"))
-    if isinstance(value, dict) and isinstance(value.get("error"), dict):
-        value = value["error"]
-    if isinstance(value, dict) and "message" in value:
-        return str(value.get("code") or ""), short(str(value["message"]))
-    return "", short(str(value))
+    code, message = error_message(value)
+    return code, short(message or str(value))
 
 
 def short(text: str) -> str:

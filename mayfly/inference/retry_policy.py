@@ -64,7 +64,7 @@ class RetryPolicy:
                 return self.silence(str(failure), now_s)
             case Action.END_CREDENTIALS | Action.END_ENDPOINT:
                 return self._fatal(row, attempts, verdict, failure)
-            case Action.FAIL_ROW | Action.ACCEPT:
+            case Action.FAIL_ROW:
                 return Next(failure=failure)
 
     def again(self, attempts: int, failure: Failure, *, retry_after_s: float | None = None) -> Next:

@@ -1,16 +1,20 @@
-"""What an answer means for its row: done, again, an error of the row, or the end of the run.
+"""What an answer means for its row: again, an error of the row, or the end of the run.
 
 Source: Together API, chat completions and error codes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import Enum
 
-RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 524, 529})
-OVERLOAD = frozenset({408, 429, 503, 504, 524, 529})
-_CREDENTIALS = frozenset({401, 402, 403})
+from mayfly.models.http_errors import (
+    CREDENTIALS,
+    TIMEOUTS,
+    bounded_retry_after,
+    is_refused_load,
+    may_pass,
+)
+
 _AT_ONCE = frozenset({401, 402})
 _UNROUTED = frozenset(
     {"endpoint_not_configured", "routing_error", "dedicated_endpoint_not_running"}
@@ -21,7 +25,6 @@ _FATAL = frozenset({"model_not_available", "streaming_required"})
 class Action(Enum):
     """What to do with a row after an answer."""
 
-    ACCEPT = "accept"
     RETRY = "retry"
     FAIL_ROW = "fail the row"
     WAIT_FOR_ROUTE = "wait for the route"
@@ -31,63 +34,44 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An action, with how long to wait at least and whether the endpoint is overloaded.
+    """An action, with how long to wait at least and what the answer says of load.
 
     Attributes:
+        retry_after_s: What the server asked for, a minute at most, in seconds.
+        overload: Work was begun and not finished in time: fewer in flight may help.
+        refused_load: Turned away before any work was done; it costs the row no attempt.
         at_once: One such answer ends the run: a key or an account is wrong for every row.
     """
 
     action: Action
     retry_after_s: float | None = None
     overload: bool = False
+    refused_load: bool = False
     at_once: bool = False
 
 
-ACCEPT = Verdict(Action.ACCEPT)
+FAIL_ROW = Verdict(Action.FAIL_ROW)
 
 
 def judge(
     status: int, code: str = "", header: Callable[[str], str | None] = lambda _name: None
 ) -> Verdict:
-    """Return the verdict on an HTTP answer.
+    """Return the verdict on an HTTP answer that is not 200.
 
     Args:
         status: HTTP status.
         code: The error body's `code`, or "".
         header: Looks a header up by its lower-case name.
     """
-    if status == 200:
-        return ACCEPT
     if code in _UNROUTED:
-        return Verdict(Action.WAIT_FOR_ROUTE, retry_after(header))
+        return Verdict(Action.WAIT_FOR_ROUTE, bounded_retry_after(header))
     if code in _FATAL or status in (404, 410):
         return Verdict(Action.END_ENDPOINT)
-    if status in _CREDENTIALS:
+    if is_refused_load(status, code):
+        return Verdict(Action.RETRY, bounded_retry_after(header), refused_load=True)
+    if status in CREDENTIALS:
         # A 403 may be about one row: older answers for a prompt too long were of this kind.
         return Verdict(Action.END_CREDENTIALS, at_once=status in _AT_ONCE)
-    if status in RETRYABLE or status >= 500:
-        return Verdict(Action.RETRY, retry_after(header), status in OVERLOAD)
-    return Verdict(Action.FAIL_ROW)
-
-
-def retry_after(header: Callable[[str], str | None]) -> float | None:
-    """Return what the server asks for, in seconds, or None when it asks for nothing.
-
-    Read are `retry-after-ms`, `retry-after` (seconds, or a date, counted from the answer's own
-    `date`), and `x-ratelimit-reset` (seconds).
-    """
-    units_s = (("retry-after-ms", 0.001), ("retry-after", 1.0), ("x-ratelimit-reset", 1.0))
-    for name, unit_s in units_s:
-        text = header(name)
-        if not text:
-            continue
-        try:
-            return max(0.0, float(text) * unit_s)
-        except ValueError:
-            pass
-        try:
-            sent = parsedate_to_datetime(header("date") or "")
-            return max(0.0, (parsedate_to_datetime(text) - sent).total_seconds())
-        except (TypeError, ValueError):
-            continue
-    return None
+    if not may_pass(status):
+        return FAIL_ROW
+    return Verdict(Action.RETRY, bounded_retry_after(header), overload=status in TIMEOUTS)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import together
 from together import APIConnectionError, APIStatusError, APITimeoutError
@@ -16,9 +15,8 @@ from mayfly.models.errors import (
     RetryableError,
     TerminalError,
 )
+from mayfly.models.http_errors import CREDENTIALS, bounded_retry_after, error_message, may_pass
 
-_RETRYABLE = {408, 409, 425, 429, 500, 502, 503, 504, 524, 529}
-_CREDENTIALS = {401, 402, 403}
 _V1_CLOSED = "endpoints_v1_create_access_disabled"
 """Source: Together API, POST and PATCH /v1/endpoints since v2."""
 
@@ -63,25 +61,17 @@ def _status_error(call: str, error: APIStatusError) -> MayflyError:
         return BadRequest(
             f"{call}: Together no longer creates or starts v1 endpoints ({code}); use --api v2"
         )
-    if status in _RETRYABLE or status >= 500:
+    if may_pass(status):
         return RetryableError(message, status=status, retry_after_s=_retry_after_s(error))
-    if status in _CREDENTIALS:
+    if status in CREDENTIALS:
         return CredentialsRefused(message)
     return Refused(message, status=status, code=code, words=words)
 
 
 def _words(body: object, fallback: str) -> tuple[str, str]:
-    """Return message and code of either error shape that the API uses.
-
-    Source: together 3.1 CLI: `{"error": {"message", "code"}}` and `{"code", "message"}`.
-    """
-    value: Any = body
-    if isinstance(value, dict) and isinstance(value.get("error"), dict):
-        value = value["error"]
-    if isinstance(value, dict) and value.get("message"):
-        return _one_line(str(value["message"])), str(value.get("code") or "")
-    code = str(value.get("code") or "") if isinstance(value, dict) else ""
-    return _one_line(str(body)[:200] if body else fallback), code
+    """Return message and code of an error body, or its beginning where it has no message."""
+    code, message = error_message(body)
+    return _one_line(message or (str(body)[:200] if body else fallback)), code
 
 
 def _one_line(words: str) -> str:
@@ -89,9 +79,4 @@ def _one_line(words: str) -> str:
 
 
 def _retry_after_s(error: APIStatusError) -> float | None:
-    for name in ("retry-after", "x-ratelimit-reset"):
-        try:
-            return max(0.0, float(error.response.headers[name]))
-        except (KeyError, ValueError):
-            continue
-    return None
+    return bounded_retry_after(error.response.headers.get)

@@ -1,0 +1,105 @@
+"""HTTP errors of both APIs, read once: which may pass, how long to wait, and the server's message.
+
+Pure: bodies come in parsed, headers through a function. Inference and the control plane share it,
+so that they cannot differ.
+
+Source: Together API, error codes and rate limits; RFC 9110, section 10.2.3 (Retry-After).
+"""
+
+import math
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 524, 529})
+"""The same call may succeed later; so may any other status from 500 on."""
+
+REFUSED_LOAD = frozenset({425, 429, 503, 529})
+"""Turned away before any work was done: the server has too much of it, or counts requests."""
+
+REFUSED_LOAD_CODES = frozenset(
+    {
+        "dynamic_request_limited",
+        "dynamic_token_limited",
+        "engine_overloaded",
+        "model_overloaded",
+        "overloaded",
+        "overloaded_error",
+        "rate_limit",
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "too_many_requests",
+    }
+)
+"""Codes that say the same under another status from 400 on.
+
+Source: Together API, rate limits; codes of OpenAI- and Anthropic-compatible servers."""
+
+TIMEOUTS = frozenset({408, 504, 524})
+"""A gateway or the server gave up waiting: work may have been done."""
+
+CREDENTIALS = frozenset({401, 402, 403})
+
+LONGEST_RETRY_AFTER_S = 60.0
+"""The most that is waited at a server's request: an endpoint bills while a client waits. Source:
+the official SDK's own bound."""
+
+_UNITS_S = (("retry-after-ms", 0.001), ("retry-after", 1.0), ("x-ratelimit-reset", 1.0))
+
+
+def may_pass(status: int) -> bool:
+    """Whether the same call may succeed later."""
+    return status in RETRYABLE or status >= 500
+
+
+def is_refused_load(status: int, code: str = "") -> bool:
+    """Whether a request was turned away for load, before any work was done."""
+    return status in REFUSED_LOAD or (status >= 400 and code.lower() in REFUSED_LOAD_CODES)
+
+
+def retry_after(header: Callable[[str], str | None]) -> float | None:
+    """Return what the server asks for, in seconds, or None when it asks for nothing.
+
+    Read are `retry-after-ms`, `retry-after` (seconds, or a date, counted from the answer's own
+    `date`), and `x-ratelimit-reset` (seconds). Not bounded: see `LONGEST_RETRY_AFTER_S`.
+
+    Args:
+        header: Looks a header up by its lower-case name.
+    """
+    for name, unit_s in _UNITS_S:
+        text = header(name)
+        if not text:
+            continue
+        try:
+            wait_s = float(text) * unit_s
+        except ValueError:
+            pass
+        else:
+            if not math.isnan(wait_s):
+                return max(0.0, wait_s)
+            continue
+        try:
+            sent = parsedate_to_datetime(header("date") or "")
+            return max(0.0, (parsedate_to_datetime(text) - sent).total_seconds())
+        except (TypeError, ValueError):
+            continue
+    return None
+
+
+def bounded_retry_after(header: Callable[[str], str | None]) -> float | None:
+    """Return what is waited at the server's request, in seconds: what it asks, a minute at most."""
+    asked_s = retry_after(header)
+    return None if asked_s is None else min(asked_s, LONGEST_RETRY_AFTER_S)
+
+
+def error_message(value: Any) -> tuple[str, str]:
+    """Return the code and the message of a parsed error body of either shape; "" for none.
+
+    Source: together 3.1 CLI: `{"error": {"message", "code"}}` and `{"code", "message"}`.
+    """
+    if isinstance(value, dict) and isinstance(value.get("error"), dict):
+        value = value["error"]
+    if not isinstance(value, dict):
+        return "", ""
+    code, message = value.get("code"), value.get("message")
+    return "" if code is None else str(code), "" if message is None else str(message)

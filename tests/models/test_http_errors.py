@@ -1,0 +1,73 @@
+"""HTTP errors are read once, for inference and the control plane alike."""
+
+import math
+
+import httpx
+import pytest
+from together import RateLimitError
+
+from mayfly.inference.status_codes import Action, judge
+from mayfly.models.errors import RetryableError
+from mayfly.models.http_errors import bounded_retry_after, error_message, retry_after
+from mayfly.together.errors import translated
+
+DATE = "Thu, 26 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "1500", "retry-after": "7"}, 1.5),
+        ({"retry-after": "Thu, 26 Nov 2026 10:00:30 GMT", "date": DATE}, 30.0),
+        ({"retry-after": "Thu, 26 Nov 2026 09:00:00 GMT", "date": DATE}, 0.0),
+        ({"x-ratelimit-reset": "0.25"}, 0.25),
+        ({"retry-after": "soon", "x-ratelimit-reset": "2"}, 2.0),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "Thu, 26 Nov 2026 10:00:30 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_reads_every_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers.get) == seconds
+
+
+@pytest.mark.parametrize("asked", ["3600", "inf", "1e308"])
+def test_retry_after_is_waited_for_a_minute_at_most(asked: str) -> None:
+    assert bounded_retry_after({"retry-after": asked}.get) == 60.0
+    assert (retry_after({"retry-after": asked}.get) or math.inf) > 60.0
+
+
+def test_control_plane_and_inference_read_the_same_headers() -> None:
+    headers = {"retry-after-ms": "1500"}
+    request = httpx.Request("GET", "http://127.0.0.1/")
+    response = httpx.Response(429, headers=headers, request=request)
+
+    with pytest.raises(RetryableError) as caught, translated("list"):
+        raise RateLimitError("slow down", response=response, body=None)
+
+    assert caught.value.retry_after_s == judge(429, "", headers.get).retry_after_s == 1.5
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"error": {"message": "no", "code": "c"}}, ("c", "no")),
+        ({"code": 7, "message": "no"}, ("7", "no")),
+        ({"error": "no"}, ("", "")),
+        (["no"], ("", "")),
+        (None, ("", "")),
+    ],
+)
+def test_error_message_reads_both_shapes(body: object, found: tuple[str, str]) -> None:
+    assert error_message(body) == found
+
+
+@pytest.mark.parametrize("status", [425, 429, 503, 529])
+def test_refused_load_is_told_from_other_failures(status: int) -> None:
+    assert judge(status).refused_load
+    assert judge(status).action is Action.RETRY
+    assert not judge(500).refused_load
+    assert judge(500, "overloaded_error").refused_load
+    assert not judge(503, "routing_error").refused_load
