@@ -7,7 +7,9 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from mayfly.models.errors import EndpointLost, HardwareUnavailable
-from mayfly.models.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling, group
+from mayfly.models.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling
+from mayfly.models.job_fields import parameter
+from mayfly.models.job_types import Tags
 from mayfly.orchestration.cancellation import watch_for_cancel
 from mayfly.orchestration.credentials import TogetherCredentials, credentials_env
 from mayfly.orchestration.hooks import name_run, tear_down_after_the_run
@@ -31,32 +33,25 @@ from mayfly.tasks.shards import MOST_SHARDS, answer_shards
     on_failure=[tear_down_after_the_run],
 )
 def batch_inference(
-    input: str,  # noqa: A002 - the word of the form and of the command line
-    model: str,
-    output: str,
+    input: str = parameter(Job, "input"),  # noqa: A002 - the word of the form and of the command line
+    model: str = parameter(Job, "model"),
+    output: str = parameter(Job, "output"),
     credentials: TogetherCredentials | None = None,
-    prompt: PromptSpec = group(PromptSpec),
-    sampling: Sampling = group(Sampling),
-    rental: Rental = group(Rental),
-    limits: Limits = group(Limits),
-    rows: Rows = group(Rows),
-    runner: Runner = "local",
+    prompt: PromptSpec = parameter(Job, "prompt"),
+    sampling: Sampling = parameter(Job, "sampling"),
+    rental: Rental = parameter(Job, "rental"),
+    limits: Limits = parameter(Job, "limits"),
+    rows: Rows = parameter(Job, "rows"),
+    runner: Runner = parameter(Job, "runner"),
+    dask: str | None = parameter(Job, "dask"),
+    tags: Tags = parameter(Job, "tags"),
 ) -> dict[str, Any]:
-    """Send every row of a Parquet dataset through a model on an endpoint that lives as long.
+    """Send every row of a dataset through a model on an endpoint that lives as long as the batch.
+
+    The texts of the form are those of the job's fields.
 
     Args:
-        input: Parquet file, folder or glob; local or a URI.
-        model: Name of a dedicated model, such as Qwen/Qwen2.5-7B-Instruct.
-        output: Folder for the answers: new, empty, or of this same job, which is then resumed.
         credentials: Together credentials to run with; unset, the worker's environment has the key.
-        prompt: How a row becomes a request.
-        sampling: Sampling settings, the same for every row.
-        rental: Which endpoint to rent, and what becomes of it.
-        limits: What the run may use.
-        rows: Which rows are sent.
-        runner: Where shards run: local is one process and keeps most endpoints full; processes is
-            one for each core, for endpoints that answer thousands of rows a second and for slow
-            templates or schemas. dask and ray are not built.
     """
     job = Job(
         input=input,
@@ -68,6 +63,8 @@ def batch_inference(
         limits=limits,
         rows=rows,
         runner=runner,
+        dask=dask,
+        tags=tags,
     )
     with (
         skip_retries_if_server_down(),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from mayfly.models.durations import read_span
 from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
+from mayfly.models.job_fields import problem_of
 
 ASK = Group("What to ask", sort_key=1)
 SAMPLING = Group("How to answer", sort_key=2)
@@ -137,7 +138,7 @@ class JobOptions:
     ] = None
 
     runner: Annotated[
-        Literal["local", "processes", "dask", "ray"],
+        str,
         Parameter(
             group=RUN,
             help="Where shards run: local (one process, which keeps most endpoints full), or "
@@ -200,17 +201,7 @@ class JobOptions:
                 }
             )
         except ValidationError as error:
-            raise BadRequest(one_line(error)) from error
-
-
-def one_line(error: ValidationError) -> str:
-    """Return what is wrong with a job, in one line: where, what, what was given."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "job"
-    what = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
-    return f"{where}: {what}{shown}"
+            raise BadRequest(problem_of(error, Job.title_of)) from error
 
 
 def duration_s(text: str) -> float:

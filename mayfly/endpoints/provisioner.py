@@ -216,7 +216,7 @@ class Renting:
             config_ref=offer.config_ref,
             replicas=replicas,
             scale_at_in_flight=scale_at(None if self.plan is None else self.plan.quote_of(offer)),
-            regions=rental.places and offer.rooms(rental.places, rental.bounds().minimum),
+            regions=rental.placement and offer.rooms(rental.placement, rental.bounds().minimum),
             inactive_timeout_min=rental.inactive_timeout_min,
             speculative_decoding=rental.speculative_decoding,
         )

@@ -30,5 +30,5 @@ def read_span(text: str) -> float:
     compact = text.replace(" ", "").lower()
     parts = _PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
-        raise ValueError(f"{text!r} is not a duration; write it like 90m, 2h or 1h30m")
+        raise ValueError(f"must be a duration such as 90m, 2h or 1h30m, not {text!r}")
     return sum(float(number) * _UNIT_S[unit] for number, unit in parts)

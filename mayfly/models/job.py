@@ -1,398 +1,370 @@
 """The job: everything a person may ask for, as one value checked where it enters.
 
-The same model is the CLI's options, the flow's parameters and the form in the Prefect UI, so a
-field's description is what a person reads in all three.
+The command line's options, the form in the Prefect UI, the Python API and the reference page are
+generated from these fields: their titles, descriptions, defaults and bounds are written here alone.
 """
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, model_validator
 
-from mayfly.models.durations import PATTERN, read_span
 from mayfly.models.endpoint import Api, Replicas
 from mayfly.models.errors import BadRequest
+from mayfly.models.job_fields import JobPart, option, wrong
+from mayfly.models.job_request import PromptSpec, Sampling
+from mayfly.models.job_types import AUTO, Seconds, Tags, Texts
 
-Teardown = Literal["delete", "stop", "keep"]
-Runner = Literal["local", "processes", "dask", "ray"]
-
-
-def _as_seconds(given: object) -> object:
-    return read_span(given) if isinstance(given, str) else given
-
-
-Seconds = Annotated[
-    float,
-    Field(gt=0),
-    BeforeValidator(_as_seconds),
-    # A form asks for text; whoever calls with a number of seconds is understood as well.
-    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+__all__ = [
+    "Job",
+    "Limits",
+    "PromptSpec",
+    "Rental",
+    "Rows",
+    "Runner",
+    "Sampling",
+    "Teardown",
+    "check_runner",
+    "fingerprint",
 ]
 
+Teardown = Literal["delete", "stop", "keep"]
+Runner = Literal["local", "processes", "dask"]
 
-def _as_schema_text(given: object) -> object:
-    text = json.dumps(given, ensure_ascii=False) if isinstance(given, dict) else given
-    if isinstance(text, str):
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise ValueError("a JSON Schema is an object")  # noqa: TRY004 - pydantic reads these
-    return text
+MOST_ROWS = 10**12
+"""Bounds what is given in rows, so that 64 bits hold it everywhere."""
 
 
-# As text, because Prefect takes every object with a `$ref` among a flow's parameters for one of
-# its blocks, and fails to find it.
-SchemaText = Annotated[str, BeforeValidator(_as_schema_text)]
+class Rental(JobPart):
+    """Which endpoint to rent, and what to do with it at the end."""
 
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Return the schema that forms are drawn from: what may be left out is just not required.
-
-        An option that is unset is null in Python, which a form would offer as a type of its own.
-        """
-        schema = handler.resolve_ref_schema(handler(core_schema))
-        for field in schema.get("properties", {}).values():
-            kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
-            if len(kinds) == 1:
-                del field["anyOf"]
-                field.update(kinds[0] | field)
-            if field.get("default", ...) is None:
-                del field["default"]
-        return schema
-
-
-G = TypeVar("G", bound=_Group)
-
-
-def group(kind: type[G]) -> G:
-    """Return the default of a flow's parameter: a group with nothing set.
-
-    The schema says `{}`, so that a form sends only what a person has filled in. Spelled out, the
-    default would hold nulls and numbers of seconds, which the form's own fields refuse.
-    """
-    default: G = Field(default=kind(), json_schema_extra={"default": {}})
-    return default
-
-
-class PromptSpec(_Group):
-    """How a row becomes a request; unset, by a `messages` column, else by a `prompt` column."""
-
-    template: str | None = Field(
-        default=None,
-        title="Prompt template",
-        description="Jinja2 template over the row's columns, e.g. {{ question }}",
-    )
-    messages_column: str | None = Field(
-        default=None,
-        title="Messages column",
-        description="column that holds a list of role/content, or its JSON; instead of a template",
-    )
-    system: str | None = Field(
-        default=None, title="System message", description="put before every row"
-    )
-    completions: bool = Field(
-        default=False,
-        title="Plain text completions",
-        description="send the prompt as plain text to /completions, not as a chat",
-    )
-    embed_column: str | None = Field(
-        default=None,
-        title="Embed column",
-        description="embed the texts of this column instead of asking anything",
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.template is not None and self.messages_column is not None:
-            raise ValueError("give a prompt template or a messages column, not both")
-        return self
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        chat_only = {"system": self.system, "messages_column": self.messages_column}
-        if self.embed_column is not None:
-            others: dict[str, object] = {"template": self.template, **chat_only}
-            others["completions"] = self.completions or None
-            kind = "embed_column asks for embeddings"
-        elif self.completions:
-            others, kind = dict(chat_only), "completions sends plain text"
-        else:
-            return self
-        if given := [name for name, value in others.items() if value is not None]:
-            raise ValueError(f"{kind}, which has no {given[0]}; leave one of the two out")
-        return self
-
-
-class Sampling(_Group):
-    """Sampling settings, the same for every row; what is unset is left to the endpoint."""
-
-    max_tokens: int | None = Field(
-        default=None,
-        ge=1,
-        title="Longest answer (tokens)",
-        description="answers are cut there; 1 or more",
-    )
-    temperature: float | None = Field(
-        default=None, ge=0, le=2, title="Temperature (0 to 2)", description="0 is greedy"
-    )
-    top_p: float | None = Field(
-        default=None,
-        gt=0,
-        le=1,
-        title="Top p (above 0, to 1)",
-        description="nucleus sampling: the share of probability that is drawn from",
-    )
-    seed: int | None = Field(
-        default=None, title="Seed", description="for answers that can be had again"
-    )
-    stop: tuple[str, ...] = Field(
-        default=(), title="Stop texts", description="texts that end an answer"
-    )
-    json_schema: SchemaText | None = Field(
-        default=None, title="JSON Schema", description="JSON Schema that every answer must fit"
-    )
-
-    def schema_value(self) -> dict[str, Any] | None:
-        """Return the JSON Schema, parsed."""
-        return None if self.json_schema is None else dict(json.loads(self.json_schema))
-
-
-class Rental(_Group):
-    """Which endpoint to rent, and what becomes of it."""
-
-    hardware: str = Field(
+    hardware: Annotated[str, option("--hardware", "auto|ID")] = Field(
         default="auto",
         title="Hardware",
-        description="auto (the cheapest with room), or an id that `mayfly hardware` shows",
+        description="auto (the cheapest with free capacity), or an id that `mayfly hardware` "
+        "shows.",
     )
-    replicas: str = Field(
+    config: Annotated[str | None, option("--config", "ID")] = Field(
+        default=None,
+        title="Config",
+        description="Config to deploy (cr_...) where the model has several; unset takes the "
+        "cheapest with free capacity.",
+    )
+    replicas: Annotated[str, option("--replicas", "auto|N|MIN-MAX")] = Field(
         default="auto",
-        pattern=r"^(auto|\d+(-\d+)?)$",
+        pattern=r"^(auto|[0-9]{1,6}(-[0-9]{1,6})?)$",
         title="Replicas (auto, N or MIN-MAX)",
-        description="auto is one, or as many as a deadline takes; each replica is billed",
+        description="Number of replicas, or a range to autoscale in; auto is one, or as many as "
+        "the deadline needs. Each replica is billed.",
     )
-    regions: tuple[str, ...] = Field(
-        default=(), title="Regions", description="allowed regions; none means any"
+    regions: Annotated[Texts, option("--region", "NAME", repeated=True)] = Field(
+        default=(), title="Regions", description="Allowed region; any region by default."
     )
-    api: Api = Field(
-        default="v2", title="API generation", description="generation of the endpoint API"
-    )
-    endpoint: str | None = Field(
+    endpoint: Annotated[str | None, option("--endpoint", "NAME")] = Field(
         default=None,
         title="Existing endpoint",
-        description="name of an endpoint that stands already; it is never deleted",
+        description="Use an existing endpoint; it is never deleted.",
     )
-    teardown: Teardown = Field(
+    teardown: Annotated[Teardown, option("--teardown", "delete|stop|keep")] = Field(
         default="delete",
-        title="At the end",
-        description="what becomes of the endpoint when the batch is done; keep goes on billing",
+        title="Teardown",
+        description="What to do with the endpoint when the run ends; keep continues to bill.",
     )
-    ready_timeout_s: Seconds = Field(
-        default=2700.0,
-        title="Longest wait for READY (45m, 2h)",
-        description="then the run gives up",
-        json_schema_extra={"default": "45m"},
-    )
-    capacity_timeout_s: Seconds = Field(
-        default=300.0,
-        title="Longest wait for capacity (5m, 1h)",
-        description="then other hardware is tried",
-        json_schema_extra={"default": "5m"},
-    )
-    inactive_timeout_min: int = Field(
+    inactive_timeout_min: Annotated[int, option("--inactive-timeout", "MIN")] = Field(
         default=30,
         ge=30,
         le=1440,
         title="Inactivity timeout (minutes, 30 to 1440)",
-        description="minutes without a request after which the platform stops the endpoint by "
-        "itself: the last line of defence",
+        description="Minutes without a request after which the platform stops the endpoint, even "
+        "if everything of ours has failed; 30 to 1440.",
     )
-    speculative_decoding: bool = Field(
+    ready_timeout_s: Annotated[Seconds, option("--ready-timeout", "DURATION", group="Limits")] = (
+        Field(
+            default=2700.0,
+            title="READY timeout (45m, 2h)",
+            description="Maximum wait until the endpoint is READY; then the run fails.",
+            json_schema_extra={"default": "45m"},
+        )
+    )
+    capacity_timeout_s: Annotated[
+        Seconds, option("--capacity-timeout", "DURATION", group="Limits")
+    ] = Field(
+        default=300.0,
+        title="Capacity timeout (5m, 1h)",
+        description="Maximum wait for free capacity; then other hardware is tried.",
+        json_schema_extra={"default": "5m"},
+    )
+    api: Annotated[Api, option("--api", "v2|v1")] = Field(
+        default="v2", title="API generation", description="Generation of the endpoint API."
+    )
+    speculative_decoding: Annotated[
+        bool, option("--no-speculative-decoding", switches_off=True)
+    ] = Field(
         default=True,
         title="Speculative decoding (v1)",
-        description="v1 only: let a small model draft what the large one says",
+        description="Speculative decoding: a small model drafts, the large one checks; only v1 can "
+        "switch it off.",
     )
-    availability_zone: str | None = Field(
+    availability_zone: Annotated[str | None, option("--availability-zone", "NAME")] = Field(
         default=None,
         title="Availability zone (v1)",
-        description="v1 only: zone in which to place the endpoint",
+        description="Zone to create the endpoint in; v1 only.",
     )
-    calibrate_rows: Annotated[int, Field(ge=1)] | None = Field(
+    calibrate_rows: Annotated[int | None, option("--calibrate", "K")] = Field(
         default=None,
+        ge=1,
+        le=MOST_ROWS,
         title="Calibrate (rows)",
-        description="try this many rows on each of the best hardware, then choose by measured cost",
+        description="Try this many rows on each of the best hardware, then choose by measured "
+        "cost.",
     )
 
     @model_validator(mode="after")
     def _bounds_make_sense(self) -> Self:
-        self.bounds()
+        low, _, high = self.replicas.partition("-")
+        if self.fixes_replicas and not 1 <= int(low) <= int(high or low):
+            raise wrong(f"{{replicas}} must be N or MIN-MAX from 1 up, not {self.replicas!r}")
         return self
 
     @model_validator(mode="after")
     def _switches_are_of_this_generation(self) -> Self:
         if self.api == "v2" and self.availability_zone is not None:
-            raise ValueError("availability zones are v1's; name a region, or add --api v1")
+            raise wrong("{availability_zone} is for {api} v1 only; give {regions} instead")
         if self.api == "v2" and not self.speculative_decoding:
-            raise ValueError("v2 has no switch for speculative decoding; leave it on, or --api v1")
+            raise wrong("{speculative_decoding} is for {api} v1 only: v2 has no such setting")
         return self
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """Where the endpoint may be: regions, or the zone that v1 calls so; none means any."""
+    def placement(self) -> tuple[str, ...]:
+        """The regions allowed for the endpoint, or v1's zone; empty means any."""
         return self.regions or (() if self.availability_zone is None else (self.availability_zone,))
 
     @property
-    def replicas_by_hand(self) -> bool:
+    def fixes_replicas(self) -> bool:
         """Whether the user has fixed the number of replicas, or its bounds."""
         return self.replicas != "auto"
 
     def bounds(self) -> Replicas:
         """Return the bounds on replicas; one unless the user has said otherwise."""
-        if not self.replicas_by_hand:
+        if not self.fixes_replicas:
             return Replicas()
         low, _, high = self.replicas.partition("-")
-        if int(low) < 1:
-            raise ValueError(f"replicas {self.replicas}: at least one is needed")
         return Replicas(minimum=int(low), maximum=int(high or low))
 
 
-class Limits(_Group):
+class Limits(JobPart):
     """What the run may use."""
 
-    max_cost_usd: float | None = Field(
+    max_cost_usd: Annotated[float | None, option("--max-cost", "USD")] = Field(
         default=None,
         gt=0,
-        title="Most to spend (USD)",
-        description="the run stops before this is spent, and can be resumed",
+        allow_inf_nan=False,
+        title="Maximum cost (USD)",
+        description="Stop before this many dollars are spent; the run can be resumed.",
     )
-    deadline_s: Seconds | None = Field(
+    deadline_s: Annotated[Seconds | None, option("--deadline", "DURATION")] = Field(
         default=None,
         title="Deadline (90m, 2h, 1h30m)",
-        description="the run stops this long after its start, and can be resumed",
+        description="Stop this long after the start, such as 90m or 1h30m; the run can be resumed.",
     )
-    approve_above_usd: float | None = Field(
+    approve_above_usd: Annotated[float | None, option("--approve-above", "USD")] = Field(
         default=None,
         ge=0,
-        title="Ask above (USD)",
-        description="a run that may cost more waits for your approval before anything is rented; "
-        "0 asks always, unset never",
+        allow_inf_nan=False,
+        title="Require approval above (USD)",
+        description="A run that may cost more than this waits in the Prefect UI for approval "
+        "before anything is rented; 0 always waits.",
     )
-    approve_within_s: Seconds = Field(
+    approve_within_s: Annotated[Seconds, option("--approve-within", "DURATION")] = Field(
         default=86_400.0,
-        title="Longest wait for approval (30m, 1d)",
-        description="then the run ends, and nothing was rented",
+        title="Approval timeout (30m, 1d)",
+        description="Maximum wait for approval; then the run ends, and nothing was rented.",
         json_schema_extra={"default": "1d"},
     )
-    concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+    concurrency: Annotated[int | None, AUTO, option("--concurrency", "auto|N")] = Field(
         default=None,
+        ge=1,
+        le=100_000,
         title="Requests in flight (1 to 100,000)",
-        description="unset finds the best number by itself",
+        description="Maximum requests in flight, up to 100,000; auto finds the best number.",
     )
-    shard_rows: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        title="Rows per shard",
-        description="the unit of progress; unset makes a few dozen shards at most",
+    row_timeout_s: Annotated[Seconds | None, AUTO, option("--row-timeout", "auto|DURATION")] = (
+        Field(
+            default=None,
+            title="Row timeout (90s, 10m)",
+            description="Maximum time for one request, such as 10m; auto adapts to the run's own "
+            "latency.",
+        )
     )
-    row_attempts: int = Field(
+    row_attempts: Annotated[int, option("--row-attempts", "N")] = Field(
         default=6,
         ge=1,
         le=100,
         title="Attempts per row (1 to 100)",
-        description="requests sent for one row before it is given up with an error",
+        description="Attempts per row before it ends with an error, 1 to 100; refused load (429, "
+        "503) costs none.",
+    )
+    max_error_rate: Annotated[float | None, option("--max-error-rate", "PERCENT")] = Field(
+        default=None,
+        ge=0,
+        le=100,
+        title="Maximum error rate (percent)",
+        description="Stop when more of the rows fail, in percent; 100 never stops. By default 50, "
+        "once 100 rows or 1 % of them are back.",
+    )
+    shard_rows: Annotated[int | None, option("--shard-rows", "N")] = Field(
+        default=None,
+        ge=1,
+        le=MOST_ROWS,
+        title="Rows per shard",
+        description="Rows per shard, the unit of progress; by default a few dozen shards at most.",
     )
 
 
-class Rows(_Group):
+class Rows(JobPart):
     """Which rows of the input are sent."""
 
-    limit: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, title="Only the first (rows)", description="unset sends all"
+    limit: Annotated[int | None, option("--limit", "N")] = Field(
+        default=None, ge=1, le=MOST_ROWS, title="Row limit", description="Only the first N rows."
     )
-    retry_failed: bool = Field(
+    retry_failed: Annotated[bool, option("--retry-failed")] = Field(
         default=False,
         title="Retry failed",
-        description="just the rows of an earlier run that have an error",
+        description="Run again the rows of an earlier run that have an error.",
     )
-    dedupe: bool = Field(
-        default=False, title="Deduplicate", description="send identical requests once"
+    dedupe: Annotated[bool, option("--dedupe")] = Field(
+        default=False, title="Deduplicate", description="Send identical requests once."
     )
-    incremental: bool = Field(
+    incremental: Annotated[bool, option("--incremental")] = Field(
         default=False,
         title="Incremental",
-        description="just the rows that earlier runs into this output did not see",
+        description="Only rows that earlier runs into the same output did not have.",
     )
 
 
-class Job(_Group):
+class Job(JobPart):
     """One batch: a dataset, a model, a folder for the answers."""
 
-    input: str = Field(description="Parquet file, folder or glob; local or a URI")
-    model: str = Field(description="name of a dedicated model, e.g. Qwen/Qwen2.5-7B-Instruct")
-    output: str = Field(description="folder for the answers: new, empty, or of this same job")
-    prompt: PromptSpec = PromptSpec()
-    sampling: Sampling = Sampling()
-    rental: Rental = Rental()
-    limits: Limits = Limits()
-    rows: Rows = Rows()
-    runner: Runner = Field(default="local", description="in one process, or one for each core")
+    input: str = Field(
+        title="Input",
+        description="Dataset of one row per request: Parquet, JSON lines, CSV or Arrow; a file, a "
+        "folder or a glob, local or a URI.",
+    )
+    model: Annotated[str, option("--model", "MODEL", group="Prompt")] = Field(
+        min_length=1,
+        title="Model",
+        description="Model to deploy, such as Qwen/Qwen2.5-7B-Instruct, or one of your own by id "
+        "or name; `mayfly models` lists them.",
+    )
+    output: Annotated[str, option("--output", "DIR", group="Run")] = Field(
+        title="Output",
+        description="Folder for the results: new, empty, or of an earlier run of the same job, "
+        "which is then resumed.",
+    )
+    prompt: PromptSpec = Field(default=PromptSpec(), title="Prompt")
+    sampling: Sampling = Field(default=Sampling(), title="Sampling")
+    rental: Rental = Field(default=Rental(), title="Hardware")
+    limits: Limits = Field(default=Limits(), title="Limits")
+    rows: Rows = Field(default=Rows(), title="Rows")
+    runner: Annotated[Runner, option("--runner", "local|processes|dask", group="Run")] = Field(
+        default="local",
+        title="Runner",
+        description="Where shards run: local is one process, enough for most endpoints; processes "
+        "is one for each core, for thousands of rows a second; dask is the workers of a cluster.",
+    )
+    dask: Annotated[str | None, option("--dask", "ADDRESS", group="Run")] = Field(
+        default=None,
+        title="Dask scheduler",
+        description="Address of the Dask scheduler, such as tcp://host:8786.",
+    )
+    tags: Annotated[Tags, option("--tag", "KEY=VALUE", repeated=True, group="Run")] = Field(
+        default={},
+        title="Tags (KEY=VALUE)",
+        description="Tag for history, reports and metrics.",
+    )
 
     @model_validator(mode="after")
     def _options_go_together(self) -> Self:
         sampling = self.sampling
         if self.prompt.embed_column is not None:
             given = [
-                name for name, value in sampling.model_dump().items() if value not in (None, ())
+                name
+                for name, value in sampling
+                if value not in (None, ()) and name not in ("body", "body_column")
             ]
             if given:
-                raise ValueError(
-                    f"embed_column asks for embeddings, which have no {given[0]}; "
-                    "leave one of the two out"
+                raise wrong(
+                    f"{{prompt.embed_column}} cannot be combined with {{sampling.{given[0]}}}; "
+                    "leave one of them out"
                 )
-        elif self.rows.dedupe and sampling.temperature != 0 and sampling.seed is None:
-            raise ValueError(
-                "dedupe gives identical requests one answer, which they have only when answers "
-                "do not vary; set temperature to 0, or a seed"
+        elif self.rows.dedupe and not self._repeatable:
+            raise wrong(
+                "{rows.dedupe} gives identical requests one response, so responses must not vary; "
+                "set {sampling.temperature} to 0, or give {sampling.seed}"
+            )
+        if self.prompt.completions and sampling.reasoning is not None:
+            raise wrong(
+                "{prompt.completions} cannot be combined with {sampling.reasoning}; "
+                "leave one of them out"
             )
         if self.rows.incremental and self.rows.limit is not None:
-            raise ValueError(
-                "incremental takes all that is new, and limit the first rows; "
-                "leave one of the two out"
+            raise wrong(
+                "{rows.incremental} cannot be combined with {rows.limit}; leave one of them out"
             )
+        if self.dask is not None and self.runner != "dask":
+            raise wrong("{dask} is for {runner} dask only; add {runner} dask")
+        if self.dask is None and self.runner == "dask":
+            raise wrong("{runner} dask needs the scheduler's address; add {dask} tcp://HOST:8786")
         return self
+
+    @property
+    def _repeatable(self) -> bool:
+        """Whether identical requests have the same response."""
+        body = self.sampling.body_value()
+        temperature = body.get("temperature", self.sampling.temperature)
+        return temperature == 0 or body.get("seed", self.sampling.seed) is not None
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the answers: a change in it makes another job.
 
         Hardware, limits and runners are left out: resuming on other hardware is the same job.
+        What was added after the first release counts only where it is set, so that the outputs of
+        earlier releases still belong to the jobs that began them.
         """
-        return {
+        identity = {
             "model": self.model,
-            **{f"prompt.{key}": value for key, value in self.prompt.model_dump().items()},
-            **{
-                f"sampling.{key}": list(value) if isinstance(value, tuple) else value
-                for key, value in self.sampling.model_dump().items()
-            },
+            **_named("prompt", self.prompt.model_dump()),
+            **_named("sampling", self.sampling.model_dump()),
             "limit": self.rows.limit,
         }
+        return {
+            name: value
+            for name, value in identity.items()
+            if name in _ALWAYS or value not in (None, [])
+        }
+
+
+_ALWAYS = {
+    "model",
+    *(
+        f"prompt.{name}"
+        for name in ("template", "messages_column", "system", "completions", "embed_column")
+    ),
+    *(
+        f"sampling.{name}"
+        for name in ("max_tokens", "temperature", "top_p", "seed", "stop", "json_schema")
+    ),
+    "limit",
+}
+
+
+def _named(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{part}.{name}": list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+    }
 
 
 def fingerprint(identity: dict[str, Any], input_fingerprint: str, provider: str) -> str:
@@ -408,7 +380,4 @@ def check_runner(runner: Runner) -> None:
         BadRequest: Names those that there are.
     """
     if runner not in ("local", "processes"):
-        raise BadRequest(
-            f"--runner {runner} is not built yet; give local or processes, which uses all cores of "
-            "this machine"
-        )
+        raise BadRequest(f"--runner {runner} is not available; give local or processes")

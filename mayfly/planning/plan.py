@@ -54,7 +54,7 @@ class Plan:
         quote = self.quote_of(offer)
         bounds = rental.bounds()
         # With a deadline a range is ours to steer in; without, it is the platform's.
-        open_number = not rental.replicas_by_hand or bounds.minimum < bounds.maximum
+        open_number = not rental.fixes_replicas or bounds.minimum < bounds.maximum
         if quote is None or limits.deadline_s is None or not open_number:
             return bounds
         return Replicas(minimum=quote.forecast.replicas, maximum=quote.forecast.replicas)
@@ -184,8 +184,8 @@ def constraints_of(job: Job, spent_s: float = 0.0) -> Constraints:
     bounds = job.rental.bounds()
     return Constraints(
         minimum=bounds.minimum,
-        maximum=bounds.maximum if job.rental.replicas_by_hand else None,
-        regions=job.rental.places,
+        maximum=bounds.maximum if job.rental.fixes_replicas else None,
+        regions=job.rental.placement,
         max_cost_usd=job.limits.max_cost_usd,
         deadline_s=None if deadline_s is None else max(1.0, deadline_s - spent_s),
     )
@@ -205,6 +205,6 @@ def select_hardware(job: Job, plane: ControlPlane) -> Placement:
         plane.offers(job.model),
         model=job.model,
         hardware=job.rental.hardware,
-        regions=job.rental.places,
+        regions=job.rental.placement,
         replicas=job.rental.bounds().minimum,
     )

@@ -40,9 +40,9 @@ def autoscaler_for(
         offer is not None
         and not trying
         and job.limits.deadline_s is not None
-        and (not job.rental.replicas_by_hand or bounds.minimum < bounds.maximum)
+        and (not job.rental.fixes_replicas or bounds.minimum < bounds.maximum)
     )
-    most = bounds.maximum if job.rental.replicas_by_hand else quote.most if quote else 1
+    most = bounds.maximum if job.rental.fixes_replicas else quote.most if quote else 1
     throughput = UNKNOWN_PACE
     if quote is not None and plan.load is not None:
         throughput = quote.rate.work_per_s.over(work_per_row(plan.load))

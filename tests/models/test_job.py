@@ -69,7 +69,7 @@ def test_a_duration_is_written_as_people_write_it(text: str, seconds: float) -> 
 
 @pytest.mark.parametrize("text", ["90", "soon", "5x", "1h 30", "-5m", ""])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="write it like 90m"):
+    with pytest.raises(BadRequest, match="must be a duration such as 90m"):
         duration_s(text)
 
 
@@ -77,5 +77,5 @@ def test_a_wrong_value_is_one_line_that_names_the_field() -> None:
     with pytest.raises(BadRequest) as refused:
         JobOptions(model="m", temperature=9).job("in.parquet", "out")
 
-    assert "sampling.temperature" in str(refused.value)
+    assert "Temperature must be at most 2, not 9" in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -45,10 +45,10 @@ def test_the_form_says_what_each_field_is_for_and_in_which_unit(form: Screen) ->
     form.page.set_viewport_size({"width": 1280, "height": 4200})
     form.picture("form")
     for title, told in {
-        "model": "Name of a dedicated model",
+        "Model": "Model to deploy",
         "Temperature (0 to 2)": "0 is greedy",
-        "Most to spend (USD)": "the run stops before this is spent",
-        "Inactivity timeout (minutes, 30 to 1440)": "the last line of defence",
+        "Maximum cost (USD)": "Stop before this many dollars are spent",
+        "Inactivity timeout (minutes, 30 to 1440)": "the platform stops the endpoint",
         "Deadline (90m, 2h, 1h30m)": "can be resumed",
     }.items():
         assert told in form.field(title).inner_text()
@@ -79,13 +79,13 @@ def output() -> Iterator[str]:
 def test_a_run_is_started_approved_and_watched_to_its_report(
     form: Screen, stage: PrefectStage, output: str
 ) -> None:
-    form.fill("input", "data/sample.parquet")
-    form.fill("model", MODEL)
-    form.fill("output", output)
+    form.fill("Input", "data/sample.parquet")
+    form.fill("Model", MODEL)
+    form.fill("Output", output)
     form.choose_credentials(stage.credentials)
     form.fill("Prompt template", "Summarise: {{ message }}")
-    form.fill("Ask above (USD)", "0")
-    form.field("input").scroll_into_view_if_needed()
+    form.fill("Require approval above (USD)", "0")
+    form.field("Input").scroll_into_view_if_needed()
     form.picture("form-filled")
     form.start()
 

@@ -106,23 +106,23 @@ CASES: dict[str, Case] = {
     ),
     "embed with system": lambda d: (
         [put(d), "--embed", "q", "--system", "be brief"],
-        "embeddings, which has no system",
+        "Embed column cannot be combined with System message",
     ),
     "embed with schema": lambda d: (
         [put(d), "--embed", "q", "--schema", text(d / "s.json", '{"type":"object"}')],
-        "embeddings, which have no json_schema",
+        "Embed column cannot be combined with JSON Schema",
     ),
     "completions with messages": lambda d: (
         [put(d), "--completions", "--messages-column", "q"],
-        "plain text, which has no messages_column",
+        "Plain text completions cannot be combined with Messages column",
     ),
     "dedupe without a fixed answer": lambda d: (
         [put(d, prompt=["a"]), "--dedupe"],
-        "set temperature to 0, or a seed",
+        "set Temperature to 0, or give Seed",
     ),
     "incremental with limit": lambda d: (
         [put(d, prompt=["a"]), "--incremental", "--limit", "1"],
-        "incremental takes all that is new",
+        "Incremental cannot be combined with Row limit",
     ),
 }
 

@@ -66,7 +66,7 @@ class Screen:
         self.page.goto(f"{self.ui}/deployments/deployment/{deployment}/run")
         # The fields are there before the values that the deployment gives them, which would
         # overwrite what is typed meanwhile.
-        output = self.field("output").locator("textarea").first
+        output = self.field("Output").locator("textarea").first
         expect(output).to_have_value(re.compile(".+"), timeout=PATIENCE_MS)
 
     def field(self, title: str) -> Locator:

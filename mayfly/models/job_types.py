@@ -1,0 +1,150 @@
+"""The types of a job's fields: what people write as text, read into values.
+
+A reader raises ValueError with the end of a sentence that begins with the field: `is not JSON`.
+"""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from mayfly.models.durations import PATTERN, read_span
+
+
+def _seconds(given: object) -> object:
+    return read_span(given) if isinstance(given, str) else given
+
+
+def _unless_auto(given: object) -> object:
+    return None if given == "auto" else given
+
+
+def _several(given: object) -> object:
+    return (given,) if isinstance(given, str) else given
+
+
+Seconds = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False),
+    BeforeValidator(_seconds),
+    # A form asks for text; a call with a number of seconds is valid as well.
+    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+]
+"""A span of time in seconds, or as text such as `90m`."""
+
+AUTO = BeforeValidator(_unless_auto)
+"""Reads `auto` as unset."""
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_several)]
+"""Several texts; a single one is a tuple of one."""
+
+
+def _parsed(given: object) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from error
+
+
+def _json_text(value: object, given: object) -> str:
+    # Text that has been given is kept as it is, because it is part of a job's identity.
+    return given if isinstance(given, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _schema_text(given: object) -> object:
+    if given is None:
+        return None
+    value = _parsed(given)
+    if not isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004 - pydantic reads these
+            f"is not a JSON Schema, which is an object; this is {_kind(value)}"
+        )
+    schema = unwrapped_schema(value)
+    return _json_text(schema, given if schema is value else schema)
+
+
+def unwrapped_schema(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema in OpenAI's `response_format`, or in its `json_schema` part.
+
+    Source: https://platform.openai.com/docs/guides/structured-outputs (August 2026).
+    """
+    if value.get("type") == "json_schema" and isinstance(value.get("json_schema"), dict):
+        value = value["json_schema"]
+    if isinstance(value.get("schema"), dict) and value.keys() <= _WRAPPER:
+        inner: dict[str, Any] = value["schema"]
+        return inner
+    return value
+
+
+_WRAPPER = {"name", "description", "schema", "strict", "type"}
+
+
+def _tools_text(given: object) -> object:
+    if given is None:
+        return None
+    value = _parsed(given)
+    named = isinstance(value, list) and all(
+        isinstance(tool, dict)
+        and isinstance(tool.get("function"), dict)
+        and isinstance(tool["function"].get("name"), str)
+        for tool in value
+    )
+    if not named or not value:
+        raise ValueError(
+            'is not a list of tools, such as [{"type": "function", "function": {"name": ...}}]'
+        )
+    return _json_text(value, given)
+
+
+RESERVED = ("model", "messages", "prompt", "input", "stream")
+"""Fields of a request that a job sets by itself."""
+
+
+def _body_text(given: object) -> object:
+    if given is None:
+        return None
+    value = _parsed(given)
+    if not isinstance(value, dict):
+        raise ValueError(f"is not a JSON object; this is {_kind(value)}")  # noqa: TRY004
+    if taken := [name for name in RESERVED if name in value]:
+        raise ValueError(f"cannot set {taken[0]!r}, which comes from the job itself")
+    return _json_text(value, given)
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
+    return kinds.get(type(value), "a number")
+
+
+# As text, because Prefect takes every object with a `$ref` among a flow's parameters for one of
+# its blocks, and fails to find it.
+SchemaText = Annotated[str | None, BeforeValidator(_schema_text)]
+ToolsText = Annotated[str | None, BeforeValidator(_tools_text)]
+BodyText = Annotated[str | None, BeforeValidator(_body_text)]
+
+
+def _tag_values(given: object) -> object:
+    if isinstance(given, str):
+        given = (given,)
+    if not isinstance(given, list | tuple):
+        return given
+    values: dict[str, str] = {}
+    for text in given:
+        name, equals, value = str(text).partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"must be KEY=VALUE, not {text!r}")
+        values[name.strip()] = value
+    return values
+
+
+Tags = Annotated[
+    dict[str, str],
+    BeforeValidator(_tag_values),
+    # Forms have no fields for keys of one's own choice.
+    WithJsonSchema({"type": "array", "items": {"type": "string", "pattern": "^[^=]+=.*$"}}),
+]
+"""Tags by key; read from a list of `KEY=VALUE` as well."""
