@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ def end_lease(
             f"lease {lease.name} is of {lease.provider}, and TOGETHER_BASE_URL names "
             f"{connection.provider}; set it to {lease.base_url}"
         )
+    # The project is known: asking whose key this is would be a read before the stop.
+    connection = replace(connection, project=lease.project or connection.project)
     with connect(lease.ref.api, connection) as plane:
         return end_on(
             plane,

@@ -129,7 +129,7 @@ class EndpointSession:
         """Create the endpoint, or adopt what an earlier attempt of ours with this name made."""
         before = self._settled_at
         try:
-            self._keep(self._plane.create(spec))
+            self._keep(self._plane.create(spec, on_known=self._keep))
         except BaseException as error:
             self._settled_at = time.time() + SETTLE_S if _in_doubt(error) else before
             raise
@@ -278,6 +278,7 @@ class EndpointSession:
             settled_at=self._settled_at,
             billing_since=self.ready_at,
             aim="delete" if self.policy == "delete" else "stop",
+            stopped=self.proof is not None and self.proof.stopped_at is not None,
             on_step=self._say,
         )
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)

@@ -189,3 +189,21 @@ class Observation:
         replicas = "" if self.ready_replicas is None else f", {self.ready_replicas} ready"
         message = f": {self.message}" if self.message else ""
         return f"{self.word}{message}{replicas}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What the API has recorded of an endpoint's use within a span that ends now.
+
+    Attributes:
+        span_s: Length of the span, in seconds.
+        requests: Requests received within it; None when the API does not say.
+        event: What has happened to the endpoint last within it, such as `deployment.scaled`; ""
+            when nothing has, None when the API does not say.
+        gpu_percent: Average GPU utilisation within it; None when the API does not say.
+    """
+
+    span_s: float
+    requests: int | None = None
+    event: str | None = None
+    gpu_percent: float | None = None

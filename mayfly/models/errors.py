@@ -4,7 +4,8 @@ MayflyError
 ├── BadRequest           the request itself is wrong; nothing was created (exit 2)
 ├── NotApproved          a person said no to the plan, or nobody said yes; nothing was created
 ├── RetryableError       the same call may succeed later
-│   └── OutcomeUnknown   sent, no answer: look before repeating
+│   ├── OutcomeUnknown   sent, no answer: look before repeating
+│   └── Unreachable      waiting does not help: unknown host, refused, certificate, proxy
 ├── HardwareUnavailable  this hardware cannot be had now; another may
 ├── EndpointLost         the endpoint failed, stopped or vanished under a running batch
 │   └── TimeToMove       it stands, but the time in its name is nearly over
@@ -59,6 +60,15 @@ class RetryableError(MayflyError):
 
 class OutcomeUnknown(RetryableError):
     """The call was sent and no answer came: it may have taken effect, so look before repeating."""
+
+
+class Unreachable(RetryableError):
+    """No connection, for a reason that waiting does not change: the host is unknown or refuses,
+    its certificate is not trusted, or the proxy refuses us.
+
+    Before anything was created that is the user's to correct. Under a run it is waited for all the
+    same: an API that is restarted refuses connections too.
+    """
 
 
 class HardwareUnavailable(MayflyError):

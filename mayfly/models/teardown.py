@@ -82,6 +82,7 @@ def still_there(
     since: float | None,
     why: str,
     aim: Literal["delete", "stop"],
+    stop_taken: bool = False,
 ) -> str:
     """Return what a teardown that did not end has left, in one line with the way out.
 
@@ -90,12 +91,15 @@ def still_there(
         since: Since when they have been (Unix time); None when it was never noted.
         why: What became of the teardown.
         aim: What was to become of the endpoint: only what we created is ever deleted.
+        stop_taken: Whether the API has taken a stop, so that only the proof of its end is missing.
     """
     what = "no longer bills, but still exists"
     if bills:
         began = "" if since is None else time.strftime(" since %F %T UTC", time.gmtime(since))
         rate = f" at ${ref.price_usd_per_h:.2f}/h a replica" if ref.price_usd_per_h else ""
         what = f"may still bill{began}{rate}"
+        if stop_taken:
+            what += "; the API has taken its stop, and the end of it could not be read back"
     return (
         f"endpoint {ref.name} {what}: {why}; "
         f"end it with `mayfly endpoints {aim} {ref.name} --api {ref.api}`"

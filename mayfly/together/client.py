@@ -1,23 +1,51 @@
 """The official SDK as we use it: one attempt for each call, a bound on each, no proxy at home."""
 
+import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 from mayfly.models.errors import BadRequest
 from mayfly.together.connection import Connection
 from mayfly.together.errors import Refused, translated
 from mayfly.together.parsing import field, listed, text
+from mayfly.together.server_clock import ServerClock
 
 
-def open_client(connection: Connection) -> Any:
-    """Return the SDK's client for a connection.
+def open_client(connection: Connection, clock: ServerClock) -> Any:
+    """Return the SDK's client for a connection; `clock` is set by what the API answers.
 
     The SDK repeats POST creates without an idempotency key; our callers repeat by name instead.
+
+    Raises:
+        BadRequest: A proxy or a CA file of the environment cannot be used.
     """
     # The SDK's import takes half a second, so it waits until somebody needs the API.
-    from together import DefaultHttpxClient, Together  # noqa: PLC0415
+    from httpx import InvalidURL  # noqa: PLC0415
+    from together import Together  # noqa: PLC0415
+
+    from mayfly.together.bounded_client import BoundedClient  # noqa: PLC0415
 
     # A proxy that the environment names for the world outside does not know our loopback.
     home = connection.provider == "loopback"
+    try:
+        http_client = BoundedClient(
+            total_s=connection.timeout_s,
+            host=urlsplit(connection.base_url).hostname or "",
+            private_headers=tuple(connection.extra_headers),
+            on_date=clock.note,
+            trust_env=not home,
+            # Without `trust_env` httpx reads no CA file either, and a private CA may be at home.
+            **({"verify": _trusted(connection)} if home and connection.ca_file else {}),
+        )
+    except (ImportError, InvalidURL, ValueError) as error:
+        raise BadRequest(
+            "a proxy that the environment names cannot be used "
+            f"({' '.join(str(error).split())}); see HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY"
+        ) from error
+    except OSError as error:
+        raise BadRequest(
+            f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used ({error}); name a file of certificates"
+        ) from error
     return Together(
         api_key=connection.api_key,
         base_url=connection.base_url,
@@ -25,8 +53,12 @@ def open_client(connection: Connection) -> Any:
         default_headers=dict(connection.extra_headers),
         max_retries=0,
         timeout=connection.timeout_s,
-        http_client=DefaultHttpxClient(trust_env=False) if home else None,
+        http_client=http_client,
     )
+
+
+def _trusted(connection: Connection) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=connection.ca_file)
 
 
 def own_project(client: Any) -> str:

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -25,7 +26,8 @@ class Connection:
             runs. Results and leases of different providers are kept apart by it.
         project: From the environment, or "" to be asked of the API.
         namespace: Whose endpoints these are within the project.
-        timeout_s: How long one call of the management API may take.
+        ca_file: Certificates to trust instead of the usual ones, or "".
+        timeout_s: How long one call of the management API may take in all, in seconds.
     """
 
     base_url: str
@@ -35,6 +37,7 @@ class Connection:
     namespace: str
     api_key: str = field(repr=False)
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca_file: str = ""
     timeout_s: float = 30.0
 
     @classmethod
@@ -50,6 +53,14 @@ class Connection:
                 "TOGETHER_API_KEY is not set; set it to your key, "
                 "or add --local to try mayfly on the embedded endpoint"
             )
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise BadRequest(
+                "TOGETHER_API_KEY holds a character that no key has (a space, a line break or "
+                "one beyond ASCII); copy the key again"
+            )
+        ca_file = env.get("SSL_CERT_FILE", "").strip()
+        if ca_file and not Path(ca_file).is_file():
+            raise BadRequest(f"SSL_CERT_FILE {ca_file} does not exist; name a file of certificates")
         override = env.get("TOGETHER_BASE_URL", "").strip().rstrip("/")
         if override and urlsplit(override).scheme not in {"http", "https"}:
             raise BadRequest(f"TOGETHER_BASE_URL {override} is not a URL; write https://host")
@@ -71,6 +82,7 @@ class Connection:
             namespace=namespace,
             api_key=key,
             extra_headers=_custom_headers(env.get("TOGETHER_CUSTOM_HEADERS", "")),
+            ca_file=ca_file,
         )
 
     def headers(self) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The control plane as mayfly needs it: what every API generation can do, and nothing else."""
 
+from collections.abc import Callable
 from typing import Protocol
 
-from mayfly.models.endpoint import Api, EndpointRef, EndpointSpec, Observation, Replicas
+from mayfly.models.endpoint import Api, EndpointRef, EndpointSpec, Observation, Replicas, Use
 from mayfly.models.offers import Offer
 
 
@@ -38,8 +39,14 @@ class ControlPlane(Protocol):
     def all_hardware(self) -> list[Offer]:
         """List every kind of hardware that can be rented, whatever the model."""
 
-    def create(self, spec: EndpointSpec) -> EndpointRef:
+    def create(
+        self, spec: EndpointSpec, *, on_known: Callable[[EndpointRef], None] = lambda _ref: None
+    ) -> EndpointRef:
         """Make the endpoint stand and route requests to it, or adopt the one of that name.
+
+        Args:
+            on_known: Is given the reference as soon as there is one more id to end it by, before
+                the next call.
 
         Raises:
             HardwareUnavailable: The API refused this hardware.
@@ -55,14 +62,32 @@ class ControlPlane(Protocol):
     def scale(self, ref: EndpointRef, replicas: Replicas) -> None:
         """Set the bounds on replicas; a stopped endpoint starts again."""
 
+    def stop_known(self, ref: EndpointRef) -> bool:
+        """Ask that every replica ends, by the ids of the reference alone: nothing is read before.
+
+        Returns:
+            Whether a stop was asked for; False where the reference has no id to stop by.
+        """
+
     def stop(self, ref: EndpointRef) -> None:
-        """Ask that every replica ends; returns before they have. What bills ends here."""
+        """Ask that every replica ends, also of what the reference does not know of; returns
+        before they have. What bills ends here."""
 
     def delete(self, ref: EndpointRef) -> None:
         """Remove a stopped or failed endpoint and all that belongs to it."""
 
     def list_endpoints(self, prefix: str) -> list[EndpointRef]:
         """List the endpoints of the project whose name begins with `prefix` ("" for all)."""
+
+    def last_use(self, ref: EndpointRef, *, within_s: float) -> Use:
+        """Return what the API itself has recorded of an endpoint's use lately.
+
+        Args:
+            within_s: How far back, in seconds.
+        """
+
+    def now(self) -> float:
+        """Return Unix time by the API's clock, in seconds."""
 
     def close(self) -> None:
         """Let go of connections."""

@@ -8,6 +8,8 @@ it is seen.
 Source for every rule here: Together API, v1 endpoints, by the raw calls of together 3.1.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from mayfly.models.endpoint import (
     Observation,
     Phase,
     Replicas,
+    Use,
 )
 from mayfly.models.errors import BadRequest, HardwareUnavailable, TerminalError
 from mayfly.models.offers import Offer
@@ -27,6 +30,7 @@ from mayfly.together.connection import Connection
 from mayfly.together.errors import Refused, translated
 from mayfly.together.hardware_v1 import get, hardware_v1, offers_v1
 from mayfly.together.parsing import count, field, items, must_be_json, needed, text
+from mayfly.together.server_clock import ServerClock
 
 _PATH = "/v1/endpoints"
 _PHASES = {
@@ -73,7 +77,8 @@ class EndpointsV1:
     api: Api = "v1"
 
     def __init__(self, connection: Connection) -> None:
-        self._client: Any = open_client(connection)
+        self._clock = ServerClock()
+        self._client: Any = open_client(connection, self._clock)
         self.inference_url = f"{connection.base_url}/v1"
         self._display_names: dict[str, str] = {}
         try:
@@ -91,11 +96,16 @@ class EndpointsV1:
     def all_hardware(self) -> list[Offer]:
         return hardware_v1(self._client)
 
-    def create(self, spec: EndpointSpec) -> EndpointRef:
+    def create(
+        self, spec: EndpointSpec, *, on_known: Callable[[EndpointRef], None] = lambda _ref: None
+    ) -> EndpointRef:
         living = [each for each in self._named(spec.name) if each.phase in _FURTHEST]
         if not living:
-            return self._ref(self._create(spec), spec)
+            made = self._ref(self._create(spec), spec)
+            on_known(made)
+            return made
         living.sort(key=lambda each: (_FURTHEST.index(each.phase), each.created_at, each.id))
+        on_known(self._ref(living[0], spec))
         for twin in living[1:]:
             self._delete(twin.id)
         if living[0].phase is Phase.STOPPED:
@@ -146,6 +156,15 @@ class EndpointsV1:
             wanted["state"] = "STARTED"
         self._update(seen.id, f"set replicas to {replicas}", wanted)
 
+    def stop_known(self, ref: EndpointRef) -> bool:
+        if not ref.endpoint_id:
+            return False
+        # One that has failed or stopped may refuse to be stopped.
+        with suppress(Refused):
+            self._update(ref.endpoint_id, "stop", {"state": "STOPPED"})
+            return True
+        return False
+
     def stop(self, ref: EndpointRef) -> None:
         for each in self._all(ref):
             if each.phase not in _ASLEEP:
@@ -158,6 +177,14 @@ class EndpointsV1:
     def list_endpoints(self, prefix: str) -> list[EndpointRef]:
         found = [self._ref(each, None) for each in self._mine()]
         return [ref for ref in found if ref.name.startswith(prefix)]
+
+    def last_use(self, ref: EndpointRef, *, within_s: float) -> Use:
+        # v1 has neither events nor analytics.
+        del ref
+        return Use(span_s=within_s)
+
+    def now(self) -> float:
+        return self._clock.now()
 
     def close(self) -> None:
         self._client.close()

@@ -7,11 +7,20 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from mayfly.models.endpoint import Api, EndpointRef, EndpointSpec, Observation, Phase, Replicas
+from mayfly.models.endpoint import (
+    Api,
+    EndpointRef,
+    EndpointSpec,
+    Observation,
+    Phase,
+    Replicas,
+    Use,
+)
 from mayfly.models.errors import (
     BadRequest,
     CredentialsRefused,
     HardwareUnavailable,
+    MayflyError,
     RetryableError,
     TerminalError,
 )
@@ -22,6 +31,8 @@ from mayfly.together.errors import Refused, translated
 from mayfly.together.hardware_v2 import instance_types, offers_v2
 from mayfly.together.models_v2 import DeploymentV2, EndpointV2, bare, read_deployment, read_endpoint
 from mayfly.together.parsing import listed, must_be_json
+from mayfly.together.server_clock import ServerClock
+from mayfly.together.use_v2 import read_use
 
 # Of several deployments the one that bills, or may, decides what the endpoint is.
 _LOUDEST = (
@@ -36,7 +47,8 @@ class EndpointsV2:
     api: Api = "v2"
 
     def __init__(self, connection: Connection) -> None:
-        self._client: Any = open_client(connection)
+        self._clock = ServerClock()
+        self._client: Any = open_client(connection, self._clock)
         self.inference_url = connection.inference_url
         self._project_was_named = bool(connection.project)
         try:
@@ -53,9 +65,13 @@ class EndpointsV2:
     def all_hardware(self) -> list[Offer]:
         return instance_types(self._client)
 
-    def create(self, spec: EndpointSpec) -> EndpointRef:
+    def create(
+        self, spec: EndpointSpec, *, on_known: Callable[[EndpointRef], None] = lambda _ref: None
+    ) -> EndpointRef:
         endpoint = self._endpoint_of(spec.name) or self._create_endpoint(spec)
+        on_known(self._ref(endpoint, [], spec))
         deployment = self._living(endpoint.id) or self._create_deployment(endpoint.id, spec)
+        on_known(self._ref(endpoint, [deployment], spec))
         if deployment.phase is Phase.STOPPED and spec.replicas.maximum:
             self._bound(endpoint.id, deployment.id, spec.replicas)
         self._route(endpoint, [deployment])
@@ -104,6 +120,23 @@ class EndpointsV2:
         if replicas.maximum:
             self._route(endpoint, chosen)
 
+    def stop_known(self, ref: EndpointRef) -> bool:
+        if not ref.endpoint_id:
+            return False
+        asked, failed = False, None
+        for deployment_id in ref.deployment_ids:
+            # One that has failed or stopped refuses to be stopped; the others must be asked too.
+            try:
+                self._bound(ref.endpoint_id, deployment_id, Replicas(minimum=0, maximum=0))
+                asked = True
+            except Refused:
+                continue
+            except MayflyError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        return asked
+
     def stop(self, ref: EndpointRef) -> None:
         if (endpoint := self._look_up(ref)) is None:
             return
@@ -136,6 +169,18 @@ class EndpointsV2:
             for endpoint in self._endpoints()
             if endpoint.bare.startswith(prefix)
         ]
+
+    def last_use(self, ref: EndpointRef, *, within_s: float) -> Use:
+        return read_use(
+            self._client,
+            self.project,
+            ref.endpoint_id,
+            within_s=within_s,
+            now=self._clock.now(),
+        )
+
+    def now(self) -> float:
+        return self._clock.now()
 
     def close(self) -> None:
         self._client.close()

@@ -1,9 +1,12 @@
 """The SDK's exceptions as our error tree."""
 
 import json
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import together
 from together import APIConnectionError, APIStatusError, APITimeoutError
 
@@ -14,9 +17,11 @@ from mayfly.models.errors import (
     OutcomeUnknown,
     RetryableError,
     TerminalError,
+    Unreachable,
 )
 from mayfly.models.http_errors import CREDENTIALS, bounded_retry_after, error_message, may_pass
 
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
 _V1_CLOSED = "endpoints_v1_create_access_disabled"
 """Source: Together API, POST and PATCH /v1/endpoints since v2."""
 
@@ -44,6 +49,9 @@ def translated(call: str) -> Iterator[None]:
         raise OutcomeUnknown(f"{call}: no answer in time; look before repeating") from error
     except APIConnectionError as error:
         cause = error.__cause__ or error
+        if (reason := unreachable(cause)) is not None:
+            host = error.request.url.host
+            raise Unreachable(f"{call}: {host} {reason}") from error
         raise OutcomeUnknown(f"{call}: no answer ({type(cause).__name__}: {cause})") from error
     except APIStatusError as error:
         raise _status_error(call, error) from error
@@ -52,6 +60,35 @@ def translated(call: str) -> Iterator[None]:
     except json.JSONDecodeError as error:
         # The SDK lets this through: a 200 whose JSON breaks off.
         raise OutcomeUnknown(f"{call}: an answer that breaks off; look before repeating") from error
+
+
+def unreachable(error: BaseException | None) -> str | None:
+    """Return why waiting cannot help a connection that failed, or None where it may."""
+    seen: list[BaseException] = []
+    # The cause lies some exceptions down, below httpx and httpcore.
+    cause = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for cause in seen:
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return (
+                    f"has a certificate that is not trusted ({cause.verify_message}); "
+                    "set SSL_CERT_FILE to the certificates of its authority"
+                )
+            case ssl.SSLError() if getattr(cause, "reason", None) in _NO_TLS:
+                return f"does not speak TLS as it should ({cause.reason}); see TOGETHER_BASE_URL"
+            # EAI_AGAIN: the resolver could not be asked now, which may pass.
+            case socket.gaierror() if cause.errno != socket.EAI_AGAIN:
+                return "is not a known host; see TOGETHER_BASE_URL and the proxy variables"
+            case ConnectionRefusedError():
+                return "refuses connections; see TOGETHER_BASE_URL and the proxy variables"
+            case httpx.ProxyError():
+                return f"is behind a proxy that refuses ({cause}); see HTTPS_PROXY and HTTP_PROXY"
+            case _:
+                continue
+    return None
 
 
 def _status_error(call: str, error: APIStatusError) -> MayflyError:

@@ -1,6 +1,6 @@
 """Open the control plane of either API generation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mayfly.models.endpoint import Api
@@ -11,11 +11,18 @@ from mayfly.together.retry import with_retries
 
 
 @contextmanager
-def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
+def connect(
+    api: Api, connection: Connection, *, say: Callable[[str], None] = lambda _text: None
+) -> Iterator[ControlPlane]:
     """Open the control plane; the only place that asks which API generation is spoken.
 
+    With a connection that names a project nothing is asked of the API yet.
+
+    Args:
+        say: Is told what is waited for.
+
     Raises:
-        BadRequest: The key is refused, or belongs to no single project.
+        BadRequest: The key is refused, belongs to no single project, or the API cannot be reached.
     """
     # The SDK's import takes half a second, so it waits until somebody needs the API.
     plane: ControlPlane
@@ -23,11 +30,11 @@ def connect(api: Api, connection: Connection) -> Iterator[ControlPlane]:
         if api == "v1":
             from mayfly.together.endpoints_v1 import EndpointsV1  # noqa: PLC0415
 
-            plane = with_retries(lambda: EndpointsV1(connection))
+            plane = with_retries(lambda: EndpointsV1(connection), say=say)
         else:
             from mayfly.together.endpoints_v2 import EndpointsV2  # noqa: PLC0415
 
-            plane = with_retries(lambda: EndpointsV2(connection))
+            plane = with_retries(lambda: EndpointsV2(connection), say=say)
     except CredentialsRefused as refusal:
         # Nothing has been asked for yet.
         raise BadRequest(str(refusal)) from refusal

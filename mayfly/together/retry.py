@@ -6,18 +6,22 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from mayfly.backoff import Backoff, delay_s
-from mayfly.models.errors import RetryableError
+from mayfly.models.errors import BadRequest, RetryableError, Unreachable
 
 R = TypeVar("R")
 
 BUDGET_S = 60.0
 """How long a person waits for an API that says "later" before being told so."""
 
+_PAUSES = Backoff(cap_s=5.0)
+"""Somebody is waiting, and is told at each attempt."""
+
 
 def with_retries(
     call: Callable[[], R],
     *,
     budget_s: float = BUDGET_S,
+    say: Callable[[str], None] = lambda _text: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
@@ -28,17 +32,22 @@ def with_retries(
         call: Has no effect that a second call would double.
         budget_s: When the next attempt would begin later than this, in seconds, the last error
             is raised.
+        say: Is told what is waited for, at each attempt that failed.
 
     Raises:
+        BadRequest: The API cannot be reached, and waiting does not change that.
         RetryableError: The last one, once the budget is used up; any other error at once.
     """
     end, attempt = clock() + budget_s, 0
     while True:
         try:
             return call()
+        except Unreachable as error:
+            raise BadRequest(str(error)) from error
         except RetryableError as error:
             attempt += 1
-            wait_s = delay_s(Backoff(), attempt, retry_after_s=error.retry_after_s, uniform=uniform)
+            wait_s = delay_s(_PAUSES, attempt, retry_after_s=error.retry_after_s, uniform=uniform)
             if clock() + wait_s > end:
                 raise
+            say(f"{error}; trying again in {wait_s:.0f} s")
         sleep(wait_s)

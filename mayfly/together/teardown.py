@@ -1,7 +1,8 @@
 """Teardown that insists: stop first, because that ends the billing; then delete; then read back.
 
-Every step looks at what is there and does what is still to do, so it may be repeated, begun by
-one process and finished by another, or done by two at once.
+The stop goes out by the ids that are known, before anything is read: a read that fails costs the
+proof, not the stop. Every later step observes what is there and does what is still to do, so it may
+be repeated, begun by one process and finished by another, or done by two at once.
 """
 
 import random
@@ -32,6 +33,7 @@ def tear_down(
     settled_at: float | None = None,
     billing_since: float | None = None,
     aim: Literal["delete", "stop"] | None = None,
+    stopped: bool = False,
     on_step: Callable[[str], None] = lambda _text: None,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
@@ -50,6 +52,7 @@ def tear_down(
             for others after as long as a create may take from now.
         billing_since: Since when replicas have been ready (Unix time), for the message.
         aim: What is to become of it in the end, for the message too; unset, the policy.
+        stopped: Whether an earlier teardown has read back that nothing bills.
         on_step: Is told each thing done, and each new reason why something was not.
         now, clock: Unix time, and a clock that only goes forward, in seconds.
 
@@ -59,6 +62,7 @@ def tear_down(
     if settled_at is None:
         settled_at = 0.0 if ref.endpoint_id else now() + SETTLE_S
     ending = _Ending(plane, ref, policy, line, on_step, now, settled_at)
+    ending.known_stopped = stopped
     end, pause_s, looks = clock() + budget_s, LOOK_EVERY_S, 0
     while clock() < end:
         try:
@@ -80,6 +84,7 @@ def tear_down(
             bills=ending.proof.stopped_at is None,
             since=billing_since,
             why=f"{budget_s:.0f} s of teardown did not end it (last: {ending.last})",
+            stop_taken=ending.proof.stop_requested_at is not None,
             aim=aim or policy,
         )
     )
@@ -104,9 +109,16 @@ class _Ending:
         self.last: object = "nothing, the API did not answer"
         self._looked_in_vain = False
         self._asked_at: float | None = None
+        self.known_stopped = False
 
     def advance(self) -> bool:
-        """Look, and stop or delete as the state demands; whether all is done."""
+        """Stop what is known; observe, and stop or delete as the state demands; whether all is
+        done."""
+        if not self.known_stopped:
+            try:
+                self._stop_known()
+            except RetryableError as error:
+                self.missed(error)
         seen = self._plane.observe(self._ref)
         self.last = seen
         if seen.phase is Phase.GONE:
@@ -135,6 +147,13 @@ class _Ending:
         if str(error) != str(self.last):
             self._on_step(f"{error}; trying again")
         self.last = error
+
+    def _stop_known(self) -> None:
+        asked_at = self._now()
+        if self._plane.stop_known(self._ref):
+            self._asked_at = asked_at
+            self._did(f"asked {self._ref.name} to stop", stop_requested_at=self._now())
+        self.known_stopped = True
 
     def _stop(self, seen: Observation) -> None:
         # STOPPING is waited out; a stop that has not taken yet is asked for again.

@@ -1,0 +1,77 @@
+"""An HTTP client whose every call ends: a total time bounds it, whatever a server or a disk does.
+
+httpx bounds the wait for a connection and for the next bytes, not the call: a server that sends a
+byte every ten seconds keeps one open for ever, and so does a resolver or a CA file on a disk that
+hangs. So each call runs in a thread of its own, and its caller waits for the total time only.
+"""
+
+import contextvars
+import threading
+from collections.abc import Callable, Collection
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import httpx
+from together import DefaultHttpxClient
+
+
+class BoundedClient(DefaultHttpxClient):
+    """The SDK's HTTP client with a total time for each call.
+
+    Args:
+        total_s: How long a call may take in all, in seconds: connection, redirects and body.
+        host: Where `private_headers` may go; a redirect to another host loses them, as it does
+            the key.
+        private_headers: Names of headers that the user has set.
+        on_date: Is given the `Date` header of each answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        total_s: float,
+        host: str,
+        private_headers: Collection[str] = (),
+        on_date: Callable[[str], None] = lambda _date: None,
+        **more: Any,
+    ) -> None:
+        self._total_s = total_s
+
+        def keep_private(request: httpx.Request) -> None:
+            if request.url.host != host:
+                for name in private_headers:
+                    request.headers.pop(name, None)
+
+        def note_date(response: httpx.Response) -> None:
+            if (date := response.headers.get("date")) is not None:
+                on_date(date)
+
+        super().__init__(event_hooks={"request": [keep_private], "response": [note_date]}, **more)
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request and read its answer within the total time (ReadTimeout beyond it)."""
+        if options.get("stream"):
+            return super().send(request, **options)
+        ended: SimpleQueue[httpx.Response | BaseException] = SimpleQueue()
+        plain_send = super().send
+
+        def call() -> None:
+            try:
+                ended.put(plain_send(request, **options))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
+                ended.put(error)
+
+        # A daemon: a call that never ends must not keep the process either.
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=context.run, args=(call,), name=f"{request.method} call", daemon=True
+        ).start()
+        try:
+            outcome = ended.get(timeout=self._total_s)
+        except Empty:
+            raise httpx.ReadTimeout(
+                f"no whole answer within {self._total_s:.0f} s", request=request
+            ) from None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome

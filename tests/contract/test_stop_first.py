@@ -1,0 +1,115 @@
+"""The stop goes out by the ids that are known: it waits for no read, and every call ends."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from mayfly.models.endpoint import Api, EndpointRef
+from mayfly.models.errors import OutcomeUnknown, RetryableError, TeardownFailed
+from mayfly.together.factory import connect
+from tests.contract.kit import World, connection
+from together_emulator import FaultRule
+
+READS = FaultRule(action="status", method="GET", status=503, message="no reads today")
+
+
+def test_a_stop_goes_out_at_once_where_every_read_fails(here: World) -> None:
+    ref = here.serve()
+    here.emulator.use_faults(READS)
+
+    with pytest.raises(TeardownFailed, match="the API has taken its stop"):
+        here.tear_down(ref, budget_s=120)
+
+    here.emulator.clock.advance(600)
+    assert here.emulator.billing == 0
+    calls = [
+        call for call in here.emulator.calls() if call.fault is not None or call.method == "PATCH"
+    ]
+    assert calls[-1].method == "GET"
+    first_read = next(i for i, call in enumerate(calls) if call.fault is not None)
+    patches = [i for i, call in enumerate(calls) if call.method == "PATCH"]
+    assert patches[-1] < first_read
+
+
+def test_a_teardown_sends_its_stop_before_it_reads(here: World) -> None:
+    ref = here.serve()
+    before = len(here.emulator.calls())
+
+    here.tear_down(ref)
+
+    assert here.emulator.calls()[before].method == "PATCH"
+    assert here.made() == 0
+
+
+def test_a_stop_that_is_refused_for_the_moment_is_sent_again(here: World) -> None:
+    ref = here.serve()
+    here.emulator.use_faults(
+        FaultRule(action="status", method="PATCH", status=503, nth=(1, 2)), READS
+    )
+
+    with pytest.raises(TeardownFailed):
+        here.tear_down(ref, budget_s=120)
+
+    here.emulator.clock.advance(600)
+    assert here.emulator.billing == 0
+
+
+def test_a_create_gives_each_id_before_the_next_call(here: World) -> None:
+    known: list[tuple[EndpointRef, int]] = []
+
+    ref = here.plane.create(
+        here.spec(), on_known=lambda ref: known.append((ref, len(here.emulator.calls())))
+    )
+
+    assert known[-1][0].endpoint_id == ref.endpoint_id
+    assert known[-1][0].deployment_ids == ref.deployment_ids
+    posts = [at for at, call in enumerate(here.emulator.calls(), 1) if call.method == "POST"]
+    assert [at for _, at in known] == posts
+
+
+@contextmanager
+def trickle(every_s: float) -> Iterator[str]:
+    """Serve on loopback an answer that never ends: a byte every so often."""
+    over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(near: socket.socket) -> None:
+        with near, suppress(OSError):
+            near.recv(65536)
+            near.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+            while not over.wait(every_s):
+                near.sendall(b"x")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                threading.Thread(target=serve, args=(near,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_an_answer_that_trickles_is_given_up_after_the_total_time(api: Api) -> None:
+    with trickle(0.2) as url, connect(api, connection(url, project="p", timeout_s=1.0)) as plane:
+        ref = EndpointRef(
+            api=api, name="a-users-own", endpoint_id="ep_1", deployment_ids=("dep_1",)
+        )
+        began = time.monotonic()
+        for call in (plane.observe, plane.stop_known, plane.delete):
+            with pytest.raises(OutcomeUnknown, match="in time"):
+                call(ref)
+        with pytest.raises(RetryableError):
+            plane.all_hardware()
+
+        assert time.monotonic() - began < 20

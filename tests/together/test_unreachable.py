@@ -1,0 +1,115 @@
+"""What waiting cannot help is said at once, with the host; what may pass is waited for."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from mayfly.models.errors import BadRequest, RetryableError, Unreachable
+from mayfly.together.connection import Connection
+from mayfly.together.errors import unreachable
+from mayfly.together.factory import connect
+from mayfly.together.retry import with_retries
+
+HERE = Connection.from_env({"TOGETHER_API_KEY": "local", "TOGETHER_BASE_URL": "http://127.0.0.1:1"})
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """Yield a port on which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def test_a_host_that_refuses_is_named_at_once() -> None:
+    with closed_port() as port:
+        there = replace(HERE, base_url=f"http://127.0.0.1:{port}")
+
+        with pytest.raises(BadRequest, match=r"127\.0\.0\.1 refuses connections"):
+            connect("v2", there).__enter__()
+
+
+def caused_by(cause: BaseException) -> httpx.ConnectError:
+    """Return what httpx raises for a cause."""
+    error = httpx.ConnectError(str(cause))
+    error.__cause__ = cause
+    return error
+
+
+def test_a_host_that_is_unknown_is_not_waited_for() -> None:
+    words = unreachable(caused_by(socket.gaierror(socket.EAI_NONAME, "Name not known")))
+
+    assert words is not None
+    assert words.startswith("is not a known host")
+
+
+def test_a_certificate_is_not_waited_for() -> None:
+    refused = ssl.SSLCertVerificationError("self-signed certificate")
+    refused.verify_message = "self-signed certificate"
+
+    words = unreachable(caused_by(refused))
+
+    assert words is not None
+    assert "SSL_CERT_FILE" in words
+
+
+def test_a_proxy_that_wants_another_password_is_not_waited_for() -> None:
+    words = unreachable(httpx.ProxyError("407 Proxy Authentication Required"))
+
+    assert words is not None
+    assert "407" in words
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        ConnectionResetError("reset"),
+        TimeoutError("slow"),
+        ssl.SSLEOFError("EOF occurred in violation of protocol"),
+    ],
+)
+def test_what_may_pass_is_waited_for(cause: BaseException) -> None:
+    assert unreachable(caused_by(cause)) is None
+
+
+def test_each_wait_is_said() -> None:
+    said: list[str] = []
+    left = [RetryableError("HTTP 503: at midnight", status=503)] * 3
+
+    def call() -> str:
+        if left:
+            raise left.pop()
+        return "answer"
+
+    assert with_retries(call, say=said.append, sleep=lambda _s: None) == "answer"
+    assert len(said) == 3
+    assert all("at midnight; trying again in" in line for line in said)
+
+
+def test_unreachable_is_waited_for_under_a_run() -> None:
+    assert issubclass(Unreachable, RetryableError)
+
+
+@pytest.mark.parametrize("key", ["two words", "ke\ny", "schlüssel"])
+def test_a_key_with_characters_that_no_key_has_is_refused(key: str) -> None:
+    with pytest.raises(BadRequest, match="TOGETHER_API_KEY holds a character"):
+        Connection.from_env({"TOGETHER_API_KEY": key})
+
+
+def test_a_ca_file_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(BadRequest, match=r"SSL_CERT_FILE /nowhere/ca\.pem does not exist"):
+        Connection.from_env({"TOGETHER_API_KEY": "k", "SSL_CERT_FILE": "/nowhere/ca.pem"})
+
+
+def test_a_proxy_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://proxy:70")
+    there = replace(HERE, base_url="https://api.example", provider="api.example", project="p")
+
+    with pytest.raises(BadRequest, match="a proxy that the environment names cannot be used"):
+        connect("v2", there).__enter__()
