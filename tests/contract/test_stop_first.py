@@ -11,7 +11,7 @@ import pytest
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import OutcomeUnknown, RetryableError, TeardownFailed
 from mayfly.together.factory import connect
-from tests.contract.kit import World, connection
+from tests.support.control_plane import World, connection
 from together_emulator import FaultRule
 
 READS = FaultRule(action="status", method="GET", status=503, message="no reads today")
