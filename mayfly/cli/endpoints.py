@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
+from mayfly.cli.commands import command
 from mayfly.cli.options import RUN, flag
 from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, show
 from mayfly.cli.render import console as terminal
@@ -22,16 +23,12 @@ from mayfly.storage.lease_store import LeaseStore, state_home
 
 def sweep(
     *,
-    dry_run: Annotated[bool, flag(RUN, "Only say what would be done.")] = False,
+    dry_run: Annotated[bool, flag(RUN, "Only show what would be deleted.")] = False,
     api: ApiOption = "v2",
     local: Local = False,
     json: Json = False,
 ) -> int:
-    """Find endpoints that an earlier run left behind, and tear them down.
-
-    Ended is what carries mayfly's name in this namespace (MAYFLY_NAMESPACE) and has no live owner:
-    a lease on this machine whose process has died, or a name whose time has passed.
-    """
+    """Run `mayfly sweep`."""
     console = terminal.console()
     with control_plane(api=api, local=local) as (plane, connection):
         book = LeaseStore(state_home(os.environ))
@@ -47,13 +44,8 @@ def sweep(
 
 endpoints = App(
     name="endpoints",
-    help="Look at endpoints and change them by hand; NAME is a name, `slug/name` or an id.",
-    help_epilogue="""Examples:
-
-  mayfly endpoints list
-  mayfly endpoints scale my-endpoint 1-4
-  mayfly endpoints delete my-endpoint --yes
-  mayfly endpoints list --api v1 --json""",
+    help=command("endpoints").text,
+    help_epilogue=command("endpoints").examples,
     help_format="plaintext",
     result_action="return_value",
 )
@@ -202,10 +194,7 @@ def _ended(proof: TeardownProof, *, json: bool) -> int:
 
 
 def emulator(*tokens: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
-    """Run the embedded Together-compatible server on its own, in the foreground.
-
-    All options are the emulator's: try `mayfly emulator --port 8080`, or `--help`.
-    """
+    """Run `mayfly emulator`; all options are the emulator's own."""
     from together_emulator.cli import main  # noqa: PLC0415 - its server is needed by this only
 
     return main(list(tokens))

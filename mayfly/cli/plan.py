@@ -3,9 +3,7 @@
 import time
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from mayfly.cli.options import JobOptions
+from mayfly.cli.options import JobOptions, parameter
 from mayfly.cli.read_only import Json, control_plane, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
@@ -16,20 +14,14 @@ from mayfly.together.retry import with_retries
 
 
 def plan(
-    input: str,  # noqa: A002 - the contract's word
+    input: Annotated[str, parameter("input")],  # noqa: A002 - the contract's word
     /,
     *,
     options: JobOptions,
-    output: Annotated[
-        str | None, Parameter(help="Folder for the answers, if it is known already.")
-    ] = None,
+    output: Annotated[str | None, parameter("output")] = None,
     json: Json = False,
 ) -> int:
-    """Show what `run` would do: the data, the hardware, the price. Nothing is created or spent.
-
-    Args:
-        input: Parquet file, folder or glob; local or a URI.
-    """
+    """Run `mayfly plan`."""
     job = options.job(input, "out" if output is None else output)
     with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
         look = preview.preview_job(job, connection)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from mayfly.cli.options import RUN, flag
+from mayfly.cli.options import RUN, flag, parameter
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.hardware import HardwareTable
 from mayfly.models.endpoint import Api
@@ -24,8 +24,8 @@ from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
 
 Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
-Local = Annotated[bool, flag(RUN, "Ask the embedded endpoint.")]
-ApiOption = Annotated[Api, Parameter(group=RUN, help="Generation of the endpoint API.")]
+Local = Annotated[bool, flag(RUN, "Use the embedded endpoint.")]
+ApiOption = Annotated[Api, parameter("rental.api", group=RUN)]
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def hardware(
     local: Local = False,
     json: Json = False,
 ) -> int:
-    """Show what can be rented: price and free capacity, for a model or all of it."""
+    """Run `mayfly hardware`."""
     with control_plane(api=api, local=local) as (plane, _):
         offers = with_retries(plane.all_hardware if model is None else lambda: plane.offers(model))
     offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
@@ -67,17 +67,13 @@ def hardware(
 
 
 def status(
-    folder: Path,
+    folder: Annotated[Path, Parameter(name="DIR", help="The --output of the run.")],
     /,
     *,
-    watch: Annotated[bool, flag(RUN, "Look again and again until no run is on.")] = False,
+    watch: Annotated[bool, flag(RUN, "Refresh until the run has ended.")] = False,
     json: Json = False,
 ) -> int:
-    """Show what a run has done so far: rows, tokens, cost, and whether its endpoint may stand.
-
-    Args:
-        folder: The run's --output.
-    """
+    """Run `mayfly status`."""
     from mayfly.cli.render.status import status_table, watched  # noqa: PLC0415 - pyarrow, for this only
     from mayfly.runs.status import read_status  # noqa: PLC0415
 
@@ -92,7 +88,7 @@ def status(
 
 
 def history(*, json: Json = False) -> int:
-    """Show past runs on this machine: rows, tokens, throughput, cost, estimate against actual."""
+    """Run `mayfly history`."""
     from mayfly.cli.render.history import history_table  # noqa: PLC0415
     from mayfly.storage.history_store import read_history  # noqa: PLC0415
 

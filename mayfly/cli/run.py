@@ -12,9 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, cast
 
-from cyclopts import Parameter
-
-from mayfly.cli.options import RUN, JobOptions, flag
+from mayfly.cli.options import RUN, JobOptions, flag, parameter
 from mayfly.cli.render.output import JsonScreen, Screen, TerminalScreen
 from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from mayfly.models.job import Job
@@ -35,25 +33,15 @@ from mayfly.together.retry import with_retries
 
 
 def run(
-    input: str,  # noqa: A002 - the contract's word
+    input: Annotated[str, parameter("input")],  # noqa: A002 - the contract's word
     /,
     *,
-    output: Annotated[
-        str,
-        Parameter(help="Folder for the answers: new, empty, or of this same job (then resumed)."),
-    ],
+    output: Annotated[str, parameter("output")],
     options: JobOptions,
     yes: Annotated[bool, flag(RUN, "Do not ask before spending.")] = False,
-    json: Annotated[bool, flag(RUN, "One JSON object a line, for scripts.")] = False,
+    json: Annotated[bool, flag(RUN, "One JSON object per line, for scripts.")] = False,
 ) -> int:
-    """Send every row of INPUT through a model and write the answers to a folder.
-
-    Plans, creates the endpoint, awaits READY, infers, tears down, reports. Run it again with the
-    same --output to resume: what is done is not sent again.
-
-    Args:
-        input: Parquet file, folder or glob; local or a URI. One row is one request.
-    """
+    """Run `mayfly run`."""
     job = options.job(input, output)
     if not yes and (json or not sys.stdin.isatty()):
         why = "with --json nothing is asked" if json else "there is no terminal to ask in"

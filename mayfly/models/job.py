@@ -104,8 +104,8 @@ class Rental(JobPart):
     ] = Field(
         default=True,
         title="Speculative decoding (v1)",
-        description="Speculative decoding: a small model drafts, the large one checks; only v1 can "
-        "switch it off.",
+        description="Drafts of a small model that the large one checks; only v1 can switch this "
+        "off.",
     )
     availability_zone: Annotated[str | None, option("--availability-zone", "NAME")] = Field(
         default=None,
@@ -283,6 +283,8 @@ class Job(JobPart):
         default={},
         title="Tags (KEY=VALUE)",
         description="Tag for history, reports and metrics.",
+        # As the form's list of texts.
+        json_schema_extra={"default": []},
     )
 
     @model_validator(mode="after")

@@ -7,10 +7,9 @@ An error names fields by placeholders such as `{limits.max_cost_usd}`, so that e
 name that this reader knows: an option, a keyword or the title in the form (`problem_of`).
 """
 
-import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -26,6 +25,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
+
+from mayfly.models.nearest import nearest, one_of
 
 LONGEST_SHOWN = 60
 """Characters of a wrong value that an error repeats."""
@@ -151,8 +152,16 @@ def _not(given: object, field: FieldInfo | None) -> str:
     text = str(given)
     if len(text) > LONGEST_SHOWN:
         text = f"{text[:LONGEST_SHOWN]}..."
-    shown = repr(text) if isinstance(given, str) else text
+    shown = repr(text) if isinstance(given, str) and not _is_number(text) else text
     return f", not {shown}{nearest(text, [] if field is None else list(choices(field)))}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _allowed(detail: Mapping[str, Any], field: FieldInfo | None) -> str:
@@ -190,21 +199,6 @@ def _number(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def one_of(values: Sequence[str]) -> str:
-    """Write a choice: `delete, stop or keep`."""
-    *most, last = values
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-def nearest(given: str, known: Sequence[str]) -> str:
-    """Write which of the names that there are is meant: `; did you mean 'stop'?`, or nothing."""
-    found = difflib.get_close_matches(given.lower(), known, n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
-# -- Fields
 
 
 def option_of(field: FieldInfo) -> Option:
@@ -283,6 +277,8 @@ def parameter(model: type[JobPart], name: str) -> Any:
     field = model.model_fields[name]
     # Prefect takes the parameter's name as the title, unless the extra schema has one.
     extra: dict[str, Any] = {"title": field.title}
+    if isinstance(field.json_schema_extra, dict):
+        extra.update(field.json_schema_extra)
     description = field.description
     if isinstance(field.default, JobPart):
         extra["default"] = {}

@@ -109,7 +109,7 @@ class Sampling(JobPart):
     seed: Annotated[int | None, option("--seed", "N")] = Field(
         default=None,
         ge=-(2**63),
-        lt=2**63,
+        le=2**63 - 1,
         title="Seed",
         description="Seed for reproducible sampling.",
     )

@@ -45,7 +45,7 @@ def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
         ),
         pytest.param(
             [*RUN, *ASKING, "--runner", "ray"],
-            ["Runner must be local, processes or dask, not 'ray'"],
+            ["--runner must be local, processes or dask, not 'ray'"],
             id="a runner that there is not",
         ),
         pytest.param(
@@ -84,9 +84,9 @@ def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
         pytest.param(
             [*RUN, *ASKING, "--deadline", "soon"], ["--deadline", "90m"], id="a bad deadline"
         ),
-        pytest.param([*RUN, *ASKING, "--replicas", "0"], ["Replicas"], id="no replicas"),
-        pytest.param([*RUN, *ASKING, "--temperature", "3"], ["Temperature"], id="too hot"),
-        pytest.param([*RUN, *ASKING, "--max-cost", "-1"], ["Maximum cost"], id="a negative cost"),
+        pytest.param([*RUN, *ASKING, "--replicas", "0"], ["--replicas"], id="no replicas"),
+        pytest.param([*RUN, *ASKING, "--temperature", "3"], ["--temperature"], id="too hot"),
+        pytest.param([*RUN, *ASKING, "--max-cost", "-1"], ["--max-cost"], id="a negative cost"),
         pytest.param([*RUN, *ASKING, "--tempo", "3"], ["--tempo"], id="an unknown option"),
         pytest.param([*RUN, "--prompt", "hi"], ["--model"], id="no model"),
         pytest.param(

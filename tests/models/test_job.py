@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from mayfly.cli.options import JobOptions, duration_s
+from mayfly.cli.options import JobOptions
+from mayfly.models.durations import read_span
 from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job, fingerprint
 
@@ -64,18 +65,18 @@ def test_an_emulators_answers_are_another_job_than_the_providers() -> None:
     ("text", "seconds"), [("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("45s", 45), ("1.5h", 5400)]
 )
 def test_a_duration_is_written_as_people_write_it(text: str, seconds: float) -> None:
-    assert duration_s(text) == seconds
+    assert read_span(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["90", "soon", "5x", "1h 30", "-5m", ""])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="must be a duration such as 90m"):
-        duration_s(text)
+    with pytest.raises(ValueError, match="must be a duration such as 90m"):
+        read_span(text)
 
 
 def test_a_wrong_value_is_one_line_that_names_the_field() -> None:
     with pytest.raises(BadRequest) as refused:
         JobOptions(model="m", temperature=9).job("in.parquet", "out")
 
-    assert "Temperature must be at most 2, not 9" in str(refused.value)
+    assert "--temperature must be at most 2, not 9" in str(refused.value)
     assert "\n" not in str(refused.value)

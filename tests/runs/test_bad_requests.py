@@ -106,23 +106,23 @@ CASES: dict[str, Case] = {
     ),
     "embed with system": lambda d: (
         [put(d), "--embed", "q", "--system", "be brief"],
-        "Embed column cannot be combined with System message",
+        "--embed cannot be combined with --system",
     ),
     "embed with schema": lambda d: (
         [put(d), "--embed", "q", "--schema", text(d / "s.json", '{"type":"object"}')],
-        "Embed column cannot be combined with JSON Schema",
+        "--embed cannot be combined with --schema",
     ),
     "completions with messages": lambda d: (
         [put(d), "--completions", "--messages-column", "q"],
-        "Plain text completions cannot be combined with Messages column",
+        "--completions cannot be combined with --messages-column",
     ),
     "dedupe without a fixed answer": lambda d: (
         [put(d, prompt=["a"]), "--dedupe"],
-        "set Temperature to 0, or give Seed",
+        "set --temperature to 0, or give --seed",
     ),
     "incremental with limit": lambda d: (
         [put(d, prompt=["a"]), "--incremental", "--limit", "1"],
-        "Incremental cannot be combined with Row limit",
+        "--incremental cannot be combined with --limit",
     ),
 }
 

@@ -1,0 +1,115 @@
+"""The commands: where each is, and what `--help` says of it before it is loaded."""
+
+from typing import NamedTuple
+
+from cyclopts import Group
+
+RUNS = Group("Run", sort_key=1)
+READ_ONLY = Group("Read only (nothing is created or spent)", sort_key=2)
+ENDPOINTS = Group("Endpoints", sort_key=3)
+
+
+class Command(NamedTuple):
+    """One command, as `--help` shows it before it is loaded.
+
+    Attributes:
+        path: Import path of its function or App, whose name is the command's.
+        text: What it does; the first line stands in the list of commands.
+        usage: Its arguments, where they are not those that the function shows by itself.
+        examples: Shown below its options.
+        own_help: Whether it brings a `--help` of its own.
+        is_group: Whether it is an App with commands of its own, which takes these texts itself.
+    """
+
+    path: str
+    group: Group
+    text: str
+    usage: str = ""
+    examples: str = ""
+    own_help: bool = False
+    is_group: bool = False
+
+    @property
+    def name(self) -> str:
+        """What is typed after `mayfly`."""
+        return self.path.partition(":")[2]
+
+
+COMMANDS = (
+    Command(
+        "mayfly.cli.run:run",
+        RUNS,
+        """Send every row of INPUT through a model and write the results to a folder.
+
+Plans, asks, creates the endpoint, waits until it is READY, sends the rows, deletes the endpoint, \
+reports. Run it again with the same --output to resume: finished rows are not sent again. Ctrl-C \
+deletes the endpoint first.""",
+        "INPUT --model MODEL --output DIR [OPTIONS]",
+        """Examples:
+
+  mayfly run questions.parquet --model NAME --prompt '{{ question }}' --output out
+  mayfly run 'logs/*.parquet' --model NAME --messages-column chat --output out
+      --max-cost 20 --deadline 2h --yes --json > run.jsonl""",
+    ),
+    Command(
+        "mayfly.cli.plan:plan",
+        READ_ONLY,
+        """Show what `run` would do: the data, the hardware, the price.
+
+Nothing is created or spent.""",
+        "INPUT --model MODEL [OPTIONS]",
+    ),
+    Command(
+        "mayfly.cli.read_only:hardware",
+        READ_ONLY,
+        "Show what can be rented: price and free capacity, for a model or all of it.",
+    ),
+    Command(
+        "mayfly.cli.read_only:status",
+        READ_ONLY,
+        """Show what a run has done so far: rows, tokens, cost, endpoint.
+
+The folder is enough: the run may belong to another process, or to another machine that shares \
+the folder.""",
+        "DIR [OPTIONS]",
+    ),
+    Command(
+        "mayfly.cli.read_only:history",
+        READ_ONLY,
+        "Show past runs on this machine: rows, throughput, cost, estimate against actual.",
+    ),
+    Command(
+        "mayfly.cli.endpoints:sweep",
+        ENDPOINTS,
+        """Find orphaned endpoints of earlier runs and delete them.
+
+An endpoint is orphaned if it carries mayfly's name in this namespace (MAYFLY_NAMESPACE) and has \
+no live owner: a lease on this machine whose process has died, or a name whose time has passed.""",
+    ),
+    Command(
+        "mayfly.cli.endpoints:endpoints",
+        ENDPOINTS,
+        """List, show, start, stop, scale and delete endpoints.
+
+NAME is a name, `slug/name` or an id.""",
+        examples="""Examples:
+
+  mayfly endpoints list
+  mayfly endpoints scale my-endpoint 1-4
+  mayfly endpoints delete my-endpoint --yes
+  mayfly endpoints list --api v1 --json""",
+        is_group=True,
+    ),
+    Command(
+        "mayfly.cli.endpoints:emulator",
+        ENDPOINTS,
+        "Serve the embedded Together-compatible endpoint on its own, in the foreground.",
+        own_help=True,
+    ),
+)
+"""Every command, in the order of `mayfly --help`; another one is another entry."""
+
+
+def command(name: str) -> Command:
+    """Return a command by its name."""
+    return next(each for each in COMMANDS if each.name == name)

@@ -1,0 +1,29 @@
+"""How `--help` is drawn: as cyclopts does, with what stands for each option's value."""
+
+from typing import Any
+
+from cyclopts.help import DefaultFormatter, HelpPanel
+from rich.console import Console, ConsoleOptions
+
+_OWN = {"--help", "-h", "--version"}
+
+
+class HelpFormatter(DefaultFormatter):
+    """Draws a panel of help; options of a job show their metavar."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Draw one panel."""
+        names = {name for entry in panel.entries for name in entry.positive_names}
+        if panel.format == "parameter" and not names <= _OWN:
+            panel = panel.copy(entries=[_with_metavar(entry) for entry in panel.entries])
+        super().__call__(console, options, panel)
+
+
+def _with_metavar(entry: Any) -> Any:
+    from mayfly.cli.options import metavars  # noqa: PLC0415 - the help of all commands needs no job
+
+    known = metavars()
+    names = tuple(
+        f"{name} {known[name]}" if name in known else name for name in entry.positive_names
+    )
+    return entry.copy(positive_names=names)
