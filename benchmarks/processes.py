@@ -90,7 +90,7 @@ def _cpu_s() -> float:
 
 
 def _workers(here: psutil.Process) -> list[psutil.Process]:
-    return [one for one in here.children() if "worker.py" in " ".join(one.cmdline())]
+    return [one for one in here.children() if "mayfly.workers" in " ".join(one.cmdline())]
 
 
 def _figures(rows: int, done: int, before: float, began: float) -> dict[str, float]:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pyarrow.parquet as pq
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def maker() -> ModuleType:
