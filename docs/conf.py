@@ -1,0 +1,15 @@
+"""Builds the documentation site: `make docs` (Sphinx, Markdown by MyST); a warning is an error."""
+
+from importlib.metadata import version as version_of
+
+project = "mayfly"
+author = "the mayfly authors"
+version = release = version_of("mayfly")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "mayfly"
+autodoc_typehints = "description"
+napoleon_google_docstring = True
