@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format lock clean
+.PHONY: help setup demo test check lint docs format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,14 +26,17 @@ demo: .venv/.installed ## run the main job on data/sample.parquet against the em
 test: .venv/.installed ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: lint test ## everything that CI checks
+check: lint docs test ## everything that CI checks, but for the soak
 
 lint: .venv/.installed ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-format: .venv/.installed ## let ruff format and mend what it can
+docs: .venv/.installed ## build the documentation site into out/docs; a warning is an error
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs out/docs && echo "docs: out/docs/index.html"
+
+format: .venv/.installed ## let ruff format and fix what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
