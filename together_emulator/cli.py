@@ -1,4 +1,4 @@
-"""The command line: an emulated Together in the foreground."""
+"""The command line: an emulated Together AI in the foreground."""
 
 import argparse
 import os
@@ -10,66 +10,112 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from together_emulator.http.server import Emulator
+from together_emulator.state.catalogue_file import load_catalogue
 
 _LINGER_POLL_S = 0.1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all options."""
+    top = argparse.ArgumentParser(
         prog="mayfly emulator",
-        description="An emulated Together AI on loopback, in the foreground: point any client at "
-        "the URL that it prints (TOGETHER_BASE_URL), with the key `local`.",
+        description="An emulated Together AI on loopback, in the foreground. Set "
+        "TOGETHER_BASE_URL to the URL that it prints, and TOGETHER_API_KEY to its key (local).",
     )
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
-    parser.add_argument(
-        "--speed", type=float, default=60.0, help="emulated seconds in a real second (60)"
-    )
-    parser.add_argument("--key", default="local", help="the API key that is let in (local)")
-    parser.add_argument(
-        "--replicas-free",
-        action="append",
-        default=[],
-        metavar="HARDWARE[@REGION]=N",
-        help="how many replicas fit, such as 1xnvidia-h100-80gb@us-east-1=0; may be repeated",
-    )
-    parser.add_argument("--faults", type=Path, metavar="FILE", help="fault rules, JSON or TOML")
-    parser.add_argument("--seed", type=int, default=0, help="of ids and faults by chance (0)")
-    parser.add_argument(
-        "--v1-create",
-        action="store_true",
-        help="let the legacy API create and restart endpoints, which it refuses by now (403)",
-    )
-    parser.add_argument(
-        "--upstream",
-        default="",
-        metavar="URL",
-        help="a server that speaks OpenAI's API (vLLM, llama.cpp, Ollama) answers inference",
-    )
-    parser.add_argument(
-        "--upstream-model",
-        default="",
-        metavar="NAME",
-        help="what that server calls its model (the first that it lists)",
-    )
-    parser.add_argument(
-        "--upstream-key-from",
-        default="",
-        metavar="VARIABLE",
-        help="environment variable that holds that server's key",
-    )
-    parser.add_argument(
+    server = top.add_argument_group("server")
+    server.add_argument("--port", type=int, default=0, help="port (default: a free one)")
+    server.add_argument("--key", default="local", help="API key that is accepted (default: local)")
+    server.add_argument("--seed", type=int, default=0, help="seed of ids and chance faults")
+    server.add_argument(
         "--exit-with-parent",
         action="store_true",
-        help="end some time after standard input has ended, which whoever starts this holds open",
+        help="exit after standard input ends, which the parent process keeps open",
     )
-    parser.add_argument(
+    server.add_argument(
         "--linger",
         type=float,
         default=20.0,
         metavar="S",
-        help="seconds to stay after that while an endpoint stands (20)",
+        help="seconds to wait after that while an endpoint exists (default: 20)",
     )
-    return parser
+    world = top.add_argument_group("what is emulated")
+    world.add_argument(
+        "--speed",
+        type=_positive,
+        default=60.0,
+        metavar="X",
+        help="emulated seconds per real second; 1 for latencies in real time (default: 60)",
+    )
+    world.add_argument(
+        "--catalogue", type=Path, metavar="FILE", help="models and hardware, JSON or TOML"
+    )
+    world.add_argument(
+        "--slots",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="requests that a replica works on at once (default: by its config)",
+    )
+    world.add_argument(
+        "--latency",
+        type=_seconds,
+        default=0.0,
+        metavar="S",
+        help="emulated seconds for every answer (default: by speed, length and load)",
+    )
+    world.add_argument(
+        "--replicas-free",
+        action="append",
+        default=[],
+        metavar="HARDWARE[@REGION]=N",
+        help="free replicas, such as 1xnvidia-h100-80gb@us-east-1=0; may be repeated",
+    )
+    world.add_argument("--faults", type=Path, metavar="FILE", help="fault rules, JSON or TOML")
+    world.add_argument(
+        "--v1-create",
+        action="store_true",
+        help="allow the legacy API to create and restart endpoints (default: refused with 403)",
+    )
+    behind = top.add_argument_group("real answers")
+    behind.add_argument(
+        "--upstream",
+        default="",
+        metavar="URL",
+        help="OpenAI-compatible server (vLLM, llama.cpp, Ollama) that answers inference requests",
+    )
+    behind.add_argument(
+        "--upstream-model",
+        action="append",
+        default=[],
+        metavar="[MODEL=]NAME",
+        help="what that server calls MODEL, or every model (default: the same name in its list, "
+        "or its first); may be repeated",
+    )
+    behind.add_argument(
+        "--upstream-key-from",
+        default="",
+        metavar="VARIABLE",
+        help="environment variable with that server's API key",
+    )
+    return top
+
+
+def _positive(text: str) -> float:
+    if (number := float(text)) > 0:
+        return number
+    raise argparse.ArgumentTypeError("must be positive")
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) >= 0:
+        return number
+    raise argparse.ArgumentTypeError("cannot be negative")
+
+
+def _seconds(text: str) -> float:
+    if (number := float(text)) >= 0:
+        return number
+    raise argparse.ArgumentTypeError("cannot be negative")
 
 
 def read_free(values: Sequence[str]) -> dict[tuple[str, str | None], int]:
@@ -84,12 +130,23 @@ def read_free(values: Sequence[str]) -> dict[tuple[str, str | None], int]:
     return free
 
 
+def read_models(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read `[MODEL=]NAME` values; a NAME alone stands for every model (ValueError)."""
+    pairs = []
+    for value in values:
+        model, _, name = value.rpartition("=")
+        if not name:
+            raise ValueError(f"--upstream-model {value!r} is not [MODEL=]NAME")
+        pairs.append((model, name))
+    return tuple(pairs)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM, SIGINT or (with --exit-with-parent) the end of standard input.
 
     Prints `listening on http://127.0.0.1:PORT` once it listens. Returns the exit code.
     """
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -99,9 +156,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             port=options.port,
             key=options.key,
             seed=options.seed,
+            catalogue=load_catalogue(options.catalogue) if options.catalogue else None,
+            slots=options.slots,
+            latency_s=options.latency,
             v1_create=options.v1_create,
             upstream=options.upstream,
-            upstream_model=options.upstream_model,
+            upstream_models=read_models(options.upstream_model),
             upstream_key=os.environ.get(options.upstream_key_from, ""),
             faults=options.faults or (),
             free=read_free(options.replicas_free),
@@ -127,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _outlive_parent(emulator: Emulator, ended: threading.Event, linger_s: float) -> None:
-    """Wait for the end of standard input, then until no endpoint stands, but not for ever."""
+    """Wait for the end of standard input, then until no endpoint exists, but not for ever."""
     sys.stdin.buffer.read()
     until = time.monotonic() + linger_s
     while time.monotonic() < until and emulator.stands and not ended.is_set():

@@ -95,11 +95,9 @@ def test_several_answers_differ(rig: EmulatorClient) -> None:
         ("response_format", {"type": "json_schema", "json_schema": {"schema": {}}}),
         ("tool_choice", "required"),
         ("context_length_exceeded_behavior", "ignore"),
-        ("max_completion_tokens", 5),
-        ("maxTokens", 5),
     ],
 )
-def test_a_wrong_or_unknown_parameter_is_refused(
+def test_a_parameter_of_a_wrong_type_or_range_is_refused(
     rig: EmulatorClient, field: str, value: Any
 ) -> None:
     endpoint, _ = rig.serve()

@@ -27,6 +27,7 @@ def deployment() -> Deployment:
         id="dep",
         endpoint_id="ep",
         name="main",
+        model=config.model,
         config=config,
         revision="rv",
         bounds=(1, 1),

@@ -1,6 +1,6 @@
 """The routes, and nothing but the routes."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,21 +12,31 @@ from starlette.routing import Route
 
 from together_emulator.http.admin import Admin
 from together_emulator.http.call import Call, Handler, json_response, listing, read_body, read_query
+from together_emulator.http.disconnect import while_connected
 from together_emulator.http.errors import ApiError, not_found
 from together_emulator.http.gateway import BODY, INFERENCE, REQUEST_ID
 from together_emulator.inference.handlers import Inference
 from together_emulator.state.catalogue import PUBLIC_PROJECT
 from together_emulator.state.store import Store
 from together_emulator.v1 import hardware as v1
+from together_emulator.v1 import models as v1_models
 from together_emulator.v1.endpoints import LegacyCalls
-from together_emulator.v2 import endpoints
-from together_emulator.v2 import models as catalogue
+from together_emulator.v2 import (
+    adapters,
+    configs,
+    endpoints,
+    identity,
+    instance_types,
+    models,
+    supported_models,
+)
 from together_emulator.v2.analytics import analytics
 from together_emulator.v2.deployments import DeploymentCalls
 from together_emulator.v2.events import list_events
 
 _P = "/v2/projects/{project}"
 _EP = f"{_P}/endpoints/{{endpoint}}"
+_ADAPTERS = f"{_EP}/deployments/{{deployment}}/adapters"
 _READ_ONLY = ("/configs", "/models")
 
 
@@ -79,7 +89,9 @@ class Wire:
         calls = {method: self.call(handler) for method, handler in handlers.items()}
 
         async def endpoint(request: Request) -> Response:
-            return await calls[request.method](request)
+            # Where GET is routed, Starlette routes HEAD, too; the server leaves the body out.
+            method = "GET" if request.method == "HEAD" else request.method
+            return await calls[method](request)
 
         return endpoint
 
@@ -88,13 +100,16 @@ class Wire:
         return Route(path, self.methods(handlers), methods=list(handlers))
 
     def answer(
-        self, handler: Callable[[Mapping[str, Any], str], Awaitable[Response]]
+        self, handler: Callable[[Mapping[str, Any], str], Coroutine[Any, Any, Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return a route's function for inference."""
 
         async def endpoint(request: Request) -> Response:
             self.admit(request)
-            return await handler(read_body(request.scope[BODY]), request.scope[REQUEST_ID])
+            answer = handler(read_body(request.scope[BODY]), request.scope[REQUEST_ID])
+            if not self._store.settings.drops_abandoned:
+                return await answer
+            return await while_connected(request, answer)
 
         return endpoint
 
@@ -137,6 +152,7 @@ def build_app(
         Route("/v1/chat/completions", wire.answer(inference.chat), methods=["POST"]),
         Route("/v1/completions", wire.answer(inference.complete), methods=["POST"]),
         Route("/v1/embeddings", wire.answer(inference.embed), methods=["POST"]),
+        wire.route("/v1/models", GET=v1_models.list_models),
         wire.route("/v1/hardware", GET=v1.list_hardware),
         wire.route("/v1/clusters/availability-zones", GET=v1.list_zones),
         wire.route("/v1/endpoints", GET=legacy.list, POST=legacy.create),
@@ -144,16 +160,20 @@ def build_app(
             "/v1/endpoints/{endpoint}", GET=legacy.get, PATCH=legacy.update, DELETE=legacy.delete
         ),
         wire.route("/v1/whoami", GET=v1.whoami),
-        wire.route("/v3/whoami", GET=catalogue.whoami),
-        wire.route("/v1/projects", GET=catalogue.list_projects),
-        wire.route("/v2/supported-models", GET=catalogue.list_supported_models),
-        wire.route("/v2/supported-models/{id}", GET=catalogue.get_supported_model),
-        wire.route("/v2/public/inference-instance-types", GET=catalogue.list_instance_types),
-        wire.route("/v2/public/inference-instance-types/{id}", GET=catalogue.get_instance_type),
-        wire.route(f"{_P}/configs", GET=catalogue.list_configs),
-        wire.route(f"{_P}/configs/{{id}}", GET=catalogue.get_config),
-        wire.route(f"{_P}/models", GET=catalogue.list_own_models),
-        wire.route(f"{_P}/models/{{id}}", GET=catalogue.get_model),
+        wire.route("/v3/whoami", GET=identity.whoami),
+        wire.route("/v1/projects", GET=identity.list_projects),
+        wire.route("/v2/supported-models", GET=supported_models.list_supported_models),
+        wire.route("/v2/supported-models/{id}", GET=supported_models.get_supported_model),
+        wire.route("/v2/public/inference-instance-types", GET=instance_types.list_instance_types),
+        wire.route(
+            "/v2/public/inference-instance-types/{id}", GET=instance_types.get_instance_type
+        ),
+        wire.route(f"{_P}/configs", GET=configs.list_configs),
+        wire.route(f"{_P}/configs/{{id}}", GET=configs.get_config),
+        wire.route(f"{_P}/models", GET=models.list_models),
+        wire.route(f"{_P}/models/{{id}}", GET=models.get_model),
+        wire.route(f"{_P}/models/{{id}}/revisions", GET=models.list_revisions),
+        wire.route("/v2/organizations/{organization}/models", GET=models.list_organization_models),
         wire.route(f"{_P}/placement-profiles", GET=_empty),
         wire.route(f"{_P}/endpoints", GET=endpoints.list_endpoints, POST=endpoints.create_endpoint),
         wire.route(
@@ -176,7 +196,13 @@ def build_app(
             PATCH=deployments.update,
             DELETE=deployments.delete,
         ),
-        wire.route(f"{_EP}/deployments/{{deployment}}/adapters", GET=_empty),
+        wire.route(_ADAPTERS, GET=adapters.list_adapters, POST=adapters.attach),
+        wire.route(
+            f"{_ADAPTERS}/{{adapter}}",
+            GET=adapters.get,
+            PATCH=adapters.update,
+            DELETE=adapters.remove,
+        ),
         *admin.routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={ApiError: _refused, HTTPException: _refused})

@@ -223,3 +223,14 @@ def _read_cursor(text: str) -> tuple[float, str]:
         return float(number), name
     except (ValueError, binascii.Error):
         raise bad_request("invalid cursor", param="after") from None
+
+
+def paged(query: Mapping[str, str], items: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return a page of a list in its own order, as `limit` and `after` ask for it.
+
+    Args:
+        items: Each with its id.
+    """
+    keyed = [((float(index), key), wire) for index, (key, wire) in enumerate(items)]
+    data, cursor = page(keyed, limit=read_limit(query.get("limit")), after=query.get("after"))
+    return {"object": "list", "data": data, "next_cursor": cursor}

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from together_emulator.http.encoding import decoded
 from together_emulator.http.errors import ApiError
 from together_emulator.state.faults import FaultRule, Faults
 from together_emulator.state.incidents import Incidents
@@ -59,7 +60,16 @@ class Gateway:
             return
         except _GoneError:
             return
-        method, path = scope["method"], scope["path"]
+        path = scope["path"]
+        if len(path) > 1 and path.endswith("/"):
+            # A redirect would lose the body in clients that do not follow it.
+            path = scope["path"] = path.rstrip("/") or "/"
+        try:
+            scope[BODY] = body = decoded(scope["headers"], body, self._store.settings)
+        except ApiError as error:
+            await _answer(send, error.status, orjson.dumps(error.body()), close=True)
+            return
+        method = scope["method"]
         self._store.settle()
         if path.startswith("/_emulator/"):
             await self._app(scope, receive, send)

@@ -76,7 +76,8 @@ def _upstream(settings: Settings) -> "Upstream | None":
         return None
     from together_emulator.inference.upstream import Upstream  # noqa: PLC0415 - see TYPE_CHECKING
 
-    return Upstream(settings.upstream, model=settings.upstream_model, key=settings.upstream_key)
+    models = dict(settings.upstream_models)
+    return Upstream(settings.upstream, models=models, key=settings.upstream_key)
 
 
 class Emulator:

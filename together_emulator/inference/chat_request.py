@@ -3,12 +3,14 @@
 Source: Together API, POST /v1/chat/completions.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from together_emulator.http.errors import ApiError, bad_request
 from together_emulator.http.fields import choice, integer, mapping, number, only, text, wrong
+from together_emulator.inference.messages import read_messages
 
 SAMPLING = (
     "model",
@@ -47,20 +49,8 @@ _CHAT = frozenset(
         "compliance",
     }
 )
-_MESSAGE = frozenset(
-    {
-        "role",
-        "content",
-        "name",
-        "tool_calls",
-        "tool_call_id",
-        "function_call",
-        "reasoning",
-        "reasoning_content",
-    }
-)
-_ROLES = ("system", "user", "assistant", "tool", "function")
-_PARTS = ("text", "image_url", "video_url", "audio_url", "input_audio")
+_OFF = ("enable_thinking", "thinking")
+"""Template arguments by which models of several families switch their thinking off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,27 +77,33 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """A chat completion that was asked for.
+    """A request for a chat completion.
 
     Attributes:
         prompt: All messages as one text.
+        media: Kinds of content besides text.
         schema: Of a structured answer; `True` stands for any JSON object.
         structured: Whether the answer must be JSON.
+        pattern: A regular expression that the answer must match.
         tools: The functions offered, by name, with their parameters' schema.
         forced_tool: The function that must be called; "" for any.
-        reasoning: Whether the model may think before it answers, if it can.
+        reasoning: Whether to think before answering; None leaves it to the model.
+        effort: How much to think: low, medium or high.
         truncate: Whether a longer `max_tokens` than the context has is cut, not refused.
     """
 
     sampling: Sampling
     prompt: str
     prompt_tokens: int
+    media: frozenset[str]
     messages: list[dict[str, Any]]
     schema: Any
     structured: bool
+    pattern: str | None
     tools: dict[str, Any]
     forced_tool: str | None
-    reasoning: bool
+    reasoning: bool | None
+    effort: str | None
     truncate: bool
 
 
@@ -162,86 +158,70 @@ def boolean(body: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def read_chat(body: Mapping[str, Any]) -> Chat:
-    """Read a chat completion's body (400)."""
-    only(body, _CHAT, "field")
+def read_chat(body: Mapping[str, Any], *, strict: bool = False) -> Chat:
+    """Read a chat completion's body (400).
+
+    Args:
+        strict: Whether an unknown field is refused instead of ignored.
+    """
+    if strict:
+        only(body, _CHAT, "field")
     sampling = read_sampling(body)
-    messages = body.get("messages")
-    if messages is None:
+    if body.get("messages") is None:
         raise missing("messages")
-    if not isinstance(messages, list) or not messages:
-        raise wrong("messages", "a list that is not empty", messages)
-    parts, tokens = [], 3
-    for index, message in enumerate(messages):
-        content = _read_message(index, message)
-        parts.append(content)
-        tokens += 4 + (len(content) + 3) // 4
-    schema, structured = _read_format(body)
+    prompt = read_messages(body["messages"])
+    schema, structured, pattern = _read_format(body)
     tools = {} if body.get("tool_choice") == "none" else _read_tools(body)
-    thinks, reasoning = False, mapping(body, "reasoning")
-    if reasoning is not None:
-        only(reasoning, ("enabled",), "reasoning field")
-        thinks = boolean(reasoning, "enabled")
-    choice(body, "reasoning_effort", ("low", "medium", "high"))
     choice(body, "compliance", ("hipaa",))
     overflow = choice(body, "context_length_exceeded_behavior", ("error", "truncate"))
     return Chat(
         sampling=sampling,
-        prompt="\n".join(parts),
-        prompt_tokens=tokens,
-        messages=messages,
+        prompt=prompt.text,
+        prompt_tokens=prompt.tokens,
+        media=prompt.media,
+        messages=body["messages"],
         schema=schema,
         structured=structured,
+        pattern=pattern,
         tools=tools,
         forced_tool=_forced(body, tools),
-        reasoning=thinks,
+        reasoning=_read_reasoning(body),
+        effort=choice(body, "reasoning_effort", ("low", "medium", "high")),
         truncate=overflow == "truncate",
     )
 
 
-def _read_message(index: int, message: Any) -> str:  # noqa: C901 - one check per field
-    where = f"messages[{index}]"
-    if not isinstance(message, dict):
-        raise wrong(where, "an object", message)
-    if not message.keys() <= _MESSAGE:
-        only(message, _MESSAGE, f"{where} field")
-    role, content = message.get("role"), message.get("content")
-    if role not in _ROLES:
-        raise wrong(f"{where}.role", f"one of {', '.join(_ROLES)}", role)
-    if isinstance(content, str):
-        return f"{role}: {content}"
-    if content is None and role == "assistant" and message.get("tool_calls"):
-        return f"{role}: {message['tool_calls']}"
-    if not isinstance(content, list) or not content:
-        raise wrong(f"{where}.content", "a string or a list of parts", content)
-    texts = []
-    for part in content:
-        if not isinstance(part, dict) or part.get("type") not in _PARTS:
-            raise wrong(f"{where}.content", f"parts of type {', '.join(_PARTS)}", part)
-        if part["type"] == "text":
-            if not isinstance(part.get("text"), str):
-                raise wrong(f"{where}.content", "a text part with text", part)
-            texts.append(part["text"])
-        else:
-            raise bad_request(
-                f"{where}: the model takes text only, not {part['type']}", param="messages"
-            )
-    return f"{role}: {' '.join(texts)}"
+def _read_reasoning(body: Mapping[str, Any]) -> bool | None:
+    """Read `reasoning.enabled`, or the template's own switch where that is not given."""
+    reasoning = mapping(body, "reasoning")
+    if reasoning is not None:
+        only(reasoning, ("enabled",), "reasoning field")
+        if "enabled" in reasoning:
+            return boolean(reasoning, "enabled")
+    template = mapping(body, "chat_template_kwargs") or {}
+    for name in _OFF:
+        if name in template:
+            return boolean(template, name)
+    return None
 
 
-def _read_format(body: Mapping[str, Any]) -> tuple[Any, bool]:
+def _read_format(body: Mapping[str, Any]) -> tuple[Any, bool, str | None]:
+    """Return the schema of the answer, whether it is JSON, and the pattern that it matches."""
     given = mapping(body, "response_format")
     if given is None:
-        return None, False
-    kind = choice(given, "type", ("text", "json_object", "json_schema"))
+        return None, False, None
+    kind = choice(given, "type", ("text", "json_object", "json_schema", "regex"))
     if kind is None:
         raise bad_request("response_format.type is required", param="response_format")
     if kind == "text":
         only(given, ("type",), "response_format field")
-        return None, False
+        return None, False, None
     if kind == "json_object":
         only(given, ("type", "schema"), "response_format field")
-        return given.get("schema") or True, True
+        return given.get("schema") or True, True, None
+    if kind == "regex":
+        only(given, ("type", "pattern"), "response_format field")
+        return None, False, _read_pattern(given)
     only(given, ("type", "json_schema"), "response_format field")
     wrapped = mapping(given, "json_schema")
     if wrapped is None:
@@ -251,7 +231,18 @@ def _read_format(body: Mapping[str, Any]) -> tuple[Any, bool]:
     if len(name) > 64 or not name.replace("-", "").replace("_", "").isalnum():
         raise wrong("name", "up to 64 letters, digits, '_' or '-'", name)
     schema = mapping(wrapped, "schema")
-    return (True if schema is None else schema), True
+    return (True if schema is None else schema), True, None
+
+
+def _read_pattern(given: Mapping[str, Any]) -> str:
+    pattern = required_text(given, "pattern")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise bad_request(
+            f"response_format.pattern is no regular expression: {error}", param="response_format"
+        ) from None
+    return pattern
 
 
 def _read_tools(body: Mapping[str, Any]) -> dict[str, Any]:

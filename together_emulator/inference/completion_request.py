@@ -39,18 +39,20 @@ class Embed:
     texts: list[str]
 
 
-def read_completion(body: Mapping[str, Any]) -> Completion:
-    """Read a completion's body (400)."""
-    only(body, _COMPLETION, "field")
+def read_completion(body: Mapping[str, Any], *, strict: bool = False) -> Completion:
+    """Read a completion's body (400); `strict` refuses unknown fields."""
+    if strict:
+        only(body, _COMPLETION, "field")
     prompt = required_text(body, "prompt")
     return Completion(
         sampling=read_sampling(body), prompt=prompt, prompt_tokens=1 + token_count(prompt)
     )
 
 
-def read_embed(body: Mapping[str, Any]) -> Embed:
-    """Read the body of a request for embeddings (400)."""
-    only(body, ("model", "input"), "field")
+def read_embed(body: Mapping[str, Any], *, strict: bool = False) -> Embed:
+    """Read the body of a request for embeddings (400); `strict` refuses unknown fields."""
+    if strict:
+        only(body, ("model", "input"), "field")
     model = required_text(body, "model")
     given = body.get("input")
     if given is None:

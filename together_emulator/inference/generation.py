@@ -16,6 +16,7 @@ from together_emulator.inference.chat_request import Chat, Sampling
 from together_emulator.inference.completion_request import Completion
 from together_emulator.inference.schema_instance import SchemaWriter
 from together_emulator.inference.text import answer_tokens, pieces, seed_of
+from together_emulator.state.catalogue import Thinking
 from together_emulator.state.store import Deployment
 
 _ANY_OBJECT = {
@@ -25,9 +26,17 @@ _ANY_OBJECT = {
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
     },
 }
-_REASONING_TOKENS = (8, 60)
+_EFFORTS = {"low": 0.4, "medium": 1.0, "high": 2.5}
 _VOCABULARY = 151_936
 Asked = Chat | Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Shortest and longest thinking and answer, in tokens."""
+
+    thinking: tuple[int, int]
+    answer: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,32 +71,59 @@ class Said:
         return f"call_{hashlib.sha256(self.seed).hexdigest()[:24]}"
 
 
-def say(asked: Asked, deployment: Deployment, room: int, lengths: tuple[int, int]) -> list[Said]:
+def say(asked: Asked, deployment: Deployment, room: int, lengths: Lengths) -> list[Said]:
     """Return the answers to a request, `n` of them.
 
     Args:
-        room: Tokens that an answer may have.
-        lengths: Shortest and longest answer that is not cut.
+        room: Tokens that an answer may have, thinking included.
+        lengths: Shortest and longest thinking and answer that is not cut.
     """
-    model = deployment.config.model
+    model = deployment.model
     sampling = asked.sampling
     seeds = (_seed(sampling, model.name, asked.prompt, i) for i in range(sampling.n))
     if isinstance(asked, Completion):
-        return [_cut(answer_tokens(seed, *lengths), sampling, room, seed) for seed in seeds]
-    thinks = asked.reasoning and "reasoning" in model.tags
+        return [_cut(answer_tokens(seed, *lengths.answer), sampling, room, seed) for seed in seeds]
+    thinks = does_think(model.thinking, wanted=asked.reasoning)
     return [_reply(asked, seed, room, lengths, thinks=thinks) for seed in seeds]
 
 
-def _reply(asked: Chat, seed: bytes, room: int, lengths: tuple[int, int], *, thinks: bool) -> Said:
-    reasoning = answer_tokens(seed_of(seed, b"why"), *_REASONING_TOKENS)[:room] if thinks else []
+def does_think(thinking: Thinking, *, wanted: bool | None) -> bool:
+    """Whether a model thinks before it answers.
+
+    Args:
+        wanted: What the request says; None when it says nothing.
+    """
+    match thinking:
+        case "never":
+            return False
+        case "asked":
+            return wanted is True
+        case "default":
+            return wanted is not False
+        case "always":
+            return True
+
+
+def _reply(asked: Chat, seed: bytes, room: int, lengths: Lengths, *, thinks: bool) -> Said:
+    reasoning: list[str] = []
+    if thinks:
+        scale = _EFFORTS[asked.effort or "medium"]
+        shortest, longest = (max(1, round(scale * n)) for n in lengths.thinking)
+        reasoning = answer_tokens(seed_of(seed, b"why"), shortest, longest)
+    if len(reasoning) >= room:
+        # The limit ended it while it thought: nothing is left for an answer.
+        return Said(tokens=[], finish_reason="length", seed=seed, reasoning=reasoning[:room])
     room -= len(reasoning)
     tool = _called(asked, seed)
     if tool is not None:
         tokens = pieces(_json(asked.tools[tool], seed))
     elif asked.structured:
         tokens = pieces(_json(_ANY_OBJECT if asked.schema is True else asked.schema, seed))
+    elif asked.pattern is not None:
+        schema = {"type": "string", "pattern": asked.pattern}
+        tokens = pieces(str(SchemaWriter(schema, seed).write()))
     else:
-        tokens = answer_tokens(seed, *lengths)
+        tokens = answer_tokens(seed, *lengths.answer)
     return _cut(tokens, asked.sampling, room, seed, reasoning=reasoning, tool=tool)
 
 
@@ -136,7 +172,7 @@ def _cut(
 
 def room_for_answer(deployment: Deployment, asked: Asked) -> int:
     """Return how many tokens an answer may have (400 when the context cannot hold it)."""
-    context = deployment.config.profile.max_context or deployment.config.model.context_length
+    context = deployment.config.profile.max_context or deployment.model.context_length
     prompt_tokens, max_tokens = asked.prompt_tokens, asked.sampling.max_tokens
     left = context - prompt_tokens
     wanted = left if max_tokens is None else max_tokens

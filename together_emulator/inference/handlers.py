@@ -12,9 +12,17 @@ from starlette.responses import Response
 
 from together_emulator.http.call import json_response
 from together_emulator.http.errors import ApiError, bad_request
-from together_emulator.inference.chat_request import read_chat
+from together_emulator.inference.affinity import Sticky, cached_tokens
+from together_emulator.inference.chat_request import Chat, read_chat
 from together_emulator.inference.completion_request import read_completion, read_embed
-from together_emulator.inference.generation import Asked, Said, room_for_answer, say
+from together_emulator.inference.generation import (
+    Asked,
+    Lengths,
+    Said,
+    room_for_answer,
+    say,
+)
+from together_emulator.inference.messages import require_inputs
 from together_emulator.inference.rate_limit import RateLimit
 from together_emulator.inference.responses import (
     Frame,
@@ -24,13 +32,7 @@ from together_emulator.inference.responses import (
     whole_answer,
 )
 from together_emulator.inference.routing import route
-from together_emulator.inference.serving import (
-    Serving,
-    Work,
-    cached_tokens,
-    first_token_s,
-    service_s,
-)
+from together_emulator.inference.serving import Serving, Work
 from together_emulator.inference.streaming import DONE, EventStream, event
 from together_emulator.inference.text import token_count
 from together_emulator.state.store import Deployment, Replica, Store
@@ -58,23 +60,24 @@ class Inference:
 
     async def chat(self, body: Body, request_id: str) -> Response:
         """POST /v1/chat/completions."""
-        asked = read_chat(body)
+        asked = read_chat(body, strict=self._store.settings.strict_fields)
         if self._upstream is not None:
             return await self._forward(self._upstream, asked, "/chat/completions", body, request_id)
         return await self._answer(asked, request_id)
 
     async def complete(self, body: Body, request_id: str) -> Response:
         """POST /v1/completions."""
-        asked = read_completion(body)
+        asked = read_completion(body, strict=self._store.settings.strict_fields)
         if self._upstream is not None:
             return await self._forward(self._upstream, asked, "/completions", body, request_id)
         return await self._answer(asked, request_id)
 
     async def embed(self, body: Body, request_id: str) -> Response:
         """POST /v1/embeddings: all texts are read side by side as one request."""
-        asked = read_embed(body)
-        deployment, headers = self._found(asked.model, asked.texts[0], "embedding")
-        model = deployment.config.model
+        asked = read_embed(body, strict=self._store.settings.strict_fields)
+        sticky = Sticky(key=asked.texts[0].encode(), named=False)
+        deployment, headers = self._found(asked.model, sticky, "embedding")
+        model = deployment.model
         counts = [1 + token_count(text) for text in asked.texts]
         if max(counts) > model.context_length:
             raise bad_request(
@@ -83,7 +86,7 @@ class Inference:
                 code="context_length_exceeded",
             )
         work = Work(prompt_tokens=sum(counts))
-        replica = await self._serving.admit(deployment, asked.model)
+        replica = await self._serving.admit(deployment, asked.model, sticky)
         if self._upstream is not None:
             answer = await self._sent(
                 self._upstream, "/embeddings", body, request_id, work, deployment, replica
@@ -105,8 +108,8 @@ class Inference:
             {"object": "list", "model": asked.model, "data": data}, headers=headers
         )
 
-    def _found(self, model: str, sticky: str, kind: str) -> tuple[Deployment, dict[str, str]]:
-        deployment = route(self._store, model, sticky.encode())
+    def _found(self, model: str, sticky: Sticky, kind: str) -> tuple[Deployment, dict[str, str]]:
+        deployment = route(self._store, model, sticky.key)
         require_kind(deployment, kind)
         return deployment, {"x-cluster": deployment.id} | self._limit.take()
 
@@ -114,12 +117,13 @@ class Inference:
         self, upstream: "Upstream", asked: Asked, path: str, body: Body, request_id: str
     ) -> Response:
         sampling = asked.sampling
-        sticky = sampling.sticky or asked.prompt
+        sticky = _sticky(asked)
         deployment, headers = self._found(sampling.model, sticky, "chat")
-        replica = await self._serving.admit(deployment, sampling.model)
+        _require_media(asked, deployment)
+        replica = await self._serving.admit(deployment, sampling.model, sticky)
         work = Work(prompt_tokens=asked.prompt_tokens)
         if sampling.stream:
-            chunks_ = upstream.stream(path, body, request_id)
+            chunks_ = upstream.stream(path, body, request_id, model=deployment.model.name)
             events = self._passed_on(chunks_, work, deployment, replica)
             return EventStream(events, headers)
         answer = await self._sent(upstream, path, body, request_id, work, deployment, replica)
@@ -137,7 +141,7 @@ class Inference:
     ) -> dict[str, Any]:
         """Let the server behind answer, on a replica of ours, which is given back."""
         with self._serving.measured(deployment, replica, work) as measure:
-            answer = await upstream.whole(path, body, request_id)
+            answer = await upstream.whole(path, body, request_id, model=deployment.model.name)
             measure.read(answer.get("usage"))
             return answer
 
@@ -157,13 +161,21 @@ class Inference:
 
     async def _answer(self, asked: Asked, request_id: str) -> Response:
         sampling = asked.sampling
-        deployment, headers = self._found(sampling.model, sampling.sticky or asked.prompt, "chat")
+        sticky = _sticky(asked)
+        deployment, headers = self._found(sampling.model, sticky, "chat")
+        _require_media(asked, deployment)
         room = room_for_answer(deployment, asked)
         settings = self._store.settings
-        said = say(asked, deployment, room, settings.answer_tokens)
-        frame = Frame(id=request_id, created=int(time.time()), asked=asked)
-        replica = await self._serving.admit(deployment, sampling.model)
-        cached = min(cached_tokens(deployment, asked.prompt), asked.prompt_tokens - 1)
+        lengths = Lengths(thinking=settings.reasoning_tokens, answer=settings.answer_tokens)
+        said = say(asked, deployment, room, lengths)
+        frame = Frame(
+            id=request_id,
+            created=int(time.time()),
+            asked=asked,
+            reasoning_field=settings.reasoning_field,
+        )
+        replica = await self._serving.admit(deployment, sampling.model, sticky)
+        cached = min(cached_tokens(replica, asked.prompt), asked.prompt_tokens - 1)
         usage = usage_json(asked.prompt_tokens, cached, said, settings.cached_tokens)
         work = Work(
             prompt_tokens=asked.prompt_tokens,
@@ -191,8 +203,8 @@ class Inference:
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events of an answer, each at its time; gives the replica back at the end."""
         try:
-            first_s = first_token_s(deployment, work, replica.in_flight)
-            rest_s = service_s(deployment, work, replica.in_flight) - first_s
+            first_s, last_s = self._serving.times_s(deployment, work, replica)
+            rest_s = last_s - first_s
             each_s = rest_s / max(1, sum(answer.written for answer in said))
             await self._serving.pause(replica, first_s)
             for chunk in chunks(frame, said, usage):
@@ -206,7 +218,7 @@ class Inference:
 
 def require_kind(deployment: Deployment, kind: str) -> None:
     """Refuse (400) a request that the model's kind cannot answer."""
-    model = deployment.config.model
+    model = deployment.model
     if model.kind != kind:
         raise ApiError(
             400,
@@ -214,3 +226,13 @@ def require_kind(deployment: Deployment, kind: str) -> None:
             code="model_not_available",
             param="model",
         )
+
+
+def _sticky(asked: Asked) -> Sticky:
+    named = asked.sampling.sticky
+    return Sticky(key=(named or asked.prompt).encode(), named=named is not None)
+
+
+def _require_media(asked: Asked, deployment: Deployment) -> None:
+    if isinstance(asked, Chat) and asked.media:
+        require_inputs(asked.media, deployment.model.inputs, deployment.model.name)

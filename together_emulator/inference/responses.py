@@ -22,6 +22,7 @@ class Frame:
     id: str
     created: int
     asked: Asked
+    reasoning_field: str = "reasoning"
 
     @property
     def model(self) -> str:
@@ -74,7 +75,7 @@ def _echo(asked: Asked) -> list[dict[str, Any]]:
 def _chat_choice(frame: Frame, index: int, said: Said) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": said.text}
     if said.reasoning:
-        message["reasoning"] = "".join(said.reasoning)
+        message[frame.reasoning_field] = "".join(said.reasoning)
     if said.tool is not None:
         message["content"] = None
         message["tool_calls"] = [tool_call(said)]
@@ -148,7 +149,7 @@ def _chat_chunks(
     frame: Frame, index: int, said: Said, logprobs: list[float]
 ) -> Iterator[dict[str, Any]]:
     for thought in said.reasoning:
-        yield _chat_chunk(frame, index, {"content": None, "reasoning": thought})
+        yield _chat_chunk(frame, index, {"content": None, frame.reasoning_field: thought})
     if said.tool is not None:
         yield _chat_chunk(frame, index, {"content": None, "tool_calls": [tool_call(said)]})
         return

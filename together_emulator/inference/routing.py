@@ -7,6 +7,7 @@ Source: Together API, traffic splits (share = weight x ready replicas; sticky by
 import zlib
 
 from together_emulator.http.errors import ApiError
+from together_emulator.state.attachments import adapter_named
 from together_emulator.state.store import Deployment, Endpoint, Legacy, Step, Store
 
 
@@ -34,7 +35,8 @@ def route(store: Store, model: str, sticky: bytes) -> Deployment:
     """Return the deployment that serves a request for `model`.
 
     Args:
-        model: `<slug>/<endpoint>` or `<slug>/<endpoint>/<deployment>`.
+        model: `<slug>/<endpoint>` or `<slug>/<endpoint>/<deployment>`, or the name of an adapter
+            that is attached (a guess: the docs do not say what an attached adapter is called).
         sticky: Requests with the same one go to the same deployment while the split stands.
 
     Raises:
@@ -49,6 +51,9 @@ def route(store: Store, model: str, sticky: bytes) -> Deployment:
     name, _, pinned = rest.partition("/")
     endpoint = store.endpoint_named(name) if slug == store.slug else None
     if endpoint is None:
+        adapter = adapter_named(store, model)
+        if adapter is not None:
+            return adapter[0]
         raise _unknown(store, model)
     if pinned:
         found = next((d for d in store.deployments_of(endpoint.id) if d.name == pinned), None)
@@ -92,7 +97,8 @@ def _by_split(store: Store, endpoint: Endpoint, model: str, sticky: bytes) -> De
 
 
 def _unknown(store: Store, model: str) -> ApiError:
-    if store.catalogue.model_named(model) is not None:
+    named = store.catalogue.model_named(model)
+    if named is not None and not named.own:
         return ApiError(
             400,
             f"Unable to access non-serverless model {model}. Please create and start a new "

@@ -2,18 +2,15 @@
 
 import asyncio
 import contextlib
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from together_emulator.http.errors import ApiError
+from together_emulator.inference.affinity import Sticky, pick_replica
 from together_emulator.state.lifecycle import Lifecycle
 from together_emulator.state.store import Deployment, Replica, Sample, Step, Store
 
-_BLOCK_CHARS = 256
-_BLOCK_TOKENS = 64
-_CACHED_BLOCKS = 8192
 _CLIENT_GONE = 499
 _PREFILL_PER_DECODE = 60.0
 """Prompt tokens are read that many times as fast as tokens of one stream are written."""
@@ -49,23 +46,6 @@ def service_s(deployment: Deployment, work: Work, in_flight: int) -> float:
     return first_s + slower * work.completion_tokens / (profile.served_tps * deployment.speed)
 
 
-def cached_tokens(deployment: Deployment, prompt: str) -> int:
-    """Return how many tokens of a prompt's beginning a deployment has seen, and remember it."""
-    seen, known, digest = deployment.prefixes, 0, 0
-    unbroken = True
-    for start in range(0, len(prompt) - _BLOCK_CHARS + 1, _BLOCK_CHARS):
-        digest = zlib.crc32(prompt[start : start + _BLOCK_CHARS].encode(), digest)
-        if digest in seen:
-            seen.move_to_end(digest)
-            known += unbroken
-        else:
-            unbroken = False
-            seen[digest] = None
-    while len(seen) > _CACHED_BLOCKS:
-        seen.popitem(last=False)
-    return known * _BLOCK_TOKENS
-
-
 class Serving:
     """Gives requests to replicas, lets them wait, and takes the emulated time to answer."""
 
@@ -73,21 +53,24 @@ class Serving:
         self._store = store
         lifecycle.on_replicas = self._give_out
 
-    async def admit(self, deployment: Deployment, model: str) -> Replica:
-        """Wait for a place on a replica; give it back with `leave`. A refusal is a sample, too.
+    async def admit(self, deployment: Deployment, model: str, sticky: Sticky) -> Replica:
+        """Wait for a slot on a replica; release it with `leave`. A refusal is a sample, too.
+
+        Args:
+            sticky: Decides on which replica, while that has a free slot.
 
         Raises:
             ApiError: Overloaded (the queue is full), or nothing serves any more.
         """
         deployment.last_request_s = self._store.now_s
         try:
-            return await self._admit(deployment, model)
+            return await self._admit(deployment, model, sticky)
         except ApiError as error:
             self.note(deployment, error.status, Work(), 0.0, 0.0)
             raise
 
-    async def _admit(self, deployment: Deployment, model: str) -> Replica:
-        replica = _least_loaded(deployment)
+    async def _admit(self, deployment: Deployment, model: str, sticky: Sticky) -> Replica:
+        replica = pick_replica(deployment, self._slots(deployment), sticky)
         if replica is not None:
             replica.in_flight += 1
             return replica
@@ -96,7 +79,13 @@ class Serving:
             raise _overloaded(settings.overload, model)
         turn: asyncio.Future[Replica | None] = asyncio.get_running_loop().create_future()
         deployment.waiting.append(turn)
-        given = await turn
+        try:
+            given = await turn
+        except asyncio.CancelledError:
+            # The client has gone in the moment in which the slot was given.
+            if turn.done() and not turn.cancelled() and (late := turn.result()) is not None:
+                self.leave(deployment, late)
+            raise
         if given is None:
             raise ApiError(
                 503,
@@ -105,6 +94,11 @@ class Serving:
                 kind="service_unavailable",
             )
         return given
+
+    def _slots(self, deployment: Deployment) -> int:
+        """Return how many requests a replica works on at once; 0 is without limit."""
+        limits = [n for n in (deployment.concurrency, self._store.settings.slots) if n]
+        return min(limits, default=0)
 
     def note(
         self, deployment: Deployment, status: int, work: Work, first_s: float, latency_s: float
@@ -124,14 +118,23 @@ class Serving:
 
     async def work(self, deployment: Deployment, replica: Replica, work: Work) -> None:
         """Take the emulated time of a whole answer on a replica (502 when it was lost)."""
-        first_s = first_token_s(deployment, work, replica.in_flight)
-        seconds = service_s(deployment, work, replica.in_flight)
+        first_s, seconds = self.times_s(deployment, work, replica)
         try:
             await self.pause(replica, seconds)
         except ApiError as error:
             self.note(deployment, error.status, work, first_s, seconds)
             raise
         self.note(deployment, 200, work, first_s, seconds)
+
+    def times_s(self, deployment: Deployment, work: Work, replica: Replica) -> tuple[float, float]:
+        """Return the time to the first token and to the last, in emulated seconds."""
+        fixed_s = self._store.settings.latency_s
+        if fixed_s > 0:
+            return fixed_s, fixed_s
+        return (
+            first_token_s(deployment, work, replica.in_flight),
+            service_s(deployment, work, replica.in_flight),
+        )
 
     async def pause(self, replica: Replica, seconds: float) -> None:
         """Take some emulated time on a replica (502 when it was lost meanwhile)."""
@@ -141,7 +144,7 @@ class Serving:
 
     @contextlib.contextmanager
     def measured(self, deployment: Deployment, replica: Replica, work: Work) -> Iterator["Measure"]:
-        """Hold a place that somebody else's work is done on, and note how it went.
+        """Hold a slot while another server does the work, and note how it went.
 
         Raises:
             ApiError: 502 when the replica was lost meanwhile.
@@ -163,7 +166,7 @@ class Serving:
             self.leave(deployment, replica)
 
     def leave(self, deployment: Deployment, replica: Replica) -> None:
-        """Give a place back; the next in the queue takes it."""
+        """Release a slot; the next request in the queue takes it."""
         replica.in_flight -= 1
         self._store.settle()
         deployment.last_request_s = self._store.now_s
@@ -172,7 +175,7 @@ class Serving:
 
     def _give_out(self, deployment: Deployment) -> None:
         while deployment.waiting:
-            replica = _least_loaded(deployment)
+            replica = pick_replica(deployment, self._slots(deployment), None)
             if replica is None and deployment.count(Step.READY, Step.DRAINING):
                 return
             turn = deployment.waiting.popleft()
@@ -205,18 +208,6 @@ def _replica_gone() -> ApiError:
         code="bad_gateway",
         kind="server_error",
     )
-
-
-def _least_loaded(deployment: Deployment) -> Replica | None:
-    limit = deployment.concurrency
-    best: Replica | None = None
-    steps = (Step.READY,) if deployment.ready else (Step.DRAINING,)
-    for replica in deployment.replicas:
-        serves = replica.step in steps and replica.bills
-        free = serves and (limit == 0 or replica.in_flight < limit)
-        if free and (best is None or replica.in_flight < best.in_flight):
-            best = replica
-    return best
 
 
 def _overloaded(status: int, model: str) -> ApiError:

@@ -33,17 +33,16 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
             await send(start)
-            async with contextlib.aclosing(_told(self._events)) as events:
-                async for raw in events:
-                    if gone.done():
-                        return
+            async with contextlib.aclosing(_with_refusal(self._events)) as events:
+                while (raw := await _next(events, gone)) is not None:
                     await send({"type": "http.response.body", "body": raw, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            if not gone.done():
+                await send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
 
 
-async def _told(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _with_refusal(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Pass events on; a refusal in the middle becomes the last of them."""
     async with contextlib.aclosing(events):
         try:
@@ -51,6 +50,18 @@ async def _told(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
                 yield raw
         except ApiError as error:
             yield event(error.body())
+
+
+async def _next(events: AsyncGenerator[bytes, None], gone: asyncio.Future[None]) -> bytes | None:
+    """Return the next event; None at the end, or as soon as the client has gone."""
+    step = asyncio.ensure_future(anext(events, None))
+    await asyncio.wait((step, gone), return_when=asyncio.FIRST_COMPLETED)
+    if gone.done():
+        step.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await step
+        return None
+    return step.result()
 
 
 async def _disconnect(receive: Receive) -> None:

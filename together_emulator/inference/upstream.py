@@ -14,24 +14,25 @@ import orjson
 from together_emulator.http.errors import ApiError
 
 _OWN_FIELDS = ("compliance", "context_length_exceeded_behavior", "reasoning", "safety_model")
-"""What only Together knows: it is not sent on."""
+"""What only Together knows: it is not sent on (thinking is switched in the template instead)."""
 _CONNECT_S = 10.0
 
 
 class Upstream:
     """The server behind; connects when the first request comes."""
 
-    def __init__(self, url: str, *, model: str = "", key: str = "") -> None:
+    def __init__(self, url: str, *, models: Mapping[str, str] | None = None, key: str = "") -> None:
         """Name the server.
 
         Args:
             url: With or without `/v1` at its end.
-            model: What the server calls its model; the first that it lists when empty.
+            models: What the server calls the catalogue's models; "" stands for all others, and
+                those that are not named are found in the server's own list.
             key: Sent as a bearer token unless it is empty.
         """
         base = url.rstrip("/")
         self.url = base if base.endswith("/v1") else f"{base}/v1"
-        self._model = model
+        self._models = dict(models or {})
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._client: httpx.AsyncClient | None = None
 
@@ -51,14 +52,34 @@ class Upstream:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _body(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._model:
-            listed = await self._send("GET", "/models", None)
-            names = [entry.get("id") for entry in listed.get("data") or []]
-            if not names:
-                raise _broken(self.url, "it lists no model; name one with --upstream-model")
-            self._model = str(names[0])
-        return {k: v for k, v in body.items() if k not in _OWN_FIELDS} | {"model": self._model}
+    async def _body(self, body: Mapping[str, Any], model: str) -> dict[str, Any]:
+        """Return the request as the server behind understands it.
+
+        Args:
+            model: The catalogue's name of what is deployed.
+        """
+        sent = {k: v for k, v in body.items() if k not in _OWN_FIELDS}
+        sent["model"] = await self._name_of(model)
+        reasoning = body.get("reasoning")
+        if isinstance(reasoning, Mapping) and "enabled" in reasoning:
+            # vLLM, SGLang and llama.cpp switch thinking by an argument of the chat template.
+            template = {"enable_thinking": reasoning["enabled"]}
+            sent["chat_template_kwargs"] = template | (sent.get("chat_template_kwargs") or {})
+        return sent
+
+    async def _name_of(self, model: str) -> str:
+        named = self._models.get(model) or self._models.get("")
+        if named:
+            return named
+        listed = await self._send("GET", "/models", None)
+        entries = listed.get("data") or []
+        names = [str(entry.get("id")) for entry in entries if isinstance(entry, Mapping)]
+        if not names:
+            raise _broken(self.url, "it lists no model; name one with --upstream-model")
+        # Several servers behind one URL (Ollama, a gateway) list many: prefer the same name.
+        found = next((name for name in names if _same_model(name, model)), names[0])
+        self._models[model] = found
+        return found
 
     async def _send(self, method: str, path: str, body: Any) -> dict[str, Any]:
         try:
@@ -67,13 +88,18 @@ class Upstream:
             raise _broken(self.url, str(error) or type(error).__name__) from None
         return _read(self.url, answer.status_code, answer.content)
 
-    async def whole(self, path: str, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    async def whole(
+        self, path: str, body: Mapping[str, Any], request_id: str, *, model: str
+    ) -> dict[str, Any]:
         """Return the answer to a request (its refusal as it is; 502 when there is none).
+
+        Cancelling it closes the connection, so that a server which watches drops the request.
 
         Args:
             path: Such as `/chat/completions`.
+            model: The catalogue's name of what is deployed.
         """
-        answer = await self._send("POST", path, await self._body(body))
+        answer = await self._send("POST", path, await self._body(body, model))
         answer["model"] = body["model"]
         if path == "/embeddings":
             return answer
@@ -86,10 +112,10 @@ class Upstream:
         return answer
 
     async def stream(
-        self, path: str, body: Mapping[str, Any], request_id: str
+        self, path: str, body: Mapping[str, Any], request_id: str, *, model: str
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the chunks of an answer."""
-        asked = await self._body(body) | {"stream_options": {"include_usage": True}}
+        asked = await self._body(body, model) | {"stream_options": {"include_usage": True}}
         try:
             async with self._connected().stream("POST", f"{self.url}{path}", json=asked) as answer:
                 if answer.status_code != 200:
@@ -100,6 +126,13 @@ class Upstream:
                         yield _chunk(path, chunk, body["model"], request_id)
         except httpx.TransportError as error:
             raise _broken(self.url, str(error) or type(error).__name__) from None
+
+
+def _same_model(listed: str, wanted: str) -> bool:
+    def bare(name: str) -> str:
+        return name.rsplit("/", 1)[-1].lower()
+
+    return bare(listed) == bare(wanted)
 
 
 def _chunk(path: str, chunk: dict[str, Any], model: str, request_id: str) -> dict[str, Any]:

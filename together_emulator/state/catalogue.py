@@ -3,6 +3,9 @@
 import hashlib
 import string
 from dataclasses import dataclass, field
+from typing import Literal
+
+from together_emulator.state.revisions import Revision
 
 _ALPHABET = string.digits + string.ascii_letters
 
@@ -19,6 +22,13 @@ def stable_id(prefix: str, *parts: str) -> str:
 
 PUBLIC_PROJECT = stable_id("proj", "together-public")
 """The project that owns the catalogue's models and configs."""
+OWN_PROJECT = stable_id("proj", "emulated")
+"""The project that the API key belongs to; it owns fine-tunes, uploads and adapters."""
+OWN_SLUG = "emulated-project"
+
+Thinking = Literal["never", "asked", "default", "always"]
+Weights = Literal["DEFAULT", "ADAPTER", "SPECULATOR"]
+AdapterMode = Literal["disabled", "fixed", "dynamic"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +94,13 @@ class Profile:
             can ever be.
         concurrency: The config's limit of requests per replica.
         cold_start_s: From placed to ready, the first time; emulated seconds.
+        variant: Tells apart configs of one model on one instance type.
+        optimization: The selector `optimization`: balanced, throughput or latency.
+        topology: The selector `topology`.
+        adapter_mode: Whether LoRA adapters can be attached; `disabled` serves merged ones.
+        adapter_slots: How many adapters can be attached at once.
+        draft_model: Name of the draft model; "" without speculative decoding.
+        published: Whether the model's catalogue entry shows it; the configs API shows all.
     """
 
     hardware: str
@@ -98,17 +115,42 @@ class Profile:
     concurrency: int = 256
     cold_start_s: float = 300.0
     variant: str = ""
+    optimization: str = "balanced"
+    topology: str = "aggregated"
+    adapter_mode: AdapterMode = "disabled"
+    adapter_slots: int = 0
+    draft_model: str = ""
+    published: bool = True
+
+    @property
+    def gpu_count(self) -> str:
+        """The selector `accelerator_count`."""
+        return self.hardware.split("x", 1)[0]
+
+    @property
+    def accelerator(self) -> str:
+        """The selector `accelerator_type`."""
+        return self.hardware.split("x", 1)[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model in the catalogue.
+    """A model: of the platform's catalogue, or a project's own.
 
     Attributes:
+        name: Of an own model with the project's slug in front.
         kind: `chat` or `embedding`.
         dimensions: Of an embedding; 0 otherwise.
+        inputs: Kinds of content that it reads: `text`, `image`, `video`, `audio`.
+        thinking: When it thinks before it answers: only when asked to, by default (and can be
+            asked not to), always, or never.
         serverless_usd: Price per million input, cached input and output tokens, if it is also
             sold by the token.
+        weights: What its files are.
+        base: Name of the model that it was derived from; "" for none.
+        own: Whether the key's project owns it.
+        supported: Whether the catalogue of supported models shows it.
+        revisions: Of an own model, oldest first; a catalogue model has one for each quantization.
     """
 
     name: str
@@ -119,9 +161,17 @@ class Model:
     context_length: int
     kind: str = "chat"
     dimensions: int = 0
+    inputs: tuple[str, ...] = ("text",)
+    thinking: Thinking = "never"
     serverless_usd: tuple[float, float, float] | None = None
     profiles: tuple[Profile, ...] = ()
     tags: tuple[str, ...] = ()
+    weights: Weights = "DEFAULT"
+    base: str = ""
+    own: bool = False
+    supported: bool = True
+    description: str = ""
+    revisions: tuple[Revision, ...] = ()
 
     @property
     def id(self) -> str:
@@ -132,12 +182,28 @@ class Model:
         return stable_id("ml", self.name)
 
     @property
+    def project(self) -> str:
+        """The project that owns it."""
+        return OWN_PROJECT if self.own else PUBLIC_PROJECT
+
+    @property
     def resource(self) -> str:
-        return f"projects/{PUBLIC_PROJECT}/models/{self.model_id}"
+        return f"projects/{self.project}/models/{self.model_id}"
 
     def weights_id(self, profile: Profile) -> str:
-        """The revision of the weights that a profile serves: one for each quantization."""
+        """Return the revision of the weights that a profile serves unless another is pinned."""
+        if self.revisions:
+            usable = [revision for revision in self.revisions if revision.valid]
+            return self.revision_id(usable[-1] if usable else self.revisions[-1])
         return stable_id("rv", self.name, profile.quantization)
+
+    def revision_id(self, revision: Revision) -> str:
+        """Return the id of a revision of an own model."""
+        return stable_id("rv", self.name, revision.label)
+
+    def revision_with_id(self, revision_id: str) -> Revision | None:
+        """Find a revision of an own model."""
+        return next((r for r in self.revisions if self.revision_id(r) == revision_id), None)
 
     def config_id(self, profile: Profile) -> str:
         return stable_id("cr", self.name, profile.hardware, profile.quantization, profile.variant)
@@ -145,15 +211,20 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A config revision: a model's profile, found by its id."""
+    """A config revision: a profile of its reference model, found by its id."""
 
     id: str
     model: Model
     profile: Profile
 
     @property
+    def project(self) -> str:
+        """The project that owns it: often the platform's, not the deployment's."""
+        return self.model.project
+
+    @property
     def resource(self) -> str:
-        return f"projects/{PUBLIC_PROJECT}/configs/{self.id}"
+        return f"projects/{self.project}/configs/{self.id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +232,8 @@ class Catalogue:
     """All models and instance types of one server.
 
     Raises:
-        ValueError: A profile names an instance type that is not there.
+        ValueError: A profile names an instance type, or a model a base or draft, that is not there;
+            an own model's name lacks the project's slug.
     """
 
     models: tuple[Model, ...]
@@ -169,23 +241,67 @@ class Catalogue:
     configs: dict[str, Config] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = {kind.name for kind in self.hardware}
-        configs = {}
+        hardware = {kind.name for kind in self.hardware}
+        named = {model.name: model for model in self.models}
+        if len(named) != len(self.models):
+            raise ValueError("two models have the same name")
+        configs: dict[str, Config] = {}
         for model in self.models:
+            if model.own != model.name.startswith(f"{OWN_SLUG}/"):
+                raise ValueError(f"{model.name}: own models, and only they, begin with {OWN_SLUG}/")
+            if model.base and model.base not in named:
+                raise ValueError(f"{model.name}: base model {model.base} does not exist")
             for profile in model.profiles:
-                if profile.hardware not in names:
+                if profile.hardware not in hardware:
                     raise ValueError(f"{model.name}: no instance type {profile.hardware}")
+                if profile.draft_model and profile.draft_model not in named:
+                    raise ValueError(f"{model.name}: no draft model {profile.draft_model}")
                 config = Config(id=model.config_id(profile), model=model, profile=profile)
+                if config.id in configs:
+                    raise ValueError(f"{model.name}: two profiles differ in no `variant`")
                 configs[config.id] = config
         object.__setattr__(self, "configs", configs)
 
+    @property
+    def supported(self) -> tuple[Model, ...]:
+        """The models that the platform's catalogue shows."""
+        return tuple(model for model in self.models if model.supported and not model.own)
+
+    @property
+    def own(self) -> tuple[Model, ...]:
+        """The models of the key's project."""
+        return tuple(model for model in self.models if model.own)
+
     def model_named(self, name: str) -> Model | None:
-        """Find a model by its public name."""
+        """Find a model by its public name, or an own one by `<slug>/<name>`."""
         return next((model for model in self.models if model.name == name), None)
 
     def model_with_id(self, model_id: str) -> Model | None:
         """Find a model by its `ml_` or `arch_` id."""
         return next((m for m in self.models if model_id in (m.model_id, m.id)), None)
+
+    def model_of(self, project: str, model_id: str) -> Model | None:
+        """Find a model of one project by its `ml_` id."""
+        found = (m for m in self.models if m.model_id == model_id and m.project == project)
+        return next(found, None)
+
+    def base_of(self, model: Model) -> Model | None:
+        """Return the model that another was derived from."""
+        return self.model_named(model.base) if model.base else None
+
+    def configs_for(self, model: Model) -> list[Config]:
+        """Return the configs that a model can be deployed with: its own, and its base's.
+
+        A merged adapter runs on configs without adapters only.
+        """
+        found: list[Config] = []
+        reference: Model | None = model
+        while reference is not None:
+            found += [c for c in self.configs.values() if c.model is reference]
+            reference = self.base_of(reference)
+        if model.weights == "ADAPTER":
+            found = [c for c in found if c.profile.adapter_mode == "disabled"]
+        return [] if model.weights == "SPECULATOR" else found
 
     def instance_type(self, name: str) -> InstanceType:
         """Return the instance type of that name (KeyError)."""

@@ -189,6 +189,7 @@ class Lifecycle:
             deployment.last_request_s = store.now_s
         store.weights_seen.add((deployment.revision, replica.region))
         replica.step, replica.replaces, replica.bills = Step.READY, False, True
+        replica.ready_s = store.now_s
         deployment.ever_ready = True
         endpoint = store.endpoints[deployment.endpoint_id]
         store.ledger.open(

@@ -10,9 +10,18 @@ from enum import StrEnum
 from typing import Any
 
 from together_emulator.http.errors import not_found
+from together_emulator.state.adapters import Adapter
 from together_emulator.state.billing import Ledger
 from together_emulator.state.capacity import Capacity
-from together_emulator.state.catalogue import PUBLIC_PROJECT, Catalogue, Config, stable_id
+from together_emulator.state.catalogue import (
+    OWN_PROJECT,
+    OWN_SLUG,
+    PUBLIC_PROJECT,
+    Catalogue,
+    Config,
+    Model,
+    stable_id,
+)
 from together_emulator.state.clock import Clock, wire_time
 from together_emulator.state.ids import Ids
 from together_emulator.state.settings import Settings
@@ -69,6 +78,8 @@ class Replica:
     Attributes:
         region: Where it is placed; None before.
         in_flight: Requests it works on.
+        ready_s: Since when it serves.
+        prefixes: What it has in its prompt cache, least recently used first.
         replaces: Whether it stands in for a replica that was lost.
         drains_until_s: When it must go even if requests are in flight.
     """
@@ -77,6 +88,8 @@ class Replica:
     step: Step = Step.SCHEDULING
     region: str | None = None
     in_flight: int = 0
+    ready_s: float = 0.0
+    prefixes: OrderedDict[int, None] = field(default_factory=OrderedDict)
     replaces: bool = False
     bills: bool = False
     drains_until_s: float = 0.0
@@ -87,13 +100,14 @@ class Deployment:
     """A model on replicas.
 
     Attributes:
+        model: What it serves: the config's reference model, or one derived from that.
+        adapters: LoRA adapters attached to it, oldest first, by the attachment's id.
         bounds: Smallest and largest number of replicas; 0, 0 is stopped.
         autoscaling: The rest of `autoscaling` as it was given.
         concurrency: Requests in flight per replica, at most; 0 is unlimited.
         start: Counts starts, so that an event of an earlier one is known.
         ever_ready: Whether any replica ever served.
         history: States with their times, oldest first.
-        prefixes: What a replica has in its prompt cache.
         price_cents_per_h: Of one replica, as the API generation that made it charges.
         speed: Times the profile's speed at which a replica writes.
         samples: The newest requests that reached it.
@@ -102,6 +116,7 @@ class Deployment:
     id: str
     endpoint_id: str
     name: str
+    model: Model
     config: Config
     revision: str
     bounds: tuple[int, int]
@@ -126,7 +141,7 @@ class Deployment:
     history: list[tuple[float, State, str]] = field(default_factory=list)
     last_request_s: float = 0.0
     served: int = 0
-    prefixes: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    adapters: dict[str, Adapter] = field(default_factory=dict)
     waiting: deque[Any] = field(default_factory=deque)
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=100_000))
 
@@ -204,9 +219,9 @@ class Store:
         self.ids = Ids(settings.seed)
         self.organization_id = stable_id("org", "emulated")
         self.organization_name = "Emulated Organization"
-        self.project_id = stable_id("proj", "emulated")
+        self.project_id = OWN_PROJECT
         self.project_name = "Emulated Project"
-        self.slug = "emulated-project"
+        self.slug = OWN_SLUG
         self.api_key_id = stable_id("key", "emulated")
         self.endpoints: dict[str, Endpoint] = {}
         self.deployments: dict[str, Deployment] = {}

@@ -13,7 +13,7 @@ from together_emulator.http.call import Call
 from together_emulator.http.errors import ApiError, bad_request, not_found
 from together_emulator.http.fields import choice, integer, mapping, only, text, wrong
 from together_emulator.inference.chat_request import boolean
-from together_emulator.state.catalogue import Config
+from together_emulator.state.catalogue import Config, Model
 from together_emulator.state.lifecycle import Lifecycle
 from together_emulator.state.store import Deployment, Endpoint, Legacy, State, Step, Store
 from together_emulator.v1.hardware import cents_per_min, plain_list
@@ -63,7 +63,7 @@ class LegacyCalls:
         """POST /v1/endpoints: every call makes another one, whatever its `display_name`."""
         # The command line of the 2.x SDK sends the zone in the query.
         call.expect(query=("availability_zone",), body=_CREATE)
-        config = _read_config(store, call.body)
+        model, config = _read_model(store, call.body)
         replicas = _read_replicas(call.body)
         zone = _read_zone(store, config, call)
         started = choice(call.body, "state", _STATES) != "STOPPED"
@@ -73,14 +73,17 @@ class LegacyCalls:
         _require_access(store, "New endpoints cannot be created")
 
         kind = store.catalogue.instance_type(config.profile.hardware)
-        name = f"{config.model.name}-{store.ids.etag()[:8]}"
+        name = (
+            f"{model.name.rpartition('/')[2] if model.own else model.name}-{store.ids.etag()[:8]}"
+        )
         now = store.now_s
         deployment = Deployment(
             id=store.ids.new("dep"),
             endpoint_id=f"endpoint-{store.ids.uuid()}",
             name="main",
+            model=model,
             config=config,
-            revision=config.model.weights_id(config.profile),
+            revision=model.weights_id(config.profile),
             bounds=replicas if started else (0, 0),
             autoscaling={},
             concurrency=max(0, config.profile.concurrency - 1),
@@ -95,7 +98,7 @@ class LegacyCalls:
         )
         legacy = Legacy(
             deployment_id=deployment.id,
-            display_name=display_name or config.model.name,
+            display_name=display_name or model.name,
             replicas=replicas,
         )
         endpoint = Endpoint(
@@ -192,7 +195,7 @@ def _summary(store: Store, endpoint: Endpoint, legacy: Legacy) -> dict[str, Any]
         "object": "endpoint",
         "id": endpoint.id,
         "name": f"{store.slug}/{endpoint.name}",
-        "model": deployment.config.model.name,
+        "model": deployment.model.name,
         "type": "dedicated",
         "owner": store.slug,
         "state": v1_state(deployment),
@@ -227,7 +230,8 @@ def _require_access(store: Store, what: str) -> None:
         )
 
 
-def _read_config(store: Store, body: Mapping[str, Any]) -> Config:
+def _read_model(store: Store, body: Mapping[str, Any]) -> tuple[Model, Config]:
+    """Return the model and what it runs on; a fine-tune's name is as good as a catalogue's."""
     name = text(body, "model")
     if name is None:
         raise bad_request("model is required", param="model")
@@ -243,9 +247,9 @@ def _read_config(store: Store, body: Mapping[str, Any]) -> Config:
         raise bad_request(
             f"invalid hardware provided: {hardware!r}; check the hardware API", param="hardware"
         )
-    for profile in model.profiles:
-        if profile.hardware == kind.name:
-            return store.catalogue.configs[model.config_id(profile)]
+    for config in store.catalogue.configs_for(model):
+        if config.profile.hardware == kind.name:
+            return model, config
     raise bad_request(
         f"the selected configuration of {name} on {hardware} is not offered; "
         "check the hardware API",

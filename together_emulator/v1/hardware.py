@@ -35,7 +35,7 @@ def list_hardware(store: Store, call: Call) -> Any:
     model = store.catalogue.model_named(name)
     if model is None:
         raise not_found("model", name)
-    named = {profile.hardware for profile in model.profiles}
+    named = {config.profile.hardware for config in store.catalogue.configs_for(model)}
     kinds = [kind for kind in store.catalogue.hardware if kind.name in named]
     return plain_list(
         [

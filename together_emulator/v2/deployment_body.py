@@ -19,7 +19,7 @@ from together_emulator.http.fields import (
     text,
     wrong,
 )
-from together_emulator.state.catalogue import Config, Profile
+from together_emulator.state.catalogue import Config, Model, Profile
 from together_emulator.state.store import Store
 
 UPDATE_FIELDS = ("autoscaling", "inactiveTimeout", "maxConcurrentRequestsPerReplica", "name")
@@ -162,8 +162,12 @@ def _check_rules(rules: Mapping[str, Any]) -> None:
             raise bad_request("a scaling policy needs periodSeconds, type and value")
 
 
-def read_model_and_config(store: Store, body: Mapping[str, Any]) -> tuple[Config, str]:
-    """Return the config and the revision of the weights that a body names (400)."""
+def read_model_and_config(store: Store, body: Mapping[str, Any]) -> tuple[Model, Config, str]:
+    """Return model, config and the revision of the weights that a body names (400).
+
+    An own model runs on its own configs or on those of the model that it was derived from; an
+    adapter is merged into its base model, on a config that takes no adapters.
+    """
     name = text(body, "model")
     if name is not None:
         match = _MODEL.match(name)
@@ -172,44 +176,63 @@ def read_model_and_config(store: Store, body: Mapping[str, Any]) -> tuple[Config
                 f"model {name!r} is not projects/{{p}}/models/{{m}}[/revisions/{{r}}]",
                 param="model",
             )
-        model_id, revision = match["model"], match["revision"]
-        if not store.knows_project(match["project"]):
-            raise _no_such("model", name)
+        project, model_id, revision = match["project"], match["model"], match["revision"]
+        model = store.catalogue.model_of(project, model_id)
     else:
         model_id, revision = text(body, "modelId"), text(body, "modelRevisionId")
         if model_id is None:
             raise bad_request("model is required", param="model")
-    model = store.catalogue.model_with_id(model_id)
+        model = store.catalogue.model_with_id(model_id)
     if model is None:
         raise _no_such("model", name or model_id)
+    if model.weights == "SPECULATOR":
+        raise bad_request(f"{model.name} is a speculator and cannot be deployed", param="model")
     config = _read_config(store, body)
-    if config.model is not model:
-        raise bad_request(f"config {config.id} is not compatible with the model", param="config")
-    served = model.weights_id(config.profile)
-    if revision is not None and revision not in {model.weights_id(p) for p in model.profiles}:
-        raise _no_such("model revision", revision)
-    if revision is not None and revision != served:
+    if config not in store.catalogue.configs_for(model):
+        why = ""
+        if model.weights == "ADAPTER" and config.profile.adapter_mode != "disabled":
+            why = f": adapter_mode {config.profile.adapter_mode} attaches adapters, it merges none"
         raise bad_request(
-            f"config {config.id} is not compatible with model revision {revision}", param="config"
+            f"config {config.id} is not compatible with the model{why}", param="config"
         )
-    return config, served
+    return model, config, _read_revision(model, config, revision)
+
+
+def _read_revision(model: Model, config: Config, wanted: str | None) -> str:
+    served = model.weights_id(config.profile)
+    if wanted is None:
+        return served
+    if model.revisions:
+        revision = model.revision_with_id(wanted)
+        if revision is None:
+            raise _no_such("model revision", wanted)
+        if not revision.valid:
+            raise bad_request(f"model revision {wanted} failed validation", param="model")
+        return wanted
+    if wanted not in {model.weights_id(profile) for profile in model.profiles}:
+        raise _no_such("model revision", wanted)
+    if wanted != served:
+        raise bad_request(
+            f"config {config.id} is not compatible with model revision {wanted}", param="config"
+        )
+    return served
 
 
 def _read_config(store: Store, body: Mapping[str, Any]) -> Config:
-    name = text(body, "config")
+    name, project = text(body, "config"), None
     if name is not None:
         match = _CONFIG.match(name)
         if match is None:
             raise bad_request(
                 f"config {name!r} is not projects/{{p}}/configs/{{c}}", param="config"
             )
-        config_id: str | None = match["config"]
+        project, config_id = match["project"], match["config"]
     else:
         config_id = text(body, "configId")
     if config_id is None:
         raise bad_request("config is required", param="config")
     config = store.catalogue.configs.get(config_id)
-    if config is None:
+    if config is None or project not in (None, config.project):
         raise _no_such("config", name or config_id)
     return config
 

@@ -61,12 +61,13 @@ class DeploymentCalls:
         autoscaling = mapping(call.body, "autoscaling")
         if autoscaling is None:
             raise bad_request("autoscaling is required", param="autoscaling")
-        config, revision = read_model_and_config(store, call.body)
+        model, config, revision = read_model_and_config(store, call.body)
         placement = read_placement(store, config.profile.hardware, call.body)
         return Deployment(
             id=store.ids.new("dep"),
             endpoint_id=endpoint.id,
             name=name,
+            model=model,
             config=config,
             revision=revision,
             bounds=bounds_of(autoscaling, None),
@@ -181,7 +182,7 @@ def _row(store: Store, deployment: Deployment) -> dict[str, tuple[str, ...]]:
     return {
         "name": (deployment.name, deployment_name(store, deployment)),
         "state": (deployment.state.value,),
-        "model": (model_resource(deployment), deployment.config.model.resource),
+        "model": (model_resource(deployment), deployment.model.resource),
         "created_at": (store.wire_time(deployment.created_s),),
         "updated_at": (store.wire_time(deployment.updated_s),),
     }

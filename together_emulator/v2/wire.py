@@ -31,7 +31,7 @@ def deployment_name(store: Store, deployment: Deployment) -> str:
 
 def model_resource(deployment: Deployment) -> str:
     """Return the pinned model's resource name."""
-    return f"{deployment.config.model.resource}/revisions/{deployment.revision}"
+    return f"{deployment.model.resource}/revisions/{deployment.revision}"
 
 
 def endpoint_json(store: Store, endpoint: Endpoint) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def endpoint_json(store: Store, endpoint: Endpoint) -> dict[str, Any]:
                 "id": deployment.id,
                 "name": deployment_name(store, deployment),
                 "model": model_resource(deployment),
-                "modelId": deployment.config.model.model_id,
+                "modelId": deployment.model.model_id,
                 "state": deployment.state.value,
                 "trafficMode": "TRAFFIC_MODE_LIVE",
                 "autoscaling": autoscaling_json(deployment),
@@ -88,7 +88,7 @@ def deployment_json(store: Store, deployment: Deployment) -> dict[str, Any]:
         "projectId": store.project_id,
         "endpointId": deployment.endpoint_id,
         "model": model_resource(deployment),
-        "modelId": deployment.config.model.model_id,
+        "modelId": deployment.model.model_id,
         "modelRevisionId": deployment.revision,
         "config": deployment.config.resource,
         "configId": deployment.config.id,

@@ -1,0 +1,160 @@
+"""LoRA adapters that are attached to a deployment of their base model."""
+
+from typing import Any
+
+import pytest
+from together import BadRequestError, ConflictError, NotFoundError, Together
+
+from tests.emulator.test_own_models import ADAPTER, configs, own, path, selectors
+from tests.support.emulator_client import EmulatorClient
+
+
+def deployed(
+    rig: EmulatorClient, mode: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Serve the adapter's base model on a config of that adapter mode."""
+    adapter = own(rig, ADAPTER)
+    config = next(
+        c for c in configs(rig, adapter["baseModel"]) if selectors(c)["adapter_mode"] == mode
+    )
+    endpoint, deployment = rig.serve(
+        profile={
+            "model": adapter["baseModel"],
+            "config": f"projects/{config['projectId']}/configs/{config['id']}",
+        }
+    )
+    return adapter, endpoint, deployment
+
+
+def test_attached_adapter_loads_becomes_ready_and_is_removed(
+    rig: EmulatorClient, together: Together
+) -> None:
+    adapter, endpoint, deployment = deployed(rig, "dynamic")
+    where: dict[str, Any] = {"endpoint_id": endpoint["id"], "deployment_id": deployment["id"]}
+
+    made = together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
+    loading = made.per_cluster[0]
+    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
+    ready = together.endpoints.adapters.retrieve(made.id, **where).per_cluster[0]
+    together.endpoints.adapters.delete(made.id, etag=made.etag, **where)
+    removing = together.endpoints.adapters.retrieve(made.id, **where).per_cluster[0]
+    rig.emulator.clock.advance(rig.emulator.settings.release_s)
+
+    assert made.id.startswith("dad_")
+    assert (loading.state, loading.ready_pod_count) == ("ADAPTER_LOAD_STATE_LOADING", 0)
+    assert (ready.state, ready.ready_pod_count) == ("ADAPTER_LOAD_STATE_READY", 1)
+    assert removing.state == "ADAPTER_LOAD_STATE_REMOVING"
+    assert list(together.endpoints.adapters.list(endpoint["id"], deployment["id"])) == []
+
+
+def test_attached_adapter_waits_for_a_replica(rig: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(rig, "dynamic")
+    rig.scale(deployment, 2, 2)
+    rig.emulator.clock.advance(rig.emulator.settings.schedule_s + 1)
+    attached = rig.http.post(
+        f"{rig.path(deployment)}/adapters", json={"adapterModelId": adapter["id"]}
+    )
+
+    states = {row["clusterId"]: row["state"] for row in attached.json()["perCluster"]}
+
+    assert set(states.values()) <= {"ADAPTER_LOAD_STATE_PENDING", "ADAPTER_LOAD_STATE_LOADING"}
+
+
+def test_attached_adapter_answers_under_its_name_once_loaded(rig: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(rig, "dynamic")
+    rig.http.post(f"{rig.path(deployment)}/adapters", json={"adapterModelId": adapter["id"]})
+
+    early = rig.chat(adapter["name"])
+    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
+    late = rig.chat(adapter["name"])
+
+    assert (early.status_code, late.status_code) == (404, 200)
+
+
+def test_attached_revision_that_failed_validation_never_loads(rig: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(rig, "dynamic")
+    newest = rig.http.get(f"{rig.p}/models/{adapter['id']}/revisions").json()["data"][0]
+
+    attached = rig.http.post(
+        f"{rig.path(deployment)}/adapters",
+        json={"adapterModelId": adapter["id"], "adapterRevisionId": newest["revisionId"]},
+    ).json()
+
+    (row,) = attached["perCluster"]
+    assert (row["state"], row["failedPodCount"]) == ("ADAPTER_LOAD_STATE_FAILED", 1)
+    assert "validation" in row["message"]
+
+
+def test_attaching_to_a_config_without_adapters_is_refused(
+    rig: EmulatorClient, together: Together
+) -> None:
+    adapter, endpoint, deployment = deployed(rig, "disabled")
+
+    with pytest.raises(BadRequestError, match="adapter_mode disabled"):
+        together.endpoints.adapters.create(
+            adapter_model_id=adapter["id"],
+            endpoint_id=endpoint["id"],
+            deployment_id=deployment["id"],
+        )
+
+
+def test_attaching_twice_conflicts(rig: EmulatorClient, together: Together) -> None:
+    adapter, endpoint, deployment = deployed(rig, "fixed")
+    where: dict[str, Any] = {"endpoint_id": endpoint["id"], "deployment_id": deployment["id"]}
+    together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
+
+    with pytest.raises(ConflictError):
+        together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
+
+
+def test_attaching_what_is_no_adapter_is_refused(rig: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(rig, "dynamic")
+
+    refused = rig.http.post(
+        f"{rig.path(deployment)}/adapters", json={"adapterModelId": adapter["baseModelId"]}
+    )
+
+    assert refused.status_code == 400
+
+
+def test_updating_an_adapter_needs_its_newest_etag_and_loads_anew(
+    rig: EmulatorClient, together: Together
+) -> None:
+    adapter, endpoint, deployment = deployed(rig, "dynamic")
+    where: dict[str, Any] = {"endpoint_id": endpoint["id"], "deployment_id": deployment["id"]}
+    oldest = rig.http.get(f"{rig.p}/models/{adapter['id']}/revisions").json()["data"][-1]
+    made = together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
+    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
+
+    changed = together.endpoints.adapters.update(
+        made.id, adapter_revision_id=oldest["revisionId"], etag=made.etag, **where
+    )
+    with pytest.raises(ConflictError):
+        together.endpoints.adapters.delete(made.id, etag=made.etag, **where)
+
+    assert changed.desired_revision_id == oldest["revisionId"] != made.desired_revision_id
+    assert changed.per_cluster[0].state == "ADAPTER_LOAD_STATE_LOADING"
+
+
+def test_unknown_adapter_is_not_found(rig: EmulatorClient, together: Together) -> None:
+    _, endpoint, deployment = deployed(rig, "dynamic")
+
+    with pytest.raises(NotFoundError):
+        together.endpoints.adapters.retrieve(
+            "dad_none", endpoint_id=endpoint["id"], deployment_id=deployment["id"]
+        )
+
+
+def test_merged_adapter_is_deployed_by_its_own_path(rig: EmulatorClient) -> None:
+    adapter = own(rig, ADAPTER)
+    config = configs(rig, adapter["baseModel"])[0]
+
+    _, deployment = rig.serve(
+        profile={
+            "model": path(adapter),
+            "config": f"projects/{config['projectId']}/configs/{config['id']}",
+        }
+    )
+
+    assert rig.http.get(f"{rig.path(deployment)}/adapters").json()["data"] == []
+    assert deployment["modelId"] == adapter["id"]

@@ -1,0 +1,23 @@
+"""LoRA adapters that are attached to a deployment."""
+
+from dataclasses import dataclass
+
+from together_emulator.state.catalogue import Model
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Adapter:
+    """An adapter attached to a deployment of its base model.
+
+    Attributes:
+        id: Of the attachment; another one after it was removed and attached again.
+        changed_s: Since when replicas load this revision.
+        removed_s: When its removal was asked for; None before.
+    """
+
+    id: str
+    model: Model
+    revision: str
+    etag: str
+    changed_s: float
+    removed_s: float | None = None
