@@ -37,7 +37,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command(
-        "mayfly.cli.run:run",
+        "mayfly.cli.job_commands:run",
         RUNS,
         """Send every row of INPUT through a model and write the results to a folder.
 
@@ -52,7 +52,7 @@ deletes the endpoint first.""",
       --max-cost 20 --deadline 2h --yes --json > run.jsonl""",
     ),
     Command(
-        "mayfly.cli.plan:plan",
+        "mayfly.cli.job_commands:plan",
         READ_ONLY,
         """Show what `run` would do: the data, the hardware, the price.
 

@@ -10,9 +10,9 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-from mayfly.cli.options import RUN, JobOptions, flag, parameter
+from mayfly.cli.options import JobOptions
 from mayfly.cli.render.output import JsonScreen, Screen, TerminalScreen
 from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from mayfly.models.job import Job
@@ -33,13 +33,13 @@ from mayfly.together.retry import with_retries
 
 
 def run(
-    input: Annotated[str, parameter("input")],  # noqa: A002 - the contract's word
+    input: str,  # noqa: A002 - the contract's word
     /,
     *,
-    output: Annotated[str, parameter("output")],
+    output: str,
     options: JobOptions,
-    yes: Annotated[bool, flag(RUN, "Do not ask before spending.")] = False,
-    json: Annotated[bool, flag(RUN, "One JSON object per line, for scripts.")] = False,
+    yes: bool,
+    json: bool,
 ) -> int:
     """Run `mayfly run`."""
     job = options.job(input, output)
