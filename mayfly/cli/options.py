@@ -1,8 +1,6 @@
 """The options of `run` and `plan`, generated from the fields of a job."""
 
-import difflib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,6 +10,7 @@ from cyclopts import Group, Parameter
 from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.models.job_reference import Setting, as_option, make_job, setting, settings
+from mayfly.nearby_files import nearest_file
 
 GROUPS = {
     name: Group(name, sort_key=number)
@@ -129,7 +128,7 @@ def read_text(name: str, path: Path) -> str:
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise BadRequest(f"{name} {path} does not exist{_nearest_file(path)}") from error
+        raise BadRequest(f"{name} {path} does not exist{nearest_file(path)}") from error
     except OSError as error:
         raise BadRequest(f"{name} {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -139,12 +138,3 @@ def read_text(name: str, path: Path) -> str:
     except ValueError as error:
         raise BadRequest(f"{name} {path} is not JSON: {error}") from error
     return text
-
-
-def _nearest_file(path: Path) -> str:
-    try:
-        names: Iterable[str] = [other.name for other in path.parent.iterdir() if other.is_file()]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(path.name, list(names), n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""

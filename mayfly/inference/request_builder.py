@@ -11,6 +11,7 @@ from mayfly.inference.template import TEMPLATE_ERRORS, Template
 from mayfly.models.errors import BadRequest
 from mayfly.models.failures import BAD_MESSAGES, NULL_PROMPT, TEMPLATE, Failure
 from mayfly.models.job import PromptSpec, Sampling
+from mayfly.models.nearest import nearest
 from mayfly.models.rows import RowRequest
 
 ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
@@ -142,8 +143,8 @@ class Renderer:
     def _known(self, option: str, name: str) -> str:
         if name not in self._columns:
             raise BadRequest(
-                f"{option} {name}: there is no such column; "
-                f"the columns are {', '.join(self._columns)}"
+                f"{option} {name}: the input has no such column{nearest(name, self._columns)}; "
+                f"its columns are {', '.join(self._columns)}"
             )
         return name
 

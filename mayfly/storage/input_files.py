@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import fsspec
 
 from mayfly.models.errors import BadRequest
+from mayfly.nearby_files import nearest_file
 
 
 class Located(NamedTuple):
@@ -79,7 +80,8 @@ def _local_paths(name: str) -> list[str]:
     if path.exists():
         return [_regular(str(path))]
     if not glob.has_magic(name):
-        raise BadRequest(f"input {name} does not exist; give a Parquet file, a folder or a glob")
+        near = nearest_file(path) or "; give a Parquet file, a folder or a glob"
+        raise BadRequest(f"input {name} does not exist{near}")
     pattern = str(path)
     # Unlike Path.glob, this takes absolute patterns.
     matches = sorted(set(glob.glob(pattern, recursive=True, include_hidden=True)))  # noqa: PTH207
