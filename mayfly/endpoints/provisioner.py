@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mayfly.endpoints.cleanup import end_on
-from mayfly.endpoints.process_liveness import owner_is_alive
-from mayfly.endpoints.session import TEARDOWN_BUDGET_S, EndpointSession, this_process
+from mayfly.endpoints.process_liveness import owner_is_alive, this_process
+from mayfly.endpoints.session import TEARDOWN_BUDGET_S, EndpointSession
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec, Replicas, job_digest
 from mayfly.models.errors import (
     EndpointLost,

@@ -19,6 +19,7 @@ from mayfly.models.errors import BadRequest, RetryableError, TerminalError
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.atomic import sync_folder
+from mayfly.storage.durability import HERE
 from mayfly.storage.journal_index import PREFIX_BYTES, Answers, row_of
 
 FORMAT = 1
@@ -159,7 +160,7 @@ class Journal:
             if end == self._synced:
                 return
             try:
-                os.fdatasync(self._file)
+                HERE.sync(self._file, data_only=True)
             except OSError as error:
                 raise self._refused(error) from error
             self._synced = end

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mayfly.endpoints.session import this_process
+from mayfly.endpoints.process_liveness import this_process
 from mayfly.endpoints.sweep import sweep
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec
 from mayfly.models.lease import Lease, Owner
