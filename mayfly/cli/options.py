@@ -100,7 +100,7 @@ class JobOptions:
 
 
 def _read(each: Setting, given: object) -> object:
-    """Return an option's value; that of an option for a file is the file's text."""
+    """Return an option's value; that of an option for a file is the JSON in it."""
     metavar = "" if each.option is None else each.option.metavar
     if _is_prose(each):
         for text in (
@@ -111,15 +111,15 @@ def _read(each: Setting, given: object) -> object:
     if not isinstance(given, str) or "FILE" not in metavar:
         return given
     if metavar == "FILE":
-        return read_text(each.name, Path(given))
-    return read_text(each.name, Path(given[1:])) if given.startswith("@") else given
+        return read_json(each.name, Path(given))
+    return read_json(each.name, Path(given[1:])) if given.startswith("@") else given
 
 
 def _flags() -> set[str]:
     return {each.name for each in settings()} | {"--local", "--yes", "--json", "--help"}
 
 
-def read_text(name: str, path: Path) -> str:
+def read_json(name: str, path: Path) -> object:
     """Return the JSON in a file that an option names.
 
     Raises:
@@ -134,7 +134,6 @@ def read_text(name: str, path: Path) -> str:
     except UnicodeDecodeError as error:
         raise BadRequest(f"{name} {path} is not text in UTF-8") from error
     try:
-        json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise BadRequest(f"{name} {path} is not JSON: {error}") from error
-    return text

@@ -61,7 +61,7 @@ class Template:
             self._template = environment.from_string(text)
         except TemplateSyntaxError as error:
             raise BadRequest(
-                f"prompt template, line {error.lineno}: {error.message}; "
+                f"prompt template, line {error.lineno}: {(error.message or '').rstrip('.')}; "
                 f"the columns are {', '.join(columns)}"
             ) from error
         except TEMPLATE_ERRORS as error:
