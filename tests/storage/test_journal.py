@@ -1,10 +1,10 @@
 """The journal: what was committed is read back, and nothing else is."""
 
-import os
 import subprocess
 import sys
 import threading
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mayfly.models.errors import BadRequest, RetryableError
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
+from mayfly.storage.durability import HERE
 from mayfly.storage.journal import BEHIND_BYTES, Journal, load_journal, open_journal
 from mayfly.storage.journal_index import HELD_BYTES
 
@@ -280,7 +281,7 @@ def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
     shard = Shard(index=0, first_row=0, rows=60)
     path = tmp_path / "journal"
     quick, begun = threading.Event(), threading.Event()
-    sync = os.fdatasync
+    sync = HERE.sync_data
 
     def slow(file: int) -> None:
         begun.set()
@@ -288,7 +289,7 @@ def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
         sync(file)
 
     with Journal(path, fingerprint=JOB, shard=shard) as journal:
-        monkeypatch.setattr(os, "fdatasync", slow)
+        monkeypatch.setattr("mayfly.storage.journal.HERE", replace(HERE, sync_data=slow))
         journal.append(Answer(0, "a", None))
         committing = threading.Thread(target=journal.commit)
         committing.start()
