@@ -55,7 +55,7 @@ def page(report: dict[str, Any]) -> str:
 
 def _asked(job: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what was asked for, without what was left as it is by default or is shown apart."""
-    default = Job(input="", model="", output="").model_dump(mode="json")
+    default = Job(input="-", model="-", output="-").model_dump(mode="json")
     shown = []
     for group, value in job.items():
         settings = value if isinstance(value, dict) else {"": value}
