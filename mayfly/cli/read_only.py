@@ -1,7 +1,4 @@
-"""Commands that only look: `status`, `hardware`, `history`; without Prefect, and light.
-
-`plan` looks too, and has a file of its own: it reads Parquet, whose import the others save.
-"""
+"""The read-only commands `status`, `hardware` and `history`; none loads Prefect or Parquet."""
 
 import json
 import os

@@ -53,7 +53,10 @@ def _no_json(name: str) -> None:
 
 
 def _json_text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("is not JSON: NaN and Infinity are not JSON values") from error
 
 
 def _schema_text(given: object) -> object:
