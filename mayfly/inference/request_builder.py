@@ -101,10 +101,10 @@ class Renderer:
             try:
                 content = render(dict(zip(names, cells, strict=True)))
             except RowError as error:
-                yield RowRequest(row, b"", str(Failure(error.kind, str(error))))
+                yield RowRequest(row, b"", Failure(error.kind, str(error)))
             except TEMPLATE_ERRORS as error:
                 words = f"{type(error).__name__}: {error}"
-                yield RowRequest(row, b"", str(Failure(TEMPLATE, words)))
+                yield RowRequest(row, b"", Failure(TEMPLATE, words))
             else:
                 yield RowRequest(row, head + content + tail)
 

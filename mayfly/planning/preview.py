@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.structured_output import SchemaChecker
 from mayfly.models.errors import BadRequest
-from mayfly.models.failures import NULL_PROMPT, Failure
+from mayfly.models.failures import NULL_PROMPT
 from mayfly.models.job import Job, check_runner, fingerprint
 from mayfly.models.manifest import Manifest
 from mayfly.models.shards import plan_shards
@@ -76,7 +76,7 @@ def preview_job(job: Job, connection: Connection) -> JobPreview:
         for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)
         for request in renderer.bodies(job.model, chunk.first_row, chunk.columns, chunk.rows)
     ]
-    failures = [Failure.parse(request.error) for request in rendered if request.error]
+    failures = [request.failure for request in rendered if request.failure is not None]
     broken = [failure.words for failure in failures if failure.kind != NULL_PROMPT]
     if len(broken) == len(rendered):
         raise BadRequest(

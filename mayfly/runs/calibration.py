@@ -105,7 +105,7 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
             raise
         finally:
             run.stop_sending()
-    good = [(at, answer) for at, answer in kept if answer.error is None and answer.latency_s > 0]
+    good = [(at, answer) for at, answer in kept if answer.failure is None and answer.latency_s > 0]
     total = sum(work(a.prompt_tokens, a.cached_tokens, a.completion_tokens) for _, a in good)
     if len(good) < 2 or total <= 0:
         return None

@@ -86,12 +86,12 @@ def _digests(look: JobPreview) -> Iterator[tuple[int, bytes]]:
     dataset, renderer, model = look.dataset, look.renderer, look.job.model
     for chunk in dataset.read(0, dataset.rows, renderer.needs):
         for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
-            if not request.error:
+            if request.failure is None:
                 yield request.row, hashlib.blake2b(request.body, digest_size=16).digest()
 
 
 def _copy(row: int, answer: Answer) -> Answer:
     """Return another row's answer as this row's, for which nothing was sent and nothing used."""
     return answer._replace(
-        row=row, prompt_tokens=0, completion_tokens=0, cached_tokens=0, attempts=0
+        row=row, prompt_tokens=0, completion_tokens=0, cached_tokens=0, attempts=0, dropped=None
     )

@@ -114,7 +114,7 @@ def answer_rows(
     if batch.retry_failed:
         # Only rows with an error are asked again; what was answered was paid for.
         found = earlier or kept
-        earlier = {row: answer for row, answer in found.items() if not answer.error}
+        earlier = {row: answer for row, answer in found.items() if answer.failure is None}
         answered = frozenset(earlier)
     else:
         answered = frozenset(earlier or kept)

@@ -1,0 +1,184 @@
+"""What a server says is wrong: read from a body of whatever shape its software gives it.
+
+Source: Together API, error codes; the error bodies of vLLM, SGLang, TGI, FastAPI and gRPC gateways.
+"""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from mayfly.inference.reply_body import NOT_JSON, decompressed, loads
+
+LONGEST_WORDS = 500
+"""Characters of a server's words that are kept in a row's error."""
+
+
+class ServerError(NamedTuple):
+    """An error as a server put it.
+
+    Attributes:
+        status: HTTP status; of an error in the body of a 200, the one that its code stands for.
+        code: The body's code, or "" where it has none beside the status.
+    """
+
+    status: int
+    code: str
+    words: str
+
+
+def read_error(status: int, body: memoryview) -> ServerError:
+    """Read the body of an answer that is not 200; of one that is not JSON, its beginning."""
+    value: Any
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = loads(body)
+    if value is NOT_JSON:
+        beginning = decompressed(bytes(body))[: 4 * LONGEST_WORDS].decode(errors="replace")
+        return ServerError(status, "", short(beginning))
+    code, words = _code_and_words(value)
+    return ServerError(status, *_once(status, code, words))
+
+
+def error_in(value: dict[str, Any]) -> ServerError | None:
+    """Return the error that the body of a 200 holds in place of an answer, if it does."""
+    inner = value.get("error")
+    is_error = value.get("object") == "error" or {"code", "message"} <= value.keys()
+    if not (inner or is_error or "detail" in value):
+        return None
+    code, words = _code_and_words(value)
+    kinds = [inner, value] if isinstance(inner, dict) else [value]
+    status = next(
+        (
+            number
+            for body in kinds
+            for name in ("code", "status", "status_code")
+            if (number := _status(body.get(name))) is not None
+        ),
+        None,
+    )
+    if status is None:
+        type_ = next((str(body["type"]) for body in kinds if body.get("type")), "")
+        status = _implied(f"{code} {type_}".lower())
+    return ServerError(status, *_once(status, code, words))
+
+
+def short(text: str) -> str:
+    """Return a text in one line, its end cut off where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
+
+
+def _code_and_words(value: Any) -> tuple[str, str]:
+    code = ""
+    if isinstance(value, dict):
+        # TGI: the words are the error itself, its class stands beside.
+        code = _word(value.get("code")) or _word(value.get("error_type"))
+        inner = value.get("error")
+        if isinstance(inner, dict):
+            value = inner
+            code = _word(value.get("code")) or code
+        elif isinstance(inner, str) and inner:
+            return code, _with_details(inner, value)
+    if isinstance(value, dict):
+        for name in ("message", "msg", "detail", "error_message"):
+            if words := value.get(name):
+                return code, _with_details(_flat(words), value)
+    return code, value if isinstance(value, str) else _flat(value)
+
+
+def _with_details(words: str, value: dict[str, Any]) -> str:
+    """Return the words with those of gRPC's details, where there are any."""
+    details = value.get("details")
+    more = [
+        item["detail"]
+        for item in (details if isinstance(details, list) else [])
+        if isinstance(item, dict) and isinstance(item.get("detail"), str)
+    ]
+    return "; ".join([words, *more])
+
+
+def _flat(value: Any) -> str:
+    """Return words of any shape: text, FastAPI's list of what is wrong where, or JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(one, dict) and "msg" in one for one in value):
+        return "; ".join(
+            f"{'.'.join(map(str, where))}: {one['msg']}"
+            if isinstance(where := one.get("loc"), list)
+            else str(one["msg"])
+            for one in value
+        )
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return "(nested too deep to be read)"
+
+
+def _word(value: Any) -> str:
+    """Return a code as text; a code is one word."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    text = str(value)
+    return text if len(text) <= 100 and len(text.split()) == 1 else ""
+
+
+def _once(status: int, code: str, words: str) -> tuple[str, str]:
+    """Return code and words so that neither repeats the status or the other."""
+    words = short(words)
+    if code == str(status):
+        code = ""
+    for said in (f"Error code: {status}", f"HTTP {status}", str(status), code):
+        if said and words[: len(said)].lower() == said.lower():
+            rest = words[len(said) :]
+            # Only where it is a word of its own, and something is left to say.
+            if rest[:1] in (":", "-", " ", ",") and rest.strip(":-, "):
+                words = rest.lstrip(":-, ")
+    return code, words
+
+
+def _status(value: Any) -> int | None:
+    text = _word(value)
+    return (
+        int(text)
+        if len(text) == 3 and text.isascii() and text.isdigit() and (400 <= int(text) < 600)
+        else None
+    )
+
+
+def _implied(names: str) -> int:
+    """Return the status that the names of an error stand for; a server's error where none does."""
+    for words, status in _STATUS_OF:
+        if any(word in names for word in words):
+            return status
+    return 500
+
+
+_STATUS_OF: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("rate_limit", "ratelimit", "too_many_requests", "resource_exhausted", "_limited"), 429),
+    (("overload", "unavailable", "capacity", "queue_full", "routing_error"), 503),
+    (("timeout", "timed_out", "deadline"), 504),
+    (("insufficient_quota", "billing", "payment", "credit"), 402),
+    (("invalid_api_key", "authentication", "unauthorized", "unauthenticated"), 401),
+    (("permission", "forbidden", "access_denied"), 403),
+    (("not_found", "notfound", "model_not_available"), 404),
+    (("internal", "server_error", "engine"), 500),
+    (
+        (
+            "invalid",
+            "bad_request",
+            "badrequest",
+            "validation",
+            "context_length",
+            "content_filter",
+            "content_policy",
+            "unsupported",
+            "unprocessable",
+            "too_long",
+            "endpoint_not_configured",
+            "dedicated_endpoint_not_running",
+            "streaming_required",
+        ),
+        400,
+    ),
+)
