@@ -26,6 +26,9 @@ _KNOWN_OF_MESSAGE = frozenset(
 """Fields that have a column, or say nothing that a user could want; all others are counted."""
 
 
+_PLAIN = frozenset({"content", "role"})
+
+
 class Said(NamedTuple):
     """What a choice says; `tool_calls` is a JSON list."""
 
@@ -51,7 +54,7 @@ def said(choice: Any, dropped: set[str]) -> Said:
     if not choice.keys() <= _KNOWN_OF_CHOICE:
         dropped.update(key for key in choice.keys() - _KNOWN_OF_CHOICE if choice[key])
     content = message.get("content")
-    if len(message) <= 2 and type(content) is str:  # A role and a text: most messages.
+    if type(content) is str and message.keys() <= _PLAIN:  # Most messages.
         return Said(content)
     is_text = content is None or type(content) is str
     found = Said(content) if is_text else _parts(content, dropped)

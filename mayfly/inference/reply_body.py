@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from mayfly.models.texts import without_halves
+from mayfly.models.texts import cleaned
 
 LARGEST_BYTES = 256 * 2**20
 """A compressed body may have so many bytes when it is opened."""
@@ -36,12 +36,8 @@ def loads(body: memoryview) -> Any:
         if len(text) - start > LARGEST_CHARACTERS or start == len(text):
             continue
         try:
-            value, _ = _DECODER.raw_decode(text, start)
+            return cleaned(_DECODER.raw_decode(text, start)[0])
         except (ValueError, RecursionError):
-            continue
-        try:
-            return _clean(value)
-        except RecursionError:
             continue
     return NOT_JSON
 
@@ -83,17 +79,6 @@ def _texts(data: bytes) -> list[str]:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return [data.decode("utf-16", errors="replace")]
     return [data.decode("utf-8", errors="replace")]
-
-
-def _clean(value: Any) -> Any:
-    """Return a value with U+FFFD for each half of a surrogate pair."""
-    if isinstance(value, str):
-        return without_halves(value)
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {without_halves(key): _clean(item) for key, item in value.items()}
-    return value
 
 
 def _integer(digits: str) -> int | float:

@@ -280,9 +280,11 @@ def _embeddings(row: int, value: Any, attempts: int, latency_s: float) -> Read:
             failure = Failure(UNREADABLE, "the reply has no vectors", 200)
         return _failed(row, failure, attempts, latency_s)
     vectors = [_vector(item) for item in _in_order(data)]
-    # One of another length is no vector of this model.
+    # One of another length than most is no vector of this model.
     lengths = Counter(len(vector) for vector in vectors if vector is not None)
-    usual = lengths.most_common(1)[0][0] if lengths else 0
+    usual = max(lengths, key=lengths.__getitem__, default=0)
+    if 2 * lengths[usual] <= lengths.total():
+        usual = 0
     packed = [vector if vector and len(vector) == usual else None for vector in vectors]
     prompt, _, cached = _usage(value.get("usage"))
     further = sorted(key for key in value.keys() - _KNOWN if value[key])
@@ -309,7 +311,7 @@ def _in_order(data: list[Any]) -> list[Any]:
 
 def _vector(item: Any) -> str | None:
     """Return a vector as base64 of its little-endian 32-bit floats; None when it is none."""
-    given = item.get("embedding") if isinstance(item, dict) else item
+    given: Any = item.get("embedding") if isinstance(item, dict) else item
     try:
         if isinstance(given, str):  # encoding_format base64
             numbers = array("f", base64.b64decode(given, validate=True))

@@ -44,7 +44,7 @@ Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
 """Takes an answer; see `Engine.answer`."""
 
 ReadReply = Callable[[int, memoryview, int, float], Answer | ServerError]
-"""(row, body of a 200, attempts, latency in seconds) -> answer, or the error that the body holds."""
+"""(row, body of a 200, attempts, latency in seconds) -> answer, or the error that the body has."""
 
 
 class Row:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from mayfly.inference.reply_body import NOT_JSON, decompressed, loads
+from mayfly.models.http_errors import error_message, word
 
 LONGEST_WORDS = 500
 """Characters of a server's words that are kept in a row's error."""
@@ -33,10 +34,9 @@ def read_error(status: int, body: memoryview) -> ServerError:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         value = loads(body)
-    if value is NOT_JSON:
-        beginning = decompressed(bytes(body))[: 4 * LONGEST_WORDS].decode(errors="replace")
-        return ServerError(status, "", short(beginning))
-    code, words = _code_and_words(value)
+    code, words = ("", "") if value is NOT_JSON else error_message(value)
+    if not words:
+        words = decompressed(bytes(body))[: 4 * LONGEST_WORDS].decode(errors="replace")
     return ServerError(status, *_once(status, code, words))
 
 
@@ -46,7 +46,7 @@ def error_in(value: dict[str, Any]) -> ServerError | None:
     is_error = value.get("object") == "error" or {"code", "message"} <= value.keys()
     if not (inner or is_error or "detail" in value):
         return None
-    code, words = _code_and_words(value)
+    code, words = error_message(value)
     kinds = [inner, value] if isinstance(inner, dict) else [value]
     status = next(
         (
@@ -69,60 +69,6 @@ def short(text: str) -> str:
     return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
 
 
-def _code_and_words(value: Any) -> tuple[str, str]:
-    code = ""
-    if isinstance(value, dict):
-        # TGI: the words are the error itself, its class stands beside.
-        code = _word(value.get("code")) or _word(value.get("error_type"))
-        inner = value.get("error")
-        if isinstance(inner, dict):
-            value = inner
-            code = _word(value.get("code")) or code
-        elif isinstance(inner, str) and inner:
-            return code, _with_details(inner, value)
-    if isinstance(value, dict):
-        for name in ("message", "msg", "detail", "error_message"):
-            if words := value.get(name):
-                return code, _with_details(_flat(words), value)
-    return code, value if isinstance(value, str) else _flat(value)
-
-
-def _with_details(words: str, value: dict[str, Any]) -> str:
-    """Return the words with those of gRPC's details, where there are any."""
-    details = value.get("details")
-    more = [
-        item["detail"]
-        for item in (details if isinstance(details, list) else [])
-        if isinstance(item, dict) and isinstance(item.get("detail"), str)
-    ]
-    return "; ".join([words, *more])
-
-
-def _flat(value: Any) -> str:
-    """Return words of any shape: text, FastAPI's list of what is wrong where, or JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(one, dict) and "msg" in one for one in value):
-        return "; ".join(
-            f"{'.'.join(map(str, where))}: {one['msg']}"
-            if isinstance(where := one.get("loc"), list)
-            else str(one["msg"])
-            for one in value
-        )
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return "(nested too deep to be read)"
-
-
-def _word(value: Any) -> str:
-    """Return a code as text; a code is one word."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return ""
-    text = str(value)
-    return text if len(text) <= 100 and len(text.split()) == 1 else ""
-
-
 def _once(status: int, code: str, words: str) -> tuple[str, str]:
     """Return code and words so that neither repeats the status or the other."""
     words = short(words)
@@ -138,7 +84,7 @@ def _once(status: int, code: str, words: str) -> tuple[str, str]:
 
 
 def _status(value: Any) -> int | None:
-    text = _word(value)
+    text = word(value)
     return (
         int(text)
         if len(text) == 3 and text.isascii() and text.isdigit() and (400 <= int(text) < 600)

@@ -10,7 +10,7 @@ from mayfly.models.job import Job, check_runner, fingerprint
 from mayfly.models.manifest import Manifest
 from mayfly.models.shards import plan_shards
 from mayfly.storage.dataset import Dataset, open_dataset
-from mayfly.storage.output_columns import ExtraColumn, extra_column
+from mayfly.storage.output_columns import CHAT, OutputColumns, output_columns
 from mayfly.storage.parts import check_columns
 from mayfly.storage.run_folder import earlier_manifest
 from mayfly.together.connection import Connection
@@ -27,7 +27,7 @@ class JobPreview:
         fingerprint: SHA-256 (hex) that ties the output to request, input and provider.
         provider: Identity of the API host.
         checker: Says whether an answer fits the job's JSON Schema, if it has one.
-        extra: The column that the job adds to the contract's.
+        columns: Those of the output, beside the input's.
         grown: The earlier run's manifest with the files that have come since as further shards.
     """
 
@@ -37,7 +37,7 @@ class JobPreview:
     fingerprint: str
     provider: str
     checker: SchemaChecker | None = None
-    extra: ExtraColumn | None = None
+    columns: OutputColumns = CHAT
     grown: Manifest | None = None
 
     def manifest(self, now: float) -> Manifest:
@@ -68,8 +68,8 @@ def preview_job(job: Job, connection: Connection) -> JobPreview:
     dataset = open_dataset(job.input, limit=job.rows.limit, known=known)
     schema = job.sampling.schema_value()
     checker = None if schema is None else SchemaChecker(schema)
-    extra = extra_column(job.prompt, job.sampling)
-    check_columns(dataset, extra)
+    columns = output_columns(job.prompt, job.sampling)
+    check_columns(dataset, columns)
     renderer = Renderer(job.prompt, job.sampling, dataset.columns)
     rendered = [
         request
@@ -90,7 +90,7 @@ def preview_job(job: Job, connection: Connection) -> JobPreview:
         fingerprint=fingerprint(job.identity(), dataset.fingerprint, connection.provider),
         provider=connection.provider,
         checker=checker,
-        extra=extra,
+        columns=columns,
     )
     return look if earlier is None else _after(look, earlier)
 

@@ -58,7 +58,7 @@ def merge_journals(look: JobPreview, folder: RunFolder) -> None:
             continue
         fingerprint = folder.manifest.fingerprint
         part = folder.paths.part(shard.index)
-        answers = read_answers(part, look.extra)
+        answers = read_answers(part, look.columns)
         news = {
             row: answer
             for row, answer in load_journal(path, fingerprint=fingerprint, shard=shard).items()
@@ -72,7 +72,7 @@ def merge_journals(look: JobPreview, folder: RunFolder) -> None:
                 look.dataset,
                 answers | news,
                 fingerprint=fingerprint,
-                extra=look.extra,
+                columns=look.columns,
             )
         folder.record_done(shard.index, tally)
 

@@ -14,7 +14,7 @@ from mayfly.models.shards import Shard
 from mayfly.shards.dedupe import Deduplication
 from mayfly.shards.runner import Batch
 from mayfly.storage.dataset import Dataset
-from mayfly.storage.output_columns import extra_column
+from mayfly.storage.output_columns import output_columns
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.slots import Sample, Share, SlotAllowance
 
@@ -40,7 +40,7 @@ class Assignment:
     def batch(self) -> Batch:
         """Return what the shards have in common; the model comes with each of them."""
         schema = self.sampling.schema_value()
-        extra = extra_column(self.prompt, self.sampling)
+        columns = output_columns(self.prompt, self.sampling)
         return Batch(
             dataset=self.dataset,
             renderer=Renderer(self.prompt, self.sampling, self.dataset.columns),
@@ -49,9 +49,9 @@ class Assignment:
             fingerprint=self.fingerprint,
             retry_failed=self.retry_failed,
             checker=None if schema is None else SchemaChecker(schema),
-            extra=extra,
+            columns=columns,
             breaker=CircuitBreaker(proven=self.settings.proven),
-            deduplication=self.deduplication and replace(self.deduplication, extra=extra),
+            deduplication=self.deduplication and replace(self.deduplication, columns=columns),
         )
 
     def engine(self, batch: Batch, allowance: SlotAllowance) -> Engine:
