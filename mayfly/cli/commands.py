@@ -83,8 +83,10 @@ the folder.""",
         ENDPOINTS,
         """Find orphaned endpoints of earlier runs and delete them.
 
-An endpoint is orphaned if it carries mayfly's name in this namespace (MAYFLY_NAMESPACE) and has \
-no live owner: a lease on this machine whose process has died, or a name whose time has passed.""",
+An endpoint is orphaned if its lease on this machine is of a process that has died, or if it \
+carries mayfly's name in this namespace (MAYFLY_NAMESPACE), has no lease here, and its time has \
+passed or the API has recorded no use of it for half an hour. Both generations of the API are \
+swept; what is spared is listed with the reason.""",
     ),
     Command(
         "mayfly.cli.endpoints:endpoints",

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from mayfly.cli.commands import command
 from mayfly.cli.options import RUN, flag
-from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, show
+from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, here, show
 from mayfly.cli.render import console as terminal
 from mayfly.endpoints.admin import Action, EndpointAdmin, JobPreview, bounds, facts
-from mayfly.endpoints.sweep import sweep as sweep_orphans
+from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import BadRequest
 from mayfly.models.teardown import TeardownProof
@@ -24,16 +24,27 @@ from mayfly.storage.lease_store import LeaseStore, state_home
 def sweep(
     *,
     dry_run: Annotated[bool, flag(RUN, "Only show what would be deleted.")] = False,
-    api: ApiOption = "v2",
+    api: Annotated[
+        Api | None, Parameter(group=RUN, help="Only this generation of the API; unset, both.")
+    ] = None,
     local: Local = False,
     json: Json = False,
 ) -> int:
     """Run `mayfly sweep`."""
     console = terminal.console()
-    with control_plane(api=api, local=local) as (plane, connection):
-        leases = LeaseStore(state_home(os.environ))
-        on_step = (lambda _text: None) if json else console.print
-        report = sweep_orphans(plane, leases, connection, dry_run=dry_run, on_step=on_step)
+
+    def on_step(text: str) -> None:
+        if not json:
+            console.print(text, markup=False)
+
+    with here(api=api or "v2", local=local) as connection:
+        report = sweep_all(
+            connection,
+            LeaseStore(state_home(os.environ)),
+            apis=GENERATIONS if api is None else (api,),
+            dry_run=dry_run,
+            on_step=on_step,
+        )
     if json:
         show(report.as_dict())
     else:
