@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from mayfly.inference.server_error import ServerError
 from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ class Snapshot(NamedTuple):
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
 """Takes an answer; see `Engine.answer`."""
 
-ReadReply = Callable[[int, memoryview, int, float], Answer | ServerError]
-"""(row, body of a 200, attempts, latency in seconds) -> answer, or the error that the body has."""
+ReadReply = Callable[[int, memoryview, int, float], Answer]
+"""(row, body of a 200, attempts, latency in seconds) -> answer; raises Unreadable."""
 
 
 class Row:
@@ -136,8 +135,8 @@ class RowStream:
         for request in islice(self._source, min(room, TAKE)):
             fed += 1
             size += len(request.body)
-            if request.failure is not None:
-                self.answers.append(Answer(request.row, None, request.failure))
+            if request.error:
+                self.answers.append(Answer(request.row, None, request.error))
             else:
                 self.waiting.append(Row(self, request))
             if size > AHEAD_BYTES:

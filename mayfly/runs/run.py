@@ -38,7 +38,6 @@ from mayfly.shards.runner import Batch, Turns, answer_rows
 from mayfly.signals import BROKEN_OFF
 from mayfly.storage.atomic import write_atomically
 from mayfly.storage.history_store import append_history
-from mayfly.storage.output_columns import CHAT
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_folder import RunFolder, journalled
 from mayfly.together.connection import Connection
@@ -114,7 +113,7 @@ class Run(Watching):
             paths=self.paths,
             fingerprint=self.fingerprint,
             shards=self.folder.manifest.shards,
-            columns=self.look.columns,
+            extra=self.look.extra,
             again=frozenset(self._to_retry),
             since=self.started_at,
         )
@@ -152,7 +151,7 @@ class Run(Watching):
             fingerprint=self.fingerprint,
             retry_failed=self.job.rows.retry_failed,
             checker=self.look.checker,
-            columns=self.look.columns,
+            extra=self.look.extra,
             breaker=self._breaker,
             deduplication=self._copying,
             reading=self._reading,
@@ -226,7 +225,7 @@ class Run(Watching):
         # A trial is of few rows, and of the endpoint, not of us.
         if self.job.runner == "local" or concurrency is not None or self.trying:
             return Engine(target=target, settings=settings, read=renderer.read)
-        deduplication = self._copying and replace(self._copying, columns=CHAT)
+        deduplication = self._copying and replace(self._copying, extra=None)
         return WorkerPool(
             Assignment(
                 dataset=self.look.dataset,

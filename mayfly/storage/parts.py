@@ -2,10 +2,9 @@
 
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,37 +14,45 @@ from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import Shard
 from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside
 from mayfly.storage.dataset import Dataset
-from mayfly.storage.output_columns import CHAT, OutputColumns
+from mayfly.storage.output_columns import ExtraColumn
 from mayfly.storage.run_paths import RunPaths
+
+OUTPUT = pa.schema(
+    [
+        pa.field("response", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("finish_reason", pa.string()),
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("completion_tokens", pa.int64()),
+        pa.field("cached_tokens", pa.int64()),
+        pa.field("attempts", pa.int32()),
+        pa.field("latency_s", pa.float64()),
+    ]
+)
+"""The columns that a part has beside the input's."""
 
 GROUP_ROWS = 50_000
 GROUP_BYTES = 16 * 2**20
 """A part's row group ends at whichever is reached first, in bytes as Arrow holds them."""
 
 _FINGERPRINT, _SHARD, _TALLY = b"mayfly.fingerprint", b"mayfly.shard", b"mayfly.tally"
-_DROPPED = b"mayfly.dropped"
 
 
 class PartLabel(NamedTuple):
-    """What a part says of itself in its footer.
-
-    Attributes:
-        dropped: How many replies held what has no column, by its name.
-    """
+    """What a part says of itself in its footer."""
 
     fingerprint: str
     shard: Shard
     tally: Tally
-    dropped: Mapping[str, int]
 
 
-def check_columns(dataset: Dataset, columns: OutputColumns = CHAT) -> None:
+def check_columns(dataset: Dataset, extra: ExtraColumn | None = None) -> None:
     """Refuse an input that has a column by the name of an output column.
 
     Raises:
         BadRequest: Names the columns.
     """
-    needed = {field.name for field in columns.fields}
+    needed = {*OUTPUT.names, *([] if extra is None else [extra.field.name])}
     if taken := [name for name in dataset.columns if name in needed]:
         names = ", ".join(map(repr, taken))
         raise BadRequest(
@@ -69,7 +76,7 @@ def write_part(
     answers: Mapping[int, Answer],
     *,
     fingerprint: str,
-    columns: OutputColumns = CHAT,
+    extra: ExtraColumn | None = None,
 ) -> Tally:
     """Write and commit a shard's part file, replacing an earlier one; return its sums.
 
@@ -78,7 +85,7 @@ def write_part(
 
     Args:
         answers: By row; one for every row of the shard.
-        columns: Those beside the input's.
+        extra: A column beside the contract's.
 
     Raises:
         TerminalError: A row without an answer, or a disk that cannot take the file.
@@ -87,13 +94,8 @@ def write_part(
     make_folder(paths.kept)
     path = paths.part(shard.index)
     temporary = temporary_beside(paths.kept / path.name)
-    # Answers that an earlier part of this shard has kept come without what was dropped of them.
-    label = part_label(path)
-    earlier = {} if label is None or label.fingerprint != fingerprint else label.dropped
     try:
-        tally = _write(
-            temporary, shard, dataset, answers, earlier, fingerprint=fingerprint, columns=columns
-        )
+        tally = _write(temporary, shard, dataset, answers, fingerprint=fingerprint, extra=extra)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         move_into_place(temporary, path)
@@ -114,20 +116,21 @@ def _write(
     shard: Shard,
     dataset: Dataset,
     answers: Mapping[int, Answer],
-    earlier: Mapping[str, int],
     *,
     fingerprint: str,
-    columns: OutputColumns,
+    extra: ExtraColumn | None,
 ) -> Tally:
     metadata = {
         **(dataset.schema.metadata or {}),
         _FINGERPRINT: fingerprint.encode(),
         _SHARD: json.dumps([shard.index, shard.first_row, shard.rows]).encode(),
     }
-    schema = pa.schema([*dataset.schema, *columns.fields], metadata=metadata)
-    coded = [name for name in schema.names if name not in columns.unlike]
+    own = [*OUTPUT] if extra is None else [*OUTPUT, extra.field]
+    schema = pa.schema([*dataset.schema, *own], metadata=metadata)
+    # Answers hardly ever repeat: a dictionary or bounds of them cost time and tell nothing.
+    plain = {"response", "latency_s", *([] if extra is None else [extra.field.name])}
+    coded = [name for name in schema.names if name not in plain]
     tally = Tally()
-    dropped = Counter(earlier)
     at = shard.first_row
     batches: list[pa.RecordBatch] = []
     held = 0
@@ -141,14 +144,8 @@ def _write(
             batches.clear()
 
         for batch in dataset.arrow_batches(shard.first_row, shard.rows):
-            found = _answers(answers, at, batch.num_rows)
-            tally = tally.with_all(found)
-            for answer in found:
-                if answer.dropped:
-                    dropped.update(answer.dropped.split(","))
-            whole = pa.RecordBatch.from_arrays(
-                [*batch.columns, *columns.arrays(found)], schema=schema
-            )
+            columns, tally = _answer_columns(answers, at, batch.num_rows, tally, extra)
+            whole = pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
             if batches and held + whole.nbytes > GROUP_BYTES:
                 flush()
                 held = 0
@@ -156,20 +153,42 @@ def _write(
             held += whole.nbytes
             at += batch.num_rows
         flush()
-        writer.add_key_value_metadata(
-            {_TALLY.decode(): json.dumps(tally), _DROPPED.decode(): json.dumps(dropped)}
-        )
+        writer.add_key_value_metadata({_TALLY.decode(): json.dumps(tally)})
     return tally
 
 
-def _answers(answers: Mapping[int, Answer], first_row: int, rows: int) -> list[Answer]:
+def _answer_columns(
+    answers: Mapping[int, Answer],
+    first_row: int,
+    rows: int,
+    tally: Tally,
+    extra: ExtraColumn | None,
+) -> tuple[list[pa.Array], Tally]:
     try:
-        return [answers[row] for row in range(first_row, first_row + rows)]
+        found = [answers[row] for row in range(first_row, first_row + rows)]
     except KeyError as error:
         raise TerminalError(
             f"row {error.args[0]} has no answer, so its part is not written; "
             "run the same command again"
         ) from None
+    _, *columns = zip(*found, strict=True)
+    arrays = [_array(values, field.type) for values, field in zip(columns, OUTPUT, strict=True)]
+    if extra is not None:
+        arrays.append(extra.array(columns[0]))
+        if extra.instead:
+            arrays[0] = pa.nulls(rows, OUTPUT.field("response").type)
+    _, errors, _, *counts, _ = columns
+    prompt, completion, cached, attempts = map(sum, counts)
+    failed = rows - errors.count(None)
+    return arrays, tally + Tally(rows, failed, prompt, completion, cached, attempts)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # Half of a surrogate pair has no UTF-8.
+        clean = [v if v is None else v.encode(errors="replace").decode() for v in values]
+        return pa.array(clean, kind)
 
 
 def part_label(path: Path) -> PartLabel | None:
@@ -182,7 +201,6 @@ def part_label(path: Path) -> PartLabel | None:
             kept[_FINGERPRINT].decode(),
             Shard(index=index, first_row=first_row, rows=rows),
             Tally(*json.loads(kept[_TALLY])),
-            dict(json.loads(kept.get(_DROPPED, b"{}"))),
         )
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
@@ -195,11 +213,11 @@ def part_is_done(path: Path, shard: Shard, fingerprint: str) -> bool:
     return label is not None and (label.fingerprint, label.shard) == (fingerprint, shard)
 
 
-def read_answers(path: Path, columns: OutputColumns = CHAT) -> dict[int, Answer]:
+def read_answers(path: Path, extra: ExtraColumn | None = None) -> dict[int, Answer]:
     """Return the answers of a committed part by row.
 
     Args:
-        columns: Those that the part has beside the input's.
+        extra: The column that the part has beside the contract's.
 
     Raises:
         TerminalError: The file is not a whole part.
@@ -210,10 +228,15 @@ def read_answers(path: Path, columns: OutputColumns = CHAT) -> dict[int, Answer]
     answers: dict[int, Answer] = {}
     row = label.shard.first_row
     with pq.ParquetFile(path) as parquet:
-        names = columns.stored(parquet.schema_arrow.names)
+        stands_in = extra if extra is not None and extra.instead else None
+        names = [*OUTPUT.names, *([] if stands_in is None else [stands_in.field.name])]
         for batch in parquet.iter_batches(batch_size=4096, columns=names):
-            answers |= {answer.row: answer for answer in columns.answers(batch, row)}
-            row += batch.num_rows
+            columns = [batch.column(name).to_pylist() for name in OUTPUT.names]
+            if stands_in is not None:
+                columns[0] = stands_in.texts(batch.column(stands_in.field.name))
+            for values in zip(*columns, strict=True):
+                answers[row] = Answer(row, *values)
+                row += 1
     return answers
 
 
