@@ -11,14 +11,14 @@ from mayfly.tasks.sweep import sweep
 
 @flow(name="sweep-endpoints")
 def sweep_endpoints(
-    api: Api = "v2",
+    api: Api | None = None,
     dry_run: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
     credentials: TogetherCredentials | None = None,
 ) -> dict[str, Any]:
     """Find endpoints that carry our name and have no live owner, and tear them down.
 
     Args:
-        api: Generation of the endpoint API.
+        api: Generation of the endpoint API; unset, both.
         dry_run: Only say what would be done.
         credentials: Together credentials to look with; unset, the worker's environment has the key.
     """

@@ -1,4 +1,4 @@
-"""Hold signals back while an endpoint is torn down.
+"""End cleanly by a signal, and hold signals back while an endpoint is torn down.
 
 A second Ctrl-C is impatience, and cutting a teardown short costs money: it is answered with a
 word on what is being done. A third is meant: it breaks in, with what it leaves behind and the way
@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 
 TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -16,8 +17,86 @@ BROKEN_OFF: list[str] = []
 """What a teardown that was broken off has left, in words: what comes after it in this process is to
 be quick."""
 
+_IMPORT_WAIT_S = 0.02
+
 LIMITS = (signal.SIGALRM,)
 """By which Prefect ends a flow that takes too long."""
+
+_received: ContextVar[list[int]] = ContextVar("received signals")
+
+
+@contextmanager
+def end_by_signals() -> Iterator[list[int]]:
+    """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt while the block lasts.
+
+    Outside the main thread, where Python delivers no signals, this does nothing.
+
+    Yields:
+        The numbers of the signals that have come so far.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        interrupt_outside_imports(number, frame)
+
+    before = {number: signal.signal(number, interrupt) for number in TERMINATION_SIGNALS}
+    token = _received.set(received)
+    try:
+        yield received
+    finally:
+        _received.reset(token)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interrupt_outside_imports(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt in the main thread, or send it the signal again a moment later.
+
+    An exception in the middle of Python's import machinery is lost in one of its callbacks, or
+    leaves a lock held, for which the next import in any thread then waits for ever.
+
+    Args:
+        frame: Where the signal has interrupted the main thread.
+    """
+    if not _imports(frame):
+        raise KeyboardInterrupt
+
+    def send_again(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGALRM, before)
+        signal.raise_signal(number)
+
+    before = signal.signal(signal.SIGALRM, send_again)
+    signal.setitimer(signal.ITIMER_REAL, _IMPORT_WAIT_S)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def signals_so_far() -> list[int]:
+    """Return the signals of `end_by_signals`, as a list that grows.
+
+    Raises:
+        KeyboardInterrupt: One has come already. An exception that is raised in a destructor or in
+            a callback is lost; the list is not.
+    """
+    received = _received.get([])
+    if received:
+        raise KeyboardInterrupt
+    return received
+
+
+def exit_code_of(received: list[int]) -> int:
+    """Return the exit code of a command that these signals have ended (see the contract)."""
+    return 143 if received and received[0] != signal.SIGINT else 130
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 import time
 
-from prefect import get_run_logger
-
 from mayfly.models.durations import span
 from mayfly.models.endpoint import Observation
 from mayfly.models.offers import Offer
 from mayfly.orchestration.artifacts import of_hardware
+from mayfly.orchestration.record import run_logger
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
 from mayfly.tasks.step import step, tell
@@ -29,7 +28,7 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
 def await_ready(run: Run) -> str:
     """Wait until the endpoint answers requests; return what was last seen of it."""
     run.progress.enter(Step.WAITING)
-    began, logger = time.monotonic(), get_run_logger()
+    began, logger = time.monotonic(), run_logger()
     said: list[str] = []
 
     def on_look(observation: Observation) -> None:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any, cast
 
-from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.assets import Asset, AssetProperties, add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from mayfly.orchestration.artifacts import result_line, result_markdown
+from mayfly.orchestration.record import is_recorded, run_logger
 from mayfly.orchestration.server_health import prefect_is_there
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
@@ -22,16 +22,18 @@ def write_report(run: Run) -> dict[str, Any]:
     run.progress.enter(Step.REPORTING)
     report = run.close_the_books("errors" if run.total.failed else "complete")
     try:
-        if prefect_is_there():
+        if is_recorded() and prefect_is_there():
             publish(run, report)
     except Exception as error:  # noqa: BLE001 - the answers are safe; Prefect's record is for people
-        get_run_logger().warning("Prefect does not show the result: %s", error)
+        run_logger().warning("Prefect does not show the result: %s", error)
     tell(result_line(report))
     return report
 
 
 def finished(report: dict[str, Any]) -> dict[str, Any]:
     """Let a flow run's last state say the result; the flow's caller gets the figures out of it."""
+    if not is_recorded():
+        return report
     return cast("dict[str, Any]", Completed(message=result_line(report), data=report))
 
 

@@ -3,6 +3,7 @@
 from prefect.artifacts import create_table_artifact
 
 from mayfly.orchestration.artifacts import plan_line, plan_rows
+from mayfly.orchestration.record import is_recorded, run_logger
 from mayfly.planning import plan as planning
 from mayfly.planning.hardware import Placement
 from mayfly.reporting.progress import Step
@@ -16,6 +17,18 @@ def select_hardware(run: Run) -> Placement | None:
     run.progress.enter(Step.PLANNING)
     plan = planning.make_plan(run.look, run.plane)
     run.planned(plan)
-    create_table_artifact(plan_rows(plan), key="batch-inference-plan", description=plan_line(plan))
+    show_plan(plan)
     tell(plan_line(plan))
     return plan.placement
+
+
+def show_plan(plan: planning.Plan) -> None:
+    """Show the plan as a table in Prefect."""
+    if not is_recorded():
+        return
+    try:
+        create_table_artifact(
+            plan_rows(plan), key="batch-inference-plan", description=plan_line(plan)
+        )
+    except Exception as error:  # noqa: BLE001 - Prefect's record is for people
+        run_logger().warning("Prefect does not show the plan: %s", error)

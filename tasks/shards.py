@@ -11,15 +11,13 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from prefect.futures import PrefectFuture
-
 from mayfly.models.errors import RunStopped, TimeToMove
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
 from mayfly.orchestration.progress_artifact import publish_progress
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import GRACE_S, Run
-from mayfly.tasks.step import step, tell
+from mayfly.tasks.step import Started, step, tell
 
 SHARDS_AT_ONCE, MOST_SHARDS = 2, 16
 """How many shards run at once for each process that sends, and how many in all: as many as that
@@ -40,14 +38,14 @@ def answer_shards(run: Run) -> None:
     """
     run.progress.enter(Step.INFERRING)
     left = run.shards_left()
-    under_way: dict[PrefectFuture[Tally], Shard] = {}
-    begun, ended = 0, SimpleQueue[PrefectFuture[Tally]]()
+    under_way: dict[Started[Tally], Shard] = {}
+    begun, ended = 0, SimpleQueue[Started[Tally]]()
     with run.sending(), publish_progress(run.progress):
         try:
             while True:
                 # No more than run at once: each one more would only have to be called back.
                 while left and _wants_more(run, under_way.values()):
-                    future = answer_shard.submit(run, shard := left.pop(0))
+                    future = answer_shard.start(run, shard := left.pop(0))
                     future.add_done_callback(ended.put)
                     under_way[future] = shard
                     begun += 1
@@ -70,7 +68,7 @@ def answer_shards(run: Run) -> None:
             run.show()
 
 
-def _ended(ended: "SimpleQueue[PrefectFuture[Tally]]") -> Iterator[PrefectFuture[Tally]]:
+def _ended(ended: "SimpleQueue[Started[Tally]]") -> Iterator[Started[Tally]]:
     """Wait a moment for shards that have ended.
 
     Not by their state: that is asked of Prefect's server, which may be gone while we bill.

@@ -9,11 +9,13 @@ What a step tells last becomes the message of its task run's state, which Prefec
 run's page reads as its story.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -22,12 +24,58 @@ from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
 from mayfly.models.errors import RetryableError
+from mayfly.orchestration.record import is_recorded
+from mayfly.together.retry import with_retries
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T_co = TypeVar("T_co", covariant=True)
 
 RETRIES = 5
 """After 2, 4, 8, 16 and 32 seconds, before jitter."""
+
+RETRY_BUDGET_S = 120.0
+"""How long a step is repeated that Prefect does not see."""
+
+
+class Started(Protocol[T_co]):
+    """A step that runs beside its caller: Prefect's future, or a thread."""
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """Call with this object once the step has ended."""
+
+    def wait(self) -> None:
+        """Wait until the step has ended, however."""
+
+    def result(self) -> T_co:
+        """Return the step's value, or raise its error."""
+
+
+class _Thread(Generic[R]):
+    """A step on a thread of its own, where Prefect does not see it."""
+
+    def __init__(self, call: Callable[[], R]) -> None:
+        self._future: Future[R] = Future()
+        self._ended = threading.Event()
+        context = copy_context()
+        threading.Thread(target=context.run, args=(self._run, call), daemon=True).start()
+
+    def _run(self, call: Callable[[], R]) -> None:
+        try:
+            self._future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            self._future.set_exception(error)
+        finally:
+            self._ended.set()
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        self._future.add_done_callback(lambda _: fn(self))
+
+    def wait(self) -> None:
+        self._ended.wait()
+
+    def result(self) -> R:
+        return self._future.result()
 
 
 def worth_repeating(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -65,7 +113,21 @@ class Step(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run the step here and now."""
-        ended = super().__call__(*args, **kwargs)
+        if not is_recorded():
+            return with_retries(lambda: self._plain(*args, **kwargs), budget_s=RETRY_BUDGET_S)
+        return self._value(super().__call__(*args, **kwargs))
+
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> Started[R]:
+        """Run the step beside the caller."""
+        if not is_recorded():
+            return _Thread(lambda: self._plain(*args, **kwargs))
+        return cast("Started[R]", self.submit(*args, **kwargs))
+
+    def _plain(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._value(self.fn(*args, **kwargs))
+
+    @staticmethod
+    def _value(ended: Any) -> R:
         return cast("R", ended.result() if isinstance(ended, State) else ended)
 
 
@@ -82,7 +144,9 @@ def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]]
         def telling(*args: P.args, **kwargs: P.kwargs) -> R:
             with _hearing() as told:
                 value = function(*args, **kwargs)
-            return cast("R", Completed(message=told[-1], data=value)) if told else value
+            if not told or not is_recorded():
+                return value
+            return cast("R", Completed(message=told[-1], data=value))
 
         return Step(
             telling,

@@ -6,24 +6,27 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.events import emit_event
 
-from mayfly.endpoints.sweep import sweep as sweep_up
+from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import TeardownFailed
 from mayfly.storage.lease_store import LeaseStore
 from mayfly.tasks.step import step, tell
 from mayfly.together.connection import Connection
-from mayfly.together.factory import connect
 
 LEFT_BEHIND = "mayfly.endpoint.left-behind"
 
 
 @step("sweep endpoints")
-def sweep(*, api: Api, dry_run: bool) -> dict[str, Any]:
+def sweep(*, api: Api | None, dry_run: bool) -> dict[str, Any]:
     """Sweep once; the state is Failed when something could not be ended."""
     connection = Connection.from_env(os.environ)
     logger = get_run_logger()
-    with connect(api, connection) as plane:
-        report = sweep_up(plane, LeaseStore.of(os.environ), connection, dry_run=dry_run)
+    report = sweep_all(
+        connection,
+        LeaseStore.of(os.environ),
+        apis=GENERATIONS if api is None else (api,),
+        dry_run=dry_run,
+    )
     for line in report.lines():
         logger.info("%s", line)
     if report.ended and not dry_run:

@@ -1,4 +1,4 @@
-"""Commands for endpoints by hand, the sweep, and the embedded endpoint on its own."""
+"""The commands `sweep`, `endpoints` and `emulator`."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ from rich.table import Table
 
 from mayfly.cli.commands import command
 from mayfly.cli.options import RUN, flag
-from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, show
+from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, here, show
 from mayfly.cli.render import console as terminal
 from mayfly.endpoints.admin import Action, EndpointAdmin, JobPreview, bounds, facts
-from mayfly.endpoints.sweep import sweep as sweep_up
+from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import BadRequest
 from mayfly.models.teardown import TeardownProof
@@ -24,16 +24,27 @@ from mayfly.storage.lease_store import LeaseStore, state_home
 def sweep(
     *,
     dry_run: Annotated[bool, flag(RUN, "Only show what would be deleted.")] = False,
-    api: ApiOption = "v2",
+    api: Annotated[
+        Api | None, Parameter(group=RUN, help="Only this generation of the API; unset, both.")
+    ] = None,
     local: Local = False,
     json: Json = False,
 ) -> int:
     """Run `mayfly sweep`."""
     console = terminal.console()
-    with control_plane(api=api, local=local) as (plane, connection):
-        book = LeaseStore(state_home(os.environ))
-        on_step = (lambda _text: None) if json else console.print
-        report = sweep_up(plane, book, connection, dry_run=dry_run, on_step=on_step)
+
+    def on_step(text: str) -> None:
+        if not json:
+            console.print(text, markup=False)
+
+    with here(api=api or "v2", local=local) as connection:
+        report = sweep_all(
+            connection,
+            LeaseStore(state_home(os.environ)),
+            apis=GENERATIONS if api is None else (api,),
+            dry_run=dry_run,
+            on_step=on_step,
+        )
     if json:
         show(report.as_dict())
     else:
@@ -52,8 +63,8 @@ endpoints = App(
 
 
 @contextmanager
-def _hands(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[EndpointAdmin]:
-    """Open what can be done by hand; `quiet` leaves the output to JSON."""
+def _admin(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[EndpointAdmin]:
+    """Open the administration of endpoints; `quiet` leaves the output to JSON."""
     console = terminal.console()
 
     def say(text: str) -> None:
@@ -64,54 +75,54 @@ def _hands(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[En
         yield EndpointAdmin(plane, LeaseStore.of(os.environ), connection, say=say)
 
 
-def _tell(look: JobPreview, *, json: bool) -> int:
+def _print_facts(endpoint: JobPreview, *, json: bool) -> int:
     if json:
-        show(look)
+        show(endpoint)
         return 0
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", justify="right")
     table.add_column()
-    for key, value in look.items():
-        words = ", ".join(value) if isinstance(value, list) else _word(value)
-        table.add_row(key.replace("_", " "), words)
+    for key, value in endpoint.items():
+        text = ", ".join(value) if isinstance(value, list) else _text(value)
+        table.add_row(key.replace("_", " "), text)
     terminal.console().print(table)
     return 0
 
 
-def _word(value: object) -> str:
+def _text(value: object) -> str:
     return "-" if value is None else str(value)
 
 
 @endpoints.command(name="list")
 def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
     """List the endpoints of the project, those of this namespace first."""
-    with _hands(api, local=local) as hands:
-        looks = hands.list_all()
+    with _admin(api, local=local) as admin:
+        found = admin.list_all()
     if json:
-        show(looks)
+        show(found)
         return 0
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for column in ("name", "phase", "ready", "hardware", "$/h", "id"):
         table.add_column(column, no_wrap=column == "name")
-    for look in looks:
-        price = look["usd_per_h"]
+    for each in found:
+        price = each["usd_per_h"]
         table.add_row(
-            look["name"],
-            look["phase"],
-            _word(look["ready_replicas"]),
-            look["hardware"],
+            each["name"],
+            each["phase"],
+            _text(each["ready_replicas"]),
+            each["hardware"],
             "-" if price is None else f"{price:.2f}",
-            look["id"],
+            each["id"],
         )
-    terminal.console().print(table if looks else "there are no endpoints in this project")
+    terminal.console().print(table if found else "there are no endpoints in this project")
     return 0
 
 
 @endpoints.command(name="show")
 def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
-    """Show one endpoint as it is now."""
-    with _hands(api, local=local) as hands:
-        return _tell(hands.show(name), json=json)
+    """Show the present state of one endpoint."""
+    with _admin(api, local=local) as admin:
+        return _print_facts(admin.show(name), json=json)
 
 
 @endpoints.command
@@ -123,18 +134,18 @@ def start(
     api: ApiOption = "v2",
     json: Json = False,
 ) -> int:
-    """Start a stopped endpoint; it bills from READY on. One that runs is left as it is."""
+    """Start a stopped endpoint; it bills from READY on. One that runs is not changed."""
     wanted = bounds(replicas)
-    with _hands(api, quiet=json) as hands:
-        return _tell(hands.start(name, wanted), json=json)
+    with _admin(api, quiet=json) as admin:
+        return _print_facts(admin.start(name, wanted), json=json)
 
 
 @endpoints.command
 def scale(name: str, replicas: str, /, *, api: ApiOption = "v2", json: Json = False) -> int:
     """Set the replicas of an endpoint: N, or MIN-MAX to autoscale; 0 stops it."""
     wanted = bounds(replicas)
-    with _hands(api, quiet=json) as hands:
-        return _tell(hands.scale(name, wanted), json=json)
+    with _admin(api, quiet=json) as admin:
+        return _print_facts(admin.scale(name, wanted), json=json)
 
 
 @endpoints.command
@@ -143,15 +154,15 @@ def stop(
     /,
     *,
     api: ApiOption = "v2",
-    yes: Annotated[bool, flag(RUN, "Even if a run is using it.")] = False,
+    yes: Annotated[bool, flag(RUN, "Even if a run uses it.")] = False,
     json: Json = False,
 ) -> int:
-    """Stop an endpoint and wait until nothing bills."""
-    with _hands(api, quiet=json) as hands:
-        ref = hands.find(name)
-        if not _agreed(hands, ref, "stop", yes=yes):
+    """Stop an endpoint and wait until billing has ended."""
+    with _admin(api, quiet=json) as admin:
+        ref = admin.find(name)
+        if not _confirmed(admin, ref, "stop", yes=yes):
             return 2
-        return _ended(hands.stop(ref), json=json)
+        return _print_proof(admin.stop(ref), json=json)
 
 
 @endpoints.command
@@ -160,34 +171,34 @@ def delete(
     /,
     *,
     api: ApiOption = "v2",
-    yes: Annotated[bool, flag(RUN, "Even if mayfly did not make it or a run is using it.")] = False,
+    yes: Annotated[bool, flag(RUN, "Even if mayfly did not create it, or a run uses it.")] = False,
     json: Json = False,
 ) -> int:
-    """Stop an endpoint, delete it, and read back that it is gone."""
-    with _hands(api, quiet=json) as hands:
-        ref = hands.find(name)
-        if not _agreed(hands, ref, "delete", yes=yes):
+    """Stop an endpoint, delete it, and confirm the deletion (404)."""
+    with _admin(api, quiet=json) as admin:
+        ref = admin.find(name)
+        if not _confirmed(admin, ref, "delete", yes=yes):
             return 2
-        return _ended(hands.delete(ref), json=json)
+        return _print_proof(admin.delete(ref), json=json)
 
 
-def _agreed(hands: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
+def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
     """Ask before what cannot be taken back; without a terminal it is refused (BadRequest)."""
-    objection = None if yes else hands.objection(ref, action)
+    objection = None if yes else admin.objection(ref, action)
     if objection is None:
         return True
     if not sys.stdin.isatty():
         raise BadRequest(f"endpoint {ref.name}: {objection}; add --yes to {action} it")
     console = terminal.console()
-    question = f"{ref.name}: {objection}. {action.capitalize()} it all the same? [y/N] "
+    question = f"{ref.name}: {objection}. {action.capitalize()} it anyway? [y/N] "
     if console.input(question, markup=False).strip().lower() in {"y", "yes"}:
         return True
-    console.print("nothing was done")
+    console.print("nothing was changed")
     return False
 
 
-def _ended(proof: TeardownProof, *, json: bool) -> int:
-    # People have been told each step as it was done.
+def _print_proof(proof: TeardownProof, *, json: bool) -> int:
+    # Each step has been printed as it was done.
     if json:
         show(facts(proof))
     return 0

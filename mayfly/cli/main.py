@@ -16,6 +16,7 @@ from mayfly.cli.commands import COMMANDS, Command
 from mayfly.cli.render.console import console as console_on
 from mayfly.cli.usage_errors import words_of
 from mayfly.models.errors import MayflyError
+from mayfly.signals import end_by_signals, exit_code_of
 
 
 class _Help:
@@ -61,6 +62,7 @@ endpoint is deleted.""",
     version=version("mayfly"),
     default_parameter=Parameter(show_default=False, show_choices=False),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 app["--help"].group = app["--version"].group = Group("Options", sort_key=9)
 
@@ -91,22 +93,24 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault(switch, "1")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     console = console_on(sys.stderr)
-    try:
-        code = app(argv, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        console.print(f"mayfly: {words_of(error)}", markup=False, soft_wrap=True)
-        return 2
-    except MayflyError as error:
-        console.print(f"mayfly: {error}", markup=False, soft_wrap=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        console.print("mayfly: interrupted; nothing had been created", markup=False, soft_wrap=True)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe has gone (`mayfly history | head`): not our error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code if isinstance(code, int) else 0
+    with end_by_signals() as received:
+        try:
+            code = app(argv, exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            console.print(f"mayfly: {words_of(error)}", markup=False, soft_wrap=True)
+            return 2
+        except MayflyError as error:
+            console.print(f"mayfly: {error}", markup=False, soft_wrap=True)
+            return error.exit_code
+        except KeyboardInterrupt:
+            said = "mayfly: interrupted; nothing had been created"
+            console.print(said, markup=False, soft_wrap=True)
+            return exit_code_of(received)
+        except BrokenPipeError:
+            # The reader of a pipe has gone (`mayfly history | head`): not our error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """The options of `run` and `plan`, generated from the fields of a job."""
 
-import difflib
 import json
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -13,7 +10,7 @@ from cyclopts import Group, Parameter
 from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.models.job_reference import Setting, as_option, make_job, setting, settings
-from mayfly.storage.uri_credentials import conceal
+from mayfly.nearby_files import nearest_file
 
 GROUPS = {
     name: Group(name, sort_key=number)
@@ -99,11 +96,11 @@ class JobOptions:
             for each in settings()
             if each.keyword not in ("data", "output")
         }
-        return make_job(conceal(input, os.environ), output, given, spell=as_option)
+        return make_job(input, output, given, spell=as_option)
 
 
 def _read(each: Setting, given: object) -> object:
-    """Return an option's value; that of an option for a file is the file's text."""
+    """Return an option's value; that of an option for a file is the JSON in it."""
     metavar = "" if each.option is None else each.option.metavar
     if _is_prose(each):
         for text in (
@@ -114,15 +111,15 @@ def _read(each: Setting, given: object) -> object:
     if not isinstance(given, str) or "FILE" not in metavar:
         return given
     if metavar == "FILE":
-        return read_text(each.name, Path(given))
-    return read_text(each.name, Path(given[1:])) if given.startswith("@") else given
+        return read_json(each.name, Path(given))
+    return read_json(each.name, Path(given[1:])) if given.startswith("@") else given
 
 
 def _flags() -> set[str]:
     return {each.name for each in settings()} | {"--local", "--yes", "--json", "--help"}
 
 
-def read_text(name: str, path: Path) -> str:
+def read_json(name: str, path: Path) -> object:
     """Return the JSON in a file that an option names.
 
     Raises:
@@ -131,22 +128,12 @@ def read_text(name: str, path: Path) -> str:
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise BadRequest(f"{name} {path} does not exist{_nearest_file(path)}") from error
+        raise BadRequest(f"{name} {path} does not exist{nearest_file(path)}") from error
     except OSError as error:
         raise BadRequest(f"{name} {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadRequest(f"{name} {path} is not text in UTF-8") from error
     try:
-        json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise BadRequest(f"{name} {path} is not JSON: {error}") from error
-    return text
-
-
-def _nearest_file(path: Path) -> str:
-    try:
-        names: Iterable[str] = [other.name for other in path.parent.iterdir() if other.is_file()]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(path.name, list(names), n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""

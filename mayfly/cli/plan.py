@@ -1,37 +1,31 @@
 """`mayfly plan`: what `run` would do, without doing it."""
 
 import time
-from typing import Annotated
 
-from mayfly.cli.options import JobOptions, parameter
-from mayfly.cli.read_only import Json, control_plane, show
+from mayfly.cli.read_only import control_plane, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
+from mayfly.models.job import Job
 from mayfly.planning import plan as planning
 from mayfly.planning import preview
-from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.run_folder import check_output
 from mayfly.together.retry import with_retries
 
 
-def plan(
-    input: Annotated[str, parameter("input")],  # noqa: A002 - the contract's word
-    /,
-    *,
-    options: JobOptions,
-    output: Annotated[str | None, parameter("output")] = None,
-    json: Json = False,
-) -> int:
-    """Run `mayfly plan`."""
-    job = options.job(input, "out" if output is None else output)
-    with control_plane(api=job.rental.api, local=options.local) as (plane, connection):
-        look = preview.preview_job(job, connection, writes=False)
-        if output is not None:
-            refuse_output_below(input, output)
-            check_output(output, look.manifest(time.time()))
-        made = with_retries(lambda: planning.make_plan(look, plane))
+def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
+    """Print the plan of a job; return the exit code.
+
+    Args:
+        named_output: Whether the job's output is one that a run would use, to be checked too.
+        json: Print JSON instead of a table.
+    """
+    with control_plane(api=job.rental.api, local=local) as (plane, connection):
+        found = preview.preview_job(job, connection)
+        if named_output:
+            check_output(job.output, found.manifest(time.time()))
+        plan = with_retries(lambda: planning.make_plan(found, plane))
     if json:
-        show(made.as_dict())
+        show(plan.as_dict())
     else:
-        terminal.console().print(plan_table(made))
+        terminal.console().print(plan_table(plan))
     return 0

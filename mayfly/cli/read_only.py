@@ -1,7 +1,4 @@
-"""Commands that only look: `status`, `hardware`, `history`; without Prefect, and light.
-
-`plan` looks too, and has a file of its own: it reads Parquet, whose import the others save.
-"""
+"""The read-only commands `status`, `hardware` and `history`; none loads Prefect or Parquet."""
 
 import json
 import os
@@ -29,18 +26,30 @@ ApiOption = Annotated[Api, parameter("rental.api", group=RUN)]
 
 
 @contextmanager
-def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Connection]]:
-    """Open the control plane that the environment names, or the embedded one's."""
+def here(*, api: Api, local: bool) -> Iterator[Connection]:
+    """Read the connection that the environment names, or the embedded endpoint's."""
     with ExitStack() as stack:
         if local:
             from mayfly.cli.local_emulator import embedded_endpoint  # noqa: PLC0415 - only --local needs it
 
             stack.enter_context(embedded_endpoint(api))
-        connection = Connection.from_env(os.environ)
+        yield Connection.from_env(os.environ)
+
+
+@contextmanager
+def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Connection]]:
+    """Open the control plane that the environment names, or the embedded one's."""
+    with here(api=api, local=local) as connection:
         try:
-            yield stack.enter_context(connect(api, connection)), connection
+            with connect(api, connection, say=waits) as plane:
+                yield plane, connection
         except CredentialsRefused as refusal:
             raise BadRequest(str(refusal)) from refusal
+
+
+def waits(text: str) -> None:
+    """Say what is waited for, beside the output that a script reads."""
+    terminal.console(sys.stderr).print(text, markup=False, soft_wrap=True)
 
 
 def show(value: Any) -> None:
@@ -57,7 +66,9 @@ def hardware(
 ) -> int:
     """Run `mayfly hardware`."""
     with control_plane(api=api, local=local) as (plane, _):
-        offers = with_retries(plane.all_hardware if model is None else lambda: plane.offers(model))
+        offers = with_retries(
+            plane.all_hardware if model is None else lambda: plane.offers(model), say=waits
+        )
     offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
     if json:
         show([offer.as_dict() for offer in offers])

@@ -10,21 +10,29 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-from mayfly.cli.options import RUN, JobOptions, flag, parameter
+from mayfly.cli.options import JobOptions
 from mayfly.cli.render.output import JsonScreen, Screen, TerminalScreen
 from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from mayfly.models.job import Job
 from mayfly.orchestration.temporary_server import (
+    ServerUnavailable,
     TemporaryServer,
     configured_api_url,
     forget_what_nobody_takes,
+    without_proxy_on_loopback,
 )
 from mayfly.planning import plan as planning
 from mayfly.planning import preview
 from mayfly.reporting import progress
-from mayfly.signals import BROKEN_OFF
+from mayfly.signals import (
+    BROKEN_OFF,
+    TERMINATION_SIGNALS,
+    exit_code_of,
+    interrupt_outside_imports,
+    signals_so_far,
+)
 from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.storage.run_folder import check_free, check_output
 from mayfly.together.connection import Connection
@@ -33,13 +41,13 @@ from mayfly.together.retry import with_retries
 
 
 def run(
-    input: Annotated[str, parameter("input")],  # noqa: A002 - the contract's word
+    input: str,  # noqa: A002 - the contract's word
     /,
     *,
-    output: Annotated[str, parameter("output")],
+    output: str,
     options: JobOptions,
-    yes: Annotated[bool, flag(RUN, "Do not ask before spending.")] = False,
-    json: Annotated[bool, flag(RUN, "One JSON object per line, for scripts.")] = False,
+    yes: bool,
+    json: bool,
 ) -> int:
     """Run `mayfly run`."""
     job = options.job(input, output)
@@ -49,13 +57,15 @@ def run(
     screen: Screen = JsonScreen() if json else TerminalScreen()
     with ExitStack() as stack:
         # First of all, because it takes longest: its start-up goes on beside all that follows.
-        server = None if configured_api_url(os.environ) else start_prefect(options)
+        configured = configured_api_url(os.environ)
+        os.environ.update(without_proxy_on_loopback(os.environ))
+        server = None if configured else start_prefect(options, screen)
         if options.local:
             from mayfly.cli.local_emulator import embedded_endpoint  # noqa: PLC0415 - only --local needs it
 
             stack.enter_context(embedded_endpoint(job.rental.api))
         connection = Connection.from_env(os.environ)
-        look = preview.preview_job(job, connection, say=screen.say)
+        look = preview.preview_job(job, connection)
         check_output(output, look.manifest(time.time()))
         check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
@@ -64,18 +74,15 @@ def run(
         stack.callback(importing.join)
         with connect(job.rental.api, connection) as plane:
             plan = with_retries(lambda: planning.make_plan(look, plane))
+        signals_so_far()
         screen.plan(plan)
         if not yes and not agreed(plan):
             screen.say("nothing was created")
             return 2
-        if server is not None:
-            with screen.waiting(
-                "starting Prefect's temporary server (a PREFECT_API_URL saves this)"
-            ):
-                server.wait()
+        recorded = configured is not None or has_started(server, screen)
         importing.join()
         try:
-            return run_here(job, screen)
+            return run_here(job, screen, recorded=recorded)
         except MayflyError as error:
             screen.failed(str(error), error.exit_code)
             raise
@@ -83,17 +90,50 @@ def run(
             forget_what_nobody_takes(configured_api_url(os.environ) or "")
 
 
-def start_prefect(options: JobOptions) -> TemporaryServer:
-    """Start a Prefect server for this run, unless the request cannot work for want of a key."""
+def start_prefect(options: JobOptions, screen: Screen) -> TemporaryServer | None:
+    """Start a Prefect server for this run, unless the request cannot work for want of a key.
+
+    Returns:
+        The server, which may take its time to answer; None where none can be started.
+    """
     if not options.local:
         Connection.from_env(os.environ)
-    server = TemporaryServer()
+    try:
+        server = TemporaryServer(os.environ)
+    except OSError as error:
+        say_no_record(screen, error)
+        return None
     # Registered before Prefect is imported, so that Prefect's own exit handlers, which send the
-    # last logs and events, run while the server still stands.
+    # last logs and events, run before the server ends.
     atexit.register(server.stop)
     # Prefect reads it when it is imported, which is long before the server answers.
-    os.environ["PREFECT_API_URL"] = server.api_url
+    for name, value in server.environment().items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     return server
+
+
+def has_started(server: TemporaryServer | None, screen: Screen) -> bool:
+    """Wait for the temporary server; whether it answers. The run needs none."""
+    if server is None:
+        return False
+    try:
+        with screen.waiting("starting Prefect's temporary server (a PREFECT_API_URL saves this)"):
+            server.wait()
+    except ServerUnavailable as error:
+        say_no_record(screen, error)
+        return False
+    return True
+
+
+def say_no_record(screen: Screen, why: Exception) -> None:
+    """Say that this run has no record in Prefect."""
+    screen.say(
+        f"Prefect's temporary server did not start: {why}; the run goes on without a record in "
+        "Prefect (set PREFECT_API_URL to use a server of your own)"
+    )
 
 
 def import_the_flow() -> None:
@@ -113,26 +153,18 @@ def agreed(plan: planning.Plan) -> bool:
     return answer.strip().lower() in {"y", "yes"}
 
 
-def run_here(job: Job, screen: Screen) -> int:
+def run_here(job: Job, screen: Screen, *, recorded: bool = True) -> int:
     """Run the flow in this process; return the exit code.
 
     The run's own outcome decides the code, not Prefect's state: that is lost when the Prefect
     server goes away, and an answer that was paid for is not.
     """
-    received: list[int] = []
+    received = signals_so_far()
     with progress.watch() as watched:
-
-        def end(number: int, _frame: FrameType | None) -> None:
-            received.append(number)
-            for run in watched[-1:]:
-                run.say(ending(signal.Signals(number), run.snapshot()))
-            raise KeyboardInterrupt
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, end)
+        announce_signals(received, watched)
         try:
             with screen.follow(watched):
-                report = carried_out(job, watched)
+                report = carried_out(job, watched, recorded=recorded)
         except KeyboardInterrupt:
             code = interrupted_with(received)
             if watched and (written := watched[-1].report):
@@ -152,11 +184,25 @@ def run_here(job: Job, screen: Screen) -> int:
     return code
 
 
+def announce_signals(received: list[int], watched: list[progress.Progress]) -> None:
+    """Let a signal interrupt the run, and the first one say what it sets going."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if not received:
+            for run in watched[-1:]:
+                run.say(ending(signal.Signals(number), run.snapshot()))
+        received.append(number)
+        interrupt_outside_imports(number, frame)
+
+    for number in TERMINATION_SIGNALS:
+        signal.signal(number, end)
+
+
 def interrupted_with(received: list[int]) -> int:
     """Return the exit code of a run that these signals have ended."""
     if BROKEN_OFF:
         return TeardownFailed.exit_code
-    return 143 if received and received[0] != signal.SIGINT else 130
+    return exit_code_of(received)
 
 
 def ending(received: signal.Signals, look: progress.Snapshot) -> str:
@@ -181,12 +227,22 @@ def ended_after_all(job: Job, error: TeardownFailed) -> None:
         raise TerminalError(f"{error}; in the end it was torn down all the same") from error
 
 
-def carried_out(job: Job, watched: list[progress.Progress]) -> dict[str, Any]:
-    """Run the flow; how the run itself ended counts, whatever became of Prefect's record of it."""
-    from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
+def carried_out(
+    job: Job, watched: list[progress.Progress], *, recorded: bool = True
+) -> dict[str, Any]:
+    """Run the flow; how the run itself ended counts, whatever became of Prefect's record of it.
 
+    Args:
+        recorded: Whether there is a Prefect server; without one the steps run all the same.
+    """
+    from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
+    from mayfly.orchestration.record import run_unrecorded  # noqa: PLC0415
+
+    given = {name: getattr(job, name) for name in Job.model_fields}
+    if not recorded:
+        return run_unrecorded(batch_inference, given)
     try:
-        report = batch_inference(**{name: getattr(job, name) for name in Job.model_fields})
+        report = batch_inference(**given)
         return cast("dict[str, Any]", report)
     except (MayflyError, KeyboardInterrupt):
         raise

@@ -1,7 +1,7 @@
 """Ending what a lease names, for those who did not create it: hook, guardian, sweep."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from mayfly.models.errors import BadRequest
 from mayfly.models.lease import Lease
 from mayfly.models.teardown import Line, TeardownProof
 from mayfly.storage.atomic import write_atomically
-from mayfly.storage.lease_store import LeaseStore, state_home
+from mayfly.storage.bounded_work import BoundedWork
+from mayfly.storage.lease_store import COPY_S, LeaseStore, state_home
 from mayfly.storage.run_paths import RunPaths
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
@@ -56,6 +57,24 @@ def end_lease(
         )
 
 
+def end_leases_endpoint(
+    lease: Lease,
+    plane: ControlPlane,
+    connection: Connection,
+    *,
+    line: Line,
+    book: LeaseStore,
+    budget_s: float,
+    on_step: Callable[[str], None],
+) -> TeardownProof | None:
+    """Do what `end_on` does, in the generation of the API that the lease is of."""
+    with ExitStack() as stack:
+        if lease.ref.api != plane.api:
+            connection = replace(connection, project=lease.project or connection.project)
+            plane = stack.enter_context(connect(lease.ref.api, connection))
+        return end_on(plane, lease, line=line, book=book, budget_s=budget_s, on_step=on_step)
+
+
 def end_on(
     plane: ControlPlane,
     lease: Lease,
@@ -82,9 +101,9 @@ def end_on(
         billing_since=lease.ready_at,
         on_step=on_step,
     ).billed_to(lease)
-    # The endpoint is gone: a disk that takes no more must not keep its lease open.
+    # The endpoint is gone: a disk that is full or hangs must not keep its lease open.
     with suppress(OSError):
-        keep_proof(lease.output, proof)
+        BoundedWork(COPY_S).do(lambda: keep_proof(lease.output, proof))
     book.close(lease)
     return proof
 

@@ -1,22 +1,135 @@
-"""Whether the owner of a lease is alive, as far as this machine can tell."""
+"""Whether the owner of a lease is alive, as far as this machine can tell.
 
+A process is who it is by the boot of its kernel, its PID namespace, its id and its start in the
+kernel's ticks: nothing of that changes when the clock is set, and no two machines, and no two
+containers of one, can be taken for each other, whatever their host names. Where the owner cannot
+be asked about (another machine, another container), only its lease's heartbeat tells.
+"""
+
+import getpass
+import os
 import socket
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import psutil
 
 from mayfly.models.lease import Owner
 
 _SAME_START_S = 1.0
-"""Start times are read from the kernel's ticks; two reads may differ by as much as a tick."""
+"""Where starts are known by the wall clock only, two reads may differ by a kernel's tick."""
+
+_ZOMBIE = ("Z", "X")
+"""Source: proc_pid_stat(5), field 3."""
 
 
-def owner_is_alive(owner: Owner) -> bool | None:
-    """Whether the owning process runs; None when it is on another machine."""
-    if owner.host != socket.gethostname():
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What identifies processes on this machine.
+
+    Args:
+        proc: The kernel's process file system; where it does not exist (macOS), processes are
+            known by host name and by the start that the system reports.
+    """
+
+    proc: Path = Path("/proc")
+
+    def name(self) -> str:
+        """Return the host's name."""
+        return socket.gethostname()
+
+    def boot_id(self) -> str:
+        """Return what identifies the running kernel since its boot; "" when that is unknown."""
+        try:
+            return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return _boot_session()
+
+    def pid_namespace(self) -> str:
+        """Return what identifies the set of process ids; "" when that is unknown."""
+        try:
+            return str((self.proc / "self/ns/pid").readlink())
+        except OSError:
+            return ""
+
+    def start_ticks(self, pid: int) -> int | None:
+        """Return when a process started, in ticks since the boot; None when that is unknown.
+
+        Raises:
+            ProcessLookupError: It does not exist, or only its exit code is still to be read.
+        """
+        try:
+            stat = (self.proc / str(pid) / "stat").read_text(errors="replace")
+        except FileNotFoundError:
+            if (self.proc / "self/stat").exists():
+                raise ProcessLookupError(pid) from None
+            return None
+        except OSError:
+            return None
+        # The command's name may hold blanks and brackets: fields are counted after the last one.
+        fields = stat.rpartition(")")[2].split()
+        if fields[0] in _ZOMBIE:
+            raise ProcessLookupError(pid)
+        return int(fields[19])
+
+
+@cache
+def _boot_session() -> str:
+    """Return macOS's id of the running boot; "" elsewhere."""
+    try:
+        found = subprocess.run(
+            ["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, check=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.decode(errors="replace").strip()
+
+
+def this_process(host: Host | None = None) -> Owner:
+    """Return this process as the owner of what it creates."""
+    host = host or Host()
+    pid = os.getpid()
+    return Owner(
+        host=host.name(),
+        pid=pid,
+        started_at=psutil.Process().create_time(),
+        user=_user(),
+        boot_id=host.boot_id(),
+        pid_namespace=host.pid_namespace(),
+        start_ticks=host.start_ticks(pid),
+    )
+
+
+def is_this_process(owner: Owner, host: Host | None = None) -> bool:
+    """Whether an owner is the process that asks."""
+    return owner.pid == os.getpid() and owner_is_alive(owner, host) is True
+
+
+def owner_is_alive(owner: Owner, host: Host | None = None) -> bool | None:
+    """Whether the owning process runs; None when that cannot be seen from here."""
+    host = host or Host()
+    if owner.boot_id and (boot_id := host.boot_id()):
+        # Another boot may be another machine of the same name: its processes cannot be seen.
+        if (owner.boot_id, owner.pid_namespace) != (boot_id, host.pid_namespace()):
+            return None
+    elif owner.host != host.name():
         return None
     try:
+        ticks = host.start_ticks(owner.pid)
+        if ticks is not None and owner.start_ticks is not None:
+            return ticks == owner.start_ticks
         process = psutil.Process(owner.pid)
         same = abs(process.create_time() - owner.started_at) < _SAME_START_S
         return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except (ProcessLookupError, psutil.NoSuchProcess):
         return False
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container may run under an id that has no name.
+        return str(os.getuid())

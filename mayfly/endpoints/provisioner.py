@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mayfly.endpoints.cleanup import end_on
-from mayfly.endpoints.process_liveness import owner_is_alive
-from mayfly.endpoints.session import TEARDOWN_BUDGET_S, EndpointSession, this_process
+from mayfly.endpoints.cleanup import end_leases_endpoint
+from mayfly.endpoints.process_liveness import owner_is_alive, this_process
+from mayfly.endpoints.session import TEARDOWN_BUDGET_S, EndpointSession
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec, Replicas, job_digest
 from mayfly.models.errors import (
     EndpointLost,
@@ -89,19 +89,16 @@ class Renting:
 
     def reclaim(self) -> None:
         """End what an earlier run into this output left behind; the lock says that it is dead."""
-        for lease in self.book.list().open:
-            if (lease.output, lease.provider, lease.project, lease.ref.api) != (
-                self.output,
-                self.connection.provider,
-                self.plane.project,
-                self.plane.api,
-            ):
+        self.book.check_writable()
+        for lease in self.book.of_output(self.output):
+            if (lease.provider, lease.project) != (self.connection.provider, self.plane.project):
                 continue
             if owner_is_alive(lease.owner) is not True:
                 self.progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
-                end_on(
-                    self.plane,
+                end_leases_endpoint(
                     lease,
+                    self.plane,
+                    self.connection,
                     line="next run",
                     book=self.book,
                     budget_s=TEARDOWN_BUDGET_S,

@@ -4,17 +4,12 @@ The order is the promise. The lease is on disk and the guardian is awake before 
 sent; both stay until the API itself has said that the endpoint is gone.
 """
 
-import getpass
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-
-import psutil
 
 from mayfly.billing.meter import Meter
 from mayfly.billing.usage import Paid, Usage
@@ -36,7 +31,7 @@ from mayfly.models.errors import (
     TimeToMove,
 )
 from mayfly.models.job import Rental, Teardown
-from mayfly.models.lease import HEARTBEAT_S, SETTLE_S, Lease, Owner
+from mayfly.models.lease import HEARTBEAT_S, SETTLE_S, Lease
 from mayfly.models.rows import NOTHING
 from mayfly.models.teardown import TeardownProof, still_there
 from mayfly.planning.pricing import DRAIN_S
@@ -52,16 +47,6 @@ MOVE_BEFORE_S = 600.0
 """How long before the time in its name an endpoint is given up: past it, any sweep ends it."""
 
 _ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
-
-
-def this_process() -> Owner:
-    """Return this process as the owner of what it creates."""
-    return Owner(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        started_at=psutil.Process().create_time(),
-        user=getpass.getuser(),
-    )
 
 
 class EndpointSession:

@@ -1,23 +1,30 @@
 """The sweep: what leases name, and what carries our name, without a live owner."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly.endpoints.cleanup import end_on
 from mayfly.endpoints.process_liveness import owner_is_alive
-from mayfly.endpoints.sweep_policy import Judgement, judge
-from mayfly.models.endpoint import PREFIX, EndpointRef
-from mayfly.models.errors import MayflyError
-from mayfly.models.lease import Lease
-from mayfly.storage.lease_store import LeaseStore
+from mayfly.endpoints.sweep_policy import IDLE_S, Judgement, judge, judge_damaged
+from mayfly.models.endpoint import PREFIX, Api, EndpointName, EndpointRef, Observation, Use
+from mayfly.models.errors import BadRequest, CredentialsRefused, MayflyError, RetryableError
+from mayfly.models.lease import HEARTBEAT_S, Lease
+from mayfly.storage.lease_store import DamagedLease, LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
+from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
 
 BUDGET_S = 300.0
+
+WATCH_S = 2.5 * HEARTBEAT_S
+"""How long the heartbeat of an owner that cannot be asked is watched before it counts as dead: the
+clocks of two machines may differ by any amount, so the age of a heartbeat proves nothing."""
+
+GENERATIONS: tuple[Api, ...] = ("v2", "v1")
 
 
 @dataclass(slots=True)
@@ -25,15 +32,19 @@ class SweepReport:
     """What a sweep found, did, and could not do.
 
     Attributes:
-        found: One record each: name, verdict, why, and what was done.
-        failed: Messages of what could not be ended; it may still bill.
-        damaged: Lease files that cannot be read; what they name may still bill.
+        found: One record each: name, API, verdict, why, and what was done.
+        failed: Messages of what could not be ended or asked about; it may still bill.
+        damaged: Lease files that cannot be read, and whose endpoint could not be ended.
+        notes: What else a person should know.
+        missing: Damaged leases by name whose endpoint does not exist in this generation.
     """
 
     dry_run: bool
     found: list[dict[str, Any]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    missing: dict[str, DamagedLease] = field(default_factory=dict)
 
     @property
     def ended(self) -> int:
@@ -42,8 +53,8 @@ class SweepReport:
 
     def lines(self) -> list[str]:
         """Return the report for people."""
-        told = [f"{e['name']}: {e['done']} ({e['why']})" for e in self.found]
-        return [*told, *self.failed, *self.damaged] or ["nothing of ours was found"]
+        found = [f"{e['name']}: {e['done']} ({e['why']})" for e in self.found]
+        return [*found, *self.failed, *self.damaged, *self.notes] or ["nothing of ours was found"]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -53,7 +64,59 @@ class SweepReport:
             "found": self.found,
             "failed": self.failed,
             "damaged": self.damaged,
+            "notes": self.notes,
         }
+
+
+def sweep_all(
+    connection: Connection,
+    book: LeaseStore,
+    *,
+    apis: Sequence[Api] = GENERATIONS,
+    dry_run: bool,
+    on_step: Callable[[str], None] = lambda _text: None,
+) -> SweepReport:
+    """Sweep generations of the API, one after another; return one report.
+
+    Raises:
+        BadRequest, RetryableError: None of them could be asked.
+    """
+    whole = SweepReport(dry_run=dry_run)
+    parts: list[SweepReport] = []
+    refused: list[MayflyError] = []
+    for api in apis:
+        try:
+            with connect(api, connection, say=on_step) as plane:
+                part = sweep(plane, book, connection, dry_run=dry_run, on_step=on_step, apis=apis)
+        except (BadRequest, CredentialsRefused) as error:
+            refused.append(error)
+            whole.notes.append(f"API {api} was not swept: {error}")
+        except RetryableError as error:
+            refused.append(error)
+            whole.failed.append(
+                f"API {api} could not be asked, what carries mayfly's name there may bill: {error}"
+            )
+        except MayflyError as error:
+            # A generation of the API that is not there any more has nothing to be swept.
+            refused.append(error)
+            whole.notes.append(f"API {api} was not swept: {error}")
+        else:
+            whole.found += part.found
+            whole.failed += part.failed
+            whole.notes += part.notes
+            parts.append(part)
+    if len(refused) == len(apis):
+        raise refused[0]
+    # What one generation does not have the other may have ended.
+    open_still = {str(lease) for lease in book.list().damaged}
+    unresolved = {line for part in parts for line in part.damaged} & open_still
+    for name, lease in parts[0].missing.items():
+        if all(name in part.missing for part in parts) and not refused and not dry_run:
+            book.remove_damaged(lease)
+            unresolved.discard(str(lease))
+            whole.notes.append(f"lease {lease.path} removed: damaged, and {name} does not exist")
+    whole.damaged = sorted(unresolved)
+    return whole
 
 
 def sweep(
@@ -63,60 +126,198 @@ def sweep(
     *,
     dry_run: bool,
     on_step: Callable[[str], None] = lambda _text: None,
+    apis: Sequence[Api] = (),
+    watch_s: float = WATCH_S,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> SweepReport:
-    """Judge everything that is ours here, and end what has no live owner; see `core.sweep`."""
-    ours = with_retries(lambda: plane.list_endpoints(f"{PREFIX}-"))
-    listed = {ref.name: ref for ref in ours}
-    leases = book.list()
-    report = SweepReport(dry_run=dry_run, damaged=[str(damaged) for damaged in leases.damaged])
-    leased = {lease.name: lease for lease in leases.open}
-    for name in sorted(listed.keys() | leased.keys()):
-        ref, lease = listed.get(name), leased.get(name)
-        if ref is None and lease is not None and lease.ref.api == plane.api:
+    """Judge everything that is ours in one generation, and end what has no live owner.
+
+    Args:
+        apis: Generations that are swept too: their leases are not this one's to report.
+        watch_s: How long owners that cannot be asked are watched, in seconds.
+    """
+    return _Sweep(plane, book, connection, dry_run, on_step).run(apis, watch_s, sleep)
+
+
+class _Sweep:
+    """One generation's sweep under way."""
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        book: LeaseStore,
+        connection: Connection,
+        dry_run: bool,  # noqa: FBT001 - as given
+        on_step: Callable[[str], None],
+    ) -> None:
+        self._plane, self._book, self._connection = plane, book, connection
+        self._on_step = on_step
+        self.report = SweepReport(dry_run=dry_run)
+
+    def run(
+        self, apis: Sequence[Api], watch_s: float, sleep: Callable[[float], None]
+    ) -> SweepReport:
+        """Judge everything, one after another."""
+        refs = with_retries(lambda: self._plane.list_endpoints(f"{PREFIX}-"), say=self._on_step)
+        listed = {ref.name: ref for ref in refs}
+        leases = self._book.list()
+        leased = {
+            lease.name: lease
+            for lease in leases.open
+            if lease.ref.api == self._plane.api or lease.ref.api not in apis
+        }
+        others = {lease.name for lease in leases.open} - leased.keys()
+        damaged = {each.name: each for each in leases.damaged}
+        silent = self._watch([*leased.values(), *leases.damaged], watch_s, sleep)
+        for name in sorted((listed.keys() | leased.keys() | damaged.keys()) - others):
+            if name in damaged:
+                self._damaged(damaged[name], listed.get(name), silent=name in silent)
+            else:
+                self._each(name, listed.get(name), leased.get(name), silent=name in silent)
+        return self.report
+
+    def _watch(
+        self,
+        leases: Sequence[Lease | DamagedLease],
+        watch_s: float,
+        sleep: Callable[[float], None],
+    ) -> set[str]:
+        """Return the names of leases whose owner cannot be asked and gives no heartbeat."""
+        now = time.time()
+        suspects = {
+            each.name: each.heartbeat_at
+            for each in leases
+            if isinstance(each, DamagedLease) or owner_is_alive(each.owner) is None
+        }
+        # A heartbeat of just now needs no watching; one of the future is another machine's clock.
+        suspects = {
+            name: at for name, at in suspects.items() if not 0 <= now - at <= 2 * HEARTBEAT_S
+        }
+        if suspects and watch_s:
+            self._on_step(
+                f"watching {len(suspects)} lease(s) of other machines for a heartbeat, "
+                f"{watch_s:.0f} s"
+            )
+            sleep(watch_s)
+        return {name for name, at in suspects.items() if self._book.heartbeat(name) == at}
+
+    def _each(
+        self, name: str, ref: EndpointRef | None, lease: Lease | None, *, silent: bool
+    ) -> None:
+        if ref is None and lease is not None and lease.ref.api == self._plane.api:
             # A user's own endpoint carries no name of ours, and a list may lag behind.
-            ref = plane.find(name)
+            ref = self._plane.find(name)
+        seen, use = self._use(name, ref) if lease is None and ref is not None else (None, None)
         judgement = judge(
             name=name,
             exists=ref is not None,
             lease=lease,
-            namespace=connection.namespace,
-            provider=connection.provider,
-            project=plane.project,
-            api=plane.api,
+            namespace=self._connection.namespace,
+            provider=self._connection.provider,
+            project=self._plane.project,
+            api=self._plane.api,
             owner_alive=None if lease is None else owner_is_alive(lease.owner),
-            now=time.time(),
+            now=self._plane.now(),
+            silent=silent,
+            seen=seen,
+            use=use,
         )
-        done = "left" if judgement.verdict == "leave" else "would be ended" if dry_run else "ended"
+
+        def close() -> None:
+            assert lease is not None  # noqa: S101 - only leases are closed
+            self._book.close(lease)
+
+        def end() -> None:
+            if lease is not None:
+                end_on(
+                    self._plane,
+                    lease,
+                    line="sweep",
+                    book=self._book,
+                    budget_s=BUDGET_S,
+                    on_step=self._on_step,
+                )
+            else:
+                self._end(ref)
+
+        self._carry_out(name, judgement, close=close, end=end)
+
+    def _damaged(self, lease: DamagedLease, ref: EndpointRef | None, *, silent: bool) -> None:
+        judgement = judge_damaged(
+            lease.name,
+            exists=ref is not None,
+            namespace=self._connection.namespace,
+            silent=silent,
+        )
         if judgement.verdict == "close the lease":
-            done = "lease would be closed" if dry_run else "lease closed"
-        if not dry_run:
+            # The other generation may have it: the file is kept until both have been asked.
+            self.report.damaged.append(str(lease))
+            self.report.missing[lease.name] = lease
+            return
+
+        def end() -> None:
+            self._end(ref)
+            self._book.remove_damaged(lease)
+
+        self._carry_out(lease.name, judgement, close=lambda: None, end=end)
+        if judgement.verdict == "leave":
+            self.report.damaged.append(str(lease))
+
+    def _use(self, name: str, ref: EndpointRef) -> tuple[Observation | None, Use | None]:
+        """Ask what an endpoint without a lease is used for, if that is ours to decide."""
+        ours = EndpointName.parse(name)
+        mine = ours is not None and ours.namespace == self._connection.namespace
+        if ours is None or not mine or self._plane.now() >= ours.until:
+            return None, None
+        try:
+            return (
+                with_retries(lambda: self._plane.observe(ref), say=self._on_step),
+                with_retries(lambda: self._plane.last_use(ref, within_s=IDLE_S), say=self._on_step),
+            )
+        except MayflyError as error:
+            self.report.notes.append(f"{name}: the API does not say how it is used: {error}")
+            return None, None
+
+    def _end(self, ref: EndpointRef | None) -> None:
+        assert ref is not None  # noqa: S101 - without a lease it was listed
+        tear_down(
+            self._plane,
+            ref,
+            policy="delete",
+            line="sweep",
+            budget_s=BUDGET_S,
+            on_step=self._on_step,
+        )
+
+    def _carry_out(
+        self,
+        name: str,
+        judgement: Judgement,
+        *,
+        close: Callable[[], None],
+        end: Callable[[], None],
+    ) -> None:
+        dry = self.report.dry_run
+        action: Callable[[], None] | None
+        match judgement.verdict:
+            case "leave":
+                done, action = "left", None
+            case "close the lease":
+                done, action = "lease would be closed" if dry else "lease closed", close
+            case "end":
+                done, action = "would be ended" if dry else "ended", end
+        if action is not None and not dry:
             try:
-                _carry_out(plane, book, judgement, ref, lease, on_step)
+                action()
             except MayflyError as error:
                 done = "could not be ended"
-                report.failed.append(str(error))
-        report.found.append(
-            {"name": name, "verdict": judgement.verdict, "why": judgement.why, "done": done}
+                self.report.failed.append(str(error))
+        self.report.found.append(
+            {
+                "name": name,
+                "api": self._plane.api,
+                "verdict": judgement.verdict,
+                "why": judgement.why,
+                "done": done,
+            }
         )
-    return report
-
-
-def _carry_out(
-    plane: ControlPlane,
-    book: LeaseStore,
-    judgement: Judgement,
-    ref: EndpointRef | None,
-    lease: Lease | None,
-    on_step: Callable[[str], None],
-) -> None:
-    match judgement.verdict:
-        case "close the lease":
-            assert lease is not None  # noqa: S101 - only leases are closed
-            book.close(lease)
-        case "end" if lease is not None:
-            end_on(plane, lease, line="sweep", book=book, budget_s=BUDGET_S, on_step=on_step)
-        case "end":
-            assert ref is not None  # noqa: S101 - without a lease it was listed
-            tear_down(plane, ref, policy="delete", line="sweep", budget_s=BUDGET_S, on_step=on_step)
-        case "leave":
-            return

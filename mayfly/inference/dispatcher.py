@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from mayfly.inference.concurrency import Limiter
 from mayfly.inference.hedging import Hedging
-from mayfly.inference.responses import Unreadable, read_error
+from mayfly.inference.responses import ServerError, read_error
 from mayfly.inference.retry_policy import Next, RetryPolicy
 from mayfly.inference.row_stream import ReadReply, Row, RowStream
 from mayfly.inference.settings import EngineSettings
@@ -173,7 +173,7 @@ class Dispatcher:
             if outcome.status == 200:
                 self._answered(attempt, outcome)
             else:
-                self._refused(row, outcome)
+                self._refused(row, outcome, read_error(outcome.status, outcome.body))
         elif isinstance(outcome, NotSent):
             self._go_on(row, self._retries.silence(str(outcome), time.monotonic()))
         else:
@@ -203,11 +203,12 @@ class Dispatcher:
     def _answered(self, attempt: Attempt, reply: Reply) -> None:
         row, now = attempt.row, time.monotonic()
         latency_s = now - attempt.began
-        try:
-            answer = self._read(row.row, reply.body, row.attempts + len(row.flying), latency_s)
-        except Unreadable as error:
-            failure = Failure(UNREADABLE, str(error), 200)
-            self._go_on(row, self._retries.again(row.attempts, failure))
+        answer = self._read(row.row, reply.body, row.attempts + len(row.flying), latency_s)
+        if isinstance(answer, ServerError):  # A 200 with the body of an error.
+            self._refused(row, reply, answer)
+            return
+        if answer.failure is not None and answer.failure.kind == UNREADABLE:
+            self._go_on(row, self._retries.again(row.attempts, answer.failure))
             return
         self._retries.answered()
         work = answer.completion_tokens or answer.prompt_tokens or 1
@@ -216,13 +217,13 @@ class Dispatcher:
             self._hedging.answered(latency_s, work)
         self._settle(row, answer)
 
-    def _refused(self, row: Row, reply: Reply) -> None:
+    def _refused(self, row: Row, reply: Reply, error: ServerError) -> None:
         now = time.monotonic()
-        code, words = read_error(reply.body)
-        verdict = judge(reply.status, code, reply.header)
+        status, code, words = error
+        verdict = judge(status, code, reply.header)
         if verdict.overload or verdict.refused_load:
             self._overloaded(now)
-        failure = Failure(kind_of(reply.status, code), words, reply.status, code)
+        failure = Failure(kind_of(status, code, words), words, status, code)
         self._go_on(row, self._retries.refused(row.row, row.attempts, verdict, failure, now))
 
     def _overloaded(self, now: float) -> None:
@@ -237,7 +238,7 @@ class Dispatcher:
             return
         elif then.failure is not None:
             failure = then.failure._replace(attempts=row.attempts)
-            self._settle(row, Answer(row.row, None, str(failure), attempts=row.attempts))
+            self._settle(row, Answer(row.row, None, failure, attempts=row.attempts))
             if (reason := self._retries.given_up(failure)) is not None:
                 self._stop_for(reason)
         elif then.wait_s is not None:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
-from mayfly.inference.responses import vectors
 from mayfly.models.errors import MayflyError
 from mayfly.models.failures import INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
 from mayfly.models.rows import Answer, RowRequest
@@ -13,6 +12,9 @@ from mayfly.models.rows import Answer, RowRequest
 MOST_TEXTS = 64
 MOST_BYTES = 128 * 2**10
 """A request carries at most so many texts and, unless one is longer, so many bytes of them."""
+
+
+_NO_VECTOR = "what the server sent for this text is no vector of finite numbers"
 
 
 class _Batch(NamedTuple):
@@ -53,7 +55,7 @@ class PackedTexts:
         rows: list[RowRequest] = []
         size = 0
         for row in self._requests:
-            if row.error:
+            if row.failure is not None:
                 yield row
                 continue
             if rows and (len(rows) == MOST_TEXTS or size + len(row.body) > MOST_BYTES):
@@ -71,28 +73,29 @@ class PackedTexts:
             self._keep(answer)
             return (answer,)
         rows, attempts = batch.rows, batch.attempts + answer.attempts
-        if answer.response is None:
-            failure = Failure.parse(answer.error or "")._replace(attempts=attempts)
+        if answer.failure is not None:
+            failure = answer.failure._replace(attempts=attempts)
             if len(rows) > 1 and failure.kind in {INVALID_REQUEST, TOO_LONG}:
                 half = len(rows) // 2
                 halves = rows[:half], rows[half:]
                 return [self._send(_Batch(part, attempts)) for part in halves]
             return self._failed(rows, failure, attempts)
-        found = vectors(answer.response)
+        found = answer.responses or ()
         if len(found) != len(rows):
             words = f"{len(found)} vectors for {len(rows)} texts"
             return self._failed(rows, Failure(UNREADABLE, words, 200, "", attempts), attempts)
         self._breaker.answered()
         tokens = _shares(answer.prompt_tokens, [len(row.body) for row in rows])
+        none = Failure(UNREADABLE, _NO_VECTOR, 200, attempts=attempts)
         settled = [
             Answer(
                 row.row,
                 vector,
-                None,
-                None,
+                None if vector is not None else none,
                 prompt_tokens=share,
                 attempts=attempts,
                 latency_s=answer.latency_s,
+                dropped=answer.dropped,
             )
             for row, vector, share in zip(rows, found, tokens, strict=True)
         ]
@@ -101,7 +104,7 @@ class PackedTexts:
         return settled
 
     def _failed(self, rows: list[RowRequest], failure: Failure, attempts: int) -> Sequence[Answer]:
-        settled = [Answer(row.row, None, str(failure), attempts=attempts) for row in rows]
+        settled = [Answer(row.row, None, failure, attempts=attempts) for row in rows]
         for one in settled:
             self._keep(one)
         if len(rows) == 1 and (reason := self._breaker.failed(failure)) is not None:
@@ -115,8 +118,10 @@ class PackedTexts:
         return RowRequest(first, self._frame.head + texts + self._frame.tail)
 
 
-def _shares(total: int, sizes: Sequence[int]) -> list[int]:
+def _shares(total: int | None, sizes: Sequence[int]) -> Sequence[int | None]:
     """Share a request's tokens out among its texts by size, so that they add up again."""
+    if total is None:
+        return [None] * len(sizes)
     whole, seen, given = sum(sizes), 0, 0
     shares = []
     for size in sizes:

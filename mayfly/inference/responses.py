@@ -1,133 +1,323 @@
-"""A reply becomes an answer: of a chat, of a completion, or of a batch of texts to embed."""
+"""A reply becomes an answer: of a chat, of a completion, or of a batch of texts to embed.
+
+Whatever a server sends with a 200 becomes one `Answer` of typed values, or the `ServerError` that
+its body holds; nothing here raises. A field of another type than the API's becomes what it must
+mean, its JSON, or null; the text that was paid for is kept.
+
+Source: Together API, chat completions, completions and embeddings.
+"""
 
 import base64
+import math
 from array import array
-from typing import Any
+from collections import Counter
+from typing import Any, Final
 
 import orjson
 
-from mayfly.models.failures import NO_TEXT, Failure
-from mayfly.models.http_errors import error_message
-from mayfly.models.rows import Answer
+from mayfly.inference.choice_text import Said, as_json, said, text_of
+from mayfly.inference.reply_body import NOT_JSON, loads
+from mayfly.inference.server_error import LONGEST_WORDS, ServerError, error_in, read_error, short
+from mayfly.inference.token_logprobs import token_logprobs
+from mayfly.models.failures import (
+    CUT_THINKING,
+    FILTERED,
+    INTERNAL,
+    NO_TEXT,
+    REFUSAL,
+    UNREADABLE,
+    Failure,
+)
+from mayfly.models.rows import Answer, as_count
 
-LONGEST_WORDS = 500
-"""Characters of a server's words that are kept in a row's error."""
+__all__ = ["LONGEST_WORDS", "ServerError", "read_embeddings", "read_error", "short"]
 
-_SHAPE = (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError)
+Read = Answer | ServerError
 
+RESPONSES: Final = "responses"
+LOGPROBS: Final = "logprobs"
+"""What is kept where the job has a column for it, and counted as dropped where it has none."""
 
-class Unreadable(ValueError):
-    """A 200 whose body is no answer: cut off, not JSON, or of another shape."""
+NOTHING_MORE: frozenset[str] = frozenset()
 
-
-def read_completion(row: int, body: memoryview, attempts: int, latency_s: float) -> Answer:
-    """Read a chat completion.
-
-    An answer without text (a refusal, a tool call) is an error of the row: the request itself
-    went well.
-
-    Raises:
-        Unreadable: The body is no completion.
-
-    Source: Together API, chat completions.
-    """
-    try:
-        value = orjson.loads(body)
-        choice = value["choices"][0]
-        text = choice["message"].get("content")
-        usage = _usage(value)
-    except _SHAPE as error:
-        raise Unreadable(f"{type(error).__name__}: {error}") from error
-    return _answer(row, text, choice.get("finish_reason"), usage, attempts, latency_s)
-
-
-def read_text(row: int, body: memoryview, attempts: int, latency_s: float) -> Answer:
-    """Read a completion of plain text; as `read_completion`.
-
-    Source: Together API, completions.
-    """
-    try:
-        value = orjson.loads(body)
-        choice = value["choices"][0]
-        text = choice["text"]
-        usage = _usage(value)
-    except _SHAPE as error:
-        raise Unreadable(f"{type(error).__name__}: {error}") from error
-    return _answer(row, text, choice.get("finish_reason"), usage, attempts, latency_s)
+_KNOWN = frozenset(
+    {
+        "choices",
+        "created",
+        "data",
+        "id",
+        "model",
+        "object",
+        "prompt",
+        "service_tier",
+        "system_fingerprint",
+        "usage",
+    }
+)
 
 
-def read_embeddings(row: int, body: memoryview, attempts: int, latency_s: float) -> Answer:
-    """Read the vectors of all texts of a request, in the order of the texts, as one answer.
-
-    Its response is what `vectors` takes apart.
-
-    Raises:
-        Unreadable: The body holds no vectors of one length.
-
-    Source: Together API, embeddings.
-    """
-    try:
-        value = orjson.loads(body)
-        items = sorted(value["data"], key=lambda item: item["index"])
-        numbers = array("f")
-        for item in items:
-            numbers.extend(item["embedding"])
-        if [item["index"] for item in items] != list(range(len(items))):
-            raise ValueError("vectors are missing")
-        if {len(item["embedding"]) * len(items) for item in items} != {len(numbers)} or not numbers:
-            raise ValueError("vectors differ in length")
-        prompt, _, cached = _usage(value)
-    except (*_SHAPE, OverflowError) as error:
-        raise Unreadable(f"{type(error).__name__}: {error}") from error
-    packed = f"{len(items)}:{base64.b64encode(numbers.tobytes()).decode()}"
-    return Answer(row, packed, None, None, prompt, 0, cached, attempts, latency_s)
-
-
-def vectors(packed: str) -> list[str]:
-    """Return each vector of a request's answer: base64 of its little-endian 32-bit floats."""
-    count, _, text = packed.partition(":")
-    numbers = base64.b64decode(text)
-    size = len(numbers) // int(count)
-    return [
-        base64.b64encode(numbers[start : start + size]).decode()
-        for start in range(0, len(numbers), size)
-    ]
-
-
-def read_error(body: memoryview) -> tuple[str, str]:
-    """Return an error body's code and words; of a body that is not JSON, its beginning."""
-    try:
-        value: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return "", short(bytes(body[: 4 * LONGEST_WORDS]).decode(errors="replace"))
-    code, message = error_message(value)
-    return code, short(message or str(value))
-
-
-def short(text: str) -> str:
-    """Return a text in one line, its end cut off where it is long."""
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
-
-
-def _usage(value: Any) -> tuple[int, int, int]:
-    """Return prompt, completion and cached tokens; the API has two places for the last."""
-    usage = value.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    cached = usage.get("cached_tokens") or details.get("cached_tokens") or 0
-    return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0, cached
-
-
-def _answer(
+def read_completion(
     row: int,
-    text: Any,
-    finish: str | None,
-    usage: tuple[int, int, int],
+    body: memoryview,
     attempts: int,
     latency_s: float,
-) -> Answer:
-    error = None
-    if not isinstance(text, str):
-        failure = Failure(NO_TEXT, f"finish_reason {finish}", 200, attempts=attempts)
-        text, error = None, str(failure)
-    return Answer(row, text, error, finish, *usage, attempts, latency_s)
+    *,
+    keeps: frozenset[str] = NOTHING_MORE,
+) -> Read:
+    """Read the body of a 200 to a chat completion.
+
+    Args:
+        keeps: `RESPONSES`, `LOGPROBS`: what the job has a column for.
+    """
+    try:
+        return _completion(row, _parse(body), attempts, latency_s, is_chat=True, keeps=keeps)
+    except Exception as error:  # noqa: BLE001 - a row never takes the run with it
+        return _ours(row, error, attempts, latency_s)
+
+
+def read_text(
+    row: int,
+    body: memoryview,
+    attempts: int,
+    latency_s: float,
+    *,
+    keeps: frozenset[str] = NOTHING_MORE,
+) -> Read:
+    """Read the body of a 200 to a completion of plain text; as `read_completion`."""
+    try:
+        return _completion(row, _parse(body), attempts, latency_s, is_chat=False, keeps=keeps)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _ours(row, error, attempts, latency_s)
+
+
+def read_embeddings(row: int, body: memoryview, attempts: int, latency_s: float) -> Read:
+    """Read the vectors of all texts of a request, in the order of the texts, as one answer.
+
+    Its `responses` has one for each text: base64 of its little-endian 32-bit floats, or None where
+    what the server sent is no vector.
+    """
+    try:
+        return _embeddings(row, _parse(body), attempts, latency_s)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _ours(row, error, attempts, latency_s)
+
+
+def _parse(body: memoryview) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return loads(body)
+
+
+def _ours(row: int, error: Exception, attempts: int, latency_s: float) -> Answer:
+    """Return the answer of a row whose reply met an error of this program."""
+    words = f"its reply could not be read: {type(error).__name__}: {error}"
+    return _failed(row, Failure(INTERNAL, short(words), 200), attempts, latency_s)
+
+
+def _failed(row: int, failure: Failure, attempts: int, latency_s: float) -> Answer:
+    failure = failure._replace(attempts=attempts)
+    return Answer(row, None, failure, attempts=attempts, latency_s=latency_s)
+
+
+def _completion(
+    row: int, value: Any, attempts: int, latency_s: float, *, is_chat: bool, keeps: frozenset[str]
+) -> Read:
+    choices = value.get("choices") if type(value) is dict else None
+    if type(choices) is not list or not choices:
+        return _no_choices(row, value, attempts, latency_s)
+    dropped: set[str] = set()
+    choice = choices[0] if len(choices) == 1 else _chosen(choices, keeps, dropped)
+    if type(choice) is not dict:
+        choice = {"text": choice}
+    found = said(choice, dropped)
+    finish = choice.get("finish_reason")
+    if finish is not None and type(finish) is not str:
+        finish = as_json(finish)
+    prompt, completion, cached = _usage(value.get("usage"))
+    failure = None
+    if not found.text or (is_chat and _is_no_answer(found.text, finish)):
+        found = _moved(found)
+        if found.tool_calls is None:
+            if choice.get("error") and (error := error_in(choice)) is not None:
+                return error
+            failure = _without_text(finish, found, completion, attempts, is_chat=is_chat)
+    if not value.keys() <= _KNOWN or value.get("prompt"):
+        dropped.update(key for key in (value.keys() - _KNOWN) | {"prompt"} if value.get(key))
+    logprobs = responses = None
+    if choice.get("logprobs"):
+        logprobs = _kept_logprobs(choice["logprobs"], keeps, dropped)
+    if RESPONSES in keeps and failure is None:
+        responses = [said(one, dropped).text or None for one in choices]
+    return Answer(
+        row,
+        found.text,
+        failure,
+        finish,
+        prompt,
+        completion,
+        cached,
+        attempts,
+        latency_s,
+        found.reasoning,
+        found.tool_calls,
+        responses,
+        logprobs,
+        ",".join(sorted(dropped)) if dropped else None,
+    )
+
+
+def _chosen(choices: list[Any], keeps: frozenset[str], dropped: set[str]) -> Any:
+    """Return the first sample that says something, and put them all in order."""
+    choices.sort(key=_index)
+    if RESPONSES not in keeps:
+        dropped.add("further choices")
+    return next((one for one in choices if _has_text(one)), choices[0])
+
+
+def _kept_logprobs(
+    given: Any, keeps: frozenset[str], dropped: set[str]
+) -> list[dict[str, Any]] | None:
+    if LOGPROBS in keeps:
+        return token_logprobs(given)
+    dropped.add(LOGPROBS)
+    return None
+
+
+def _moved(found: Said) -> Said:
+    """Return what was said without its text, which is white space or belongs to the thinking."""
+    if found.text and found.text.strip():
+        return found._replace(text=None, reasoning=f"{found.reasoning or ''}{found.text}")
+    return found._replace(text=None)
+
+
+def _no_choices(row: int, value: Any, attempts: int, latency_s: float) -> Read:
+    """Return what a 200 without choices amounts to.
+
+    The body of an error is that error. Any other object is an answer without a text, and is not
+    requested again; what is not even an object has come from somewhere else.
+    """
+    if not isinstance(value, dict):
+        return _failed(row, _unreadable(value), attempts, latency_s)
+    if (found := error_in(value)) is not None:
+        return found
+    prompt, completion, cached = _usage(value.get("usage"))
+    failure = Failure(NO_TEXT, "empty: the reply has no choices", 200, attempts=attempts)
+    return Answer(row, None, failure, None, prompt, completion, cached, attempts, latency_s)
+
+
+def _unreadable(value: Any) -> Failure:
+    what = "not JSON" if value is NOT_JSON else f"no JSON object but {text_of(value)}"
+    return Failure(UNREADABLE, short(f"the reply is {what}"), 200)
+
+
+def _has_text(choice: Any) -> bool:
+    found = said(choice, set())
+    return bool(found.text) or found.tool_calls is not None
+
+
+def _index(choice: Any) -> int:
+    """Return where a choice is among the samples; what has no number comes last."""
+    index = as_count(choice.get("index")) if isinstance(choice, dict) else None
+    return 2**31 if index is None else index
+
+
+def _is_no_answer(text: str, finish: str | None) -> bool:
+    """Whether a chat's text is white space, or thinking that `max_tokens` has cut off.
+
+    The latter is of a server that does not split thinking off.
+    """
+    if finish == "length" and text.startswith("<think>") and "</think>" not in text:
+        return True
+    return not text.strip()
+
+
+def _without_text(
+    finish: str | None, found: Said, completion_tokens: int | None, attempts: int, *, is_chat: bool
+) -> Failure:
+    """Return why an answer has neither text nor tool calls."""
+    if found.refusal:
+        kind, words = REFUSAL, f"the model refused: {found.refusal}"
+    elif finish == "content_filter":
+        kind, words = FILTERED, "filtered: the content filter held the answer back"
+    elif finish == "length" and is_chat:
+        used = "" if completion_tokens is None else f" after {completion_tokens} tokens"
+        kind = CUT_THINKING
+        words = (
+            f"cut while thinking{used}, before an answer (finish_reason length); raise "
+            "--max-tokens, or give --reasoning off"
+        )
+    else:
+        only = "only thinking, and " if found.reasoning else ""
+        kind, words = NO_TEXT, f"empty: the answer has {only}no text (finish_reason {finish})"
+    return Failure(kind, short(words), 200, attempts=attempts)
+
+
+def _usage(usage: Any) -> tuple[int | None, int | None, int | None]:
+    """Return prompt, completion and cached tokens; the API has two places for the last."""
+    if type(usage) is not dict:
+        return None, None, None
+    cached = usage.get("cached_tokens")
+    if cached is None and type(details := usage.get("prompt_tokens_details")) is dict:
+        cached = details.get("cached_tokens")
+    return (
+        as_count(usage.get("prompt_tokens")),
+        as_count(usage.get("completion_tokens")),
+        None if cached is None else as_count(cached),
+    )
+
+
+# Embeddings.
+
+
+def _embeddings(row: int, value: Any, attempts: int, latency_s: float) -> Read:
+    data = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(data, list):
+        if isinstance(value, dict) and (found := error_in(value)) is not None:
+            return found
+        failure = _unreadable(value)
+        if isinstance(value, dict):
+            failure = Failure(UNREADABLE, "the reply has no vectors", 200)
+        return _failed(row, failure, attempts, latency_s)
+    vectors = [_vector(item) for item in _in_order(data)]
+    # One of another length than most is no vector of this model.
+    lengths = Counter(len(vector) for vector in vectors if vector is not None)
+    usual = max(lengths, key=lengths.__getitem__, default=0)
+    if 2 * lengths[usual] <= lengths.total():
+        usual = 0
+    packed = [vector if vector and len(vector) == usual else None for vector in vectors]
+    prompt, _, cached = _usage(value.get("usage"))
+    further = sorted(key for key in value.keys() - _KNOWN if value[key])
+    return Answer(
+        row,
+        "",
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        attempts=attempts,
+        latency_s=latency_s,
+        responses=packed,
+        dropped=",".join(further) or None,
+    )
+
+
+def _in_order(data: list[Any]) -> list[Any]:
+    """Return the items in the order of their texts; as they come, where their indexes are odd."""
+    indexes = [as_count(item.get("index")) if isinstance(item, dict) else None for item in data]
+    known = [index for index in indexes if index is not None]
+    if sorted(known) != [*range(len(data))]:
+        return data
+    return [item for _, item in sorted(zip(known, data, strict=True), key=lambda pair: pair[0])]
+
+
+def _vector(item: Any) -> str | None:
+    """Return a vector as base64 of its little-endian 32-bit floats; None when it is none."""
+    given: Any = item.get("embedding") if isinstance(item, dict) else item
+    try:
+        if isinstance(given, str):  # encoding_format base64
+            numbers = array("f", base64.b64decode(given, validate=True))
+        else:
+            numbers = array("f", given)
+        usable = len(numbers) > 0 and math.isfinite(sum(numbers))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return base64.b64encode(numbers.tobytes()).decode() if usable else None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from mayfly.inference.server_error import ServerError
 from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Snapshot(NamedTuple):
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
 """Takes an answer; see `Engine.answer`."""
 
-ReadReply = Callable[[int, memoryview, int, float], Answer]
-"""(row, body of a 200, attempts, latency in seconds) -> answer; raises Unreadable."""
+ReadReply = Callable[[int, memoryview, int, float], Answer | ServerError]
+"""(row, body of a 200, attempts, latency in seconds) -> answer, or the error that the body has."""
 
 
 class Row:
@@ -135,8 +136,8 @@ class RowStream:
         for request in islice(self._source, min(room, TAKE)):
             fed += 1
             size += len(request.body)
-            if request.error:
-                self.answers.append(Answer(request.row, None, request.error))
+            if request.failure is not None:
+                self.answers.append(Answer(request.row, None, request.failure))
             else:
                 self.waiting.append(Row(self, request))
             if size > AHEAD_BYTES:

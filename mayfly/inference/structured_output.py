@@ -1,53 +1,21 @@
 """Answers that must fit a JSON Schema: checked as they come, asked again with what is wrong."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-import jsonschema_rs
 import orjson
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
 from mayfly.inference.responses import short
-from mayfly.models.errors import BadRequest, MayflyError
+from mayfly.models.errors import MayflyError
 from mayfly.models.failures import SCHEMA, Failure
-from mayfly.models.rows import Answer, RowRequest
+from mayfly.models.json_schema import SchemaChecker
+from mayfly.models.rows import Answer, RowRequest, added
+
+__all__ = ["ASKS", "SchemaChecker", "ValidatedResponses"]
 
 ASKS = 3
 """How often one row is asked for an answer that fits."""
-
-
-class SchemaChecker:
-    """Says what is wrong with an answer.
-
-    Raises:
-        BadRequest: The schema is not a valid JSON Schema, or refers to what is not in it.
-    """
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        try:
-            self._validator = jsonschema_rs.validator_for(dict(schema), retriever=_retrieve)
-        except (ValueError, jsonschema_rs.ReferencingError) as error:
-            why = short(getattr(error, "message", None) or str(error))
-            where = "/".join(map(str, getattr(error, "instance_path", ())))
-            raise BadRequest(
-                f"the JSON Schema is not valid: {f'at /{where}: ' if where else ''}{why}; mend it"
-            ) from error
-
-    def wrong(self, text: str) -> str | None:
-        """Return what is wrong with an answer, in one line; None when it fits."""
-        try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            return f"not JSON: {error}"
-        if self._validator.is_valid(value):
-            return None
-        first = next(iter(self._validator.iter_errors(value)))
-        return short(f"at /{'/'.join(map(str, first.instance_path))}: {first.message}")
-
-
-def _retrieve(uri: str) -> Any:
-    raise ValueError(f"{uri} is not in the schema, and nothing is fetched")
 
 
 class ValidatedResponses:
@@ -100,12 +68,12 @@ class ValidatedResponses:
             failure = Failure(SCHEMA, words, 200)
             answer = _sum(answer, earlier)._replace(response=None)
             failure = failure._replace(attempts=answer.attempts)
-            answer = answer._replace(error=str(failure))
+            answer = answer._replace(failure=failure)
             if (reason := self._breaker.failed(failure)) is not None:
                 self._stop(reason)
         elif earlier:
             answer = _sum(answer, earlier)
-        if answer.error is None:
+        if answer.failure is None:
             self._breaker.answered()
         self._keep(answer)
         return (answer,)
@@ -125,14 +93,13 @@ class ValidatedResponses:
 
 def _sum(answer: Answer, earlier: Sequence[Answer]) -> Answer:
     """Return an answer with the attempts and tokens of earlier ones to its row added."""
-    attempts = answer.attempts + sum(one.attempts for one in earlier)
-    error = answer.error
-    if error is not None and earlier:
-        error = str(Failure.parse(error)._replace(attempts=attempts))
+    all_of_row = [answer, *earlier]
+    attempts = sum(one.attempts for one in all_of_row)
+    failure = answer.failure
     return answer._replace(
-        error=error,
-        prompt_tokens=answer.prompt_tokens + sum(one.prompt_tokens for one in earlier),
-        completion_tokens=answer.completion_tokens + sum(one.completion_tokens for one in earlier),
-        cached_tokens=answer.cached_tokens + sum(one.cached_tokens for one in earlier),
+        failure=None if failure is None else failure._replace(attempts=attempts),
+        prompt_tokens=added([one.prompt_tokens for one in all_of_row]),
+        completion_tokens=added([one.completion_tokens for one in all_of_row]),
+        cached_tokens=added([one.cached_tokens for one in all_of_row]),
         attempts=attempts,
     )

@@ -15,6 +15,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mayfly.models.errors import BadRequest
+from mayfly.models.nearest import nearest
 
 LONGEST = 10_000_000
 """Characters of one prompt, or of one text on the way to it."""
@@ -60,7 +61,7 @@ class Template:
             self._template = environment.from_string(text)
         except TemplateSyntaxError as error:
             raise BadRequest(
-                f"prompt template, line {error.lineno}: {error.message}; "
+                f"prompt template, line {error.lineno}: {(error.message or '').rstrip('.')}; "
                 f"the columns are {', '.join(columns)}"
             ) from error
         except TEMPLATE_ERRORS as error:
@@ -68,8 +69,8 @@ class Template:
             raise BadRequest(f"prompt template: {type(error).__name__}: {error}") from error
         if unknown := sorted(used - set(columns) - set(environment.globals)):
             raise BadRequest(
-                f"prompt template uses {', '.join(unknown)}, which the input does not have; "
-                f"its columns are {', '.join(columns)}"
+                f"prompt template uses {', '.join(unknown)}, which the input does not have"
+                f"{nearest(unknown[0], columns)}; its columns are {', '.join(columns)}"
             )
         self.needs = tuple(name for name in columns if name in used)
         self._environment = environment

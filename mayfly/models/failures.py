@@ -1,7 +1,7 @@
 """Why a row has no answer: a class that a program can ask for, in words that a person can read.
 
-The text of a failure is what the `error` column holds, and it can be read back: parts and
-journals keep nothing else, and dead letters are made from it.
+Inside the process a failure is an object. Its text is what the `error` column of a part holds; it
+can be parsed again, because dead letters are made from parts.
 """
 
 import re
@@ -21,6 +21,11 @@ SERVER_ERROR = "server_error"
 NO_ANSWER = "no_answer"
 UNREADABLE = "unreadable"
 NO_TEXT = "no_text"
+REFUSAL = "refusal"
+CUT_THINKING = "cut_while_thinking"
+FILTERED = "filtered"
+BAD_CELL = "bad_cell"
+INTERNAL = "internal"
 SCHEMA = "schema"
 OTHER = "other"
 
@@ -89,11 +94,37 @@ class Failure(NamedTuple):
         )
 
 
-def kind_of(status: int, code: str = "") -> str:
+def kind_of(status: int, code: str = "", words: str = "") -> str:
     """Return the class of an HTTP answer that is not 200.
 
-    Source: Together API, error codes; context overflow is a 400 with a code of its own.
+    Source: Together API, error codes; context overflow is a 400 with a code of its own, or words
+    that say so, under any status that blames the request.
     """
-    if "context_length" in code:
+    if "context_length" in code or (400 <= status < 500 and status != 429 and too_long(words)):
         return TOO_LONG
     return _BY_STATUS.get(status) or (SERVER_ERROR if status >= 500 else INVALID_REQUEST)
+
+
+def too_long(words: str) -> bool:
+    """Whether a server's words say that a prompt does not fit the model's context.
+
+    Source: the messages of vLLM, SGLang, TGI, TEI, TensorRT-LLM, llama.cpp, OpenAI and Together.
+    """
+    return _TOO_LONG.search(words) is not None
+
+
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|window|size)"
+    r"|(?:maximum|max(?:imum)? allowed|model'?s?) (?:model|sequence|input|total|prompt) length"
+    r"|(?:prompt|input|inputs?`?|request|messages?|text|sequence)\b[^.;]{0,60}?"
+    r"(?:\btoo (?:long|many tokens)|longer than|exceeds?|must have less than)[^.;]{0,80}?"
+    r"(?:tokens?|length|context|max(?:imum)?)"
+    r"|(?:prompt|input|request) is too long"
+    r"|`?inputs`? (?:tokens )?(?:\+ `?max_new_tokens`? )?must (?:be <=|have less than)"
+    r"|tokens? (?:count|number|limit)?[^.;]{0,40}exceed"
+    r"|number of (?:input |prompt )?tokens[^.;]{0,40}exceed"
+    r"|requested token count exceeds"
+    r"|too many (?:input |prompt )?tokens"
+    r"|reduce the length of the (?:messages|prompt|input)",
+    re.IGNORECASE,
+)

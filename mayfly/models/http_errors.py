@@ -6,6 +6,7 @@ so that they cannot differ.
 Source: Together API, error codes and rate limits; RFC 9110, section 10.2.3 (Retry-After).
 """
 
+import json
 import math
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -93,13 +94,59 @@ def bounded_retry_after(header: Callable[[str], str | None]) -> float | None:
 
 
 def error_message(value: Any) -> tuple[str, str]:
-    """Return the code and the message of a parsed error body of either shape; "" for none.
+    """Return the code and the message of a parsed error body of any shape; "" for none.
 
-    Source: together 3.1 CLI: `{"error": {"message", "code"}}` and `{"code", "message"}`.
+    Source: together 3.1 CLI: `{"error": {"message", "code"}}` and `{"code", "message"}`; TGI and
+    TEI: `{"error": words, "error_type"}`; FastAPI: `{"detail"}`; gRPC gateways: `{"details"}`.
     """
-    if isinstance(value, dict) and isinstance(value.get("error"), dict):
-        value = value["error"]
-    if not isinstance(value, dict):
-        return "", ""
-    code, message = value.get("code"), value.get("message")
-    return "" if code is None else str(code), "" if message is None else str(message)
+    code = ""
+    if isinstance(value, dict):
+        # TGI: the words are the error itself, its class stands beside.
+        code = word(value.get("code")) or word(value.get("error_type"))
+        inner = value.get("error")
+        if isinstance(inner, dict):
+            value = inner
+            code = word(value.get("code")) or code
+        elif isinstance(inner, str) and inner:
+            return code, _with_details(inner, value)
+    if isinstance(value, dict):
+        for name in ("message", "msg", "detail", "error_message"):
+            if words := value.get(name):
+                return code, _with_details(_flat(words), value)
+    return code, value if isinstance(value, str) else ""
+
+
+def _with_details(words: str, value: dict[str, Any]) -> str:
+    """Return the words with those of gRPC's details, where there are any."""
+    details = value.get("details")
+    more = [
+        item["detail"]
+        for item in (details if isinstance(details, list) else [])
+        if isinstance(item, dict) and isinstance(item.get("detail"), str)
+    ]
+    return "; ".join([words, *more])
+
+
+def _flat(value: Any) -> str:
+    """Return words of any shape: text, FastAPI's list of what is wrong where, or JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(one, dict) and "msg" in one for one in value):
+        return "; ".join(
+            f"{'.'.join(map(str, where))}: {one['msg']}"
+            if isinstance(where := one.get("loc"), list)
+            else str(one["msg"])
+            for one in value
+        )
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return "(not JSON)"
+
+
+def word(value: Any) -> str:
+    """Return a code as text; a code is one word."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    text = str(value)
+    return text if len(text) <= 100 and len(text.split()) == 1 else ""

@@ -43,14 +43,20 @@ def _parsed(given: object) -> Any:
     if not isinstance(given, str):
         return given
     try:
-        return json.loads(given)
+        return json.loads(given, parse_constant=_no_json)
     except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from error
 
 
-def _json_text(value: object, given: object) -> str:
-    # Text that has been given is kept as it is, because it is part of a job's identity.
-    return given if isinstance(given, str) else json.dumps(value, ensure_ascii=False)
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _json_text(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("is not JSON: NaN and Infinity are not JSON values") from error
 
 
 def _schema_text(given: object) -> object:
@@ -62,7 +68,8 @@ def _schema_text(given: object) -> object:
             f"is not a JSON Schema, which is an object; this is {_kind(value)}"
         )
     schema = unwrapped_schema(value)
-    return _json_text(schema, given if schema is value else schema)
+    # A bare schema that is text stays as it is: outputs of earlier releases are tied to that text.
+    return given if schema is value and isinstance(given, str) else _json_text(schema)
 
 
 def unwrapped_schema(value: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +102,7 @@ def _tools_text(given: object) -> object:
         raise ValueError(
             'is not a list of tools, such as [{"type": "function", "function": {"name": ...}}]'
         )
-    return _json_text(value, given)
+    return _json_text(value)
 
 
 RESERVED = ("model", "messages", "prompt", "input", "stream")
@@ -110,7 +117,7 @@ def _body_text(given: object) -> object:
         raise ValueError(f"is not a JSON object; this is {_kind(value)}")  # noqa: TRY004
     if taken := [name for name in RESERVED if name in value]:
         raise ValueError(f"cannot set {taken[0]!r}, which comes from the job itself")
-    return _json_text(value, given)
+    return _json_text(value)
 
 
 def _kind(value: object) -> str:

@@ -5,7 +5,7 @@ that the endpoint is gone (or has been left on purpose). Whoever finds an open l
 live owner may end what it names; it never holds the API key.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from mayfly.models.endpoint import EndpointRef
@@ -28,15 +28,22 @@ class Owner:
     """The process that answers for an endpoint.
 
     Attributes:
-        host: Machine name; liveness by process id means something only there.
+        host: Machine name, for people; two machines may have the same.
         pid, started_at: Process id and its start (Unix time, seconds), so that a reused id does
             not pass for the owner.
+        boot_id: Identifies the running kernel; "" when unknown.
+        pid_namespace: Identifies the set of ids that `pid` is of; "" when unknown.
+        start_ticks: The start in kernel ticks since the boot, which no setting of the clock
+            changes; None when unknown.
     """
 
     host: str
     pid: int
     started_at: float
     user: str
+    boot_id: str = ""
+    pid_namespace: str = ""
+    start_ticks: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +105,16 @@ class Lease:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
-        """Read what `as_dict` wrote."""
+        """Read what `as_dict` wrote, also of a later version that knows more fields."""
         return cls(
             **{
-                **value,
-                "ref": EndpointRef.from_dict(value["ref"]),
-                "owner": Owner(**value["owner"]),
+                **_known(cls, value),
+                "ref": EndpointRef.from_dict(_known(EndpointRef, value["ref"])),
+                "owner": Owner(**_known(Owner, value["owner"])),
             }
         )
+
+
+def _known(of: type[Any], value: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(of)}
+    return {name: entry for name, entry in value.items() if name in names}

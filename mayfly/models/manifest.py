@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from mayfly.models.job_reference import as_option
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
 
@@ -146,10 +147,10 @@ class Manifest:
 def differences(old: Manifest, new: Manifest) -> list[str]:
     """Return in readable lines how a job differs from the one a folder belongs to.
 
-    Such as `prompt.template was 'a', is 'b'`; empty for the same job.
+    Such as `--prompt was 'a', is 'b'`; empty for the same job.
     """
     lines = [
-        f"{name} was {_shown(old.identity.get(name))}, is {_shown(new.identity.get(name))}"
+        f"{_option(name)} was {_shown(old.identity.get(name))}, is {_shown(new.identity.get(name))}"
         for name in dict.fromkeys([*old.identity, *new.identity])
         if old.identity.get(name) != new.identity.get(name)
     ]
@@ -157,11 +158,19 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
         lines.append(f"provider was {_shown(old.provider)}, is {_shown(new.provider)}")
     was, now = old.input["fingerprint"], new.input["fingerprint"]
     # The input's fingerprint covers the limit, which has a line of its own when it differs.
-    if was not in (now, new.input.get("before")) and "limit" not in _names(lines):
+    if was not in (now, new.input.get("before")) and "--limit" not in _names(lines):
         lines += _file_lines(old, new) or [_input_line(old.input, new.input)]
     if not lines and old.fingerprint != new.fingerprint:
         lines.append(f"fingerprint was {old.fingerprint[:12]}, is {new.fingerprint[:12]}")
     return lines
+
+
+def _option(name: str) -> str:
+    """Return the option for what an identity calls a setting."""
+    try:
+        return as_option("rows.limit" if name == "limit" else name)
+    except KeyError:
+        return name
 
 
 def _file_lines(old: Manifest, new: Manifest) -> list[str]:
@@ -200,6 +209,8 @@ def _input_line(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None or value == []:
+        return "unset"
     text = repr(value)
     if len(text) <= SHOWN_CHARACTERS:
         return text

@@ -1,7 +1,12 @@
-"""A row's way as values: the request that is sent for it and the answer that is kept."""
+"""A row on its way as values: the request that is sent for it and the answer that is kept."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mayfly.models.failures import Failure
+
+MOST_TOKENS = 2**31 - 1
+"""No single answer has more tokens: a count above it is an error of the server that sent it."""
 
 
 class RowRequest(NamedTuple):
@@ -9,33 +14,60 @@ class RowRequest(NamedTuple):
 
     Attributes:
         row: Position in the input, from 0.
-        body: The JSON body of its request; empty when `error` says why there is none.
-        error: Why the row cannot be sent (a null prompt, a template that fails), or "".
+        body: The JSON body of its request; empty when `failure` says why there is none.
+        failure: Why the row cannot be sent (a null prompt, a template that fails), or None.
     """
 
     row: int
     body: bytes
-    error: str = ""
+    failure: Failure | None = None
 
 
 class Answer(NamedTuple):
-    """What is known of a row once it is done; exactly one of `response` and `error` is a string.
+    """What is known of a row once it is done.
+
+    Exactly one of `response`, `failure` and (where the answer is tool calls only) `tool_calls`
+    says what came of the row; `reasoning`, usage and the rest are kept beside each of them.
 
     Attributes:
         row: Position in the input, from 0.
+        response: The text; of an embedding, base64 of little-endian 32-bit floats.
+        prompt_tokens, completion_tokens, cached_tokens: As the API counts them; None where it
+            sent no count, or one that cannot be.
         attempts: Requests sent for this row; 0 when none could be.
         latency_s: Seconds, of the request that answered; 0.0 when none did.
+        reasoning: The model's thinking.
+        tool_calls: Its tool calls, a JSON list.
+        responses: The texts of all samples; None for a sample without text.
+        logprobs: For each token `token`, `token_id`, `logprob` and `top_logprobs`.
+        dropped: Names of what the reply held beside all this, with commas between.
     """
 
     row: int
     response: str | None
-    error: str | None
+    failure: Failure | None = None
     finish_reason: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
     attempts: int = 0
     latency_s: float = 0.0
+    reasoning: str | None = None
+    tool_calls: str | None = None
+    responses: Sequence[str | None] | None = None
+    logprobs: Sequence[Mapping[str, Any]] | None = None
+    dropped: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """What the `error` column holds."""
+        return None if self.failure is None else str(self.failure)
+
+
+class BadCell(NamedTuple):
+    """Takes the place of a cell that cannot be converted to a Python value; says why."""
+
+    words: str
 
 
 class Tally(NamedTuple):
@@ -56,12 +88,38 @@ class Tally(NamedTuple):
         return self.with_all([answer])
 
     def with_all(self, answers: Sequence[Answer]) -> "Tally":
-        """Return the tally with answers more."""
+        """Return the tally with answers more; a count that is not known adds nothing."""
         if not answers:
             return self
-        _, _, errors, _, *counts, _ = zip(*answers, strict=True)
-        failed = len(answers) - errors.count(None)
-        return self + Tally(len(answers), failed, *map(sum, counts))
+        columns = [*zip(*answers, strict=True)]
+        failed = len(answers) - columns[2].count(None)
+        # Without zeros and nulls.
+        sums = (sum(filter(None, column)) for column in columns[4:8])
+        return self + Tally(len(answers), failed, *sums)
 
 
 NOTHING = Tally()
+
+
+def as_count(value: object) -> int | None:
+    """Return a count of tokens as a server sent it; None where it is none.
+
+    Numbers as text and whole floats are understood; booleans, fractions, what is below 0 or above
+    `MOST_TOKENS` are not counts.
+    """
+    if isinstance(value, str) and len(value) <= 32:
+        try:
+            value = float(value) if "." in value or "e" in value.lower() else int(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 <= value <= MOST_TOKENS or value != int(value):
+        return None
+    return int(value)
+
+
+def added(counts: Sequence[int | None]) -> int | None:
+    """Return the sum of the counts that are known; None where none is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

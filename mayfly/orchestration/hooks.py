@@ -13,8 +13,7 @@ from prefect import Flow, get_run_logger, runtime
 from prefect.client.schemas.objects import FlowRun, State
 
 from mayfly.endpoints.cleanup import end_lease
-from mayfly.endpoints.process_liveness import owner_is_alive
-from mayfly.endpoints.session import this_process
+from mayfly.endpoints.process_liveness import is_this_process, owner_is_alive
 from mayfly.orchestration.cancellation import record_cancel
 from mayfly.orchestration.credentials import environment_of
 from mayfly.signals import BROKEN_OFF
@@ -41,7 +40,7 @@ def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: Stat
     for lease in book.list().open:
         if lease.run != str(flow_run.id):
             continue
-        if lease.owner != this_process() and owner_is_alive(lease.owner):
+        if not is_this_process(lease.owner) and owner_is_alive(lease.owner):
             continue
         environ = environ or environment_of(flow_run.parameters)
         end_lease(lease, line="hook", environ=environ, budget_s=HOOK_BUDGET_S)

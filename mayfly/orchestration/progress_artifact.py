@@ -14,6 +14,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from mayfly.orchestration.artifacts import progress_line
+from mayfly.orchestration.record import is_recorded
 from mayfly.reporting.progress import Progress, Snapshot
 
 UPDATE_EVERY_S = 3.0
@@ -23,6 +24,9 @@ UPDATE_EVERY_S = 3.0
 @contextmanager
 def publish_progress(progress: Progress) -> Iterator[None]:
     """Show how far the answering is for as long as the block lasts."""
+    if not is_recorded():
+        yield
+        return
     over = threading.Event()
     # The copy carries the flow run, to which the artifact belongs.
     context = copy_context()

@@ -9,11 +9,12 @@ import socket
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect.settings import PREFECT_API_URL, get_current_settings
+
+from mayfly.orchestration.temporary_server import answers
 
 PATIENCE_S = 5.0
 """How long a server that refuses connections may take to come back: it may be restarting."""
@@ -31,7 +32,7 @@ def prefect_is_there() -> bool:
     """
     url = PREFECT_API_URL.value()
     end = time.monotonic() + (0.0 if _AWAY.is_set() else PATIENCE_S)
-    while url and not _answers(f"{url}/health"):
+    while url and not _answers(url):
         if time.monotonic() >= end:
             _AWAY.set()
             return False
@@ -40,12 +41,9 @@ def prefect_is_there() -> bool:
     return True
 
 
-def _answers(url: str) -> bool:
+def _answers(api_url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_S):  # noqa: S310 - as configured
-            return True
-    except urllib.error.HTTPError:
-        return True
+        return answers(api_url, ANSWER_S)
     except urllib.error.URLError as error:
         return not isinstance(error.reason, ConnectionError | TimeoutError | socket.gaierror)
     except OSError:

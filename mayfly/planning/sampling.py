@@ -32,7 +32,7 @@ def take_sample(
     tokens: list[float] = []
     size = unsendable = 0
     for request in sampled_requests(dataset, renderer, model):
-        if request.error:
+        if request.failure is not None:
             unsendable += 1
             continue
         texts = prompt_texts(request.body)

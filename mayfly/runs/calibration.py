@@ -105,8 +105,10 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
             raise
         finally:
             run.stop_sending()
-    good = [(at, answer) for at, answer in kept if answer.error is None and answer.latency_s > 0]
-    total = sum(work(a.prompt_tokens, a.cached_tokens, a.completion_tokens) for _, a in good)
+    good = [(at, answer) for at, answer in kept if answer.failure is None and answer.latency_s > 0]
+    total = sum(
+        work(a.prompt_tokens or 0, a.cached_tokens or 0, a.completion_tokens or 0) for _, a in good
+    )
     if len(good) < 2 or total <= 0:
         return None
     latency_s = sum(answer.latency_s for _, answer in good)

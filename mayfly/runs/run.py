@@ -38,6 +38,7 @@ from mayfly.shards.runner import Batch, Turns, answer_rows
 from mayfly.signals import BROKEN_OFF
 from mayfly.storage.atomic import write_atomically
 from mayfly.storage.history_store import append_history
+from mayfly.storage.output_columns import CHAT
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_folder import RunFolder, journalled
 from mayfly.together.connection import Connection
@@ -113,7 +114,7 @@ class Run(Watching):
             paths=self.paths,
             fingerprint=self.fingerprint,
             shards=self.folder.manifest.shards,
-            extra=self.look.extra,
+            columns=self.look.columns,
             again=frozenset(self._to_retry),
             since=self.started_at,
         )
@@ -151,7 +152,7 @@ class Run(Watching):
             fingerprint=self.fingerprint,
             retry_failed=self.job.rows.retry_failed,
             checker=self.look.checker,
-            extra=self.look.extra,
+            columns=self.look.columns,
             breaker=self._breaker,
             deduplication=self._copying,
             reading=self._reading,
@@ -225,7 +226,7 @@ class Run(Watching):
         # A trial is of few rows, and of the endpoint, not of us.
         if self.job.runner == "local" or concurrency is not None or self.trying:
             return Engine(target=target, settings=settings, read=renderer.read)
-        deduplication = self._copying and replace(self._copying, extra=None)
+        deduplication = self._copying and replace(self._copying, columns=CHAT)
         return WorkerPool(
             Assignment(
                 dataset=self.look.dataset,

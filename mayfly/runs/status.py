@@ -12,7 +12,7 @@ from mayfly.models.durations import span
 from mayfly.models.errors import BadRequest
 from mayfly.models.lease import Lease
 from mayfly.models.manifest import Manifest
-from mayfly.storage.lease_store import LeaseStore, read_lease, state_home
+from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.storage.manifest_store import load_manifest
 from mayfly.storage.run_folder import journalled, reconciled
 from mayfly.storage.run_paths import RunPaths
@@ -103,11 +103,4 @@ def _pulse(paths: RunPaths, at: float) -> dict[str, Any] | None:
 
 def _open_leases(paths: RunPaths) -> list[Lease]:
     """Return the leases on this output: its own copy, and the book's where that is at hand."""
-    found: dict[str, Lease] = {}
-    if paths.lease.exists():
-        lease = read_lease(paths.lease)
-        found[lease.name] = lease
-    for lease in LeaseStore(state_home(os.environ)).list().open:
-        if lease.output == str(paths.folder.absolute()):
-            found[lease.name] = lease
-    return list(found.values())
+    return list(LeaseStore(state_home(os.environ)).of_output(str(paths.folder.absolute())))

@@ -11,7 +11,7 @@ from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.planning.preview import JobPreview
 from mayfly.storage.dedupe_index import Copies
-from mayfly.storage.output_columns import ExtraColumn
+from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import part_label, read_answers
 from mayfly.storage.run_paths import RunPaths
 
@@ -31,7 +31,7 @@ class Deduplication:
     paths: RunPaths
     fingerprint: str
     shards: tuple[Shard, ...]
-    extra: ExtraColumn | None = None
+    columns: OutputColumns = CHAT
     again: frozenset[int] = frozenset()
     since: float = 0.0
 
@@ -58,7 +58,7 @@ class Deduplication:
             while not self.duplicates.has_answers_of(shard):
                 if self._is_committed(shard):
                     part = self.paths.part(shard.index)
-                    self.duplicates.keep_answers(shard, read_answers(part, self.extra))
+                    self.duplicates.keep_answers(shard, read_answers(part, self.columns))
                 else:
                     go_on()
                     time.sleep(LOOK_EVERY_S)
@@ -86,12 +86,12 @@ def _digests(look: JobPreview) -> Iterator[tuple[int, bytes]]:
     dataset, renderer, model = look.dataset, look.renderer, look.job.model
     for chunk in dataset.read(0, dataset.rows, renderer.needs):
         for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
-            if not request.error:
+            if request.failure is None:
                 yield request.row, hashlib.blake2b(request.body, digest_size=16).digest()
 
 
 def _copy(row: int, answer: Answer) -> Answer:
     """Return another row's answer as this row's, for which nothing was sent and nothing used."""
     return answer._replace(
-        row=row, prompt_tokens=0, completion_tokens=0, cached_tokens=0, attempts=0
+        row=row, prompt_tokens=0, completion_tokens=0, cached_tokens=0, attempts=0, dropped=None
     )

@@ -58,11 +58,11 @@ def merge_journals(look: JobPreview, folder: RunFolder) -> None:
             continue
         fingerprint = folder.manifest.fingerprint
         part = folder.paths.part(shard.index)
-        answers = read_answers(part, look.extra)
+        answers = read_answers(part, look.columns)
         news = {
             row: answer
             for row, answer in load_journal(path, fingerprint=fingerprint, shard=shard).items()
-            if answer.error is None and answers[row].error is not None
+            if answer.failure is None and answers[row].failure is not None
         }
         tally = folder.manifest.done[shard.index]
         if news:
@@ -72,7 +72,7 @@ def merge_journals(look: JobPreview, folder: RunFolder) -> None:
                 look.dataset,
                 answers | news,
                 fingerprint=fingerprint,
-                extra=look.extra,
+                columns=look.columns,
             )
         folder.record_done(shard.index, tally)
 
@@ -88,6 +88,6 @@ def _digests(look: JobPreview, rows: Collection[int]) -> dict[int, str]:
         asked = set(block)
         for chunk in look.dataset.read(first, end - first, renderer.needs):
             for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
-                if request.row in asked and not request.error:
+                if request.row in asked and request.failure is None:
                     found[request.row] = hashlib.sha256(request.body).hexdigest()
     return found

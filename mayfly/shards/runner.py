@@ -21,7 +21,7 @@ from mayfly.models.shards import Shard
 from mayfly.shards.dedupe import Deduplication
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.journal import Journal, open_journal
-from mayfly.storage.output_columns import ExtraColumn
+from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_paths import RunPaths
 
@@ -73,7 +73,7 @@ class Batch:
         fingerprint: SHA-256 (hex) that ties journals and parts to the job.
         retry_failed: Only rows with an error are asked again.
         checker: Says whether an answer fits the job's JSON Schema, if it has one.
-        extra: The column that the job adds to the contract's.
+        columns: Those of the output, beside the input's.
         breaker: Ends the run when what is found wrong with answers is wrong with all of them.
         copying: How rows come by the answers of rows that ask the same, if those are not sent.
         reading, writing: Whose turn it is to read rows for sending, and to write a part.
@@ -86,7 +86,7 @@ class Batch:
     fingerprint: str
     retry_failed: bool = False
     checker: SchemaChecker | None = None
-    extra: ExtraColumn | None = None
+    columns: OutputColumns = CHAT
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     deduplication: Deduplication | None = None
     reading: Turns = field(default_factory=Turns)
@@ -110,11 +110,11 @@ def answer_rows(
         paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
     )
     part = paths.part(shard.index)
-    earlier = read_answers(part, batch.extra) | kept if part.exists() else {}
+    earlier = read_answers(part, batch.columns) | kept if part.exists() else {}
     if batch.retry_failed:
         # Only rows with an error are asked again; what was answered was paid for.
         found = earlier or kept
-        earlier = {row: answer for row, answer in found.items() if not answer.error}
+        earlier = {row: answer for row, answer in found.items() if answer.failure is None}
         answered = frozenset(earlier)
     else:
         answered = frozenset(earlier or kept)
@@ -140,7 +140,7 @@ def answer_rows(
                 batch.dataset,
                 answers,
                 fingerprint=batch.fingerprint,
-                extra=batch.extra,
+                columns=batch.columns,
             )
 
 

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-import orjson
-
 from mayfly.models.errors import TerminalError
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
+from mayfly.storage.answer_record import from_record, to_record
 from mayfly.storage.atomic import move_into_place, temporary_beside
 
 BUSY_S = 60.0
@@ -82,7 +81,7 @@ class Copies:
             ).fetchall()
             database.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?)",
-                ((row, orjson.dumps(tuple(answers[row]))) for (row,) in copied),
+                ((row, to_record(answers[row])) for (row,) in copied),
             )
             database.execute("INSERT OR REPLACE INTO loaded VALUES (?)", (shard.index,))
 
@@ -93,7 +92,7 @@ class Copies:
                 query = "SELECT answer FROM answers WHERE row = ?"
                 found = database.execute(query, (row,)).fetchone()
                 if found is not None:
-                    yield Answer._make(orjson.loads(found[0]))
+                    yield from_record(found[0])
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=BUSY_S)

@@ -18,8 +18,10 @@ import orjson
 from mayfly.models.errors import BadRequest, RetryableError, TerminalError
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
+from mayfly.storage.answer_record import from_record, row_of, to_record
 from mayfly.storage.atomic import sync_folder
-from mayfly.storage.journal_index import PREFIX_BYTES, Answers, row_of
+from mayfly.storage.durability import HERE
+from mayfly.storage.journal_index import PREFIX_BYTES, Answers
 
 FORMAT = 1
 
@@ -76,11 +78,7 @@ class Journal:
 
     def append(self, answer: Answer) -> None:
         """Take an answer for the next commit."""
-        try:
-            record = orjson.dumps(tuple(answer))
-        except TypeError:  # Half of a surrogate pair has no UTF-8.
-            answer = _writable(answer)
-            record = orjson.dumps(tuple(answer))
+        record = to_record(answer)
         self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
         self._waiting_bytes += len(record)
         if self.answers.hold(answer, len(record)):
@@ -159,7 +157,7 @@ class Journal:
             if end == self._synced:
                 return
             try:
-                os.fdatasync(self._file)
+                HERE.sync(self._file, data_only=True)
             except OSError as error:
                 raise self._refused(error) from error
             self._synced = end
@@ -188,7 +186,7 @@ def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Ans
     if not path.exists():
         return {}
     records = _records(path, fingerprint=fingerprint, shard=shard)
-    answers = (Answer._make(orjson.loads(record)) for record, _ in records if record[:1] == b"[")
+    answers = (from_record(record) for record, _ in records if record[:1] == b"[")
     return {answer.row: answer for answer in answers}
 
 
@@ -231,14 +229,3 @@ def _content(line: bytes, seed: int) -> bytes | None:
     """Return what a line holds, or None when any of its bytes is not as it was written."""
     content = line[PREFIX_BYTES:-1]
     return content if _line(content, seed) == line else None
-
-
-def _writable(answer: Answer) -> Answer:
-    def clean(text: str | None) -> str | None:
-        return text if text is None else text.encode(errors="replace").decode()
-
-    return answer._replace(
-        response=clean(answer.response),
-        error=clean(answer.error),
-        finish_reason=clean(answer.finish_reason),
-    )

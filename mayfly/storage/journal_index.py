@@ -3,9 +3,8 @@
 import os
 from collections.abc import Iterator, Mapping
 
-import orjson
-
 from mayfly.models.rows import Answer
+from mayfly.storage.answer_record import from_record, row_of, to_record
 
 HELD_BYTES = 16 * 2**20
 """As many bytes of records are held in memory; beyond that, answers are read from the file."""
@@ -32,7 +31,7 @@ class Answers(Mapping[int, Answer]):
         if isinstance(found, Answer):
             return found
         record = os.pread(self._file, found & 0xFFFF_FFFF, found >> 32)
-        return Answer._make(orjson.loads(record))
+        return from_record(record)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._found)
@@ -70,15 +69,8 @@ class Answers(Mapping[int, Answer]):
             row = row_of(record)
             found = self._found.get(row) if row is not None else None
             if row is not None and isinstance(found, Answer):
-                if orjson.dumps(tuple(found)) == record:
+                if to_record(found) == record:
                     self._found[row] = (position + PREFIX_BYTES) << 32 | len(record)
                 self._held -= len(record)
             position += len(line)
         self._released = position
-
-
-def row_of(record: bytes) -> int | None:
-    """Return the row of a record; None for the journal's first line."""
-    if not record.startswith(b"["):
-        return None
-    return int(record[1 : record.index(b",")])

@@ -11,16 +11,22 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 import orjson
 
-from mayfly.models.errors import TerminalError
+from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.lease import Lease
-from mayfly.storage.atomic import make_folder, sync_folder, write_atomically
+from mayfly.storage.atomic import make_folder, sync_folder, temporary_beside, write_atomically
+from mayfly.storage.bounded_work import BoundedWork
 from mayfly.storage.run_paths import RunPaths
+
+COPY_S = 10.0
+"""How long the copy in the run's folder may take: a disk that hangs must hold up neither a
+heartbeat nor a teardown."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -41,11 +47,13 @@ class DamagedLease:
     Attributes:
         name: The endpoint's, from the name of the file.
         reason: One line.
+        heartbeat_at: When its file was written last (Unix time), as an owner that lives does.
     """
 
     name: str
     path: Path
     reason: str
+    heartbeat_at: float = 0.0
 
     def __str__(self) -> str:
         return (
@@ -69,6 +77,7 @@ class LeaseStore:
         self._changing = threading.Lock()
         # A heartbeat that comes late must not bring a lease back.
         self._closed: set[str] = set()
+        self._copies = BoundedWork(COPY_S)
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "LeaseStore":
@@ -78,6 +87,23 @@ class LeaseStore:
     def path(self, name: str) -> Path:
         """Return where a lease lies; any name makes one plain file name."""
         return self.folder / f"{quote(name, safe='')}.json"
+
+    def check_writable(self) -> None:
+        """Refuse a home in which no lease can be written.
+
+        Raises:
+            BadRequest: Says which folder, and what to set.
+        """
+        probe = temporary_beside(self.path("check"))
+        try:
+            make_folder(self.folder, mode=0o700)
+            probe.touch(mode=0o600)
+            probe.unlink()
+        except OSError as error:
+            raise BadRequest(
+                f"{self.folder} cannot be written: {error.strerror}; leases of endpoints are kept "
+                "there, so set MAYFLY_HOME to a folder that can be written"
+            ) from error
 
     def open(self, lease: Lease) -> None:
         """Write a lease; when this returns, it survives a power cut.
@@ -98,15 +124,17 @@ class LeaseStore:
         self._closed.discard(lease.name)
         try:
             make_folder(self.folder, mode=0o700)
-            for path in self._places(lease):
-                make_folder(path.parent)
-                _write(path, lease, lease.heartbeat_at)
+            book, *duplicates = self._places(lease)
+            _write(book, lease, lease.heartbeat_at)
+            for path in duplicates:
+                self._copies.do(partial(_write_new, path, lease))
         except OSError as error:
             with suppress(TerminalError):
                 self.close(lease)
+            where = error.filename or self.path(lease.name)
             raise TerminalError(
-                f"lease {self.path(lease.name)} cannot be written: {error.strerror}; "
-                "make room or set MAYFLY_HOME, nothing was created"
+                f"lease {where} cannot be written: {error.strerror or error}; "
+                "free space there or set MAYFLY_HOME to another folder; nothing was created"
             ) from error
 
     def renew(self, lease: Lease, now: float) -> Lease:
@@ -122,12 +150,15 @@ class LeaseStore:
         with self._changing:
             if lease.name in self._closed:
                 return renewed
-            for path in self._places(lease):
-                try:
-                    _beat(path, now)
-                except OSError:
-                    self._update(renewed)
-                    break
+            book, *duplicates = self._places(lease)
+            try:
+                _beat(book, now)
+                for path in duplicates:
+                    self._copies.do(partial(_beat, path, now))
+            except TimeoutError:
+                return renewed
+            except OSError:
+                self._update(renewed)
         return renewed
 
     def update(self, lease: Lease) -> None:
@@ -154,7 +185,7 @@ class LeaseStore:
             ) from error
         for path in duplicates:
             with suppress(OSError):
-                _replace(path, lease)
+                self._copies.do(partial(_replace, path, lease))
 
     def close(self, lease: Lease) -> None:
         """Remove a lease, because its endpoint is gone; closing twice is closing once.
@@ -168,10 +199,9 @@ class LeaseStore:
         with self._changing:
             self._closed.add(lease.name)
             for path in duplicates:
-                with suppress(OSError):  # The run's folder may have gone.
-                    copy = self._read(path)
-                    if not isinstance(copy, Lease) or copy.name == lease.name:
-                        _remove(path)
+                # The run's folder may have gone, or its disk may hang.
+                with suppress(OSError):
+                    self._copies.do(partial(self._remove_copy, path, lease.name))
             try:
                 _remove(book)
             except OSError as error:
@@ -193,7 +223,7 @@ class LeaseStore:
         except OSError as error:
             raise TerminalError(
                 f"leases in {self.folder} cannot be listed: {error.strerror}; "
-                "mend that or set MAYFLY_HOME"
+                "fix that or set MAYFLY_HOME"
             ) from error
         found = [self._read(path) for path in paths if path.suffix == ".json"]
         return Leases(
@@ -204,6 +234,40 @@ class LeaseStore:
     def find(self, name: str) -> Lease | DamagedLease | None:
         """Return the lease of an endpoint, or None when there is none."""
         return self._read(self.path(name))
+
+    def _remove_copy(self, path: Path, name: str) -> None:
+        copy = self._read(path)
+        if not isinstance(copy, Lease) or copy.name == name:
+            _remove(path)
+
+    def heartbeat(self, name: str) -> float | None:
+        """Return when a lease's owner gave its last heartbeat (Unix time), or None without one."""
+        found = self.find(name)
+        return None if found is None else found.heartbeat_at
+
+    def of_output(self, output: str) -> tuple[Lease, ...]:
+        """Return the open leases of a run's folder: the book's, and the copy in the folder itself
+        where the book's own has been lost or damaged.
+
+        Raises:
+            TerminalError: The book's folder cannot be read.
+        """
+        found = {lease.name: lease for lease in self.list().open if lease.output == output}
+        copy = self._read(RunPaths(Path(output)).lease)
+        if isinstance(copy, Lease) and copy.name not in found:
+            # The folder may have been moved since, with what it says of itself.
+            found[copy.name] = replace(copy, output=output)
+        return tuple(found.values())
+
+    def remove_damaged(self, damaged: DamagedLease) -> None:
+        """Remove a lease that cannot be read, because its endpoint is gone (TerminalError)."""
+        try:
+            _remove(damaged.path)
+        except OSError as error:
+            raise TerminalError(
+                f"lease {damaged.path} cannot be removed: {error.strerror}; its endpoint has "
+                "ended, so remove the file"
+            ) from error
 
     def _places(self, lease: Lease) -> tuple[Path, ...]:
         copy = (RunPaths(Path(lease.output)).lease,) if lease.output else ()
@@ -217,7 +281,9 @@ class LeaseStore:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = f"{type(error).__name__} {' '.join(str(error).split())}"
-            return DamagedLease(name=name, path=path, reason=reason)
+            return DamagedLease(
+                name=name, path=path, reason=reason, heartbeat_at=_written_at(path) or 0.0
+            )
 
 
 def read_lease(path: Path) -> Lease:
@@ -243,6 +309,11 @@ def _replace(path: Path, lease: Lease) -> None:
         _write_over(path, lease, beat)
 
 
+def _write_new(path: Path, lease: Lease) -> None:
+    make_folder(path.parent)
+    _write(path, lease, lease.heartbeat_at)
+
+
 def _write(path: Path, lease: Lease, beat: float) -> None:
     write_atomically(path, _bytes(lease), mode=0o600)
     _beat(path, beat)
@@ -265,6 +336,13 @@ def _bytes(lease: Lease) -> bytes:
 def _beat(path: Path, now: float) -> None:
     at = round(now * 1e9)
     os.utime(path, ns=(at, at))
+
+
+def _written_at(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime_ns / 1e9
+    except OSError:
+        return None
 
 
 def _remove(path: Path) -> None:

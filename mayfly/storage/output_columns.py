@@ -1,22 +1,59 @@
-"""The column that some jobs have beside the contract's: `parsed` or `embedding`."""
+"""The columns that a job's output has beside the input's, made of answers and read back to them."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Protocol
 
-import orjson
 import pyarrow as pa
 
+from mayfly.models.failures import Failure
 from mayfly.models.job import PromptSpec, Sampling
+from mayfly.models.json_schema import SchemaChecker
+from mayfly.models.rows import Answer
+from mayfly.storage.answer_record import made_fit
 from mayfly.storage.arrow_types import arrow_type
 
+OUTPUT = pa.schema(
+    [
+        pa.field("response", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("finish_reason", pa.string()),
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("completion_tokens", pa.int64()),
+        pa.field("cached_tokens", pa.int64()),
+        pa.field("attempts", pa.int32()),
+        pa.field("latency_s", pa.float64()),
+    ]
+)
+"""The columns that every output has."""
 
-class ExtraColumn(Protocol):
+CHAT_ONLY = pa.schema([pa.field("reasoning", pa.string()), pa.field("tool_calls", pa.string())])
+
+_TOP = pa.list_(pa.struct([("token", pa.string()), ("logprob", pa.float64())]))
+_LOGPROBS = pa.list_(
+    pa.struct(
+        [
+            ("token", pa.string()),
+            ("token_id", pa.int64()),
+            ("logprob", pa.float64()),
+            ("top_logprobs", _TOP),
+        ]
+    )
+)
+_FURTHER = {
+    "responses": pa.field("responses", pa.list_(pa.string())),
+    "logprobs": pa.field("logprobs", _LOGPROBS),
+}
+
+
+class FromText(Protocol):
     """A column that is made of the answers' texts.
 
     Attributes:
         field: Its name and type.
-        instead: Whether it stands for the text, so that `response` holds nothing.
+        instead: Whether it takes the place of the text, so that `response` holds nothing.
     """
 
     field: pa.Field
@@ -26,7 +63,7 @@ class ExtraColumn(Protocol):
         """Return the column for some consecutive rows."""
 
     def texts(self, column: pa.Array) -> list[str | None]:
-        """Return the texts that a column which stands for them was made of."""
+        """Return the texts that a column which takes their place was made of."""
 
 
 class Parsed:
@@ -36,15 +73,29 @@ class Parsed:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         kind, self._convert = arrow_type(schema)
+        self._checker = SchemaChecker(schema)
         self.field = pa.field("parsed", kind)
 
     def array(self, responses: Sequence[str | None]) -> pa.Array:
-        convert, loads = self._convert, orjson.loads
-        values = [None if text is None else convert(loads(text)) for text in responses]
-        return pa.array(values, self.field.type)
+        convert, read = self._convert, self._checker.read
+        values = [None if text is None else convert(read(text).value) for text in responses]
+        try:
+            return pa.array(values, self.field.type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            # The text has it still.
+            kind = self.field.type
+            return pa.array([value if _fits(value, kind) else None for value in values], kind)
 
     def texts(self, column: pa.Array) -> list[str | None]:
         raise NotImplementedError("`response` has the texts")
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        pa.array([value], kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 class Embedding:
@@ -80,10 +131,89 @@ class Embedding:
         ]
 
 
-def extra_column(prompt: PromptSpec, sampling: Sampling) -> ExtraColumn | None:
-    """Return the column that a job adds to the contract's, if any."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputColumns:
+    """The columns of one job's output, in order.
+
+    Attributes:
+        plain: Those of a field of `Answer`, which has the column's name.
+        from_text: The one that is made of the texts, if the job has one.
+    """
+
+    plain: tuple[pa.Field, ...]
+    from_text: FromText | None = None
+
+    @property
+    def fields(self) -> tuple[pa.Field, ...]:
+        """Names and types."""
+        return self.plain if self.from_text is None else (*self.plain, self.from_text.field)
+
+    @property
+    def unlike(self) -> frozenset[str]:
+        """Columns whose values hardly ever repeat: a dictionary or bounds of them are no use."""
+        return frozenset(
+            field.name
+            for field in self.fields
+            if field.name in ("response", "latency_s", "reasoning", "tool_calls")
+            or pa.types.is_nested(field.type)
+            or (self.from_text is not None and field is self.from_text.field)
+        )
+
+    def arrays(self, answers: Sequence[Answer]) -> list[pa.Array]:
+        """Return the columns of some consecutive rows, at least one."""
+        try:
+            return self._arrays(answers)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            return self._arrays([made_fit(answer) for answer in answers])
+
+    def _arrays(self, answers: Sequence[Answer]) -> list[pa.Array]:
+        by_name = dict(zip(Answer._fields, zip(*answers, strict=True), strict=True))
+        failures = by_name["failure"]
+        by_name["error"] = [None if failure is None else str(failure) for failure in failures]
+        arrays = [pa.array(by_name[field.name], field.type) for field in self.plain]
+        if self.from_text is not None:
+            arrays.append(self.from_text.array(by_name["response"]))
+            if self.from_text.instead:
+                arrays[0] = pa.nulls(len(answers), self.plain[0].type)
+        return arrays
+
+    def stored(self, names: Sequence[str]) -> list[str]:
+        """Return which of a part's columns `answers` reads; an earlier version wrote fewer."""
+        wanted = [field.name for field in self.plain]
+        if self.from_text is not None and self.from_text.instead:
+            wanted.append(self.from_text.field.name)
+        return [name for name in wanted if name in names]
+
+    def answers(self, batch: pa.RecordBatch, first_row: int) -> Iterator[Answer]:
+        """Yield the answers that a batch of a part's rows was made of."""
+        columns: dict[str, Any] = {
+            name: batch.column(name).to_pylist()
+            for name in batch.schema.names
+            if name in Answer._fields or name == "error"
+        }
+        if (made := self.from_text) is not None and made.instead:
+            columns["response"] = made.texts(batch.column(made.field.name))
+        columns["failure"] = [
+            None if text is None else Failure.parse(text) for text in columns.pop("error")
+        ]
+        columns["row"] = range(first_row, first_row + batch.num_rows)
+        in_order = [columns.get(name, repeat(None)) for name in Answer._fields]
+        return (Answer._make(values) for values in zip(*in_order, strict=False))
+
+
+CHAT = OutputColumns(plain=(*OUTPUT, *CHAT_ONLY))
+"""The columns of a chat without further options."""
+
+
+def output_columns(prompt: PromptSpec, sampling: Sampling) -> OutputColumns:
+    """Return the columns that a job's output has beside the input's."""
     if prompt.embed_column is not None:
-        return Embedding()
-    if (schema := sampling.schema_value()) is not None:
-        return Parsed(schema)
-    return None
+        return OutputColumns(plain=(*OUTPUT,), from_text=Embedding())
+    plain = [*OUTPUT, *([] if prompt.completions else CHAT_ONLY)]
+    plain += [_FURTHER[name] for name in _asked(sampling)]
+    schema = sampling.schema_value()
+    return OutputColumns(plain=tuple(plain), from_text=None if schema is None else Parsed(schema))
+
+
+def _asked(sampling: Sampling) -> list[str]:
+    return [name for name in _FURTHER if getattr(sampling, name, None) is not None]

@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,45 +15,37 @@ from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import Shard
 from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside
 from mayfly.storage.dataset import Dataset
-from mayfly.storage.output_columns import ExtraColumn
+from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.run_paths import RunPaths
-
-OUTPUT = pa.schema(
-    [
-        pa.field("response", pa.string()),
-        pa.field("error", pa.string()),
-        pa.field("finish_reason", pa.string()),
-        pa.field("prompt_tokens", pa.int64()),
-        pa.field("completion_tokens", pa.int64()),
-        pa.field("cached_tokens", pa.int64()),
-        pa.field("attempts", pa.int32()),
-        pa.field("latency_s", pa.float64()),
-    ]
-)
-"""The columns that a part has beside the input's."""
 
 GROUP_ROWS = 50_000
 GROUP_BYTES = 16 * 2**20
 """A part's row group ends at whichever is reached first, in bytes as Arrow holds them."""
 
 _FINGERPRINT, _SHARD, _TALLY = b"mayfly.fingerprint", b"mayfly.shard", b"mayfly.tally"
+_DROPPED = b"mayfly.dropped"
 
 
 class PartLabel(NamedTuple):
-    """What a part says of itself in its footer."""
+    """What a part says of itself in its footer.
+
+    Attributes:
+        dropped: How many replies held what has no column, by its name.
+    """
 
     fingerprint: str
     shard: Shard
     tally: Tally
+    dropped: Mapping[str, int]
 
 
-def check_columns(dataset: Dataset, extra: ExtraColumn | None = None) -> None:
+def check_columns(dataset: Dataset, columns: OutputColumns = CHAT) -> None:
     """Refuse an input that has a column by the name of an output column.
 
     Raises:
         BadRequest: Names the columns.
     """
-    needed = {*OUTPUT.names, *([] if extra is None else [extra.field.name])}
+    needed = {field.name for field in columns.fields}
     if taken := [name for name in dataset.columns if name in needed]:
         names = ", ".join(map(repr, taken))
         raise BadRequest(
@@ -76,7 +69,7 @@ def write_part(
     answers: Mapping[int, Answer],
     *,
     fingerprint: str,
-    extra: ExtraColumn | None = None,
+    columns: OutputColumns = CHAT,
 ) -> Tally:
     """Write and commit a shard's part file, replacing an earlier one; return its sums.
 
@@ -85,7 +78,7 @@ def write_part(
 
     Args:
         answers: By row; one for every row of the shard.
-        extra: A column beside the contract's.
+        columns: Those beside the input's.
 
     Raises:
         TerminalError: A row without an answer, or a disk that cannot take the file.
@@ -94,8 +87,13 @@ def write_part(
     make_folder(paths.kept)
     path = paths.part(shard.index)
     temporary = temporary_beside(paths.kept / path.name)
+    # Answers that an earlier part of this shard has kept come without what was dropped of them.
+    label = part_label(path)
+    earlier = {} if label is None or label.fingerprint != fingerprint else label.dropped
     try:
-        tally = _write(temporary, shard, dataset, answers, fingerprint=fingerprint, extra=extra)
+        tally = _write(
+            temporary, shard, dataset, answers, earlier, fingerprint=fingerprint, columns=columns
+        )
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         move_into_place(temporary, path)
@@ -116,21 +114,20 @@ def _write(
     shard: Shard,
     dataset: Dataset,
     answers: Mapping[int, Answer],
+    earlier: Mapping[str, int],
     *,
     fingerprint: str,
-    extra: ExtraColumn | None,
+    columns: OutputColumns,
 ) -> Tally:
     metadata = {
         **(dataset.schema.metadata or {}),
         _FINGERPRINT: fingerprint.encode(),
         _SHARD: json.dumps([shard.index, shard.first_row, shard.rows]).encode(),
     }
-    own = [*OUTPUT] if extra is None else [*OUTPUT, extra.field]
-    schema = pa.schema([*dataset.schema, *own], metadata=metadata)
-    # Answers hardly ever repeat: a dictionary or bounds of them cost time and tell nothing.
-    plain = {"response", "latency_s", *([] if extra is None else [extra.field.name])}
-    coded = [name for name in schema.names if name not in plain]
+    schema = pa.schema([*dataset.schema, *columns.fields], metadata=metadata)
+    coded = [name for name in schema.names if name not in columns.unlike]
     tally = Tally()
+    dropped = Counter(earlier)
     at = shard.first_row
     batches: list[pa.RecordBatch] = []
     held = 0
@@ -144,8 +141,14 @@ def _write(
             batches.clear()
 
         for batch in dataset.arrow_batches(shard.first_row, shard.rows):
-            columns, tally = _answer_columns(answers, at, batch.num_rows, tally, extra)
-            whole = pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+            found = _answers(answers, at, batch.num_rows)
+            tally = tally.with_all(found)
+            for answer in found:
+                if answer.dropped:
+                    dropped.update(answer.dropped.split(","))
+            whole = pa.RecordBatch.from_arrays(
+                [*batch.columns, *columns.arrays(found)], schema=schema
+            )
             if batches and held + whole.nbytes > GROUP_BYTES:
                 flush()
                 held = 0
@@ -153,42 +156,20 @@ def _write(
             held += whole.nbytes
             at += batch.num_rows
         flush()
-        writer.add_key_value_metadata({_TALLY.decode(): json.dumps(tally)})
+        writer.add_key_value_metadata(
+            {_TALLY.decode(): json.dumps(tally), _DROPPED.decode(): json.dumps(dropped)}
+        )
     return tally
 
 
-def _answer_columns(
-    answers: Mapping[int, Answer],
-    first_row: int,
-    rows: int,
-    tally: Tally,
-    extra: ExtraColumn | None,
-) -> tuple[list[pa.Array], Tally]:
+def _answers(answers: Mapping[int, Answer], first_row: int, rows: int) -> list[Answer]:
     try:
-        found = [answers[row] for row in range(first_row, first_row + rows)]
+        return [answers[row] for row in range(first_row, first_row + rows)]
     except KeyError as error:
         raise TerminalError(
             f"row {error.args[0]} has no answer, so its part is not written; "
             "run the same command again"
         ) from None
-    _, *columns = zip(*found, strict=True)
-    arrays = [_array(values, field.type) for values, field in zip(columns, OUTPUT, strict=True)]
-    if extra is not None:
-        arrays.append(extra.array(columns[0]))
-        if extra.instead:
-            arrays[0] = pa.nulls(rows, OUTPUT.field("response").type)
-    _, errors, _, *counts, _ = columns
-    prompt, completion, cached, attempts = map(sum, counts)
-    failed = rows - errors.count(None)
-    return arrays, tally + Tally(rows, failed, prompt, completion, cached, attempts)
-
-
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    try:
-        return pa.array(values, kind)
-    except UnicodeEncodeError:  # Half of a surrogate pair has no UTF-8.
-        clean = [v if v is None else v.encode(errors="replace").decode() for v in values]
-        return pa.array(clean, kind)
 
 
 def part_label(path: Path) -> PartLabel | None:
@@ -201,6 +182,7 @@ def part_label(path: Path) -> PartLabel | None:
             kept[_FINGERPRINT].decode(),
             Shard(index=index, first_row=first_row, rows=rows),
             Tally(*json.loads(kept[_TALLY])),
+            dict(json.loads(kept.get(_DROPPED, b"{}"))),
         )
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
@@ -213,11 +195,11 @@ def part_is_done(path: Path, shard: Shard, fingerprint: str) -> bool:
     return label is not None and (label.fingerprint, label.shard) == (fingerprint, shard)
 
 
-def read_answers(path: Path, extra: ExtraColumn | None = None) -> dict[int, Answer]:
+def read_answers(path: Path, columns: OutputColumns = CHAT) -> dict[int, Answer]:
     """Return the answers of a committed part by row.
 
     Args:
-        extra: The column that the part has beside the contract's.
+        columns: Those that the part has beside the input's.
 
     Raises:
         TerminalError: The file is not a whole part.
@@ -228,15 +210,10 @@ def read_answers(path: Path, extra: ExtraColumn | None = None) -> dict[int, Answ
     answers: dict[int, Answer] = {}
     row = label.shard.first_row
     with pq.ParquetFile(path) as parquet:
-        stands_in = extra if extra is not None and extra.instead else None
-        names = [*OUTPUT.names, *([] if stands_in is None else [stands_in.field.name])]
+        names = columns.stored(parquet.schema_arrow.names)
         for batch in parquet.iter_batches(batch_size=4096, columns=names):
-            columns = [batch.column(name).to_pylist() for name in OUTPUT.names]
-            if stands_in is not None:
-                columns[0] = stands_in.texts(batch.column(stands_in.field.name))
-            for values in zip(*columns, strict=True):
-                answers[row] = Answer(row, *values)
-                row += 1
+            answers |= {answer.row: answer for answer in columns.answers(batch, row)}
+            row += batch.num_rows
     return answers
 
 

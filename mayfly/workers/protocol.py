@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mayfly.inference.batch_requests import as_requests, requests_path
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.inference.request_builder import Renderer
@@ -15,7 +14,7 @@ from mayfly.models.shards import Shard
 from mayfly.shards.dedupe import Deduplication
 from mayfly.shards.runner import Batch
 from mayfly.storage.dataset import Dataset
-from mayfly.storage.output_columns import extra_column
+from mayfly.storage.output_columns import output_columns
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.slots import Sample, Share, SlotAllowance
 
@@ -41,20 +40,18 @@ class Assignment:
     def batch(self) -> Batch:
         """Return what the shards have in common; the model comes with each of them."""
         schema = self.sampling.schema_value()
-        requests = requests_path(self.dataset.requests, self.prompt)
-        prompt = as_requests(self.prompt, requests)
-        extra = extra_column(prompt, self.sampling)
+        columns = output_columns(self.prompt, self.sampling)
         return Batch(
             dataset=self.dataset,
-            renderer=Renderer(prompt, self.sampling, self.dataset.columns, requests=requests),
+            renderer=Renderer(self.prompt, self.sampling, self.dataset.columns),
             paths=self.paths,
             model="",
             fingerprint=self.fingerprint,
             retry_failed=self.retry_failed,
             checker=None if schema is None else SchemaChecker(schema),
-            extra=extra,
+            columns=columns,
             breaker=CircuitBreaker(proven=self.settings.proven),
-            deduplication=self.deduplication and replace(self.deduplication, extra=extra),
+            deduplication=self.deduplication and replace(self.deduplication, columns=columns),
         )
 
     def engine(self, batch: Batch, allowance: SlotAllowance) -> Engine:

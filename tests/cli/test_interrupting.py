@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.test_run import ASKED, started_by
 from tests.support.shell import PATIENCE_S, Shell
+from tests.support.start_up import interrupted_at
 from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
@@ -54,3 +55,19 @@ def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shel
     assert not shell.emulator.stands
     assert shell("status", "out", "--json").json["open_leases"] == []
     wait_until(lambda: not started_by(shell), "a process was left behind")
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "number", "code"),
+    [(0.3, signal.SIGTERM, 143), (1.2, signal.SIGINT, 130), (2.5, signal.SIGTERM, 143)],
+)
+def test_signal_during_start_up_ends_the_run_with_its_code_and_one_line(
+    shell: Shell, delay_s: float, number: signal.Signals, code: int
+) -> None:
+    ended, output = interrupted_at(shell, delay_s, number)
+
+    assert ended == code, output
+    assert "Traceback" not in output
+    assert "interrupted; " in output.splitlines()[-1]
+    wait_until(lambda: not started_by(shell), "the end of what the run has started")
+    assert not shell.emulator.stands

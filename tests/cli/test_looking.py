@@ -95,7 +95,7 @@ sys.exit(code)
     ("words", "never"),
     [
         (["--help"], {"prefect", "pandas", "pyarrow", "together", "matplotlib", "numpy"}),
-        (["run", "--help"], {"prefect", "pandas", "together", "matplotlib"}),
+        (["run", "--help"], {"prefect", "pandas", "pyarrow", "together", "matplotlib", "numpy"}),
         (["history"], {"prefect", "pandas", "pyarrow", "together", "matplotlib", "numpy"}),
         (["hardware"], {"prefect", "pandas", "pyarrow", "matplotlib", "numpy"}),
         (PLAN, {"prefect", "pandas", "matplotlib"}),

@@ -83,7 +83,7 @@ def test_a_run_tells_machines_its_story_and_its_true_cost(shell: Shell) -> None:
     creations = shell.creations
     other = shell("run", *ASKED, "--yes", "--max-tokens", "7")
     assert (other.code, other.err.count("\n")) == (2, 1)
-    assert "belongs to another job: sampling.max_tokens was None, is 7" in other.err
+    assert "belongs to another job: --max-tokens was unset, is 7" in other.err
     assert shell.creations == creations
 
 

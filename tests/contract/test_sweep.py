@@ -1,12 +1,22 @@
 """A sweep from a machine that has nothing but the key finds ours, by either generation."""
 
+import os
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from mayfly.endpoints.sweep import sweep
-from mayfly.models.endpoint import Api, EndpointName
+import httpx
+import pytest
+
+from mayfly.endpoints.sweep import sweep, sweep_all
+from mayfly.endpoints.sweep_policy import IDLE_S
+from mayfly.models.endpoint import Api, EndpointName, EndpointRef
+from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import LeaseStore
-from tests.support.control_plane import connection, world
-from together_emulator import Emulator
+from tests.support.control_plane import World, connection, world
+from together_emulator import Emulator, FaultRule, ManualClock
 
 PAST, FUTURE = 0x10000000, 0x7FFFFFFF
 
@@ -37,3 +47,177 @@ def test_a_sweep_ends_ours_whose_time_has_passed_and_nothing_else(api: Api, tmp_
             assert (did.ended, did.failed) == (1, [])
             assert again.ended == 0
             assert elsewhere.made() == 3
+
+
+ORPHAN = name("contract", FUTURE)
+"""Of ours, with hours to go by its name, and no lease on this machine."""
+
+
+def asked(here: World, ref: EndpointRef) -> None:
+    """Send one request, as a live run does all the time."""
+    reply = httpx.post(
+        f"{here.plane.inference_url}/chat/completions",
+        headers={"authorization": f"Bearer {here.emulator.key}"},
+        json={"model": ref.inference_name, "messages": [{"role": "user", "content": "Hello"}]},
+        trust_env=False,
+    )
+    assert reply.status_code == 200, reply.text
+
+
+@pytest.fixture
+def v2() -> Iterator[World]:
+    with Emulator(clock=ManualClock(), v1_create=True) as emulator, world("v2", emulator) as here:
+        yield here
+
+
+def swept(here: World, home: Path) -> dict[str, Any]:
+    """Sweep both generations from a machine that has nothing but the key."""
+    report = sweep_all(connection(here.url), LeaseStore(home), dry_run=False)
+    assert report.failed == report.damaged == []
+    return {entry["name"]: entry for entry in report.found}
+
+
+def test_an_idle_orphan_is_ended_by_what_the_api_records_of_its_use(
+    v2: World, tmp_path: Path
+) -> None:
+    asked(v2, v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600)))
+    v2.emulator.clock.advance(IDLE_S + 60)
+
+    entry = swept_with_time(v2, tmp_path)[ORPHAN]
+
+    assert entry["done"] == "ended"
+    assert "the API has seen no request and no change for 30 min" in entry["why"]
+    assert v2.made() == 0
+
+
+def swept_with_time(here: World, home: Path) -> dict[str, Any]:
+    """Sweep while the emulator's time goes on."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.05):
+            here.emulator.clock.advance(10)
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    try:
+        return swept(here, home)
+    finally:
+        over.set()
+        ticking.join()
+
+
+def test_an_endpoint_in_use_elsewhere_is_spared_and_the_sweep_says_why(
+    v2: World, tmp_path: Path
+) -> None:
+    ref = v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600))
+    v2.emulator.clock.advance(IDLE_S + 60)
+    asked(v2, ref)
+    v2.emulator.clock.advance(60)
+
+    entry = swept(v2, tmp_path)[ORPHAN]
+
+    assert (entry["done"], entry["why"]) == ("left", "in use: 1 requests within 30 min")
+
+
+def test_an_endpoint_that_has_just_become_ready_is_spared(v2: World, tmp_path: Path) -> None:
+    v2.serve(v2.spec(ORPHAN))
+
+    entry = swept(v2, tmp_path)[ORPHAN]
+
+    assert entry["done"] == "left"
+    assert "changed within 30 min" in entry["why"]
+
+
+def test_an_endpoint_that_starts_is_spared(v2: World, tmp_path: Path) -> None:
+    v2.plane.create(v2.spec(ORPHAN))
+
+    assert "it is starting" in swept(v2, tmp_path)[ORPHAN]["why"]
+
+
+def test_v1_records_no_use_so_that_an_endpoint_of_it_is_spared_until_its_time(
+    v2: World, tmp_path: Path
+) -> None:
+    with world("v1", v2.emulator) as old:
+        old.serve(old.spec(ORPHAN, inactive_timeout_min=600))
+        v2.emulator.clock.advance(IDLE_S + 60)
+
+        entry = swept(v2, tmp_path)[ORPHAN]
+
+    assert entry["api"] == "v1"
+    assert "API v1 does not say whether it is used" in entry["why"]
+
+
+def test_a_sweep_ends_orphans_of_both_generations_without_being_told_which(tmp_path: Path) -> None:
+    with Emulator(speed=120, v1_create=True) as emulator:
+        for api in ("v1", "v2"):
+            with world(api, emulator) as here:
+                here.plane.create(here.spec(name("contract", PAST + (api == "v1"))))
+
+        report = sweep_all(connection(emulator.url), LeaseStore(tmp_path), dry_run=False)
+
+        assert {entry["api"] for entry in report.found if entry["done"] == "ended"} == {"v1", "v2"}
+        assert emulator.endpoints() == []
+
+
+def test_a_generation_that_is_not_there_any_more_is_said_and_the_other_is_swept(
+    v2: World, tmp_path: Path
+) -> None:
+    v2.emulator.use_faults(FaultRule(action="status", path="^/v1/endpoints", status=404))
+
+    report = sweep_all(connection(v2.url), LeaseStore(tmp_path), dry_run=False)
+
+    assert report.failed == []
+    assert any(note.startswith("API v1 was not swept") for note in report.notes)
+
+
+def test_with_a_damaged_lease_its_endpoint_is_ended_once_nobody_gives_a_heartbeat(
+    tmp_path: Path,
+) -> None:
+    with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
+        here.plane.create(here.spec(ORPHAN))
+        book = LeaseStore(tmp_path)
+        book.folder.mkdir()
+        book.path(ORPHAN).write_bytes(b'{"ref": {"na')
+        fresh = sweep(here.plane, book, connection(here.url), dry_run=False, watch_s=0)
+        os.utime(book.path(ORPHAN), (1e9, 1e9))
+
+        report = sweep(here.plane, book, connection(here.url), dry_run=False, watch_s=0)
+
+        assert [entry["done"] for entry in fresh.found] == ["left"]
+        assert [entry["done"] for entry in report.found] == ["ended"]
+        assert report.damaged == []
+        assert not book.path(ORPHAN).exists()
+        assert here.made() == 0
+
+
+def test_a_heartbeat_seen_while_watching_spares_a_lease_of_another_machine(tmp_path: Path) -> None:
+    # Its clock is an hour behind: the age of its heartbeats says nothing.
+    with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
+        ref = here.plane.create(here.spec(ORPHAN))
+        behind = time.time() - 3600
+        elsewhere = Owner(host="twin", pid=1, started_at=1.0, user="me", boot_id="another")
+        lease = Lease(
+            ref=ref,
+            provider="loopback",
+            base_url=here.url,
+            project=here.plane.project,
+            namespace="contract",
+            run="run",
+            owner=elsewhere,
+            opened_at=behind,
+            heartbeat_at=behind,
+        )
+        book = LeaseStore(tmp_path)
+        book.open(lease)
+
+        def beats(_seconds: float) -> None:
+            LeaseStore(tmp_path).renew(lease, behind + 15)
+
+        spared = sweep(here.plane, book, connection(here.url), dry_run=False, sleep=beats)
+        ended = sweep(
+            here.plane, book, connection(here.url), dry_run=False, sleep=lambda _seconds: None
+        )
+
+        assert [entry["done"] for entry in spared.found] == ["left"]
+        assert [entry["done"] for entry in ended.found] == ["ended"]

@@ -1,8 +1,10 @@
 """Lifecycle emulated, answers real: a server of OpenAI's kind stands behind the emulator."""
 
 import json
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,9 +14,12 @@ from together import Together
 
 from tests.emulator.conftest import TLS
 from tests.emulator.test_streaming import asked
-from tests.support.emulator_client import EmulatorClient, code, message
+from tests.support.emulator_client import SMALL, EmulatorClient, code, message
+from tests.support.wait import wait_until
 from together_emulator import Emulator, ManualClock
 
+HANGS = 408
+"""The seed of a request that the server behind never answers; it notes when its client goes."""
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
 
 
@@ -22,18 +27,22 @@ class Behind(BaseHTTPRequestHandler):
     """Answers as llama.cpp does, without a model."""
 
     seen: list[dict[str, Any]]
+    listed: Sequence[str] = ("tiny.gguf",)
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
-        self._answer({"object": "list", "data": [{"id": "tiny.gguf", "object": "model"}]})
+        data = [{"id": name, "object": "model"} for name in self.listed]
+        self._answer({"object": "list", "data": data})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.seen.append({"path": self.path, "auth": self.headers["authorization"], **body})
-        if body.get("seed") == 429:
+        if body.get("seed") == HANGS:
+            self._wait_for_the_client_to_go(streams=bool(body.get("stream")))
+        elif body.get("seed") == 429:
             self._answer({"error": {"message": "slot busy", "code": "busy"}}, 429)
         elif body.get("seed") == 500:
             self._answer(["not", "an", "object"])
@@ -44,6 +53,16 @@ class Behind(BaseHTTPRequestHandler):
             self._answer({"object": "list", "model": "tiny.gguf", "data": data})
         else:
             self._answer(self._whole(chat="messages" in body))
+
+    def _wait_for_the_client_to_go(self, *, streams: bool) -> None:
+        if streams:
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            self.wfile.flush()
+        self.connection.settimeout(20)
+        self.seen[-1]["dropped"] = self.connection.recv(1) == b""
+        self.close_connection = True
 
     def _whole(self, *, chat: bool) -> dict[str, Any]:
         said = {"message": {"role": "assistant", "content": "Hello there."}} if chat else {}
@@ -80,17 +99,35 @@ class Behind(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
 
-@pytest.fixture
-def behind() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server on a free port, and what it was asked."""
+@contextmanager
+def listening(*listed: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server on a free port, with the models that it lists; yields URL and requests."""
     seen: list[dict[str, Any]] = []
-    handler = type("Handler", (Behind,), {"seen": seen})
+    handler = type("Handler", (Behind,), {"seen": seen, "listed": listed or Behind.listed})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", seen
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def in_front(url: str, **settings: Any) -> Iterator[EmulatorClient]:
+    """An emulator in front of a server, and a client of it."""
+    headers = {"authorization": "Bearer local"}
+    with (
+        Emulator(clock=ManualClock(), upstream=url, **settings) as emulator,
+        httpx.Client(base_url=emulator.url, headers=headers, verify=TLS, timeout=20) as http,
+    ):
+        yield EmulatorClient(emulator, http)
+
+
+@pytest.fixture
+def behind() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server on a free port, and what it was asked."""
+    with listening() as server:
+        yield server
 
 
 @pytest.fixture
@@ -186,3 +223,134 @@ def test_a_server_that_is_not_there_is_a_bad_gateway() -> None:
 
     assert code(refused) == (502, "bad_gateway")
     assert "http://127.0.0.1:9/v1" in message(refused)
+
+
+def abandon(rig: EmulatorClient, seen: list[dict[str, Any]], model: str, **body: Any) -> None:
+    """Send a request that is never answered, and hang up once the server behind has it."""
+    before = len(seen)
+    raw = json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": "Hi"}], "seed": HANGS} | body
+    ).encode()
+    host, port = rig.emulator.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer local\r\n"
+            + f"content-length: {len(raw)}\r\n\r\n".encode()
+            + raw
+        )
+        settle(lambda: len(seen) > before)
+
+
+def settle(done: Callable[[], bool]) -> None:
+    """Wait until the servers have noticed."""
+    wait_until(done, "the servers notice", every_s=0.005)
+
+
+@pytest.mark.parametrize("body", [{}, {"stream": True}])
+def test_abandoned_request_is_dropped_by_the_server_behind(
+    rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]], body: dict[str, Any]
+) -> None:
+    endpoint, _ = rig.serve()
+
+    abandon(rig, behind[1], endpoint["name"], **body)
+
+    settle(lambda: behind[1][-1].get("dropped") is True)
+    settle(lambda: rig.in_flight() == 0)
+
+
+def test_abandoned_request_in_the_queue_frees_its_turn() -> None:
+    with listening() as (url, seen), in_front(url, slots=1) as rig:
+        endpoint, _ = rig.serve()
+        name = endpoint["name"]
+        holder = threading.Thread(target=abandon, args=(rig, seen, name))
+        holder.start()
+        settle(lambda: rig.in_flight() == 1)
+        holder.join()
+
+        answered = rig.chat(name)
+
+        assert answered.status_code == 200
+        settle(lambda: rig.in_flight() == 0)
+
+
+def test_abandoned_request_is_finished_where_that_is_set(
+    behind: tuple[str, list[dict[str, Any]]],
+) -> None:
+    with in_front(behind[0], drops_abandoned=False) as rig:
+        endpoint, _ = rig.serve()
+
+        abandon(rig, behind[1], endpoint["name"])
+
+        assert "dropped" not in behind[1][-1]
+        assert rig.in_flight() == 1
+
+
+def test_model_of_the_same_name_is_asked_behind() -> None:
+    with listening("other", "qwen2.5-7b-instruct") as (url, seen), in_front(url) as rig:
+        endpoint, _ = rig.serve()
+
+        rig.chat(endpoint["name"])
+
+        assert seen[-1]["model"] == "qwen2.5-7b-instruct"
+
+
+@pytest.mark.parametrize(
+    ("models", "asked_for"),
+    [
+        ((("", "all"),), "all"),
+        (((SMALL, "small.gguf"),), "small.gguf"),
+        (((SMALL, "small.gguf"), ("", "all")), "small.gguf"),
+        ((("Qwen/Qwen3-32B", "big.gguf"),), "tiny.gguf"),
+    ],
+)
+def test_model_behind_is_the_one_that_is_named(
+    behind: tuple[str, list[dict[str, Any]]],
+    models: tuple[tuple[str, str], ...],
+    asked_for: str,
+) -> None:
+    with in_front(behind[0], upstream_models=models) as rig:
+        endpoint, _ = rig.serve()
+
+        rig.chat(endpoint["name"])
+
+        assert behind[1][-1]["model"] == asked_for
+
+
+@pytest.mark.parametrize(
+    ("body", "template"),
+    [
+        ({"reasoning": {"enabled": False}}, {"enable_thinking": False}),
+        ({"reasoning": {"enabled": True}}, {"enable_thinking": True}),
+        (
+            {"reasoning": {"enabled": True}, "chat_template_kwargs": {"enable_thinking": False}},
+            {"enable_thinking": False},
+        ),
+        ({}, None),
+    ],
+)
+def test_thinking_is_switched_in_the_template_behind(
+    rig: EmulatorClient,
+    behind: tuple[str, list[dict[str, Any]]],
+    body: dict[str, Any],
+    template: Mapping[str, Any] | None,
+) -> None:
+    endpoint, _ = rig.serve()
+
+    rig.chat(endpoint["name"], **body)
+
+    assert behind[1][-1].get("chat_template_kwargs") == template
+    assert "reasoning" not in behind[1][-1]
+
+
+def test_images_and_extra_fields_pass_through(
+    rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
+) -> None:
+    endpoint, _ = rig.serve(profile=rig.profile("Qwen/Qwen3-VL-8B-Instruct"))
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What?"}, part]}]
+
+    answered = rig.chat(endpoint["name"], messages=messages, min_tokens=3)
+
+    assert answered.status_code == 200
+    assert behind[1][-1]["messages"] == messages
+    assert behind[1][-1]["min_tokens"] == 3

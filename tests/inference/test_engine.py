@@ -12,11 +12,15 @@ import pytest
 from mayfly.backoff import Backoff
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.models.errors import CredentialsRefused, EndpointLost, RunStopped
+from mayfly.models.failures import NULL_PROMPT, Failure
 from mayfly.models.rows import Answer, RowRequest
 from tests.support.scripted_server import Request, Script, ScriptedServer, completion, echo, http
 
 QUICK = Backoff(base_s=0.01, cap_s=0.05)
 ERROR = b'{"error": {"message": "told so", "code": "some_code"}}'
+
+
+NULL = Failure(NULL_PROMPT, "column prompt is null")
 
 
 def rows(count: int, first: int = 0) -> Iterator[RowRequest]:
@@ -136,9 +140,9 @@ def test_a_poisonous_row_fails_alone() -> None:
 
 def test_a_row_that_cannot_be_rendered_sends_nothing() -> None:
     with engine_on(echo) as (engine, server):
-        found = answers(engine, iter([RowRequest(0, b"", "null prompt"), *rows(1, first=1)]))
+        found = answers(engine, iter([RowRequest(0, b"", NULL), *rows(1, first=1)]))
 
-    assert found[0] == Answer(0, None, "null prompt")
+    assert found[0] == Answer(0, None, NULL)
     assert len(server.requests) == 1
 
 

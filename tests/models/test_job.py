@@ -49,10 +49,35 @@ def test_resuming_on_other_hardware_is_the_same_job(same: dict[str, object]) -> 
         {"prompt": {"system": "s"}},
         {"sampling": {"seed": 1}},
         {"rows": {"limit": 5}},
+        {"prompt": {"image_columns": ["picture"]}},
+        {"prompt": {"tools": '[{"type": "function", "function": {"name": "f"}}]'}},
+        {"sampling": {"reasoning": "off"}},
+        {"sampling": {"samples": 2}},
+        {"sampling": {"logprobs": 0}},
+        {"sampling": {"body": "{}"}},
+        {"sampling": {"body_column": "more"}},
     ],
 )
 def test_what_decides_the_answers_makes_another_job(other: dict[str, object]) -> None:
     assert fingerprint(job(**other).identity(), "i", "p") != fingerprint(job().identity(), "i", "p")
+
+
+def test_a_job_of_an_earlier_release_keeps_its_identity() -> None:
+    assert job(sampling={"stop": ["a"]}).identity() == {
+        "model": "m",
+        "prompt.template": None,
+        "prompt.messages_column": None,
+        "prompt.system": None,
+        "prompt.completions": False,
+        "prompt.embed_column": None,
+        "sampling.max_tokens": None,
+        "sampling.temperature": None,
+        "sampling.top_p": None,
+        "sampling.seed": None,
+        "sampling.stop": ["a"],
+        "sampling.json_schema": None,
+        "limit": None,
+    }
 
 
 def test_an_emulators_answers_are_another_job_than_the_providers() -> None:

@@ -72,9 +72,9 @@ def test_the_same_job_has_no_differences() -> None:
 @pytest.mark.parametrize(
     ("other", "line"),
     [
-        (manifest(template="{{ b }}"), "prompt.template was '{{ q }}', is '{{ b }}'"),
+        (manifest(template="{{ b }}"), "--prompt was '{{ q }}', is '{{ b }}'"),
         (manifest(provider="local"), "provider was 'p', is 'local'"),
-        (manifest(limit=5, content="d"), "limit was None, is 5"),
+        (manifest(limit=5, content="d"), "--limit was unset, is 5"),
         (manifest(content="d"), "input in.parquet (100 rows) has other content than it had"),
     ],
 )

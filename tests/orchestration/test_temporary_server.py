@@ -1,34 +1,158 @@
-"""Prefect's temporary server: one that ends too soon is started again, and then told of."""
+"""Prefect's temporary server: whose it is, what it is given, and how its failures are reported."""
 
-import subprocess
+import base64
+import json
+import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
-from mayfly.models.errors import TerminalError
-from mayfly.orchestration.temporary_server import STARTS, TemporaryServer
+from mayfly.orchestration.temporary_server import (
+    STARTS,
+    ServerUnavailable,
+    TemporaryServer,
+    configured_api_url,
+    without_proxy_on_loopback,
+)
+
+KEY = "tgp_v1_temporary_5e1c"
+NOWHERE = "http://192.0.2.1:3128"
+HOSTILE = {
+    "TOGETHER_API_KEY": KEY,
+    "HTTP_PROXY": NOWHERE,
+    "https_proxy": NOWHERE,
+    "PREFECT_SERVER_API_AUTH_STRING": "user:theirs",
+    "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://nobody@192.0.2.1/none",
+    "PREFECT_PROFILE": "theirs",
+    "PREFECT_LOGGING_LEVEL": "nonsense",
+}
+"""Variables of a user's that would each break a server which inherits them."""
 
 
-class Doomed(TemporaryServer):
-    """A server that says why, and ends."""
-
-    starts = 0
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self.starts += 1
-        words = "import sys; sys.exit('database is locked')"
-        return subprocess.Popen(
-            [sys.executable, "-c", words], stdin=subprocess.PIPE, stderr=self._said
-        )
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a user whose settings are of no use to the server."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "MAYFLY_HOME": str(folder / "state"),
+        **HOSTILE,
+    }
 
 
-def test_a_server_that_ends_too_soon_is_started_again_and_then_told_of(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("time.sleep", lambda _s: None)
-    server = Doomed()
+def printing(code: str) -> "list[str]":
+    """Return a command that stands for the server."""
+    return [sys.executable, "-c", code]
 
-    with server, pytest.raises(TerminalError, match=r"3 times over \(database is locked\)"):
+
+def test_server_that_ends_too_soon_is_started_again_and_then_reported(tmp_path: Path) -> None:
+    waits: list[float] = []
+    command = printing("import sys; sys.exit('database is locked')")
+    server = TemporaryServer(environment(tmp_path), command=lambda _: command, sleep=waits.append)
+
+    with (
+        server,
+        pytest.raises(ServerUnavailable, match=rf"code 1, {STARTS} times \(database is locked\)"),
+    ):
         server.wait()
 
-    assert server.starts == STARTS
+    assert len(waits) == STARTS - 1
+
+
+def test_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    command = printing("import time; time.sleep(60)")
+
+    with (
+        TemporaryServer(environment(tmp_path), command=lambda _: command) as server,
+        pytest.raises(ServerUnavailable, match="did not answer within 0 s"),
+    ):
+        server.wait(timeout_s=0.1)
+
+
+def test_environment_of_server_has_neither_key_nor_proxies_nor_settings_of_the_user(
+    tmp_path: Path,
+) -> None:
+    code = "import json, os; open('seen.json', 'w').write(json.dumps(dict(os.environ)))"
+    server = TemporaryServer(
+        environment(tmp_path), command=lambda _: printing(code), sleep=lambda _: None
+    )
+
+    with server, pytest.raises(ServerUnavailable):
+        server.wait()
+
+    seen = json.loads((server.home / "seen.json").read_text())
+    assert not {name for name in HOSTILE if seen.get(name) == HOSTILE[name]}
+    assert KEY not in json.dumps(seen)
+    assert seen["HOME"] == str(server.home)
+    assert server.home.stat().st_mode & 0o077 == 0
+
+
+def test_home_that_cannot_be_written_is_replaced_by_a_temporary_one(tmp_path: Path) -> None:
+    blocked = tmp_path / "state"
+    blocked.write_text("a file where the folder should be")
+    command = printing("")
+
+    with TemporaryServer(environment(tmp_path), command=lambda _: command) as server:
+        home = server.home
+        assert home.stat().st_mode & 0o077 == 0
+
+    assert not home.exists()
+
+
+def test_settings_for_other_servers_are_taken_out_of_the_way(tmp_path: Path) -> None:
+    env = environment(tmp_path) | {"PREFECT_API_KEY": "pnu_theirs", "NO_PROXY": "intra.example"}
+
+    with TemporaryServer(env, command=lambda _: printing("")) as server:
+        changes = server.environment()
+
+    assert {name for name, value in changes.items() if value is None} >= {
+        "PREFECT_API_KEY",
+        "PREFECT_PROFILE",
+        "PREFECT_SERVER_API_AUTH_STRING",
+    }
+    assert changes["NO_PROXY"] == changes["no_proxy"] == "intra.example,127.0.0.1,localhost,::1"
+    assert changes["PREFECT_API_AUTH_STRING"] not in ("", None, "user:theirs")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryServer]:
+    """A real server; it takes seconds to start."""
+    with TemporaryServer(environment(tmp_path_factory.mktemp("real"))) as server:
+        server.wait()
+        yield server
+
+
+def ask(server: TemporaryServer, password: str | None) -> int:
+    """Count the server's flow runs with a password or none; return the HTTP status."""
+    headers = {}
+    if password is not None:
+        basic = base64.b64encode(password.encode()).decode()
+        headers = {"authorization": f"Basic {basic}"}
+    with httpx.Client(trust_env=False, timeout=30) as http:
+        return http.post(f"{server.api_url}/flow_runs/count", json={}, headers=headers).status_code
+
+
+def test_server_answers_only_with_the_password_of_its_run(server: TemporaryServer) -> None:
+    password = server.environment()["PREFECT_API_AUTH_STRING"]
+    command_line = Path(f"/proc/{server._process.pid}/cmdline").read_text()
+
+    assert password is not None
+    assert password not in command_line
+    assert ask(server, None) == 401
+    assert ask(server, "user:theirs") == 401
+    assert ask(server, password) == 200
+
+
+def test_loopback_is_added_once_to_what_goes_around_the_proxy() -> None:
+    once = without_proxy_on_loopback({"no_proxy": "localhost, .corp"})
+
+    assert once["NO_PROXY"] == "localhost,.corp,127.0.0.1,::1"
+    assert without_proxy_on_loopback(once) == once
+
+
+def test_profile_that_cannot_be_read_is_no_configured_server(tmp_path: Path) -> None:
+    (tmp_path / "profiles.toml").write_bytes(b"\xff\xfe")
+
+    assert configured_api_url({"PREFECT_HOME": str(tmp_path)}) is None

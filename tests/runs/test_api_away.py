@@ -14,7 +14,7 @@ SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
 HELD = FaultRule(action="hang_before", method="PATCH", path="/deployments/", first=1)
 """The first call that a teardown makes to change something is held until the way is cut."""
 
-AWAY = "Connection refused"
+AWAY = "refuses connections"
 
 
 @pytest.fixture

@@ -58,11 +58,11 @@ CASES: dict[str, Case] = {
     "no prompt at all": lambda d: ([put(d)], "neither a messages nor a prompt column.*: q"),
     "unknown messages column": lambda d: (
         [put(d), "--messages-column", "chat"],
-        "--messages-column chat: there is no such column; the columns are q",
+        "--messages-column chat: the input has no such column; its columns are q",
     ),
     "unknown column to embed": lambda d: (
         [put(d), "--embed", "t"],
-        "--embed t: there is no such column; the columns are q",
+        "--embed t: the input has no such column; its columns are q",
     ),
     "output column taken": lambda d: (
         [put(d, prompt=["a"], response=["b"])],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mayfly.endpoints.session import this_process
+from mayfly.endpoints.process_liveness import this_process
 from mayfly.endpoints.sweep import sweep
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec
 from mayfly.models.lease import Lease, Owner
@@ -151,9 +151,9 @@ def test_a_sweep_ends_all_that_is_ours_and_dead_and_nothing_else(
         if FIGURES[kind].half_deleted:
             half_delete(emulator, plane, ref)
 
-    dry = sweep(plane, book, connection, dry_run=True)
+    dry = sweep(plane, book, connection, dry_run=True, watch_s=0)
     assert len(emulator.endpoints()) == len(refs)
-    report = sweep(plane, book, connection, dry_run=False)
+    report = sweep(plane, book, connection, dry_run=False, watch_s=0)
 
     left = {name.rsplit("/", 1)[-1] for name in emulator.endpoints()}
     expected = {ref.name for kind, ref in zip(kinds, refs, strict=True) if not FIGURES[kind].ends}
@@ -162,7 +162,7 @@ def test_a_sweep_ends_all_that_is_ours_and_dead_and_nothing_else(
     assert report.ended == len(refs) - len(expected)
     assert sum(e["done"] == "would be ended" for e in dry.found) == report.ended
     # And again there is nothing left to do.
-    assert sweep(plane, book, connection, dry_run=False).ended == 0
+    assert sweep(plane, book, connection, dry_run=False, watch_s=0).ended == 0
 
 
 def half_delete(emulator: Emulator, plane: ControlPlane, ref: EndpointRef) -> None:
@@ -193,7 +193,7 @@ def test_what_a_sweep_cannot_end_is_reported_and_its_lease_stays_open(
     emulator.use_faults(FaultRule(action="status", status=500, method="PATCH"))
     monkeypatch.setattr("mayfly.endpoints.sweep.BUDGET_S", 1.0)
 
-    report = sweep(plane, book, connection, dry_run=False)
+    report = sweep(plane, book, connection, dry_run=False, watch_s=0)
 
     emulator.use_faults()
     assert len(report.failed) == 2

@@ -1,10 +1,10 @@
 """The journal: what was committed is read back, and nothing else is."""
 
-import os
 import subprocess
 import sys
 import threading
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest, RetryableError
-from mayfly.models.rows import Answer
+from mayfly.models.failures import Failure
+from mayfly.models.rows import MOST_TOKENS, Answer
 from mayfly.models.shards import Shard
+from mayfly.storage.durability import HERE
 from mayfly.storage.journal import BEHIND_BYTES, Journal, load_journal, open_journal
 from mayfly.storage.journal_index import HELD_BYTES
 
@@ -22,18 +24,30 @@ JOB = "f" * 64
 on_disk = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+counts = st.none() | st.integers(0, MOST_TOKENS)
+known = {
+    "row": st.integers(100, 149),
+    "finish_reason": st.none() | st.just("stop"),
+    "prompt_tokens": counts,
+    "completion_tokens": counts,
+    "cached_tokens": counts,
+    "attempts": st.integers(0, 100),
+    "latency_s": st.floats(0, 1e6),
+    "reasoning": st.none() | texts,
+    "tool_calls": st.none() | texts,
+    "dropped": st.none() | texts,
+    "logprobs": st.none(),
+}
+failures = st.builds(
+    Failure, st.just("schema"), texts, st.none() | st.integers(100, 599), texts, st.integers(0, 9)
+)
 answers = st.builds(
     Answer,
-    row=st.integers(100, 149),
-    response=st.none() | texts,
-    error=st.none() | texts,
-    finish_reason=st.none() | st.just("stop"),
-    prompt_tokens=st.integers(0, 2**40),
-    completion_tokens=st.integers(0, 2**40),
-    cached_tokens=st.integers(0, 2**40),
-    attempts=st.integers(0, 100),
-    latency_s=st.floats(0, 1e6),
-)
+    response=texts,
+    failure=st.none(),
+    responses=st.none() | st.lists(st.none() | texts, max_size=3),
+    **known,
+) | st.builds(Answer, response=st.none(), failure=failures, responses=st.none(), **known)
 
 
 def written(path: Path, rows: list[Answer]) -> bytes:
@@ -166,7 +180,7 @@ def test_what_was_not_committed_is_not_on_disk(tmp_path: Path) -> None:
 def test_text_that_has_no_utf8_is_kept_as_far_as_it_goes(tmp_path: Path) -> None:
     written(path := tmp_path / "journal", [Answer(100, "half \ud800 pair", None)])
 
-    assert load(path)[100].response == "half ? pair"
+    assert load(path)[100].response == "half \ufffd pair"
 
 
 def test_answers_appended_during_a_commit_are_all_kept(tmp_path: Path) -> None:
@@ -219,7 +233,8 @@ FILL = """
 import resource, signal, sys
 from pathlib import Path
 from mayfly.models.errors import TerminalError
-from mayfly.models.rows import Answer
+from mayfly.models.failures import Failure
+from mayfly.models.rows import MOST_TOKENS, Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.journal_index import HELD_BYTES
 from mayfly.storage.journal import Journal
@@ -280,7 +295,7 @@ def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
     shard = Shard(index=0, first_row=0, rows=60)
     path = tmp_path / "journal"
     quick, begun = threading.Event(), threading.Event()
-    sync = os.fdatasync
+    sync = HERE.sync_data
 
     def slow(file: int) -> None:
         begun.set()
@@ -288,7 +303,7 @@ def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
         sync(file)
 
     with Journal(path, fingerprint=JOB, shard=shard) as journal:
-        monkeypatch.setattr(os, "fdatasync", slow)
+        monkeypatch.setattr("mayfly.storage.journal.HERE", replace(HERE, sync_data=slow))
         journal.append(Answer(0, "a", None))
         committing = threading.Thread(target=journal.commit)
         committing.start()

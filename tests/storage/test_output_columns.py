@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest
+from mayfly.models.failures import OTHER, Failure
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.arrow_types import arrow_type
-from mayfly.storage.open_input import open_dataset
-from mayfly.storage.output_columns import Embedding, Parsed, extra_column
+from mayfly.storage.dataset import open_dataset
+from mayfly.storage.output_columns import Embedding, Parsed, output_columns
 from mayfly.storage.parts import check_columns, read_answers, write_part
 from mayfly.storage.run_paths import part_name
 
@@ -146,12 +147,12 @@ def test_a_part_with_vectors_has_no_text_and_gives_its_answers_back(tmp_path: Pa
     dataset = open_dataset(str(tmp_path / "in.parquet"))
     answers = {
         0: Answer(0, text_of(1, 2.5), None, attempts=1),
-        1: Answer(1, None, "bad"),
+        1: Answer(1, None, Failure(OTHER, "bad")),
         2: Answer(2, text_of(3, 4), None, attempts=1),
     }
-    extra = extra_column(PromptSpec(embed_column="q"), Sampling())
+    columns = output_columns(PromptSpec(embed_column="q"), Sampling())
     shard = Shard(index=0, first_row=0, rows=3)
-    write_part(tmp_path / "out", shard, dataset, answers, fingerprint="f", extra=extra)
+    write_part(tmp_path / "out", shard, dataset, answers, fingerprint="f", columns=columns)
 
     path = tmp_path / "out" / part_name(0)
     written = pq.read_table(path)
@@ -159,16 +160,19 @@ def test_a_part_with_vectors_has_no_text_and_gives_its_answers_back(tmp_path: Pa
     assert written.column_names[-2:] == ["latency_s", "embedding"]
     assert written["response"].to_pylist() == [None] * 3
     assert written["embedding"].to_pylist() == [[1.0, 2.5], None, [3.0, 4.0]]
-    assert read_answers(path, extra) == answers
+    assert read_answers(path, columns) == answers
 
 
 def test_a_part_with_parsed_answers_has_them_last(tmp_path: Path) -> None:
     pq.write_table(pa.table({"q": ["a", "b"]}), tmp_path / "in.parquet")
     dataset = open_dataset(str(tmp_path / "in.parquet"))
-    answers = {0: Answer(0, orjson.dumps({"x": 1}).decode(), None), 1: Answer(1, None, "bad")}
+    answers = {
+        0: Answer(0, orjson.dumps({"x": 1}).decode(), None),
+        1: Answer(1, None, Failure(OTHER, "bad")),
+    }
     shard = Shard(index=0, first_row=0, rows=2)
-    extra = extra_column(PromptSpec(), Sampling(json_schema=POINT_TEXT))
-    write_part(tmp_path / "out", shard, dataset, answers, fingerprint="f", extra=extra)
+    columns = output_columns(PromptSpec(), Sampling(json_schema=POINT_TEXT))
+    write_part(tmp_path / "out", shard, dataset, answers, fingerprint="f", columns=columns)
 
     written = pq.read_table(tmp_path / "out" / part_name(0))
 
@@ -191,4 +195,4 @@ def test_an_input_column_by_its_name_is_refused_only_where_it_is_needed(
 
     check_columns(dataset)
     with pytest.raises(BadRequest, match=f"'{name}'"):
-        check_columns(dataset, extra_column(prompt, sampling))
+        check_columns(dataset, output_columns(prompt, sampling))

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest, TerminalError
+from mayfly.models.failures import OTHER, Failure
 from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import Shard, plan_shards
-from mayfly.storage.dataset import Dataset
-from mayfly.storage.open_input import open_dataset
+from mayfly.storage.dataset import Dataset, open_dataset
 from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.parts import (
     check_columns,
@@ -34,7 +34,7 @@ JOB = "f" * 64
 
 def answer(row: int) -> Answer:
     if row % 7 == 3:
-        return Answer(row, None, f"row {row} went wrong", attempts=2)
+        return Answer(row, None, Failure(OTHER, f"row {row} went wrong", attempts=2), attempts=2)
     return Answer(row, f"answer {row}", None, "stop", row, 10, 5, 1, 0.25)
 
 
@@ -82,7 +82,8 @@ def test_pandas_reads_the_folder_as_the_input_with_the_answers_beside_it(
     assert [m[0]["content"] for m in frame["messages"]] == [str(row) for row in range(50)]
     assert frame["response"].tolist() == pd.Series([a.response for a in expected]).tolist()
     assert frame["error"].isna().tolist() == [a.error is None for a in expected]
-    assert frame["prompt_tokens"].tolist() == [a.prompt_tokens for a in expected]
+    counts = pd.Series([a.prompt_tokens for a in expected], dtype="float64")
+    assert frame["prompt_tokens"].equals(counts)
     assert frame["latency_s"].tolist() == [a.latency_s for a in expected]
 
 
@@ -101,6 +102,8 @@ def test_output_columns_have_the_types_of_the_contract(dataset: Dataset, out: Pa
         ("cached_tokens", "int64"),
         ("attempts", "int32"),
         ("latency_s", "double"),
+        ("reasoning", "string"),
+        ("tool_calls", "string"),
     ]
 
 
@@ -216,7 +219,7 @@ def test_text_that_has_no_utf8_is_one_poor_answer_and_not_a_dead_shard(
 
     write_part(out, shard, dataset, answers, fingerprint=JOB)
 
-    assert read_answers(out / part_name(0))[4].response == "half ? pair"
+    assert read_answers(out / part_name(0))[4].response == "half \ufffd pair"
 
 
 @pytest.mark.parametrize("name", ["response", "error", "attempts"])
@@ -238,7 +241,7 @@ from pathlib import Path
 from mayfly.models.errors import TerminalError
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
-from mayfly.storage.open_input import open_dataset
+from mayfly.storage.dataset import open_dataset
 from mayfly.storage.parts import write_part
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

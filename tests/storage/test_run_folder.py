@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mayfly.models.errors import BadRequest
+from mayfly.models.failures import OTHER, Failure
 from mayfly.models.manifest import Manifest
 from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import plan_shards
-from mayfly.storage.dataset import Dataset
+from mayfly.storage.dataset import Dataset, open_dataset
 from mayfly.storage.journal import Journal
 from mayfly.storage.manifest_store import commit_manifest, load_manifest
-from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parts import write_part
 from mayfly.storage.run_folder import RunFolder, check_output, journalled, reconciled
 from mayfly.storage.run_paths import RunPaths
@@ -266,7 +266,7 @@ def test_answers_in_journals_are_counted_without_touching_them(
     for index, row in ((0, 4), (2, 25)):
         shard = wanted.shards[index]
         with Journal(paths.journal(index), fingerprint=wanted.fingerprint, shard=shard) as journal:
-            journal.append(Answer(row, None, "wrong", attempts=3))
+            journal.append(Answer(row, None, Failure(OTHER, "wrong"), attempts=3))
     with paths.journal(2).open("ab") as file:
         file.write(b"torn")
     before = everything(earlier)

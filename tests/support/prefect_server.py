@@ -48,13 +48,12 @@ def shared_prefect_server(folder: Path) -> Iterator[str]:
 
 def start_server(pipe: Path, folder: Path, env: Mapping[str, str]) -> str:
     """Start a server that reads its standard input from a pipe; return its API's URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    with pipe.open("rb") as end:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, pipe.open("rb") as end:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        module = "mayfly.orchestration.temporary_server"
         process = subprocess.Popen(
-            [sys.executable, "-m", "mayfly.orchestration.temporary_server", str(port)],
+            [sys.executable, "-m", module, str(listener.fileno())],
+            pass_fds=(listener.fileno(),),
             stdin=end,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

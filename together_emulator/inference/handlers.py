@@ -4,6 +4,7 @@ Source: Together API, chat completions, completions, embeddings.
 """
 
 import contextlib
+import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,7 @@ class Inference:
             )
         work = Work(prompt_tokens=sum(counts))
         replica = await self._serving.admit(deployment, asked.model, sticky)
+        headers |= _served_by(replica)
         if self._upstream is not None:
             answer = await self._sent(
                 self._upstream, "/embeddings", body, request_id, work, deployment, replica
@@ -121,6 +123,7 @@ class Inference:
         deployment, headers = self._found(sampling.model, sticky, "chat")
         _require_media(asked, deployment)
         replica = await self._serving.admit(deployment, sampling.model, sticky)
+        headers |= _served_by(replica)
         work = Work(prompt_tokens=asked.prompt_tokens)
         if sampling.stream:
             chunks_ = upstream.stream(path, body, request_id, model=deployment.model.name)
@@ -175,6 +178,7 @@ class Inference:
             reasoning_field=settings.reasoning_field,
         )
         replica = await self._serving.admit(deployment, sampling.model, sticky)
+        headers |= _served_by(replica)
         cached = min(cached_tokens(replica, asked.prompt), asked.prompt_tokens - 1)
         usage = usage_json(asked.prompt_tokens, cached, said, settings.cached_tokens)
         work = Work(
@@ -236,3 +240,12 @@ def _sticky(asked: Asked) -> Sticky:
 def _require_media(asked: Asked, deployment: Deployment) -> None:
     if isinstance(asked, Chat) and asked.media:
         require_inputs(asked.media, deployment.model.inputs, deployment.model.name)
+
+
+def _served_by(replica: Replica) -> dict[str, str]:
+    """Return the header that tells the replica; clients cannot rely on it.
+
+    Source: Together API, dedicated model inference (`worker_url`, per replica).
+    """
+    event = {"worker_url": f"http://{replica.id}"}
+    return {"x-i-router-log-event": json.dumps(event)}

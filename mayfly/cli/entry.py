@@ -1,0 +1,34 @@
+"""The `mayfly` command's first and last moments, in which a signal must not end in a traceback.
+
+Before `main` runs, nothing but imports has happened, and after it nothing is left but exit
+handlers: a signal ends the process at once, with the documented code.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    os.write(2, b"mayfly: interrupted; nothing had been created\n")
+    os._exit(130 if number == signal.SIGINT else 143)
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    for number in _SIGNALS:
+        signal.signal(number, _end_at_once)
+    from mayfly.cli.main import main as command  # noqa: PLC0415 - after the handlers are set
+
+    code = command()
+    for number in _SIGNALS:
+        # What was to be done is done: the exit handlers that are left only tidy up.
+        signal.signal(number, lambda *_: os._exit(code))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The bytes of a reply, read as JSON as far as they can be: what was paid for is not lost to them.
+
+A strict parser has failed when this is called: half of a surrogate pair, a byte-order mark, raw
+control characters, bytes that are not UTF-8, NaN, text after the value, or a compression that was
+not asked for.
+"""
+
+import json
+import zlib
+from typing import Any, Final
+
+import orjson
+
+from mayfly.models.texts import cleaned
+
+LARGEST_BYTES = 256 * 2**20
+"""A compressed body may have so many bytes when it is opened."""
+
+LARGEST_CHARACTERS = 64 * 2**20
+
+NOT_JSON: Final = object()
+"""What `loads` returns for a body that holds no JSON at all."""
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+def loads(body: memoryview) -> Any:
+    """Return the JSON value that a body begins with, or NOT_JSON; never raises."""
+    data = decompressed(bytes(body))
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    for text in _texts(data):
+        start = len(text) - len(text.lstrip("\ufeff \t\r\n\0"))
+        if len(text) - start > LARGEST_CHARACTERS or start == len(text):
+            continue
+        try:
+            return cleaned(_DECODER.raw_decode(text, start)[0])
+        except (ValueError, RecursionError):
+            continue
+    return NOT_JSON
+
+
+def decompressed(data: bytes) -> bytes:
+    """Return a body without its compression, known by its first bytes; as it is, without one."""
+    try:
+        if data.startswith(_GZIP):
+            return _inflate(data, 16 + zlib.MAX_WBITS)
+        if data.startswith(_ZSTD):
+            return _zstd(data)
+        # zlib's header: the method, and a checksum that is a multiple of 31.
+        if len(data) > 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0:
+            return _inflate(data, zlib.MAX_WBITS)
+        if data[:1] and data[0] not in b'{[ \t\r\n\xef\xff\xfe"':
+            return _inflate(data, -zlib.MAX_WBITS)
+    except (zlib.error, ValueError):
+        pass
+    return data
+
+
+def _inflate(data: bytes, window: int) -> bytes:
+    return zlib.decompressobj(window).decompress(data, LARGEST_BYTES)
+
+
+def _zstd(data: bytes) -> bytes:
+    try:
+        import zstandard  # noqa: PLC0415 - hardly ever needed
+    except ImportError:
+        return data
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+            return bytes(reader.read(LARGEST_BYTES))
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+
+
+def _texts(data: bytes) -> list[str]:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return [data.decode("utf-16", errors="replace")]
+    return [data.decode("utf-8", errors="replace")]
+
+
+def _integer(digits: str) -> int | float:
+    """Read an integer as orjson does: beyond 64 bits it is a float."""
+    return int(digits) if len(digits) < 19 else float(digits)
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_int=_integer)

@@ -1,0 +1,130 @@
+"""What a server says is wrong: read from a body of whatever shape its software gives it.
+
+Source: Together API, error codes; the error bodies of vLLM, SGLang, TGI, FastAPI and gRPC gateways.
+"""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from mayfly.inference.reply_body import NOT_JSON, decompressed, loads
+from mayfly.models.http_errors import error_message, word
+
+LONGEST_WORDS = 500
+"""Characters of a server's words that are kept in a row's error."""
+
+
+class ServerError(NamedTuple):
+    """An error as a server put it.
+
+    Attributes:
+        status: HTTP status; of an error in the body of a 200, the one that its code stands for.
+        code: The body's code, or "" where it has none beside the status.
+    """
+
+    status: int
+    code: str
+    words: str
+
+
+def read_error(status: int, body: memoryview) -> ServerError:
+    """Read the body of an answer that is not 200; of one that is not JSON, its beginning."""
+    value: Any
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = loads(body)
+    code, words = ("", "") if value is NOT_JSON else error_message(value)
+    if not words:
+        words = decompressed(bytes(body))[: 4 * LONGEST_WORDS].decode(errors="replace")
+    return ServerError(status, *_once(status, code, words))
+
+
+def error_in(value: dict[str, Any]) -> ServerError | None:
+    """Return the error that the body of a 200 holds in place of an answer, if it does."""
+    inner = value.get("error")
+    is_error = value.get("object") == "error" or {"code", "message"} <= value.keys()
+    if not (inner or is_error or "detail" in value):
+        return None
+    code, words = error_message(value)
+    kinds = [inner, value] if isinstance(inner, dict) else [value]
+    status = next(
+        (
+            number
+            for body in kinds
+            for name in ("code", "status", "status_code")
+            if (number := _status(body.get(name))) is not None
+        ),
+        None,
+    )
+    if status is None:
+        type_ = next((str(body["type"]) for body in kinds if body.get("type")), "")
+        status = _implied(f"{code} {type_}".lower())
+    return ServerError(status, *_once(status, code, words))
+
+
+def short(text: str) -> str:
+    """Return a text in one line, its end cut off where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
+
+
+def _once(status: int, code: str, words: str) -> tuple[str, str]:
+    """Return code and words so that neither repeats the status or the other."""
+    words = short(words)
+    if code == str(status):
+        code = ""
+    for said in (f"Error code: {status}", f"HTTP {status}", str(status), code):
+        if said and words[: len(said)].lower() == said.lower():
+            rest = words[len(said) :]
+            # Only where it is a word of its own, and something is left to say.
+            if rest[:1] in (":", "-", " ", ",") and rest.strip(":-, "):
+                words = rest.lstrip(":-, ")
+    return code, words
+
+
+def _status(value: Any) -> int | None:
+    text = word(value)
+    return (
+        int(text)
+        if len(text) == 3 and text.isascii() and text.isdigit() and (400 <= int(text) < 600)
+        else None
+    )
+
+
+def _implied(names: str) -> int:
+    """Return the status that the names of an error stand for; a server's error where none does."""
+    for words, status in _STATUS_OF:
+        if any(word in names for word in words):
+            return status
+    return 500
+
+
+_STATUS_OF: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("rate_limit", "ratelimit", "too_many_requests", "resource_exhausted", "_limited"), 429),
+    (("overload", "unavailable", "capacity", "queue_full", "routing_error"), 503),
+    (("timeout", "timed_out", "deadline"), 504),
+    (("insufficient_quota", "billing", "payment", "credit"), 402),
+    (("invalid_api_key", "authentication", "unauthorized", "unauthenticated"), 401),
+    (("permission", "forbidden", "access_denied"), 403),
+    (("not_found", "notfound", "model_not_available"), 404),
+    (("internal", "server_error", "engine"), 500),
+    (
+        (
+            "invalid",
+            "bad_request",
+            "badrequest",
+            "validation",
+            "context_length",
+            "content_filter",
+            "content_policy",
+            "unsupported",
+            "unprocessable",
+            "too_long",
+            "endpoint_not_configured",
+            "dedicated_endpoint_not_running",
+            "streaming_required",
+        ),
+        400,
+    ),
+)

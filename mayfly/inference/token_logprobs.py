@@ -1,0 +1,70 @@
+"""Log-probabilities of a reply's tokens, in either of the forms that servers give them.
+
+Source: Together API, chat completions (lists side by side); OpenAI's (a list of entries).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from mayfly.inference.choice_text import text_of
+from mayfly.models.rows import as_count
+
+
+def token_logprobs(given: Any) -> list[dict[str, Any]] | None:
+    """Return one entry a token, from either form: lists side by side, or a list of entries."""
+    if not isinstance(given, dict):
+        return None
+    if isinstance(content := given.get("content"), list):
+        return [
+            _token(
+                entry.get("token"),
+                entry.get("token_id"),
+                entry.get("logprob"),
+                entry.get("top_logprobs"),
+            )
+            for entry in content
+            if isinstance(entry, dict)
+        ]
+    tokens = given.get("tokens")
+    if not isinstance(tokens, list):
+        return None
+    ids, numbers, tops = (
+        _side_by_side(given.get(name), len(tokens))
+        for name in ("token_ids", "token_logprobs", "top_logprobs")
+    )
+    return [_token(*entry) for entry in zip(tokens, ids, numbers, tops, strict=True)]
+
+
+def _side_by_side(given: Any, length: int) -> Sequence[Any]:
+    if isinstance(given, list) and len(given) == length:
+        return given
+    return [None] * length
+
+
+def _token(token: Any, token_id: Any, logprob: Any, top: Any) -> dict[str, Any]:
+    if isinstance(top, dict):
+        others: list[dict[str, Any]] | None = [
+            {"token": name, "logprob": _number(number)} for name, number in top.items()
+        ]
+    elif isinstance(top, list):
+        others = [
+            {"token": text_of(one.get("token")), "logprob": _number(one.get("logprob"))}
+            for one in top
+            if isinstance(one, dict)
+        ]
+    else:
+        others = None
+    return {
+        "token": text_of(token),
+        "token_id": as_count(token_id),
+        "logprob": _number(logprob),
+        "top_logprobs": others,
+    }
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None

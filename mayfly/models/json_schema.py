@@ -1,0 +1,173 @@
+"""JSON Schemas that responses must match: as users give them, and responses read by them."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+import orjson
+
+from mayfly.models.errors import BadRequest
+from mayfly.models.texts import cleaned
+
+LONGEST_WORDS = 500
+
+TRIED = 200
+"""Places in a response at which a JSON value is looked for, at most."""
+
+_ANNOTATIONS = frozenset(
+    {
+        "$anchor",
+        "$comment",
+        "$defs",
+        "$id",
+        "$schema",
+        "$vocabulary",
+        "default",
+        "definitions",
+        "deprecated",
+        "description",
+        "example",
+        "examples",
+        "id",
+        "name",
+        "readOnly",
+        "strict",
+        "title",
+        "writeOnly",
+    }
+)
+"""Keywords that allow every value. Source: JSON Schema 2020-12, Core and Validation, section 9."""
+
+_WRAPPER = frozenset({"name", "description", "strict", "schema", "type"})
+_FENCE = re.compile(r"```[A-Za-z0-9_+-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+_THOUGHT = "</think>"
+
+
+class Reading(NamedTuple):
+    """What a response is under a schema: its value, or what is wrong with it in one line."""
+
+    value: Any
+    wrong: str | None = None
+
+
+def unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema inside OpenAI's wrapper; one without a wrapper as it is.
+
+    Source: OpenAI, structured outputs: `{"name", "schema", "strict"}`, and `response_format`,
+    `{"type": "json_schema", "json_schema": {...}}`.
+    """
+    format_ = schema.get("response_format")
+    if isinstance(format_, dict) and len(schema) == 1:
+        schema = format_
+    inner = schema.get("json_schema")
+    if schema.get("type") == "json_schema" and isinstance(inner, dict):
+        schema = inner
+    inner = schema.get("schema")
+    is_wrapper = schema.keys() <= _WRAPPER and schema.get("type") in (None, "json_schema")
+    return inner if is_wrapper and isinstance(inner, dict) else schema
+
+
+class SchemaChecker:
+    """Reads responses by a JSON Schema.
+
+    Raises:
+        BadRequest: The schema is not a valid JSON Schema, refers to what is not in it, or allows
+            every value.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        try:
+            self._validator = jsonschema_rs.validator_for(dict(schema), retriever=_retrieve)
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            why = _short(getattr(error, "message", None) or str(error))
+            where = "/".join(map(str, getattr(error, "instance_path", ())))
+            raise BadRequest(
+                f"--schema is not a valid JSON Schema: {f'at /{where}: ' if where else ''}{why}; "
+                "correct it"
+            ) from error
+        if schema.keys() <= _ANNOTATIONS:
+            raise BadRequest(
+                "--schema allows every response: it has no keyword that says what a response must "
+                'be; give one such as {"type": "object", "properties": {...}}'
+            )
+
+    def wrong(self, text: str) -> str | None:
+        """Return what is wrong with a response, in one line; None when it fits."""
+        return self.read(text).wrong
+
+    def read(self, text: str) -> Reading:
+        """Return the value of a response that fits: all of it, or the last such value in it.
+
+        JSON may stand in a fence, after thinking, or among words.
+        """
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            words = f"not JSON: {error}"
+        else:
+            if self._validator.is_valid(value):
+                return Reading(value)
+            return Reading(None, self._first_wrong(value))
+        found = list(json_values(text))
+        for value in reversed(found):
+            if self._validator.is_valid(value):
+                return Reading(value)
+        return Reading(None, self._first_wrong(found[-1]) if found else _short(words))
+
+    def _first_wrong(self, value: Any) -> str:
+        first = next(iter(self._validator.iter_errors(value)))
+        return _short(f"at /{'/'.join(map(str, first.instance_path))}: {first.message}")
+
+
+def json_values(text: str) -> Iterator[Any]:
+    """Yield the JSON values in a text, in order: those in fences, else objects and lists.
+
+    Thinking that is closed by `</think>` is left out.
+    """
+    text = text[text.rfind(_THOUGHT) + len(_THOUGHT) :] if _THOUGHT in text else text
+    text = text.strip().lstrip("\ufeff")
+    try:
+        yield orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    else:
+        return
+    fenced = [value for inside in _FENCE.findall(text) for value in _whole(inside)]
+    yield from fenced or _scanned(text)
+
+
+def _whole(text: str) -> list[Any]:
+    try:
+        return [orjson.loads(text.strip())]
+    except orjson.JSONDecodeError:
+        return list(_scanned(text))
+
+
+def _scanned(text: str) -> Iterator[Any]:
+    at, tried = 0, 0
+    while tried < TRIED and (found := _OPENING.search(text, at)):
+        tried += 1
+        try:
+            value, at = _DECODER.raw_decode(text, found.start())
+            yield cleaned(value)
+        except (ValueError, RecursionError):
+            at = found.start() + 1
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _retrieve(uri: str) -> Any:
+    raise ValueError(f"{uri} is not in the schema, and nothing is fetched")
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
+
+
+_OPENING = re.compile(r"[{\[]")
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_no_constant)

@@ -1,0 +1,29 @@
+"""Text that can be written as UTF-8."""
+
+from typing import Any
+
+
+def without_halves(text: str) -> str:
+    """Return a text with U+FFFD for each half of a surrogate pair, which has no UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def cleaned(value: Any) -> Any:
+    """Return a JSON value whose every text has UTF-8.
+
+    Raises:
+        RecursionError: It is nested too deep.
+    """
+    if isinstance(value, str):
+        return without_halves(value)
+    if isinstance(value, list):
+        return [cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {without_halves(key): cleaned(item) for key, item in value.items()}
+    return value

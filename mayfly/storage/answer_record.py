@@ -1,0 +1,153 @@
+"""An answer as one record of JSON: how it is written to a journal, and read whatever it holds.
+
+A record is a list: the fields of `Answer` in order, without those at the end that are null. Reading
+one makes it an answer that a part can be written of, also when an earlier version wrote it, or a
+server's odd field went into it unseen.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from mayfly.models.failures import NO_TEXT, OTHER, Failure
+from mayfly.models.rows import Answer, as_count
+from mayfly.models.texts import without_halves
+
+_SHORT = len(Answer._fields[: Answer._fields.index("reasoning")])
+_NOTHING_MORE = (None,) * (len(Answer._fields) - _SHORT)
+
+
+def to_record(answer: Answer) -> bytes:
+    """Return the record of an answer; an answer that has what JSON has not is made fit for it."""
+    try:
+        return orjson.dumps(_values(answer))
+    except TypeError:  # Half of a surrogate pair, or an integer of more than 64 bits.
+        return orjson.dumps(_values(made_fit(answer)))
+
+
+def from_record(record: bytes) -> Answer:
+    """Return the answer of a record; one that cannot be read is an error of its row."""
+    try:
+        values = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        values = None
+    if not isinstance(values, list) or not values:
+        row = row_of(record)
+        return Answer(0 if row is None else row, None, Failure(OTHER, "the journal has no answer"))
+    known = len(Answer._fields)
+    return made_fit(Answer(*values[:known], *(None,) * max(0, 2 - len(values))))
+
+
+def row_of(record: bytes) -> int | None:
+    """Return the row of a record; None where it has none, as the journal's first line."""
+    if not record.startswith(b"["):
+        return None
+    digits = record[1 : record.find(b",")]
+    return int(digits) if digits.isdigit() and len(digits) < 19 else None
+
+
+def made_fit(answer: Answer) -> Answer:
+    """Return an answer whose every field has the type that a part needs."""
+    response = _text(answer.response)
+    tool_calls = _text(answer.tool_calls)
+    failure = _failure(answer.failure)
+    if response is None and failure is None and tool_calls is None:
+        failure = Failure(NO_TEXT, "the journal has no text for this row")
+    return Answer(
+        row=answer.row,
+        response=None if failure is not None else response,
+        failure=failure,
+        finish_reason=_text(answer.finish_reason),
+        prompt_tokens=as_count(answer.prompt_tokens),
+        completion_tokens=as_count(answer.completion_tokens),
+        cached_tokens=as_count(answer.cached_tokens),
+        attempts=as_count(answer.attempts) or 0,
+        latency_s=_seconds(answer.latency_s),
+        reasoning=_text(answer.reasoning),
+        tool_calls=tool_calls,
+        responses=_texts(answer.responses),
+        logprobs=_logprobs(answer.logprobs),
+        dropped=_text(answer.dropped),
+    )
+
+
+def _values(answer: Answer) -> tuple[Any, ...]:
+    values = answer[:_SHORT] if answer[_SHORT:] == _NOTHING_MORE else tuple(answer)
+    if answer.failure is None:
+        return values
+    return (*values[:2], tuple(answer.failure), *values[3:])
+
+
+def _failure(given: object) -> Failure | None:
+    """Return a failure; the first version of the journal kept its text."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return Failure.parse(without_halves(given))
+    if not isinstance(given, Sequence) or not 2 <= len(given) <= len(Failure._fields):
+        return Failure(OTHER, _json(given))
+    kind, words, status, code, attempts = Failure(*given)
+    return Failure(
+        _text(kind) or OTHER,
+        _text(words) or "",
+        as_count(status),
+        _text(code) or "",
+        as_count(attempts) or 0,
+    )
+
+
+def _text(given: object) -> str | None:
+    if given is None:
+        return None
+    return without_halves(given) if isinstance(given, str) else _json(given)
+
+
+def _texts(given: object) -> list[str | None] | None:
+    return [_text(one) for one in given] if isinstance(given, list | tuple) else None
+
+
+def _logprobs(given: object) -> list[dict[str, Any]] | None:
+    if not isinstance(given, list | tuple):
+        return None
+    return [
+        {
+            "token": _text(one.get("token")),
+            "token_id": as_count(one.get("token_id")),
+            "logprob": _number(one.get("logprob")),
+            "top_logprobs": _likeliest(one.get("top_logprobs")),
+        }
+        for one in given
+        if isinstance(one, Mapping)
+    ]
+
+
+def _likeliest(given: object) -> list[dict[str, Any]] | None:
+    if not isinstance(given, list | tuple):
+        return None
+    return [
+        {"token": _text(one.get("token")), "logprob": _number(one.get("logprob"))}
+        for one in given
+        if isinstance(one, Mapping)
+    ]
+
+
+def _number(given: object) -> float | None:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    try:
+        return float(given)
+    except OverflowError:
+        return None
+
+
+def _seconds(given: object) -> float:
+    number = _number(given)
+    return number if number is not None and 0 <= number < float("inf") else 0.0
+
+
+def _json(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return without_halves(str(value))

@@ -1,0 +1,104 @@
+"""A catalogue from a file."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.emulator.conftest import TLS
+from tests.support.emulator_client import EmulatorClient
+from together_emulator import Emulator, ManualClock
+from together_emulator.state.catalogue_file import load_catalogue, read_catalogue
+
+TOML = """
+[[hardware]]
+accelerator = "amd-mi355x-288gb"
+gpu_type = "MI355X"
+gpu_count = 1
+gpu_memory_gib = 288
+price_cents_per_h = 700
+rooms = [{ region = "us-west-1", replicas = 3 }]
+
+[[models]]
+name = "acme/chat-1"
+context_length = 8192
+thinking = "default"
+inputs = ["text", "image"]
+profiles = [{ hardware = "1xamd-mi355x-288gb", decoding_tps = 200.0, cold_start_s = 10 }]
+
+[[models]]
+name = "chat-1-tuned"
+own = true
+base = "acme/chat-1"
+revisions = [{ label = "a" }, { label = "b", valid = false }]
+"""
+
+
+def test_file_describes_models_hardware_and_own_models(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.toml"
+    path.write_text(TOML)
+
+    with (
+        Emulator(clock=ManualClock(), catalogue=load_catalogue(path)) as emulator,
+        httpx.Client(
+            base_url=emulator.url, headers={"authorization": "Bearer local"}, verify=TLS
+        ) as http,
+    ):
+        rig = EmulatorClient(emulator, http)
+        profile = rig.profile("acme/chat-1", "MI355X")
+        endpoint, _ = rig.serve(profile=profile)
+        answer = rig.chat(endpoint["name"]).json()
+        (mine,) = http.get(f"{rig.p}/models").json()["data"]
+
+    assert profile["performanceBenchmarks"] == {"decodingSpeedTps": 200.0}
+    assert answer["choices"][0]["message"]["reasoning"]
+    assert mine["name"] == "emulated-project/chat-1-tuned"
+
+
+def test_file_that_extends_keeps_the_default_models(tmp_path: Path) -> None:
+    path = tmp_path / "more.json"
+    profile = {"hardware": "1xnvidia-h100-80gb"}
+    path.write_text(
+        json.dumps({"extend": True, "models": [{"name": "acme/x", "profiles": [profile]}]})
+    )
+
+    catalogue = load_catalogue(path)
+
+    assert catalogue.model_named("acme/x") is not None
+    assert catalogue.model_named("Qwen/Qwen3.5-9B") is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "the file must be a table"),
+        ({}, "models is empty"),
+        ({"modles": []}, "unknown field 'modles'"),
+        ({"models": [{"name": "a/b", "colour": 1}]}, "models[0]: unknown field 'colour'"),
+        ({"models": [{"context_length": 5}]}, "models[0]: name is missing"),
+        ({"models": [{"name": "a/b", "thinking": "loud"}]}, "models[0].thinking must be one of"),
+        ({"models": [{"name": "a/b", "profiles": [{"hardware": "9xgpu"}]}]}, "no instance type"),
+        ({"models": [{"name": "a/b", "base": "c/d"}]}, "base model c/d does not exist"),
+        ({"models": [{"name": "a/b"}, {"name": "a/b"}]}, "same name"),
+        (
+            {"models": [{"name": "a/b", "profiles": [{"hardware": "1xnvidia-h100-80gb"}] * 2}]},
+            "`variant`",
+        ),
+        ({"models": {"name": "a/b"}}, "models must be a list"),
+    ],
+)
+def test_file_that_is_wrong_says_what_and_where(given: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read_catalogue(given)
+
+
+@pytest.mark.parametrize(("name", "text"), [("c.toml", "models = ["), ("c.json", "{")])
+def test_file_that_cannot_be_parsed_names_itself(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+
+    with pytest.raises(ValueError, match=name):
+        load_catalogue(path)

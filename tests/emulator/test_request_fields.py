@@ -1,0 +1,89 @@
+"""Fields of a request beyond the common ones."""
+
+import re
+from typing import Any
+
+import pytest
+from together import Together
+
+from tests.emulator.test_streaming import asked
+from tests.support.emulator_client import EmulatorClient, code, message
+
+
+def test_unknown_field_is_ignored_unless_the_server_is_strict(rig: EmulatorClient) -> None:
+    endpoint, _ = rig.serve()
+
+    lax = rig.chat(endpoint["name"], min_tokens=5)
+    rig.emulator.change(strict_fields=True)
+    strict = rig.chat(endpoint["name"], min_tokens=5)
+
+    assert lax.status_code == 200
+    assert code(strict) == (400, "unknown_field")
+    assert "min_tokens" in message(strict)
+
+
+def test_every_field_of_the_official_schema_is_accepted(
+    rig: EmulatorClient, together: Together
+) -> None:
+    endpoint, _ = rig.serve()
+    rig.emulator.change(strict_fields=True)
+
+    answer = together.chat.completions.create(
+        model=endpoint["name"],
+        messages=asked(),
+        max_tokens=20,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=40,
+        min_p=0.1,
+        repetition_penalty=1.1,
+        presence_penalty=-2,
+        frequency_penalty=2,
+        logit_bias={"105": 1.5},
+        logprobs=1,
+        n=2,
+        echo=False,
+        seed=1,
+        stop=["never said"],
+        reasoning={"enabled": True},
+        reasoning_effort="low",
+        chat_template_kwargs={"enable_thinking": False},
+        context_length_exceeded_behavior="truncate",
+        safety_model="some/guard",
+        compliance="hipaa",
+        extra_body={"user": "me", "prompt_cache_key": "shared"},
+    )
+
+    assert len(answer.choices) == 2
+
+
+@pytest.mark.parametrize("field", ["presence_penalty", "frequency_penalty"])
+def test_penalty_beyond_its_range_is_refused(rig: EmulatorClient, field: str) -> None:
+    endpoint, _ = rig.serve()
+
+    body: dict[str, Any] = {field: 2.1}
+    assert rig.chat(endpoint["name"], **body).status_code == 400
+
+
+def test_regex_answer_matches_its_pattern(rig: EmulatorClient) -> None:
+    endpoint, _ = rig.serve()
+    pattern = r"(yes|no): [0-9]{3}"
+
+    answers = {
+        rig.chat(
+            endpoint["name"], f"Q{n}", response_format={"type": "regex", "pattern": pattern}
+        ).json()["choices"][0]["message"]["content"]
+        for n in range(5)
+    }
+
+    assert all(re.fullmatch(pattern, answer) for answer in answers)
+    assert len(answers) > 1
+
+
+@pytest.mark.parametrize("pattern", ["(", None])
+def test_regex_that_is_none_is_refused(rig: EmulatorClient, pattern: str | None) -> None:
+    endpoint, _ = rig.serve()
+
+    refused = rig.chat(endpoint["name"], response_format={"type": "regex", "pattern": pattern})
+
+    assert refused.status_code == 400

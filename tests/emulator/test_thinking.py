@@ -1,0 +1,150 @@
+"""Models that think before they answer."""
+
+import json
+from typing import Any
+
+import pytest
+from together import Together
+
+from tests.emulator.test_streaming import TOOL, asked
+from tests.support.emulator_client import EmulatorClient
+
+THINKING = "Qwen/Qwen3.5-9B"
+ALWAYS = "openai/gpt-oss-20b"
+ON_REQUEST = "Qwen/Qwen3-32B"
+
+
+def served(rig: EmulatorClient, model: str, hardware: str = "H100") -> str:
+    """Serve a model; returns the endpoint's name."""
+    name: str = rig.serve(profile=rig.profile(model, hardware))[0]["name"]
+    rig.emulator.clock.advance(400)
+    return name
+
+
+def choice(rig: EmulatorClient, model: str, **body: Any) -> dict[str, Any]:
+    """Return the first choice of an answer."""
+    found: dict[str, Any] = rig.chat(model, **body).json()["choices"][0]
+    return found
+
+
+def thinks(rig: EmulatorClient, model: str, **body: Any) -> bool:
+    """Whether an answer comes with thinking."""
+    return "reasoning" in choice(rig, model, **body)["message"]
+
+
+def test_thinking_by_default_comes_beside_the_answer(
+    rig: EmulatorClient, together: Together
+) -> None:
+    answer = together.chat.completions.create(model=served(rig, THINKING), messages=asked())
+
+    message = answer.choices[0].message
+    assert message is not None
+    assert message.reasoning
+    assert message.content
+    assert answer.choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"reasoning": {"enabled": False}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"chat_template_kwargs": {"thinking": False}},
+    ],
+)
+def test_thinking_turned_off_leaves_the_answer_alone(
+    rig: EmulatorClient, body: dict[str, Any]
+) -> None:
+    name = served(rig, THINKING)
+
+    assert thinks(rig, name)
+    assert not thinks(rig, name, **body)
+
+
+def test_thinking_on_request_needs_the_request(rig: EmulatorClient) -> None:
+    name = served(rig, ON_REQUEST, "H200")
+
+    assert not thinks(rig, name)
+    assert thinks(rig, name, reasoning={"enabled": True})
+
+
+def test_thinking_of_a_model_that_always_thinks_has_no_switch(rig: EmulatorClient) -> None:
+    assert thinks(rig, served(rig, ALWAYS), reasoning={"enabled": False})
+
+
+def test_thinking_grows_with_the_effort(rig: EmulatorClient) -> None:
+    name = served(rig, ALWAYS)
+
+    lengths = [
+        len(choice(rig, name, reasoning_effort=effort)["message"]["reasoning"])
+        for effort in ("low", "medium", "high")
+    ]
+
+    assert lengths == sorted(lengths)
+    assert lengths[2] > 2 * lengths[0]
+
+
+def test_thinking_is_counted_in_completion_tokens(rig: EmulatorClient) -> None:
+    name = served(rig, THINKING)
+
+    with_it = rig.chat(name, temperature=0).json()["usage"]
+    without = rig.chat(name, temperature=0, reasoning={"enabled": False}).json()["usage"]
+
+    assert with_it["completion_tokens"] >= without["completion_tokens"] + 40
+    assert with_it["total_tokens"] == with_it["prompt_tokens"] + with_it["completion_tokens"]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"tools": [TOOL]}, {"response_format": {"type": "json_object"}}]
+)
+def test_thinking_cut_by_max_tokens_leaves_no_answer(
+    rig: EmulatorClient, body: dict[str, Any]
+) -> None:
+    answer = rig.chat(served(rig, THINKING), max_tokens=16, **body).json()
+
+    cut = answer["choices"][0]
+    assert cut["finish_reason"] == "length"
+    assert cut["message"]["content"] == ""
+    assert cut["message"]["reasoning"]
+    assert "tool_calls" not in cut["message"]
+    assert answer["usage"]["completion_tokens"] == 16
+
+
+def test_thinking_before_a_tool_call_keeps_both(rig: EmulatorClient) -> None:
+    called = choice(rig, served(rig, THINKING), tools=[TOOL])
+
+    assert called["finish_reason"] == "tool_calls"
+    assert called["message"]["reasoning"]
+    assert json.loads(called["message"]["tool_calls"][0]["function"]["arguments"])
+
+
+def test_thinking_under_its_other_name(rig: EmulatorClient) -> None:
+    name = served(rig, THINKING)
+    rig.emulator.change(reasoning_field="reasoning_content")
+
+    message = choice(rig, name)["message"]
+
+    assert message["reasoning_content"]
+    assert "reasoning" not in message
+
+
+def test_thinking_is_streamed_before_the_answer(rig: EmulatorClient, together: Together) -> None:
+    stream = together.chat.completions.create(
+        model=served(rig, THINKING), messages=asked(), stream=True
+    )
+
+    kinds = [
+        "thought" if getattr(chunk.choices[0].delta, "reasoning", None) else "answer"
+        for chunk in stream
+        if chunk.choices
+    ]
+
+    assert kinds == sorted(kinds, reverse=True)
+    assert len(set(kinds)) == 2
+
+
+def test_catalogue_says_which_models_reason(rig: EmulatorClient) -> None:
+    listed = rig.http.get("/v2/supported-models").json()["data"]
+    reasoning = {m["name"] for m in listed if "FEATURE_REASONING" in m.get("features", [])}
+
+    assert reasoning == {THINKING, ALWAYS, ON_REQUEST}
