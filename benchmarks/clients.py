@@ -145,7 +145,7 @@ class _Protocols:
         from mayfly.inference.transport.http1 import Http1Transport  # noqa: PLC0415
 
         headers = {"authorization": "Bearer benchmark"}
-        self._transport = Http1Transport(self._url, headers, timeout_s=600)
+        self._transport = Http1Transport(self._url, headers)
         loop = asyncio.get_running_loop()
 
         async def post(prompt: str) -> dict[str, Any]:

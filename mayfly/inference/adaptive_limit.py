@@ -166,6 +166,12 @@ class AdaptiveLimiter:
             self._factor, self._direction = FINE, -1
             self._rest()
 
+    def lifted(self) -> None:
+        """Forget a wall that was none, and go on with the search at once."""
+        self._wall, self._refusals, self._cut = math.inf, 0, False
+        self._hold, self._hold_next = 0, HOLD
+        self._direction, self._factor, self._turned = 1, COARSE, False
+
     def scaled(self, factor: float) -> None:
         """Move in proportion, and search from there."""
         if factor > 0 and factor != 1:

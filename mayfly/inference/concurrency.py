@@ -25,7 +25,7 @@ class Limiter(Protocol):
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
     ) -> None:
-        """Take note of an answer.
+        """Note an answer.
 
         Args:
             latency_s: Of the request, from sending to answer, in seconds.
@@ -34,14 +34,17 @@ class Limiter(Protocol):
         """
 
     def overloaded(self, now_s: float, *, in_flight: int) -> None:
-        """Take note of back-pressure: 429, 503 or a timeout.
+        """Note back-pressure: 429, 503 or a timeout.
 
         Args:
             in_flight: The number still in flight, this one not included.
         """
 
+    def lifted(self) -> None:
+        """Note that load was refused for its rate, and no longer is."""
+
     def scaled(self, factor: float) -> None:
-        """Take note that the endpoint has so many times the replicas that it had."""
+        """Note that the endpoint has so many times the replicas that it had."""
 
 
 @dataclass(slots=True)
@@ -51,15 +54,18 @@ class Fixed:
     limit: int
 
     def begin_at(self, limit: int) -> None:
-        """Do nothing: the number stands."""
+        """Do nothing: the number is fixed."""
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
     ) -> None:
-        """Do nothing: the number stands."""
+        """Do nothing: the number is fixed."""
 
     def overloaded(self, now_s: float, *, in_flight: int) -> None:
-        """Do nothing: the number stands; the rows themselves wait."""
+        """Do nothing: the number is fixed; the rows themselves wait."""
+
+    def lifted(self) -> None:
+        """Do nothing: the number is fixed."""
 
     def scaled(self, factor: float) -> None:
-        """Do nothing: the number stands."""
+        """Do nothing: the number is fixed."""

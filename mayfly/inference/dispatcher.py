@@ -1,4 +1,4 @@
-"""What happens on the loop: rows are sent up to the limit, and outcomes become answers.
+"""Send rows up to the limit, and turn outcomes into answers.
 
 Everything here runs on one event loop, in callbacks; nothing blocks and nothing is locked.
 """
@@ -6,41 +6,45 @@ Everything here runs on one event loop, in callbacks; nothing blocks and nothing
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 from mayfly.inference.concurrency import Limiter
 from mayfly.inference.hedging import Hedging
+from mayfly.inference.notes import Notes
+from mayfly.inference.pacing import Pacer
 from mayfly.inference.responses import ServerError, read_error
 from mayfly.inference.retry_policy import Next, RetryPolicy
-from mayfly.inference.row_stream import ReadReply, Row, RowStream
+from mayfly.inference.row_stream import Attempt, ReadReply, Row, RowStream
+from mayfly.inference.row_timeout import RowTimeout
 from mayfly.inference.settings import EngineSettings
-from mayfly.inference.status_codes import judge
-from mayfly.inference.transport.base import Call, NotSent, Outcome, Reply, Transport
+from mayfly.inference.status_codes import FAIL_ROW, judge
+from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply, Transport
 from mayfly.models.errors import MayflyError
-from mayfly.models.failures import NO_ANSWER, UNREADABLE, Failure, kind_of
+from mayfly.models.failures import INTERNAL, NO_ANSWER, TOO_LONG, UNREADABLE, Failure, kind_of
 from mayfly.models.rows import Answer
 
+TICK_S = 0.5
+"""How exactly a request's time is kept, and how often a pace is reconsidered."""
 
-class Attempt:
-    """One request under way."""
+RATE_SAMPLES = 64
+"""Answers from which the rate of answers is derived."""
 
-    __slots__ = ("began", "call", "row", "sender")
+IN_TIME_SHARE = 0.9
+"""Of the requests that are answered before their time-out, at the rate that is measured, this
+share may be in flight: more would wait in the server's queue until they are given up."""
 
-    def __init__(self, sender: "Dispatcher", row: Row) -> None:
-        self.sender, self.row = sender, row
-        self.began = time.monotonic()
-        self.call: Call = sender.transport.send(row.body, self.done)
+OLD_FLIGHT_S = 5.0
+"""A request that is under way for so long was not refused."""
 
-    def done(self, outcome: Outcome) -> None:
-        """Take what has come of it."""
-        self.sender.landed(self, outcome)
+UNBOUNDED = 1 << 30
 
 
 class Dispatcher:
     """Sends rows of many streams over one transport, as many at once as a limiter allows.
 
-    A place is free again when the answer that freed it is recorded and written, so that never more
+    A slot is free again when the answer that freed it is recorded and written, so that never more
     rows than the limit allows are sent and not on record: these a run that is killed sends again.
     All answers of one turn of the loop are written together.
 
@@ -60,37 +64,97 @@ class Dispatcher:
         settings: EngineSettings,
         read: ReadReply,
         end: Callable[[MayflyError], None],
+        say: Callable[[str], None] = lambda _message: None,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+        most: int = UNBOUNDED,
     ) -> None:
-        self.transport = transport
+        """Prepare; `tick` begins to keep the time of requests.
+
+        Args:
+            end: Called with what ends the run.
+            say: Takes messages for people.
+            clock: Seconds on a forward clock.
+            uniform: Source of jitter.
+            most: Requests in flight that this process has connections for.
+        """
         self.streams: list[RowStream] = []
         self.in_flight = self.delayed = self.retries = self.hedges = 0
-        self._loop, self._limiter = loop, limiter
-        self._read, self._end = read, end
+        self._loop, self._transport, self._limiter = loop, transport, limiter
+        self._read, self._end, self._clock = read, end, clock
+        self._settings = settings
         self._stopped = self._due = False
         self._freed = 0
         self._landed_all = asyncio.Event()
         self._hedging: Hedging | None = None
         self._joined = self._last = 0
         self._flying: set[Attempt] = set()
-        self._retries = RetryPolicy(
-            settings,
-            uniform=random.Random().uniform,  # noqa: S311 - jitter, not secrets
-        )
+        self._notes = Notes(say, clock)
+        self._retries = RetryPolicy(settings, uniform=uniform)
+        self._pacer = Pacer()
+        self._is_paced = False
+        self._rate_refusals = self._wall_refusals = 0
+        self._pace_timer: asyncio.TimerHandle | None = None
+        self._timeout = RowTimeout(settings.row_timeout_s, max_tokens=settings.max_tokens)
+        self._most = self._bound = most
+        self._first_sent_at: float | None = None
+        self._answer_times: deque[float] = deque(maxlen=RATE_SAMPLES)
+        # The most in flight when a request was sent that was answered, of this tick and the last.
+        self._answered_among = self._answered_among_before = 0
+        # Requests that were given up, and may still be worked on by a server that does not watch.
+        self._abandoned, self._abandoned_at = 0.0, 0.0
 
     def pump(self) -> None:
-        """Record what has come, then send what waits, up to the limit."""
+        """Record what has come, then send what waits, up to the limit and the pace."""
         self._due = False
         self._record()
-        room = self._limiter.limit - self.in_flight
         if self._stopped:
             if not self._flying:
                 self._landed_all.set()
             return
+        room = min(self._limiter.limit, self._bound) - self.in_flight
+        if room <= 0:
+            return
+        now = self._clock()
+        paced = self._pacer.room(now)
+        room = left = min(room, paced)
         # Of rows to be asked again an answer was paid for: they go before all others.
         for queue in (*(s.again for s in self.streams), *(s.waiting for s in self.streams)):
-            while queue and room > 0:
-                self._send(queue.popleft())
-                room -= 1
+            while queue and left > 0:
+                self._send(queue.popleft(), now)
+                left -= 1
+        if room > left:
+            self._pacer.sent(room - left)
+        if left == 0 and room == paced:
+            self._wait_for_pace(now)
+
+    def tick(self) -> None:
+        """Give up requests whose time is over; called once, it calls itself from then on."""
+        now = self._clock()
+        self._timeout.update()
+        longest_s = self._timeout.current_s
+        overdue = [
+            attempt
+            for attempt in self._flying
+            if now - attempt.began > max(longest_s, attempt.row.timeout_s)
+        ]
+        for attempt in overdue:
+            attempt.call.cancel()
+            waited_s = now - attempt.began
+            self.landed(attempt, NoAnswer(f"none within {waited_s:.0f} s", timed_out=True))
+        self._pacer.roll(now)
+        if self._is_paced and self._pacer.rate is None:
+            if self._rate_refusals > self._wall_refusals:
+                self._limiter.lifted()
+            self._rate_refusals = self._wall_refusals = 0
+        self._is_paced = self._pacer.rate is not None
+        if self._is_paced and any(now - a.began > OLD_FLIGHT_S for a in self._flying):
+            self._retries.accepted()
+        self._answered_among_before, self._answered_among = self._answered_among, 0
+        self._bound = min(self._most, self._answerable(longest_s))
+        if self._stopped and not self._flying:
+            return
+        self._loop.call_later(TICK_S, self.tick)
 
     async def stop(self, grace_s: float) -> None:
         """Send nothing more; give up what is still under way after the grace, in seconds."""
@@ -105,7 +169,7 @@ class Dispatcher:
         self.in_flight = 0
 
     def proven(self) -> None:
-        """Take note that the request is sound, whatever becomes of the rows here."""
+        """Note that the request is sound, whatever becomes of the rows here."""
         self._retries.proven()
 
     def join(self, stream: RowStream) -> None:
@@ -114,7 +178,7 @@ class Dispatcher:
         self._joined += 1
 
     def nothing_follows(self, *, calls: int, replicas: int) -> None:
-        """Once so many streams have come, empty places may be used to hedge slow rows."""
+        """Once so many streams have come, empty slots may be used to hedge slow rows."""
         self._last = calls
         if self._hedging is None:
             self._hedging = Hedging(replicas=replicas)
@@ -122,11 +186,14 @@ class Dispatcher:
 
     # Rows going out.
 
-    def _send(self, row: Row) -> None:
+    def _send(self, row: Row, now: float) -> None:
         self.in_flight += 1
-        attempt = Attempt(self, row)
+        if self._first_sent_at is None:
+            self._first_sent_at = now
+        attempt = Attempt(row, now, self.in_flight, self.landed)
         row.flying.append(attempt)
         self._flying.add(attempt)
+        attempt.call = self._transport.send(row.body, attempt.done)
 
     def _later(self, row: Row, wait_s: float) -> None:
         self.delayed += 1
@@ -141,53 +208,72 @@ class Dispatcher:
     def _unsend(row: Row) -> None:
         row.stream.waiting.appendleft(row)
 
+    def _wait_for_pace(self, now: float) -> None:
+        """Pump again when the pace allows another request."""
+        if self._pace_timer is not None or not any(s.waiting or s.again for s in self.streams):
+            return
+        self._pace_timer = self._loop.call_later(self._pacer.wait_s(now), self._paced)
+
+    def _paced(self) -> None:
+        self._pace_timer = None
+        self.pump()
+
     def _hedge(self) -> None:
-        """Send the slowest rows a second time, when nothing else can use their places."""
+        """Send the slowest rows a second time, when nothing else can use their slots."""
         assert self._hedging is not None  # noqa: S101
         if self._stopped:
             return
-        room = self._limiter.limit - self.in_flight
-        idle = self._joined >= self._last and not self.delayed
+        room = min(self._limiter.limit, self._bound) - self.in_flight
+        idle = self._joined >= self._last and not self.delayed and self._pacer.rate is None
         idle = idle and all(s.dry and not s.waiting and not s.again for s in self.streams)
         if idle and room > 0 and self._flying:
-            now = time.monotonic()
+            now = self._clock()
             alone = [attempt for attempt in self._flying if len(attempt.row.flying) == 1]
             slow = self._hedging.worth_repeating(
                 {attempt: now - attempt.began for attempt in alone}, room=room
             )
             for attempt in slow:
                 self.hedges += 1
-                self._send(attempt.row)
-        self._loop.call_later(self._hedging.look_every_s, self._hedge)
+                self._send(attempt.row, now)
+        self._loop.call_later(self._hedging.poll_every_s, self._hedge)
 
     # Outcomes coming in.
 
     def landed(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Take what has come of an attempt; its place is free when this turn's are recorded."""
+        """Take an attempt's outcome; its slot is free when this turn's outcomes are recorded."""
         self._freed += 1
-        self._flying.remove(attempt)
+        self._flying.discard(attempt)
         row = attempt.row
-        row.flying.remove(attempt)
+        if attempt in row.flying:
+            row.flying.remove(attempt)
+        try:
+            self._take(attempt, outcome)
+        except Exception as error:  # noqa: BLE001 - a row must never keep its slot
+            self._spoilt(row, error)
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self.pump)
+
+    def _take(self, attempt: Attempt, outcome: Outcome) -> None:
+        row = attempt.row
         if isinstance(outcome, Reply):
             row.attempts += 1
             if outcome.status == 200:
                 self._answered(attempt, outcome)
             else:
-                self._refused(row, outcome, read_error(outcome.status, outcome.body))
+                self._refused(attempt, outcome, read_error(outcome.status, outcome.body))
         elif isinstance(outcome, NotSent):
-            self._go_on(row, self._retries.silence(str(outcome), time.monotonic()))
+            self._notes.say("silence", f"cannot connect: {outcome}; waiting for it")
+            self._go_on(row, self._retries.silence(outcome, self._clock()))
+        elif outcome.timed_out:
+            row.attempts += 1
+            self._timed_out(attempt, self._clock())
         else:
             row.attempts += 1
-            if outcome.timed_out:
-                self._overloaded(time.monotonic())
-            failure = Failure(NO_ANSWER, str(outcome))
-            self._go_on(row, self._retries.again(row.attempts, failure))
-        if not self._due:
-            self._due = True
-            self._loop.call_soon(self.pump)
+            self._go_on(row, self._retries.again(row, Failure(NO_ANSWER, str(outcome))))
 
     def _record(self) -> None:
-        """Have the answers of this turn recorded and written; their places are free then."""
+        """Have the answers of this turn recorded and written; their slots are free then."""
         for stream in self.streams:
             if not stream.answers or stream.error is not None:
                 continue
@@ -201,30 +287,120 @@ class Dispatcher:
         self._freed = 0
 
     def _answered(self, attempt: Attempt, reply: Reply) -> None:
-        row, now = attempt.row, time.monotonic()
+        row, now = attempt.row, self._clock()
         latency_s = now - attempt.began
         answer = self._read(row.row, reply.body, row.attempts + len(row.flying), latency_s)
         if isinstance(answer, ServerError):  # A 200 with the body of an error.
-            self._refused(row, reply, answer)
+            self._refused(attempt, reply, answer)
             return
         if answer.failure is not None and answer.failure.kind == UNREADABLE:
-            self._go_on(row, self._retries.again(row.attempts, answer.failure))
+            self._go_on(row, self._retries.again(row, answer.failure))
             return
+        self._settle(row, answer)
+        # What follows only measures: the row is settled, whatever becomes of it.
         self._retries.answered()
         work = answer.completion_tokens or answer.prompt_tokens or 1
+        self._answer_times.append(now)
+        self._timeout.answered((latency_s, work))
+        if attempt.in_flight > self._answered_among:  # noqa: PLR1730 - quicker than max()
+            self._answered_among = attempt.in_flight
         self._limiter.answered(now, latency_s=latency_s, in_flight=self.in_flight, work=work)
         if self._hedging is not None:
             self._hedging.answered(latency_s, work)
-        self._settle(row, answer)
 
-    def _refused(self, row: Row, reply: Reply, error: ServerError) -> None:
-        now = time.monotonic()
-        status, code, words = error
-        verdict = judge(status, code, reply.header)
-        if verdict.overload or verdict.refused_load:
+    def _refused(self, attempt: Attempt, reply: Reply, error: ServerError) -> None:
+        row, now = attempt.row, self._clock()
+        status, code, message = error
+        kind = kind_of(status, code, message)
+        verdict = FAIL_ROW if kind == TOO_LONG else judge(status, code, reply.header)
+        failure = Failure(kind, message, status, code)
+        if not verdict.refused_load:
+            if verdict.overload:
+                self._overloaded(now)
+            self._go_on(row, self._retries.refused(row, verdict, failure, now))
+            return
+        self._pacer.refused(now, sent_at_s=attempt.began, retry_after_s=verdict.retry_after_s)
+        if self._is_wall(attempt, now):
+            self._wall_refusals += 1
             self._overloaded(now)
-        failure = Failure(kind_of(status, code, words), words, status, code)
-        self._go_on(row, self._retries.refused(row.row, row.attempts, verdict, failure, now))
+        else:
+            self._rate_refusals += 1
+        if (rate := self._pacer.rate) is not None:
+            self._notes.say(
+                "refused",
+                f"the endpoint refuses load ({failure.words or f'HTTP {status}'}); "
+                f"sending at most {rate:,.0f} requests/s, rows wait",
+            )
+        if verdict.capped:
+            self._notes.once(
+                "retry-after",
+                f"the endpoint asks to wait {verdict.asked_s:,.0f} s; "
+                f"waiting {verdict.retry_after_s:.0f} s",
+            )
+        paced = self._pacer.rate is not None
+        self._go_on(row, self._retries.refused_load(row, verdict, failure, now, paced=paced))
+
+    def _is_wall(self, attempt: Attempt, now: float) -> bool:
+        """Whether a refusal speaks of too many in flight, rather than of too many a second.
+
+        Then requests that were sent among fewer are accepted, and only those beyond are not.
+        """
+        accepted = max(self._answered_among, self._answered_among_before)
+        if attempt.in_flight <= accepted:
+            return False
+        old = now - max(10 * (now - attempt.began), 0.1)
+        accepted = max((a.in_flight for a in self._flying if a.began < old), default=accepted)
+        return 0 < accepted < attempt.in_flight
+
+    def _timed_out(self, attempt: Attempt, now: float) -> None:
+        """Decide about a row whose request was given up, and about those that wait behind it."""
+        row, waited_s = attempt.row, now - attempt.began
+        self._overloaded(now)
+        rate = self._rate()
+        ahead = attempt.in_flight + self._still_abandoned(now)
+        # More were ahead of it than are ever answered in that time: it has waited for others.
+        queued = rate is not None and ahead > max(rate * waited_s, 1.0)
+        self._abandoned = self._still_abandoned(now) + 1
+        self._abandoned_at = now
+        last = self._answer_times[-1] if self._answer_times else self._first_sent_at or now
+        hangs_s = now - last if now - last >= 2 * self._timeout.current_s else 0.0
+        then = self._retries.timed_out(
+            row, waited_s, given=self._timeout.given, queued=queued, hangs_s=hangs_s
+        )
+        if then.failure is None and then.ends is None:
+            self._notes.once(
+                "timeout",
+                f"row {row.row}: no answer within {waited_s:.0f} s; "
+                + (
+                    "fewer requests are sent at once, since they wait for each other"
+                    if queued
+                    else f"it is sent once more, for up to {row.timeout_s:.0f} s (--row-timeout)"
+                ),
+            )
+        elif then.failure is not None:
+            self._notes.once(
+                "timeout", f"row {row.row}: no answer within {waited_s:.0f} s (--row-timeout)"
+            )
+        self._go_on(row, then)
+
+    def _still_abandoned(self, now: float) -> float:
+        """Return how many requests that were given up a server may still be working through."""
+        rate = self._rate() or 0.0
+        return max(0.0, self._abandoned - rate * (now - self._abandoned_at))
+
+    def _rate(self) -> float | None:
+        """Return answers per second, measured over the last of them; None before the second."""
+        times = self._answer_times
+        if len(times) < 2 or self._first_sent_at is None:
+            return None
+        if len(times) < RATE_SAMPLES:
+            return len(times) / max(times[-1] - self._first_sent_at, 1e-3)
+        return len(times) / max(times[-1] - times[0], 1e-3)
+
+    def _answerable(self, longest_s: float) -> int:
+        """Return how many in flight are answered before their time is over."""
+        rate = self._rate()
+        return UNBOUNDED if rate is None else max(1, int(IN_TIME_SHARE * rate * longest_s))
 
     def _overloaded(self, now: float) -> None:
         self._limiter.overloaded(now, in_flight=self.in_flight - self._freed)
@@ -243,7 +419,18 @@ class Dispatcher:
                 self._stop_for(reason)
         elif then.wait_s is not None:
             self.retries += 1
-            self._later(row, then.wait_s)
+            if then.wait_s > 0:
+                self._later(row, then.wait_s)
+            else:
+                self._unsend(row)
+
+    def _spoilt(self, row: Row, error: Exception) -> None:
+        """Settle a row whose answer could not be taken: a fault of ours, said once."""
+        words = f"mayfly could not take the answer: {type(error).__name__}: {error}"
+        self._notes.once("spoilt", f"row {row.row}: {words}; please report this")
+        if not row.settled:
+            failure = Failure(INTERNAL, words, 200, attempts=row.attempts)
+            self._settle(row, Answer(row.row, None, failure, attempts=row.attempts))
 
     def _stop_for(self, reason: MayflyError) -> None:
         self._stopped = True
@@ -251,6 +438,7 @@ class Dispatcher:
 
     def _settle(self, row: Row, answer: Answer) -> None:
         """Hand an answer over for recording; what else is under way for its row is given up."""
+        row.settled = True
         for rival in row.flying:
             rival.call.cancel()
             self._flying.remove(rival)

@@ -34,7 +34,7 @@ SETTLE_S = 0.005
 """How long a feeding thread lets places come free before it renders more rows."""
 
 
-def law(settings: EngineSettings) -> Limiter:
+def limiter_for(settings: EngineSettings) -> Limiter:
     """Return the law for the number in flight that the settings name."""
     if settings.concurrency is None:
         return AdaptiveLimiter(first=settings.first_limit)
@@ -52,20 +52,21 @@ class Engine:
         transport: Callable[[], Transport] | None = None,
         read: ReadReply = read_completion,
         limiter: Limiter | None = None,
+        say: Callable[[str], None] = lambda _message: None,
     ) -> None:
         """Prepare; nothing runs before the context is entered.
 
         Args:
             transport: Makes another transport; called on the loop.
             read: Makes an answer of the body of a 200; on the loop, so it must be quick.
-            limiter: A law in the place of the one that the settings name; used on the loop.
+            limiter: Used in the place of the one that the settings name; on the loop.
+            say: Takes messages for people; called on the loop.
         """
         self._settings = settings
         self._read = read
-        self._make_transport = transport or (
-            lambda: open_transport(target.url, target.headers, timeout_s=settings.row_timeout_s)
-        )
-        self._limiter = limiter or law(settings)
+        self._make_transport = transport or (lambda: open_transport(target.url, target.headers))
+        self._limiter = limiter or limiter_for(settings)
+        self._say = say
         self._finished = NOTHING
         self._changes = deque[Callable[[], object]]()
         self._reason: MayflyError | None = None
@@ -228,7 +229,9 @@ class Engine:
             settings=self._settings,
             read=self._read,
             end=lambda reason: self._begin_stop(reason, 0),
+            say=self._say,
         )
+        self._sender.tick()
         self._ready.set()
         try:
             grace_s = await self._over

@@ -20,27 +20,27 @@ from typing import TypeVar
 Key = TypeVar("Key")
 One = TypeVar("One")
 
-KEPT = 1024
+WINDOW = 1024
 """Latencies remembered: the last so many."""
 
-ENOUGH = 20
+MIN_SAMPLES = 20
 """Fewer latencies than this do not tell what is slow."""
 
-WORTH = 0.05
+MIN_SAVING = 0.05
 """What a second request has to save to be worth it, as a share of the mean latency."""
 
 SLOW, SLOW_ALONE = 0.95, 0.99
 """What counts as slow, as a share of answers that were quicker: with several replicas, and with
 one, where another place on the same replica has to be quicker by luck."""
 
-AT_MOST = 0.05
+HEDGE_BUDGET = 0.05
 """Second requests at most, as a share of the rows that were answered: so much more, in tokens,
 may be asked twice."""
 
-POINTS, LUCKS = 48, 16
+LATENCIES, RESIDUALS = 48, 16
 """Latencies and draws of luck that stand for all when savings are worked out."""
 
-EVERY = 64
+RECOMPUTE_EVERY = 64
 """Answers after which they are worked out anew."""
 
 
@@ -53,14 +53,14 @@ class Hedging:
 
     def __init__(self, *, replicas: int) -> None:
         self._several = replicas > 1
-        self._recent: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        self._recent: deque[tuple[float, float]] = deque(maxlen=WINDOW)
         self._answered = self._repeated = self._worked_out_at = 0
         self._mean_s = self._slow_s = 0.0
         self._ages_s: list[float] = []
         self._savings_s: list[float] = []
 
     @property
-    def look_every_s(self) -> float:
+    def poll_every_s(self) -> float:
         """How often it is worth asking: often enough that waiting to be asked costs little."""
         return min(max(self._mean_s / 20, 0.01), 0.5) if self._mean_s else 0.1
 
@@ -80,13 +80,13 @@ class Hedging:
             waited_s: For each request that is alone under way for its row, how long, in seconds.
             room: Places that stay empty otherwise.
         """
-        room = min(room, int(AT_MOST * self._answered) - self._repeated)
-        if self._answered < ENOUGH or room <= 0:
+        room = min(room, int(HEDGE_BUDGET * self._answered) - self._repeated)
+        if self._answered < MIN_SAMPLES or room <= 0:
             return []
-        if not self._worked_out_at or self._answered >= self._worked_out_at + EVERY:
+        if not self._worked_out_at or self._answered >= self._worked_out_at + RECOMPUTE_EVERY:
             self._work_out()
         worth_s = {key: self._saving_s(waited) for key, waited in waited_s.items()}
-        chosen = [key for key, saved in worth_s.items() if saved >= WORTH * self._mean_s]
+        chosen = [key for key, saved in worth_s.items() if saved >= MIN_SAVING * self._mean_s]
         chosen.sort(key=lambda key: -worth_s[key])
         self._repeated += len(chosen[:room])
         return chosen[:room]
@@ -94,7 +94,7 @@ class Hedging:
     def _saving_s(self, waited_s: float) -> float:
         """Return what a second request saves on the mean; slow ones go before all others."""
         if waited_s > self._slow_s:
-            return KEPT * waited_s
+            return WINDOW * waited_s
         if not self._several:
             return 0.0
         return self._savings_s[bisect_right(self._ages_s, waited_s) - 1]
@@ -107,8 +107,8 @@ class Hedging:
         self._slow_s = recent[place][0] * (1.0 if self._several else 1.5)
         self._mean_s = sum(latency for latency, _ in recent) / len(recent)
         predicted = _line(recent)
-        points = [(latency, predicted(work)) for latency, work in _spread(recent, POINTS)]
-        lucks = _spread(sorted(latency / predicted(work) for latency, work in recent), LUCKS)
+        points = [(latency, predicted(work)) for latency, work in _spread(recent, LATENCIES)]
+        lucks = _spread(sorted(latency / predicted(work) for latency, work in recent), RESIDUALS)
         self._ages_s = [0.0, *(latency for latency, _ in points)]
         self._savings_s = []
         for number, age_s in enumerate(self._ages_s):

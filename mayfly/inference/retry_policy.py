@@ -1,7 +1,7 @@
-"""What becomes of a row that was not answered: again after a wait, given up, or the run's end.
+"""Decide about a row that was not answered: again after a wait, given up, or the run's end.
 
 What rows have in common is kept here: whether any was answered, how many met the same fatal
-answer, and since when nothing has been reached.
+answer, since when nothing has been reached, and since when load is refused.
 """
 
 from collections.abc import Callable
@@ -9,10 +9,28 @@ from typing import NamedTuple
 
 from mayfly.backoff import delay_s
 from mayfly.inference.circuit_breaker import CircuitBreaker
+from mayfly.inference.row_stream import Row
 from mayfly.inference.settings import EngineSettings
 from mayfly.inference.status_codes import Action, Verdict
-from mayfly.models.errors import CredentialsRefused, EndpointLost, MayflyError
-from mayfly.models.failures import Failure
+from mayfly.inference.transport.base import NotSent
+from mayfly.models.errors import CredentialsRefused, EndpointLost, MayflyError, TerminalError
+from mayfly.models.failures import TIMEOUT, Failure
+
+LONGER = 2.0
+"""A row that was not answered in time gets so many times the time, once."""
+
+MAX_QUEUED_TIMEOUTS = 5
+"""Times that a row may be given up for those ahead of it before it counts as its own fault."""
+
+AFFECTED_ROWS = 8
+"""Rows that must have timed out, or been refused, since the last answer before that is put down to
+the endpoint."""
+
+FREE_REFUSALS = 3
+"""Times that a row is refused, while all are paced, before it also has to wait by itself."""
+
+REFUSAL_CAP_S = 8.0
+"""Longest jitter of a row that was refused while others were not, in seconds."""
 
 
 class Next(NamedTuple):
@@ -38,58 +56,148 @@ class RetryPolicy:
         self._settings, self._uniform = settings, uniform
         self._breaker = CircuitBreaker(proven=settings.proven)
         self._fatal_rows: set[int] = set()
+        self._timed_out_rows: set[int] = set()
+        self._refused_rows: set[int] = set()
         self._ever_answered = False
         self._silent_since: float | None = None
+        self._refused_since: float | None = None
+        self._troubled = False
 
     def answered(self) -> None:
-        """Take note that a row was answered: the endpoint is there and the request is sound."""
-        if not self._ever_answered or self._silent_since is not None or self._fatal_rows:
-            self._silent_since, self._ever_answered = None, True
+        """Note that a row was answered: the endpoint is there and the request is sound."""
+        if not self._ever_answered or self._troubled:
+            self._silent_since = self._refused_since = None
+            self._ever_answered, self._troubled = True, False
             self._fatal_rows.clear()
+            self._timed_out_rows.clear()
+            self._refused_rows.clear()
         self._breaker.answered()
 
+    def accepted(self) -> None:
+        """Note that requests are under way that were not refused."""
+        self._refused_since = None
+        self._refused_rows.clear()
+
     def proven(self) -> None:
-        """Take note that rows are answered elsewhere, which says nothing of those here."""
+        """Note that rows are answered elsewhere, which says nothing of those here."""
         self._ever_answered = True
         self._breaker.prove()
 
-    def refused(
-        self, row: int, attempts: int, verdict: Verdict, failure: Failure, now_s: float
-    ) -> Next:
-        """Decide after an HTTP answer that is not 200."""
+    def refused(self, row: Row, verdict: Verdict, failure: Failure, now_s: float) -> Next:
+        """Decide after an HTTP answer that is neither 200 nor refused load."""
         match verdict.action:
             case Action.RETRY:
-                return self.again(attempts, failure, retry_after_s=verdict.retry_after_s)
+                return self.again(row, failure, retry_after_s=verdict.retry_after_s)
             case Action.WAIT_FOR_ROUTE:
-                return self.silence(str(failure), now_s)
+                return self.silence(NotSent(str(failure)), now_s)
             case Action.END_CREDENTIALS | Action.END_ENDPOINT:
-                return self._fatal(row, attempts, verdict, failure)
+                return self._fatal(row, verdict, failure)
             case Action.FAIL_ROW:
                 return Next(failure=failure)
 
-    def again(self, attempts: int, failure: Failure, *, retry_after_s: float | None = None) -> Next:
+    def again(self, row: Row, failure: Failure, *, retry_after_s: float | None = None) -> Next:
         """Try again, or give the row up when its attempts are used up."""
-        if attempts >= self._settings.row_attempts:
+        trouble = row.in_trouble()
+        trouble.failed += 1
+        if trouble.failed >= self._settings.row_attempts:
             return Next(failure=failure)
-        backoff = self._settings.backoff
-        return Next(delay_s(backoff, attempts, retry_after_s=retry_after_s, uniform=self._uniform))
+        return Next(
+            delay_s(
+                self._settings.backoff,
+                trouble.failed,
+                retry_after_s=retry_after_s,
+                uniform=self._uniform,
+            )
+        )
 
-    def silence(self, words: str, now_s: float) -> Next:
+    def refused_load(
+        self, row: Row, verdict: Verdict, failure: Failure, now_s: float, *, paced: bool
+    ) -> Next:
+        """Let a row wait for load that was refused; it costs no attempt and is bounded by time.
+
+        Args:
+            paced: Whether sending is paced; else only this row has to wait.
+        """
+        trouble, most_s = row.in_trouble(), self._settings.refused_for_s
+        if self._refused_since is None:
+            self._refused_since, self._troubled = now_s, True
+        if trouble.refused_since is None:
+            trouble.refused_since = now_s
+        trouble.refusals += 1
+        self._refused_rows.add(row.row)
+        # Of a few rows, each has its own time.
+        if now_s - self._refused_since >= most_s and len(self._refused_rows) >= AFFECTED_ROWS:
+            return Next(
+                ends=EndpointLost(f"nothing but refused load for {most_s:.0f} s: {failure}")
+            )
+        if now_s - trouble.refused_since >= most_s:
+            return Next(failure=failure)
+        asked_s = verdict.retry_after_s or 0.0
+        if paced and trouble.refusals <= FREE_REFUSALS:
+            # The pace spreads rows out already.
+            return Next(asked_s + self._uniform(0.0, 0.1 * asked_s))
+        backoff = self._settings.backoff
+        longest_s = min(backoff.base_s * 2.0 ** min(trouble.refusals - 1, 60), REFUSAL_CAP_S)
+        return Next(asked_s + self._uniform(0.0, min(longest_s, backoff.cap_s)))
+
+    def timed_out(
+        self, row: Row, waited_s: float, *, given: bool, queued: bool, hangs_s: float
+    ) -> Next:
+        """Decide about a row whose request was given up: never the same again blindly.
+
+        Args:
+            given: Whether the user has set the time.
+            queued: Whether it has waited for others: then it costs no attempt.
+            hangs_s: How long nothing has been answered, where that is longer than one time and
+                another; else 0.
+        """
+        self._timed_out_rows.add(row.row)
+        self._troubled = True
+        if len(self._timed_out_rows) >= AFFECTED_ROWS and hangs_s:
+            return Next(
+                ends=EndpointLost(
+                    f"no request was answered for {hangs_s:.0f} s "
+                    f"({len(self._timed_out_rows)} rows timed out)"
+                )
+            )
+        trouble = row.in_trouble()
+        if queued and trouble.queued_timeouts < MAX_QUEUED_TIMEOUTS:
+            trouble.queued_timeouts += 1
+            return Next(0.0)
+        trouble.timeouts += 1
+        if given or trouble.timeouts > 1:
+            return Next(
+                failure=Failure(
+                    TIMEOUT,
+                    f"none within {waited_s:.0f} s; raise --row-timeout, or lower --max-tokens "
+                    "or --concurrency, and run again with --retry-failed",
+                )
+            )
+        row.timeout_s = LONGER * waited_s
+        return Next(0.0)
+
+    def silence(self, reason: NotSent, now_s: float) -> Next:
         """Wait for an endpoint that cannot be reached yet; no attempt of the row is used up."""
-        self._silent_since = now_s if self._silent_since is None else self._silent_since
-        borne_s = self._settings.lost_after_s
-        if now_s - self._silent_since >= borne_s:
-            return Next(ends=EndpointLost(f"not reached for {borne_s:.0f} s: {words}"))
+        if self._silent_since is None:
+            self._silent_since, self._troubled = now_s, True
+        patience_s = self._settings.lost_after_s
+        if reason.patience_s is not None and not self._ever_answered:
+            patience_s = min(patience_s, reason.patience_s)
+            if now_s - self._silent_since >= patience_s:
+                return Next(ends=TerminalError(f"cannot reach the endpoint: {reason}"))
+        elif now_s - self._silent_since >= patience_s:
+            return Next(ends=EndpointLost(f"not reached for {patience_s:.0f} s: {reason}"))
         return Next(self._uniform(0.5, 2.0))
 
     def given_up(self, failure: Failure) -> MayflyError | None:
-        """Take note of a row that failed for good; return what ends the run, or None."""
+        """Note a row that failed for good; return what ends the run, or None."""
         return self._breaker.failed(failure)
 
-    def _fatal(self, row: int, attempts: int, verdict: Verdict, failure: Failure) -> Next:
-        """End the run when row after row meets what no row can mend; else try this one again."""
-        self._fatal_rows.add(row)
-        exhausted = attempts >= self._settings.row_attempts
+    def _fatal(self, row: Row, verdict: Verdict, failure: Failure) -> Next:
+        """End the run when row after row meets what no retry can fix; else try this one again."""
+        self._fatal_rows.add(row.row)
+        self._troubled = True
+        exhausted = row.in_trouble().failed + 1 >= self._settings.row_attempts
         if (
             verdict.at_once
             or len(self._fatal_rows) >= self._settings.fatal_in_a_row
@@ -99,4 +207,4 @@ class RetryPolicy:
                 return Next(ends=CredentialsRefused(f"inference was refused: {failure}"))
             return Next(ends=EndpointLost(f"row after row was answered {failure}"))
         # Others were answered: once its attempts are used up, the row itself is at fault.
-        return self.again(attempts, failure)
+        return self.again(row, failure)

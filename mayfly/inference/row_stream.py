@@ -4,13 +4,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mayfly.inference.server_error import ServerError
+from mayfly.inference.transport.base import Call, Outcome
 from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
-
-if TYPE_CHECKING:
-    from mayfly.inference.dispatcher import Attempt
 
 AHEAD_ROWS = 256
 AHEAD_BYTES = 16 * 2**20
@@ -47,21 +45,75 @@ ReadReply = Callable[[int, memoryview, int, float], Answer | ServerError]
 """(row, body of a 200, attempts, latency in seconds) -> answer, or the error that the body has."""
 
 
+class Trouble:
+    """What a row has met that was not answered at once.
+
+    Attributes:
+        failed: Attempts that count against the row's number of attempts.
+        refusals: Times that it was turned away for load, which do not.
+        refused_since: When that happened first; None if it did not.
+        timeouts: Times that it was not answered in time, through no fault of others.
+        queued_timeouts: Times that it was not because of those ahead of it.
+    """
+
+    __slots__ = ("failed", "queued_timeouts", "refusals", "refused_since", "timeouts")
+
+    def __init__(self) -> None:
+        self.failed = self.refusals = self.timeouts = self.queued_timeouts = 0
+        self.refused_since: float | None = None
+
+
 class Row:
     """A row on its way: its body, and what has happened to it.
 
     Attributes:
         attempts: Requests sent for it so far.
         flying: Those of them that are under way now; two when it is hedged.
+        settled: Whether it has its answer or its error.
+        timeout_s: Longest wait for its answer where that is longer than for others, or 0.
     """
 
-    __slots__ = ("attempts", "body", "flying", "row", "stream")
+    __slots__ = ("attempts", "body", "flying", "row", "settled", "stream", "timeout_s", "trouble")
 
     def __init__(self, stream: "RowStream", request: RowRequest) -> None:
         self.stream = stream
         self.row, self.body = request.row, request.body
-        self.attempts = 0
+        self.attempts, self.timeout_s = 0, 0.0
+        self.settled = False
         self.flying: list[Attempt] = []
+        self.trouble: Trouble | None = None
+
+    def in_trouble(self) -> Trouble:
+        """Return what it has met so far, to be added to."""
+        if self.trouble is None:
+            self.trouble = Trouble()
+        return self.trouble
+
+
+class Attempt:
+    """One request under way.
+
+    Attributes:
+        began: When it was sent, in seconds on the dispatcher's clock.
+        in_flight: Requests in flight when it was sent, itself included.
+    """
+
+    __slots__ = ("began", "call", "in_flight", "landed", "row")
+
+    call: Call
+
+    def __init__(
+        self,
+        row: Row,
+        began: float,
+        in_flight: int,
+        landed: "Callable[[Attempt, Outcome], None]",
+    ) -> None:
+        self.row, self.began, self.in_flight, self.landed = row, began, in_flight, landed
+
+    def done(self, outcome: Outcome) -> None:
+        """Pass its outcome on."""
+        self.landed(self, outcome)
 
 
 class RowStream:

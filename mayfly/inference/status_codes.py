@@ -9,10 +9,11 @@ from enum import Enum
 
 from mayfly.models.http_errors import (
     CREDENTIALS,
+    LONGEST_RETRY_AFTER_S,
     TIMEOUTS,
-    bounded_retry_after,
     is_refused_load,
     may_pass,
+    retry_after,
 )
 
 _AT_ONCE = frozenset({401, 402})
@@ -37,17 +38,27 @@ class Verdict:
     """An action, with how long to wait at least and what the answer says of load.
 
     Attributes:
-        retry_after_s: What the server asked for, a minute at most, in seconds.
+        asked_s: What the server asked to wait for, in seconds, or None.
         overload: Work was begun and not finished in time: fewer in flight may help.
         refused_load: Turned away before any work was done; it costs the row no attempt.
         at_once: One such answer ends the run: a key or an account is wrong for every row.
     """
 
     action: Action
-    retry_after_s: float | None = None
+    asked_s: float | None = None
     overload: bool = False
     refused_load: bool = False
     at_once: bool = False
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """What is waited for at the server's request, in seconds: a minute at most."""
+        return None if self.asked_s is None else min(self.asked_s, LONGEST_RETRY_AFTER_S)
+
+    @property
+    def capped(self) -> bool:
+        """Whether the server asked for more than is waited for."""
+        return self.asked_s is not None and self.asked_s > LONGEST_RETRY_AFTER_S
 
 
 FAIL_ROW = Verdict(Action.FAIL_ROW)
@@ -64,14 +75,14 @@ def judge(
         header: Looks a header up by its lower-case name.
     """
     if code in _UNROUTED:
-        return Verdict(Action.WAIT_FOR_ROUTE, bounded_retry_after(header))
+        return Verdict(Action.WAIT_FOR_ROUTE, retry_after(header))
     if code in _FATAL or status in (404, 410):
         return Verdict(Action.END_ENDPOINT)
     if is_refused_load(status, code):
-        return Verdict(Action.RETRY, bounded_retry_after(header), refused_load=True)
+        return Verdict(Action.RETRY, retry_after(header), refused_load=True)
     if status in CREDENTIALS:
         # A 403 may be about one row: older answers for a prompt too long were of this kind.
         return Verdict(Action.END_CREDENTIALS, at_once=status in _AT_ONCE)
     if not may_pass(status):
         return FAIL_ROW
-    return Verdict(Action.RETRY, bounded_retry_after(header), overload=status in TIMEOUTS)
+    return Verdict(Action.RETRY, retry_after(header), overload=status in TIMEOUTS)

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Self
 
-from mayfly.inference.engine import Engine, Snapshot, law
+from mayfly.inference.engine import Engine, Snapshot, limiter_for
 from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
 from mayfly.models.rows import NOTHING, Tally
 from mayfly.models.shards import Shard
@@ -32,7 +32,7 @@ from mayfly.workers.protocol import (
     Stop,
     Warm,
 )
-from mayfly.workers.slots import OVERLOAD, Sample, SlotShares
+from mayfly.workers.slots import LIFTED, OVERLOAD, Sample, SlotShares
 
 MOST_WORKERS = 8
 """More than so many send more than an endpoint answers."""
@@ -71,7 +71,7 @@ class WorkerPool:
         """
         self._assignment, self._start, self._say = assignment, start, say
         self.size = workers
-        self._law = law(assignment.settings)
+        self._law = limiter_for(assignment.settings)
         self._shares = SlotShares()
         self._workers: dict[int, Worker] = {}
         self._started = self._coming = 0
@@ -317,6 +317,8 @@ class WorkerPool:
         for latency_s, in_flight, work in samples:
             if latency_s == OVERLOAD:
                 self._law.overloaded(now, in_flight=in_flight + beside)
+            elif latency_s == LIFTED:
+                self._law.lifted()
             elif current and self._law.limit == limit:
                 self._law.answered(
                     now, latency_s=latency_s, in_flight=in_flight + beside, work=work

@@ -20,9 +20,10 @@ UNTAKEN = 8
 
 Sample = tuple[float, int, float]
 """An answer: latency in seconds, number in flight when it came, work. Or, with a latency of
-`OVERLOAD`, back-pressure and the number still in flight."""
+`OVERLOAD`, back-pressure and the number still in flight; with `LIFTED`, its end."""
 
 OVERLOAD = -1.0
+LIFTED = -2.0
 
 
 class Share(NamedTuple):
@@ -179,6 +180,11 @@ class SlotAllowance:
         del now_s
         if self._keeping:
             self._samples.append((OVERLOAD, in_flight, 0.0))
+
+    def lifted(self) -> None:
+        """Keep a sign that load is no longer refused."""
+        if self._keeping:
+            self._samples.append((LIFTED, 0, 0.0))
 
     def scaled(self, factor: float) -> None:
         """Do nothing: the number is set from outside."""

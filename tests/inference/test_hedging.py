@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.inference.hedging import AT_MOST, ENOUGH, Hedging
+from mayfly.inference.hedging import HEDGE_BUDGET, MIN_SAMPLES, Hedging
 
 MEDIAN_S, SIGMA = 0.4, 0.49
 
@@ -61,8 +61,8 @@ def test_no_more_is_asked_twice_than_there_is_room_nor_than_a_share_of_the_rows(
         repeated += len(chosen)
         assert len(set(chosen)) == len(chosen) <= room
 
-    assert repeated <= AT_MOST * len(latencies)
-    assert not repeated or len(latencies) >= ENOUGH
+    assert repeated <= HEDGE_BUDGET * len(latencies)
+    assert not repeated or len(latencies) >= MIN_SAMPLES
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,18 +7,16 @@ from typing import Any
 import pytest
 import uvloop
 
-from mayfly.inference.transport import http1
 from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply
 from mayfly.inference.transport.http1 import Http1Transport
-from mayfly.inference.transport.select import needs_proxy
 from tests.support.scripted_server import Request, ScriptedServer, http
 
 Work = Callable[[Http1Transport], Coroutine[Any, Any, Any]]
 
 
-def use(url: str, work: Work, *, timeout_s: float = 20.0) -> Any:
+def use(url: str, work: Work) -> Any:
     async def run() -> Any:
-        transport = Http1Transport(url, {"Authorization": "Bearer k"}, timeout_s=timeout_s)
+        transport = Http1Transport(url, {"Authorization": "Bearer k"})
         try:
             return await work(transport)
         finally:
@@ -135,20 +133,6 @@ async def closing(request: Request) -> bytes | None:
     return None
 
 
-def test_an_answer_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "LOOK_EVERY_S", 0.02)
-
-    async def never(request: Request) -> bytes | None:
-        await asyncio.sleep(60)
-        return None
-
-    with ScriptedServer(never) as server:
-        (outcome,) = use(server.url, one_after_another([b"{}"]), timeout_s=0.1)
-
-    assert isinstance(outcome, NoAnswer)
-    assert outcome.timed_out
-
-
 def test_a_server_that_is_not_there_has_been_sent_nothing() -> None:
     with ScriptedServer() as server:
         url = server.url
@@ -210,21 +194,3 @@ def test_a_connection_that_the_server_closed_while_idle_is_replaced() -> None:
 
     assert [type(reply) for reply in replies] == [Reply, Reply]
     assert server.connections == 2
-
-
-@pytest.mark.parametrize(
-    ("environment", "needed"),
-    [({}, False), ({"https_proxy": "http://proxy:3128"}, True)],
-)
-def test_a_proxy_is_seen_in_the_environment(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], needed: bool
-) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-
-    assert needs_proxy("https://api.example.com/v1") is needed
-    monkeypatch.setenv("no_proxy", "api.example.com")
-    assert not needs_proxy("https://api.example.com/v1")

@@ -23,11 +23,11 @@ SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads(
 def test_the_law_comes_to_what_the_scenario_asks(name: str, seed: int) -> None:
     scenario = SCENARIOS[name]
     server, seconds = Server(**scenario["server"]), scenario["seconds"]
-    law = AdaptiveLimiter(first=scenario.get("first", 64))
+    limiter = AdaptiveLimiter(first=scenario.get("first", 64))
 
     outcome = Simulation(
         server,
-        law,
+        limiter,
         seed=seed,
         feed=scenario.get("feed", [(0, 10**9)]),
         scaled=scenario.get("scaled", []),
@@ -68,31 +68,31 @@ def test_the_simulated_server_does_what_theory_says() -> None:
 def test_the_limit_stays_between_one_and_its_ceiling(
     first: int, ceiling: int, history: list[tuple[str, int, float]]
 ) -> None:
-    law = AdaptiveLimiter(first=first, ceiling=ceiling)
+    limiter = AdaptiveLimiter(first=first, ceiling=ceiling)
 
     for now, (what, in_flight, value) in enumerate(history):
         if what == "answer":
-            law.answered(now, latency_s=value, in_flight=in_flight, work=value)
+            limiter.answered(now, latency_s=value, in_flight=in_flight, work=value)
         elif what == "refusal":
-            law.overloaded(now, in_flight=in_flight - 1)
+            limiter.overloaded(now, in_flight=in_flight - 1)
         else:
-            law.scaled(value / 1e3)
-        assert FLOOR <= law.limit <= ceiling
+            limiter.scaled(value / 1e3)
+        assert FLOOR <= limiter.limit <= ceiling
 
 
 def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
-    law = AdaptiveLimiter(first=1024)
+    limiter = AdaptiveLimiter(first=1024)
 
     for in_flight in range(255, -1, -1):
-        law.overloaded(0.0, in_flight=in_flight)
+        limiter.overloaded(0.0, in_flight=in_flight)
 
-    assert law.limit == 125
+    assert limiter.limit == 125
 
 
 def test_nothing_is_learnt_from_a_client_that_is_not_full() -> None:
-    law = AdaptiveLimiter(first=256)
+    limiter = AdaptiveLimiter(first=256)
 
     for _ in range(10_000):
-        law.answered(0.0, latency_s=1.0, in_flight=40)
+        limiter.answered(0.0, latency_s=1.0, in_flight=40)
 
-    assert law.limit == 64
+    assert limiter.limit == 64

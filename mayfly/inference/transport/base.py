@@ -22,7 +22,16 @@ class Reply(NamedTuple):
 
 
 class NotSent(Exception):
-    """No connection could be made: the server has seen nothing of the request."""
+    """No connection could be made: the server has seen nothing of the request.
+
+    Attributes:
+        patience_s: How long it is worth to wait for this to pass, in seconds, where nothing was
+            ever reached; None where it may well pass.
+    """
+
+    def __init__(self, message: str, *, patience_s: float | None = None) -> None:
+        super().__init__(message)
+        self.patience_s = patience_s
 
 
 class NoAnswer(Exception):

@@ -1,12 +1,13 @@
 """HTTP/1.1 over asyncio protocols: a seventh of aiohttp's CPU a request, and no hidden limit.
 
 A connection carries one request at a time and goes back to the pool when the answer is whole.
-Answers are parsed by httptools (the C parser under uvicorn). One look a second ends what has
-taken too long, since a timer for each request would cost as much as parsing its answer. HTTP/2 is
-not spoken: there, the streams of one connection would be a cap that nobody asked for.
+Answers are parsed by httptools (the C parser under uvicorn). The dispatcher keeps the time of
+requests and cancels them. HTTP/2 is not spoken: there, the streams of one connection would be a cap
+that nobody asked for.
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Mapping
@@ -17,11 +18,15 @@ import certifi
 import httptools
 
 from mayfly.inference.transport.base import Done, NoAnswer, NotSent, Outcome, Reply
+from mayfly.inference.transport.decoding import decoded
 
 CONNECT_TIMEOUT_S = 10.0
 
-LOOK_EVERY_S = 1.0
-"""How exactly a request's time is kept."""
+REFUSED_PATIENCE_S = 10.0
+"""How long a host that refuses connections from the first one on is waited for: it may restart."""
+
+SWEEP_EVERY_S = 5.0
+"""How often idle connections are looked through."""
 
 IDLE_S = 50.0
 """An idle connection is closed after this long: many servers and NATs drop it silently at 60."""
@@ -34,19 +39,18 @@ takes minutes, and a NAT forgets a connection on which nothing moves."""
 class Http1Transport:
     """Posts bodies to one URL over as many connections as there are requests under way."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
         self._loop = asyncio.get_running_loop()
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = trusted() if parts.scheme == "https" else None
-        self._timeout_s = timeout_s
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.head = _head(parts.netloc.rpartition("@")[2], _target(parts), headers)
-        self._look()
+        self._close_idle()
 
     def send(self, body: bytes, done: Done) -> "_Connection | _Connecting":
         while self._idle:
@@ -91,9 +95,11 @@ class Http1Transport:
                     lambda: _Connection(self), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
-            raise NotSent(f"no connection within {CONNECT_TIMEOUT_S:.0f} s") from None
+            raise NotSent(
+                f"no connection to {self._host}:{self._port} within {CONNECT_TIMEOUT_S:.0f} s"
+            ) from None
         except OSError as error:
-            raise NotSent(f"no connection: {_words(error)}") from error
+            raise _not_sent(error, self._host, self._port) from error
         return connection
 
     def opened(self, connection: "_Connection") -> None:
@@ -116,11 +122,11 @@ class Http1Transport:
         except NotSent:
             return  # Whoever has something to send will find out.
 
-    def _look(self) -> None:
+    def _close_idle(self) -> None:
         now = self._loop.time()
-        for connection in [*self._open]:
-            connection.look(now, timeout_s=self._timeout_s)
-        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+        for connection in [*self._idle]:
+            connection.close_if_idle(now)
+        self._timer = self._loop.call_later(SWEEP_EVERY_S, self._close_idle)
 
 
 class _Connecting:
@@ -191,12 +197,9 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def look(self, now: float, *, timeout_s: float) -> None:
-        """End what has taken too long: an answer, or idleness."""
-        if self._done is not None:
-            if now - self._since > timeout_s:
-                self._end(NoAnswer(f"none within {timeout_s:.0f} s", timed_out=True))
-        elif now - self._since > IDLE_S:
+    def close_if_idle(self, now: float) -> None:
+        """Close the connection if it has been idle for too long."""
+        if self._done is None and now - self._since > IDLE_S:
             self.cancel()
 
     # For the loop.
@@ -212,7 +215,7 @@ class _Connection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._done is None:  # Nobody asked: a server that says goodbye.
+        if self._done is None:  # No request is under way: a server that says goodbye.
             self.cancel()
             return
         try:
@@ -256,11 +259,12 @@ class _Connection(asyncio.Protocol):
     def _finish(self) -> None:
         done, body, headers = self._done, self._body, self._headers
         self._done, self._body, self._headers, self._whole = None, [], [], False
-        reply = Reply(
-            self._parser.get_status_code(),
-            memoryview(body[0] if len(body) == 1 else b"".join(body)),
-            lambda name: _find(headers, name),
-        )
+
+        def header(name: str) -> str | None:
+            return _find(headers, name)
+
+        whole = memoryview(body[0] if len(body) == 1 else b"".join(body))
+        reply = Reply(self._parser.get_status_code(), decoded(whole, header), header)
         if self._transport is None:
             pass
         elif self._lasts and not self._transport.get_write_buffer_size():
@@ -276,6 +280,32 @@ class _Connection(asyncio.Protocol):
         self.cancel()
         if done is not None:
             done(outcome)
+
+
+def _not_sent(error: OSError, host: str, port: int) -> NotSent:
+    """Return why there is no connection, with the host, and how long it is worth to wait."""
+    at = f"{host}:{port}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NotSent(
+            f"the certificate of {at} is not trusted ({error.verify_message}); name your "
+            "authority's file in SSL_CERT_FILE",
+            patience_s=0.0,
+        )
+    if isinstance(error, ssl.SSLError):
+        return NotSent(f"no TLS with {at}: {_words(error)}", patience_s=0.0)
+    if isinstance(error, socket.gaierror):
+        unknown = error.errno != socket.EAI_AGAIN
+        return NotSent(
+            f"host {host} is unknown: {_words(error)}", patience_s=0.0 if unknown else None
+        )
+    # uvloop folds the errors of several addresses into one message.
+    refused = isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(
+        error
+    )
+    return NotSent(
+        f"{at} refused the connection" if refused else f"no connection to {at}: {_words(error)}",
+        patience_s=REFUSED_PATIENCE_S if refused else None,
+    )
 
 
 def trusted() -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""The transport over pyreqwest (Rust's reqwest, rustls), which knows proxies."""
+"""The transport over pyreqwest (Rust's reqwest, rustls), which knows HTTP proxies."""
 
 import asyncio
 import os
@@ -14,21 +14,42 @@ from pyreqwest.exceptions import (
     PoolTimeoutError,
     RequestTimeoutError,
 )
+from pyreqwest.proxy import ProxyBuilder
 
 from mayfly.inference.transport.base import Done, NoAnswer, NotSent, Outcome, Reply
+from mayfly.inference.transport.decoding import decoded
+from mayfly.proxies import without_password
+
+CONNECT_TIMEOUT = timedelta(seconds=10)
+
+PROXY_REFUSED = 407
+
+_LASTING = (
+    ("proxy auth", "its user or password is wrong (HTTP 407)"),
+    ("failed to lookup address", "the proxy's host is unknown"),
+    ("certificate", "the certificate is not trusted; name your authority's file in SSL_CERT_FILE"),
+    ("connection refused", "the proxy refused the connection"),
+)
+"""What waiting does not change, by what the innermost cause says of it."""
 
 
 class RustTransport:
     """Posts over pyreqwest; HTTP/1.1, since over HTTP/2 one connection's streams cap the lot."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
-        self._url = url
+    def __init__(self, url: str, headers: Mapping[str, str], *, proxy: str) -> None:
+        """Prepare.
+
+        Args:
+            proxy: URL of an HTTP proxy, maybe with a user and a password.
+        """
+        self._url, self._proxy = url, without_password(proxy)
         builder = (
             ClientBuilder()
             .default_headers({"content-type": "application/json", **headers})
             .user_agent("mayfly")
-            .timeout(timedelta(seconds=timeout_s))
-            .connect_timeout(timedelta(seconds=min(10.0, timeout_s)))
+            .no_proxy()
+            .proxy(ProxyBuilder.all(proxy))
+            .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(100_000)
             .http1_only()
             .follow_redirects(enable=False)
@@ -60,11 +81,21 @@ class RustTransport:
     async def _post(self, body: bytes) -> Outcome:
         try:
             response = await self._client.post(self._url).body_bytes(body).build().send()
-            return Reply(response.status, memoryview(await response.bytes()), response.get_header)
+            if response.status == PROXY_REFUSED:
+                return self._not_sent("proxy authorization required")
+            whole = decoded(memoryview(await response.bytes()), response.get_header)
+            return Reply(response.status, whole, response.get_header)
         except (ConnectError, ConnectTimeoutError, PoolTimeoutError) as error:
-            return NotSent(_words(error))
+            return self._not_sent(_words(error))
         except DetailedPyreqwestError as error:
             return NoAnswer(_words(error), timed_out=isinstance(error, RequestTimeoutError))
+
+    def _not_sent(self, message: str) -> NotSent:
+        """Return why nothing was sent, with the proxy, and whether it is worth to wait."""
+        for sign, meaning in _LASTING:
+            if sign in message.lower():
+                return NotSent(f"proxy {self._proxy}: {meaning} ({message})", patience_s=0.0)
+        return NotSent(f"proxy {self._proxy}: {message}")
 
 
 class _Call:

@@ -1,0 +1,151 @@
+"""Pace requests while load is refused, and stop pacing once it is no longer.
+
+A limit on requests per second is not a limit on requests in flight: with quick answers even one in
+flight may be too many a second. So while more is refused than chance explains, requests are sent
+at the rate that got through in the last window. After each window without refusals the rate grows,
+by a twentieth at first and ever faster (as CUBIC does), so that a limit that was lifted is found
+within seconds; a rate that nothing has to wait for is given up altogether.
+
+Pure: times are seconds on any forward clock.
+
+Source: S. Ha, I. Rhee, L. Xu, "CUBIC: A New TCP-Friendly High-Speed TCP Variant", 2008.
+"""
+
+import math
+
+MIN_WINDOW_S, MAX_WINDOW_S = 1.0, 10.0
+"""Length of a window: four times what a refusal takes, within these bounds."""
+
+SPARE_REFUSALS, SPARE_SHARE = 1, 0.05
+"""Refusals in a window that are noise and not overload: so many, and this share of those sent."""
+
+MIN_RATE = 1.0
+"""Requests per second with which an endpoint that refuses everything is probed."""
+
+FIRST_GROWTH, MAX_GROWTH = 1.05, 2.0
+"""Factors of the rate after the first window without refusals, and at most; squared in between."""
+
+ALL_REFUSED = 3
+"""Refusals in a window, and nothing else, after which a server's Retry-After holds everything."""
+
+IDLE_WINDOWS = 3
+"""Windows in a row in which nothing had to wait, after which pacing ends."""
+
+UNLIMITED = 1 << 30
+
+
+class Pacer:
+    """Decides how many requests may be sent now.
+
+    Attributes:
+        rate: Requests per second; None while nothing is paced.
+    """
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self._tokens = 0.0
+        self._filled_at = 0.0
+        self._window_s = MIN_WINDOW_S
+        self._began = self._paced_since = -math.inf
+        self._sent = self._refused = 0
+        # Of the window before, which the first estimate of a rate needs as well.
+        self._sent_before, self._before_s = 0, 0.0
+        self._refused_before = 0
+        self._through_s = MIN_WINDOW_S
+        self._growth = FIRST_GROWTH
+        self._waited = False
+        self._idle_windows = 0
+        self._hold_until = -math.inf
+
+    def room(self, now_s: float) -> int:
+        """Return how many requests may be sent now."""
+        if self.rate is None:
+            return UNLIMITED
+        self.roll(now_s)
+        if self.rate is None:
+            return UNLIMITED
+        if now_s < self._hold_until:
+            return 0
+        self._tokens += max(now_s - self._filled_at, 0.0) * self.rate
+        # A tenth of a second's worth may be sent at once: timers are not exact.
+        self._tokens = min(self._tokens, max(1.0, self.rate / 10))
+        self._filled_at = now_s
+        return int(self._tokens)
+
+    def wait_s(self, now_s: float) -> float:
+        """Return seconds until another request may be sent, for one that has to wait for it."""
+        self._waited = True
+        if self.rate is None:
+            return 0.0
+        if now_s < self._hold_until:
+            return self._hold_until - now_s
+        return max((1.0 - self._tokens) / self.rate, 0.001)
+
+    def sent(self, count: int) -> None:
+        """Count requests that were sent."""
+        self._sent += count
+        if self.rate is not None:
+            self._tokens -= count
+
+    def refused(
+        self, now_s: float, *, sent_at_s: float, retry_after_s: float | None = None
+    ) -> None:
+        """Count a refusal, and begin to pace when there are too many.
+
+        Args:
+            sent_at_s: When the request was sent that was refused.
+            retry_after_s: What the server asked for; nothing is sent meanwhile if all is refused.
+        """
+        latency_s = now_s - sent_at_s
+        self._window_s = min(max(4 * latency_s, self._window_s * 0.9, MIN_WINDOW_S), MAX_WINDOW_S)
+        if self.rate is None:
+            self._refused += 1
+            sent = self._sent + self._sent_before
+            if self._refused + self._refused_before > SPARE_REFUSALS + SPARE_SHARE * sent:
+                self._begin(now_s)
+        elif sent_at_s < self._paced_since:
+            # Sent before: it was counted as one that had got through.
+            self.rate = max(self.rate - 1 / self._through_s, MIN_RATE)
+        else:
+            self._refused += 1
+        if (
+            self.rate is not None
+            and retry_after_s
+            and self._refused >= max(self._sent, ALL_REFUSED)
+        ):
+            self._hold_until = max(self._hold_until, now_s + retry_after_s)
+
+    def roll(self, now_s: float) -> None:
+        """End the window if its time is over, and change the rate by what it has shown."""
+        elapsed_s = now_s - self._began
+        if elapsed_s < self._window_s:
+            return
+        sent, refused, waited = self._sent, self._refused, self._waited
+        self._began, self._sent, self._refused, self._waited = now_s, 0, 0, False
+        fresh = elapsed_s < 2 * self._window_s
+        self._sent_before, self._refused_before = (sent, refused) if fresh else (0, 0)
+        self._before_s = elapsed_s if fresh else 0.0
+        if self.rate is None or now_s < self._hold_until:
+            return
+        if refused > SPARE_REFUSALS * (sent > 1) + SPARE_SHARE * sent:
+            self.rate = max((sent - refused) / elapsed_s, MIN_RATE)
+            self._growth, self._idle_windows = FIRST_GROWTH, 0
+        elif waited:
+            self.rate *= self._growth
+            self._growth = min(self._growth**2, MAX_GROWTH)
+            self._idle_windows = 0
+        else:
+            self._idle_windows += 1
+            if self._idle_windows >= IDLE_WINDOWS:
+                self.rate = None
+
+    def _begin(self, now_s: float) -> None:
+        """Pace from now on, at what has got through in this window and the one before."""
+        through = self._sent + self._sent_before - self._refused - self._refused_before
+        elapsed_s = min(now_s - self._began, self._window_s) + self._before_s
+        self._through_s = max(elapsed_s, MIN_WINDOW_S)
+        self.rate = max(through / self._through_s, MIN_RATE)
+        self._tokens, self._filled_at = 0.0, now_s
+        self._began = self._paced_since = now_s
+        self._sent = self._refused = self._sent_before = self._refused_before = 0
+        self._growth, self._idle_windows = FIRST_GROWTH, 0
