@@ -220,12 +220,16 @@ class Run(Watching):
         settings = EngineSettings(
             concurrency=concurrency or limits.concurrency,
             row_attempts=limits.row_attempts,
+            row_timeout_s=limits.row_timeout_s,
+            max_tokens=self.job.sampling.max_tokens,
             # A request with many texts that is refused may have one bad text.
             proven=proven or renderer.embeds,
         )
         # A trial is of few rows, and of the endpoint, not of us.
         if self.job.runner == "local" or concurrency is not None or self.trying:
-            return Engine(target=target, settings=settings, read=renderer.read)
+            return Engine(
+                target=target, settings=settings, read=renderer.read, say=self.progress.say
+            )
         deduplication = self._copying and replace(self._copying, columns=CHAT)
         return WorkerPool(
             Assignment(

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from mayfly.inference.engine import Engine, Snapshot, limiter_for
+from mayfly.inference.notes import Notes
 from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
 from mayfly.models.rows import NOTHING, Tally
 from mayfly.models.shards import Shard
@@ -71,6 +72,7 @@ class WorkerPool:
         """
         self._assignment, self._start, self._say = assignment, start, say
         self.size = workers
+        self._notes = Notes(say, time.monotonic)
         self._law = limiter_for(assignment.settings)
         self._shares = SlotShares()
         self._workers: dict[int, Worker] = {}
@@ -308,6 +310,9 @@ class WorkerPool:
         for shard, tallies in report.tallies.items():
             self._counted.note(shard, *tallies)
         self._learn(worker, report.samples)
+        for message in report.messages:
+            # What one worker meets, the others meet as well.
+            self._notes.say(message.partition(" (")[0], message)
 
     def _learn(self, worker: Worker, samples: list[Sample]) -> None:
         """Let the law learn from what a worker has seen under the limit that holds now."""

@@ -1,5 +1,6 @@
 """What a run and the processes that answer its shards say to each other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -54,13 +55,14 @@ class Assignment:
             deduplication=self.deduplication and replace(self.deduplication, columns=columns),
         )
 
-    def engine(self, batch: Batch, allowance: SlotAllowance) -> Engine:
-        """Return an engine that sends no more than it is allowed."""
+    def engine(self, batch: Batch, allowance: SlotAllowance, say: Callable[[str], None]) -> Engine:
+        """Return an engine that sends no more than it is allowed; `say` takes its messages."""
         return Engine(
             target=self.target,
             settings=self.settings,
             read=batch.renderer.read,
             limiter=allowance,
+            say=say,
         )
 
 
@@ -116,6 +118,7 @@ class Report(NamedTuple):
         samples: What came back since the last report, for the limit.
         tallies: By index of a shard that has moved: what was found in its journal, and what has
             come since.
+        messages: For people.
     """
 
     taken: int
@@ -126,6 +129,7 @@ class Report(NamedTuple):
     hedges: int
     samples: list[Sample]
     tallies: dict[int, tuple[Tally, Tally]]
+    messages: list[str]
 
 
 class Ended(NamedTuple):

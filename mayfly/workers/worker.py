@@ -7,6 +7,7 @@ It has an engine with an allowance in the place of a limit. The other end of its
 import pickle
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -44,7 +45,8 @@ class ShardWorker:
         self._connection = connection
         self._batch = assignment.batch()
         self._allowance = SlotAllowance(keeping=assignment.settings.concurrency is None)
-        self._engine = assignment.engine(self._batch, self._allowance)
+        self._messages: deque[str] = deque()
+        self._engine = assignment.engine(self._batch, self._allowance, self._messages.append)
         self._tallies: dict[int, tuple[Tally, Tally]] = {}
         self._last: tuple[object, ...] = ()
         self._said_at = 0.0
@@ -132,11 +134,12 @@ class ShardWorker:
                 tallies, self._tallies = self._tallies, {}
             state = taken, look.in_flight, look.waiting, look.more, look.retries, look.hedges
             now = time.monotonic()
+            messages = [self._messages.popleft() for _ in range(len(self._messages))]
             due = state != self._last or now - self._said_at > AT_LEAST_EVERY_S
             try:
-                if samples or tallies or due:
+                if samples or tallies or messages or due:
                     self._last, self._said_at = state, now
-                    self._connection.send(Report(*state, samples, tallies))
+                    self._connection.send(Report(*state, samples, tallies, messages))
                 if then is not None:
                     self._connection.send(then)
             except OSError:  # The other end is gone, and `serve` knows.
