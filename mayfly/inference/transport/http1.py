@@ -18,7 +18,6 @@ import certifi
 import httptools
 
 from mayfly.inference.transport.base import Done, NoAnswer, NotSent, Outcome, Reply
-from mayfly.inference.transport.decoding import decoded
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -259,12 +258,11 @@ class _Connection(asyncio.Protocol):
     def _finish(self) -> None:
         done, body, headers = self._done, self._body, self._headers
         self._done, self._body, self._headers, self._whole = None, [], [], False
-
-        def header(name: str) -> str | None:
-            return _find(headers, name)
-
-        whole = memoryview(body[0] if len(body) == 1 else b"".join(body))
-        reply = Reply(self._parser.get_status_code(), decoded(whole, header), header)
+        reply = Reply(
+            self._parser.get_status_code(),
+            memoryview(body[0] if len(body) == 1 else b"".join(body)),
+            lambda name: _find(headers, name),
+        )
         if self._transport is None:
             pass
         elif self._lasts and not self._transport.get_write_buffer_size():

@@ -17,7 +17,6 @@ from pyreqwest.exceptions import (
 from pyreqwest.proxy import ProxyBuilder
 
 from mayfly.inference.transport.base import Done, NoAnswer, NotSent, Outcome, Reply
-from mayfly.inference.transport.decoding import decoded
 from mayfly.proxies import without_password
 
 CONNECT_TIMEOUT = timedelta(seconds=10)
@@ -83,8 +82,7 @@ class RustTransport:
             response = await self._client.post(self._url).body_bytes(body).build().send()
             if response.status == PROXY_REFUSED:
                 return self._not_sent("proxy authorization required")
-            whole = decoded(memoryview(await response.bytes()), response.get_header)
-            return Reply(response.status, whole, response.get_header)
+            return Reply(response.status, memoryview(await response.bytes()), response.get_header)
         except (ConnectError, ConnectTimeoutError, PoolTimeoutError) as error:
             return self._not_sent(_words(error))
         except DetailedPyreqwestError as error:
