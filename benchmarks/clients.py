@@ -36,7 +36,7 @@ def mayfly(options: argparse.Namespace) -> None:
     from mayfly.models.job import PromptSpec, Sampling  # noqa: PLC0415
     from mayfly.models.shards import plan_shards  # noqa: PLC0415
     from mayfly.shards.runner import Batch, answer_rows  # noqa: PLC0415
-    from mayfly.storage.dataset import open_dataset  # noqa: PLC0415
+    from mayfly.storage.open_input import open_dataset  # noqa: PLC0415
     from mayfly.storage.parts import part_is_done  # noqa: PLC0415
     from mayfly.storage.run_paths import RunPaths  # noqa: PLC0415
 

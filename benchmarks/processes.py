@@ -24,7 +24,7 @@ from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.shards import plan_shards
 from mayfly.shards.runner import answer_rows
-from mayfly.storage.dataset import open_dataset
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.pool import WorkerPool

@@ -23,8 +23,8 @@ from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
 from benchmarks.servers import counts, slow_server
 from mayfly.models.shards import plan_shards
-from mayfly.storage.dataset import open_dataset
 from mayfly.storage.journal import load_journal
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.run_paths import RunPaths
 
 SHARD_ROWS = 1000

@@ -1,5 +1,6 @@
 """The life of one endpoint and one batch, top to bottom."""
 
+import os
 from typing import Any
 
 from prefect import flow
@@ -16,6 +17,7 @@ from mayfly.orchestration.hooks import name_run, tear_down_after_the_run
 from mayfly.orchestration.server_health import skip_retries_if_server_down
 from mayfly.runs.run import begin
 from mayfly.signals import defer_signals
+from mayfly.storage.uri_credentials import conceal
 from mayfly.tasks.approval import await_approval
 from mayfly.tasks.calibrate import calibrate
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
@@ -54,7 +56,7 @@ def batch_inference(
         credentials: Together credentials to run with; unset, the worker's environment has the key.
     """
     job = Job(
-        input=input,
+        input=conceal(input, os.environ),
         model=model,
         output=output,
         prompt=prompt,

@@ -1,6 +1,7 @@
 """The options of `run` and `plan`, generated from the fields of a job."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -11,6 +12,7 @@ from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.models.job_reference import Setting, as_option, make_job, setting, settings
 from mayfly.nearby_files import nearest_file
+from mayfly.storage.uri_credentials import conceal
 
 GROUPS = {
     name: Group(name, sort_key=number)
@@ -96,7 +98,7 @@ class JobOptions:
             for each in settings()
             if each.keyword not in ("data", "output")
         }
-        return make_job(input, output, given, spell=as_option)
+        return make_job(conceal(input, os.environ), output, given, spell=as_option)
 
 
 def _read(each: Setting, given: object) -> object:

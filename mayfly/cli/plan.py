@@ -8,6 +8,7 @@ from mayfly.cli.render.plan import plan_table
 from mayfly.models.job import Job
 from mayfly.planning import plan as planning
 from mayfly.planning import preview
+from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.run_folder import check_output
 from mayfly.together.retry import with_retries
 
@@ -20,8 +21,9 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
         json: Print JSON instead of a table.
     """
     with control_plane(api=job.rental.api, local=local) as (plane, connection):
-        found = preview.preview_job(job, connection)
+        found = preview.preview_job(job, connection, writes=False)
         if named_output:
+            refuse_output_below(job.input, job.output)
             check_output(job.output, found.manifest(time.time()))
         plan = with_retries(lambda: planning.make_plan(found, plane))
     if json:

@@ -65,7 +65,7 @@ def run(
 
             stack.enter_context(embedded_endpoint(job.rental.api))
         connection = Connection.from_env(os.environ)
-        look = preview.preview_job(job, connection)
+        look = preview.preview_job(job, connection, say=screen.say)
         check_output(output, look.manifest(time.time()))
         check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)

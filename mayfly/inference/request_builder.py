@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from mayfly.inference.batch_requests import BODY, embedding_text, request_fields
 from mayfly.inference.responses import read_completion, read_embeddings, read_text
 from mayfly.inference.row_stream import ReadReply
 from mayfly.inference.template import TEMPLATE_ERRORS, Template
@@ -55,12 +56,34 @@ class Renderer:
 
     path: str
     read: ReadReply
+    needs: tuple[str, ...]
 
-    def __init__(self, prompt: PromptSpec, sampling: Sampling, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        prompt: PromptSpec,
+        sampling: Sampling,
+        columns: Sequence[str],
+        *,
+        requests: str | None = None,
+    ) -> None:
+        """Compile the prompt.
+
+        Args:
+            requests: Where the rows are OpenAI-batch requests, what they are posted to.
+        """
         self._columns = tuple(columns)
-        text, self._chat = self._source(prompt)
         self.embeds = prompt.embed_column is not None
-        if self.embeds:
+        if requests is not None:
+            self.source, self.needs = "the requests themselves", (BODY,)
+            text: Callable[[Cells], Any] = _embedded_body
+        else:
+            text, self._chat = self._source(prompt)
+        if requests is not None and not self.embeds:
+            self.path = requests
+            self.read = read_text if requests == "completions" else read_completion
+            self._before, self._after = b",", b"}"
+            self._render = request_fields(settings_of(sampling))
+        elif self.embeds:
             self.path, self.read = "embeddings", read_embeddings
             self._before, self._after = b',"input":[', b"]}"
             self._render = _wrapped(text, _string)
@@ -119,7 +142,7 @@ class Renderer:
         else:
             name, is_chat = self._usual_column(chat=not prompt.completions)
         self.source = f"column {name}"
-        self.needs: tuple[str, ...] = (name,)
+        self.needs = (name,)
         return (_chat_column(name) if is_chat else _text_column(name)), is_chat
 
     def _template(self, text: str) -> Callable[[Cells], str]:
@@ -161,6 +184,12 @@ class Renderer:
 
 def _settings(sampling: Sampling) -> bytes:
     """Return what follows the prompt in every body."""
+    given = settings_of(sampling)
+    return b"," + orjson.dumps(given)[1:-1] if given else b""
+
+
+def settings_of(sampling: Sampling) -> dict[str, Any]:
+    """Return the fields that the options add to every request."""
     settings: dict[str, Any] = {
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -174,8 +203,7 @@ def _settings(sampling: Sampling) -> bytes:
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": schema, "strict": True},
         }
-    given = {name: value for name, value in settings.items() if value is not None}
-    return b"," + orjson.dumps(given)[1:-1] if given else b""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _wrapped(
@@ -196,6 +224,13 @@ def _string(text: str) -> bytes:
 
 def _user(text: str) -> bytes:
     return b'{"role":"user","content":' + _string(text) + b"}"
+
+
+def _embedded_body(cells: Cells) -> str:
+    text = embedding_text(cells)
+    if text is None:
+        raise RowError(NULL_PROMPT, "body has no input")
+    return text
 
 
 def _text_column(column: str) -> Callable[[Cells], str]:

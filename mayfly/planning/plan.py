@@ -97,6 +97,7 @@ class Plan:
             "model": job.model,
             "rows": self.look.dataset.rows,
             "columns": list(self.look.dataset.columns),
+            "copied": self.look.dataset.copied,
             "fingerprint": self.look.fingerprint,
             "endpoint": None if self.existing is None else self.existing.name,
             "replicas": str(self.replicas),

@@ -1,7 +1,10 @@
 """Preview a job: the input, the prompts and what is left, without asking the API."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from mayfly.inference.batch_requests import as_requests, check_model, requests_path
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.structured_output import SchemaChecker
 from mayfly.models.errors import BadRequest
@@ -9,10 +12,13 @@ from mayfly.models.failures import NULL_PROMPT
 from mayfly.models.job import Job, check_runner, fingerprint
 from mayfly.models.manifest import Manifest
 from mayfly.models.shards import plan_shards
-from mayfly.storage.dataset import Dataset, open_dataset
+from mayfly.storage.dataset import Dataset
+from mayfly.storage.input_files import refuse_output_below
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.output_columns import CHAT, OutputColumns, output_columns
 from mayfly.storage.parts import check_columns
-from mayfly.storage.run_folder import earlier_manifest
+from mayfly.storage.run_folder import check_output, earlier_manifest
+from mayfly.storage.run_paths import RunPaths
 from mayfly.together.connection import Connection
 
 PREVIEW_ROWS = 8
@@ -56,8 +62,19 @@ class JobPreview:
         )
 
 
-def preview_job(job: Job, connection: Connection) -> JobPreview:
+def preview_job(
+    job: Job,
+    connection: Connection,
+    *,
+    writes: bool = True,
+    say: Callable[[str], object] = lambda _: None,
+) -> JobPreview:
     """Read the input's footers, compile the prompt and render a few rows.
+
+    Args:
+        writes: Whether what has to be copied of the input may go into the output's folder;
+            otherwise it is copied for this process alone.
+        say: Is told what takes long.
 
     Raises:
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
@@ -65,12 +82,21 @@ def preview_job(job: Job, connection: Connection) -> JobPreview:
     check_runner(job.runner)
     earlier = earlier_manifest(job.output)
     known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
-    dataset = open_dataset(job.input, limit=job.rows.limit, known=known)
+    beside = None
+    if writes:
+        refuse_output_below(job.input, job.output)
+        check_output(job.output)
+        beside = RunPaths(Path(job.output).expanduser()).input
+    dataset = open_dataset(job.input, limit=job.rows.limit, known=known, beside=beside, say=say)
+    requests = requests_path(dataset.requests, job.prompt)
+    if requests is not None and dataset.requests is not None:
+        check_model(dataset.requests, job.model)
+    prompt = as_requests(job.prompt, requests)
     schema = job.sampling.schema_value()
     checker = None if schema is None else SchemaChecker(schema)
-    columns = output_columns(job.prompt, job.sampling)
+    columns = output_columns(prompt, job.sampling)
     check_columns(dataset, columns)
-    renderer = Renderer(job.prompt, job.sampling, dataset.columns)
+    renderer = Renderer(prompt, job.sampling, dataset.columns, requests=requests)
     rendered = [
         request
         for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)
@@ -81,8 +107,9 @@ def preview_job(job: Job, connection: Connection) -> JobPreview:
     if len(broken) == len(rendered):
         raise BadRequest(
             f"input {job.input}: none of the first {len(rendered)} rows can be sent "
-            f"({broken[0]}); mend the prompt or the data"
+            f"({broken[0]}); correct the prompt or the data"
         )
+    dataset.check_cells(renderer.needs)
     look = JobPreview(
         job=job,
         dataset=dataset,

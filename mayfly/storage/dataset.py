@@ -1,18 +1,23 @@
-"""The input: Parquet files as one run of rows, described by their footers and read in batches."""
+"""The input as one run of rows: described without reading it, and read in batches."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
 import pyarrow as pa
 
-from mayfly.models.errors import BadRequest
+from mayfly.models.errors import BadRequest, MayflyError
 from mayfly.models.shards import RowGroup
 from mayfly.storage import parquet_reader as cursors
-from mayfly.storage.footer import Footer, InputFile, open_binary, read_footer
-from mayfly.storage.input_files import locate, name_in, open_filesystem
+from mayfly.storage.cells import cell_values
+from mayfly.storage.footer import InputFile
+from mayfly.storage.input_files import name_in, open_filesystem
+from mayfly.storage.remote_blocks import BlockStore
+from mayfly.storage.unified_types import is_json
 
 HASHED_WHOLE_BYTES = 128 * 2**20
 """Local inputs up to this size are hashed byte by byte; of larger ones, a sample."""
@@ -40,11 +45,15 @@ class Dataset:
     """What an INPUT holds; small, picklable, and no file is open until it is read.
 
     Attributes:
-        uri: The INPUT as it was given.
+        uri: The INPUT as it was given, credentials masked.
         files: In the order of their paths; only those that have rows.
         limit: Only so many rows from the start, or None.
-        schema: Arrow's, the same for all files.
+        schema: Arrow's, which holds the rows of all files.
         fingerprint: SHA-256 (hex) of content and limit, see `open_dataset`.
+        beside: Folder of copies and of blocks of remote files.
+        copied: What was copied to Parquet, in words; "" for nothing.
+        requests: Models and URLs of OpenAI-batch lines; None where the rows are no requests.
+        checked_casts: Columns with values that the schema may not hold; see `check_cells`.
     """
 
     uri: str
@@ -52,6 +61,10 @@ class Dataset:
     limit: int | None
     schema: pa.Schema = field(compare=False)
     fingerprint: str
+    beside: str = ""
+    copied: str = ""
+    requests: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    checked_casts: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -93,13 +106,14 @@ class Dataset:
             "rows": self.rows,
             "columns": {item.name: str(item.type) for item in self.schema},
             "sources": [
-                [name_in(self.uri, file.path), file.rows, file.footer] for file in self.files
+                [source_name(self.uri, file), file.rows, file.content or file.footer]
+                for file in self.files
             ],
         }
 
     def fingerprint_of_first(self, files: int) -> str:
         """Return the fingerprint of an input that has only the first so many files."""
-        return _fingerprint(open_filesystem(self.uri), self.files[:files], self.limit)
+        return fingerprint_of(self.files[:files], self.limit)
 
     def read(
         self,
@@ -126,13 +140,41 @@ class Dataset:
             yield from self._without_columns(first_row, rows, batch_rows or cursors.BATCH_ROWS)
             return
         for at, batch in self._batches(first_row, rows, columns, batch_rows):
-            values = {name: batch.column(name).to_pylist() for name in batch.schema.names}
+            values = {
+                item.name: _values(batch.column(number), item)
+                for number, item in enumerate(batch.schema)
+            }
             yield Chunk(at, values, batch.num_rows)
 
     def arrow_batches(self, first_row: int, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield consecutive rows with all columns as Arrow batches of `schema`; see `read`."""
         for _, batch in self._batches(first_row, rows, None, None):
             yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+
+    def check_cells(
+        self, prompt_columns: Sequence[str], *, most_bytes: int = HASHED_WHOLE_BYTES
+    ) -> None:
+        """Decode what no prompt uses, so that damage is found before rows are paid for.
+
+        Done for local inputs that are small enough to be hashed whole. A larger one keeps its
+        fingerprint when a damaged file is replaced by a good copy, so that a run that stops over
+        it is resumed then, with every answer that it has.
+
+        Raises:
+            BadRequest: Names the file.
+        """
+        small = all(file.remote is None for file in self.files)
+        small = small and sum(file.size for file in self.files) <= most_bytes
+        names = self.columns if small else self.checked_casts
+        names = tuple(name for name in names if name not in prompt_columns)
+        # Of a copy that was made here every cell has been read already.
+        if not names or all(file.content for file in self.files):
+            return
+        try:
+            for _ in self._batches(0, self.rows, names, None):
+                pass
+        except MayflyError as error:
+            raise BadRequest(str(error)) from error
 
     def _batches(
         self, first_row: int, rows: int, columns: Sequence[str] | None, batch_rows: int | None
@@ -149,8 +191,8 @@ class Dataset:
         start = cursors.group_start(self._all_groups(), first_row)
         cursor = cursors.borrow(key, first_row, start) or cursors.ParquetReader(
             self.files,
-            open_filesystem(self.uri),
-            names,
+            self._store(),
+            pa.schema([self.schema.field(name) for name in names]),
             position=first_row,
             batch_rows=batch_rows,
         )
@@ -169,6 +211,11 @@ class Dataset:
         else:
             cursor.close()
 
+    def _store(self) -> BlockStore | None:
+        if all(file.remote is None for file in self.files):
+            return None
+        return BlockStore(open_filesystem(self.uri), Path(self.beside), self.uri)
+
     def _without_columns(self, first_row: int, rows: int, batch_rows: int) -> Iterator[Chunk]:
         end_row = self._end_row(first_row, rows)
         for at in range(first_row, end_row, batch_rows):
@@ -184,80 +231,33 @@ class Dataset:
         return [group for file in self.files for group in file.groups]
 
 
-def open_dataset(uri: str, *, limit: int | None = None, known: Sequence[str] = ()) -> Dataset:
-    """Describe an input by its footers: a file, a folder or a glob, local or an fsspec URI.
+def source_name(uri: str, file: InputFile) -> str:
+    """Return what a manifest calls a file; a copy in several parts has their numbers after it."""
+    name = name_in(uri, file.name)
+    part = Path(file.path).stem if file.content else "0000"
+    return name if int(part) == 0 else f"{name} ({int(part) + 1})"
 
-    Files come in the order of their paths; names that begin with `_` or `.` are not data, and
-    everything else must be Parquet, so that no rows are left out silently. The fingerprint
-    covers content, row counts and the limit, not paths or times: a copied input is the same one.
-    Content means every byte of a local input of up to 128 MiB; of a larger one the footers and 64
-    samples a file; of a remote one the footers.
+
+def fingerprint_of(
+    files: Sequence[InputFile], limit: int | None, *, whole_bytes: int = HASHED_WHOLE_BYTES
+) -> str:
+    """Return the SHA-256 (hex) of the content of files and a limit; see `open_dataset`.
 
     Args:
-        known: Names of files that earlier runs had, in their order: these come first, so that
-            their rows stay where they were.
-
-    Raises:
-        BadRequest: Nothing there, not Parquet, truncated, no rows, files whose columns differ, a
-            protocol that is not known; one line that says what to do.
+        whole_bytes: Local files of no more than this together are hashed byte by byte.
     """
-    filesystem, paths = locate(uri)
-    if len(paths) == 1:
-        footers = [read_footer(filesystem, paths[0])]
-    else:
-        with ThreadPoolExecutor(max_workers=16) as pool:
-            footers = list(pool.map(lambda path: read_footer(filesystem, path), paths))
-    filled = [footer for footer in footers if footer.file.rows]
-    if not filled:
-        raise BadRequest(f"input {uri} has 0 rows; give an input with rows")
-    places = {name: place for place, name in enumerate(known)}
-    # Sorting is stable: the others keep the order of their paths.
-    filled.sort(key=lambda footer: places.get(name_in(uri, footer.file.path), len(places)))
-    schema = _common_schema(filled)
-    return Dataset(
-        uri=uri,
-        files=tuple(footer.file for footer in filled),
-        limit=limit,
-        schema=schema,
-        fingerprint=_fingerprint(filesystem, [footer.file for footer in filled], limit),
-    )
-
-
-def _common_schema(footers: Sequence[Footer]) -> pa.Schema:
-    first, schema = footers[0].file.path, footers[0].schema
-    names = schema.names
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise BadRequest(f"input {first} has column {repeated[0]!r} twice; rename one of them")
-    if not names:
-        raise BadRequest(f"input {first} has no columns; give an input with columns")
-    for footer in footers[1:]:
-        other, path = footer.schema, footer.file.path
-        for name in dict.fromkeys([*names, *other.names]):
-            if other.names.count(name) != names.count(name):
-                lacking = path if name in names else first
-                raise BadRequest(
-                    f"input files differ: column {name!r} is not in {lacking} "
-                    f"(compare {first if lacking == path else path}); give files with one schema"
-                )
-            was, now = schema.field(name), other.field(name)
-            if not was.type.equals(now.type):
-                raise BadRequest(
-                    f"input files differ: column {name!r} is {was.type} in {first} and "
-                    f"{now.type} in {path}; give files with one schema"
-                )
-            if now.nullable and not was.nullable:
-                schema = schema.set(schema.get_field_index(name), was.with_nullable(nullable=True))
-    return schema
-
-
-def _fingerprint(filesystem: Any, files: Sequence[InputFile], limit: int | None) -> str:
-    whole = sum(file.size for file in files) <= HASHED_WHOLE_BYTES
+    whole = sum(file.size for file in files) <= whole_bytes
     digest = hashlib.sha256(f"limit {limit}".encode())
     for file in files:
-        digest.update(f"|{file.rows} {file.size} {file.footer}|".encode())
-        if filesystem is not None:
+        if file.constants:
+            digest.update(repr(file.constants).encode())
+        if file.content:
+            digest.update(f"|{file.rows} {file.content}|".encode())
             continue
-        with open_binary(None, file.path) as opened:
+        digest.update(f"|{file.rows} {file.size} {file.footer}|".encode())
+        if file.remote is not None:
+            continue
+        with Path(file.path).open("rb") as opened:
             if whole:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
                 continue
@@ -265,3 +265,18 @@ def _fingerprint(filesystem: Any, files: Sequence[InputFile], limit: int | None)
                 opened.seek(file.size * number // SAMPLES_PER_FILE)
                 digest.update(opened.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def _values(column: pa.Array, item: pa.Field) -> list[Any]:
+    """Return cells as plain Python values; what was kept as JSON is what it was."""
+    values = cell_values(column)
+    if not is_json(item):
+        return values
+    return [_parsed(value) if type(value) is str else value for value in values]
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # Half of a surrogate pair, or NaN.
+        return json.loads(text)

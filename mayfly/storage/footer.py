@@ -1,4 +1,4 @@
-"""Parquet footers: what a file holds, without reading what it holds."""
+"""What a file that is read by position holds, told by its footer: Parquet, and Arrow IPC."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,87 +7,122 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mayfly.models.errors import BadRequest
 from mayfly.models.shards import RowGroup
+from mayfly.storage.formats import ARROW, IN_WORDS, PARQUET
+from mayfly.storage.remote_blocks import BlockFile, BlockStore, RemoteFile
 
 MAGIC = b"PAR1"
 TAIL_BYTES = 64 * 2**10
 """Read from the end of a file in one go; most footers are smaller."""
 
+SIGNATURE_BYTES = 28
+"""Follow the metadata in the footer of an encrypted file whose footer is not encrypted.
+Source: Parquet Modular Encryption, 5.2."""
+
+LAST_NS = 2**63 // 1000
+"""Microseconds from 1970 that nanoseconds can hold."""
+
 
 class InputFile(NamedTuple):
-    """One Parquet file as its footer describes it.
+    """One file as its footer describes it.
 
     Attributes:
+        path: What is opened: a local path, or what a remote file system calls it.
         size: Bytes.
         footer: SHA-256 (hex) of the footer's bytes, by which a file changed under us is noticed.
         groups: Its row groups that have rows.
+        shown: What messages and the manifest call it; another than `path` for a copy.
+        remote: What a remote file's blocks are found by; None for a local file.
+        content: SHA-256 (hex) of the bytes of the source that it is a copy of, or "".
+        constants: Columns that its path, or a table's log, has for all its rows.
+        int96: The unit in which its INT96 timestamps are read: `ns`, or `us` beyond year 2262.
+        format: `Parquet` or `Arrow IPC`.
     """
 
     path: str
     size: int
     footer: str
     groups: tuple[RowGroup, ...]
+    shown: str = ""
+    remote: RemoteFile | None = None
+    content: str = ""
+    constants: tuple[tuple[str, Any], ...] = ()
+    int96: str = "ns"
+    format: str = PARQUET
 
     @property
     def rows(self) -> int:
         """Rows of all row groups."""
         return sum(group.rows for group in self.groups)
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.shown or self.path
+
 
 class Footer(NamedTuple):
-    """A parsed footer."""
+    """A parsed footer; `metadata` is Parquet's."""
 
     file: InputFile
-    metadata: pq.FileMetaData
+    metadata: Any
     schema: pa.Schema
 
 
 @contextmanager
-def open_binary(filesystem: Any, path: str) -> Iterator[Any]:
-    """Open a file to read bytes; remote reads are as large as asked for, without a cache."""
-    if filesystem is None:
+def open_binary(store: BlockStore | None, path: str, remote: RemoteFile | None) -> Iterator[Any]:
+    """Open a file to read bytes: a local one, or a remote one by its blocks."""
+    if remote is None or store is None:
         with Path(path).open("rb") as file:
             yield file
     else:
-        with filesystem.open(path, "rb", cache_type="none") as file:
+        with BlockFile(store, remote) as file:
             yield file
 
 
-def read_footer(filesystem: Any, path: str) -> Footer:
-    """Read one file's footer.
+def read_footer(
+    path: str, store: BlockStore | None = None, remote: RemoteFile | None = None
+) -> Footer:
+    """Read one Parquet file's footer.
 
     Raises:
         BadRequest: Not Parquet, truncated, damaged or unreadable; the message names the file.
     """
     try:
-        with open_binary(filesystem, path) as file:
-            return footer_of(file, path)
+        with open_binary(store, path, remote) as file:
+            found = footer_of(file, path)
+            unit = _int96_unit(file, found.metadata)
+            if unit != "ns":
+                found = footer_of(file, path, int96=unit)
+            return found._replace(file=found.file._replace(remote=remote))
     except (BadRequest, MemoryError):
         raise
     except Exception as error:
-        # Whatever a file system or Arrow raises here, the person can only look at this file.
+        # Whatever a file system or Arrow raises here, the person can only repair this file.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadRequest(
             f"input {path} cannot be read: {reason}; repair it or leave it out"
         ) from error
 
 
-def footer_of(file: Any, path: str) -> Footer:
-    """Read the footer of an open file; see `read_footer`."""
+def footer_of(file: Any, path: str, *, int96: str = "ns") -> Footer:
+    """Read the footer of an open Parquet file; see `read_footer`."""
     size = file.seek(0, 2)
     file.seek(max(size - TAIL_BYTES, 0))
     tail = file.read(min(size, TAIL_BYTES))
     if tail[-4:] == b"PARE":
-        raise BadRequest(f"input {path} is encrypted Parquet; give a file that is not encrypted")
+        raise _encrypted(path)
     if tail[-4:] != MAGIC or size < 12:
         file.seek(0)
         if file.read(4) == MAGIC:
             raise BadRequest(f"input {path} is truncated Parquet; write it again or leave it out")
         raise BadRequest(
-            f"input {path} is not a Parquet file; give Parquet, or begin other names with _ or ."
+            f"input {path} is not a Parquet file; give {IN_WORDS}, by their usual names, "
+            "or begin other names with _ or ."
         )
     length = int.from_bytes(tail[-8:-4], "little")
     if length + 12 > size:
@@ -97,6 +132,9 @@ def footer_of(file: Any, path: str) -> Footer:
         tail = file.read(length + 8)
     footer = tail[-length - 8 :]
     metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
+    # Arrow aborts the process when it is asked about an encrypted column.
+    if length - metadata.serialized_size >= SIGNATURE_BYTES:
+        raise _encrypted(path)
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     return Footer(
         InputFile(
@@ -104,7 +142,73 @@ def footer_of(file: Any, path: str) -> Footer:
             size=size,
             footer=hashlib.sha256(footer).hexdigest(),
             groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in groups),
+            int96=int96,
         ),
         metadata,
-        metadata.schema.to_arrow_schema(),
+        _schema_of(footer, metadata, int96),
     )
+
+
+def read_arrow_footer(path: str) -> Footer | None:
+    """Read the footer of a local Arrow IPC file; None for a stream, which has none.
+
+    Raises:
+        BadRequest: Damaged, truncated or unreadable; the message names the file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(6) != b"ARROW1":
+                return None
+            size = file.seek(0, 2)
+            file.seek(max(size - TAIL_BYTES, 0))
+            tail = file.read()
+        with pa.memory_map(path) as mapped:
+            # One column is enough to know the rows, and the others may be compressed.
+            reader = pa.ipc.open_file(mapped, options=pa.ipc.IpcReadOptions(included_fields=[0]))
+            rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
+            schema = pa.ipc.open_file(mapped).schema
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadRequest(
+            f"input {path} cannot be read: {reason}; repair it or leave it out"
+        ) from error
+    total = max(1, sum(rows))
+    groups = tuple(RowGroup(count, size * count // total) for count in rows if count)
+    digest = hashlib.sha256(tail).hexdigest()
+    return Footer(InputFile(path, size, digest, groups, format=ARROW), None, schema)
+
+
+def _encrypted(path: str) -> BadRequest:
+    return BadRequest(f"input {path} is encrypted Parquet; give a file that is not encrypted")
+
+
+def _schema_of(footer: bytes, metadata: Any, int96: str) -> pa.Schema:
+    """Return the Arrow schema, with the types that only Parquet's own schema has (UUID, JSON)."""
+    with pq.ParquetFile(
+        pa.BufferReader(MAGIC + footer),
+        metadata=metadata,
+        arrow_extensions_enabled=True,
+        coerce_int96_timestamp_unit=int96,
+    ) as file:
+        return file.schema_arrow
+
+
+def _int96_unit(file: Any, metadata: Any) -> str:
+    """Return the unit that holds every INT96 timestamp of a file; they have no unit of their own.
+
+    Nanoseconds hold the years 1677 to 2262, and Arrow lets what is beyond overflow silently.
+    """
+    columns = [metadata.schema.column(i) for i in range(len(metadata.schema))]
+    names = [column.path.split(".")[0] for column in columns if column.physical_type == "INT96"]
+    if not names:
+        return "ns"
+    file.seek(0)
+    parquet = pq.ParquetFile(file, metadata=metadata, coerce_int96_timestamp_unit="us")
+    for batch in parquet.iter_batches(batch_size=65_536, columns=names, use_threads=False):
+        for column in batch.columns:
+            if not pa.types.is_timestamp(column.type):
+                return "us"
+            bounds = pc.min_max(column.cast(pa.int64())).as_py()
+            if any(abs(bound) >= LAST_NS for bound in bounds.values() if bound is not None):
+                return "us"
+    return "ns"

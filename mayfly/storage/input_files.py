@@ -1,86 +1,210 @@
-"""Which files an INPUT means: a file, a folder or a glob, local or a URI that fsspec knows."""
+"""Which files an INPUT means: a file, a folder, a glob or a table, local or a URI."""
 
+import fnmatch
 import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import fsspec
 
 from mayfly.models.errors import BadRequest
 from mayfly.nearby_files import nearest_file
+from mayfly.storage.formats import PARQUET, kind_of
+from mayfly.storage.http_files import HttpFiles
+from mayfly.storage.remote_blocks import version_of
+from mayfly.storage.table_formats import DELTA, Table, marker_of, open_delta, refuse_table
+from mayfly.storage.uri_credentials import MASK, hide_in, masked, revealed
+
+EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "abfs": "azure",
+    "abfss": "azure",
+    "az": "azure",
+    "adl": "azure",
+    "hf": "hf",
+}
+"""The extra of mayfly that brings what a protocol needs."""
+
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+class Found(NamedTuple):
+    """One file of an input.
+
+    Attributes:
+        path: As its file system calls it, credentials masked.
+        size: Bytes, where a listing says so.
+        version: What a listing says that changes with the content.
+        constants: Columns that its path or a table's log has; values are texts, or typed by a log.
+        keep: For each row whether a table still has it; None keeps all.
+    """
+
+    path: str
+    size: int | None = None
+    version: str = ""
+    constants: tuple[tuple[str, Any], ...] = ()
+    keep: Any = None
 
 
 class Located(NamedTuple):
     """The files of an input in the order of their paths.
 
     Attributes:
-        filesystem: An fsspec filesystem, or None for local paths.
+        filesystem: An fsspec filesystem or `HttpFiles`, or None for local paths.
+        schema: A table's, where its log has one.
     """
 
     filesystem: Any
-    paths: tuple[str, ...]
+    files: tuple[Found, ...]
+    schema: Any = None
+
+    def close(self) -> None:
+        """Close connections that are ours."""
+        if isinstance(self.filesystem, HttpFiles):
+            self.filesystem.close()
 
 
-def locate(uri: str) -> Located:
+def locate(uri: str, environ: Mapping[str, str] = os.environ) -> Located:
     """Find the files that an INPUT means, sorted by path, without opening them.
 
-    Below a folder or a glob, names that begin with `_` or `.` are not data, at any level.
+    Below a folder or a glob, names that begin with `_` or `.` are not data, at any level; folders
+    called `name=value` are columns. A folder with a Delta log is read by that.
+
+    Args:
+        uri: With credentials masked; `environ` has them.
 
     Raises:
-        BadRequest: Nothing there, or a protocol that cannot be read here.
+        BadRequest: Nothing there, a protocol that cannot be read here, or files of a table that
+            would be read without its log.
     """
-    filesystem = open_filesystem(uri)
+    filesystem = open_filesystem(uri, environ)
+    schema = None
     if filesystem is None:
-        paths = _local_paths(uri.removeprefix("file://").removeprefix("local://"))
+        name = _local(uri)
+        path = Path(name).expanduser()
+        if (path / DELTA).is_dir():
+            table = open_delta(uri, str(path))
+            files, schema = _table_files(table, str(path)), table.schema
+        else:
+            files = [Found(path) for path in _local_paths(name)]
+    elif isinstance(filesystem, HttpFiles):
+        files = [Found(masked(path)) for path in _http_paths(filesystem, uri, environ)]
     else:
-        paths = _remote_paths(filesystem, uri)
-    if not paths:
+        files, schema = _remote_files(filesystem, uri, environ)
+    if not files:
         raise BadRequest(
             f"input {uri} has no data files (names that begin with _ or . do not count); "
-            "give a Parquet file, a folder or a glob of them"
+            "give a file, a folder or a glob"
         )
-    return Located(filesystem, tuple(sorted(paths)))
+    if schema is None:
+        files = [file._replace(constants=_partitions(name_in(uri, file.path))) for file in files]
+    return Located(filesystem, tuple(sorted(files, key=lambda file: file.path)), schema)
 
 
-def open_filesystem(uri: str) -> Any:
-    """Return the fsspec filesystem of a URI, or None for a local path."""
-    if "::" not in uri and uri.partition("://")[0] in (uri, "file", "local"):
+def open_filesystem(uri: str, environ: Mapping[str, str] = os.environ) -> Any:
+    """Return the filesystem of a URI, or None for a local path."""
+    if is_local(uri):
         return None
+    protocol = uri.partition("://")[0]
+    if protocol in ("http", "https"):
+        return HttpFiles()
     try:
-        return fsspec.core.url_to_fs(uri)[0]
+        return fsspec.core.url_to_fs(revealed(uri, environ))[0]
     except ImportError as error:
-        raise BadRequest(f"input {uri} needs a package that is not installed: {error}") from error
+        extra = EXTRAS.get(protocol)
+        more = f"pip install 'mayfly[{extra}]'" if extra else _one_line(error)
+        raise BadRequest(f"input {uri} needs a package that is not installed: {more}") from error
     except ValueError as error:
         raise BadRequest(
-            f"input {uri} cannot be read: {_one_line(error)}; "
+            f"input {uri} cannot be read: {hide_in(_one_line(error), uri, environ)}; "
             "give a local path or a URI that fsspec knows, such as s3://"
         ) from error
     except Exception as error:
-        raise BadRequest(f"input {uri} cannot be opened: {_one_line(error)}") from error
+        reason = hide_in(_one_line(error), uri, environ)
+        raise BadRequest(f"input {uri} cannot be opened: {reason}") from error
 
 
 def name_in(uri: str, path: str) -> str:
     """Return what a file is called within its input: the same name wherever the input lies."""
-    root = Path(uri.removeprefix("file://").removeprefix("local://")).expanduser()
-    parts, within = root.parts, Path(path).parts
-    if not root.exists():
-        parts = parts[: _fixed_parts(str(root))]
+    if is_local(uri):
+        root = Path(_local(uri)).expanduser()
+        parts, within = root.parts, Path(path).parts
+        if not root.exists():
+            parts = parts[: _fixed_parts(str(root))]
+    else:
+        parts, within = (_remote_parts(name.partition("?")[0]) for name in (uri, path))
+        parts = parts[: next((i for i, p in enumerate(parts) if glob.has_magic(p)), len(parts))]
     if within == parts:
         return within[-1]
     return "/".join(within[len(parts) :] if within[: len(parts)] == parts else within)
 
 
+def is_local(uri: str) -> bool:
+    """Whether a URI, or a path, is of this machine's file system."""
+    return "::" not in uri and uri.partition("://")[0] in (uri, "file", "local")
+
+
+def refuse_output_below(uri: str, output: str) -> None:
+    """Refuse an output that later runs into it would read as their input.
+
+    Raises:
+        BadRequest: It is INPUT's folder or in it, or what a glob takes.
+    """
+    if is_local(uri) != is_local(output):
+        return
+    if is_local(uri):
+        folder = Path(_local(output)).expanduser()
+        root = Path(_local(uri)).expanduser()
+        below = os.path.realpath(folder).split("/")
+        pattern = os.path.realpath(root) if root.exists() else os.path.abspath(root)  # noqa: PTH100
+        taken = root.is_dir() or not root.exists()
+    else:
+        below, pattern, taken = list(_remote_parts(output)), "/".join(_remote_parts(uri)), True
+    part = [*below, "part-000000.parquet"]
+    if taken and any(_takes(pattern.split("/"), part[:depth]) for depth in range(1, len(part) + 1)):
+        raise BadRequest(
+            f"--output {output} is in INPUT {uri}, so that its answers would be read as input; "
+            "give a folder outside of it"
+        )
+
+
+def _takes(pattern: list[str], parts: list[str]) -> bool:
+    """Whether a glob matches a path, both by their parts."""
+    if not pattern or not parts:
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _takes(pattern[1:], parts) or _takes(pattern, parts[1:])
+    same = pattern[0] == parts[0] or fnmatch.fnmatchcase(parts[0], pattern[0])
+    return same and _takes(pattern[1:], parts[1:])
+
+
+def _local(uri: str) -> str:
+    return uri.removeprefix("file://").removeprefix("local://")
+
+
+def _remote_parts(uri: str) -> tuple[str, ...]:
+    _, mark, rest = uri.partition("://")
+    first, *others = (rest if mark else uri).strip("/").split("/")
+    # Who asks is no part of what is asked for.
+    return (first.rpartition(f"{MASK}@")[2], *others)
+
+
 def _local_paths(name: str) -> list[str]:
     path = Path(name).expanduser()
     if path.is_dir():
+        _refuse_above(name, [path])
         return list(_files_below(str(path), ancestors=()))
     if path.exists():
         return [_regular(str(path))]
     if not glob.has_magic(name):
-        near = nearest_file(path) or "; give a Parquet file, a folder or a glob"
+        near = nearest_file(path) or "; give a file, a folder or a glob"
         raise BadRequest(f"input {name} does not exist{near}")
     pattern = str(path)
     # Unlike Path.glob, this takes absolute patterns.
@@ -92,7 +216,16 @@ def _local_paths(name: str) -> list[str]:
             continue
         below = _files_below(match, ancestors=()) if Path(match).is_dir() else [_regular(match)]
         found.update(dict.fromkeys(below))
+    _refuse_above(name, {Path(file).parent for file in found})
     return list(found)
+
+
+def _refuse_above(name: str, folders: Iterable[Path]) -> None:
+    """Refuse folders that are inside of a table."""
+    above = {up for folder in folders for up in (folder.absolute(), *folder.absolute().parents)}
+    for folder in above:
+        if (folder / DELTA).is_dir() or (folder / ".hoodie").is_dir():
+            raise refuse_table(name, "Delta" if (folder / DELTA).is_dir() else "Hudi")
 
 
 def _fixed_parts(pattern: str) -> int:
@@ -106,7 +239,13 @@ def _files_below(folder: str, ancestors: tuple[str, ...]) -> Iterator[str]:
     if real in ancestors:  # A link back up would be walked for ever.
         return
     with os.scandir(folder) as entries:
-        for entry in entries:
+        listed = list(entries)
+        names = [entry.name for entry in listed]
+        if "metadata" in names:
+            names += [f"metadata/{path.name}" for path in Path(folder, "metadata").glob("*")]
+        if (kind := marker_of(names)) is not None:
+            raise refuse_table(folder, kind)
+        for entry in listed:
             if _is_hidden(entry.name):
                 continue
             if entry.is_dir():
@@ -123,31 +262,105 @@ def _regular(path: str) -> str:
             f"input {path} cannot be read: {error.strerror}; repair or remove it"
         ) from error
     if not stat.S_ISREG(mode):  # Opening a pipe would wait for ever.
-        raise BadRequest(f"input {path} is not a regular file; give a Parquet file")
+        raise BadRequest(f"input {path} is not a regular file; give files")
     return path
 
 
-def _remote_paths(filesystem: Any, uri: str) -> list[str]:
+def _remote_files(filesystem: Any, uri: str, environ: Mapping[str, str]) -> tuple[list[Found], Any]:
+    real = revealed(uri, environ)
     try:
-        root = str(fsspec.core.url_to_fs(uri)[1])
+        root = str(fsspec.core.url_to_fs(real)[1])
         if filesystem.isdir(root):
-            return _visible(filesystem.find(root), len(_parts(root)))
-        if filesystem.exists(root):
-            return [root]
-        if glob.has_magic(root):
-            return _remote_matches(filesystem, root)
+            listed = filesystem.find(root, detail=True)
+            kind = marker_of(path[len(root) :] for path in listed)
+            if kind == "Delta" and any(
+                p[len(root) :].lstrip("/").startswith(DELTA) for p in listed
+            ):
+                table = open_delta(uri, real)
+                return _table_files(table, root), table.schema
+            _refuse_remote(filesystem, uri, root, kind)
+            found = {path: listed[path] for path in _visible(list(listed), len(_parts(root)))}
+        elif filesystem.exists(root):
+            found = {root: filesystem.info(root)}
+        elif glob.has_magic(root):
+            found = _remote_matches(filesystem, uri, root)
+        else:
+            found = None
+    except BadRequest:
+        raise
     except Exception as error:
-        raise BadRequest(f"input {uri} cannot be listed: {_one_line(error)}") from error
-    raise BadRequest(f"input {uri} does not exist; give a Parquet file, a folder or a glob")
+        reason = hide_in(_one_line(error), uri, environ)
+        raise BadRequest(f"input {uri} cannot be listed: {reason}") from error
+    if found is None:
+        raise BadRequest(f"input {uri} does not exist; give a file, a folder or a glob")
+    if uri.startswith("hf://"):
+        # A repository has its card and scripts beside the data.
+        found = {path: about for path, about in found.items() if _is_data(path)}
+    return [
+        Found(path, about.get("size"), version_of(about)) for path, about in found.items()
+    ], None
 
 
-def _remote_matches(filesystem: Any, pattern: str) -> list[str]:
-    fixed = next(i for i, part in enumerate(_parts(pattern)) if glob.has_magic(part))
-    found: dict[str, None] = {}
+def _refuse_remote(filesystem: Any, uri: str, folder: str, kind: str | None) -> None:
+    if kind is not None:
+        raise refuse_table(uri, kind)
+    base = folder.rstrip("/")
+    while "=" in base.rsplit("/", 1)[-1]:
+        base = base.rpartition("/")[0]
+    if filesystem.isdir(f"{base}/{DELTA}"):
+        raise refuse_table(uri, "Delta")
+
+
+def _remote_matches(filesystem: Any, uri: str, pattern: str) -> dict[str, Any]:
+    parts = _parts(pattern)
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    lead = pattern[: len(pattern) - len(pattern.lstrip("/"))]
+    _refuse_remote(filesystem, uri, lead + "/".join(parts[:fixed]), None)
+    found: dict[str, Any] = {}
     for path, about in filesystem.glob(pattern, detail=True).items():
-        below = filesystem.find(path) if about["type"] == "directory" else [path]
-        found.update(dict.fromkeys(_visible(below, fixed)))
-    return list(found)
+        if about["type"] != "directory":
+            below = {path: about}
+        else:
+            below = filesystem.find(path, detail=True)
+            if (kind := marker_of(below)) is not None:
+                raise refuse_table(uri, kind)
+        found.update({name: below[name] for name in _visible(list(below), fixed)})
+    return found
+
+
+def _http_paths(files: HttpFiles, uri: str, environ: Mapping[str, str]) -> list[str]:
+    real = revealed(uri, environ)
+    name = real.partition("?")[0].rsplit("/", 1)[-1]
+    try:
+        if name and "." not in name and not glob.has_magic(name) and files.is_page(real):
+            real += "/"
+        return files.files(real)
+    except Exception as error:
+        reason = hide_in(_one_line(error), uri, environ)
+        raise BadRequest(f"input {uri} cannot be listed: {reason}") from error
+
+
+def _table_files(table: Table, root: str) -> list[Found]:
+    files = []
+    for file in table.files:
+        # The log has paths as URLs; a name with a per cent sign is rare, one with a space is not.
+        path = file.path if "://" in file.path else f"{root.rstrip('/')}/{unquote(file.path)}"
+        files.append(Found(path, constants=file.constants, keep=file.keep))
+    return files
+
+
+def _partitions(name: str) -> tuple[tuple[str, Any], ...]:
+    """Return the columns that the folders of a file name: `year=2024/` is one."""
+    pairs = [part.partition("=") for part in name.split("/")[:-1] if "=" in part]
+    return tuple(
+        (unquote(key), None if value == NULL_PARTITION else unquote(value))
+        for key, _, value in pairs
+        if key
+    )
+
+
+def _is_data(path: str) -> bool:
+    return kind_of(path).format != PARQUET or path.lower().endswith((".parquet", ".pq"))
 
 
 def _visible(paths: list[str], fixed: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""A place in the dataset from which rows are decoded forward, in batches of bounded size."""
+"""A position in the dataset from which rows are decoded forward, in batches of bounded size."""
 
 import os
 import threading
@@ -12,7 +12,10 @@ import pyarrow.parquet as pq
 
 from mayfly.models.errors import MayflyError, RetryableError, TerminalError
 from mayfly.models.shards import RowGroup
-from mayfly.storage.footer import InputFile, footer_of, open_binary
+from mayfly.storage.footer import InputFile, footer_of, open_binary, read_arrow_footer
+from mayfly.storage.formats import ARROW
+from mayfly.storage.remote_blocks import BlockStore
+from mayfly.storage.unified_types import fit
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 4 * 2**20
@@ -23,7 +26,7 @@ REMOTE_BUFFER_BYTES = 4 * 2**20
 """Read ahead in each column. Without a buffer Arrow reads a row group's whole column at once."""
 
 KEPT = 2
-"""Idle cursors kept: requests and part files each read on from their own place."""
+"""Idle cursors kept: requests and part files each read on from their own position."""
 
 
 class _Run(NamedTuple):
@@ -35,7 +38,7 @@ class _Run(NamedTuple):
 
 
 class ParquetReader:
-    """Decodes rows of some columns from a position onward.
+    """Decodes rows of some columns from a position onward, as the dataset's schema has them.
 
     Attributes:
         position: The row that is read next.
@@ -44,16 +47,16 @@ class ParquetReader:
     def __init__(
         self,
         files: Sequence[InputFile],
-        filesystem: Any,
-        columns: Sequence[str],
+        store: BlockStore | None,
+        schema: pa.Schema,
         *,
         position: int,
         batch_rows: int | None,
     ) -> None:
         self.position = position
         self._files = files
-        self._filesystem = filesystem
-        self._columns = list(columns)
+        self._store = store
+        self._schema = schema
         self._batch_rows = batch_rows
         self._batches = self._decode(position)
         self._rest: pa.RecordBatch | None = None
@@ -74,8 +77,10 @@ class ParquetReader:
             self.take(row - self.position)
 
     def close(self) -> None:
-        """Close the file that is being read."""
+        """Close the file that is being read, and the way to it."""
         self._batches.close()
+        if self._store is not None:
+            self._store.close()
         self._rest = None
 
     def _decode(self, position: int) -> Any:
@@ -87,42 +92,101 @@ class ParquetReader:
                     yield from self._decode_file(file, position - first_row)
                 except MayflyError:
                     raise
-                except (OSError, pa.ArrowException) as error:
-                    raise _unreadable(file, error, remote=self._filesystem is not None) from error
+                except Exception as error:
+                    if not isinstance(error, OSError | pa.ArrowException) and file.remote is None:
+                        raise
+                    raise _unreadable(file, error) from error
             first_row = end_row
 
     def _decode_file(self, file: InputFile, skip: int) -> Iterator[pa.RecordBatch]:
-        with open_binary(self._filesystem, file.path) as opened:
-            footer = footer_of(opened, file.path)
+        if file.format == ARROW:
+            yield from self._decode_arrow(file, skip)
+            return
+        with open_binary(self._store, file.path, file.remote) as opened:
+            footer = footer_of(opened, file.name, int96=file.int96)
             if footer.file.footer != file.footer:
-                raise TerminalError(
-                    f"input {file.path} changed during the run; put it back and run again, "
-                    "or give another --output"
-                )
-            remote = self._filesystem is not None
+                raise _changed(file)
+            remote = file.remote is not None
+            names = [name for name in self._schema.names if name in footer.schema.names]
             # Arrow reads local files by itself, without the interpreter.
             with pq.ParquetFile(
                 opened if remote else file.path,
                 metadata=footer.metadata,
                 buffer_size=REMOTE_BUFFER_BYTES if remote else LOCAL_BUFFER_BYTES,
                 pre_buffer=False,
+                arrow_extensions_enabled=True,
+                coerce_int96_timestamp_unit=file.int96,
+                page_checksum_verification=True,
             ) as parquet:
                 for run in _runs(file.groups):
                     if run.first_row + run.rows > skip:
-                        yield from self._decode_run(parquet, run, max(skip - run.first_row, 0))
+                        yield from self._decode_run(
+                            file, parquet, run, names, max(skip - run.first_row, 0)
+                        )
 
     def _decode_run(
-        self, parquet: pq.ParquetFile, run: _Run, skip: int
+        self, file: InputFile, parquet: pq.ParquetFile, run: _Run, names: list[str], skip: int
     ) -> Iterator[pa.RecordBatch]:
-        rows = self._batch_rows or batch_rows(parquet, run.groups, self._columns)
+        if not names:
+            yield from self._without_cells(file, run.rows - skip)
+            return
+        rows = self._batch_rows or batch_rows(parquet, run.groups, names)
         for batch in parquet.iter_batches(
-            batch_size=rows, row_groups=run.groups, columns=self._columns, use_threads=False
+            batch_size=rows, row_groups=run.groups, columns=names, use_threads=False
         ):
             if skip >= batch.num_rows:
                 skip -= batch.num_rows
                 continue
-            yield batch.slice(skip).select(self._columns)
+            yield self._as_asked(file, batch.slice(skip))
             skip = 0
+
+    def _decode_arrow(self, file: InputFile, skip: int) -> Iterator[pa.RecordBatch]:
+        footer = read_arrow_footer(file.path)
+        if footer is None or footer.file.footer != file.footer:
+            raise _changed(file)
+        names = footer.schema.names
+        wanted = [names.index(name) for name in self._schema.names if name in names]
+        if not wanted:
+            yield from self._without_cells(file, file.rows - skip)
+            return
+        with pa.memory_map(file.path) as mapped:
+            options = pa.ipc.IpcReadOptions(included_fields=wanted)
+            reader = pa.ipc.open_file(mapped, options=options)
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                if skip >= batch.num_rows:
+                    skip -= batch.num_rows
+                    continue
+                batch.validate()
+                row_bytes = max(1, batch.nbytes // batch.num_rows)
+                rows = self._batch_rows or int(min(max(BATCH_BYTES // row_bytes, 1), BATCH_ROWS))
+                for start in range(skip, batch.num_rows, rows):
+                    yield self._as_asked(file, batch.slice(start, rows))
+                skip = 0
+
+    def _without_cells(self, file: InputFile, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield rows of a file that has none of the columns itself."""
+        each = self._batch_rows or BATCH_ROWS
+        for start in range(0, rows, each):
+            count = min(each, rows - start)
+            empty = pa.RecordBatch.from_arrays([pa.nulls(count)], names=[""])
+            yield self._as_asked(file, empty)
+
+    def _as_asked(self, file: InputFile, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return a batch with the columns asked for: a file may lack some, or have other types."""
+        arrays = []
+        names = batch.schema.names
+        for field in self._schema:
+            if field.name in names:
+                at = names.index(field.name)
+                arrays.append(fit(batch.column(at), batch.schema.field(at), field))
+                continue
+            value = dict(file.constants).get(field.name)
+            if value is None:
+                arrays.append(pa.nulls(batch.num_rows, field.type))
+            else:
+                arrays.append(pa.repeat(pa.scalar(value).cast(field.type), batch.num_rows))
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
 def batch_rows(parquet: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str]) -> int:
@@ -143,10 +207,10 @@ def batch_rows(parquet: pq.ParquetFile, groups: Sequence[int], columns: Sequence
     row_bytes = size / max(rows, 1)
     if coded:
         # A long text that every row repeats is kept once in the file and once a row in memory.
-        look = parquet.iter_batches(
+        sample = parquet.iter_batches(
             batch_size=8, row_groups=groups[:1], columns=list(columns), use_threads=False
         )
-        first = next(look, None)
+        first = next(sample, None)
         if first is not None and first.num_rows:
             row_bytes = max(row_bytes, first.nbytes / first.num_rows)
     return int(min(max(BATCH_BYTES / max(row_bytes, 1), 1), BATCH_ROWS))
@@ -165,11 +229,18 @@ def _runs(groups: Sequence[RowGroup]) -> Iterator[_Run]:
         yield _Run(together, first_row, rows)
 
 
-def _unreadable(file: InputFile, error: Exception, *, remote: bool) -> MayflyError:
-    reason = " ".join(str(error).split())
-    if remote:
-        return RetryableError(f"input {file.path} could not be read: {reason}; try again")
-    return TerminalError(f"input {file.path} cannot be read: {reason}; repair it and run again")
+def _unreadable(file: InputFile, error: Exception) -> MayflyError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if file.remote is not None:
+        return RetryableError(f"input {file.name} could not be read: {reason}; try again")
+    return TerminalError(f"input {file.name} cannot be read: {reason}; repair it and run again")
+
+
+def _changed(file: InputFile) -> TerminalError:
+    return TerminalError(
+        f"input {file.name} changed during the run; put it back and run again, "
+        "or give another --output"
+    )
 
 
 _idle: list[tuple[Hashable, ParquetReader]] = []
@@ -184,15 +255,15 @@ def borrow(key: Hashable, row: int, group_start: int) -> ParquetReader | None:
     key = (os.getpid(), key)
     with _lock:
         near = [
-            (cursor.position, place)
-            for place, (owner, cursor) in enumerate(_idle)
+            (cursor.position, index)
+            for index, (owner, cursor) in enumerate(_idle)
             if owner == key and group_start <= cursor.position <= row
         ]
         return _idle.pop(max(near)[1])[1] if near else None
 
 
 def give_back(key: Hashable, cursor: ParquetReader) -> None:
-    """Keep a cursor for whoever reads on from its position; the longest idle one is closed."""
+    """Keep a cursor for the next read from its position; the longest idle one is closed."""
     with _lock:
         _idle.append(((os.getpid(), key), cursor))
         dropped = _idle.pop(0)[1] if len(_idle) > KEPT else None

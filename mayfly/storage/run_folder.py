@@ -211,7 +211,7 @@ def _foreign(paths: RunPaths) -> str | None:
     if not paths.kept.is_dir():
         return paths.kept.name if paths.kept.exists() else None
     for path in sorted(paths.kept.iterdir()):
-        if path in (paths.lock, paths.journals) or path.suffix == ".tmp":
+        if path in (paths.lock, paths.journals, paths.input) or path.suffix == ".tmp":
             continue
         return f"{paths.kept.name}/{path.name}"
     return None

@@ -69,6 +69,11 @@ class RunPaths:
         return self.kept / "dead_letters.parquet"
 
     @property
+    def input(self) -> Path:
+        """Copies of input files that cannot be read by position, and blocks of remote ones."""
+        return self.kept / "input"
+
+    @property
     def duplicates(self) -> Path:
         """Which rows ask what an earlier one asks already."""
         return self.kept / "copies.sqlite"

@@ -19,9 +19,9 @@ from mayfly.models.rows import Answer, RowRequest, Tally
 from mayfly.models.shards import plan_shards
 from mayfly.shards.runner import Batch, answer_rows, ask
 from mayfly.storage import journal as journals
-from mayfly.storage.dataset import open_dataset
 from mayfly.storage.durability import HERE
 from mayfly.storage.journal import Journal
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.run_paths import RunPaths
 from tests.support.fake_transport import Served, Server, engine_on, said

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mayfly.models.errors import BadRequest
-from mayfly.storage.dataset import Dataset, open_dataset
+from mayfly.storage.dataset import Dataset
 from mayfly.storage.input_files import name_in
+from mayfly.storage.open_input import open_dataset
 
 
 def write(path: Path, rows: int, *, first: int = 0) -> Path:

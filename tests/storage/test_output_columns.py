@@ -18,7 +18,7 @@ from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.arrow_types import arrow_type
-from mayfly.storage.dataset import open_dataset
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.output_columns import Embedding, Parsed, output_columns
 from mayfly.storage.parts import check_columns, read_answers, write_part
 from mayfly.storage.run_paths import part_name

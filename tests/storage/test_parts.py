@@ -17,7 +17,8 @@ from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.failures import OTHER, Failure
 from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import Shard, plan_shards
-from mayfly.storage.dataset import Dataset, open_dataset
+from mayfly.storage.dataset import Dataset
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.parts import (
     check_columns,
@@ -241,7 +242,7 @@ from pathlib import Path
 from mayfly.models.errors import TerminalError
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
-from mayfly.storage.dataset import open_dataset
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parts import write_part
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

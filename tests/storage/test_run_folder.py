@@ -15,9 +15,10 @@ from mayfly.models.failures import OTHER, Failure
 from mayfly.models.manifest import Manifest
 from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import plan_shards
-from mayfly.storage.dataset import Dataset, open_dataset
+from mayfly.storage.dataset import Dataset
 from mayfly.storage.journal import Journal
 from mayfly.storage.manifest_store import commit_manifest, load_manifest
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parts import write_part
 from mayfly.storage.run_folder import RunFolder, check_output, journalled, reconciled
 from mayfly.storage.run_paths import RunPaths

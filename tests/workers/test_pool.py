@@ -23,7 +23,7 @@ from mayfly.models.errors import CredentialsRefused, RunStopped, TerminalError
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import NOTHING, Tally
 from mayfly.models.shards import Shard, plan_shards
-from mayfly.storage.dataset import open_dataset
+from mayfly.storage.open_input import open_dataset
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers import pool as pools
 from mayfly.workers.pool import WorkerPool, workers_for

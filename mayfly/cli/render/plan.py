@@ -23,6 +23,8 @@ def plan_table(plan: Plan) -> RenderableType:
     job = plan.look.job
     head = facts()
     head.add_row("input", f"{job.input}, {plan.look.dataset.rows:,} rows")
+    if plan.look.dataset.copied:
+        head.add_row("copied", plan.look.dataset.copied)
     head.add_row("model", job.model)
     head.add_row("prompt", prompt_line(job, plan.look.renderer.source))
     if plan.load is not None:

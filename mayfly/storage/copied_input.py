@@ -1,0 +1,341 @@
+"""Files that cannot be read by position, copied once to Parquet beside the run.
+
+JSON lines, CSV, Arrow streams and whatever is compressed as a whole have no row that can be
+gone to. A copy is a folder of Parquet files with a note of what it was made of: there whole or
+not at all, made again when the source has changed, and free to be removed between runs.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mayfly.models.errors import BadRequest, TerminalError
+from mayfly.storage.atomic import make_folder, sync_folder, temporary_beside
+from mayfly.storage.csv_text import csv_batches
+from mayfly.storage.formats import ARROW, CSV, JSON_LINES, Kind
+from mayfly.storage.json_lines import BatchRequests, json_batches
+from mayfly.storage.unified_types import Mixed, TypesDiffer, fitted, merged
+
+VERSION = 1
+"""Of what a copy holds: another one makes copies anew."""
+
+GROUP_ROWS = 65_536
+GROUP_BYTES = 16 * 2**20
+PIECE = 2**20
+
+MIXED: dict[str, Mixed] = {JSON_LINES: "json", CSV: "text"}
+"""What becomes of values of several types, by the format that they come from."""
+
+
+class Source(NamedTuple):
+    """A file to copy.
+
+    Attributes:
+        shown: What messages call it.
+        stamp: What is known of its content without reading it: size and time, or an ETag.
+        open: Opens it for reading once through.
+        keep: For each row whether it is copied; None copies all.
+    """
+
+    shown: str
+    kind: Kind
+    stamp: str
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    keep: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """What a source has become.
+
+    Attributes:
+        parts: Parquet files in the order of their rows.
+        content: SHA-256 (hex) of the source's bytes.
+        rows, bytes: Of the source.
+        fresh: Whether it was made just now.
+        requests: Models and URLs that OpenAI-batch lines name; None where they are none.
+    """
+
+    parts: tuple[Path, ...]
+    content: str
+    rows: int
+    bytes: int
+    fresh: bool
+    requests: tuple[tuple[str, ...], tuple[str, ...]] | None
+
+
+def copied(source: Source, folder: Path) -> Copy:
+    """Return the copy of a source, made now if there is none of this content.
+
+    Raises:
+        BadRequest: The source is not what its name says.
+        TerminalError: The disk does not take the copy.
+    """
+    home = folder / hashlib.sha256(source.shown.encode()).hexdigest()[:24]
+    if (found := _found(home, source)) is not None:
+        return found
+    temporary = temporary_beside(home)
+    try:
+        make_folder(folder)
+        temporary.mkdir()
+        _make(source, temporary)
+        sync_folder(temporary)
+        if home.exists():
+            shutil.rmtree(home)
+        temporary.replace(home)
+        sync_folder(folder)
+    except BadRequest:
+        raise
+    except TypesDiffer as error:
+        raise _cannot(source, error, f"its batches have {error}") from error
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise _cannot(source, error, reason) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    made = _found(home, source)
+    assert made is not None  # noqa: S101 - it has just been written
+    return replace(made, fresh=True)
+
+
+def _cannot(source: Source, error: Exception, reason: str) -> Exception:
+    full = isinstance(error, OSError) and error.errno is not None
+    if full:
+        return TerminalError(
+            f"input {source.shown} cannot be copied to Parquet: {reason}; "
+            "free some disk space and run the same command again"
+        )
+    return BadRequest(f"input {source.shown} cannot be read: {reason}; repair it or leave it out")
+
+
+def _found(home: Path, source: Source) -> Copy | None:
+    try:
+        note = json.loads((home / "source.json").read_text())
+        if note["version"] != VERSION or note["keep"] != _keep_digest(source):
+            return None
+        if note["stamp"] != source.stamp:
+            # Copied or touched, a file is the same if its bytes are.
+            if note["content"] != _digest(source):
+                return None
+            note["stamp"] = source.stamp
+            (home / "source.json").write_text(json.dumps(note))
+        parts = tuple(home / name for name in note["parts"])
+        if not all(part.is_file() for part in parts):
+            return None
+        requests = note["requests"]
+        return Copy(
+            parts=parts,
+            content=note["content"],
+            rows=note["rows"],
+            bytes=note["bytes"],
+            fresh=False,
+            requests=None if requests is None else (tuple(requests[0]), tuple(requests[1])),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(source: Source) -> str:
+    with source.open() as stream:
+        digest = hashlib.sha256()
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+def _keep_digest(source: Source) -> str:
+    if source.keep is None:
+        return ""
+    return hashlib.sha256(bytes(bytearray(source.keep.to_pylist()))).hexdigest()
+
+
+def _make(source: Source, folder: Path) -> None:
+    requests = BatchRequests()
+    with source.open() as opened:
+        counted = _Counted(opened)
+        stream: Any = counted
+        if source.kind.compression is not None:
+            stream = pa.CompressedInputStream(
+                pa.PythonFile(counted, mode="r"), source.kind.compression
+            )
+        batches = _batches(source, stream, folder, requests)
+        with _Parts(folder, MIXED.get(source.kind.format)) as parts:
+            for batch in _kept(batches, source.keep):
+                parts.add(batch)
+        while counted.read(PIECE):  # What a decoder did not need belongs to the content.
+            pass
+    note = {
+        "version": VERSION,
+        "source": source.shown,
+        "stamp": source.stamp,
+        "keep": _keep_digest(source),
+        "content": counted.digest.hexdigest(),
+        "bytes": counted.bytes,
+        "rows": parts.rows,
+        "parts": parts.names,
+        "requests": [sorted(requests.models), sorted(requests.urls)] if requests.found else None,
+    }
+    (folder / "source.json").write_text(json.dumps(note))
+
+
+def _batches(
+    source: Source, stream: Any, folder: Path, requests: BatchRequests
+) -> Iterator[pa.RecordBatch]:
+    if source.kind.format == JSON_LINES:
+        return json_batches(cast("BinaryIO", stream), source.shown, requests)
+    if source.kind.format == CSV:
+        return csv_batches(cast("BinaryIO", stream), source.shown)
+    if source.kind.format == ARROW:
+        return _arrow_batches(source, stream, folder)
+    return _parquet_batches(stream, folder)
+
+
+def _arrow_batches(source: Source, stream: Any, folder: Path) -> Iterator[pa.RecordBatch]:
+    start = stream.read(8)
+    if start[:4] == b"FEA1":
+        raise BadRequest(
+            f"input {source.shown} is Feather version 1; write it as version 2 or Parquet"
+        )
+    if start[:6] != b"ARROW1":
+        yield from pa.ipc.open_stream(pa.PythonFile(_Rest(start, stream), mode="r"))
+        return
+    # Its footer is at the end: it has to be there before it is read.
+    spooled = _spooled(_Rest(start, stream), folder)
+    with pa.memory_map(str(spooled)) as file:
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+    spooled.unlink()
+
+
+def _parquet_batches(stream: Any, folder: Path) -> Iterator[pa.RecordBatch]:
+    spooled = _spooled(stream, folder)
+    with pq.ParquetFile(spooled, buffer_size=PIECE, pre_buffer=False) as file:
+        yield from file.iter_batches(batch_size=4096, use_threads=False)
+    spooled.unlink()
+
+
+def _spooled(stream: Any, folder: Path) -> Path:
+    path = folder / "spool"
+    with path.open("wb") as file:
+        while piece := stream.read(PIECE):
+            file.write(piece)
+    return path
+
+
+def _kept(batches: Iterator[pa.RecordBatch], keep: Any) -> Iterator[pa.RecordBatch]:
+    at = 0
+    for batch in batches:
+        if keep is None:
+            yield batch
+            continue
+        yield batch.filter(pa.array(keep[at : at + batch.num_rows]))
+        at += batch.num_rows
+
+
+class _Parts:
+    """Writes batches as Parquet files: a further one where the columns widen.
+
+    Attributes:
+        names: Of the files.
+        rows: Written so far.
+    """
+
+    def __init__(self, folder: Path, mixed: Mixed) -> None:
+        self.names: list[str] = []
+        self.rows = 0
+        self._folder = folder
+        self._mixed = mixed
+        self._held: list[pa.RecordBatch] = []
+        self._held_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._schema: pa.Schema | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        for start in range(0, batch.num_rows, GROUP_ROWS):
+            piece = batch.slice(start, GROUP_ROWS)
+            self._held.append(piece)
+            self._held_bytes += piece.nbytes
+            rows = sum(held.num_rows for held in self._held)
+            if rows >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
+                self._flush()
+
+    def __enter__(self) -> "_Parts":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self._close()
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        schema = self._schema
+        for batch in self._held:
+            schema = batch.schema if schema is None else merged(schema, batch.schema, self._mixed)
+        assert schema is not None  # noqa: S101 - there was a batch
+        if self._writer is None or schema != self._schema:
+            self._close()
+            self._schema = schema
+            self.names.append(f"{len(self.names):04d}.parquet")
+            self._writer = pq.ParquetWriter(
+                self._folder / self.names[-1], schema, compression="zstd", compression_level=1
+            )
+        table = pa.Table.from_batches([fitted(batch, schema) for batch in self._held], schema)
+        self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self.rows += table.num_rows
+        self._held, self._held_bytes = [], 0
+
+    def _close(self) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer = None
+        with (self._folder / self.names[-1]).open("rb") as file:
+            os.fsync(file.fileno())
+
+
+class _Counted(io.RawIOBase):
+    """Hashes and counts what is read through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self.digest.update(data)
+        self.bytes += len(data)
+        return data
+
+
+class _Rest(io.RawIOBase):
+    """Bytes that were read already, then the stream that they were read from."""
+
+    def __init__(self, start: bytes, stream: Any) -> None:
+        self._start = start
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if self._start:
+            data, self._start = self._start[:size], self._start[size:]
+            return data
+        return bytes(self._stream.read(size))

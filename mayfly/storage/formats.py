@@ -1,0 +1,44 @@
+"""The kinds of files that an input may have, told from their names."""
+
+from typing import NamedTuple
+
+PARQUET, JSON_LINES, CSV, ARROW = "Parquet", "JSON lines", "CSV", "Arrow IPC"
+
+_KINDS = {
+    "jsonl": JSON_LINES,
+    "ndjson": JSON_LINES,
+    "json": JSON_LINES,
+    "csv": CSV,
+    "arrow": ARROW,
+    "feather": ARROW,
+    "ipc": ARROW,
+}
+_COMPRESSIONS = {"gz": "gzip", "zst": "zstd"}
+
+IN_WORDS = "Parquet, JSON lines (.jsonl, .ndjson), CSV or Arrow IPC (.arrow, .feather)"
+
+
+class Kind(NamedTuple):
+    """What a file is by its name.
+
+    Attributes:
+        format: One of the four above. Every name that says nothing else is Parquet, whose own
+            first and last bytes say whether it is.
+        compression: `gzip` or `zstd` around the whole file, or None.
+    """
+
+    format: str
+    compression: str | None = None
+
+
+def kind_of(path: str) -> Kind:
+    """Return what a file is, by the end of its name; a query (`?…`) does not count."""
+    name = path.partition("?")[0].rsplit("/", 1)[-1].lower()
+    stem, _, suffix = name.rpartition(".")
+    compression = _COMPRESSIONS.get(suffix)
+    if compression is not None:
+        suffix = stem.rpartition(".")[2]
+    found = _KINDS.get(suffix)
+    if found is None:
+        return Kind(PARQUET)
+    return Kind(found, compression)

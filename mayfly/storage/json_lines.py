@@ -1,0 +1,181 @@
+"""JSON lines as Arrow batches: every value is kept, whatever types its column has elsewhere.
+
+A column whose values have one type in Arrow's sense has that type. One whose values vary is JSON
+text, marked so that reading gives back what each line said.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import orjson
+import pyarrow as pa
+
+from mayfly.models.errors import BadRequest
+from mayfly.storage.unified_types import JSON_MARK
+
+READ_BYTES = 2**20
+MOST_FIELDS = 200
+"""An object with more names than this, over a block of lines, is a map and kept as JSON text."""
+
+_UNTYPED = (
+    pa.ArrowInvalid,
+    pa.ArrowTypeError,
+    pa.ArrowNotImplementedError,
+    OverflowError,
+    UnicodeEncodeError,
+)
+
+
+@dataclass(slots=True)
+class BatchRequests:
+    """What lines that are OpenAI-batch requests have in common.
+
+    Attributes:
+        found: Whether the lines are requests: `custom_id` and `body`.
+        models, urls: Those that the lines name; a few of them where there are many.
+    """
+
+    found: bool | None = None
+    models: set[str] = field(default_factory=set)
+    urls: set[str] = field(default_factory=set)
+
+    def note(self, lines: Sequence[dict[str, Any]], shown: str, first: int) -> None:
+        """Take some lines into account.
+
+        Raises:
+            BadRequest: A line is no request, unlike the first of the file.
+        """
+        if self.found is None:
+            self.found = _is_request(lines[0])
+        if not self.found:
+            return
+        for number, line in enumerate(lines, first):
+            if not _is_request(line):
+                raise BadRequest(
+                    f"input {shown}, line {number}: no custom_id with a body, which the first "
+                    "line has; give requests alone"
+                )
+            if len(self.models) < 10 and (model := line["body"].get("model")) is not None:
+                self.models.add(str(model))
+            if len(self.urls) < 10 and (url := line.get("url")) is not None:
+                self.urls.add(str(url))
+
+
+def json_batches(stream: BinaryIO, shown: str, requests: BatchRequests) -> Iterator[pa.RecordBatch]:
+    """Yield the lines of a file, about a MiB at a time.
+
+    Args:
+        shown: What errors call the file.
+        requests: Learns whether the lines are OpenAI-batch requests.
+
+    Raises:
+        BadRequest: A line that is no JSON object; it names the line.
+    """
+    number = 1
+    for lines in _blocks(stream):
+        values = []
+        first = number
+        for line in lines:
+            if line and not line.isspace():
+                values.append(_object(line, shown, number))
+            number += 1
+        if values:
+            requests.note(values, shown, first)
+            yield _batch(values, requests=bool(requests.found))
+
+
+def _is_request(line: dict[str, Any]) -> bool:
+    return line.get("custom_id") is not None and isinstance(line.get("body"), dict)
+
+
+def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
+    rest: list[bytes] = []
+    first = True
+    while data := stream.read(READ_BYTES):
+        if first:
+            data, first = data.removeprefix(b"\xef\xbb\xbf"), False
+        end = data.rfind(b"\n")
+        if end < 0:
+            rest.append(data)
+            continue
+        yield b"".join([*rest, data[:end]]).split(b"\n")
+        rest = [data[end + 1 :]]
+    if last := b"".join(rest):
+        yield [last]
+
+
+def _object(line: bytes, shown: str, number: int) -> dict[str, Any]:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # NaN, half surrogates and bytes that are not UTF-8 are kept; the row says what is wrong.
+        try:
+            value = json.loads(line.decode("utf-8", "surrogateescape"))
+        except ValueError as error:
+            raise BadRequest(
+                f"input {shown}, line {number} is not JSON: {error}; repair it or leave it out"
+            ) from None
+    if not isinstance(value, dict):
+        what = "an array" if isinstance(value, list) else "no object"
+        raise BadRequest(
+            f"input {shown}, line {number} is {what}; give JSON lines, an object on each"
+        )
+    return value
+
+
+def _batch(lines: Sequence[dict[str, Any]], *, requests: bool) -> pa.RecordBatch:
+    names = dict.fromkeys(name for shape in dict.fromkeys(map(tuple, lines)) for name in shape)
+    arrays, fields = [], []
+    for name in names:
+        values = [line.get(name) for line in lines]
+        array, is_json = _column(values, force_json=requests and name == "body")
+        arrays.append(array)
+        fields.append(pa.field(_text(name), array.type, metadata=JSON_MARK if is_json else None))
+    if not names:  # Rows of nothing are rows.
+        arrays, fields = [pa.nulls(len(lines))], [pa.field("value", pa.null())]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _column(values: list[Any], *, force_json: bool = False) -> tuple[pa.Array, bool]:
+    """Return a column, and whether it is JSON text because its values have no one type."""
+    if not force_json:
+        try:
+            array = pa.array(values)
+        except _UNTYPED:
+            if all(value is None or type(value) is str for value in values):
+                raw = [None if value is None else _bytes(value) for value in values]
+                return pa.array(raw, pa.binary()).view(pa.string()), False
+        else:
+            if _keeps(array.type):
+                return array, False
+    texts = [None if value is None else _json(value) for value in values]
+    return pa.array(texts, pa.string()), True
+
+
+def _keeps(kind: pa.DataType) -> bool:
+    """Whether Parquet keeps a type, and it is one that a schema should have."""
+    if pa.types.is_struct(kind):
+        return 0 < kind.num_fields <= MOST_FIELDS and all(_keeps(f.type) for f in kind)
+    return _keeps(kind.value_type) if pa.types.is_list(kind) else True
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value)
+
+
+def _bytes(text: str) -> bytes:
+    for errors in ("strict", "surrogateescape"):
+        try:
+            return text.encode("utf-8", errors)
+        except UnicodeEncodeError:
+            pass
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()

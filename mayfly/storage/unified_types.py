@@ -1,0 +1,203 @@
+"""One schema for files that differ: which types go together, and how values get there.
+
+Only what loses nothing is unified: a null column with any other, integers with wider ones,
+integers and floats (checked value by value), string with large_string, a dictionary with its
+values, structs and lists by what is in them, a column that a file lacks with nulls.
+"""
+
+from collections.abc import Callable, Sequence
+
+import orjson
+import pyarrow as pa
+
+Mixed = str | None
+"""What becomes of types that do not go together: `json` or `text` (see `unified`); None refuses."""
+
+JSON_MARK = {b"mayfly.json": b"1"}
+"""Metadata of a text column whose cells are JSON because its values had several types."""
+
+
+class TypesDiffer(ValueError):
+    """Two types that nothing holds both of."""
+
+
+def is_json(field: pa.Field) -> bool:
+    """Whether a column's cells are JSON texts of values of several types."""
+    return (field.metadata or {}).get(b"mayfly.json") == b"1"
+
+
+def unified(one: pa.Field, other: pa.Field, mixed: Mixed = None) -> pa.Field:
+    """Return the field that holds the values of both.
+
+    Args:
+        mixed: `json` makes a column of JSON text of types that do not go together, `text` plain
+            text of an integer and a string column.
+
+    Raises:
+        TypesDiffer: They do not go together, and `mixed` does not say what to do.
+    """
+    nullable = one.nullable or other.nullable
+    if is_json(one) or is_json(other):
+        return pa.field(one.name, pa.string(), metadata=JSON_MARK)
+    try:
+        kind = _both(one.type, other.type)
+    except TypesDiffer:
+        if mixed == "json":
+            return pa.field(one.name, pa.string(), metadata=JSON_MARK)
+        if mixed == "text":
+            return pa.field(one.name, pa.string())
+        raise
+    return one.with_type(kind).with_nullable(nullable=nullable)
+
+
+def fit(array: pa.Array, was: pa.Field | None, field: pa.Field) -> pa.Array:
+    """Return a column of a file as the unified schema has it.
+
+    Raises:
+        pa.ArrowInvalid: A value that the type cannot hold exactly.
+    """
+    if is_json(field) and (was is None or not is_json(was)):
+        return json_texts(array)
+    return _cast(array, field.type)
+
+
+def json_texts(array: pa.Array) -> pa.Array:
+    """Return values as their JSON texts; nulls stay null."""
+    texts = [None if v is None else orjson.dumps(v).decode() for v in array.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def merged(one: pa.Schema, other: pa.Schema, mixed: Mixed = None) -> pa.Schema:
+    """Return the schema that holds the rows of both, columns of the first in front.
+
+    Raises:
+        TypesDiffer: See `unified`.
+    """
+    if one.equals(other, check_metadata=True):
+        return one
+    fields = {field.name: field for field in one}
+    for field in other:
+        known = fields.get(field.name)
+        fields[field.name] = field if known is None else unified(known, field, mixed)
+    fields = {
+        name: field.with_nullable(nullable=True)
+        if name not in one.names or name not in other.names
+        else field
+        for name, field in fields.items()
+    }
+    return pa.schema(list(fields.values()), metadata=one.metadata)
+
+
+def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with the columns of a wider schema."""
+    names = batch.schema.names
+    arrays = [
+        fit(batch.column(names.index(field.name)), batch.schema.field(field.name), field)
+        if field.name in names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _both(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if one.equals(other):
+        return one
+    for rule in _RULES:
+        found = rule(one, other)
+        if found is None:
+            found = rule(other, one)
+        if found is not None:
+            return found
+    raise TypesDiffer(f"{one} and {other}")
+
+
+def _null(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    return other if pa.types.is_null(one) else None
+
+
+def _dictionary(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    if not pa.types.is_dictionary(one):
+        return None
+    return _both(one.value_type, other.value_type if pa.types.is_dictionary(other) else other)
+
+
+def _numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    types = pa.types
+    if types.is_integer(one) and types.is_integer(other):
+        signed_one, signed_other = types.is_signed_integer(one), types.is_signed_integer(other)
+        if signed_one == signed_other:
+            return one if one.bit_width >= other.bit_width else other
+        unsigned = other if signed_one else one
+        return pa.int64() if unsigned.bit_width < 64 else None
+    if types.is_floating(one) and types.is_floating(other):
+        return one if one.bit_width >= other.bit_width else other
+    # Casting checks each value: an integer beyond 2**53 is refused, not rounded.
+    return pa.float64() if types.is_integer(one) and types.is_floating(other) else None
+
+
+_TEXTS = (pa.string(), pa.string_view(), pa.large_string())
+_BYTES = (pa.binary(), pa.binary_view(), pa.large_binary())
+
+
+def _strings(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    for family in (_TEXTS, _BYTES):
+        if one in family and other in family:
+            return family[max(family.index(one), family.index(other))]
+    return None
+
+
+def _times(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    if not (pa.types.is_timestamp(one) and pa.types.is_timestamp(other)) or one.tz != other.tz:
+        return None
+    units = ["s", "ms", "us"]  # Nanoseconds hold no year beyond 2262.
+    if one.unit in units and other.unit in units:
+        return one if units.index(one.unit) >= units.index(other.unit) else other
+    return None
+
+
+def _nested(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    types = pa.types
+    if types.is_struct(one) and types.is_struct(other):
+        fields = {f.name: f for f in one}
+        for f in other:
+            known = fields.get(f.name)
+            fields[f.name] = f if known is None else known.with_type(_both(known.type, f.type))
+        return pa.struct(list(fields.values()))
+    lists = [types.is_list(t) or types.is_large_list(t) for t in (one, other)]
+    if all(lists):
+        make = pa.large_list if types.is_large_list(one) or types.is_large_list(other) else pa.list_
+        return make(_both(one.value_type, other.value_type))
+    return None
+
+
+_RULES: Sequence[Callable[[pa.DataType, pa.DataType], pa.DataType | None]] = (
+    _null,
+    _dictionary,
+    _numbers,
+    _strings,
+    _times,
+    _nested,
+)
+
+
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if array.type.equals(kind):
+        return array
+    types = pa.types
+    if types.is_null(array.type):
+        return pa.nulls(len(array), kind)
+    if types.is_struct(kind):
+        names = [f.name for f in array.type]
+        flat = dict(zip(names, array.flatten(), strict=True))
+        rows = len(array)
+        children = [
+            _cast(flat[f.name], f.type) if f.name in flat else pa.nulls(rows, f.type) for f in kind
+        ]
+        return pa.StructArray.from_arrays(children, fields=list(kind), mask=array.is_null())
+    if (types.is_list(kind) or types.is_large_list(kind)) and kind != array.type:
+        make = pa.LargeListArray if types.is_large_list(kind) else pa.ListArray
+        offsets = array.offsets.cast(pa.int64() if types.is_large_list(kind) else pa.int32())
+        values = _cast(array.values, kind.value_type)
+        return make.from_arrays(offsets, values, type=kind, mask=array.is_null())
+    return array.cast(kind)
