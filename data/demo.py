@@ -2,45 +2,81 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from mayfly.cli.local_emulator import SPEED, embedded_endpoint
 from mayfly.cli.main import main
 from mayfly.cli.render.console import console
 
 HERE = Path(__file__).parent
 OUTPUT = Path("out/demo")
+MODEL = "Qwen/Qwen3.5-9B"
 PROMPT = "Classify this support message from a {{ customer_tier }} customer. Message: {{ message }}"
+CLOCK = ("--serving-speed", "1")
+"""Starting and stopping run fast; answers take as long as they would, and so can be watched."""
+
+INTRODUCTION = f"""\
+A rehearsal against the embedded endpoint: nothing is rented, and no key is used.
+  real      the requests over HTTP, the files, the plan, the report, the teardown
+  emulated  the endpoint, its GPUs, its bill, and the answers (made-up text that fits the schema)
+  clock     {SPEED:g} times as fast while the endpoint starts and stops, real time while it answers
+"""
+
+
+def job(*options: str, output: Path) -> list[str]:
+    """Return the command line of the demo's job."""
+    return [
+        "run", str(HERE / "sample.parquet"),
+        "--model", MODEL,
+        "--prompt", PROMPT,
+        "--schema", str(HERE / "sample.schema.json"),
+        "--temperature", "0",
+        "--output", str(output),
+        "--yes",
+        *options,
+    ]  # fmt: skip
+
+
+def run(command: Sequence[str], output: Path, *emulator: str) -> int:
+    """Run a job against an emulator of its own; show some answers; return the exit code.
+
+    Args:
+        emulator: Options of the emulator.
+    """
+    shutil.rmtree(output, ignore_errors=True)
+    with embedded_endpoint(options=emulator):
+        code = main(list(command))
+    if code == 0:
+        show(output)
+    return code
+
+
+def show(output: Path) -> None:
+    """Print the first answers beside what was asked."""
+    out = console()
+    table = Table(box=None, padding=(0, 2), header_style="bold", expand=out.is_terminal)
+    for name in ("message", "response"):
+        table.add_column(name, no_wrap=True, ratio=1)
+    for row in pd.read_parquet(output).head(5).itertuples():
+        # A real model may spread its JSON over lines.
+        table.add_row(Text(str(row.message)), Text(" ".join(str(row.response).split())))
+    out.print("", table, "")
 
 
 def demo() -> int:
-    """Run the job, show some answers, say where the rest is and that the endpoint is gone."""
-    shutil.rmtree(OUTPUT, ignore_errors=True)
-    code = main(
-        [
-            "run", str(HERE / "sample.parquet"),
-            "--model", "Qwen/Qwen2.5-7B-Instruct",
-            "--prompt", PROMPT,
-            "--schema", str(HERE / "sample.schema.json"),
-            "--temperature", "0",
-            "--output", str(OUTPUT),
-            "--local", "--yes",
-        ]
-    )  # fmt: skip
+    """Run the job and say where the results are."""
+    console().print(INTRODUCTION)
+    code = run(job(output=OUTPUT), OUTPUT, *CLOCK)
     if code == 0:
-        answers = pd.read_parquet(OUTPUT)
         out = console()
-        table = Table(box=None, padding=(0, 2), header_style="bold", expand=out.is_terminal)
-        for name in ("message", "response"):
-            table.add_column(name, no_wrap=True, ratio=1)
-        for row in answers.head(5).itertuples():
-            table.add_row(Text(str(row.message)), Text(str(row.response)))
-        out.print("", table, "")
-        out.print(f"The answers are in {OUTPUT}, and the endpoint is gone.")
-        out.print("They are made up: the embedded endpoint emulates Together, not a model.")
+        out.print(f"Results: {OUTPUT} (pandas.read_parquet reads the folder).")
+        out.print(f"Report: {OUTPUT}/_mayfly/report.html. The endpoint has been deleted.")
+        out.print("The answers are made up. For a real model's: make demo-real.")
     return code
 
 

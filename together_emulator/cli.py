@@ -47,6 +47,14 @@ def parser() -> argparse.ArgumentParser:
         help="emulated seconds per real second; 1 for latencies in real time (default: 60)",
     )
     world.add_argument(
+        "--serving-speed",
+        type=_seconds,
+        default=0.0,
+        metavar="X",
+        help="the same while an endpoint serves; 1 shortens the waiting but not the answers "
+        "(default: as --speed)",
+    )
+    world.add_argument(
         "--catalogue", type=Path, metavar="FILE", help="models and hardware, JSON or TOML"
     )
     world.add_argument(
@@ -157,6 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             key=options.key,
             seed=options.seed,
             catalogue=load_catalogue(options.catalogue) if options.catalogue else None,
+            serving_speed=options.serving_speed,
             slots=options.slots,
             latency_s=options.latency,
             v1_create=options.v1_create,

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,11 +20,14 @@ SPEED = 60.0
 
 
 @contextmanager
-def embedded_endpoint(api: Api = "v2") -> Iterator[str]:
+def embedded_endpoint(api: Api = "v2", options: Sequence[str] = ()) -> Iterator[str]:
     """Start the emulator, point this process at it, and end it with the block; yields its URL.
 
     It listens on a free loopback port, outlives us by some seconds if we are killed (so that the
     guardian can still tear down), and its leases are kept apart from those of real endpoints.
+
+    Args:
+        options: More of the emulator's own (`mayfly emulator --help`).
     """
     process = subprocess.Popen(
         [
@@ -39,6 +42,7 @@ def embedded_endpoint(api: Api = "v2") -> Iterator[str]:
             "--exit-with-parent",
             # Together itself creates no v1 endpoints any more; here one may still try how it was.
             *(("--v1-create",) if api == "v1" else ()),
+            *options,
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

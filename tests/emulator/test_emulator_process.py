@@ -10,7 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from together_emulator.cli import read_free
+from tests.emulator.conftest import TLS
+from tests.support.emulator_client import EmulatorClient
+from tests.support.wait import wait_until
+from together_emulator import Emulator, RealClock
+from together_emulator.cli import read_free, read_models
 
 
 @contextmanager
@@ -132,3 +136,75 @@ def test_the_command_says_its_options() -> None:
 
     for option in ("--faults", "--upstream", "--v1-create", "--speed", "--replicas-free"):
         assert option in said
+
+
+def test_clock_runs_at_another_speed_while_an_endpoint_serves() -> None:
+    headers = {"authorization": "Bearer local"}
+    with (
+        Emulator(speed=3000, serving_speed=1.0) as emulator,
+        httpx.Client(base_url=emulator.url, headers=headers, verify=TLS, timeout=20) as http,
+    ):
+        rig = EmulatorClient(emulator, http)
+        deployment = rig.deploy(rig.endpoint())
+
+        def speed() -> float:
+            return float(http.get("/_emulator/clock").json()["speed"])
+
+        before = speed()
+        wait_until(lambda: speed() == 1.0, "the clock runs in real time")
+        serving = rig.state(deployment)
+        rig.scale(deployment, 0, 0)
+        wait_until(lambda: rig.state(deployment) == "STOPPED", "the deployment has stopped")
+
+    assert (before, serving) == (3000.0, "READY")
+
+
+def test_clock_keeps_its_time_when_its_speed_changes() -> None:
+    clock = RealClock(1_000_000)
+    before_s = clock.now_s()
+
+    clock.run_at(0.001)
+    after_s = clock.now_s()
+    clock.advance(5)
+
+    assert after_s >= before_s
+    assert 5 <= clock.now_s() - after_s < 6
+
+
+@pytest.mark.parametrize(
+    ("values", "pairs"),
+    [
+        ([], ()),
+        (["tiny"], (("", "tiny"),)),
+        (["Qwen/Qwen3.5-9B=q.gguf", "rest"], (("Qwen/Qwen3.5-9B", "q.gguf"), ("", "rest"))),
+    ],
+)
+def test_upstream_model_option_names_one_model_or_all(
+    values: list[str], pairs: tuple[tuple[str, str], ...]
+) -> None:
+    assert read_models(values) == pairs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--speed", "0"),
+        ("--slots", "-1"),
+        ("--latency", "-1"),
+        ("--upstream-model", "Qwen/Qwen3.5-9B="),
+        ("--catalogue", "does-not-exist.json"),
+        ("--replicas-free", "1xnvidia-h100-80gb"),
+    ],
+)
+def test_wrong_option_exits_with_2_before_it_listens(options: tuple[str, str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "together_emulator", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert "listening" not in ended.stdout
+    assert options[0].removeprefix("--").split("-")[0] in ended.stderr

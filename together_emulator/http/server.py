@@ -114,6 +114,7 @@ class Emulator:
         """
         self.clock: Clock = RealClock(speed) if clock is None else clock
         settings = replace(settings or Settings(), **overrides)
+        self._speed = self.clock.speed
         self.key = settings.key
         self.url = ""
         self._port = port
@@ -246,6 +247,17 @@ class Emulator:
         while self.clock.speed:
             await asyncio.sleep(_HEARTBEAT_S)
             self._store.settle()
+            self._adjust_speed()
+
+    def _adjust_speed(self) -> None:
+        """Run at `serving_speed` while an endpoint serves, so that only the waiting is short."""
+        wanted = self._store.settings.serving_speed
+        if not wanted or not isinstance(self.clock, RealClock):
+            return
+        if not any(d.ready and d.desired for d in self._store.deployments.values()):
+            wanted = self._speed
+        if wanted != self.clock.speed:
+            self.clock.run_at(wanted)
 
     def _on_loop(self, ask: Callable[[], T]) -> T:
         """Run `ask` where the server runs, and wait for it; directly when it is not running."""

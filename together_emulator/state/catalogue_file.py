@@ -34,8 +34,11 @@ _CHOICES = {
 
 
 def load_catalogue(path: Path) -> Catalogue:
-    """Read a catalogue file (ValueError: what is wrong, and where; OSError)."""
-    raw = path.read_bytes()
+    """Read a catalogue file (ValueError: what is wrong, and where)."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"catalogue {path}: {error.strerror}") from None
     try:
         text = raw.decode()
         given = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)

@@ -62,18 +62,27 @@ class RealClock:
             raise ValueError(f"speed {speed} is not above 0; 60 makes a minute a second")
         self.speed = speed
         self.epoch = datetime.now(UTC)
-        self._start = time.monotonic()
-        self._ahead_s = 0.0
+        # One value, so that another thread never reads half of a change.
+        self._frame = (time.monotonic(), 0.0, speed)
         self._listeners: list[Callable[[], None]] = []
 
     def now_s(self) -> float:
-        return (time.monotonic() - self._start) * self.speed + self._ahead_s
+        start, base_s, speed = self._frame
+        return (time.monotonic() - start) * speed + base_s
+
+    def run_at(self, speed: float) -> None:
+        """Go on at another speed; what sleeps meanwhile wakes up as if there were no change."""
+        start, base_s, before = self._frame
+        now = time.monotonic()
+        self._frame = (now, (now - start) * before + base_s, speed)
+        self.speed = speed
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.speed)
 
     def advance(self, seconds: float) -> None:
-        self._ahead_s += _checked(seconds)
+        start, base_s, speed = self._frame
+        self._frame = (start, base_s + _checked(seconds), speed)
         for listener in self._listeners:
             listener()
 

@@ -13,6 +13,8 @@ class Settings:
     Attributes:
         key: The only API key that is let in.
         seed: Of ids and of faults by chance.
+        serving_speed: Emulated seconds in a real second while an endpoint serves; 0 is the clock's
+            own speed. With 1 cold starts are quick and answers take as long as they would.
         schedule_s: A replica's wait before it is placed.
         start_factor: Scales the catalogue's cold starts; 0 starts at once.
         warm_factor: Scales a start where the weights have been fetched before.
@@ -53,6 +55,7 @@ class Settings:
 
     key: str = "local"
     seed: int = 0
+    serving_speed: float = 0.0
     schedule_s: float = 20.0
     start_factor: float = 1.0
     warm_factor: float = 0.5

@@ -1,0 +1,60 @@
+"""The emulator's reference page names everything that there is to set."""
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from together_emulator.cli import parser
+from together_emulator.state.catalogue_file import read_catalogue
+from together_emulator.state.default_catalogue import default_catalogue
+from together_emulator.state.faults import read_rules
+from together_emulator.state.settings import Settings
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "emulator.md").read_text()
+OPTIONS = [
+    option
+    for action in parser()._actions
+    for option in action.option_strings
+    if option not in ("-h", "--help")
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_page_has_every_option(option: str) -> None:
+    assert f"| `{option}" in PAGE or f"`{option} " in PAGE
+
+
+@pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])
+def test_page_has_every_setting(setting: str) -> None:
+    assert f"`{setting}`" in PAGE
+
+
+@pytest.mark.parametrize("call", ["ledger", "calls", "clock", "faults", "capacity", "deployments"])
+def test_page_has_every_admin_call(call: str) -> None:
+    assert f"{call}" in PAGE.partition("## Behind the scenes")[2]
+
+
+@pytest.mark.parametrize(
+    "name", [m.name for m in default_catalogue().models if m.supported or m.own]
+)
+def test_page_has_every_model(name: str) -> None:
+    assert f"`{name}`" in PAGE
+
+
+def block_after(title: str) -> dict[str, Any]:
+    """Return the page's first TOML block below a heading."""
+    text = PAGE.partition(f"## {title}")[2].partition("```toml\n")[2].partition("```")[0]
+    return tomllib.loads(text)
+
+
+def test_page_shows_a_catalogue_file_that_is_read() -> None:
+    catalogue = read_catalogue(block_after("Catalogue file"))
+
+    assert catalogue.model_named("emulated-project/chat-1-tuned") is not None
+
+
+def test_page_shows_fault_rules_that_are_read() -> None:
+    assert [rule.action for rule in read_rules(block_after("Faults"))] == ["status", "reset_after"]
