@@ -15,7 +15,7 @@ _RESULT = """\
 | output | [{output}](file://{place}) |
 | report | [{output}/_mayfly/report.html](file://{place}/_mayfly/report.html) |
 | tokens | {prompt:,} in, {completion:,} out |
-| pace | {throughput} |
+| throughput | {throughput} |
 | cost | {cost} |
 | endpoint | {endpoint} |
 """
