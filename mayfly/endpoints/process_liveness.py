@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from mayfly.models.lease import Owner
+from mayfly.system import SYSTEM
 
 _SAME_START_S = 1.0
 """Where starts are known by the wall clock only, two reads may differ by a kernel's tick."""
@@ -34,7 +35,7 @@ class Host:
             known by host name and by the start that the system reports.
     """
 
-    proc: Path = Path("/proc")
+    proc: Path = SYSTEM.proc
 
     def name(self) -> str:
         """Return the host's name."""

@@ -168,7 +168,7 @@ class Renting:
             name = EndpointName(
                 namespace=self.connection.namespace,
                 job=self.job_digest,
-                until=int(time.time() + self._lifetime_s()) + len(self.sessions),
+                until=int(self.plane.now() + self._lifetime_s()) + len(self.sessions),
             )
             ref = EndpointRef(
                 api=rental.api,

@@ -4,16 +4,15 @@ The order is the promise. The lease is on disk and the guardian is awake before 
 sent; both stay until the API itself has said that the endpoint is gone.
 """
 
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from mayfly.billing.meter import Meter
 from mayfly.billing.usage import Paid, Usage
 from mayfly.endpoints.guardian import Guardian
+from mayfly.endpoints.heartbeat import Heartbeat
 from mayfly.inference.concurrency import FIRST_LIMIT
 from mayfly.models.endpoint import (
     EndpointName,
@@ -27,11 +26,10 @@ from mayfly.models.errors import (
     EndpointLost,
     MayflyError,
     RetryableError,
-    TerminalError,
     TimeToMove,
 )
 from mayfly.models.job import Rental, Teardown
-from mayfly.models.lease import HEARTBEAT_S, SETTLE_S, Lease
+from mayfly.models.lease import SETTLE_S, Lease
 from mayfly.models.rows import NOTHING
 from mayfly.models.teardown import TeardownProof, still_there
 from mayfly.planning.pricing import DRAIN_S
@@ -87,13 +85,9 @@ class EndpointSession:
         self.over = False
         self._plane, self._book = plane, book
         self._rental, self._say = rental, say
-        self._lease = lease
+        self._heart = Heartbeat(lease, book, self._arm, say)
         # When absence proves that there is none; see `tear_down`. Nothing has been sent yet.
         self._settled_at = 0.0
-        self._let_go = threading.Event()
-        self._arming = threading.Lock()
-        self._guardian: Guardian | None = None
-        self._heart: threading.Thread | None = None
 
     def open(self) -> None:
         """Write the lease and wake the guardian: from here on something may exist.
@@ -101,14 +95,12 @@ class EndpointSession:
         Raises:
             TerminalError: One of them cannot be had; nothing was created, and no lease is left.
         """
-        self._book.open(self._lease)
+        self._book.open(self._heart.lease)
         try:
-            self._guardian = Guardian.arm(self._book.path(self.ref.name))
+            self._heart.begin()
         except Exception:
-            self._book.close(self._lease)
+            self._book.close(self._heart.lease)
             raise
-        self._heart = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
-        self._heart.start()
 
     def create(self, spec: EndpointSpec) -> EndpointRef:
         """Create the endpoint, or adopt what an earlier attempt of ours with this name made."""
@@ -142,12 +134,15 @@ class EndpointSession:
             capacity_timeout_s=self._rental.capacity_timeout_s,
             on_look=looked,
             partly=True,
+            sleep=self._sleep,
         )
         self.ready_at = time.time()
         self.started_with = max(observation.ready_replicas or 1, 1)
         if observation.concurrency_per_replica is not None:
             self.first_limit = observation.concurrency_per_replica * self.started_with
-        self._update(replace(self._lease, ready_at=self.ready_at, replicas=self.started_with))
+        self._heart.update(
+            replace(self._heart.lease, ready_at=self.ready_at, replicas=self.started_with)
+        )
         return observation
 
     def look(self) -> Observation | None:
@@ -156,8 +151,9 @@ class EndpointSession:
         Raises:
             EndpointLost: It failed, was stopped or is gone; or it is time to move.
         """
+        self._heart.moved()
         named = EndpointName.parse(self.ref.name) if self.ref.created_by_us else None
-        if named is not None and time.time() > named.until - MOVE_BEFORE_S:
+        if named is not None and self._plane.now() > named.until - MOVE_BEFORE_S:
             raise TimeToMove(f"endpoint {self.ref.name}: the time in its name is nearly over")
         try:
             observation = self._plane.observe(self.ref)
@@ -170,11 +166,7 @@ class EndpointSession:
 
     def guard(self) -> None:
         """Replace a guardian that has died."""
-        with self._arming:
-            if self._guardian is None or self._let_go.is_set() or self._guardian.alive():
-                return
-            self._say("the guardian has died; waking another")
-            self._guardian = Guardian.arm(self._book.path(self.ref.name))
+        self._heart.guard()
 
     def give_up(self) -> None:
         """Note that it cannot be used: what was asked for the batch's endpoint is not for this one.
@@ -183,7 +175,7 @@ class EndpointSession:
         """
         if self.ref.created_by_us and self.policy != "delete":
             self.policy = "delete"
-            self._update(replace(self._lease, teardown="delete"))
+            self._heart.update(replace(self._heart.lease, teardown="delete"))
 
     def stop(self) -> None:
         """Stop the endpoint: what bills ends here."""
@@ -201,12 +193,7 @@ class EndpointSession:
         """
         if self.policy == "delete":
             self._end("delete")
-        self._let_go.set()
-        # The lease first: a guardian that finds none has nothing to do.
-        self._book.close(self._lease)
-        with self._arming:
-            if self._guardian is not None:
-                self._guardian.release()
+        self._heart.end()
         self.over = True
         return self.ended
 
@@ -265,6 +252,7 @@ class EndpointSession:
             aim="delete" if self.policy == "delete" else "stop",
             stopped=self.proof is not None and self.proof.stopped_at is not None,
             on_step=self._say,
+            sleep=self._sleep,
         )
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)
         now = time.monotonic()
@@ -288,19 +276,15 @@ class EndpointSession:
             hardware=ref.hardware or self.ref.hardware,
             price_usd_per_h=self.ref.price_usd_per_h,
         )
-        self._update(replace(self._lease, ref=self.ref))
+        self._heart.update(replace(self._heart.lease, ref=self.ref))
 
-    def _update(self, lease: Lease) -> None:
-        self._lease = lease
-        self._book.update(lease)
+    def _arm(self, record: bytes) -> Guardian:
+        return Guardian.arm(self._book.path(self.ref.name), record=record)
 
-    def _beat(self) -> None:
-        while not self._let_go.wait(HEARTBEAT_S):
-            # Neither a full disk nor a full process table may end the heartbeat.
-            with suppress(TerminalError):
-                self._book.renew(self._lease, time.time())
-            with suppress(TerminalError):
-                self.guard()
+    def _sleep(self, seconds: float) -> None:
+        self._heart.moved()
+        time.sleep(seconds)
+        self._heart.moved()
 
 
 def _in_doubt(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ import threading
 from itertools import count
 from pathlib import Path
 
-from mayfly.storage.durability import HERE
+from mayfly.system import SYSTEM
 
 _serial = count()
 
@@ -26,7 +26,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
-            HERE.sync(file.fileno())
+            SYSTEM.sync(file.fileno())
         move_into_place(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -43,7 +43,7 @@ def sync_folder(folder: Path) -> None:
     """Make renames and deletions in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        HERE.sync(descriptor)
+        SYSTEM.sync(descriptor)
     finally:
         os.close(descriptor)
 

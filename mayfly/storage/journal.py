@@ -20,8 +20,8 @@ from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.answer_record import from_record, row_of, to_record
 from mayfly.storage.atomic import sync_folder
-from mayfly.storage.durability import HERE
 from mayfly.storage.journal_index import PREFIX_BYTES, Answers
+from mayfly.system import SYSTEM
 
 FORMAT = 1
 
@@ -157,7 +157,7 @@ class Journal:
             if end == self._synced:
                 return
             try:
-                HERE.sync(self._file, data_only=True)
+                SYSTEM.sync(self._file, data_only=True)
             except OSError as error:
                 raise self._refused(error) from error
             self._synced = end

@@ -72,12 +72,12 @@ class Leases(NamedTuple):
 class LeaseStore:
     """The leases of one user on one machine, in `<home>/leases/<name>.json`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, copy_s: float = COPY_S) -> None:
         self.folder = home / "leases"
         self._changing = threading.Lock()
         # A heartbeat that comes late must not bring a lease back.
         self._closed: set[str] = set()
-        self._copies = BoundedWork(COPY_S)
+        self._copies = BoundedWork(copy_s)
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "LeaseStore":

@@ -12,6 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from mayfly.signals import TERMINATION_SIGNALS
+from mayfly.system import SYSTEM
 
 
 def main(end: int, run: int) -> None:
@@ -23,7 +24,8 @@ def main(end: int, run: int) -> None:
     # Its end of the socket may have been inherited by something that outlives it.
     died = []
     with suppress(ProcessLookupError):
-        died = [os.pidfd_open(run)] if hasattr(os, "pidfd_open") else []
+        watched = SYSTEM.watch(run)
+        died = [] if watched is None else [watched]
     if os.getppid() != run:
         return
     from mayfly.workers.worker import ShardWorker  # noqa: PLC0415

@@ -19,11 +19,11 @@ from mayfly.models.rows import Answer, RowRequest, Tally
 from mayfly.models.shards import plan_shards
 from mayfly.shards.runner import Batch, answer_rows, ask
 from mayfly.storage import journal as journals
-from mayfly.storage.durability import HERE
 from mayfly.storage.journal import Journal
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.run_paths import RunPaths
+from mayfly.system import SYSTEM
 from tests.support.fake_transport import Served, Server, engine_on, said
 
 MOST_SHARDS = 16
@@ -155,7 +155,7 @@ def test_no_more_is_asked_than_the_disk_takes(
     behind, answer_bytes = 2**20, 50_000
     monkeypatch.setattr(journals, "BEHIND_BYTES", behind)
     server = Server(lambda _body: said("x" * answer_bytes))
-    sync, grown = HERE.sync_data, [0]
+    sync, grown = SYSTEM.sync_data, [0]
 
     def slow(file: int) -> None:
         began = os.fstat(file).st_size
@@ -165,7 +165,7 @@ def test_no_more_is_asked_than_the_disk_takes(
         grown.append(os.fstat(file).st_size - began)
         sync(file)
 
-    monkeypatch.setattr("mayfly.storage.journal.HERE", replace(HERE, sync_data=slow))
+    monkeypatch.setattr("mayfly.storage.journal.SYSTEM", replace(SYSTEM, sync_data=slow))
     batch = batch_of(tmp_path, [f"row {row}" for row in range(2_000)])
 
     tally = answered(batch, server, shard_rows=2_000)

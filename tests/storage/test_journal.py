@@ -15,9 +15,9 @@ from mayfly.models.errors import BadRequest, RetryableError
 from mayfly.models.failures import Failure
 from mayfly.models.rows import MOST_TOKENS, Answer
 from mayfly.models.shards import Shard
-from mayfly.storage.durability import HERE
 from mayfly.storage.journal import BEHIND_BYTES, Journal, load_journal, open_journal
 from mayfly.storage.journal_index import HELD_BYTES
+from mayfly.system import SYSTEM
 
 SHARD = Shard(index=2, first_row=100, rows=50)
 JOB = "f" * 64
@@ -295,7 +295,7 @@ def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
     shard = Shard(index=0, first_row=0, rows=60)
     path = tmp_path / "journal"
     quick, begun = threading.Event(), threading.Event()
-    sync = HERE.sync_data
+    sync = SYSTEM.sync_data
 
     def slow(file: int) -> None:
         begun.set()
@@ -303,7 +303,7 @@ def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
         sync(file)
 
     with Journal(path, fingerprint=JOB, shard=shard) as journal:
-        monkeypatch.setattr("mayfly.storage.journal.HERE", replace(HERE, sync_data=slow))
+        monkeypatch.setattr("mayfly.storage.journal.SYSTEM", replace(SYSTEM, sync_data=slow))
         journal.append(Answer(0, "a", None))
         committing = threading.Thread(target=journal.commit)
         committing.start()

@@ -1,0 +1,147 @@
+"""The guardian acts on a death, on heartbeats that stop, and without the lease on the disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+
+from mayfly.endpoints.process_liveness import this_process
+from mayfly.models.lease import Lease
+from mayfly.storage.lease_store import LeaseStore
+from tests.support.control_plane import NAME, World, world
+from tests.support.machine import quick_emulator
+from tests.support.wait import wait_until
+
+FLOW = """
+import os, sys, time
+from pathlib import Path
+from mayfly.endpoints.guardian import Guardian
+
+path, record, hang_s, beats = sys.argv[1:]
+guardian = Guardian.arm(Path(path), record=record.encode(), hang_s=float(hang_s))
+print(guardian.pid, flush=True)
+while True:
+    if beats == "beats":
+        guardian.beat()
+    time.sleep(0.1)
+"""
+"""A flow reduced to its guardian: it beats, or it hangs, and does not end by itself."""
+
+
+@dataclass
+class Rented:
+    """An endpoint with its lease."""
+
+    here: World
+    book: LeaseStore
+    lease: Lease
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it exists any more."""
+        return self.here.made() == 0
+
+    def flow(self, *, hang_s: float, beats: bool = True) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a flow with a guardian; return it and the guardian's process id."""
+        env = {
+            **os.environ,
+            "TOGETHER_API_KEY": self.here.emulator.key,
+            "TOGETHER_BASE_URL": self.here.url,
+        }
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", FLOW, str(self.book.path(self.lease.name))),
+                *(orjson.dumps(self.lease.as_dict()).decode(), str(hang_s)),
+                "beats" if beats else "silent",
+            ],
+            stdout=subprocess.PIPE,
+            env=env,
+        )
+        assert process.stdout is not None
+        return process, int(process.stdout.readline())
+
+
+@pytest.fixture
+def rented(tmp_path: Path) -> Iterator[Rented]:
+    with quick_emulator() as emulator, world("v2", emulator) as here:
+        ref = here.plane.create(here.spec(NAME))
+        now = time.time()
+        lease = Lease(
+            ref=ref,
+            provider="loopback",
+            base_url=here.url,
+            project=here.plane.project,
+            namespace="contract",
+            run="run",
+            owner=this_process(),
+            opened_at=now,
+            heartbeat_at=now,
+        )
+        book = LeaseStore(tmp_path / "home")
+        book.open(lease)
+        yield Rented(here, book, lease)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a flow, stopped or not."""
+    process.kill()
+    process.wait(20)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_run_that_hangs_and_cannot_die_loses_its_endpoint(rented: Rented) -> None:
+    process, _ = rented.flow(hang_s=1.0)
+    time.sleep(2.0)
+    assert not rented.gone, "it was ended though its run gave heartbeats"
+
+    process.send_signal(signal.SIGSTOP)
+
+    wait_until(lambda: rented.gone, "the guardian did not act on the silence")
+    wait_until(lambda: rented.book.list().open == (), "its lease was not closed")
+    end(process)
+
+
+def test_a_lease_that_was_lost_does_not_keep_the_guardian_from_acting(rented: Rented) -> None:
+    process, _ = rented.flow(hang_s=60.0)
+    rented.book.path(rented.lease.name).unlink()
+
+    end(process)
+
+    wait_until(lambda: rented.gone, "the guardian did not act without the lease")
+
+
+def test_a_lease_that_is_damaged_does_not_keep_the_guardian_from_acting(rented: Rented) -> None:
+    process, _ = rented.flow(hang_s=60.0)
+    rented.book.path(rented.lease.name).write_bytes(b"{")
+
+    end(process)
+
+    wait_until(lambda: rented.gone, "the guardian did not act by what the run had told")
+
+
+def test_time_in_which_the_guardian_was_stopped_itself_does_not_count(rented: Rented) -> None:
+    process, guardian = rented.flow(hang_s=3.0)
+    for number in (process.pid, guardian):
+        os.kill(number, signal.SIGSTOP)
+    stopped = psutil.Process(guardian)
+    wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED, "it did not stop")
+    time.sleep(5)
+
+    # As a machine that was suspended wakes up: the guardian a moment before its run.
+    os.kill(guardian, signal.SIGCONT)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(3)
+
+    assert not rented.gone
+    end(process)
+    wait_until(lambda: rented.gone, "the guardian did not act on the death")
