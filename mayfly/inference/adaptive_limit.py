@@ -19,7 +19,7 @@ probing is BBR's, N. Cardwell et al., "BBR: Congestion-Based Congestion Control"
 import math
 from dataclasses import dataclass, field
 
-from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, FLOOR
+from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, FLOOR, Source
 
 ELASTICITY = 0.05
 """d ln(throughput) / d ln(limit) at which more is no longer worth it."""
@@ -27,6 +27,10 @@ ELASTICITY = 0.05
 FROM_BELOW = 4
 """It begins at this part of the number that is expected. Should the knee be far below it, too many
 at first would thrash the endpoint, and each look at that takes as many answers as are out."""
+
+HISTORY_SHARE = 0.9
+"""It begins at this part of the limit that an earlier run settled at, which is the knee or up to a
+quarter more: on servers that thrash as much is lost above the knee as below it."""
 
 FEW = 8
 """It begins with no fewer than this, if it is given as many."""
@@ -121,16 +125,33 @@ class AdaptiveLimiter:
     _cut: bool = field(default=False, init=False)
     _least: int = field(default=FLOOR, init=False)
     _wall: float = field(default=math.inf, init=False)
+    _next: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.begin_at(self.first)
+        self.begin_at(self.first, ceiling=self.ceiling)
 
-    def begin_at(self, limit: int) -> None:
-        """Begin at a number, if nothing has been learnt yet."""
-        if self._known is None and not self._probing:
-            within = min(max(limit, FLOOR), self.ceiling)
-            self.limit = self._base = max(within // FROM_BELOW, min(within, FEW))
-            self._window = _Window(settle=0)
+    def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
+        """Begin at a number, if nothing has been learnt yet.
+
+        Args:
+            limit: The number that is expected.
+            source: Where it comes from: it is begun far below a guess, and the first step from
+                there goes straight to what the platform says; just below what was measured.
+            ceiling: The most that is ever tried.
+        """
+        if self._known is not None or self._probing:
+            return
+        self.ceiling = min(max(ceiling, FLOOR), CEILING)
+        within = min(max(limit, FLOOR), self.ceiling)
+        self._next = within if source == "platform" else 0
+        self._factor = COARSE
+        if source == "history":
+            self.limit, self._factor = max(int(HISTORY_SHARE * within), FLOOR), FINE
+        else:
+            self.limit = max(within // FROM_BELOW, min(within, FEW))
+        self._base = self.limit
+        # The quick ones come back first: a window of them alone would promise too much.
+        self._window = _Window(settle=self.limit // 2)
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
@@ -176,6 +197,8 @@ class AdaptiveLimiter:
         """Move in proportion, and search from there."""
         if factor > 0 and factor != 1:
             self._wall *= factor
+            if self.ceiling < CEILING:
+                self.ceiling = min(max(round(self.ceiling * factor), FLOOR), CEILING)
             self._settle_at(round(self._base * factor))
             self._direction, self._factor = (1 if factor > 1 else -1), FINE
             self._hold, self._hold_next = 0, HOLD
@@ -207,7 +230,11 @@ class AdaptiveLimiter:
         over = gain - ELASTICITY * step
         # A round trip's answers hang together, so the error is larger than it looks.
         clear = abs(over) > 3 * error
-        if not clear and self._window.count < max(400, 3 * self.limit):
+        # On the way up growth is optimistic, and only turning back needs evidence: too many on a
+        # queue cost nothing, and the next step measures better.
+        climbing = not self._turned and self._direction > 0
+        enough = max(32, self.limit) if climbing else max(400, 3 * self.limit)
+        if not clear and self._window.count < enough:
             return
         if over > 0:
             self._moved = True
@@ -261,7 +288,8 @@ class AdaptiveLimiter:
         """Try another limit in the present direction; at an end of the range, turn round."""
         for _ in range(2):
             if self._direction > 0:
-                tried = max(round(self._base * self._factor), self._base + 1)
+                tried = max(round(self._base * self._factor), self._base + 1, self._next)
+                self._next = 0
                 within = max(int(min(self._wall * BELOW_WALL, self.ceiling)), self._base)
                 tried = min(tried, within)
             else:

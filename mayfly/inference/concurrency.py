@@ -5,11 +5,14 @@ argument, so that they can be tested on a simulated server with a paused clock.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 FIRST_LIMIT = 64
 FLOOR = 1
 CEILING = 16_384
+
+Source = Literal["guess", "platform", "history"]
+"""Where an expected number comes from."""
 
 
 class Limiter(Protocol):
@@ -19,8 +22,13 @@ class Limiter(Protocol):
     def limit(self) -> int:
         """How many requests may be in flight now; at least 1."""
 
-    def begin_at(self, limit: int) -> None:
-        """Begin the search where a number is expected, if nothing has been learnt yet."""
+    def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
+        """Begin the search where a number is expected, if nothing has been learnt yet.
+
+        Args:
+            source: Where the number comes from.
+            ceiling: The most that is ever tried.
+        """
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
@@ -53,7 +61,7 @@ class Fixed:
 
     limit: int
 
-    def begin_at(self, limit: int) -> None:
+    def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
         """Do nothing: the number is fixed."""
 
     def answered(

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mayfly.inference.concurrency import CEILING, Source
+
 UNTAKEN = 8
 """Slots that may be under way to one process: one that does not listen is told no more."""
 
@@ -164,7 +166,7 @@ class SlotAllowance:
         samples, self._samples = self._samples, []
         return samples
 
-    def begin_at(self, limit: int) -> None:
+    def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
         """Do nothing: the number is set from outside."""
 
     def answered(
