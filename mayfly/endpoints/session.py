@@ -57,6 +57,8 @@ class EndpointSession:
         answered: Rows that were answered on it.
         drain_s: From the stop until nothing billed; 0 before.
         trial: What rows that were tried on it have shown.
+        concurrency_per_replica: Requests that a replica takes at once, if the platform says so.
+        settled_limit: Requests in flight on one replica at which the limiter has settled, or 0.
         started_with: Replicas that were ready when the first requests could be sent.
         proof: The evidence of its end, once there is any.
     """
@@ -80,6 +82,8 @@ class EndpointSession:
         self.proof: TeardownProof | None = None
         self.ready_at: float | None = None
         self.first_limit = FIRST_LIMIT
+        self.concurrency_per_replica: int | None = None
+        self.settled_limit = 0.0
         self.created_at = time.time()
         self.policy: Teardown = lease.teardown
         self.over = False
@@ -138,6 +142,7 @@ class EndpointSession:
         )
         self.ready_at = time.time()
         self.started_with = max(observation.ready_replicas or 1, 1)
+        self.concurrency_per_replica = observation.concurrency_per_replica
         if observation.concurrency_per_replica is not None:
             self.first_limit = observation.concurrency_per_replica * self.started_with
         self._heart.update(

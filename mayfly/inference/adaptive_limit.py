@@ -126,9 +126,16 @@ class AdaptiveLimiter:
     _least: int = field(default=FLOOR, init=False)
     _wall: float = field(default=math.inf, init=False)
     _next: int = field(default=0, init=False)
+    _useful: int = field(default=CEILING, init=False)
 
     def __post_init__(self) -> None:
-        self.begin_at(self.first, ceiling=self.ceiling)
+        self.begin_at(self.first)
+
+    @property
+    def settled(self) -> int:
+        """The limit that was measured to be best so far; 0 before the first step."""
+        searched = self._known is not None and (self._moved or self._turned)
+        return self._base if searched else 0
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
         """Begin at a number, if nothing has been learnt yet.
@@ -141,8 +148,8 @@ class AdaptiveLimiter:
         """
         if self._known is not None or self._probing:
             return
-        self.ceiling = min(max(ceiling, FLOOR), CEILING)
-        within = min(max(limit, FLOOR), self.ceiling)
+        self._useful = min(max(ceiling, FLOOR), self.ceiling)
+        within = min(max(limit, FLOOR), self._useful)
         self._next = within if source == "platform" else 0
         self._factor = COARSE
         if source == "history":
@@ -197,8 +204,8 @@ class AdaptiveLimiter:
         """Move in proportion, and search from there."""
         if factor > 0 and factor != 1:
             self._wall *= factor
-            if self.ceiling < CEILING:
-                self.ceiling = min(max(round(self.ceiling * factor), FLOOR), CEILING)
+            if self._useful < self.ceiling:
+                self._useful = min(max(round(self._useful * factor), FLOOR), self.ceiling)
             self._settle_at(round(self._base * factor))
             self._direction, self._factor = (1 if factor > 1 else -1), FINE
             self._hold, self._hold_next = 0, HOLD
@@ -290,7 +297,7 @@ class AdaptiveLimiter:
             if self._direction > 0:
                 tried = max(round(self._base * self._factor), self._base + 1, self._next)
                 self._next = 0
-                within = max(int(min(self._wall * BELOW_WALL, self.ceiling)), self._base)
+                within = max(int(min(self._wall * BELOW_WALL, self._useful)), self._base)
                 tried = min(tried, within)
             else:
                 tried = max(min(round(self._base / self._factor), self._base - 1), FLOOR)
@@ -302,7 +309,7 @@ class AdaptiveLimiter:
         self._probing = False
 
     def _move(self, limit: int) -> None:
-        was, self.limit = self.limit, min(max(limit, FLOOR), self.ceiling)
+        was, self.limit = self.limit, min(max(limit, FLOOR), self._useful)
         if was > self.limit:
             # What was sent among more took longer, the last of it until after the drain.
             settle = was + self.limit // 2

@@ -22,6 +22,10 @@ class Limiter(Protocol):
     def limit(self) -> int:
         """How many requests may be in flight now; at least 1."""
 
+    @property
+    def settled(self) -> int:
+        """The limit that a search has come to; 0 while it has not, or where there is none."""
+
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
         """Begin the search where a number is expected, if nothing has been learnt yet.
 
@@ -60,6 +64,7 @@ class Fixed:
     """A number that the user has set."""
 
     limit: int
+    settled: int = 0
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
         """Do nothing: the number is fixed."""

@@ -12,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import uvloop
 
 from mayfly.inference.adaptive_limit import AdaptiveLimiter
-from mayfly.inference.concurrency import Fixed, Limiter
+from mayfly.inference.concurrency import CEILING, Fixed, Limiter, Source
 from mayfly.inference.dispatcher import Dispatcher
 from mayfly.inference.responses import read_completion
 from mayfly.inference.row_stream import ReadReply, Record, RowStream, Snapshot
@@ -155,9 +156,14 @@ class Engine:
         if self.ended:
             raise self._reason or EndpointLost("the engine was closed")
 
-    def begin_at(self, limit: int) -> None:
-        """Begin the search for a limit at a number; of no use once it is under way."""
-        self._call(self._limiter.begin_at, limit)
+    def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
+        """Begin the search for a limit at a number; of no use once it is under way.
+
+        Args:
+            source: Where the number comes from.
+            ceiling: The most that is ever tried.
+        """
+        self._call(partial(self._limiter.begin_at, limit, source, ceiling=ceiling))
 
     def nothing_follows(self, *, calls: int, replicas: int) -> None:
         """Tell that no more calls of `answer` will begin than so many, counted from the first.
@@ -202,6 +208,7 @@ class Engine:
             sender.hedges,
             sum((stream.tally for stream in streams), start=self._finished),
             not over and any(not stream.dry for stream in streams),
+            self._limiter.settled,
         )
 
     def _call(self, function: Callable[..., object], *args: object) -> None:

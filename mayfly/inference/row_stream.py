@@ -27,6 +27,7 @@ class Snapshot(NamedTuple):
         retries: Attempts that had to be repeated.
         hedges: Second requests for rows whose first was slow.
         more: Whether further rows are still to be rendered.
+        settled: The limit that the search has come to, or 0.
     """
 
     in_flight: int
@@ -36,6 +37,7 @@ class Snapshot(NamedTuple):
     hedges: int
     tally: Tally
     more: bool = False
+    settled: int = 0
 
 
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]

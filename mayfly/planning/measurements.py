@@ -18,6 +18,8 @@ class Measurement:
             was busy; 0 when the run was too short to tell.
         rows_per_s: Rows answered in a second by one replica while it was busy.
         in_flight: Requests in flight on one replica then.
+        settled_limit: Requests in flight on one replica at which the adaptive limit has settled; 0
+            when it has not.
         cold_start_s: From the create to READY; 0 when not seen.
         drain_s: From the stop to stopped; 0 when not seen.
     """
@@ -33,6 +35,7 @@ class Measurement:
     work_per_s: float = 0.0
     rows_per_s: float = 0.0
     in_flight: float = 0.0
+    settled_limit: float = 0.0
     cold_start_s: float = 0.0
     drain_s: float = 0.0
 

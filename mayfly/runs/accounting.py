@@ -122,6 +122,7 @@ def measurement(session: EndpointSession, plan: Plan | None, *, provider: str) -
         work_per_s=trial.get("work_per_s", round(spending.work_per_s, 3)),
         rows_per_s=0.0 if trial else round(spending.rows_per_s, 4),
         in_flight=trial.get("in_flight", round(spending.in_flight, 1)),
+        settled_limit=round(session.settled_limit, 1),
         cold_start_s=round(_waited_s(session), 1),
         drain_s=round(session.drain_s, 1),
     )

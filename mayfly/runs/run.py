@@ -23,7 +23,9 @@ from mayfly.models.errors import EndpointLost, MayflyError, RunStopped
 from mayfly.models.job import Job
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
+from mayfly.planning.first_limit import FirstLimit, first_limit
 from mayfly.planning.preview import preview_job
+from mayfly.planning.workload import ask_digest, taught
 from mayfly.reporting import progress as board
 from mayfly.reporting.heartbeat import heartbeat
 from mayfly.reporting.html import page
@@ -195,13 +197,28 @@ class Run(Watching):
         assert engine is not None  # noqa: S101 - one of the two
         try:
             with engine as self._engine:
-                engine.begin_at(self.session.first_limit)
+                first = self._first_limit()
+                engine.begin_at(first.limit, first.source, ceiling=first.ceiling)
                 yield
         finally:
+            replicas = max(self.session.meter.ready, 1)
+            self.session.settled_limit = engine.snapshot().settled / replicas
             if (hedges := engine.snapshot().hedges) > 0:
                 self.progress.say(f"{hedges:,} of the last rows were asked a second time")
             self.show()
             self._engine = None
+
+    def _first_limit(self) -> FirstLimit:
+        """Return where the search for the best number in flight begins on this endpoint."""
+        session = self.session
+        return first_limit(
+            taught(self.connection.provider),
+            model=self.job.model,
+            hardware=session.ref.hardware,
+            prompt_key=ask_digest(self.job),
+            replicas=session.started_with,
+            per_replica=session.concurrency_per_replica,
+        )
 
     def nothing_follows(self, shards: int) -> None:
         """Tell the engine that no more shards come than so many."""

@@ -9,10 +9,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Self
 
+from mayfly.inference.concurrency import CEILING, Source
 from mayfly.inference.engine import Engine, Snapshot, limiter_for
 from mayfly.inference.notes import Notes
 from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
@@ -138,9 +140,14 @@ class WorkerPool:
         if self.ended:
             raise self._reason or EndpointLost("the crew was dismissed")
 
-    def begin_at(self, limit: int) -> None:
-        """Begin the search for a limit at a number; of no use once it is under way."""
-        self._errands.leave(self._law.begin_at, limit)
+    def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
+        """Begin the search for a limit at a number; of no use once it is under way.
+
+        Args:
+            source: Where the number comes from.
+            ceiling: The most that is ever tried.
+        """
+        self._errands.leave(partial(self._law.begin_at, limit, source, ceiling=ceiling))
 
     def scaled(self, factor: float) -> None:
         """Tell that the endpoint has so many times the replicas that it had."""
@@ -401,6 +408,7 @@ class WorkerPool:
             self._hedges + sum(report.hedges for report in reports),
             tally,
             any(report.more for report in reports),
+            self._law.settled,
         )
 
 

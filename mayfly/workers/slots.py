@@ -151,7 +151,7 @@ class SlotAllowance:
     """
 
     def __init__(self, *, keeping: bool) -> None:
-        self.limit = 0
+        self.limit = self.settled = 0
         self.taken = 0
         """Number of the share that it goes by."""
         self._keeping = keeping

@@ -74,5 +74,6 @@ def test_ceiling_follows_the_replicas() -> None:
     limiter.begin_at(64, "platform", ceiling=128)
 
     limiter.scaled(2.0)
+    outcome = Simulation(Server(knee=[(0, 1000)]), limiter).run(60)
 
-    assert limiter.ceiling == 256
+    assert max(limit for _, limit in outcome.limits) == 256

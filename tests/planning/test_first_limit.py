@@ -1,0 +1,46 @@
+"""The search for the number in flight begins at what is known best."""
+
+import pytest
+
+from mayfly.inference.concurrency import CEILING, FIRST_LIMIT
+from mayfly.planning.first_limit import FirstLimit, first_limit
+from mayfly.planning.measurements import Measurement
+
+
+def settled(
+    limit: float, *, model: str = "m", hardware: str = "2x_h100", ask: str = "a"
+) -> Measurement:
+    return Measurement(model=model, hardware=hardware, ask=ask, settled_limit=limit)
+
+
+def begun(*past: Measurement, replicas: int = 1, per_replica: int | None = None) -> FirstLimit:
+    return first_limit(
+        past, model="m", hardware="2x_h100", prompt_key="a", replicas=replicas,
+        per_replica=per_replica,
+    )  # fmt: skip
+
+
+def test_first_limit_without_knowledge_is_a_guess_for_each_replica() -> None:
+    assert begun(replicas=3) == (3 * FIRST_LIMIT, "guess", CEILING)
+
+
+def test_first_limit_is_what_the_platform_says_and_twice_that_at_most() -> None:
+    assert begun(replicas=2, per_replica=128) == (256, "platform", 512)
+
+
+def test_first_limit_is_what_the_last_run_of_model_and_hardware_settled_at() -> None:
+    assert begun(settled(300), settled(500), replicas=2) == (1000, "history", CEILING)
+    assert begun(settled(500), per_replica=100) == (200, "history", 200)
+
+
+def test_first_limit_prefers_runs_of_the_same_prompt() -> None:
+    assert begun(settled(300), settled(500, ask="b")).limit == 300
+
+
+@pytest.mark.parametrize(
+    "other",
+    [settled(500, model="n"), settled(500, hardware="1x_a100"), settled(0)],
+    ids=["model", "hardware", "never settled"],
+)
+def test_first_limit_ignores_other_runs(other: Measurement) -> None:
+    assert begun(other).source == "guess"
