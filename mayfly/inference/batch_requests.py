@@ -3,13 +3,15 @@
 Source: OpenAI API, Batch, the request input object: `custom_id`, `method`, `url`, `body`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
+from mayfly.inference.responses import LOGPROBS, RESPONSES
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
-from mayfly.models.job import PromptSpec
+from mayfly.models.job import PromptSpec, Sampling
 
 PATHS = ("chat/completions", "completions", "embeddings")
 BODY = "body"
@@ -19,20 +21,21 @@ OURS = frozenset({"model", "stream", "stream_options"})
 
 _EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "user"})
 
-Named = tuple[Sequence[str], Sequence[str]]
-"""Models and URLs that the lines of an input name; see `Dataset.requests`."""
+
+def asked_by(lines: BatchLines | None, prompt: PromptSpec) -> BatchLines | None:
+    """Return what the rows ask, where they are requests; None where a prompt makes the requests."""
+    given = prompt.template, prompt.messages_column, prompt.embed_column
+    named = prompt.completions or any(each is not None for each in given)
+    return None if named else lines
 
 
-def requests_path(named: Named | None, prompt: PromptSpec) -> str | None:
-    """Return what requests of an input are posted to; None where a prompt makes the requests.
+def path_of(lines: BatchLines) -> str:
+    """Return what requests are posted to, below the inference URL.
 
     Raises:
         BadRequest: Lines for several URLs, or one that is not served.
     """
-    asked = prompt.template, prompt.messages_column, prompt.embed_column
-    if named is None or prompt.completions or any(given is not None for given in asked):
-        return None
-    urls = named[1] or ("/v1/chat/completions",)
+    urls = lines.urls or ("/v1/chat/completions",)
     paths = dict.fromkeys(url.strip("/").removeprefix("v1/") for url in urls)
     if len(paths) > 1:
         raise BadRequest(
@@ -47,22 +50,40 @@ def requests_path(named: Named | None, prompt: PromptSpec) -> str | None:
     return path
 
 
-def check_model(named: Named, model: str) -> None:
+def check_model(lines: BatchLines, model: str) -> None:
     """Refuse requests for other models than the run's.
 
     Raises:
         BadRequest: Names one.
     """
-    if others := [name for name in named[0] if name != model]:
+    if others := [name for name in lines.models if name != model]:
         raise BadRequest(
             f"--model {model}: the input has requests for {others[0]}; "
             "give that, or leave the model out of the lines"
         )
 
 
-def as_requests(prompt: PromptSpec, path: str | None) -> PromptSpec:
-    """Return the prompt of an input of requests: one that embeds has its texts in `body`."""
-    return PromptSpec(embed_column=BODY) if path == "embeddings" else prompt
+def as_requests(
+    prompt: PromptSpec, sampling: Sampling, lines: BatchLines | None
+) -> tuple[PromptSpec, Sampling]:
+    """Return a prompt and sampling that have the output columns which the requests need."""
+    if lines is None:
+        return prompt, sampling
+    path = path_of(lines)
+    if path == "embeddings":
+        return PromptSpec(embed_column=BODY), sampling
+    more: dict[str, int] = {}
+    if lines.samples > 1 and sampling.samples is None:
+        more["samples"] = lines.samples
+    if lines.logprobs and sampling.logprobs is None:
+        more["logprobs"] = 1
+    return PromptSpec(completions=path == "completions"), sampling.model_copy(update=more)
+
+
+def keeps_of(sampling: Sampling) -> frozenset[str]:
+    """Return what of a reply the output has columns for, beside the text."""
+    given = {RESPONSES: sampling.samples, LOGPROBS: sampling.logprobs}
+    return frozenset(name for name, asked in given.items() if asked is not None)
 
 
 def request_fields(before: Mapping[str, Any]) -> Callable[[dict[str, Any]], bytes]:

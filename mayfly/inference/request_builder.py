@@ -1,14 +1,23 @@
 """A row becomes a request: template, messages or text in, the JSON body out."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 
-from mayfly.inference.batch_requests import BODY, embedding_text, request_fields
+from mayfly.inference.batch_requests import (
+    BODY,
+    as_requests,
+    embedding_text,
+    keeps_of,
+    path_of,
+    request_fields,
+)
 from mayfly.inference.responses import read_completion, read_embeddings, read_text
 from mayfly.inference.row_stream import ReadReply
 from mayfly.inference.template import TEMPLATE_ERRORS, Template
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
 from mayfly.models.failures import BAD_MESSAGES, NULL_PROMPT, TEMPLATE, Failure
 from mayfly.models.job import PromptSpec, Sampling
@@ -64,23 +73,25 @@ class Renderer:
         sampling: Sampling,
         columns: Sequence[str],
         *,
-        requests: str | None = None,
+        requests: BatchLines | None = None,
     ) -> None:
         """Compile the prompt.
 
         Args:
-            requests: Where the rows are OpenAI-batch requests, what they are posted to.
+            requests: What the rows have in common, where they are OpenAI-batch requests.
         """
         self._columns = tuple(columns)
-        self.embeds = prompt.embed_column is not None
+        shown, wanted = as_requests(prompt, sampling, requests)
+        self.embeds = shown.embed_column is not None
         if requests is not None:
             self.source, self.needs = "the requests themselves", (BODY,)
             text: Callable[[Cells], Any] = _embedded_body
         else:
             text, self._chat = self._source(prompt)
         if requests is not None and not self.embeds:
-            self.path = requests
-            self.read = read_text if requests == "completions" else read_completion
+            self.path = path_of(requests)
+            read = read_text if shown.completions else read_completion
+            self.read = partial(read, keeps=keeps_of(wanted))
             self._before, self._after = b",", b"}"
             self._render = request_fields(settings_of(sampling))
         elif self.embeds:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mayfly.inference.batch_requests import as_requests, check_model, requests_path
+from mayfly.inference.batch_requests import as_requests, asked_by, check_model
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.structured_output import SchemaChecker
 from mayfly.models.errors import BadRequest
@@ -88,15 +88,14 @@ def preview_job(
         check_output(job.output)
         beside = RunPaths(Path(job.output).expanduser()).input
     dataset = open_dataset(job.input, limit=job.rows.limit, known=known, beside=beside, say=say)
-    requests = requests_path(dataset.requests, job.prompt)
-    if requests is not None and dataset.requests is not None:
-        check_model(dataset.requests, job.model)
-    prompt = as_requests(job.prompt, requests)
+    requests = asked_by(dataset.requests, job.prompt)
+    if requests is not None:
+        check_model(requests, job.model)
     schema = job.sampling.schema_value()
     checker = None if schema is None else SchemaChecker(schema)
-    columns = output_columns(prompt, job.sampling)
+    columns = output_columns(*as_requests(job.prompt, job.sampling, requests))
     check_columns(dataset, columns)
-    renderer = Renderer(prompt, job.sampling, dataset.columns, requests=requests)
+    renderer = Renderer(job.prompt, job.sampling, dataset.columns, requests=requests)
     rendered = [
         request
         for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)

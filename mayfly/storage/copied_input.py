@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.storage.atomic import make_folder, sync_folder, temporary_beside
 from mayfly.storage.csv_text import csv_batches
@@ -26,7 +27,7 @@ from mayfly.storage.formats import ARROW, CSV, JSON_LINES, Kind
 from mayfly.storage.json_lines import BatchRequests, json_batches
 from mayfly.storage.unified_types import Mixed, TypesDiffer, fitted, merged
 
-VERSION = 1
+VERSION = 2
 """Of what a copy holds: another one makes copies anew."""
 
 GROUP_ROWS = 65_536
@@ -63,7 +64,7 @@ class Copy:
         content: SHA-256 (hex) of the source's bytes.
         rows, bytes: Of the source.
         fresh: Whether it was made just now.
-        requests: Models and URLs that OpenAI-batch lines name; None where they are none.
+        requests: What its lines have in common, where they are OpenAI-batch requests.
     """
 
     parts: tuple[Path, ...]
@@ -71,7 +72,7 @@ class Copy:
     rows: int
     bytes: int
     fresh: bool
-    requests: tuple[tuple[str, ...], tuple[str, ...]] | None
+    requests: BatchLines | None
 
 
 def copied(source: Source, folder: Path) -> Copy:
@@ -139,10 +140,14 @@ def _found(home: Path, source: Source) -> Copy | None:
             rows=note["rows"],
             bytes=note["bytes"],
             fresh=False,
-            requests=None if requests is None else (tuple(requests[0]), tuple(requests[1])),
+            requests=None if requests is None else BatchLines(*_tuples(requests)),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _tuples(values: list[Any]) -> list[Any]:
+    return [tuple(value) if isinstance(value, list) else value for value in values]
 
 
 def _digest(source: Source) -> str:
@@ -183,7 +188,7 @@ def _make(source: Source, folder: Path) -> None:
         "bytes": counted.bytes,
         "rows": parts.rows,
         "parts": parts.names,
-        "requests": [sorted(requests.models), sorted(requests.urls)] if requests.found else None,
+        "requests": requests.lines,
     }
     (folder / "source.json").write_text(json.dumps(note))
 

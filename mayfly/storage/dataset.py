@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest, MayflyError
 from mayfly.models.shards import RowGroup
 from mayfly.storage import parquet_reader as cursors
@@ -52,7 +53,7 @@ class Dataset:
         fingerprint: SHA-256 (hex) of content and limit, see `open_dataset`.
         beside: Folder of copies and of blocks of remote files.
         copied: What was copied to Parquet, in words; "" for nothing.
-        requests: Models and URLs of OpenAI-batch lines; None where the rows are no requests.
+        requests: What the rows have in common, where they are OpenAI-batch requests.
         checked_casts: Columns with values that the schema may not hold; see `check_cells`.
     """
 
@@ -63,7 +64,7 @@ class Dataset:
     fingerprint: str
     beside: str = ""
     copied: str = ""
-    requests: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    requests: BatchLines | None = None
     checked_casts: tuple[str, ...] = ()
 
     @property

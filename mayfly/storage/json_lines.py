@@ -12,10 +12,14 @@ from typing import Any, BinaryIO
 import orjson
 import pyarrow as pa
 
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
 from mayfly.storage.unified_types import JSON_MARK
 
 READ_BYTES = 2**20
+SOME = 10
+"""Models or URLs of an input that are kept: with two it is refused already."""
+
 MOST_FIELDS = 200
 """An object with more names than this, over a block of lines, is a map and kept as JSON text."""
 
@@ -30,16 +34,24 @@ _UNTYPED = (
 
 @dataclass(slots=True)
 class BatchRequests:
-    """What lines that are OpenAI-batch requests have in common.
+    """Learns whether lines are OpenAI-batch requests, and what those have in common.
 
     Attributes:
         found: Whether the lines are requests: `custom_id` and `body`.
-        models, urls: Those that the lines name; a few of them where there are many.
     """
 
     found: bool | None = None
-    models: set[str] = field(default_factory=set)
-    urls: set[str] = field(default_factory=set)
+    _models: dict[str, None] = field(default_factory=dict)
+    _urls: dict[str, None] = field(default_factory=dict)
+    _samples: int = 1
+    _logprobs: bool = False
+
+    @property
+    def lines(self) -> BatchLines | None:
+        """What the requests have in common; None where the lines are none."""
+        if not self.found:
+            return None
+        return BatchLines(tuple(self._models), tuple(self._urls), self._samples, self._logprobs)
 
     def note(self, lines: Sequence[dict[str, Any]], shown: str, first: int) -> None:
         """Take some lines into account.
@@ -57,10 +69,15 @@ class BatchRequests:
                     f"input {shown}, line {number}: no custom_id with a body, which the first "
                     "line has; give requests alone"
                 )
-            if len(self.models) < 10 and (model := line["body"].get("model")) is not None:
-                self.models.add(str(model))
-            if len(self.urls) < 10 and (url := line.get("url")) is not None:
-                self.urls.add(str(url))
+            body = line["body"]
+            if len(self._models) < SOME and (model := body.get("model")) is not None:
+                self._models[str(model)] = None
+            if len(self._urls) < SOME and (url := line.get("url")) is not None:
+                self._urls[str(url)] = None
+            if type(samples := body.get("n")) is int:
+                self._samples = max(self._samples, samples)
+            # Of the older completions 0 asks for the tokens' own.
+            self._logprobs |= body.get("logprobs") not in (None, False)
 
 
 def json_batches(stream: BinaryIO, shown: str, requests: BatchRequests) -> Iterator[pa.RecordBatch]:

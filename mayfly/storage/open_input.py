@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import orjson
 import pyarrow as pa
 
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
 from mayfly.storage.copied_input import MIXED, Copy, Source, copied
 from mayfly.storage.dataset import Dataset, fingerprint_of, source_name
@@ -313,7 +314,7 @@ def _readable_by_pandas(schema: pa.Schema) -> pa.Schema:
     return schema.with_metadata(metadata or None)
 
 
-def _requests(uri: str, copies: Sequence[Copy]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _requests(uri: str, copies: Sequence[Copy]) -> BatchLines | None:
     found = [copy.requests for copy in copies if copy.requests is not None]
     if not found:
         return None
@@ -321,9 +322,7 @@ def _requests(uri: str, copies: Sequence[Copy]) -> tuple[tuple[str, ...], tuple[
         raise BadRequest(
             f"input {uri} has files of OpenAI-batch requests and others; give files of one kind"
         )
-    models = dict.fromkeys(model for models, _ in found for model in models)
-    urls = dict.fromkeys(url for _, urls in found for url in urls)
-    return tuple(models), tuple(urls)
+    return reduce(BatchLines.plus, found)
 
 
 def _summary(copies: Sequence[Copy], folder: Path, seconds: float) -> str:

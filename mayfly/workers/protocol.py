@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mayfly.inference.batch_requests import as_requests, requests_path
+from mayfly.inference.batch_requests import as_requests, asked_by
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.inference.request_builder import Renderer
@@ -42,12 +42,11 @@ class Assignment:
     def batch(self) -> Batch:
         """Return what the shards have in common; the model comes with each of them."""
         schema = self.sampling.schema_value()
-        requests = requests_path(self.dataset.requests, self.prompt)
-        prompt = as_requests(self.prompt, requests)
-        columns = output_columns(prompt, self.sampling)
+        requests = asked_by(self.dataset.requests, self.prompt)
+        columns = output_columns(*as_requests(self.prompt, self.sampling, requests))
         return Batch(
             dataset=self.dataset,
-            renderer=Renderer(prompt, self.sampling, self.dataset.columns, requests=requests),
+            renderer=Renderer(self.prompt, self.sampling, self.dataset.columns, requests=requests),
             paths=self.paths,
             model="",
             fingerprint=self.fingerprint,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
 from mayfly.storage.cells import UnreadableCell
 from mayfly.storage.dataset import Dataset
@@ -253,7 +254,7 @@ def test_openai_batch_lines_are_known_as_requests(tmp_path: Path) -> None:
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
     dataset = open_dataset(write_lines(tmp_path / "a.jsonl", [line, line | {"custom_id": "b"}]))
 
-    assert dataset.requests == (("m",), ("/v1/chat/completions",))
+    assert dataset.requests == BatchLines(("m",), ("/v1/chat/completions",))
     assert rows_of(dataset)[0]["body"] == body
 
     with pytest.raises(BadRequest, match="line 2: no custom_id"):

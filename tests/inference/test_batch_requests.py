@@ -1,0 +1,91 @@
+"""Rows that are OpenAI-batch requests are sent as they are, to one endpoint."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from mayfly.inference.batch_requests import as_requests, asked_by, check_model, path_of
+from mayfly.inference.request_builder import Renderer
+from mayfly.models.batch_lines import BatchLines
+from mayfly.models.errors import BadRequest
+from mayfly.models.job import PromptSpec, Sampling
+from mayfly.storage.cells import UnreadableCell
+
+CHAT = BatchLines(("m",), ("/v1/chat/completions",))
+MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+
+
+def sent(bodies: list[Any], lines: BatchLines = CHAT, **sampling: Any) -> list[Any]:
+    """Return the requests for some bodies, or the words of their errors."""
+    renderer = Renderer(PromptSpec(), Sampling(**sampling), ["custom_id", "body"], requests=lines)
+    requests = renderer.bodies("endpoint", 0, {"body": bodies}, len(bodies))
+    return [
+        orjson.loads(one.body) if one.failure is None else one.failure.words for one in requests
+    ]
+
+
+def test_a_body_is_the_request_with_the_endpoint_for_its_model() -> None:
+    body = {"model": "m", "messages": MESSAGES, "stop": None, "stream": True, "top_k": 3}
+
+    [request] = sent([body])
+
+    assert request == {"model": "endpoint", "messages": MESSAGES, "stop": None, "top_k": 3}
+
+
+def test_the_fields_of_a_body_win_over_the_options() -> None:
+    body = {"messages": MESSAGES, "max_tokens": 9}
+
+    [request] = sent([body], max_tokens=5, temperature=0)
+
+    assert request == {
+        "model": "endpoint",
+        "messages": MESSAGES,
+        "max_tokens": 9,
+        "temperature": 0,
+    }
+
+
+def test_a_body_that_is_none_is_an_error_of_its_row() -> None:
+    errors = sent([None, "text", {"model": "m"}, UnreadableCell("bytes"), {"messages": MESSAGES}])
+
+    assert all(isinstance(words, str) for words in errors[:4])
+    assert errors[4]["messages"] == MESSAGES
+
+
+def test_embedding_requests_share_requests_and_keep_to_one_text() -> None:
+    lines = BatchLines((), ("/v1/embeddings",))
+    renderer = Renderer(PromptSpec(), Sampling(), ["body"], requests=lines)
+
+    assert (renderer.path, renderer.embeds) == ("embeddings", True)
+    results = sent([{"input": "a"}, {"input": ["b"]}, {"input": ["c", "d"]}], lines)
+    assert [one["input"] for one in results[:2]] == [["a"], ["b"]]
+    assert "one text a line" in results[2]
+
+
+def test_requests_for_another_model_are_refused_before_anything_is_rented() -> None:
+    check_model(BatchLines(), "m")
+    check_model(CHAT, "m")
+    with pytest.raises(BadRequest, match="--model other: the input has requests for m"):
+        check_model(CHAT, "other")
+
+
+@pytest.mark.parametrize("urls", [("/v1/chat/completions", "/v1/embeddings"), ("/v1/responses",)])
+def test_requests_for_urls_that_are_not_served_together_are_refused(urls: tuple[str, ...]) -> None:
+    with pytest.raises(BadRequest, match="the input has requests for"):
+        path_of(BatchLines((), urls))
+
+
+def test_a_prompt_that_is_given_makes_the_requests() -> None:
+    assert asked_by(CHAT, PromptSpec()) is CHAT
+    assert asked_by(CHAT, PromptSpec(template="{{ custom_id }}")) is None
+
+
+def test_samples_and_logprobs_of_lines_have_their_columns() -> None:
+    lines = BatchLines((), (), 3, logprobs=True)
+
+    _, sampling = as_requests(PromptSpec(), Sampling(), lines)
+
+    assert (sampling.samples, sampling.logprobs) == (3, 1)
+    [request] = sent([{"messages": MESSAGES}], lines)
+    assert "n" not in request
