@@ -74,6 +74,20 @@ the folder.""",
         "DIR [OPTIONS]",
     ),
     Command(
+        "mayfly.cli.export:export",
+        READ_ONLY,
+        """Write the answers of a run to one file: OpenAI-batch results, JSON lines, CSV or Parquet.
+
+In the format openai-batch rows with an error go to a file of their own, FILE with .errors before \
+its suffix. With --partial the answers of a run that is on, or was interrupted, are taken too.""",
+        "DIR --to FILE [OPTIONS]",
+        """Examples:
+
+  mayfly export out --to answers.csv
+  mayfly export out --to results.jsonl --format openai-batch
+  mayfly export out --to so-far.jsonl --partial""",
+    ),
+    Command(
         "mayfly.cli.read_only:history",
         READ_ONLY,
         "Show past runs on this machine: rows, throughput, cost, estimate against actual.",

@@ -98,9 +98,12 @@ class Dataset:
         """Return what a manifest keeps of the input, as plain JSON values.
 
         `sources` has each file's name, rows and footer digest in the order of the rows: by it a
-        row is known again however many files have come since.
+        row is known again however many files have come since. `requests`, where the rows are
+        OpenAI-batch requests, has the URLs that they name.
         """
+        asked = {} if self.requests is None else {"requests": list(self.requests.urls)}
         return {
+            **asked,
             "uri": self.uri,
             "fingerprint": self.fingerprint,
             "files": len(self.files),

@@ -1,0 +1,61 @@
+"""`mayfly export`: an output as one file."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mayfly.cli.options import RUN, flag
+from mayfly.cli.read_only import Json, show
+from mayfly.cli.render import console as terminal
+from mayfly.runs.results import batch_results, read_results
+from mayfly.storage.export import Exported, Format, format_of
+from mayfly.storage.export import export as write
+
+
+def export(
+    folder: Annotated[str, Parameter(name="DIR", help="The --output of the run.")],
+    /,
+    *,
+    to: Annotated[Path, Parameter(name="--to", help="The file to write.")],
+    format: Annotated[  # noqa: A002 - the contract's word
+        Format | None, Parameter(help="Of the file; without it, its name says.")
+    ] = None,
+    partial: Annotated[
+        bool, flag(RUN, "Of a run that is not finished: the rows that have an answer.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Run `mayfly export`."""
+    kind = format_of(to, format)
+    results = read_results(folder, partial=partial)
+    made = write(
+        results.batches(), to, kind, folder=results.paths.folder, results=batch_results(results)
+    )
+    missing = results.manifest.rows - made.rows
+    if json:
+        show(_as_dict(made, missing))
+    else:
+        terminal.console().print(_in_words(made, missing), soft_wrap=True, markup=False)
+    return 0
+
+
+def _as_dict(made: Exported, missing: int) -> dict[str, object]:
+    return {
+        "rows": made.rows,
+        "errors": made.errors,
+        "unanswered": missing,
+        "file": str(made.file),
+        "error_file": None if made.error_file is None else str(made.error_file),
+    }
+
+
+def _in_words(made: Exported, missing: int) -> str:
+    apart = made.error_file is not None
+    good = made.rows - made.errors if apart else made.rows
+    said = f"{good:,} rows to {made.file}"
+    if apart:
+        said += f", {made.errors:,} with an error to {made.error_file}"
+    elif made.errors:
+        said += f", {made.errors:,} of them with an error"
+    return f"{said}; {missing:,} rows have no answer yet" if missing else said
