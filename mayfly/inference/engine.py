@@ -68,7 +68,7 @@ class Engine:
         self._make_transport = transport or (lambda: open_transport(target.url, target.headers))
         self._limiter = limiter or limiter_for(settings)
         self._say = say
-        self._finished = NOTHING
+        self._finished, self._last_failure = NOTHING, ""
         self._changes = deque[Callable[[], object]]()
         self._reason: MayflyError | None = None
         self._ended = threading.Event()
@@ -209,6 +209,7 @@ class Engine:
             sum((stream.tally for stream in streams), start=self._finished),
             not over and any(not stream.dry for stream in streams),
             self._limiter.settled,
+            next((s.last_failure for s in streams if s.last_failure), self._last_failure),
         )
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
@@ -266,3 +267,4 @@ class Engine:
         if stream in self._sender.streams:
             self._sender.streams.remove(stream)
             self._finished += stream.tally
+            self._last_failure = stream.last_failure or self._last_failure

@@ -28,6 +28,7 @@ class Snapshot(NamedTuple):
         hedges: Second requests for rows whose first was slow.
         more: Whether further rows are still to be rendered.
         settled: The limit that the search has come to, or 0.
+        failure: Why the last row failed that has failed, or "".
     """
 
     in_flight: int
@@ -38,6 +39,7 @@ class Snapshot(NamedTuple):
     tally: Tally
     more: bool = False
     settled: int = 0
+    failure: str = ""
 
 
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
@@ -126,6 +128,7 @@ class RowStream:
         again: Rows to send before any other: an answer was paid for that did not settle them.
         dry: Its source had no more when it was last asked.
         error: What recording has come to, if it failed.
+        last_failure: Why the last row failed that has failed, or "".
     """
 
     __slots__ = (
@@ -141,6 +144,7 @@ class RowStream:
         "arrived",
         "dry",
         "error",
+        "last_failure",
         "tally",
         "waiting",
     )
@@ -159,6 +163,7 @@ class RowStream:
         self.arrived = threading.Event()
         self.tally = NOTHING
         self.dry = False
+        self.last_failure = ""
         self.error: Exception | None = None
         # Each is changed by one thread only.
         self._fed = self._recorded = 0
@@ -233,6 +238,8 @@ class RowStream:
                     settled.append(one)
         if settled:
             tally = self.tally.with_all(settled)
+            if tally.failed > self.tally.failed:
+                self.last_failure = next(a.error or "" for a in reversed(settled) if a.failure)
             self._write(tally)
             self.tally = tally
         self._recorded += recorded

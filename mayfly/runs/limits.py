@@ -19,6 +19,7 @@ from mayfly.planning.pricing import dollars
 from mayfly.planning.throughput import work, work_per_row
 from mayfly.planning.uncertainty import Estimate
 from mayfly.runs.autoscaler import Autoscaler, RunState
+from mayfly.runs.error_rate import check_error_rate
 from mayfly.together.control_plane import ControlPlane
 
 UNKNOWN_PACE = Estimate(1.0, 1.5)
@@ -78,12 +79,14 @@ class LimitEnforcer:
         began: float,
         before: Tally,
         say: Callable[[str], None],
+        max_error_rate: float | None = None,
     ) -> None:
         """Begin to look after an endpoint.
 
         Args:
             began: When the run began, on the clock that `look` is given.
             before: What the run had done before this endpoint.
+            max_error_rate: Percent of rows that may fail; None is the default rule.
         """
         self.session = session
         self.autoscaler = autoscaler
@@ -91,6 +94,7 @@ class LimitEnforcer:
         self.followed = 0
         self._plane, self._began, self._say = plane, began, say
         self._before = before
+        self._max_error_rate = max_error_rate
 
     def look(
         self, now: float, *, tally: Tally, left: int, others_usd: float, engine: Snapshot | None
@@ -103,12 +107,18 @@ class LimitEnforcer:
             others_usd: What the run's other endpoints cost.
 
         Raises:
-            RunStopped: The cost or the time that the user allows is used up.
+            RunStopped: The cost, the time or the errors that the user allows are used up.
         """
         autoscaler, session = self.autoscaler, self.session
         meter = session.meter
         in_flight = engine.in_flight if engine is not None else 0
         self._spend(now, tally, left, engine)
+        check_error_rate(
+            tally,
+            left=left,
+            percent=self._max_error_rate,
+            failure="" if engine is None else engine.failure,
+        )
         if engine is not None and meter.ready:
             autoscaler.places = max(1.0, engine.limit / meter.ready)
         if session.ready_at is not None:

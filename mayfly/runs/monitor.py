@@ -110,6 +110,7 @@ class Watching(Renting):
                 began=self.began,
                 before=self.progress.snapshot().tally,
                 say=self.progress.say,
+                max_error_rate=self.job.limits.max_error_rate,
             )
         return self._keeper
 

@@ -409,6 +409,7 @@ class WorkerPool:
             tally,
             any(report.more for report in reports),
             self._law.settled,
+            next((report.failure for report in reports if report.failure), ""),
         )
 
 

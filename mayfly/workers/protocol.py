@@ -121,6 +121,7 @@ class Report(NamedTuple):
         tallies: By index of a shard that has moved: what was found in its journal, and what has
             come since.
         messages: For people.
+        failure: Why the last row failed that has failed, or "".
     """
 
     taken: int
@@ -132,6 +133,7 @@ class Report(NamedTuple):
     samples: list[Sample]
     tallies: dict[int, tuple[Tally, Tally]]
     messages: list[str]
+    failure: str = ""
 
 
 class Ended(NamedTuple):
