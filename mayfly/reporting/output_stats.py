@@ -13,10 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mayfly.models.manifest import Manifest
 from mayfly.reporting.histogram import BINS_PER_DECADE, SMALLEST_S, LatencyHistogram
+from mayfly.storage.cells import cell_values, shown
+from mayfly.storage.part_batches import opened_part
 from mayfly.storage.run_paths import RunPaths
 
 SAMPLES = 5
@@ -75,7 +76,7 @@ def read_results(paths: RunPaths, manifest: Manifest, columns: Sequence[str]) ->
 
 def _count(results: Results, path: Path, first_row: int) -> None:
     names = ["error", "finish_reason", "latency_s"]
-    with pq.ParquetFile(path) as file:
+    with opened_part(path) as file:
         for batch in file.iter_batches(columns=names):
             errors, reasons, latencies = (batch.column(name) for name in names)
             _count_latencies(results.latency, latencies)
@@ -110,13 +111,17 @@ def _count_error(results: Results, row: int, error: str) -> None:
 def _sample(
     results: Results, path: Path, first_row: int, columns: Sequence[str], wanted: int
 ) -> None:
-    with pq.ParquetFile(path) as file:
+    with opened_part(path) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
         batch = next(file.iter_batches(batch_size=64, columns=[*there, "response"]), None)
-    for index, row in enumerate([] if batch is None else batch.to_pylist()):
+    if batch is None:
+        return
+    columns_read = [cell_values(column) for column in batch.columns]
+    for index, cells in enumerate(zip(*columns_read, strict=True)):
+        row = dict(zip(batch.schema.names, cells, strict=True))
         if wanted and len(results.samples) < SAMPLES and row["response"] is not None:
             wanted -= 1
-            asked = {name: _cut(str(row[name])) for name in there}
+            asked = {name: _cut(shown(row[name])) for name in there}
             answer = {
                 "row": first_row + index,
                 "asked": asked,

@@ -40,6 +40,11 @@ def cell_values(column: pa.Array) -> list[Any]:
         return [_value(cell) for cell in column]
 
 
+def shown(value: Any) -> str:
+    """Return a cell as a person reads it; one that cannot be read says why."""
+    return f"({value.reason})" if isinstance(value, UnreadableCell) else str(value)
+
+
 def _value(cell: Any) -> Any:
     try:
         return cell.as_py()

@@ -88,6 +88,7 @@ def copied(source: Source, folder: Path) -> Copy:
     temporary = temporary_beside(home)
     try:
         make_folder(folder)
+        _remove_leftovers(home)
         temporary.mkdir()
         _make(source, temporary)
         sync_folder(temporary)
@@ -107,6 +108,17 @@ def copied(source: Source, folder: Path) -> Copy:
     made = _found(home, source)
     assert made is not None  # noqa: S101 - it has just been written
     return replace(made, fresh=True)
+
+
+def _remove_leftovers(home: Path) -> None:
+    """Remove what a process that died in the middle has left; see `temporary_beside`."""
+    for left in home.parent.glob(f".{home.name}.*.tmp"):
+        try:
+            os.kill(int(left.suffixes[-2].lstrip(".").partition("-")[0]), 0)
+        except (ProcessLookupError, OverflowError, ValueError, IndexError):
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            pass
 
 
 def _cannot(source: Source, error: Exception, reason: str) -> Exception:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
 import pyarrow as pa
 
 from mayfly.models.batch_lines import BatchLines
@@ -17,6 +16,7 @@ from mayfly.storage import parquet_reader as cursors
 from mayfly.storage.cells import cell_values
 from mayfly.storage.footer import InputFile
 from mayfly.storage.input_files import name_in, open_filesystem
+from mayfly.storage.json_lines import read_json
 from mayfly.storage.remote_blocks import BlockStore
 from mayfly.storage.unified_types import is_json
 
@@ -281,6 +281,6 @@ def _values(column: pa.Array, item: pa.Field) -> list[Any]:
 
 def _parsed(text: str) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:  # Half of a surrogate pair, or NaN.
+        return read_json(text)
+    except ValueError:  # Half of a surrogate pair, or NaN.
         return json.loads(text)

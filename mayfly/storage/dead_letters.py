@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from mayfly.models.errors import TerminalError
 from mayfly.models.failures import Failure
 from mayfly.storage.atomic import move_into_place, temporary_beside
+from mayfly.storage.part_batches import opened_part
 from mayfly.storage.parts import part_label
 
 SCHEMA = pa.schema(
@@ -53,7 +54,7 @@ def failed_rows(part: Path) -> Iterator[Failed]:
     if label is None or not label.tally.failed:
         return
     row = label.shard.first_row
-    with pq.ParquetFile(part) as parquet:
+    with opened_part(part) as parquet:
         for batch in parquet.iter_batches(batch_size=65_536, columns=["error"]):
             for place, text in enumerate(batch.column(0).to_pylist()):
                 if text is not None:

@@ -5,6 +5,7 @@ text, marked so that reading gives back what each line said.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -22,6 +23,8 @@ SOME = 10
 
 MOST_FIELDS = 200
 """An object with more names than this, over a block of lines, is a map and kept as JSON text."""
+
+_MANY_DIGITS, _MANY_DIGITS_RAW = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
 
 _UNTYPED = (
     pa.ArrowInvalid,
@@ -123,10 +126,20 @@ def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
         yield [last]
 
 
+def read_json(text: bytes | str) -> Any:
+    """Return a JSON value; integers of any size are kept, which orjson makes floats of.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    digits = _MANY_DIGITS if isinstance(text, str) else _MANY_DIGITS_RAW
+    return json.loads(text) if digits.search(text) else orjson.loads(text)  # type: ignore[arg-type]
+
+
 def _object(line: bytes, shown: str, number: int) -> dict[str, Any]:
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        value = read_json(line)
+    except ValueError:
         # NaN, half surrogates and bytes that are not UTF-8 are kept; the row says what is wrong.
         try:
             value = json.loads(line.decode("utf-8", "surrogateescape"))

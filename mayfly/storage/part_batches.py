@@ -1,6 +1,7 @@
-"""The rows of an output in batches: input columns and answers side by side."""
+"""Part files read back: opened so that damage names the file, and as rows of all columns."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,26 @@ class Batch(NamedTuple):
     table: pa.RecordBatch
 
 
+@contextmanager
+def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a part file for reading.
+
+    Raises:
+        TerminalError: It is damaged, here or while it is read; the message names it.
+    """
+    try:
+        with pq.ParquetFile(path, arrow_extensions_enabled=True) as parquet:
+            yield parquet
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # Arrow's own have no number.
+        reason = " ".join(str(error).split())
+        raise TerminalError(
+            f"part {path} is damaged ({reason}); remove it and run the same command again, which "
+            "asks its rows again"
+        ) from error
+
+
 def of_part(path: Path, first_row: int) -> Iterator[Batch]:
     """Yield the rows of a part file.
 
@@ -35,16 +56,10 @@ def of_part(path: Path, first_row: int) -> Iterator[Batch]:
         TerminalError: It is damaged; the message names it.
     """
     at = first_row
-    try:
-        with pq.ParquetFile(path, arrow_extensions_enabled=True) as parquet:
-            for table in parquet.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-                yield Batch(list(range(at, at + table.num_rows)), table)
-                at += table.num_rows
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise TerminalError(
-            f"part {path} is damaged ({reason}); remove it and run the same command again"
-        ) from error
+    with opened_part(path) as parquet:
+        for table in parquet.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+            yield Batch(list(range(at, at + table.num_rows)), table)
+            at += table.num_rows
 
 
 def of_journal(

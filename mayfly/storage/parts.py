@@ -16,6 +16,7 @@ from mayfly.models.shards import Shard
 from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.output_columns import CHAT, OutputColumns
+from mayfly.storage.part_batches import opened_part
 from mayfly.storage.run_paths import RunPaths
 
 GROUP_ROWS = 50_000
@@ -209,7 +210,7 @@ def read_answers(path: Path, columns: OutputColumns = CHAT) -> dict[int, Answer]
         raise TerminalError(f"part {path} is damaged; remove it and run the same command again")
     answers: dict[int, Answer] = {}
     row = label.shard.first_row
-    with pq.ParquetFile(path) as parquet:
+    with opened_part(path) as parquet:
         names = columns.stored(parquet.schema_arrow.names)
         for batch in parquet.iter_batches(batch_size=4096, columns=names):
             answers |= {answer.row: answer for answer in columns.answers(batch, row)}
@@ -226,7 +227,7 @@ def rows_with_error(folder: Path) -> dict[int, list[int]]:
             continue
         row = label.shard.first_row
         rows = failed.setdefault(label.shard.index, [])
-        with pq.ParquetFile(path) as parquet:
+        with opened_part(path) as parquet:
             for batch in parquet.iter_batches(batch_size=65_536, columns=["error"]):
                 valid = batch.column(0).is_valid().to_pylist()
                 rows += [row + place for place, is_error in enumerate(valid) if is_error]

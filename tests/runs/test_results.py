@@ -13,14 +13,16 @@ from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.failures import INVALID_REQUEST, NULL_PROMPT, Failure
 from mayfly.models.job import Job
 from mayfly.models.manifest import Manifest
-from mayfly.models.rows import Answer
+from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import plan_shards
+from mayfly.reporting.output_stats import read_results as output_stats
 from mayfly.runs.results import batch_results, read_results
 from mayfly.storage.export import Exported, Format, dumps, export, format_of, rows_of
 from mayfly.storage.journal import Journal
 from mayfly.storage.open_input import open_dataset
-from mayfly.storage.parts import write_part
+from mayfly.storage.parts import read_answers, rows_with_error, write_part
 from mayfly.storage.run_folder import RunFolder
+from mayfly.storage.run_paths import RunPaths
 
 ROWS = 30
 
@@ -145,13 +147,18 @@ def test_an_input_that_has_changed_is_refused_where_a_journal_needs_it(
 def test_a_damaged_part_is_named(output: Path, tmp_path: Path) -> None:
     part = output / "part-000000.parquet"
     data = bytearray(part.read_bytes())
-    leaf = pq.read_metadata(part).row_group(0).column(0)
-    start = leaf.dictionary_page_offset or leaf.data_page_offset
-    data[start : start + leaf.total_compressed_size] = bytes(leaf.total_compressed_size)
+    group = pq.read_metadata(part).row_group(0)
+    for number in range(group.num_columns):
+        leaf = group.column(number)
+        start = leaf.dictionary_page_offset or leaf.data_page_offset
+        data[start : start + leaf.total_compressed_size] = bytes(leaf.total_compressed_size)
     part.write_bytes(data)
 
     with pytest.raises(TerminalError, match=r"part .*part-000000\.parquet is damaged"):
         exported(output, tmp_path / "a.jsonl")
+    for read in (read_answers, lambda path: rows_with_error(path.parent)):
+        with pytest.raises(TerminalError, match=r"part-000000\.parquet is damaged"):
+            read(part)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "out/a.jsonl", "nowhere/a.jsonl", "out"])
@@ -176,3 +183,25 @@ def test_values_that_json_lacks_are_text() -> None:
         "bytes": "/w==",
         "when": "1970-01-01T00:00:00+00:00",
     }
+
+
+def test_the_report_reads_samples_that_are_not_utf8(tmp_path: Path) -> None:
+    raw = pa.array(["café".encode("latin-1"), b"fine"]).view(pa.string())
+    pq.write_table(pa.table({"prompt": raw}), tmp_path / "in.parquet")
+    dataset = open_dataset(str(tmp_path / "in.parquet"))
+    shards = tuple(plan_shards(dataset.row_groups))
+    answers = {row: answer(row) for row in range(2)}
+    write_part(tmp_path / "out", shards[0], dataset, answers, fingerprint="f")
+    manifest = Manifest(
+        fingerprint="f",
+        identity={"model": "m"},
+        input=dataset.describe(),
+        provider="p",
+        shards=shards,
+        created_at=0.0,
+    ).with_done(0, Tally(2))
+
+    found = output_stats(RunPaths(tmp_path / "out"), manifest, ["prompt"])
+
+    assert "not UTF-8" in found.samples[0]["asked"]["prompt"]
+    assert found.samples[1]["asked"] == {"prompt": "fine"}
