@@ -47,6 +47,7 @@ def batch_inference(
     runner: Runner = parameter(Job, "runner"),
     dask: str | None = parameter(Job, "dask"),
     tags: Tags = parameter(Job, "tags"),
+    report_url: str | None = parameter(Job, "report_url"),
 ) -> dict[str, Any]:
     """Send every row of a dataset through a model on an endpoint that lives as long as the batch.
 
@@ -67,6 +68,7 @@ def batch_inference(
         runner=runner,
         dask=dask,
         tags=tags,
+        report_url=report_url,
     )
     with (
         skip_retries_if_server_down(),

@@ -1,5 +1,6 @@
 """Step: write the report, and show the result in Prefect."""
 
+import socket
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ from prefect.assets import Asset, AssetProperties, add_asset_metadata, materiali
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from mayfly.orchestration.artifacts import result_line, result_markdown
+from mayfly.orchestration.artifacts import report_link, result_line, result_markdown
 from mayfly.orchestration.record import is_recorded, run_logger
 from mayfly.orchestration.server_health import prefect_is_there
 from mayfly.reporting.progress import Step
@@ -40,7 +41,12 @@ def finished(report: dict[str, Any]) -> dict[str, Any]:
 def publish(run: Run, report: dict[str, Any]) -> None:
     """Show the result as a page, and register the answers as an asset made from the input."""
     create_markdown_artifact(
-        result_markdown(report, run.output),
+        result_markdown(
+            report,
+            folder=run.output,
+            host=socket.gethostname(),
+            report_url=report_link(run.job.report_url),
+        ),
         key="batch-inference-result",
         description=result_line(report),
     )

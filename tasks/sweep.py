@@ -9,11 +9,10 @@ from prefect.events import emit_event
 from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import TeardownFailed
+from mayfly.orchestration.notifications import LEFT_BEHIND
 from mayfly.storage.lease_store import LeaseStore
 from mayfly.tasks.step import step, tell
 from mayfly.together.connection import Connection
-
-LEFT_BEHIND = "mayfly.endpoint.left-behind"
 
 
 @step("sweep endpoints")

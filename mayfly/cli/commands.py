@@ -5,6 +5,7 @@ from typing import NamedTuple
 from cyclopts import Group
 
 RUNS = Group("Run", sort_key=1)
+SCHEDULES = Group("Schedules and the Prefect UI", sort_key=4)
 READ_ONLY = Group("Read only (nothing is created or spent)", sort_key=2)
 ENDPOINTS = Group("Endpoints", sort_key=3)
 
@@ -115,6 +116,14 @@ NAME is a name, `slug/name` or an id.""",
   mayfly endpoints delete my-endpoint --yes
   mayfly endpoints list --api v1 --json""",
         is_group=True,
+    ),
+    Command(
+        "mayfly.cli.deploy:deploy",
+        SCHEDULES,
+        """Register mayfly's Prefect deployments, work pool and block type with a Prefect server.
+
+The server is the one that PREFECT_API_URL or the Prefect profile names. Run it again after an \
+update: schedules and parameters that were changed in the UI are kept.""",
     ),
     Command(
         "mayfly.cli.endpoints:emulator",

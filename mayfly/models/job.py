@@ -287,6 +287,14 @@ class Job(JobPart):
         json_schema_extra={"default": []},
     )
 
+    report_url: Annotated[str | None, option("--report-url", "URL", group="Run")] = Field(
+        default=None,
+        pattern=r"^https?://",
+        title="Report URL",
+        description="Where people open the output folder in a browser; Prefect then links to the "
+        "report there.",
+    )
+
     @model_validator(mode="after")
     def _options_go_together(self) -> Self:
         sampling = self.sampling

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 
 class TogetherCredentials(Block):
@@ -23,24 +23,40 @@ class TogetherCredentials(Block):
 
     _block_type_name = "Together Credentials"
     _block_type_slug = "together-credentials"
-    _description = "Key, project and address for Together AI; mayfly's flows run with it."
+    _description = "API key, project and address of Together AI, for the flows of mayfly."
+    _logo_url = HttpUrl(
+        "https://raw.githubusercontent.com/mayfly-batch/mayfly/main/docs/images/logo.svg"
+    )
+    _documentation_url = HttpUrl(
+        "https://github.com/mayfly-batch/mayfly/blob/main/docs/how-to/prefect.md"
+    )
 
-    api_key: SecretStr = Field(title="API key", description="Together API key; kept encrypted")
-    project: str | None = Field(
-        default=None, title="Project", description="project id; unset, that of the key"
+    api_key: SecretStr = Field(
+        title="API key", description="Together API key; stored encrypted and never shown again"
     )
-    base_url: str | None = Field(
-        default=None,
+    # Text that may be empty, not null: for null a form offers a choice of types.
+    project: str = Field(
+        default="", title="Project", description="project id; empty means the key's own project"
+    )
+    base_url: str = Field(
+        default="",
         title="Base URL",
-        description="address of the API; unset, TOGETHER_BASE_URL of the worker, else Together's",
+        description="address of the API; empty means TOGETHER_BASE_URL of the worker, else "
+        "Together's",
     )
+
+    @field_validator("project", "base_url", mode="before")
+    @classmethod
+    def _empty_for_null(cls, given: object) -> object:
+        """Read blocks that were saved when these fields could be null."""
+        return "" if given is None else given
 
     def environment(self) -> dict[str, str]:
         """Return the SDK's variables for these credentials; they hold the key."""
         variables = {
             "TOGETHER_API_KEY": self.api_key.get_secret_value(),
             # Not the environment's project with another key: an empty one is asked of the API.
-            "TOGETHER_PROJECT_ID": self.project or "",
+            "TOGETHER_PROJECT_ID": self.project,
         }
         return variables | ({"TOGETHER_BASE_URL": self.base_url} if self.base_url else {})
 
@@ -64,14 +80,14 @@ def credentials_env(credentials: TogetherCredentials | None) -> Iterator[None]:
 
 
 def environment_of(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment of a flow run from its parameters, for whoever ends it from outside.
+    """Return the environment of a flow run from its parameters, for those who end it from outside.
 
     A hook may run in the worker, which never had the block's key.
     """
     chosen = parameters.get("credentials")
     if isinstance(chosen, dict):
-        # Without Prefect's server there is no block: the environment may do, and trying costs less
-        # than an endpoint that nobody ends.
+        # Without Prefect's server there is no block: the environment may do, and a failed attempt
+        # costs less than an endpoint that nobody ends.
         with suppress(Exception):
             chosen = TogetherCredentials.load_from_ref(chosen["$ref"])
     if not isinstance(chosen, TogetherCredentials):

@@ -1,4 +1,4 @@
-"""`python -m mayfly.orchestration.notifications BLOCK`: who is notified of runs and endpoints.
+"""Who is notified of runs and endpoints: `mayfly deploy --notify BLOCK`.
 
 BLOCK is a notification block of Prefect's, as `type/name`: `slack-webhook/ops`. Run it again to
 name another. Three automations come of it: two for what happened (a run that failed, crashed or
@@ -6,16 +6,22 @@ waits for approval; an endpoint that outlived its run), one for what did not (a 
 """
 
 import argparse
+import sys
+from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
 from prefect.automations import Automation
-from prefect.blocks.core import Block
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
 
-from mayfly.tasks.sweep import LEFT_BEHIND
+from mayfly.models.errors import BadRequest
+
+LEFT_BEHIND = "mayfly.endpoint.left-behind"
+"""Event of a sweep that had to end an endpoint."""
 
 SILENCE = timedelta(minutes=30)
 """Three sweeps are missing by then."""
@@ -25,11 +31,11 @@ _BODY = """\
 {{ flow_run.state.message }}
 {{ flow_run|ui_url }}
 """
-_HAPPENED = ("Failed", "TimedOut", "Crashed", "Paused")
+_HAPPENED = ("Failed", "TimedOut", "Crashed", "Paused", "Suspended")
 
 
 def automations(block: UUID) -> list[Automation]:
-    """Return the automations that tell people through a notification block."""
+    """Return the automations that notify people through a notification block."""
     return [
         Automation(
             name="mayfly: a run needs a person",
@@ -46,7 +52,9 @@ def automations(block: UUID) -> list[Automation]:
                 threshold=1,
             ),
             actions=[
-                SendNotification(block_document_id=block, subject="mayfly: look here", body=_BODY)
+                SendNotification(
+                    block_document_id=block, subject="mayfly: a run needs you", body=_BODY
+                )
             ],
         ),
         Automation(
@@ -56,14 +64,14 @@ def automations(block: UUID) -> list[Automation]:
             actions=[
                 SendNotification(
                     block_document_id=block,
-                    subject="mayfly: the sweep ended an endpoint that its run had left behind",
+                    subject="mayfly: the sweep ended an orphaned endpoint",
                     body="{{ event.payload }}",
                 )
             ],
         ),
         Automation(
             name="mayfly: no sweep",
-            description="No sweep has completed for half an hour: is the worker there?",
+            description="No sweep has completed for half an hour: is the worker running?",
             trigger=EventTrigger(
                 posture=Posture.Proactive,
                 expect={"prefect.flow-run.Completed"},
@@ -78,32 +86,79 @@ def automations(block: UUID) -> list[Automation]:
                 SendNotification(
                     block_document_id=block,
                     subject="mayfly: no sweep has completed for half an hour",
-                    body="What a killed run leaves behind may bill. Is the worker running?",
+                    body="Endpoints of killed runs may bill. Is the worker running?",
                 )
             ],
         ),
     ]
 
 
-def main() -> None:
-    """Create the automations, or change those of the same name."""
+def notify_through(name: str, *, say: Callable[[str], None]) -> None:
+    """Create the automations, or change those of the same name.
+
+    Args:
+        name: A notification block, as `type/name`.
+
+    Raises:
+        BadRequest: There is no such block, or it cannot notify anybody.
+    """
+    block_id = _notification_block(name)
+    for automation in automations(block_id):
+        try:
+            present = cast("Automation", Automation.read(name=automation.name))
+        except ValueError:
+            automation.create()
+        else:
+            automation.id = present.id
+            automation.update()
+        say(f"automation {automation.name!r}, through {name}")
+
+
+def _notification_block(name: str) -> UUID:
+    kind, slash, block_name = name.partition("/")
+    if not (kind and slash and block_name):
+        raise BadRequest(f"--notify {name}: write it as TYPE/NAME, such as slack-webhook/ops")
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_block_document_by_name(block_name, kind)
+        except ObjectNotFound:
+            there = (
+                [f"{kind}/{block.name}" for block in client.read_block_documents_by_type(kind)]
+                if _has_type(client, kind)
+                else []
+            )
+            instead = f"; of this type there is {', '.join(there)}" if there else ""
+            raise BadRequest(
+                f"--notify {name}: no such block{instead}; create it in Prefect's UI under Blocks"
+            ) from None
+    schema = found.block_schema
+    if schema is None or "notify" not in schema.capabilities:
+        raise BadRequest(f"--notify {name}: a block of type {kind} cannot send notifications")
+    return found.id
+
+
+def _has_type(client: SyncPrefectClient, kind: str) -> bool:
+    try:
+        client.read_block_type_by_slug(kind)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def main() -> int:
+    """Run `python -m mayfly.orchestration.notifications BLOCK`; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m mayfly.orchestration.notifications", description=__doc__
     )
     parser.add_argument("block", help="a notification block, as type/name: slack-webhook/ops")
     name = parser.parse_args().block
-    block = cast("Block", Block.load(name))
-    block_id = cast("UUID", block._block_document_id)  # noqa: SLF001 - no other way to it
-    for automation in automations(block_id):
-        try:
-            standing = cast("Automation", Automation.read(name=automation.name))
-        except ValueError:
-            automation.create()
-        else:
-            automation.id = standing.id
-            automation.update()
-        print(f"{automation.name}: told through {name}")  # noqa: T201
+    try:
+        notify_through(name, say=print)
+    except BadRequest as error:
+        print(str(error).replace("--notify ", ""), file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

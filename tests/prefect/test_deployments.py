@@ -1,5 +1,7 @@
 """What the README's commands set up, and what a run from a deployment tells and leaves."""
 
+import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,15 @@ import pandas as pd
 import pytest
 
 from tests.prefect.conftest import KEY, PrefectStage
+from tests.support.prefect_deployments import PREFECT, ROOT
 from tests.support.wait import wait_until
 
 ROWS = 10_000
+SAME = (
+    "description", "enforce_parameter_schema", "entrypoint", "job_variables", "parameters",
+    "parameter_openapi_schema", "pull_steps", "tags", "work_pool_name",
+)  # fmt: skip
+NAMES = ("batch-inference", "sweep-endpoints", "manage-endpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +73,59 @@ def test_the_sweep_runs_every_ten_minutes(stage: PrefectStage) -> None:
     ]
 
 
-def test_deploying_leaves_the_prompt_of_the_sample_as_it_is_written(stage: PrefectStage) -> None:
-    deployment = stage.prefect.deployment("batch-inference/batch-inference")
+def test_no_deployment_names_a_folder_or_a_parameter_of_somebody_else(stage: PrefectStage) -> None:
+    for name in NAMES:
+        deployment = stage.prefect.deployment(f"{name}/{name}")
+        assert deployment["parameters"] == {}
+        assert deployment["path"] in (None, ".")
+        assert deployment["entrypoint"].startswith("mayfly.flows.")
 
-    assert "{{ message | trim }}" in deployment["parameters"]["prompt"]["template"]
+
+def test_form_of_the_batch_offers_no_runner_that_is_not_built(stage: PrefectStage) -> None:
+    schema = stage.prefect.deployment("batch-inference/batch-inference")["parameter_openapi_schema"]
+
+    assert schema["properties"]["runner"]["enum"] == ["local", "processes", "dask"]
+
+
+def test_credentials_block_has_text_fields_a_secret_key_a_logo_and_documentation(
+    stage: PrefectStage,
+) -> None:
+    kind = stage.prefect.ask("GET", "/block_types/slug/together-credentials")
+    schema = stage.prefect.ask(
+        "POST", "/block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind["id"]]}}
+    )[0]
+
+    fields = schema["fields"]["properties"]
+    assert {name: field["type"] for name, field in fields.items()} == {
+        "api_key": "string", "project": "string", "base_url": "string",
+    }  # fmt: skip
+    assert fields["api_key"]["format"] == "password"
+    assert schema["fields"]["secret_fields"] == ["api_key"]
+    assert kind["logo_url"].startswith("https://")
+    assert kind["documentation_url"].startswith("https://")
+
+
+def test_prefect_yaml_registers_the_same_as_mayfly_deploy(stage: PrefectStage) -> None:
+    def registered() -> list[dict[str, Any]]:
+        found = [stage.prefect.deployment(f"{name}/{name}") for name in NAMES]
+        return [
+            {key: one[key] for key in SAME}
+            | {"limit": (one["global_concurrency_limit"] or {}).get("limit")}
+            | {"schedules": [(s["schedule"]["cron"], s["active"]) for s in one["schedules"]]}
+            for one in found
+        ]
+
+    ours = registered()
+    subprocess.run(
+        [PREFECT, "--no-prompt", "deploy", "--all"],
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_API_URL": stage.prefect.api, "DO_NOT_TRACK": "1"},
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+
+    assert registered() == ours
 
 
 def test_a_deployed_run_answers_every_row_and_its_endpoint_is_gone(
@@ -110,7 +167,8 @@ def test_the_plan_is_a_table_the_progress_moved_and_the_result_is_a_page(
     assert progress["data"] == 100
     assert progress["updated"] > progress["created"]
     assert "10,000 of 10,000 rows" in progress["description"]
-    assert f"file://{ended.output}/_mayfly/report.html" in result["data"]
+    assert f":{ended.output}/_mayfly/report.html" in result["data"]
+    assert "file://" not in result["data"]
 
 
 def test_the_answers_are_an_asset_that_knows_its_input(stage: PrefectStage, ended: Ended) -> None:

@@ -27,7 +27,8 @@ def test_people_are_told_of_an_endpoint_that_outlived_its_run(
 
     stage.prefect.await_state(run, "COMPLETED")
     (line,) = wait_until(
-        lambda: [line for line in told if "the sweep ended an endpoint" in line], "word of it"
+        lambda: [line for line in told if "the sweep ended an orphaned endpoint" in line],
+        "word of it",
     )
     assert LEFT_BEHIND in line
 

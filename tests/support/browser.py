@@ -142,7 +142,7 @@ class Screen:
     def _ask_for_the_question(self) -> None:
         if not self._dialog_button("Submit").is_visible():
             self.page.get_by_role("button", name="Resume", exact=True).click()
-        self.page.get_by_text("May this be spent?").wait_for()
+        self.page.get_by_text("Approve this spend?").wait_for()
 
     def _dialog_button(self, name: str) -> Locator:
         return self.page.locator(".p-modal").get_by_role("button", name=name, exact=True)

@@ -47,7 +47,10 @@ class PrefectClient:
     def deploy_again(self, name: str, pool: str, **more: Any) -> str:
         """Deploy the batch under another name, on a pool; return the deployment's id."""
         there = self.deployment("batch-inference/batch-inference")
-        kept = ("flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema")
+        kept = (
+            "flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema",
+            "job_variables",
+        )  # fmt: skip
         body = {key: there[key] for key in kept} | more
         made = self.ask("POST", "/deployments/", name=name, work_pool_name=pool, **body)
         return str(made["id"])

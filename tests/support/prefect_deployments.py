@@ -79,8 +79,6 @@ def environment(folder: Path, port: int) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_CLI_COLORS": "false",
-        # What a shell in the project's folder says, and prefect.yaml reads.
-        "PWD": str(ROOT),
         "MAYFLY_HOME": str(folder / "mayfly"),
         "MAYFLY_NAMESPACE": "tests",
         "PYTHONUNBUFFERED": "1",
@@ -112,14 +110,16 @@ def main(folder: Path) -> None:
     try:
         start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         _wait_for(lambda: _get(f"{env['PREFECT_API_URL']}/health") is not None, children)
-        start("worker", "worker", "start", "--pool", POOL, "--type", "process")
+        subprocess.run(
+            [sys.executable, "-m", "mayfly.cli.main", "deploy", "--pool", POOL],
+            cwd=folder,
+            env=env,
+            check=True,
+            timeout=START_S,
+        )
+        start("worker", "worker", "start", "--pool", POOL)
         pool = f"{env['PREFECT_API_URL']}/work_pools/{POOL}"
         _wait_for(lambda: (_get(pool) or {}).get("status") == "READY", children)
-        for command in (
-            ("block", "register", "--module", "mayfly.orchestration.credentials"),
-            ("--no-prompt", "deploy", "--all"),
-        ):
-            subprocess.run([PREFECT, *command], cwd=ROOT, env=env, check=True, timeout=START_S)
         whole = folder / "house.json.new"
         whole.write_text(json.dumps({"api_url": env["PREFECT_API_URL"], "pid": os.getpid()}))
         whole.replace(folder / "house.json")

@@ -1,0 +1,27 @@
+"""The command `deploy`."""
+
+from typing import Annotated
+
+from mayfly.cli.options import RUN, flag
+from mayfly.cli.render.console import console
+
+
+def deploy(
+    *,
+    pool: Annotated[str, flag(RUN, "Prefect work pool; created as a process pool if missing.")] = (
+        "mayfly"
+    ),
+    notify: Annotated[
+        str, flag(RUN, "Notification block TYPE/NAME, such as slack-webhook/ops.")
+    ] = "",
+) -> int:
+    """Run `mayfly deploy`."""
+    # Prefect's import takes seconds.
+    from mayfly.orchestration.deployments import deploy as register  # noqa: PLC0415
+
+    screen = console()
+    register(pool=pool, notify=notify, say=lambda text: screen.print(text, markup=False))
+    screen.print(
+        f"start a worker with: prefect worker start --pool {pool}", markup=False, soft_wrap=True
+    )
+    return 0

@@ -1,0 +1,195 @@
+"""The Prefect deployments that mayfly registers: the batch, the sweep, and endpoints by form.
+
+`mayfly deploy` registers them, from a checkout or an installed wheel; `prefect.yaml` says the same
+for `prefect deploy`, and a test compares the two. A worker imports the flows from its own
+installation of mayfly, so that no deployment names a folder.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, cast
+
+import httpx
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentUpdate,
+    WorkPoolCreate,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.callables import parameter_schema
+
+from mayfly.models.errors import BadRequest, TerminalError
+from mayfly.orchestration.credentials import TogetherCredentials
+from mayfly.orchestration.notifications import notify_through
+
+PROCESS_POOL_VARIABLES = {"working_dir": "."}
+"""Relative paths of a run on a process pool start where its worker was started.
+
+Prefect's default is a temporary folder, which is removed with all that a run wrote there.
+"""
+
+PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
+"""Stay where the run starts: without any step Prefect copies that folder, data and all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One Prefect deployment, named as its flow.
+
+    Attributes:
+        module: Where a worker imports the flow from; the function is named as the last part.
+        cron: When it runs by itself (UTC), or nothing.
+        active: Whether that schedule is on from the start.
+        schedule_parameters: What runs of the schedule get beside the deployment's parameters.
+        concurrency_limit: How many of its runs are at work at once; others wait.
+    """
+
+    module: str
+    description: str
+    cron: str = ""
+    slug: str = ""
+    active: bool = False
+    schedule_parameters: dict[str, Any] = field(default_factory=dict)
+    concurrency_limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of flow and deployment."""
+        return self.module.rsplit(".", 1)[-1].replace("_", "-")
+
+    @property
+    def entrypoint(self) -> str:
+        """The flow's function by its module, as Prefect imports it on any machine."""
+        return f"{self.module}.{self.module.rsplit('.', 1)[-1]}"
+
+    @property
+    def schedules(self) -> list[DeploymentScheduleCreate]:
+        """The schedule, as Prefect wants it."""
+        if not self.cron:
+            return []
+        return [
+            DeploymentScheduleCreate(
+                schedule=CronSchedule(cron=self.cron, timezone="UTC"),
+                active=self.active,
+                slug=self.slug,
+                parameters=self.schedule_parameters,
+            )
+        ]
+
+    def flow(self) -> Flow[..., Any]:
+        """Import the flow."""
+        flow = getattr(import_module(self.module), self.module.rsplit(".", 1)[-1])
+        return cast("Flow[..., Any]", flow)
+
+
+DEPLOYMENTS = (
+    Deployment(
+        module="mayfly.flows.batch_inference",
+        description="A dataset through a model on an endpoint that lives as long as the batch.",
+        cron="0 2 * * *",
+        slug="nightly",
+        schedule_parameters={"rows": {"incremental": True}},
+        concurrency_limit=1,
+    ),
+    Deployment(
+        module="mayfly.flows.sweep_endpoints",
+        description="Deletes the endpoints that an earlier run has left.",
+        cron="*/10 * * * *",
+        slug="sweep",
+        active=True,
+    ),
+    Deployment(
+        module="mayfly.flows.manage_endpoints",
+        description="List, show, start, stop, scale or delete endpoints.",
+    ),
+)
+
+
+def deploy(*, pool: str, notify: str = "", say: Callable[[str], None]) -> None:
+    """Register block type, work pool and deployments; run it again after an update.
+
+    Args:
+        pool: Name of the work pool; a process pool is created where there is none.
+        notify: A notification block as `type/name`, or nothing.
+
+    Raises:
+        BadRequest: No Prefect server is configured, or the block does not exist.
+        TerminalError: The server does not answer, or refuses.
+    """
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise BadRequest(
+            "no Prefect server is configured; start one with `prefect server start`, then "
+            "export PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    try:
+        with get_client(sync_client=True) as client:
+            TogetherCredentials.register_type_and_schema()
+            say("block type Together Credentials")
+            kind = _ensure_pool(client, pool)
+            say(f"work pool {pool} ({kind})")
+            for deployment in DEPLOYMENTS:
+                _register(client, deployment, pool, kind)
+                say(f"deployment {deployment.name}/{deployment.name}")
+        if notify:
+            notify_through(notify, say=say)
+    except PrefectHTTPStatusError as error:
+        raise TerminalError(
+            f"the Prefect server at {url} refused: HTTP {error.response.status_code} "
+            f"{error.response.text[:200]}"
+        ) from error
+    except (httpx.TransportError, RuntimeError) as error:
+        raise TerminalError(
+            f"the Prefect server at {url} does not answer; start it with `prefect server start`, "
+            "or set PREFECT_API_URL to another"
+        ) from error
+
+
+def _ensure_pool(client: SyncPrefectClient, pool: str) -> str:
+    """Create the work pool where there is none; return its type."""
+    try:
+        return client.read_work_pool(pool).type
+    except ObjectNotFound:
+        from prefect.workers.process import ProcessWorker  # noqa: PLC0415 - takes a second
+
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(
+            WorkPoolCreate(name=pool, type="process", base_job_template=template)
+        )
+        return "process"
+
+
+def _register(client: SyncPrefectClient, deployment: Deployment, pool: str, kind: str) -> None:
+    flow, name = deployment.flow(), deployment.name
+    ours: dict[str, Any] = {
+        "entrypoint": deployment.entrypoint,
+        "description": deployment.description,
+        "tags": ["mayfly"],
+        "work_pool_name": pool,
+        "pull_steps": PULL_STEPS,
+        "job_variables": PROCESS_POOL_VARIABLES if kind == "process" else {},
+        "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
+        "enforce_parameter_schema": True,
+    }
+    try:
+        found = client.read_deployment_by_name(f"{name}/{name}")
+    except ObjectNotFound:
+        limit = deployment.concurrency_limit
+        strategy = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+        client.create_deployment(
+            flow_id=client.create_flow(flow),
+            name=name,
+            schedules=deployment.schedules,
+            concurrency_limit=limit,
+            concurrency_options=None if limit is None else strategy,
+            **ours,
+        )
+    else:
+        # Schedules, parameters and the limit are the team's to change in the UI.
+        client.update_deployment(found.id, DeploymentUpdate(**ours))
