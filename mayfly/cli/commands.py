@@ -61,6 +61,15 @@ Nothing is created or spent.""",
         "INPUT --model MODEL [OPTIONS]",
     ),
     Command(
+        "mayfly.cli.read_only:models",
+        READ_ONLY,
+        """Show which models can be deployed: the catalogue's, or with --mine your project's own.
+
+Of own models the list shows the base model, and how many configs can deploy them: without one, a \
+model cannot be rented. A LoRA adapter is deployed merged into its base model.""",
+        "[SEARCH] [OPTIONS]",
+    ),
+    Command(
         "mayfly.cli.read_only:hardware",
         READ_ONLY,
         "Show what can be rented: price and free capacity, for a model or all of it.",

@@ -19,6 +19,7 @@ from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
+from mayfly.together.suggestions import near_names
 
 Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
 Local = Annotated[bool, flag(RUN, "Use the embedded endpoint.")]
@@ -74,6 +75,41 @@ def hardware(
         show([offer.as_dict() for offer in offers])
     else:
         terminal.console().print(HardwareTable(offers))
+    return 0
+
+
+def models(
+    search: Annotated[str, Parameter(help="Only names that hold this text.")] = "",
+    /,
+    *,
+    mine: Annotated[
+        bool, flag(RUN, "The project's own models (fine-tunes, uploads, adapters).")
+    ] = False,
+    api: ApiOption = "v2",
+    local: Local = False,
+    json: Json = False,
+) -> int:
+    """Run `mayfly models`."""
+    from mayfly.cli.render.models import ModelTable  # noqa: PLC0415
+
+    with control_plane(api=api, local=local) as (plane, _):
+        entries = with_retries(lambda: plane.models(mine=mine), say=waits)
+    found = sorted(
+        (entry for entry in entries if search.lower() in entry.name.lower()),
+        key=lambda entry: entry.name.lower(),
+    )
+    if json:
+        show([entry.as_dict() for entry in found])
+        return 0
+    if found:
+        terminal.console().print(ModelTable(found, mine=mine))
+        return 0
+    near = near_names(search, [entry.name for entry in entries]) if search else []
+    what = "no model of your project" if mine else "no model of the catalogue"
+    hint = f"; near: {', '.join(near)}" if near else ""
+    terminal.console().print(
+        f"{what}{f' has {search} in its name' if search else ''}{hint}", markup=False
+    )
     return 0
 
 

@@ -43,6 +43,9 @@ class Offer:
         tokens_per_s, first_token_ms, max_context: The catalogue's benchmark, when it has one;
             whether tokens per second are of a stream or a replica is not said, so it is a first
             guess only.
+        draft_model: Path of the model that drafts tokens (speculative decoding); "" without.
+        optimization: What the config is made for: throughput, balanced or latency; "" when not
+            said.
         token_usd: Dollars per million input and output tokens of the same model where it is also
             sold by the token; None where it is not.
     """
@@ -62,6 +65,13 @@ class Offer:
     first_token_ms: int | None = None
     max_context: int | None = None
     token_usd: tuple[float, float] | None = None
+    draft_model: str = ""
+    optimization: str = ""
+
+    @property
+    def config(self) -> str:
+        """The config's id, as `--config` takes it; "" where there are no configs."""
+        return self.config_ref.rsplit("/", 1)[-1]
 
     def has_room(self, regions: Sequence[str], replicas: int) -> bool:
         """Whether one allowed region may hold that many replicas; unknown counts as yes."""

@@ -56,6 +56,19 @@ def _wanted(offers: Sequence[Offer], hardware: str) -> list[Offer]:
     return named or [offer for offer in offers if same_hardware(offer.hardware, hardware)]
 
 
+def _first_tried(offer: Offer) -> tuple[float, int, str, int, int, bool]:
+    """Return what offers are sorted by: the price, and of one price what a batch is faster on.
+
+    A batch wants throughput: configs that draft tokens, then those made for throughput, then those
+    of which a benchmark is known.
+    """
+    made_for = {"throughput": 0, "balanced": 1, "": 1, "latency": 2}.get(offer.optimization, 1)
+    return (
+        *(offer.price_usd_per_h, offer.gpu_count, offer.hardware),
+        *(0 if offer.draft_model else 1, made_for, offer.tokens_per_s is None),
+    )
+
+
 def place(
     offers: Sequence[Offer], *, model: str, hardware: str, regions: Sequence[str], replicas: int
 ) -> Placement:
@@ -84,9 +97,7 @@ def place(
         raise BadRequest(
             f"region {unknown[0]} is not offered for {model}; choose of: {', '.join(sorted(known))}"
         )
-    ranked = sorted(
-        offers, key=lambda offer: (offer.price_usd_per_h, offer.gpu_count, offer.hardware)
-    )
+    ranked = sorted(offers, key=_first_tried)
     judged: list[Candidate] = []
     for offer in ranked:
         if offer not in wanted:

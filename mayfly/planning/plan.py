@@ -203,7 +203,7 @@ def priced(existing: EndpointRef, plane: ControlPlane) -> EndpointRef:
 def select_hardware(job: Job, plane: ControlPlane) -> Placement:
     """Ask what is offered for the model now, and decide on each offer."""
     return place(
-        plane.offers(job.model),
+        plane.offers(job.model, config=job.rental.config),
         model=job.model,
         hardware=job.rental.hardware,
         regions=job.rental.placement,

@@ -107,7 +107,7 @@ def believed(
         per_dollar = STREAMS.scaled(sum(published) / len(published)).wider(0.6)
         basis = "guess from its price"
     else:
-        per_dollar, basis = UNPUBLISHED, "guess, no figures"
+        per_dollar, basis = UNPUBLISHED, "guess, no benchmark of this model"
     return Rate(
         work_per_s=per_dollar.scaled(offer.price_usd_per_h), cold_start_s=cold_start_s, basis=basis
     )

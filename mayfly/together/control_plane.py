@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from mayfly.models.catalogue import ModelEntry
 from mayfly.models.endpoint import Api, EndpointRef, EndpointSpec, Observation, Replicas, Use
 from mayfly.models.offers import Offer
 
@@ -29,12 +30,20 @@ class ControlPlane(Protocol):
     project: str
     inference_url: str
 
-    def offers(self, model: str) -> list[Offer]:
+    def offers(self, model: str, *, config: str | None = None) -> list[Offer]:
         """List the hardware that `model` can be deployed on.
 
+        Args:
+            model: A name of the catalogue, or an own model's id, path or name.
+            config: Only what this config runs on.
+
         Raises:
-            BadRequest: There is no such model (the message names close ones), or no such project.
+            BadRequest: There is no such model (the message names near ones), no config that could
+                deploy it, no such config, or no such project.
         """
+
+    def models(self, *, mine: bool) -> list[ModelEntry]:
+        """List the models that can be deployed: the catalogue's, or the project's own."""
 
     def all_hardware(self) -> list[Offer]:
         """List every kind of hardware that can be rented, whatever the model."""

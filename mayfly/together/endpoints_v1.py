@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from mayfly.models.catalogue import ModelEntry
 from mayfly.models.endpoint import (
     Api,
     EndpointName,
@@ -29,6 +30,7 @@ from mayfly.together.client import open_client, own_project
 from mayfly.together.connection import Connection
 from mayfly.together.errors import Refused, translated
 from mayfly.together.hardware_v1 import get, hardware_v1, offers_v1
+from mayfly.together.hardware_v2 import entries_v2
 from mayfly.together.parsing import count, field, items, must_be_json, needed, text
 from mayfly.together.server_clock import ServerClock
 
@@ -90,8 +92,14 @@ class EndpointsV1:
             self.close()
             raise
 
-    def offers(self, model: str) -> list[Offer]:
-        return offers_v1(self._client, model)
+    def offers(self, model: str, *, config: str | None = None) -> list[Offer]:
+        if config is not None:
+            raise BadRequest(f"--config {config}: API v1 has no configs; leave it out")
+        return offers_v1(self._client, self.project, model)
+
+    def models(self, *, mine: bool) -> list[ModelEntry]:
+        # v1 lists models by v2's catalogue and records: they are the same platform's.
+        return entries_v2(self._client, self.project, mine=mine)
 
     def all_hardware(self) -> list[Offer]:
         return hardware_v1(self._client)

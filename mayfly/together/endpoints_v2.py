@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from mayfly.models.catalogue import ModelEntry
 from mayfly.models.endpoint import (
     Api,
     EndpointRef,
@@ -28,7 +29,7 @@ from mayfly.models.offers import Offer
 from mayfly.together.client import open_client, own_project
 from mayfly.together.connection import Connection
 from mayfly.together.errors import Refused, translated
-from mayfly.together.hardware_v2 import instance_types, offers_v2
+from mayfly.together.hardware_v2 import entries_v2, instance_types, offers_v2
 from mayfly.together.models_v2 import DeploymentV2, EndpointV2, bare, read_deployment, read_endpoint
 from mayfly.together.parsing import listed, must_be_json
 from mayfly.together.server_clock import ServerClock
@@ -57,10 +58,15 @@ class EndpointsV2:
             self.close()
             raise
 
-    def offers(self, model: str) -> list[Offer]:
+    def offers(self, model: str, *, config: str | None = None) -> list[Offer]:
         if self._project_was_named:
             self._check_project()
-        return offers_v2(self._client, self.project, model)
+        return offers_v2(self._client, self.project, model, config=config)
+
+    def models(self, *, mine: bool) -> list[ModelEntry]:
+        if mine and self._project_was_named:
+            self._check_project()
+        return entries_v2(self._client, self.project, mine=mine)
 
     def all_hardware(self) -> list[Offer]:
         return instance_types(self._client)

@@ -3,30 +3,35 @@
 Source: Together API, `GET /v1/hardware` and `GET /v1/clusters/availability-zones`.
 """
 
-from contextlib import suppress
 from typing import Any
 
-from mayfly.models.errors import BadRequest, MayflyError
+from mayfly.models.errors import BadRequest
 from mayfly.models.offers import Offer, RegionCapacity
 from mayfly.together.errors import Refused, translated
-from mayfly.together.hardware_v2 import dedicated_models, unknown_model
+from mayfly.together.hardware_v2 import all_names
+from mayfly.together.own_models_v2 import is_reference
 from mayfly.together.parsing import count, field, items, must_be_json, number, text
+from mayfly.together.suggestions import unknown_model
 
 _MINUTES = 60
 
 
-def offers_v1(client: Any, model: str) -> list[Offer]:
+def offers_v1(client: Any, project: str, model: str) -> list[Offer]:
     """List the hardware that a model can be deployed on, with what is free.
 
+    A fine-tuned model's name is as good as one of the catalogue; ids and paths are v2's.
+
     Raises:
-        BadRequest: There is no such model; the message names close ones.
+        BadRequest: There is no such model; the message names near ones.
     """
+    if is_reference(model):
+        raise BadRequest(f"--model {model}: API v1 takes names only; give the model's name")
     try:
         return hardware_v1(client, model=model)
     except Refused as refusal:
         if refusal.status not in (400, 404, 422):
             raise
-        raise _unknown(client, model) from refusal
+        raise unknown_model(model, all_names(client, project)) from refusal
 
 
 def hardware_v1(client: Any, **query: str) -> list[Offer]:
@@ -69,10 +74,3 @@ def _offer(entry: Any, zones: tuple[RegionCapacity, ...]) -> Offer:
         regions=zones,
         availability=text(field(entry, "availability"), "status").lower(),
     )
-
-
-def _unknown(client: Any, model: str) -> BadRequest:
-    names: list[str] = []
-    with suppress(MayflyError):
-        names = dedicated_models(client)
-    return unknown_model(model, [], names)

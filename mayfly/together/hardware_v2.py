@@ -4,26 +4,61 @@ The join is by what the config asks for, `{accelerator_count}x{accelerator_type}
 instance type's name. Source: Together API, `models/configs` and `inference-instance-types`.
 """
 
-import difflib
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mayfly.models.errors import BadRequest
+from mayfly.models.catalogue import ModelEntry
+from mayfly.models.errors import BadRequest, MayflyError
 from mayfly.models.offers import Offer, RegionCapacity, same_hardware
 from mayfly.together.errors import Refused, translated
+from mayfly.together.own_models_v2 import (
+    OwnModel,
+    configs_of,
+    deployable,
+    entry_of,
+    find_own,
+    is_reference,
+    own_models,
+    selectors_of,
+)
 from mayfly.together.parsing import count, field, items, listed, must_be_json, number, text
+from mayfly.together.suggestions import unknown_model
 
 _DEDICATED = "PRODUCT_DEDICATED"
 
 
-def offers_v2(client: Any, project: str, model: str) -> list[Offer]:
-    """List the hardware that a model can be deployed on, one offer per profile.
+def offers_v2(client: Any, project: str, model: str, *, config: str | None = None) -> list[Offer]:
+    """List the hardware that a model can be deployed on, one offer for each profile or config.
+
+    Args:
+        model: A name of the catalogue, or an own model's id, path or name.
+        config: Only this config's; it may be one that the catalogue does not show.
 
     Raises:
-        BadRequest: There is no such model; the message names close ones.
+        BadRequest: There is no such model, the message names near ones; or no such config of it.
     """
-    entry = _supported(client, model)
+    entry = None if is_reference(model) else _supported(client, model)
+    if entry is not None:
+        offers = _catalogue_offers(client, project, entry, config)
+    elif (own := find_own(client, project, model)) is not None:
+        offers = _own_offers(client, project, own, every=config is not None)
+    else:
+        raise unknown_model(model, all_names(client, project))
+    if config is None:
+        return offers
+    pinned = [offer for offer in offers if offer.config == config.rsplit("/", 1)[-1]]
+    if not pinned:
+        known = ", ".join(f"{offer.config} ({offer.hardware})" for offer in offers)
+        raise BadRequest(
+            f"--config {config}: no config of {model} that can be rented has this id; "
+            + (f"choose one of: {known}" if known else "it has none")
+        )
+    return pinned
+
+
+def _catalogue_offers(client: Any, project: str, entry: Any, config: str | None) -> list[Offer]:
     profiles = items(entry, "deployment_profiles")
     if not profiles:
         return []
@@ -32,10 +67,85 @@ def offers_v2(client: Any, project: str, model: str) -> list[Offer]:
     for profile in profiles:
         # A profile that pins no config or no weights cannot be deployed by them.
         if text(profile, "config") and text(profile, "model"):
-            sold = _sold(types, profile, _selectors(client, project, profile))
+            found = _config(client, project, profile)
+            sold = _sold(types, profile, {} if found is None else selectors_of(found))
             if sold is not None:
-                offers.append(_offer(profile, sold, _token_usd(entry)))
+                offers.append(_offer(profile, sold, found, _token_usd(entry)))
+    if config is not None and config.rsplit("/", 1)[-1] not in {offer.config for offer in offers}:
+        weights = text(profiles[0], "model")
+        own = OwnModel(id="", name=text(entry, "name"), path=weights.split("/revisions/")[0])
+        offers += [
+            replace(offer, token_usd=_token_usd(entry))
+            for offer in _own_offers(client, project, own, every=True)
+            if offer.config not in {known.config for known in offers}
+        ]
     return offers
+
+
+def _own_offers(client: Any, project: str, own: OwnModel, *, every: bool = False) -> list[Offer]:
+    """List what an own model can be deployed on: of such a model there are no benchmarks."""
+    configs = configs_of(client, project, own, every=every)
+    own = deployable(own, configs)
+    types = instance_types(client)
+    offers = []
+    for config in configs:
+        sold = _sold(types, None, selectors_of(config))
+        # The config is often the platform's: its own project is part of its name.
+        owner = text(config, "project_id")
+        if sold is not None and owner and text(config, "id"):
+            offers.append(
+                replace(
+                    sold,
+                    model_ref=own.resource,
+                    config_ref=f"projects/{owner}/configs/{text(config, 'id')}",
+                    max_context=own.context,
+                    draft_model=text(config, "draft_model"),
+                    optimization=selectors_of(config).get("optimization", ""),
+                )
+            )
+    return offers
+
+
+def all_names(client: Any, project: str) -> list[str]:
+    """List the names of the catalogue's models that can be deployed, and of the project's own."""
+    names: list[str] = []
+    with suppress(MayflyError):
+        names += dedicated_models(client)
+    with suppress(MayflyError):
+        names += [own.name for own in own_models(client, project)]
+    return names
+
+
+def entries_v2(client: Any, project: str, *, mine: bool) -> list[ModelEntry]:
+    """List the models that can be deployed: the catalogue's, or the project's own."""
+    if not mine:
+        ask = client.models.list_supported
+        found = listed("list dedicated models", lambda: ask(product=_DEDICATED))
+        return [_entry(entry) for entry in found]
+    own = own_models(client, project)
+    names = {}
+    if any(each.base for each in own):
+        ask = client.models.list_supported
+        with suppress(MayflyError):
+            found = listed("list dedicated models", lambda: ask(product=_DEDICATED))
+            names = {text(entry, "base_model"): text(entry, "name") for entry in found}
+    return [
+        entry_of(each, len(configs_of(client, project, each)), names.get(each.base, ""))
+        for each in own
+    ]
+
+
+def _entry(entry: Any) -> ModelEntry:
+    modalities = (str(word) for word in items(entry, "input_modalities"))
+    return ModelEntry(
+        name=text(entry, "name"),
+        id=text(entry, "id"),
+        kind="catalogue",
+        configs=len(items(entry, "deployment_profiles")),
+        context=count(entry, "context_length"),
+        modalities=tuple(word.removeprefix("MODALITY_").lower() for word in modalities),
+        token_usd=_token_usd(entry),
+    )
 
 
 def instance_types(client: Any) -> list[Offer]:
@@ -66,38 +176,29 @@ def dedicated_models(client: Any) -> list[str]:
     return [text(entry, "name") for entry in found]
 
 
-def unknown_model(model: str, near: list[str], names: list[str]) -> BadRequest:
-    """Return the refusal of a model that there is not, with the names that come close."""
-    close = near or difflib.get_close_matches(model, names, n=5, cutoff=0.4) or names[:10]
-    meant = f"; did you mean: {', '.join(close[:10])}" if close else ""
-    return BadRequest(f"model {model} is not among the dedicated models{meant}")
+def _supported(client: Any, model: str) -> Any | None:
+    """Return the catalogue's entry for a model, or None; a search is a help, the name decides."""
+    call, ask = f"look up model {model}", client.models.list_supported
+    found = listed(call, lambda: ask(product=_DEDICATED, search=model))
+    exact = _named(found, model)
+    return exact or _named(listed(call, lambda: ask(product=_DEDICATED)), model)
 
 
-def _supported(client: Any, model: str) -> Any:
-    """Return the catalogue's entry for a model; a search is a help, the name decides."""
-    ask = client.models.list_supported
-    found = listed(f"look up model {model}", lambda: ask(search=model, product=_DEDICATED))
-    near = [text(entry, "name") for entry in found]
-    exact = [entry for entry in found if model in (text(entry, "name"), text(entry, "id"))]
-    if not exact:
-        everything = listed("list dedicated models", lambda: ask(product=_DEDICATED))
-        exact = [entry for entry in everything if model in (text(entry, "name"), text(entry, "id"))]
-        if not exact:
-            raise unknown_model(model, near, [text(entry, "name") for entry in everything])
-    return exact[0]
+def _named(entries: list[Any], model: str) -> Any | None:
+    same = (entry for entry in entries if model in (text(entry, "name"), text(entry, "id")))
+    return next(same, None)
 
 
-def _selectors(client: Any, project: str, profile: Any) -> dict[str, str]:
-    """Return what a profile's config asks for; nothing when the config is not to be seen."""
+def _config(client: Any, project: str, profile: Any) -> Any | None:
+    """Return a profile's config; None when it is not to be seen."""
     revision = text(profile, "certified_config_revision_id") or text(profile, "config")
     revision = revision.rsplit("/", 1)[-1]
     try:
         with translated(f"look up config {revision}"):
             config = client.models.configs.retrieve(revision, project_id=project)
     except Refused:
-        return {}
-    must_be_json(f"look up config {revision}", config)
-    return {text(item, "key"): text(item, "value") for item in items(config, "selectors")}
+        return None
+    return must_be_json(f"look up config {revision}", config)
 
 
 def _sold(types: list[Offer], profile: Any, selectors: dict[str, str]) -> Offer | None:
@@ -132,7 +233,9 @@ def _token_usd(model: Any) -> tuple[float, float] | None:
     return None if usd_in is None or usd_out is None else (usd_in, usd_out)
 
 
-def _offer(profile: Any, sold: Offer, token_usd: tuple[float, float] | None) -> Offer:
+def _offer(
+    profile: Any, sold: Offer, config: Any | None, token_usd: tuple[float, float] | None
+) -> Offer:
     benchmarks = field(profile, "performance_benchmarks")
     return replace(
         sold,
@@ -144,6 +247,8 @@ def _offer(profile: Any, sold: Offer, token_usd: tuple[float, float] | None) -> 
         first_token_ms=count(benchmarks, "time_to_first_token_ms"),
         max_context=count(benchmarks, "max_context_length"),
         token_usd=token_usd,
+        draft_model="" if config is None else text(config, "draft_model"),
+        optimization="" if config is None else selectors_of(config).get("optimization", ""),
     )
 
 

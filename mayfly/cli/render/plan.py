@@ -5,6 +5,7 @@ from rich.table import Table
 
 from mayfly.cli.render.estimates import QuoteTable, between
 from mayfly.models.job import Job
+from mayfly.models.offers import Offer
 from mayfly.planning.plan import Plan
 from mayfly.planning.pricing import BATCH_HOURS, ByToken, dollars
 from mayfly.planning.ranking import Quote
@@ -40,6 +41,8 @@ def plan_table(plan: Plan) -> RenderableType:
         f"{plan.replicas} x {plan.placement.chosen.hardware}, ${plan.usd_per_h:.2f}/h "
         f"from READY on, {_THEN[job.rental.teardown]}",
     )
+    if (offer := plan.placement.chosen).config:
+        foot.add_row("config", _config(offer))
     if (quote := plan.chosen) is not None:
         foot.add_row("", f"{_expected(quote)}; the start is free, then started minutes")
     for other in plan.by_token:
@@ -49,6 +52,18 @@ def plan_table(plan: Plan) -> RenderableType:
     for line in plan.warnings:
         foot.add_row("note", line, style="bold")
     return Group(head, QuoteTable(plan.placement.candidates, plan.quotes), foot)
+
+
+def _config(offer: Offer) -> str:
+    """Return which config is deployed, and what it is: what else can be told of it, in one line."""
+    said = [offer.config]
+    if offer.draft_model:
+        said.append(f"speculative decoding by {offer.draft_model.rsplit('/', 1)[-1]}")
+    if offer.optimization and offer.optimization != "balanced":
+        said.append(f"made for {offer.optimization}")
+    if offer.tokens_per_s is None:
+        said.append("no benchmark of this model: time and cost are wide; --calibrate measures")
+    return "; ".join(said)
 
 
 def _tokens(load: Workload) -> str:

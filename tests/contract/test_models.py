@@ -1,0 +1,221 @@
+"""Any model: of the catalogue or one's own, by name, id or path, with its configs as offers."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from mayfly.models.errors import BadRequest, MayflyError
+from mayfly.planning.hardware import place
+from mayfly.together.suggestions import near_names
+from tests.support.command_line import CommandLine
+from tests.support.control_plane import NAME, SMALL, World, world
+from together_emulator import Emulator, FaultRule, ManualClock
+from together_emulator.state.catalogue import OWN_SLUG, PUBLIC_PROJECT
+from together_emulator.state.own_models import THINKING
+
+FINE_TUNE = f"{OWN_SLUG}/support-classifier"
+ADAPTER = f"{OWN_SLUG}/support-tone-lora"
+UPLOAD = f"{OWN_SLUG}/house-style"
+NO_CONFIG = f"{OWN_SLUG}/too-large"
+DRAFT = f"{OWN_SLUG}/contract-reader-speculator"
+
+
+@pytest.fixture
+def v2() -> Iterator[World]:
+    with Emulator(clock=ManualClock(), v1_create=True) as emulator, world("v2", emulator) as here:
+        yield here
+
+
+def id_of(here: World, name: str) -> str:
+    """Return an own model's id."""
+    return next(entry.id for entry in here.plane.models(mine=True) if entry.name == name)
+
+
+def path_of(here: World, name: str) -> str:
+    """Return an own model's path, without a revision."""
+    return f"projects/{here.plane.project}/models/{id_of(here, name)}"
+
+
+@pytest.mark.parametrize("how", ["name", "id", "path"])
+def test_a_fine_tune_is_found_by_name_id_and_path(v2: World, how: str) -> None:
+    given = {"name": FINE_TUNE, "id": id_of(v2, FINE_TUNE), "path": path_of(v2, FINE_TUNE)}[how]
+
+    offers = v2.plane.offers(given)
+
+    assert {offer.hardware for offer in offers} == {
+        "1xnvidia-h100-80gb",
+        "1xnvidia-h200-141gb",
+        "1xnvidia-b200-180gb",
+    }
+    assert {offer.model_ref for offer in offers} == {path_of(v2, FINE_TUNE)}
+
+
+def test_a_config_keeps_its_own_project_and_no_benchmark_is_made_up(v2: World) -> None:
+    offers = v2.plane.offers(FINE_TUNE)
+
+    assert all(o.config_ref.startswith(f"projects/{PUBLIC_PROJECT}/configs/cr_") for o in offers)
+    assert {offer.tokens_per_s for offer in offers} == {None}
+
+
+@pytest.mark.parametrize("model", [FINE_TUNE, ADAPTER, UPLOAD])
+def test_an_own_model_is_deployed_and_answers(v2: World, model: str) -> None:
+    offer = v2.plane.offers(model)[0]
+    spec = v2.spec(NAME)
+    own = type(spec)(
+        name=NAME,
+        model=model,
+        hardware=offer.hardware,
+        price_usd_per_h=offer.price_usd_per_h,
+        model_ref=offer.model_ref,
+        config_ref=offer.config_ref,
+    )
+    ref = v2.serve(own)
+
+    reply = httpx.post(
+        f"{v2.plane.inference_url}/chat/completions",
+        headers={"authorization": f"Bearer {v2.emulator.key}"},
+        json={"model": ref.inference_name, "messages": [{"role": "user", "content": "Hello"}]},
+        trust_env=False,
+    )
+
+    assert reply.status_code == 200, reply.text
+
+
+def test_an_adapter_is_merged_on_a_config_that_has_none_attached(v2: World) -> None:
+    merged = {offer.config for offer in v2.plane.offers(ADAPTER)}
+    base = {offer.config for offer in v2.plane.offers(SMALL)}
+
+    assert merged == base
+
+
+def test_a_revision_is_pinned(v2: World) -> None:
+    revisions = httpx.get(
+        f"{v2.url}/v2/{path_of(v2, FINE_TUNE)}/revisions",
+        headers={"authorization": f"Bearer {v2.emulator.key}"},
+        trust_env=False,
+    ).json()["data"]
+    failed, good = revisions[0]["revisionId"], revisions[1]["revisionId"]
+    pinned = f"{path_of(v2, FINE_TUNE)}/revisions/{good}"
+
+    assert {offer.model_ref for offer in v2.plane.offers(pinned)} == {pinned}
+    with pytest.raises(BadRequest, match=f"failed its validation; choose one of: {good}"):
+        v2.plane.offers(f"{path_of(v2, FINE_TUNE)}/revisions/{failed}")
+    with pytest.raises(BadRequest, match="does not exist"):
+        v2.plane.offers(f"{path_of(v2, FINE_TUNE)}/revisions/rv_none")
+
+
+def test_a_model_without_a_config_is_refused_with_what_to_do(v2: World) -> None:
+    with pytest.raises(BadRequest, match=r"no config that could deploy it.*models --mine"):
+        v2.plane.offers(NO_CONFIG)
+
+
+def test_a_draft_model_is_not_deployed_by_itself(v2: World) -> None:
+    with pytest.raises(BadRequest, match="is not deployed by itself"):
+        v2.plane.offers(DRAFT)
+
+
+@pytest.mark.parametrize("model", ["ml_nothing", "projects/p/models/ml_nothing"])
+def test_an_id_that_nobody_has_is_refused(v2: World, model: str) -> None:
+    with pytest.raises(BadRequest, match=f"--model {model}"):
+        v2.plane.offers(model)
+
+
+def test_a_path_that_is_none_is_refused_with_how_to_write_it(v2: World) -> None:
+    with pytest.raises(BadRequest, match="write projects/PROJECT/models/ML"):
+        v2.plane.offers("projects/p/ml_x")
+
+
+def test_a_config_is_pinned_also_one_that_the_catalogue_does_not_show(v2: World) -> None:
+    shown = v2.plane.offers(SMALL)
+    (one,) = v2.plane.offers(SMALL, config=shown[1].config)
+    configs = httpx.get(
+        f"{v2.url}/v2/projects/{v2.plane.project}/configs",
+        params={"referenceModel": shown[0].model_ref.split("/revisions/")[0], "limit": 100},
+        headers={"authorization": f"Bearer {v2.emulator.key}"},
+        trust_env=False,
+    ).json()["data"]
+    hidden = next(c["id"] for c in configs if c["id"] not in {o.config for o in shown})
+    (other,) = v2.plane.offers(SMALL, config=hidden)
+
+    assert one == shown[1]
+    assert other.config == hidden
+    with pytest.raises(BadRequest, match=rf"--config cr_none: no config.*{shown[0].config}"):
+        v2.plane.offers(SMALL, config="cr_none")
+
+
+def test_v1_takes_no_config_and_no_ids(v2: World) -> None:
+    with world("v1", v2.emulator) as old:
+        with pytest.raises(BadRequest, match="API v1 has no configs"):
+            old.plane.offers(SMALL, config="cr_1")
+        with pytest.raises(BadRequest, match="API v1 takes names only"):
+            old.plane.offers("ml_1")
+
+
+def test_v1_takes_the_name_of_a_fine_tune(v2: World) -> None:
+    with world("v1", v2.emulator) as old:
+        assert old.plane.offers(FINE_TUNE)
+
+
+def test_speculative_decoding_is_preferred_where_both_exist(v2: World) -> None:
+    offers = v2.plane.offers(THINKING)
+    placement = place(offers, model=THINKING, hardware="auto", regions=(), replicas=1)
+    same = [o for o in offers if o.hardware == placement.chosen.hardware]
+
+    assert len(same) == 2
+    assert placement.chosen.draft_model
+    assert placement.chosen.optimization == "throughput"
+
+
+def test_of_a_wrong_name_only_near_ones_of_both_lists_are_suggested(v2: World) -> None:
+    with pytest.raises(BadRequest, match=f"did you mean {FINE_TUNE}"):
+        v2.plane.offers(f"{OWN_SLUG}/support-clasifier")
+    with pytest.raises(BadRequest, match=rf"did you mean .*{SMALL}"):
+        v2.plane.offers("qwen/qwen2.5-7b-instruct")
+    with pytest.raises(BadRequest) as nothing_near:
+        v2.plane.offers("something/else-altogether")
+    assert "did you mean" not in str(nothing_near.value)
+    assert "`mayfly models`" in str(nothing_near.value)
+
+
+def test_near_names_are_near() -> None:
+    names = ["Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-32B", "zai-org/GLM-5", "team/support"]
+
+    assert near_names("Qwen/Qwen2.5-7B-Instrct", names) == ["Qwen/Qwen2.5-7B-Instruct"]
+    assert near_names("GLM5", names) == ["zai-org/GLM-5"]
+    assert near_names("gpt-4", names) == []
+
+
+def test_a_list_of_own_models_that_is_refused_is_said(v2: World) -> None:
+    v2.emulator.use_faults(FaultRule(action="status", path="/models$", status=403))
+
+    with pytest.raises(MayflyError, match="HTTP 403"):
+        v2.plane.offers("nobody/nothing")
+
+
+@pytest.fixture
+def terminal(
+    v2: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    monkeypatch.setenv("TOGETHER_API_KEY", v2.emulator.key)
+    monkeypatch.setenv("TOGETHER_BASE_URL", v2.url)
+    monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
+    return CommandLine("v2", capsys)
+
+
+def test_models_lists_own_ones_with_base_and_configs(terminal: CommandLine) -> None:
+    code, out = terminal.run("models", "--mine")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+
+    assert code == 0
+    assert "adapter" in lines[ADAPTER]
+    assert SMALL in lines[ADAPTER]
+    assert "none" in lines[NO_CONFIG]
+    assert "draft" in lines[DRAFT]
+
+
+def test_models_searches_the_catalogue(terminal: CommandLine) -> None:
+    found = terminal.json("models", "qwen2.5-7b")
+
+    assert [entry["name"] for entry in found] == [SMALL]
+    assert found[0]["configs"] == 3
