@@ -1,5 +1,6 @@
 """`make demo`: the main job, end to end, on the sample, against the embedded endpoint."""
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,9 @@ def run(command: Sequence[str], output: Path, *emulator: str) -> int:
         emulator: Options of the emulator.
     """
     shutil.rmtree(output, ignore_errors=True)
-    with embedded_endpoint(options=emulator):
+    with embedded_endpoint(os.environ, options=emulator) as environment:
+        # As somebody would export them who has an endpoint of their own.
+        os.environ.update({**environment.folders, **environment.connection.environment()})
         code = main(list(command))
     if code == 0:
         show(output)

@@ -12,20 +12,23 @@ from mayfly.models.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sam
 from mayfly.models.job_fields import parameter
 from mayfly.models.job_types import Tags
 from mayfly.orchestration.cancellation import watch_for_cancel
-from mayfly.orchestration.credentials import TogetherCredentials, credentials_env
+from mayfly.orchestration.credentials import TogetherCredentials, environment_with
 from mayfly.orchestration.hooks import name_run, tear_down_after_the_run
+from mayfly.orchestration.run_handles import current_handle, with_handles
 from mayfly.orchestration.server_health import skip_retries_if_server_down
+from mayfly.runs.handle import RunHandle
+from mayfly.runs.inference import MOST_SHARDS
 from mayfly.runs.run import begin
-from mayfly.signals import defer_signals
 from mayfly.storage.uri_credentials import conceal
 from mayfly.tasks.approval import await_approval
 from mayfly.tasks.calibrate import calibrate
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
 from mayfly.tasks.report import finished, write_report
 from mayfly.tasks.select_hardware import select_hardware
-from mayfly.tasks.shards import MOST_SHARDS, answer_shards
+from mayfly.tasks.shards import answer_shards, settle_shards
 
 
+@with_handles
 @flow(
     name="batch-inference",
     flow_run_name=name_run,
@@ -70,13 +73,20 @@ def batch_inference(
         tags=tags,
         report_url=report_url,
     )
+    handle = current_handle()
+    if handle.environment is None:
+        handle.environment = environment_with(credentials)
+    return infer_batch(job, handle)
+
+
+def infer_batch(job: Job, handle: RunHandle) -> dict[str, Any]:
+    """Do what the flow does, in a flow run of Prefect's or without one."""
     with (
         skip_retries_if_server_down(),
-        credentials_env(credentials),
-        begin(job, run=flow_run.id or "") as run,
-        watch_for_cancel(run.progress.say),
+        begin(job, handle, run=flow_run.id or "") as run,
+        watch_for_cancel(handle, every_s=run.timeouts.cancel_poll_s),
     ):
-        placement = select_hardware(run) if run.rows_left else None
+        placement = select_hardware(run) if run.output.rows_left else None
         await_approval(run)
         placement = calibrate(run, placement)
         for offer in run.in_turn(placement):
@@ -87,8 +97,9 @@ def batch_inference(
             except (HardwareUnavailable, EndpointLost) as error:
                 run.move_on(error)
             finally:
-                with defer_signals(run.progress.say, run.left_behind):
-                    run.stop_sending()
+                with run.signals_deferred():
+                    run.stop()
                     stop_endpoint(run)
                     delete_endpoint(run)
+            settle_shards(run)
         return finished(write_report(run))

@@ -6,7 +6,7 @@ from prefect import flow
 
 from mayfly.endpoints.admin import Action
 from mayfly.models.endpoint import Api
-from mayfly.orchestration.credentials import TogetherCredentials, credentials_env
+from mayfly.orchestration.credentials import TogetherCredentials, environment_with
 from mayfly.tasks.manage import manage
 
 
@@ -29,5 +29,11 @@ def manage_endpoints(
         api: Generation of the endpoint API.
         credentials: Together credentials; unset, the worker's environment has the key.
     """
-    with credentials_env(credentials):
-        return manage(action=action, name=name, replicas=replicas, anyway=anyway, api=api)
+    return manage(
+        environment_with(credentials),
+        action=action,
+        name=name,
+        replicas=replicas,
+        anyway=anyway,
+        api=api,
+    )

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from mayfly.models.endpoint import Api
-from mayfly.orchestration.credentials import TogetherCredentials, credentials_env
+from mayfly.orchestration.credentials import TogetherCredentials, environment_with
 from mayfly.tasks.sweep import sweep
 
 
@@ -22,5 +22,4 @@ def sweep_endpoints(
         dry_run: Only say what would be done.
         credentials: Together credentials to look with; unset, the worker's environment has the key.
     """
-    with credentials_env(credentials):
-        return sweep(api=api, dry_run=dry_run)
+    return sweep(environment_with(credentials), api=api, dry_run=dry_run)

@@ -1,8 +1,8 @@
 """End cleanly by a signal, and hold signals back while an endpoint is torn down.
 
 A second Ctrl-C is impatience, and cutting a teardown short costs money: it is answered with a
-word on what is being done. A third is meant: it breaks in, with what it leaves behind and the way
-to end that, and the guardian goes on.
+message on what is being done. A third is meant: it breaks in, with what it leaves behind and the
+way to end that, and the guardian goes on.
 """
 
 import signal
@@ -13,9 +13,6 @@ from contextvars import ContextVar
 from types import FrameType
 
 TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-BROKEN_OFF: list[str] = []
-"""What a teardown that was broken off has left, in words: what comes after it in this process is to
-be quick."""
 
 _IMPORT_WAIT_S = 0.02
 
@@ -101,15 +98,18 @@ def exit_code_of(received: list[int]) -> int:
 
 @contextmanager
 def defer_signals(
-    say: Callable[[str], None], left_behind: Callable[[], str | None]
+    say: Callable[[str], None],
+    left_behind: Callable[[], str | None],
+    on_broken_off: Callable[[str], None],
 ) -> Iterator[None]:
-    """Answer the first signal within the block with a word, and let the second one break in.
+    """Answer the first signal within the block with a message, and let the second one break in.
 
     A time limit that is reached within the block is of no consequence: the flow ends anyhow.
     Outside the main thread, where Python delivers no signals, this does nothing.
 
     Args:
         left_behind: Says what stands or bills when the block is broken off, or None for nothing.
+        on_broken_off: Is given that text before the block is broken off.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -126,7 +126,7 @@ def defer_signals(
             )
             return
         if left := left_behind():
-            BROKEN_OFF.append(left)
+            on_broken_off(left)
         say(f"{signal.Signals(number).name}: broken off; {left or 'nothing of this run stands'}")
         raise KeyboardInterrupt
 

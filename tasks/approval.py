@@ -4,7 +4,6 @@ The question comes after the plan and before the lease: while a person thinks, n
 nothing has to be torn down. On the command line the question is asked in the terminal instead.
 """
 
-import time
 from contextlib import suppress
 from typing import Literal
 from uuid import UUID
@@ -51,7 +50,8 @@ def await_approval(run: Run) -> None:
         return
     run.progress.say("waiting for approval; nothing is rented meanwhile")
     question = Approval.with_initial_data(description=plan_question(plan))
-    within_s, asked = limits.approve_within_s, time.monotonic()
+    within_s, monotonic = limits.approve_within_s, run.environment.clock.monotonic
+    asked = monotonic()
     try:
         answer = pause_flow_run(question, timeout=round(within_s), poll_interval=POLL_S)
     except FlowPauseTimeout as error:
@@ -64,7 +64,7 @@ def await_approval(run: Run) -> None:
         raise NotApproved("the plan was refused; nothing was rented")
     run.progress.say("the plan was approved")
     # The time that a person thinks is not the run's: its deadline counts from here on.
-    run.began += time.monotonic() - asked
+    run.monitor.leave_out(monotonic() - asked)
 
 
 def _say_why(message: str) -> None:

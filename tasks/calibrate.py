@@ -2,16 +2,16 @@
 
 from mayfly.models.errors import EndpointLost, HardwareUnavailable
 from mayfly.models.offers import Offer
-from mayfly.planning import plan as planning
 from mayfly.planning.hardware import Placement
 from mayfly.planning.measurements import Measurement
+from mayfly.planning.plan import make_plan
 from mayfly.planning.pricing import dollars
 from mayfly.reporting.progress import Step
 from mayfly.runs.accounting import measurement
 from mayfly.runs.calibration import try_rows
 from mayfly.runs.run import Run
-from mayfly.signals import defer_signals
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
+from mayfly.tasks.shards import settle_shards
 from mayfly.tasks.step import step, tell
 
 CANDIDATES = 3
@@ -33,23 +33,23 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
     measurements: list[Measurement] = []
     missing: list[Offer] = []
     for offer in placement.eligible[:CANDIDATES]:
-        with run.trial_of(offer):
-            try:
-                create_endpoint(run, offer)
-                await_ready(run)
-                try_some_rows(run, rows)
-            except (HardwareUnavailable, EndpointLost) as error:
-                run.move_on(error)
-                missing.append(offer)
-            finally:
-                with defer_signals(run.progress.say, run.left_behind):
-                    run.stop_sending()
-                    stop_endpoint(run)
-                    delete_endpoint(run)
-        if run.session.trial is not None:
-            measurements.append(
-                measurement(run.session, run.plan, provider=run.connection.provider)
-            )
+        run.progress.say(f"trying {offer.hardware}")
+        try:
+            create_endpoint(run, offer, calibrating=True)
+            await_ready(run)
+            try_some_rows(run, rows)
+        except (HardwareUnavailable, EndpointLost) as error:
+            run.move_on(error)
+            missing.append(offer)
+        finally:
+            with run.signals_deferred():
+                run.stop()
+                stop_endpoint(run)
+                delete_endpoint(run)
+        settle_shards(run)
+        session, provider = run.provisioner.session, run.environment.connection.provider
+        if session.trial is not None:
+            measurements.append(measurement(session, run.plan, provider=provider))
     return choose_again(run, measurements, missing)
 
 
@@ -58,11 +58,12 @@ def try_some_rows(run: Run, rows: int) -> None:
     """Answer some rows and measure how long they take."""
     run.progress.enter(Step.INFERRING)
     trial = try_rows(run, rows)
-    hardware = run.session.ref.hardware
+    session = run.provisioner.session
+    hardware = session.ref.hardware
     if trial is None:
         text = f"{hardware}: too few rows are left to measure it"
     else:
-        per_million = run.session.meter.price_usd_per_h / 3600 / trial.work_per_s * 1e6
+        per_million = session.meter.price_usd_per_h / 3600 / trial.work_per_s * 1e6
         text = (
             f"{hardware}: {trial.work_per_s:,.0f} tokens/s with {trial.places:.0f} in flight, "
             f"{dollars(per_million)} per million, by {trial.rows} rows"
@@ -77,10 +78,15 @@ def choose_again(
 ) -> Placement | None:
     """Plan the rest anew with what was measured."""
     run.progress.enter(Step.PLANNING)
-    plan = planning.make_plan(
-        run.look, run.plane, learned=measurements, without=missing, spent_s=run.age_s
+    plan = make_plan(
+        run.preview,
+        run.plane,
+        run.environment.folders,
+        learned=measurements,
+        without=missing,
+        spent_s=run.monitor.age_s,
     )
-    run.planned(plan)
+    run.agree(plan)
     if (quote := plan.chosen) is not None and plan.placement is not None:
         why = plan.placement.candidates[0].why
         run.progress.say(f"going on with {quote.offer.hardware}: {why}")

@@ -1,7 +1,5 @@
 """Steps: an endpoint's life, one task each."""
 
-import time
-
 from mayfly.models.durations import span
 from mayfly.models.endpoint import Observation
 from mayfly.models.offers import Offer
@@ -13,11 +11,11 @@ from mayfly.tasks.step import step, tell
 
 
 @step("create endpoint")
-def create_endpoint(run: Run, offer: Offer | None) -> str:
+def create_endpoint(run: Run, offer: Offer | None, *, calibrating: bool = False) -> str:
     """Create the endpoint under its lease, or start the one that the job names; return its name."""
     run.progress.enter(Step.CREATING)
-    run.may_rent()
-    ref = run.rent(offer)
+    run.monitor.check_may_rent()
+    ref = run.provisioner.rent(offer, calibrating=calibrating)
     done = "using" if offer is None else "created"
     run.progress.say(f"{done} {ref.name} on {of_hardware(ref.hardware)}")
     tell(f"{done} {ref.name} on {of_hardware(ref.hardware)}; bills from READY on")
@@ -28,22 +26,24 @@ def create_endpoint(run: Run, offer: Offer | None) -> str:
 def await_ready(run: Run) -> str:
     """Wait until the endpoint answers requests; return what was last seen of it."""
     run.progress.enter(Step.WAITING)
-    began, logger = time.monotonic(), run_logger()
+    clock, logger = run.environment.clock, run_logger()
+    began = clock.monotonic()
     said: list[str] = []
 
-    def on_look(observation: Observation) -> None:
-        run.warm_up()
+    def on_observation(observation: Observation) -> None:
+        run.inference.warm_up()
         run.progress.update(detail=str(observation))
-        run.look_while_waiting(observation)
+        run.monitor.check_while_waiting(observation)
         if said[-1:] != [str(observation)]:
             said.append(str(observation))
             run.progress.say(str(observation))
             logger.info("%s", observation)
 
-    ready = run.session.await_ready(on_look)
-    ref, replicas = run.session.ref, ready.ready_replicas or 1
+    session = run.provisioner.session
+    ready = session.await_ready(on_observation)
+    ref, replicas = session.ref, ready.ready_replicas or 1
     tell(
-        f"READY after {span(time.monotonic() - began)} on "
+        f"READY after {span(clock.monotonic() - began)} on "
         f"{of_hardware(ref.hardware, replicas)}, "
         f"${ref.price_usd_per_h * replicas:.2f}/h"
     )
@@ -52,19 +52,21 @@ def await_ready(run: Run) -> str:
 
 @step("stop endpoint")
 def stop_endpoint(run: Run) -> None:
-    """Stop what bills, first of all."""
-    if run.standing:
+    """Insist on the stop that `Run.stop` has sent, until nothing bills."""
+    if run.provisioner.exists:
+        session = run.provisioner.session
         run.progress.enter(Step.TEARING_DOWN)
-        run.session.stop()
-        tell(f"{run.session.ref.name} no longer bills; ${run.spent_usd():.2f} in all")
+        session.stop()
+        tell(f"{session.ref.name} no longer bills; ${run.provisioner.spent_usd():.2f} in all")
 
 
 @step("delete endpoint")
 def delete_endpoint(run: Run) -> None:
     """Delete the endpoint, or leave it as asked, and close its lease."""
-    if run.standing:
-        ended = run.session.finish()
+    if run.provisioner.exists:
+        session = run.provisioner.session
+        ended = session.finish()
         run.progress.update(state=ended.partition(";")[0].upper(), ready_replicas=0)
-        if run.session.policy != "delete":
-            run.progress.say(f"{run.session.ref.name}: {ended}")
-        tell(f"{run.session.ref.name}: {ended}")
+        if session.policy != "delete":
+            run.progress.say(f"{session.ref.name}: {ended}")
+        tell(f"{session.ref.name}: {ended}")

@@ -1,6 +1,5 @@
 """Step: do to an endpoint by hand what the flow does by itself."""
 
-import os
 from typing import Any
 
 from prefect import get_run_logger
@@ -9,24 +8,21 @@ from prefect.artifacts import create_table_artifact
 from mayfly.endpoints.admin import Action, EndpointAdmin, bounds, facts
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest
-from mayfly.storage.lease_store import LeaseStore
+from mayfly.runs.environment import Environment
 from mayfly.tasks.step import step, tell
-from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
 
 
 @step("manage endpoints")
 def manage(
-    *, action: Action, name: str, replicas: str, anyway: bool, api: Api
+    environment: Environment, *, action: Action, name: str, replicas: str, anyway: bool, api: Api
 ) -> list[dict[str, Any]]:
     """Do one thing; return what is seen of the endpoints that it concerned."""
     if action != "list" and not name:
         raise BadRequest(f"{action} needs the endpoint's name; list shows all names")
-    connection = Connection.from_env(os.environ)
+    connection = environment.connection
     with connect(api, connection) as plane:
-        hands = EndpointAdmin(
-            plane, LeaseStore.of(os.environ), connection, say=get_run_logger().info
-        )
+        hands = EndpointAdmin(plane, environment.leases, connection, say=get_run_logger().info)
         found = _done(hands, action, name=name, replicas=replicas, anyway=anyway)
     try:
         create_table_artifact(found, key="endpoints", description=f"After: {action} {name}".strip())

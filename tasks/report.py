@@ -21,7 +21,7 @@ from mayfly.tasks.step import step, tell
 def write_report(run: Run) -> dict[str, Any]:
     """Write `report.json` and `report.html`, and publish the result; return the figures."""
     run.progress.enter(Step.REPORTING)
-    report = run.close_the_books("errors" if run.total.failed else "complete")
+    report = run.write_report("errors" if run.output.total.failed else "complete")
     try:
         if is_recorded() and prefect_is_there():
             publish(run, report)
@@ -43,7 +43,7 @@ def publish(run: Run, report: dict[str, Any]) -> None:
     create_markdown_artifact(
         result_markdown(
             report,
-            folder=run.output,
+            folder=run.identity.output,
             host=socket.gethostname(),
             report_url=report_link(run.job.report_url),
         ),
@@ -51,9 +51,9 @@ def publish(run: Run, report: dict[str, Any]) -> None:
         description=result_line(report),
     )
     answers = Asset(
-        key=asset_key(run.output),
+        key=asset_key(run.identity.output),
         properties=AssetProperties(
-            name=f"answers in {Path(run.output).name}",
+            name=f"answers in {Path(run.identity.output).name}",
             description=f"{run.job.model} over {run.job.input}; one row for each row of it",
         ),
     )

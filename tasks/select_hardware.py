@@ -4,8 +4,8 @@ from prefect.artifacts import create_table_artifact
 
 from mayfly.orchestration.artifacts import plan_line, plan_rows
 from mayfly.orchestration.record import is_recorded, run_logger
-from mayfly.planning import plan as planning
 from mayfly.planning.hardware import Placement
+from mayfly.planning.plan import Plan, make_plan
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
 from mayfly.tasks.step import step, tell
@@ -13,16 +13,19 @@ from mayfly.tasks.step import step, tell
 
 @step("select hardware")
 def select_hardware(run: Run) -> Placement | None:
-    """Choose the hardware for the job, cheapest with room first; None with an existing endpoint."""
+    """Choose the hardware for the job, cheapest with room first; None with an existing endpoint.
+
+    A plan that a person has confirmed is taken as it is.
+    """
     run.progress.enter(Step.PLANNING)
-    plan = planning.make_plan(run.look, run.plane)
-    run.planned(plan)
+    plan = run.plan or make_plan(run.preview, run.plane, run.environment.folders)
+    run.agree(plan)
     show_plan(plan)
     tell(plan_line(plan))
     return plan.placement
 
 
-def show_plan(plan: planning.Plan) -> None:
+def show_plan(plan: Plan) -> None:
     """Show the plan as a table in Prefect."""
     if not is_recorded():
         return

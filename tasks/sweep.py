@@ -1,6 +1,5 @@
 """Step: sweep up what has no live owner."""
 
-import os
 from typing import Any
 
 from prefect import get_run_logger
@@ -10,19 +9,17 @@ from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import TeardownFailed
 from mayfly.orchestration.notifications import LEFT_BEHIND
-from mayfly.storage.lease_store import LeaseStore
+from mayfly.runs.environment import Environment
 from mayfly.tasks.step import step, tell
-from mayfly.together.connection import Connection
 
 
 @step("sweep endpoints")
-def sweep(*, api: Api | None, dry_run: bool) -> dict[str, Any]:
+def sweep(environment: Environment, *, api: Api | None, dry_run: bool) -> dict[str, Any]:
     """Sweep once; the state is Failed when something could not be ended."""
-    connection = Connection.from_env(os.environ)
     logger = get_run_logger()
     report = sweep_all(
-        connection,
-        LeaseStore.of(os.environ),
+        environment.connection,
+        environment.leases,
         apis=GENERATIONS if api is None else (api,),
         dry_run=dry_run,
     )

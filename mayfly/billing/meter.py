@@ -13,6 +13,9 @@ from mayfly.models.cost import billed_minutes
 GRACE_S = 20.0
 """How long requests in flight may take to end after a limit of the user's was reached."""
 
+DRAIN_S = 30.0
+"""From the stop of an idle replica until it no longer bills, while no run has seen it."""
+
 STOP_CALL_S = 10.0
 """From the decision to stop until the API has taken the stop, retries included."""
 

@@ -1,6 +1,5 @@
 """The commands `sweep`, `endpoints` and `emulator`."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import BadRequest
 from mayfly.models.teardown import TeardownProof
-from mayfly.storage.lease_store import LeaseStore, state_home
 
 
 def sweep(
@@ -37,10 +35,10 @@ def sweep(
         if not json:
             console.print(text, markup=False)
 
-    with here(api=api or "v2", local=local) as connection:
+    with here(api=api or "v2", local=local) as environment:
         report = sweep_all(
-            connection,
-            LeaseStore(state_home(os.environ)),
+            environment.connection,
+            environment.leases,
             apis=GENERATIONS if api is None else (api,),
             dry_run=dry_run,
             on_step=on_step,
@@ -71,8 +69,8 @@ def _admin(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[En
         if not quiet:
             console.print(text, markup=False)
 
-    with control_plane(api=api, local=local) as (plane, connection):
-        yield EndpointAdmin(plane, LeaseStore.of(os.environ), connection, say=say)
+    with control_plane(api=api, local=local) as (plane, environment):
+        yield EndpointAdmin(plane, environment.leases, environment.connection, say=say)
 
 
 def _print_facts(endpoint: JobPreview, *, json: bool) -> int:

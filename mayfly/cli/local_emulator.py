@@ -1,27 +1,29 @@
 """The embedded endpoint behind `--local`: an emulator of Together in a process of its own.
 
-It is reached as Together is, by the SDK's variables; nothing below the command line knows.
+It is reached as Together is, by a connection; nothing below the command line knows.
 """
 
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import TerminalError
+from mayfly.runs.environment import Environment
 
 SPEED = 60.0
 """How much faster than real its clock runs: a cold start of minutes takes seconds."""
 
 
 @contextmanager
-def embedded_endpoint(api: Api = "v2", options: Sequence[str] = ()) -> Iterator[str]:
-    """Start the emulator, point this process at it, and end it with the block; yields its URL.
+def embedded_endpoint(
+    environ: Mapping[str, str], api: Api = "v2", options: Sequence[str] = ()
+) -> Iterator[Environment]:
+    """Start the emulator, and end it with the block; yields the surroundings that lead to it.
 
     It listens on a free loopback port, outlives us by some seconds if we are killed (so that the
     guardian can still tear down), and its leases are kept apart from those of real endpoints.
@@ -57,9 +59,15 @@ def embedded_endpoint(api: Api = "v2", options: Sequence[str] = ()) -> Iterator[
         if "http://" not in line:
             raise TerminalError(f"the embedded endpoint did not start (it said: {line!r})")
         url = line[line.index("http://") :]
-        os.environ.update(TOGETHER_BASE_URL=url, TOGETHER_API_KEY="local", MAYFLY_HOME=str(home))
-        os.environ.pop("TOGETHER_PROJECT_ID", None)
-        yield url
+        yield Environment.of(
+            {
+                **environ,
+                "TOGETHER_BASE_URL": url,
+                "TOGETHER_API_KEY": "local",
+                "TOGETHER_PROJECT_ID": "",
+                "MAYFLY_HOME": str(home),
+            }
+        )
     finally:
         process.stdin.close()
         process.terminate()

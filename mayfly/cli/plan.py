@@ -6,8 +6,8 @@ from mayfly.cli.read_only import control_plane, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
 from mayfly.models.job import Job
-from mayfly.planning import plan as planning
-from mayfly.planning import preview
+from mayfly.planning.plan import make_plan
+from mayfly.planning.preview import preview_job
 from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.run_folder import check_output
 from mayfly.together.retry import with_retries
@@ -20,12 +20,12 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
         named_output: Whether the job's output is one that a run would use, to be checked too.
         json: Print JSON instead of a table.
     """
-    with control_plane(api=job.rental.api, local=local) as (plane, connection):
-        found = preview.preview_job(job, connection, writes=False)
+    with control_plane(api=job.rental.api, local=local) as (plane, environment):
+        preview = preview_job(job, environment.connection.provider, writes=False)
         if named_output:
             refuse_output_below(job.input, job.output)
-            check_output(job.output, found.manifest(time.time()))
-        plan = with_retries(lambda: planning.make_plan(found, plane))
+            check_output(job.output, preview.manifest(time.time()))
+        plan = with_retries(lambda: make_plan(preview, plane, environment.folders))
     if json:
         show(plan.as_dict())
     else:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,8 @@ from mayfly.cli.render import console as terminal
 from mayfly.cli.render.hardware import HardwareTable
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest, CredentialsRefused
-from mayfly.together.connection import Connection
+from mayfly.runs.environment import Environment
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
@@ -27,23 +28,24 @@ ApiOption = Annotated[Api, parameter("rental.api", group=RUN)]
 
 
 @contextmanager
-def here(*, api: Api, local: bool) -> Iterator[Connection]:
-    """Read the connection that the environment names, or the embedded endpoint's."""
-    with ExitStack() as stack:
-        if local:
-            from mayfly.cli.local_emulator import embedded_endpoint  # noqa: PLC0415 - only --local needs it
+def here(*, api: Api, local: bool) -> Iterator[Environment]:
+    """Read this process's environment, or start the embedded endpoint and return its."""
+    if not local:
+        yield Environment.of(os.environ)
+        return
+    from mayfly.cli.local_emulator import embedded_endpoint  # noqa: PLC0415 - only --local needs it
 
-            stack.enter_context(embedded_endpoint(api))
-        yield Connection.from_env(os.environ)
+    with embedded_endpoint(os.environ, api) as environment:
+        yield environment
 
 
 @contextmanager
-def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Connection]]:
+def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Environment]]:
     """Open the control plane that the environment names, or the embedded one's."""
-    with here(api=api, local=local) as connection:
+    with here(api=api, local=local) as environment:
         try:
-            with connect(api, connection, say=waits) as plane:
-                yield plane, connection
+            with connect(api, environment.connection, say=waits) as plane:
+                yield plane, environment
         except CredentialsRefused as refusal:
             raise BadRequest(str(refusal)) from refusal
 
@@ -124,13 +126,13 @@ def status(
     from mayfly.cli.render.status import status_table, watched  # noqa: PLC0415 - pyarrow, for this only
     from mayfly.runs.status import read_status  # noqa: PLC0415
 
-    out = terminal.console()
+    out, leases = terminal.console(), LeaseStore.of(os.environ)
     if watch:
-        watched(folder, out, json=json)
+        watched(folder, leases, out, json=json)
     elif json:
-        show(read_status(folder))
+        show(read_status(folder, leases))
     else:
-        out.print(status_table(read_status(folder)))
+        out.print(status_table(read_status(folder, leases)))
     return 0
 
 

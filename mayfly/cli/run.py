@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, cast
 
 from mayfly.cli.options import JobOptions
+from mayfly.cli.read_only import here
 from mayfly.cli.render.output import JsonScreen, Screen, TerminalScreen
 from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from mayfly.models.job import Job
@@ -23,17 +24,16 @@ from mayfly.orchestration.temporary_server import (
     forget_what_nobody_takes,
     without_proxy_on_loopback,
 )
-from mayfly.planning import plan as planning
-from mayfly.planning import preview
-from mayfly.reporting import progress
+from mayfly.planning.plan import Plan, make_plan
+from mayfly.planning.preview import preview_job
+from mayfly.reporting.progress import Progress, Snapshot, Step
+from mayfly.runs.handle import RunHandle
 from mayfly.signals import (
-    BROKEN_OFF,
     TERMINATION_SIGNALS,
     exit_code_of,
     interrupt_outside_imports,
     signals_so_far,
 )
-from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.storage.run_folder import check_free, check_output
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
@@ -60,20 +60,16 @@ def run(
         configured = configured_api_url(os.environ)
         os.environ.update(without_proxy_on_loopback(os.environ))
         server = None if configured else start_prefect(options, screen)
-        if options.local:
-            from mayfly.cli.local_emulator import embedded_endpoint  # noqa: PLC0415 - only --local needs it
-
-            stack.enter_context(embedded_endpoint(job.rental.api))
-        connection = Connection.from_env(os.environ)
-        look = preview.preview_job(job, connection, say=screen.say)
-        check_output(output, look.manifest(time.time()))
+        environment = stack.enter_context(here(api=job.rental.api, local=options.local))
+        preview = preview_job(job, environment.connection.provider, say=screen.say)
+        check_output(output, preview.manifest(time.time()))
         check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
         importing.start()
         # However this ends: an interpreter that exits in the middle of an import aborts.
         stack.callback(importing.join)
-        with connect(job.rental.api, connection) as plane:
-            plan = with_retries(lambda: planning.make_plan(look, plane))
+        with connect(job.rental.api, environment.connection) as plane:
+            plan = with_retries(lambda: make_plan(preview, plane, environment.folders))
         signals_so_far()
         screen.plan(plan)
         if not yes and not agreed(plan):
@@ -82,7 +78,8 @@ def run(
         recorded = configured is not None or has_started(server, screen)
         importing.join()
         try:
-            return run_here(job, screen, recorded=recorded)
+            handle = RunHandle(environment=environment, plan=plan)
+            return run_here(handle, screen, recorded=recorded)
         except MayflyError as error:
             screen.failed(str(error), error.exit_code)
             raise
@@ -147,50 +144,53 @@ def import_the_flow() -> None:
         importlib.import_module("mayfly.flows.batch_inference")
 
 
-def agreed(plan: planning.Plan) -> bool:
+def agreed(plan: Plan) -> bool:
     """Ask whether the plan may be paid for."""
     answer = input(f"  Rent this at ${plan.usd_per_h:.2f}/h until the batch is done? [y/N] ")
     return answer.strip().lower() in {"y", "yes"}
 
 
-def run_here(job: Job, screen: Screen, *, recorded: bool = True) -> int:
+def run_here(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int:
     """Run the flow in this process; return the exit code.
 
     The run's own outcome decides the code, not Prefect's state: that is lost when the Prefect
     server goes away, and an answer that was paid for is not.
+
+    Args:
+        handle: With the plan that was confirmed: it is what runs.
+        recorded: Whether there is a Prefect server.
     """
     received = signals_so_far()
-    with progress.watch() as watched:
-        announce_signals(received, watched)
-        try:
-            with screen.follow(watched):
-                report = carried_out(job, watched, recorded=recorded)
-        except KeyboardInterrupt:
-            code = interrupted_with(received)
-            if watched and (written := watched[-1].report):
-                screen.end(written, code)
-            if BROKEN_OFF:
-                raise TeardownFailed(BROKEN_OFF[-1]) from None
-            screen.say(f"interrupted; resume with the same command (exit {code})")
-            return code
-        except MayflyError as error:
-            if watched and (written := watched[-1].report):
-                screen.end(written, error.exit_code)
-            if isinstance(error, TeardownFailed):
-                ended_after_all(job, error)
-            raise
+    progress = handle.progress
+    announce_signals(received, progress)
+    try:
+        with screen.follow(progress):
+            report = carried_out(handle, recorded=recorded)
+    except KeyboardInterrupt:
+        code = interrupted_with(received, handle)
+        if progress.report:
+            screen.end(progress.report, code)
+        if handle.broken_off:
+            raise TeardownFailed(handle.broken_off) from None
+        screen.say(f"interrupted; resume with the same command (exit {code})")
+        return code
+    except MayflyError as error:
+        if progress.report:
+            screen.end(progress.report, error.exit_code)
+        if isinstance(error, TeardownFailed):
+            ended_after_all(handle, error)
+        raise
     code = 3 if report["rows"]["failed"] else 0
     screen.end(report, code)
     return code
 
 
-def announce_signals(received: list[int], watched: list[progress.Progress]) -> None:
+def announce_signals(received: list[int], progress: Progress) -> None:
     """Let a signal interrupt the run, and the first one say what it sets going."""
 
     def end(number: int, frame: FrameType | None) -> None:
         if not received:
-            for run in watched[-1:]:
-                run.say(ending(signal.Signals(number), run.snapshot()))
+            progress.say(ending(signal.Signals(number), progress.snapshot()))
         received.append(number)
         interrupt_outside_imports(number, frame)
 
@@ -198,16 +198,14 @@ def announce_signals(received: list[int], watched: list[progress.Progress]) -> N
         signal.signal(number, end)
 
 
-def interrupted_with(received: list[int]) -> int:
+def interrupted_with(received: list[int], handle: RunHandle) -> int:
     """Return the exit code of a run that these signals have ended."""
-    if BROKEN_OFF:
-        return TeardownFailed.exit_code
-    return exit_code_of(received)
+    return TeardownFailed.exit_code if handle.broken_off else exit_code_of(received)
 
 
-def ending(received: signal.Signals, look: progress.Snapshot) -> str:
+def ending(received: signal.Signals, now: Snapshot) -> str:
     """Return what a signal sets going, in words."""
-    if not look.endpoint or look.step in (progress.Step.REPORTING, progress.Step.DONE):
+    if not now.endpoint or now.step in (Step.REPORTING, Step.DONE):
         return f"{received.name}: ending; no endpoint of this run stands"
     return (
         f"{received.name}: sending nothing more, and tearing the endpoint down, so that it stops "
@@ -215,42 +213,43 @@ def ending(received: signal.Signals, look: progress.Snapshot) -> str:
     )
 
 
-def ended_after_all(job: Job, error: TeardownFailed) -> None:
+def ended_after_all(handle: RunHandle, error: TeardownFailed) -> None:
     """Say so when another line of defence has done meanwhile what the run could not.
 
     Raises:
         TerminalError: No lease on this output is open any more: nothing is left that bills.
     """
-    output = str(Path(job.output).expanduser().absolute())
-    leases = LeaseStore(state_home(os.environ)).list()
+    assert handle.plan is not None  # noqa: S101 - of a run of this command
+    assert handle.environment is not None  # noqa: S101
+    output = str(Path(handle.plan.preview.job.output).expanduser().absolute())
+    leases = handle.environment.leases.list()
     if not leases.damaged and all(lease.output != output for lease in leases.open):
         raise TerminalError(f"{error}; in the end it was torn down all the same") from error
 
 
-def carried_out(
-    job: Job, watched: list[progress.Progress], *, recorded: bool = True
-) -> dict[str, Any]:
+def carried_out(handle: RunHandle, *, recorded: bool = True) -> dict[str, Any]:
     """Run the flow; how the run itself ended counts, whatever became of Prefect's record of it.
 
     Args:
         recorded: Whether there is a Prefect server; without one the steps run all the same.
     """
-    from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
+    from mayfly.flows.batch_inference import batch_inference, infer_batch  # noqa: PLC0415 - seconds
     from mayfly.orchestration.record import run_unrecorded  # noqa: PLC0415
 
-    given = {name: getattr(job, name) for name in Job.model_fields}
+    assert handle.plan is not None  # noqa: S101 - of a run of this command
+    job, progress = handle.plan.preview.job, handle.progress
     if not recorded:
-        return run_unrecorded(batch_inference, given)
+        return run_unrecorded(lambda: infer_batch(job, handle))
     try:
-        report = batch_inference(**given)
+        flow = batch_inference.with_handle(handle)
+        report = flow(**{name: getattr(job, name) for name in Job.model_fields})
         return cast("dict[str, Any]", report)
     except (MayflyError, KeyboardInterrupt):
         raise
     except Exception as error:
-        if not watched or (watched[-1].error is None and watched[-1].report is None):
+        if progress.error is not None:
+            raise progress.error from error
+        if progress.report is None:
             raise
-        if watched[-1].error is not None:
-            raise watched[-1].error from error
-        watched[-1].say(f"Prefect has no record of the run's end: {type(error).__name__}: {error}")
-        assert watched[-1].report is not None  # noqa: S101 - see above
-        return watched[-1].report
+        progress.say(f"Prefect has no record of the run's end: {type(error).__name__}: {error}")
+        return progress.report

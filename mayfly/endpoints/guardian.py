@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,15 +63,24 @@ class Guardian:
         os.set_blocking(process.stdin.fileno(), False)
 
     @classmethod
-    def arm(cls, lease: Path, *, record: bytes = b"", hang_s: float = HANG_S) -> "Guardian":
+    def arm(
+        cls,
+        lease: Path,
+        environ: Mapping[str, str],
+        *,
+        record: bytes = b"",
+        hang_s: float = HANG_S,
+    ) -> "Guardian":
         """Start a guardian for the endpoint that a lease file names, and wait until it is awake.
 
-        It is in a session of its own, so that neither Ctrl-C nor a closing terminal reaches it,
-        and it takes the key from the environment that it inherits. Of files it inherits nothing
-        but its end of the pipe: a lock of the flow's is not kept by its guardian.
+        It is in a session of its own, so that neither Ctrl-C nor a closing terminal reaches it.
+        Of files it inherits nothing but its end of the pipe: a lock of the flow's is not kept by
+        its guardian.
 
         Args:
             lease: Where the lease is on the disk.
+            environ: What its environment has beside this process's, or instead: the connection's
+                variables, with the key.
             record: The lease itself, as one line of JSON.
             hang_s: How long it bears without a heartbeat, in seconds.
 
@@ -92,7 +102,7 @@ class Guardian:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     cwd=lease.parent,
-                    env={**os.environ, "MAYFLY_HOME": str(lease.parent.parent)},
+                    env={**os.environ, **environ, "MAYFLY_HOME": str(lease.parent.parent)},
                     start_new_session=True,
                 )
         except OSError as error:

@@ -28,6 +28,7 @@ class Heartbeat:
     Args:
         arm: Starts a guardian that knows this lease.
         say: Is told when a guardian had to be replaced.
+        heartbeat_s: How often the lease is renewed, in seconds.
         now, clock: Unix time, and a clock that only goes forward, in seconds.
     """
 
@@ -38,10 +39,13 @@ class Heartbeat:
         arm: Callable[[bytes], Guardian],
         say: Callable[[str], None],
         *,
+        heartbeat_s: float = HEARTBEAT_S,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lease = lease
+        self._heartbeat_s = heartbeat_s
+        self._unwritten = False
         self._store, self._arm, self._say = store, arm, say
         self._now, self._clock = now, clock
         self._moved_at = clock()
@@ -51,7 +55,7 @@ class Heartbeat:
     def begin(self) -> None:
         """Wake the guardian and begin to beat (TerminalError: no guardian can be had)."""
         self._guardian = self._arm(_line(self.lease))
-        for beat, every_s in ((self.beat_guardian, BEAT_S), (self.beat_lease, HEARTBEAT_S)):
+        for beat, every_s in ((self.beat_guardian, BEAT_S), (self.beat_lease, self._heartbeat_s)):
             threading.Thread(
                 target=self._repeat, args=(beat, every_s), name=beat.__name__, daemon=True
             ).start()
@@ -72,6 +76,14 @@ class Heartbeat:
         if self._guardian is not None:
             self._guardian.tell(_line(lease))
         self._store.update(lease)
+
+    def note(self, lease: Lease) -> None:
+        """Keep what is known now without waiting for a disk: the guardian knows it at once, and the
+        lease's file has it with the next heartbeat."""
+        self.moved()
+        self.lease, self._unwritten = lease, True
+        if self._guardian is not None:
+            self._guardian.tell(_line(lease))
 
     def guard(self) -> None:
         """Replace a guardian that has died."""
@@ -105,6 +117,9 @@ class Heartbeat:
         if not self.stalled:
             # A full disk must not end the heartbeat.
             with suppress(TerminalError):
+                if self._unwritten:
+                    self._store.update(self.lease)
+                    self._unwritten = False
                 self._store.renew(self.lease, self._now())
 
     def _repeat(self, beat: Callable[[], None], every_s: float) -> None:

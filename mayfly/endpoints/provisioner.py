@@ -1,14 +1,14 @@
 """The endpoints of one run, one after another: which is next, under what name, on what terms."""
 
-import os
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
+from mayfly.clock import Clock
 from mayfly.endpoints.cleanup import end_leases_endpoint
 from mayfly.endpoints.process_liveness import owner_is_alive, this_process
-from mayfly.endpoints.session import TEARDOWN_BUDGET_S, EndpointSession
+from mayfly.endpoints.session import EndpointSession
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec, Replicas, job_digest
 from mayfly.models.errors import (
     EndpointLost,
@@ -17,237 +17,49 @@ from mayfly.models.errors import (
     TerminalError,
     TimeToMove,
 )
-from mayfly.models.job import Job
+from mayfly.models.job import Job, Teardown
 from mayfly.models.lease import Lease
 from mayfly.models.offers import Offer
-from mayfly.planning.hardware import Placement
-from mayfly.planning.plan import Plan
-from mayfly.planning.ranking import scale_at
+from mayfly.models.timeouts import Timeouts
 from mayfly.reporting.progress import Progress
-from mayfly.storage.lease_store import LeaseStore, state_home
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 
-LOSSES_BORNE = 3
+MOST_LOSSES = 3
 """Endpoints that may be lost under a run before it gives up: a rule against burning money."""
-
-LIFETIME_S = 12 * 3600
-"""How far ahead the time in an endpoint's name is at most: past it, any sweep ends the endpoint.
-
-Names cannot be changed, so that there is no renewing: a run that lasts longer moves to another
-endpoint. The shorter, the sooner a sweep without the lease ends what a lost machine left (its
-billing ends by the inactivity timeout); the longer, the fewer cold starts.
-"""
 
 SLACK_S = 3600
 """Beside a deadline and the wait for READY: for teardown, and for clocks that differ."""
 
 
-class Renting:
-    """What a run does to have an endpoint; a part of `mayfly.runs.run.Run`.
+class Terms(Protocol):
+    """What the plan says of the endpoint that an offer becomes."""
+
+    @property
+    def existing(self) -> EndpointRef | None:
+        """The endpoint that the job names, if it names one."""
+
+    def replicas_on(self, offer: Offer | None) -> Replicas:
+        """Return the bounds on replicas to ask for."""
+
+    def scale_at(self, offer: Offer) -> float:
+        """Return the requests in flight for each replica at which the platform adds one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunIdentity:
+    """What an endpoint's name and lease say of the run that rents it.
 
     Attributes:
-        tenancies: The endpoints that this run had, the last one maybe still standing.
-        moves: Why it went on to another endpoint, in words.
+        id: The run's, by which others find its lease.
+        fingerprint: SHA-256 (hex) of the request, the input and the provider.
+        output: The output folder's absolute path.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        *,
-        run: str,
-        started_at: float,
-        connection: Connection,
-        plane: ControlPlane,
-        fingerprint: str,
-        output: str,
-        progress: Progress,
-    ) -> None:
-        self.id = run
-        self.started_at, self.began = started_at, time.monotonic()
-        self.job = job
-        self.connection = connection
-        self.plane = plane
-        self.fingerprint = fingerprint
-        """SHA-256 (hex) of the request, the input and the provider."""
-        self.output = output
-        """The output folder's absolute path."""
-        self.progress = progress
-        self.book = LeaseStore(state_home(os.environ))
-        self.plan: Plan | None = None
-        self.offer: Offer | None = None
-        """What the endpoint in use was rented as; None for one that stood already."""
-        self.trying = False
-        self.sessions: list[EndpointSession] = []
-        self.moves: list[str] = []
-        self.last_error: MayflyError | None = None
-
-    @property
-    def rows_left(self) -> int:
-        """Rows that are still to be answered."""
-        raise NotImplementedError
-
-    def reclaim(self) -> None:
-        """End what an earlier run into this output left behind; the lock says that it is dead."""
-        self.book.check_writable()
-        for lease in self.book.of_output(self.output):
-            if (lease.provider, lease.project) != (self.connection.provider, self.plane.project):
-                continue
-            if owner_is_alive(lease.owner) is not True:
-                self.progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
-                end_leases_endpoint(
-                    lease,
-                    self.plane,
-                    self.connection,
-                    line="next run",
-                    book=self.book,
-                    budget_s=TEARDOWN_BUDGET_S,
-                    on_step=self.progress.say,
-                )
-
-    def planned(self, plan: Plan) -> None:
-        """Keep the plan, once there is one."""
-        self.plan = plan
-
-    def in_turn(self, placement: Placement | None) -> Iterator[Offer | None]:
-        """Yield what to rent, as long as rows are left: each offer in turn, by cost.
-
-        An endpoint that was lost under the batch is replaced by one of the same kind. With an
-        existing endpoint there is one turn, without an offer.
-        """
-        losses = 0
-        offers: list[Offer | None] = [None] if placement is None else [*placement.eligible]
-        while offers and self.rows_left:
-            tried = len(self.moves)
-            yield offers[0]
-            if len(self.moves) == tried:
-                return
-            lost = isinstance(self.last_error, EndpointLost)
-            losses += lost and not isinstance(self.last_error, TimeToMove)
-            # Whoever stopped an endpoint that is not ours does not want it started again.
-            if not lost or losses > LOSSES_BORNE or placement is None:
-                offers.pop(0)
-            if not offers:
-                raise TerminalError(f"no hardware is left to try: {'; '.join(self.moves)}")
-
-    def move_on(self, error: HardwareUnavailable | EndpointLost) -> None:
-        """Take note that this endpoint cannot be used and another has to be found."""
-        self.last_error = error
-        if self.standing:
-            self.session.give_up()
-        self.moves.append(str(error))
-        self.progress.say(str(error))
-
-    @property
-    def age_s(self) -> float:
-        """Seconds since the run began."""
-        return time.monotonic() - self.began
-
-    @contextmanager
-    def trial_of(self, offer: Offer) -> Iterator[None]:
-        """Rent one replica, to measure it, for as long as the block lasts."""
-        self.progress.say(f"trying {offer.hardware}")
-        self.trying = True
-        try:
-            yield
-        finally:
-            self.trying = False
-
-    def lease_for(self, offer: Offer | None) -> Lease:
-        """Return the lease of the endpoint that is to be used next, with its new name."""
-        rental = self.job.rental
-        teardown = rental.teardown
-        if offer is None:
-            assert self.plan is not None  # noqa: S101
-            assert self.plan.existing is not None  # noqa: S101
-            ref = self.plan.existing
-            if teardown == "delete":
-                # It is not ours to delete: it is left as it was found.
-                teardown = "keep" if self.plane.observe(ref).phase.may_bill else "stop"
-        else:
-            name = EndpointName(
-                namespace=self.connection.namespace,
-                job=self.job_digest,
-                until=int(self.plane.now() + self._lifetime_s()) + len(self.sessions),
-            )
-            ref = EndpointRef(
-                api=rental.api,
-                name=str(name),
-                hardware=offer.hardware,
-                price_usd_per_h=offer.price_usd_per_h,
-            )
-        now = time.time()
-        return Lease(
-            ref=ref,
-            provider=self.connection.provider,
-            base_url=self.connection.base_url,
-            project=self.plane.project,
-            namespace=self.connection.namespace,
-            run=self.id,
-            owner=this_process(),
-            opened_at=now,
-            heartbeat_at=now,
-            output=self.output,
-            model=self.job.model,
-            teardown=teardown,
-        )
-
-    def _lifetime_s(self) -> float:
-        deadline_s = self.job.limits.deadline_s
-        if deadline_s is None:
-            return LIFETIME_S
-        return min(LIFETIME_S, deadline_s + self.job.rental.ready_timeout_s + SLACK_S)
-
-    def spec_for(self, offer: Offer, ref: EndpointRef) -> EndpointSpec:
-        """Return what to create for an offer, under the name that the lease has."""
-        rental = self.job.rental
-        replicas = rental.bounds() if self.plan is None else self.plan.replicas_on(offer)
-        if self.trying:
-            replicas = Replicas()
-        return EndpointSpec(
-            name=ref.name,
-            model=self.job.model,
-            hardware=offer.hardware,
-            price_usd_per_h=offer.price_usd_per_h,
-            model_ref=offer.model_ref,
-            config_ref=offer.config_ref,
-            replicas=replicas,
-            scale_at_in_flight=scale_at(None if self.plan is None else self.plan.quote_of(offer)),
-            regions=rental.placement and offer.rooms(rental.placement, rental.bounds().minimum),
-            inactive_timeout_min=rental.inactive_timeout_min,
-            speculative_decoding=rental.speculative_decoding,
-        )
-
-    @property
-    def session(self) -> EndpointSession:
-        """The endpoint in use."""
-        return self.sessions[-1]
-
-    def rent(self, offer: Offer | None) -> EndpointRef:
-        """Write the lease, wake the guardian, and create the endpoint or start the one named."""
-        self.offer = offer
-        if not self.sessions or self.sessions[-1].over:
-            lease = self.lease_for(offer)
-            session = EndpointSession(
-                plane=self.plane,
-                book=self.book,
-                rental=self.job.rental,
-                lease=lease,
-                say=self.progress.say,
-            )
-            self.progress.update(
-                endpoint=lease.name,
-                state="",
-                ready_replicas=0,
-                hardware=lease.ref.hardware,
-                price_usd_per_h=lease.ref.price_usd_per_h,
-            )
-            session.open()
-            self.sessions.append(session)
-        session = self.session
-        if offer is None:
-            return session.start(session.ref, self.job.rental.bounds())
-        return session.create(self.spec_for(offer, session.ref))
+    id: str
+    fingerprint: str
+    output: str
 
     @property
     def job_digest(self) -> str:
@@ -258,11 +70,219 @@ class Renting:
         """
         return job_digest(self.fingerprint, socket.gethostname(), self.output, self.id)
 
-    def left_behind(self) -> str | None:
-        """Return what a teardown that is broken off now leaves; None when nothing stands."""
-        return self.session.left_behind() if self.standing else None
+
+class Provisioner:
+    """Rents endpoints for a run, one at a time.
+
+    Attributes:
+        sessions: The endpoints that this run had, the last one maybe still there.
+        moves: Why it went on to another endpoint, in words.
+        offer: What the endpoint in use was rented as; None for one that existed already.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        run: RunIdentity,
+        connection: Connection,
+        plane: ControlPlane,
+        store: LeaseStore,
+        progress: Progress,
+        timeouts: Timeouts,
+        clock: Clock,
+    ) -> None:
+        self.sessions: list[EndpointSession] = []
+        self.moves: list[str] = []
+        self.offer: Offer | None = None
+        self._job, self._run = job, run
+        self._connection, self._plane, self._store = connection, plane, store
+        self._progress, self._timeouts, self._clock = progress, timeouts, clock
+        self._terms: Terms | None = None
+        self._last_error: MayflyError | None = None
+
+    def agree(self, terms: Terms) -> None:
+        """Rent on these terms from now on."""
+        self._terms = terms
+
+    def reclaim(self) -> None:
+        """End what an earlier run into this output left; the folder's lock says that it is dead."""
+        self._store.check_writable()
+        for lease in self._store.of_output(self._run.output):
+            if (lease.provider, lease.project) != (
+                self._connection.provider,
+                self._plane.project,
+            ):
+                continue
+            if owner_is_alive(lease.owner) is not True:
+                self._progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
+                end_leases_endpoint(
+                    lease,
+                    self._plane,
+                    self._connection,
+                    line="next run",
+                    book=self._store,
+                    budget_s=self._timeouts.teardown_s,
+                    on_step=self._progress.say,
+                )
+
+    def in_turn(
+        self, offers: Sequence[Offer] | None, rows_left: Callable[[], int]
+    ) -> Iterator[Offer | None]:
+        """Yield what to rent, as long as rows are left: each offer in turn.
+
+        An endpoint that was lost under the batch is replaced by one of the same kind.
+
+        Args:
+            offers: In the order in which to try them; None is for the endpoint that the job names,
+                which has one turn, without an offer.
+
+        Raises:
+            TerminalError: All offers have been tried.
+        """
+        losses = 0
+        left: list[Offer | None] = [None] if offers is None else [*offers]
+        while left and rows_left():
+            tried = len(self.moves)
+            yield left[0]
+            if len(self.moves) == tried:
+                return
+            lost = isinstance(self._last_error, EndpointLost)
+            losses += lost and not isinstance(self._last_error, TimeToMove)
+            # Whoever stopped an endpoint that is not ours does not want it started again.
+            if not lost or losses > MOST_LOSSES or offers is None:
+                left.pop(0)
+            if not left:
+                raise TerminalError(f"no hardware is left to try: {'; '.join(self.moves)}")
+
+    def move_on(self, error: HardwareUnavailable | EndpointLost) -> None:
+        """Take note that this endpoint cannot be used and another has to be found."""
+        self._last_error = error
+        if self.exists:
+            self.session.give_up()
+        self.moves.append(str(error))
+        self._progress.say(str(error))
 
     @property
-    def standing(self) -> bool:
-        """Whether an endpoint of this run may still stand."""
+    def session(self) -> EndpointSession:
+        """The endpoint in use."""
+        return self.sessions[-1]
+
+    @property
+    def exists(self) -> bool:
+        """Whether an endpoint of this run may still exist."""
         return bool(self.sessions) and not self.session.over
+
+    def rent(self, offer: Offer | None, *, calibrating: bool = False) -> EndpointRef:
+        """Write the lease, wake the guardian, and create the endpoint or start the one named.
+
+        Args:
+            calibrating: It is rented to measure it: one replica.
+        """
+        self.offer = offer
+        if not self.exists:
+            lease = self._lease_for(offer)
+            session = EndpointSession(
+                plane=self._plane,
+                store=self._store,
+                connection=self._connection,
+                rental=self._job.rental,
+                lease=lease,
+                say=self._progress.say,
+                timeouts=self._timeouts,
+                clock=self._clock,
+                calibrating=calibrating,
+            )
+            self._progress.update(
+                endpoint=lease.name,
+                state="",
+                ready_replicas=0,
+                hardware=lease.ref.hardware,
+                price_usd_per_h=lease.ref.price_usd_per_h,
+            )
+            session.open()
+            self.sessions.append(session)
+        session = self.session
+        if offer is None:
+            return session.start(session.ref, self._job.rental.bounds())
+        return session.create(self._spec_for(offer, session))
+
+    def request_stop(self) -> None:
+        """Send the stop of the endpoint in use, if there is one, and wait for nothing else."""
+        if self.exists:
+            self.session.request_stop()
+
+    def left_behind(self) -> str | None:
+        """Return what a teardown that is broken off now leaves; None when nothing exists."""
+        return self.session.left_behind() if self.exists else None
+
+    def spent_usd(self) -> float:
+        """Return dollars billed to this run so far, by the meter's assumption."""
+        now = self._clock.monotonic()
+        return sum(session.meter.spent_usd(now) for session in self.sessions)
+
+    def _lease_for(self, offer: Offer | None) -> Lease:
+        """Return the lease of the endpoint that is to be used next, with its new name."""
+        ref, teardown = self._named() if offer is None else (self._ref_for(offer), None)
+        now = self._clock.time()
+        return Lease(
+            ref=ref,
+            provider=self._connection.provider,
+            base_url=self._connection.base_url,
+            project=self._plane.project,
+            namespace=self._connection.namespace,
+            run=self._run.id,
+            owner=this_process(),
+            opened_at=now,
+            heartbeat_at=now,
+            output=self._run.output,
+            model=self._job.model,
+            teardown=teardown or self._job.rental.teardown,
+        )
+
+    def _named(self) -> tuple[EndpointRef, Teardown]:
+        """Return the endpoint that the job names, and what becomes of it: it is not ours."""
+        assert self._terms is not None  # noqa: S101 - nothing is rented without a plan
+        assert self._terms.existing is not None  # noqa: S101
+        ref, teardown = self._terms.existing, self._job.rental.teardown
+        if teardown == "delete":
+            # It is not ours to delete: it is left as it was found.
+            teardown = "keep" if self._plane.observe(ref).phase.may_bill else "stop"
+        return ref, teardown
+
+    def _ref_for(self, offer: Offer) -> EndpointRef:
+        name = EndpointName(
+            namespace=self._connection.namespace,
+            job=self._run.job_digest,
+            until=int(self._plane.now() + self._lifetime_s()) + len(self.sessions),
+        )
+        return EndpointRef(
+            api=self._job.rental.api,
+            name=str(name),
+            hardware=offer.hardware,
+            price_usd_per_h=offer.price_usd_per_h,
+        )
+
+    def _lifetime_s(self) -> float:
+        most_s, deadline_s = self._timeouts.lifetime_s, self._job.limits.deadline_s
+        if deadline_s is None:
+            return most_s
+        return min(most_s, deadline_s + self._job.rental.ready_timeout_s + SLACK_S)
+
+    def _spec_for(self, offer: Offer, session: EndpointSession) -> EndpointSpec:
+        """Return what to create for an offer, under the name that the lease has."""
+        rental, terms = self._job.rental, self._terms
+        assert terms is not None  # noqa: S101 - nothing is rented without a plan
+        return EndpointSpec(
+            name=session.ref.name,
+            model=self._job.model,
+            hardware=offer.hardware,
+            price_usd_per_h=offer.price_usd_per_h,
+            model_ref=offer.model_ref,
+            config_ref=offer.config_ref,
+            replicas=Replicas() if session.calibrating else terms.replicas_on(offer),
+            scale_at_in_flight=terms.scale_at(offer),
+            regions=rental.placement and offer.rooms(rental.placement, rental.bounds().minimum),
+            inactive_timeout_min=rental.inactive_timeout_min,
+            speculative_decoding=rental.speculative_decoding,
+        )

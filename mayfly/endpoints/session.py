@@ -1,16 +1,17 @@
-"""One endpoint in the hands of one run: lease, guardian, create, wait, watch, tear down.
+"""One rented endpoint: lease, guardian, create, wait, observe, tear down.
 
 The order is the promise. The lease is on disk and the guardian is awake before the create call is
 sent; both stay until the API itself has said that the endpoint is gone.
 """
 
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mayfly.billing.meter import Meter
+from mayfly.billing.meter import DRAIN_S, Meter
 from mayfly.billing.usage import Paid, Usage
+from mayfly.clock import SYSTEM_CLOCK, Clock
 from mayfly.endpoints.guardian import Guardian
 from mayfly.endpoints.heartbeat import Heartbeat
 from mayfly.inference.concurrency import FIRST_LIMIT
@@ -32,17 +33,12 @@ from mayfly.models.job import Rental, Teardown
 from mayfly.models.lease import SETTLE_S, Lease
 from mayfly.models.rows import NOTHING
 from mayfly.models.teardown import TeardownProof, still_there
-from mayfly.planning.pricing import DRAIN_S
+from mayfly.models.timeouts import Timeouts
 from mayfly.storage.lease_store import LeaseStore
+from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.readiness import await_ready
 from mayfly.together.teardown import tear_down
-
-TEARDOWN_BUDGET_S = 300.0
-"""How long a teardown insists before it says what still bills; the guardian then goes on."""
-
-MOVE_BEFORE_S = 600.0
-"""How long before the time in its name an endpoint is given up: past it, any sweep ends it."""
 
 _ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
 
@@ -51,12 +47,13 @@ class EndpointSession:
     """One endpoint, from its lease to the proof that it is gone.
 
     Attributes:
-        ref: What stands or may stand.
-        meter: What it has cost, as far as it was looked at.
+        ref: What exists or may exist.
+        meter: What it has cost, as far as it was observed.
         spending: Where the paid time went.
         answered: Rows that were answered on it.
         drain_s: From the stop until nothing billed; 0 before.
-        trial: What rows that were tried on it have shown.
+        calibrating: Whether it is rented to measure it: one replica, for a few rows.
+        trial: What the rows that were tried on it have shown.
         concurrency_per_replica: Requests that a replica takes at once, if the platform says so.
         settled_limit: Requests in flight on one replica at which the limiter has settled, or 0.
         started_with: Replicas that were ready when the first requests could be sent.
@@ -67,10 +64,14 @@ class EndpointSession:
         self,
         *,
         plane: ControlPlane,
-        book: LeaseStore,
+        store: LeaseStore,
+        connection: Connection,
         rental: Rental,
         lease: Lease,
         say: Callable[[str], None],
+        timeouts: Timeouts,
+        clock: Clock = SYSTEM_CLOCK,
+        calibrating: bool = False,
     ) -> None:
         self.ref = lease.ref
         self.meter = Meter(price_usd_per_h=lease.ref.price_usd_per_h)
@@ -78,20 +79,24 @@ class EndpointSession:
         self.answered = NOTHING
         self.drain_s = 0.0
         self.started_with = 1
+        self.calibrating = calibrating
         self.trial: dict[str, Any] | None = None
         self.proof: TeardownProof | None = None
         self.ready_at: float | None = None
         self.first_limit = FIRST_LIMIT
         self.concurrency_per_replica: int | None = None
         self.settled_limit = 0.0
-        self.created_at = time.time()
+        self.created_at = clock.time()
         self.policy: Teardown = lease.teardown
         self.over = False
-        self._plane, self._book = plane, book
+        self._plane, self._store, self._connection = plane, store, connection
         self._rental, self._say = rental, say
-        self._heart = Heartbeat(lease, book, self._arm, say)
+        self._timeouts, self._clock = timeouts, clock
+        self._heart = Heartbeat(lease, store, self._arm, say, heartbeat_s=timeouts.heartbeat_s)
         # When absence proves that there is none; see `tear_down`. Nothing has been sent yet.
         self._settled_at = 0.0
+        self._stop_requested_at: float | None = None
+        self._phase: Phase | None = None
 
     def open(self) -> None:
         """Write the lease and wake the guardian: from here on something may exist.
@@ -99,11 +104,11 @@ class EndpointSession:
         Raises:
             TerminalError: One of them cannot be had; nothing was created, and no lease is left.
         """
-        self._book.open(self._heart.lease)
+        self._store.open(self._heart.lease)
         try:
             self._heart.begin()
         except Exception:
-            self._book.close(self._heart.lease)
+            self._store.close(self._heart.lease)
             raise
 
     def create(self, spec: EndpointSpec) -> EndpointRef:
@@ -112,35 +117,36 @@ class EndpointSession:
         try:
             self._keep(self._plane.create(spec, on_known=self._keep))
         except BaseException as error:
-            self._settled_at = time.time() + SETTLE_S if _in_doubt(error) else before
+            self._settled_at = self._clock.time() + SETTLE_S if _in_doubt(error) else before
             raise
         return self.ref
 
     def start(self, ref: EndpointRef, replicas: Replicas) -> EndpointRef:
-        """Use an endpoint that stands; start it if it is stopped."""
+        """Use an endpoint that exists; start it if it is stopped."""
         self._keep(ref)
         if not self._plane.observe(ref).phase.may_bill:
             self._say(f"endpoint {ref.name} is stopped; starting it")
             self._plane.scale(ref, replicas)
         return self.ref
 
-    def await_ready(self, on_look: Callable[[Observation], None]) -> Observation:
-        """Wait until requests are answered; every look is shown and metered."""
+    def await_ready(self, on_observation: Callable[[Observation], None]) -> Observation:
+        """Wait until requests are answered; every observation is shown and metered."""
 
-        def looked(observation: Observation) -> None:
+        def observed(observation: Observation) -> None:
             self._note(observation)
-            on_look(observation)
+            on_observation(observation)
 
         observation = await_ready(
             self._plane,
             self.ref,
             ready_timeout_s=self._rental.ready_timeout_s,
             capacity_timeout_s=self._rental.capacity_timeout_s,
-            on_look=looked,
+            on_look=observed,
             partly=True,
+            clock=self._clock.monotonic,
             sleep=self._sleep,
         )
-        self.ready_at = time.time()
+        self.ready_at = self._clock.time()
         self.started_with = max(observation.ready_replicas or 1, 1)
         self.concurrency_per_replica = observation.concurrency_per_replica
         if observation.concurrency_per_replica is not None:
@@ -150,15 +156,15 @@ class EndpointSession:
         )
         return observation
 
-    def look(self) -> Observation | None:
-        """Look once while the batch runs; None when the API did not answer.
+    def observe(self) -> Observation | None:
+        """Observe it once while the batch runs; None when the API did not answer.
 
         Raises:
             EndpointLost: It failed, was stopped or is gone; or it is time to move.
         """
         self._heart.moved()
         named = EndpointName.parse(self.ref.name) if self.ref.created_by_us else None
-        if named is not None and self._plane.now() > named.until - MOVE_BEFORE_S:
+        if named is not None and self._plane.now() > named.until - self._timeouts.move_before_s:
             raise TimeToMove(f"endpoint {self.ref.name}: the time in its name is nearly over")
         try:
             observation = self._plane.observe(self.ref)
@@ -180,7 +186,30 @@ class EndpointSession:
         """
         if self.ref.created_by_us and self.policy != "delete":
             self.policy = "delete"
-            self._heart.update(replace(self._heart.lease, teardown="delete"))
+            # The stop that follows does not wait for a disk.
+            self._heart.note(replace(self._heart.lease, teardown="delete"))
+
+    def record_settled(self, limit: float) -> None:
+        """Keep the requests in flight at which the limiter has settled, for all replicas, or 0."""
+        self.settled_limit = limit / max(self.meter.ready, 1)
+
+    def record_trial(self, measured: dict[str, Any]) -> None:
+        """Keep what the rows that were tried on it have shown."""
+        self.trial = measured
+
+    def request_stop(self) -> None:
+        """Send the stop, once, and wait for nothing else; `stop` then insists and awaits its end.
+
+        What bills ends by this call, so that it comes before everything that can hang. A refusal
+        or a lost answer is left to `stop`.
+        """
+        if self.policy == "keep" or self.proof is not None or self._stop_requested_at is not None:
+            return
+        if self._phase in _ONCE_LOST:
+            return
+        with suppress(MayflyError):
+            if self._plane.stop_known(self.ref):
+                self._stop_requested_at = self._clock.time()
 
     def stop(self) -> None:
         """Stop the endpoint: what bills ends here."""
@@ -224,7 +253,7 @@ class EndpointSession:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the tenancy's record for the report."""
+        """Return its record for the report."""
         return {
             "name": self.ref.name,
             "hardware": self.ref.hardware,
@@ -232,9 +261,9 @@ class EndpointSession:
             "created_at": self.created_at,
             "ready_at": self.ready_at,
             "replica_minutes": self.meter.replica_minutes,
-            "usd": round(self.meter.spent_usd(time.monotonic()), 6),
+            "usd": round(self.meter.spent_usd(self._clock.monotonic()), 6),
             "spending": self.spending.as_dict(
-                usd=self.meter.spent_usd(time.monotonic()),
+                usd=self.meter.spent_usd(self._clock.monotonic()),
                 price_usd_per_h=self.meter.price_usd_per_h,
             ),
             "trial": self.trial,
@@ -244,36 +273,40 @@ class EndpointSession:
 
     def _end(self, policy: Teardown) -> None:
         assert policy != "keep"  # noqa: S101 - the callers' business
-        began, billing = time.monotonic(), self.meter.ready
+        began, billing = self._clock.monotonic(), self.meter.ready
         self.spending.look(began, Paid.DRAINING, billing)
         proof = tear_down(
             self._plane,
             self.ref,
             policy=policy,
             line="finally",
-            budget_s=TEARDOWN_BUDGET_S,
+            budget_s=self._timeouts.teardown_s,
             settled_at=self._settled_at,
+            stop_requested_at=self._stop_requested_at,
             billing_since=self.ready_at,
             aim="delete" if self.policy == "delete" else "stop",
             stopped=self.proof is not None and self.proof.stopped_at is not None,
             on_step=self._say,
+            now=self._clock.time,
+            clock=self._clock.monotonic,
             sleep=self._sleep,
         )
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self.meter.look(now, 0)
         self.spending.look(now, Paid.DRAINING, 0)
         if billing:
             self.drain_s = now - began
 
     def _note(self, observation: Observation) -> None:
+        self._phase = observation.phase
         ready = observation.ready_replicas
         if ready is None:
             ready = 1 if observation.phase is Phase.READY else 0
         # Replicas that were told to go may drain, and bill, for a while.
         desired = observation.desired_replicas
         scaled_in = ready < self.meter.ready and desired is not None and desired <= ready
-        self.meter.look(time.monotonic(), ready, lingers_s=DRAIN_S if scaled_in else 0.0)
+        self.meter.look(self._clock.monotonic(), ready, lingers_s=DRAIN_S if scaled_in else 0.0)
 
     def _keep(self, ref: EndpointRef) -> None:
         self.ref = replace(
@@ -284,11 +317,13 @@ class EndpointSession:
         self._heart.update(replace(self._heart.lease, ref=self.ref))
 
     def _arm(self, record: bytes) -> Guardian:
-        return Guardian.arm(self._book.path(self.ref.name), record=record)
+        # A process of its own: it reads the connection from its environment.
+        path, environ = self._store.path(self.ref.name), self._connection.environment()
+        return Guardian.arm(path, environ, record=record)
 
     def _sleep(self, seconds: float) -> None:
         self._heart.moved()
-        time.sleep(seconds)
+        self._clock.sleep(seconds)
         self._heart.moved()
 
 

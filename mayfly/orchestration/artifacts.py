@@ -48,7 +48,7 @@ def of_hardware(hardware: str, replicas: object = 1) -> str:
 
 def plan_line(plan: Plan) -> str:
     """Return the plan in one line: what would be rented, for what, at which price."""
-    rows = f"{plan.look.dataset.rows:,} rows"
+    rows = f"{plan.preview.dataset.rows:,} rows"
     if plan.placement is None:
         return f"{rows} on the existing endpoint {plan.existing.name if plan.existing else '?'}"
     line = f"{rows} on {of_hardware(plan.placement.chosen.hardware, plan.replicas)}, "
@@ -61,7 +61,7 @@ def plan_line(plan: Plan) -> str:
 
 def plan_question(plan: Plan) -> str:
     """Return the plan as a person is asked to approve it, in Markdown."""
-    job, quote = plan.look.job, plan.chosen
+    job, quote = plan.preview.job, plan.chosen
     cost, time_s = job.limits.max_cost_usd, job.limits.deadline_s
     if quote is None:
         estimate = "unknown"
@@ -74,7 +74,7 @@ def plan_question(plan: Plan) -> str:
     lines = [
         "**Approve this spend?** Nothing is rented, and nothing bills, until you approve.",
         "",
-        f"- **batch** {plan.look.dataset.rows:,} rows of `{job.input}`",
+        f"- **batch** {plan.preview.dataset.rows:,} rows of `{job.input}`",
         f"- **model** {job.model}",
         f"- **endpoint** {plan.existing.name}, which exists"
         if plan.existing is not None

@@ -6,7 +6,7 @@ on. So such a run looks at its own state now and then.
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
@@ -14,15 +14,18 @@ from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled
 
-LOOK_EVERY_S = 10.0
-_CANCELLED = threading.Event()
+from mayfly.runs.handle import RunHandle
 
 
 @contextmanager
-def watch_for_cancel(say: Callable[[str], None]) -> Iterator[None]:
+def watch_for_cancel(handle: RunHandle, *, every_s: float) -> Iterator[None]:
     """Interrupt the main thread, as Ctrl-C does, when the flow run of this context is cancelled.
 
     A run of a deployment is left to its worker, and one outside the main thread to itself.
+
+    Args:
+        handle: Of the run; it is told of the cancel.
+        every_s: How often Prefect is asked.
     """
     run = runtime.flow_run.id
     main = threading.main_thread()
@@ -32,12 +35,12 @@ def watch_for_cancel(say: Callable[[str], None]) -> Iterator[None]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(LOOK_EVERY_S):
+        while not over.wait(every_s):
             # A server that is away is no cancel.
             with suppress(Exception):
                 if is_cancelled(run) and not over.is_set():
-                    _CANCELLED.set()
-                    say("cancelled in Prefect: ending")
+                    handle.cancelled = True
+                    handle.progress.say("cancelled in Prefect: ending")
                     signal.pthread_kill(main.ident or 0, signal.SIGINT)
                     return
 
@@ -56,7 +59,6 @@ def is_cancelled(run: str) -> bool:
 
 
 def record_cancel(run: UUID) -> None:
-    """Say in Prefect that the run has ended because it was cancelled, if it was."""
-    if _CANCELLED.is_set():
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(run, Cancelled(), force=True)
+    """Say in Prefect that a run has ended because it was cancelled."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, Cancelled(), force=True)

@@ -1,17 +1,19 @@
 """Whose key a run uses: a block of Prefect's, or the environment.
 
-Everything below takes the key from the environment, as the official SDK does; so does the
-guardian, which is a process of its own. A block that was chosen in the form becomes that
-environment for as long as the run lasts. What Prefect stores of a run is the block's id alone.
+A block that was chosen in the form takes the place of the environment's variables for that run
+alone: what follows from them is passed down, and handed to the guardian, which is a process of its
+own. What Prefect stores of a run is the block's id alone.
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator
+
+from mayfly.runs.environment import Environment
 
 
 class TogetherCredentials(Block):
@@ -61,22 +63,14 @@ class TogetherCredentials(Block):
         return variables | ({"TOGETHER_BASE_URL": self.base_url} if self.base_url else {})
 
 
-@contextmanager
-def credentials_env(credentials: TogetherCredentials | None) -> Iterator[None]:
-    """Let the block's key be this process's, and its children's, while the block lasts."""
-    if credentials is None:
-        yield
-        return
-    before = dict(os.environ)
-    os.environ.update(credentials.environment())
-    try:
-        yield
-    finally:
-        for name in credentials.environment():
-            if name in before:
-                os.environ[name] = before[name]
-            else:
-                del os.environ[name]
+def environment_with(credentials: TogetherCredentials | None) -> Environment:
+    """Read this process's environment, with a block's variables instead of its own.
+
+    Raises:
+        BadRequest: There is no key, or a value that cannot be one.
+    """
+    given = {} if credentials is None else credentials.environment()
+    return Environment.of({**os.environ, **given})
 
 
 def environment_of(parameters: Mapping[str, Any]) -> dict[str, str]:

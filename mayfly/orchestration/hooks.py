@@ -14,13 +14,11 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from mayfly.endpoints.cleanup import end_lease
 from mayfly.endpoints.process_liveness import is_this_process, owner_is_alive
+from mayfly.models.timeouts import Timeouts
 from mayfly.orchestration.cancellation import record_cancel
 from mayfly.orchestration.credentials import environment_of
-from mayfly.signals import BROKEN_OFF
+from mayfly.orchestration.run_handles import handle_of
 from mayfly.storage.lease_store import LeaseStore, state_home
-
-HOOK_BUDGET_S = 60.0
-"""How long a hook insists: the flow has insisted before it, and the guardian goes on."""
 
 
 def name_run() -> str:
@@ -31,17 +29,27 @@ def name_run() -> str:
 
 def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """End what the run's lease still names, unless its process lives and is another one."""
-    del flow, state
-    record_cancel(flow_run.id)
-    if BROKEN_OFF:
+    del state
+    handle = handle_of(flow)
+    if handle is not None and handle.cancelled:
+        record_cancel(flow_run.id)
+    if handle is not None and handle.broken_off:
         return
+    # The run's own surroundings, where it was in this process.
+    environment = None if handle is None else handle.environment
     environ: dict[str, str] | None = None
-    book = LeaseStore(state_home(os.environ))
-    for lease in book.list().open:
+    folders = os.environ if environment is None else environment.folders
+    timeouts = Timeouts.from_env(os.environ) if environment is None else environment.timeouts
+    for lease in LeaseStore(state_home(folders)).list().open:
         if lease.run != str(flow_run.id):
             continue
         if not is_this_process(lease.owner) and owner_is_alive(lease.owner):
             continue
-        environ = environ or environment_of(flow_run.parameters)
-        end_lease(lease, line="hook", environ=environ, budget_s=HOOK_BUDGET_S)
+        if environ is None:
+            environ = (
+                environment_of(flow_run.parameters)
+                if environment is None
+                else {**environment.folders, **environment.connection.environment()}
+            )
+        end_lease(lease, line="hook", environ=environ, budget_s=timeouts.hook_s)
         get_run_logger().info("endpoint %s was torn down by the hook", lease.name)

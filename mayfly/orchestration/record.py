@@ -5,19 +5,20 @@ plain calls, and nothing is asked of Prefect.
 """
 
 import logging
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
-from prefect import Flow, get_run_logger
+from prefect import get_run_logger
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 R = TypeVar("R")
 
 
-def run_unrecorded(flow: Flow[..., R], parameters: dict[str, Any]) -> R:
-    """Call a flow's function without Prefect."""
+def run_unrecorded(function: Callable[[], R]) -> R:
+    """Call what a flow does without Prefect."""
     with temporary_settings({PREFECT_API_URL: None}):
-        return flow.fn(**parameters)
+        return function()
 
 
 def is_recorded() -> bool:

@@ -1,6 +1,6 @@
-"""Look first, then plan: everything that can be wrong is found before anything is created."""
+"""Preview first, then plan: everything that can be wrong is found before anything is created."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from mayfly.planning.ranking import (
     in_order,
     quotes_for,
     refuse_the_impossible,
+    scale_at,
     warnings,
 )
 from mayfly.planning.tokens import Workload
@@ -36,7 +37,7 @@ class Plan:
         warnings: What is likely to go otherwise than wished.
     """
 
-    look: JobPreview
+    preview: JobPreview
     placement: Placement | None
     existing: EndpointRef | None
     load: Workload | None = None
@@ -50,7 +51,7 @@ class Plan:
 
     def replicas_on(self, offer: Offer | None) -> Replicas:
         """Return the bounds on replicas to ask for: the user's, or what the deadline takes."""
-        rental, limits = self.look.job.rental, self.look.job.limits
+        rental, limits = self.preview.job.rental, self.preview.job.limits
         quote = self.quote_of(offer)
         bounds = rental.bounds()
         # With a deadline a range is ours to steer in; without, it is the platform's.
@@ -62,6 +63,10 @@ class Plan:
     def quote_of(self, offer: Offer | None) -> Quote | None:
         """Return what the job takes on an offer, if that was worked out."""
         return next((quote for quote in self.quotes if quote.offer == offer), None)
+
+    def scale_at(self, offer: Offer) -> float:
+        """Return the requests in flight per replica at which a further replica is worth it."""
+        return scale_at(self.quote_of(offer))
 
     @property
     def chosen(self) -> Quote | None:
@@ -90,15 +95,15 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values, for scripts."""
-        job, quote = self.look.job, self.chosen
+        job, quote = self.preview.job, self.chosen
         candidates = () if self.placement is None else self.placement.candidates
         return {
             "input": job.input,
             "model": job.model,
-            "rows": self.look.dataset.rows,
-            "columns": list(self.look.dataset.columns),
-            "copied": self.look.dataset.copied,
-            "fingerprint": self.look.fingerprint,
+            "rows": self.preview.dataset.rows,
+            "columns": list(self.preview.dataset.columns),
+            "copied": self.preview.dataset.copied,
+            "fingerprint": self.preview.fingerprint,
             "endpoint": None if self.existing is None else self.existing.name,
             "replicas": str(self.replicas),
             "hardware": None if self.placement is None else self.placement.chosen.hardware,
@@ -125,8 +130,9 @@ class Plan:
 
 
 def make_plan(
-    look: JobPreview,
+    preview: JobPreview,
     plane: ControlPlane,
+    folders: Mapping[str, str],
     *,
     learned: Sequence[Measurement] = (),
     without: Sequence[Offer] = (),
@@ -135,6 +141,8 @@ def make_plan(
     """Choose hardware for the job, or find the endpoint that it names; work out time and cost.
 
     Args:
+        folders: The environment variables that name where mayfly keeps its history, and the
+            Hugging Face hub its tokenizers.
         learned: What the run itself has measured.
         without: Offers that could not be had a moment ago, whatever is said of their room.
         spent_s: Time that the run has taken so far.
@@ -143,14 +151,15 @@ def make_plan(
         BadRequest: No such model, hardware, region or endpoint; limits that cannot be kept.
         HardwareUnavailable: Offers fit, and none has room now.
     """
-    job = look.job
-    past = [*taught(look.provider), *learned]
+    job = preview.job
+    past = [*taught(folders, preview.provider), *learned]
     load = size_up(
         job,
-        look.dataset,
-        look.renderer,
-        before=done_before(job.output, look.fingerprint),
+        preview.dataset,
+        preview.renderer,
+        before=done_before(job.output, preview.fingerprint),
         past=past,
+        folders=folders,
     )
     if job.rental.endpoint is not None:
         existing = plane.find(job.rental.endpoint)
@@ -159,7 +168,7 @@ def make_plan(
                 f"endpoint {job.rental.endpoint}: there is none of that name in project "
                 f"{plane.project}; see `mayfly endpoints list`"
             )
-        return Plan(look=look, placement=None, existing=priced(existing, plane), load=load)
+        return Plan(preview=preview, placement=None, existing=priced(existing, plane), load=load)
     rough = select_hardware(job, plane).without([offer.hardware for offer in without])
     constraints = constraints_of(job, spent_s)
     quotes = quotes_for(rough, load, constraints, model=job.model, past=past)
@@ -170,7 +179,7 @@ def make_plan(
     if not spent_s:
         refuse_the_impossible(able, load, constraints)
     return Plan(
-        look=look,
+        preview=preview,
         placement=placement,
         existing=None,
         load=load,

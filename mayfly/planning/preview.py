@@ -19,7 +19,6 @@ from mayfly.storage.output_columns import CHAT, OutputColumns, output_columns
 from mayfly.storage.parts import check_columns
 from mayfly.storage.run_folder import check_output, earlier_manifest
 from mayfly.storage.run_paths import RunPaths
-from mayfly.together.connection import Connection
 
 PREVIEW_ROWS = 8
 """Rows rendered before anything is rented: enough to see a template that cannot work."""
@@ -64,7 +63,7 @@ class JobPreview:
 
 def preview_job(
     job: Job,
-    connection: Connection,
+    provider: str,
     *,
     writes: bool = True,
     say: Callable[[str], object] = lambda _: None,
@@ -72,6 +71,7 @@ def preview_job(
     """Read the input's footers, compile the prompt and render a few rows.
 
     Args:
+        provider: Identity of the API host, which keeps the outputs of different ones apart.
         writes: Whether what has to be copied of the input may go into the output's folder;
             otherwise it is copied for this process alone.
         say: Is told what takes long.
@@ -109,35 +109,35 @@ def preview_job(
             f"({broken[0]}); correct the prompt or the data"
         )
     dataset.check_cells(renderer.needs)
-    look = JobPreview(
+    preview = JobPreview(
         job=job,
         dataset=dataset,
         renderer=renderer,
-        fingerprint=fingerprint(job.identity(), dataset.fingerprint, connection.provider),
-        provider=connection.provider,
+        fingerprint=fingerprint(job.identity(), dataset.fingerprint, provider),
+        provider=provider,
         checker=checker,
         columns=columns,
     )
-    return look if earlier is None else _after(look, earlier)
+    return preview if earlier is None else _after(preview, earlier)
 
 
-def _after(look: JobPreview, earlier: Manifest) -> JobPreview:
-    """Return the look at a job that an output has been begun for, where it is the same one.
+def _after(preview: JobPreview, earlier: Manifest) -> JobPreview:
+    """Return the preview of a job that an output was begun for, where it is the same job.
 
     An output keeps the fingerprint that its first run gave it, however its input grows.
     """
-    wanted = look.manifest(0.0)
-    same = replace(look, fingerprint=earlier.fingerprint)
-    if look.dataset.fingerprint == earlier.input["fingerprint"]:
+    wanted = preview.manifest(0.0)
+    same = replace(preview, fingerprint=earlier.fingerprint)
+    if preview.dataset.fingerprint == earlier.input["fingerprint"]:
         alike = (earlier.identity, earlier.provider) == (wanted.identity, wanted.provider)
-        return same if alike else look
+        return same if alike else preview
     files = len(earlier.sources)
     if (
-        look.job.rows.incremental
+        preview.job.rows.incremental
         and earlier.grows_into(wanted)
-        and look.dataset.fingerprint_of_first(files) == earlier.input["fingerprint"]
+        and preview.dataset.fingerprint_of_first(files) == earlier.input["fingerprint"]
     ):
-        groups = [group for file in look.dataset.files[files:] for group in file.groups]
-        more = plan_shards(groups, shard_rows=look.job.limits.shard_rows)
+        groups = [group for file in preview.dataset.files[files:] for group in file.groups]
+        more = plan_shards(groups, shard_rows=preview.job.limits.shard_rows)
         return replace(same, grown=earlier.grown(wanted, more))
-    return look
+    return preview

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mayfly.billing.meter import DRAIN_S
 from mayfly.models.offers import Offer
 from mayfly.planning.throughput import Rate, work_per_row
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Interval
-
-DRAIN_S = 30.0
-"""From the stop of an idle replica until it no longer bills, while no run has seen it."""
 
 LEARN_S = 300.0
 """After READY, until a run's own throughput is known well enough to act on it."""

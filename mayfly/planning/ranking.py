@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mayfly.billing.meter import least_usd
+from mayfly.billing.meter import DRAIN_S, least_usd
 from mayfly.models.durations import span
 from mayfly.models.errors import BadRequest
 from mayfly.models.offers import Offer
 from mayfly.planning.hardware import Candidate, Placement
 from mayfly.planning.measurements import Measurement
-from mayfly.planning.pricing import DRAIN_S, Forecast, by_cost, dollars, fewest, forecast
+from mayfly.planning.pricing import Forecast, by_cost, dollars, fewest, forecast
 from mayfly.planning.throughput import Rate, believed
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Interval

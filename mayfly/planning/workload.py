@@ -1,6 +1,6 @@
 """What the job amounts to and what finished runs have taught, brought together for the plan."""
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ def ask_digest(job: Job) -> str:
     return job_digest(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS).decode())
 
 
-def taught(provider: str) -> list[Measurement]:
+def taught(folders: Mapping[str, str], provider: str) -> list[Measurement]:
     """Return what finished runs with a provider teach, oldest first."""
-    return measurements(read_history(os.environ), provider)
+    return measurements(read_history(folders), provider)
 
 
 def done_before(output: str, fingerprint: str) -> Tally:
@@ -45,16 +45,21 @@ def done_before(output: str, fingerprint: str) -> Tally:
 
 
 def size_up(
-    job: Job, dataset: Dataset, renderer: Renderer, *, before: Tally, past: list[Measurement]
+    job: Job,
+    dataset: Dataset,
+    renderer: Renderer,
+    *,
+    before: Tally,
+    past: list[Measurement],
+    folders: Mapping[str, str],
 ) -> Workload:
     """Return what the rows that are left amount to, in tokens.
 
     Args:
         before: What earlier runs into the same output have answered.
+        folders: The environment variables that say where a tokenizer may be.
     """
-    sample = take_sample(
-        dataset, renderer, job.model, count=cached_tokenizer(os.environ, job.model)
-    )
+    sample = take_sample(dataset, renderer, job.model, count=cached_tokenizer(folders, job.model))
     sent = before.done - before.failed
     return workload(
         sample,

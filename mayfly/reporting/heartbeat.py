@@ -1,4 +1,4 @@
-"""The pulse of a run: figures over time, and a file by which others see that it lives."""
+"""The heartbeat of a run: figures over time, and a file by which others see that it lives."""
 
 import threading
 import time
@@ -12,6 +12,8 @@ from mayfly.reporting.progress import Progress, numbers
 
 EVERY_S = 0.1
 WRITE_EVERY_S = 2.0
+LAST_S = 5.0
+"""How long the file's removal is waited for at the end."""
 
 
 @contextmanager
@@ -37,20 +39,21 @@ def heartbeat(progress: Progress, show: Callable[[], None], path: Path) -> Itera
                 written_at = time.monotonic()
                 with suppress(OSError):
                     _write(path, progress)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
-    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        # A disk that hangs holds up nobody.
+        thread.join(LAST_S)
 
 
 def _write(path: Path, progress: Progress) -> None:
-    # Not synced: a pulse that a power cut takes away is none.
+    # Not synced: a heartbeat that a power cut takes away is none.
     new = path.with_suffix(".tmp")
     new.write_bytes(orjson.dumps({"at": time.time(), **numbers(progress.snapshot())}))
     new.replace(path)

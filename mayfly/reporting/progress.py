@@ -5,13 +5,11 @@ belongs to this process: a run in another process is read from its folder (`mayf
 """
 
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
+from mayfly.clock import SYSTEM_CLOCK, Clock
 from mayfly.models.rows import NOTHING, Tally
 from mayfly.reporting.time_series import Series
 
@@ -129,30 +127,41 @@ class Progress:
     """A snapshot that is replaced as the run goes on, and a list of what happened meanwhile.
 
     Attributes:
-        story: What happened, oldest first; it only grows.
+        story: What happened, oldest first; it only grows. Empty before the run begins.
         series: Figures of the inference over time.
         report: The run's figures, once they are written.
         error: What ended the run, unless it came to its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         # One that its holder may take again: a signal is answered with `say`, and may come while
         # the main thread is in here.
         self._lock = threading.RLock()
         self._snapshot = Snapshot()
         self.report: dict[str, Any] | None = None
         self.error: BaseException | None = None
-        self._began = time.monotonic()
-        self._step_began = self._began
-        self.story: list[RunEvent] = [self._phase(Step.LOOKING)]
+        self._clock = clock
+        self._began = self._step_began = clock.monotonic()
+        self.story: list[RunEvent] = []
         self.series = Series(
             "rows", "failed", "prompt_tokens", "completion_tokens", "in_flight", "limit", "replicas"
         )
 
+    @property
+    def began(self) -> bool:
+        """Whether the run has begun."""
+        return bool(self.story)
+
+    def begin(self) -> None:
+        """Begin the run: time counts from here."""
+        with self._lock:
+            self._began = self._step_began = self._clock.monotonic()
+            self.story.append(self._phase(Step.LOOKING))
+
     def enter(self, step: Step, detail: str = "") -> None:
         """Begin a step; the one before it ends."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock.monotonic()
             seconds = dict(self._snapshot.seconds)
             before = self._snapshot.step.name.lower()
             seconds[before] = seconds.get(before, 0.0) + now - self._step_began
@@ -167,11 +176,6 @@ class Progress:
             if _endpoint(before) != (now := _endpoint(self._snapshot)):
                 text = f"endpoint {now['name']}: {now['state'] or 'not looked at yet'}"
                 self.story.append(RunEvent(self._at_s(), "endpoint", text, now))
-
-    def add(self, tally: Tally) -> None:
-        """Add rows that were answered."""
-        with self._lock:
-            self._snapshot = replace(self._snapshot, tally=self._snapshot.tally + tally)
 
     def say(self, text: str) -> None:
         """Tell whoever watches; a line for the terminal. What was said last is not said again."""
@@ -190,7 +194,7 @@ class Progress:
     def snapshot(self) -> Snapshot:
         """Return the state now, with the running step's time included."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock.monotonic()
             current = self._snapshot
             seconds = dict(current.seconds)
             name = current.step.name.lower()
@@ -209,7 +213,7 @@ class Progress:
             )
 
     def _at_s(self) -> float:
-        return time.monotonic() - self._began
+        return self._clock.monotonic() - self._began
 
     def _phase(self, step: Step) -> RunEvent:
         return RunEvent(self._at_s(), "phase", step.value, {"phase": step.name.lower()})
@@ -235,28 +239,3 @@ def _figures(look: Snapshot) -> dict[str, float]:
         "limit": look.limit,
         "replicas": look.ready_replicas,
     }
-
-
-_watched: list[Progress] = []
-
-
-@contextmanager
-def watch() -> Iterator[list[Progress]]:
-    """Collect the progress of runs that begin in this process while the block lasts."""
-    _watched.clear()
-    _collecting.set()
-    try:
-        yield _watched
-    finally:
-        _collecting.clear()
-
-
-_collecting = threading.Event()
-
-
-def begin() -> Progress:
-    """Return the progress of a run that begins now."""
-    progress = Progress()
-    if _collecting.is_set():
-        _watched.append(progress)
-    return progress

@@ -112,9 +112,9 @@ def measurement(session: EndpointSession, plan: Plan | None, *, provider: str) -
     trial = session.trial or {}
     return Measurement(
         provider=provider,
-        model=plan.look.job.model if plan is not None else "",
+        model=plan.preview.job.model if plan is not None else "",
         hardware=session.ref.hardware,
-        ask=ask_digest(plan.look.job) if plan is not None else "",
+        ask=ask_digest(plan.preview.job) if plan is not None else "",
         answered=answered,
         prompt_tokens=done.prompt_tokens,
         completion_tokens=done.completion_tokens,

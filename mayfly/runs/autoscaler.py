@@ -12,8 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from mayfly.billing.meter import GRACE_S, STOP_CALL_S, Meter
-from mayfly.planning.pricing import DRAIN_S
+from mayfly.billing.meter import DRAIN_S, GRACE_S, STOP_CALL_S, Meter
 from mayfly.planning.throughput import PLACES, Throughput
 from mayfly.planning.uncertainty import Estimate
 

@@ -1,19 +1,19 @@
-"""Trying hardware with some of the job's own rows: what is measured here decides what is rented.
+"""Measuring hardware with some of the job's own rows: the result decides what is rented.
 
 The answers are kept like all others, so that no row is paid for twice.
 """
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import NamedTuple
 
+from mayfly.clock import SYSTEM_CLOCK
 from mayfly.inference.engine import Engine
 from mayfly.models.errors import RunStopped
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.planning.throughput import met_in_flight, two_points, work
-from mayfly.runs.run import GRACE_S, Run
+from mayfly.runs.run import Run
 from mayfly.shards.runner import ask
 from mayfly.storage.journal import open_journal
 
@@ -28,7 +28,7 @@ apart that differs by half, 250 what differs by a quarter (measured on the emula
 FARTHEST = 16.0
 """How many times the requests in flight that were measured a throughput is worked out for."""
 
-LOOK_EVERY_S = 0.5
+CHECK_EVERY_S = 0.5
 
 
 class Round(NamedTuple):
@@ -73,38 +73,42 @@ def try_rows(run: Run, rows: int) -> Trial | None:
     if not rounds:
         return None
     first, last = rounds[0], rounds[-1]
-    places = float(run.job.limits.concurrency or run.session.first_limit)
+    session = run.provisioner.session
+    places = float(run.job.limits.concurrency or session.first_limit)
     # Few rows say little about very many in flight: not farther than this is thought ahead.
     places = min(places, FARTHEST * last.in_flight)
     rate, at = two_points(first[:2], last[:2], places)
     trial = Trial(rate, at, sum(found.rows for found in rounds))
-    run.session.trial = {
-        "work_per_s": round(rate, 3),
-        "in_flight": round(at, 1),
-        "rows": trial.rows,
-        "measured": [
-            {"in_flight": round(r.in_flight, 2), "seconds_per_work": r.seconds_per_work}
-            for r in rounds
-        ],
-    }
+    session.record_trial(
+        {
+            "work_per_s": round(rate, 3),
+            "in_flight": round(at, 1),
+            "rows": trial.rows,
+            "measured": [
+                {"in_flight": round(r.in_flight, 2), "seconds_per_work": r.seconds_per_work}
+                for r in rounds
+            ],
+        }
+    )
     return trial
 
 
 def _round(run: Run, rows: int, concurrency: int) -> Round | None:
     """Answer some rows with a fixed number in flight and measure how long one unit of work took."""
     kept: list[tuple[float, Answer]] = []
-    with run.sending(concurrency=concurrency), ThreadPoolExecutor(1) as pool:
-        future = pool.submit(_answer_some, run, rows, kept)
-        try:
-            while not wait([future], timeout=LOOK_EVERY_S).done:
-                run.look_after()
-            future.result()
-            run.look_after()
-        except RunStopped as stopped:
-            run.engine.stop(stopped, grace_s=GRACE_S)
-            raise
-        finally:
-            run.stop_sending()
+    engine = run.inference.open(concurrency=concurrency)
+    assert isinstance(engine, Engine)  # noqa: S101 - `open` with a number makes one
+    call = run.inference.start(partial(_answer_some, run, engine, rows, kept), name="try rows")
+    try:
+        while not call.ended_within(CHECK_EVERY_S):
+            run.monitor.check()
+        call.result()
+        run.monitor.check()
+    except RunStopped as stopped:
+        run.inference.stop(stopped, grace_s=run.timeouts.grace_s)
+        raise
+    # A next round opens the same journals. When the endpoint is lost, `settle` awaits the last one.
+    run.inference.close()
     good = [(at, answer) for at, answer in kept if answer.failure is None and answer.latency_s > 0]
     total = sum(
         work(a.prompt_tokens or 0, a.cached_tokens or 0, a.completion_tokens or 0) for _, a in good
@@ -116,10 +120,9 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
     return Round(max(1.0, met), latency_s / total, len(good))
 
 
-def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
+def _answer_some(run: Run, engine: Engine, rows: int, kept: list[tuple[float, Answer]]) -> None:
     """Answer so many rows that have no answer yet, through the journals of their shards."""
-    batch, engine, left = run.batch, run.engine, rows
-    assert isinstance(engine, Engine)  # noqa: S101 - `sending` with a number makes one
+    batch, left = run.inference.batch, rows
     for shard in _untouched(run):
         journal, known = open_journal(
             batch.paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
@@ -129,7 +132,8 @@ def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
             wanted = [row for row in mine if row not in known][:left]
 
             def also(answer: Answer) -> None:
-                kept.append((time.monotonic(), answer))
+                # By the engine's own clock, as the latency is.
+                kept.append((SYSTEM_CLOCK.monotonic(), answer))
 
             if wanted:
                 others = frozenset(mine).difference(wanted)
@@ -141,4 +145,8 @@ def _answer_some(run: Run, rows: int, kept: list[tuple[float, Answer]]) -> None:
 
 def _untouched(run: Run) -> Iterator[Shard]:
     """Yield the shards that have no part yet: the others' rows were all asked before."""
-    return (s for s in run.shards_left() if not run.paths.part(s.index).exists())
+    return (
+        shard
+        for shard in run.output.shards_left()
+        if not run.output.paths.part(shard.index).exists()
+    )

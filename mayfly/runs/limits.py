@@ -27,19 +27,19 @@ UNKNOWN_PACE = Estimate(1.0, 1.5)
 
 
 def autoscaler_for(
-    plan: Plan, offer: Offer | None, price_usd_per_h: float, *, trying: bool = False
+    plan: Plan, offer: Offer | None, price_usd_per_h: float, *, calibrating: bool = False
 ) -> Autoscaler:
     """Return the control of the batch on an endpoint.
 
-    One replica while hardware is tried. Otherwise replicas are ours to change with a deadline,
+    One replica while hardware is measured. Otherwise replicas are ours to change with a deadline,
     unless the user has fixed their number; a range without a deadline is the platform's to use.
     """
-    job = plan.look.job
-    asked = Replicas() if trying else plan.replicas_on(offer)
+    job = plan.preview.job
+    asked = Replicas() if calibrating else plan.replicas_on(offer)
     quote, bounds = plan.quote_of(offer), job.rental.bounds()
     ours = (
         offer is not None
-        and not trying
+        and not calibrating
         and job.limits.deadline_s is not None
         and (not job.rental.fixes_replicas or bounds.minimum < bounds.maximum)
     )
@@ -67,7 +67,6 @@ class LimitEnforcer:
 
     Attributes:
         desired: Replicas that may be ready any moment, those that are ready included.
-        followed: Replicas that the engine's limit is for; 0 until they change.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class LimitEnforcer:
         autoscaler: Autoscaler,
         *,
         plane: ControlPlane,
-        began: float,
         before: Tally,
         say: Callable[[str], None],
         max_error_rate: float | None = None,
@@ -84,24 +82,32 @@ class LimitEnforcer:
         """Begin to look after an endpoint.
 
         Args:
-            began: When the run began, on the clock that `look` is given.
             before: What the run had done before this endpoint.
             max_error_rate: Percent of rows that may fail; None is the default rule.
         """
         self.session = session
         self.autoscaler = autoscaler
         self.desired = autoscaler.wanted
-        self.followed = 0
-        self._plane, self._began, self._say = plane, began, say
+        self._followed = 0
+        self._plane, self._say = plane, say
         self._before = before
         self._max_error_rate = max_error_rate
 
-    def look(
-        self, now: float, *, tally: Tally, left: int, others_usd: float, engine: Snapshot | None
+    def enforce(
+        self,
+        now: float,
+        *,
+        age_s: float,
+        tally: Tally,
+        left: int,
+        others_usd: float,
+        engine: Snapshot | None,
     ) -> None:
         """Decide what to do, and do it.
 
         Args:
+            now: On a clock that only goes forward, in seconds.
+            age_s: Seconds of the run that count toward its deadline.
             tally: What the run has done so far.
             left: Rows without an answer.
             others_usd: What the run's other endpoints cost.
@@ -126,7 +132,7 @@ class LimitEnforcer:
         bound, worst = autoscaler.bounds_usd(meter, now, self.desired)
         decision = autoscaler.decide(
             RunState(
-                now_s=now - self._began,
+                now_s=age_s,
                 done=tally.done - self._before.done,
                 left=left,
                 in_flight=in_flight,
@@ -158,9 +164,16 @@ class LimitEnforcer:
         """Take note of how many replicas the platform means to have."""
         self.desired = max(self.autoscaler.wanted, desired or 0)
 
-    def spend(self, now: float, phase: Paid) -> None:
-        """Take note of what is paid for from now on."""
-        self.session.spending.look(now, phase, self.session.meter.ready)
+    def follow(self, ready: int) -> float | None:
+        """Return by how much the limit on requests in flight changes with so many replicas ready.
+
+        None where they have not changed.
+        """
+        before = self._followed or self.session.started_with
+        if not ready or ready == before:
+            return None
+        self._followed = ready
+        return ready / before
 
     def _spend(self, now: float, tally: Tally, left: int, engine: Snapshot | None) -> None:
         spending, ready = self.session.spending, self.session.meter.ready

@@ -1,81 +1,115 @@
-"""Watching over a run while its endpoint stands: endpoint, guardian, cost, time and replicas."""
+"""Watching a run: its endpoint, the guardian, what it costs, how long it takes, its replicas."""
 
 import threading
-import time
 
-from mayfly.endpoints.provisioner import Renting
+from mayfly.clock import Clock
+from mayfly.endpoints.provisioner import Provisioner
 from mayfly.models.endpoint import Observation
 from mayfly.models.errors import RunStopped
+from mayfly.models.job import Job
 from mayfly.models.rows import NOTHING
+from mayfly.models.timeouts import Timeouts
+from mayfly.planning.plan import Plan
+from mayfly.reporting.progress import Progress
 from mayfly.runs.limits import LimitEnforcer, autoscaler_for
+from mayfly.together.control_plane import ControlPlane
 from mayfly.workers.pool import Sending
 
-OBSERVE_EVERY_S = 10.0
-"""How often the API is asked about the endpoint while rows are being answered."""
 
-OBSERVE_IN_TROUBLE_S = 1.0
-"""How often while requests fail and none is answered: an endpoint that somebody has stopped should
-be noticed before rows are given up for it."""
+class Monitor:
+    """Watches a run and keeps it within the user's limits."""
 
+    def __init__(
+        self,
+        job: Job,
+        *,
+        provisioner: Provisioner,
+        plane: ControlPlane,
+        progress: Progress,
+        timeouts: Timeouts,
+        clock: Clock,
+    ) -> None:
+        self._job, self._provisioner, self._plane = job, provisioner, plane
+        self._progress, self._timeouts, self._clock = progress, timeouts, clock
+        self._began = clock.monotonic()
+        self._plan: Plan | None = None
+        self._engine: Sending | None = None
+        # What the run had done before the engine that sends now, which counts from nothing.
+        self._sent_before = NOTHING
+        self._observed_at = 0.0
+        self._bad = self._answered = 0
+        self._enforcer: LimitEnforcer | None = None
+        # Held for microseconds, so that what an older snapshot saw never replaces what a newer
+        # one did.
+        self._showing = threading.Lock()
 
-class Watching(Renting):
-    """What a run does while the batch is on its way; a part of `mayfly.runs.run.Run`."""
+    @property
+    def age_s(self) -> float:
+        """Seconds of the run that count toward its deadline."""
+        return self._clock.monotonic() - self._began
 
-    _engine: Sending | None = None
-    _observed_at = 0.0
-    _bad, _answered = 0, 0
-    _sent_before = NOTHING
-    # One for all runs of a process, which do not get in each other's way: it is held for
-    # microseconds, so that what an older look saw never replaces what a newer one did.
-    _showing = threading.Lock()
-    _keeper: LimitEnforcer | None = None
+    def leave_out(self, seconds: float) -> None:
+        """Let so many seconds not count toward the deadline: a person was thinking."""
+        self._began += seconds
 
-    def look_after(self) -> None:
-        """Watch engine, endpoint, guardian and limits; called about once a second.
+    def agree(self, plan: Plan) -> None:
+        """Watch by this plan from now on."""
+        self._plan = plan
+
+    def watch(self, engine: Sending | None) -> None:
+        """Watch an engine that begins to send, or none any more."""
+        self.show()
+        with self._showing:
+            self._sent_before = self._progress.snapshot().tally
+            self._engine = engine
+
+    def check(self) -> None:
+        """Check engine, endpoint, guardian and limits; called about once a second.
 
         Raises:
             EndpointLost: The endpoint failed, was stopped or is gone.
             RunStopped: The cost or the time that the user allows is used up.
         """
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self.show()
-        every_s = OBSERVE_IN_TROUBLE_S if self._in_trouble() else OBSERVE_EVERY_S
+        times = self._timeouts
+        every_s = times.observe_in_trouble_s if self._in_trouble() else times.observe_every_s
         if now - self._observed_at >= every_s:
             self._observed_at = now
-            self.session.guard()
-            if observation := self.session.look():
-                self._take(observation)
-                self._follow(self.session.meter.ready)
-        self._keep(now)
+            session = self._provisioner.session
+            session.guard()
+            if observation := session.observe():
+                self._note(observation)
+                self._follow(session.meter.ready)
+        self._enforce(now)
 
-    def look_while_waiting(self, observation: Observation) -> None:
-        """Watch the limits while the endpoint starts: time runs, and replicas may bill already.
+    def check_while_waiting(self, observation: Observation) -> None:
+        """Check the limits while the endpoint starts: time runs, and replicas may bill already.
 
         Raises:
             RunStopped: The cost or the time that the user allows is used up.
         """
-        self._take(observation)
-        self._keep(time.monotonic())
+        self._note(observation)
+        self._enforce(self._clock.monotonic())
 
-    def may_rent(self) -> None:
-        """Look whether the limits leave room for an endpoint.
+    def check_may_rent(self) -> None:
+        """Check whether the limits leave room for an endpoint.
 
         Raises:
             RunStopped: A minute of it would pass the cap, or the deadline is over.
         """
-        now = time.monotonic()
-        limits = self.job.limits
-        if limits.deadline_s is not None and now - self.began >= limits.deadline_s:
+        limits = self._job.limits
+        if limits.deadline_s is not None and self.age_s >= limits.deadline_s:
             raise RunStopped(
                 "stopped at --deadline, before another endpoint; run the same command again to "
                 "go on"
             )
-        if limits.max_cost_usd is None or self.plan is None or not self.sessions:
+        if limits.max_cost_usd is None or self._plan is None or not self._provisioner.sessions:
             return
-        least_usd = self.plan.usd_per_h / 60
-        if self.spent_usd() + least_usd > limits.max_cost_usd:
+        spent_usd, least_usd = self._provisioner.spent_usd(), self._plan.usd_per_h / 60
+        if spent_usd + least_usd > limits.max_cost_usd:
             raise RunStopped(
-                f"stopped at --max-cost, ${self.spent_usd():.2f} spent: no minute of another "
+                f"stopped at --max-cost, ${spent_usd:.2f} spent: no minute of another "
                 "endpoint is left; run the same command again to go on"
             )
 
@@ -83,67 +117,60 @@ class Watching(Renting):
         """Bring the progress up to date with engine and meter; from any thread."""
         with self._showing:
             if (engine := self._engine) is not None:
-                look = engine.snapshot()
-                tally = self._sent_before + look.tally
-                self.progress.update(tally=tally, in_flight=look.in_flight, limit=look.limit)
-            self.progress.update(spent_usd=self.spent_usd())
-
-    def spent_usd(self) -> float:
-        """Return dollars billed to this run so far, by the meter's assumption."""
-        now = time.monotonic()
-        return sum(session.meter.spent_usd(now) for session in self.sessions)
+                now = engine.snapshot()
+                tally = self._sent_before + now.tally
+                self._progress.update(tally=tally, in_flight=now.in_flight, limit=now.limit)
+            self._progress.update(spent_usd=self._provisioner.spent_usd())
 
     @property
-    def enforcer(self) -> LimitEnforcer:
-        """What looks after the endpoint in use."""
-        if self._keeper is None or self._keeper.session is not self.session:
-            assert self.plan is not None  # noqa: S101 - nothing is rented without a plan
-            self._keeper = LimitEnforcer(
-                self.session,
+    def _limits(self) -> LimitEnforcer:
+        """What enforces the limits on the endpoint in use."""
+        session = self._provisioner.session
+        if self._enforcer is None or self._enforcer.session is not session:
+            assert self._plan is not None  # noqa: S101 - nothing is rented without a plan
+            self._enforcer = LimitEnforcer(
+                session,
                 autoscaler_for(
-                    self.plan,
-                    self.offer,
-                    self.session.meter.price_usd_per_h,
-                    trying=self.trying,
+                    self._plan,
+                    self._provisioner.offer,
+                    session.meter.price_usd_per_h,
+                    calibrating=session.calibrating,
                 ),
-                plane=self.plane,
-                began=self.began,
-                before=self.progress.snapshot().tally,
-                say=self.progress.say,
-                max_error_rate=self.job.limits.max_error_rate,
+                plane=self._plane,
+                before=self._progress.snapshot().tally,
+                say=self._progress.say,
+                max_error_rate=self._job.limits.max_error_rate,
             )
-        return self._keeper
+        return self._enforcer
 
     def _in_trouble(self) -> bool:
-        """Whether requests have failed since the last look, and none was answered."""
+        """Whether requests have failed since the last check, and none was answered."""
         if self._engine is None:
             return False
-        look = self._engine.snapshot()
-        bad, answered = look.retries + look.tally.failed, look.tally.done - look.tally.failed
+        now = self._engine.snapshot()
+        bad, answered = now.retries + now.tally.failed, now.tally.done - now.tally.failed
         trouble = bad > self._bad and answered == self._answered
         self._bad, self._answered = bad, answered
         return trouble
 
-    def _take(self, observation: Observation) -> None:
+    def _note(self, observation: Observation) -> None:
         ready = observation.ready_replicas or 0
-        self.progress.update(state=observation.word, ready_replicas=ready)
-        self.enforcer.seen(observation.desired_replicas)
+        self._progress.update(state=observation.word, ready_replicas=ready)
+        self._limits.seen(observation.desired_replicas)
 
     def _follow(self, ready: int) -> None:
         """Let the limit on requests in flight grow and shrink with the replicas that answer."""
-        followed = self.enforcer.followed or self.session.started_with
-        if ready and ready != followed and self._engine is not None:
-            self._engine.scaled(ready / followed)
-            self.enforcer.followed = ready
+        if self._engine is not None and (factor := self._limits.follow(ready)) is not None:
+            self._engine.scaled(factor)
 
-    def _keep(self, now: float) -> None:
-        look = self.progress.snapshot()
-        others = (session.meter.spent_usd(now) for session in self.sessions[:-1])
-        engine = self._engine
-        self.enforcer.look(
+    def _enforce(self, now: float) -> None:
+        progress = self._progress.snapshot()
+        others = (session.meter.spent_usd(now) for session in self._provisioner.sessions[:-1])
+        self._limits.enforce(
             now,
-            tally=look.tally,
-            left=max(0, look.rows - look.done),
+            age_s=now - self._began,
+            tally=progress.tally,
+            left=max(0, progress.rows - progress.done),
             others_usd=sum(others),
-            engine=None if engine is None else engine.snapshot(),
+            engine=None if self._engine is None else self._engine.snapshot(),
         )

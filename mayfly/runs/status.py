@@ -1,7 +1,6 @@
 """What a folder tells about its runs, for whoever looks, on whatever machine."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from mayfly.models.durations import span
 from mayfly.models.errors import BadRequest
 from mayfly.models.lease import Lease
 from mayfly.models.manifest import Manifest
-from mayfly.storage.lease_store import LeaseStore, state_home
+from mayfly.storage.lease_store import LeaseStore
 from mayfly.storage.manifest_store import load_manifest
 from mayfly.storage.run_folder import journalled, reconciled
 from mayfly.storage.run_paths import RunPaths
@@ -21,8 +20,11 @@ SILENT_AFTER_S = 15.0
 """A run gives its numbers every two seconds; after this long without, it does not count as on."""
 
 
-def read_status(folder: Path) -> dict[str, Any]:
+def read_status(folder: Path, store: LeaseStore) -> dict[str, Any]:
     """Return what a run has done so far: rows, tokens, cost, runs, and leases still open.
+
+    Args:
+        store: The leases of this machine.
 
     `now` holds the live numbers of a run that is on, and how long ago it gave them: None when
     there is none. A run that was killed leaves its last ones behind, ever older.
@@ -36,7 +38,7 @@ def read_status(folder: Path) -> dict[str, Any]:
         raise BadRequest(f"{folder} is not the output of a run; give the folder of its --output")
     manifest = reconciled(paths, manifest)
     tally = manifest.tally + journalled(paths, manifest)
-    leases, proofs = _open_leases(paths), read_proofs(paths)
+    leases, proofs = _open_leases(paths, store), read_proofs(paths)
     at = time.time()
     heartbeat = _pulse(paths, at)
     on = heartbeat is not None and heartbeat["heard_s_ago"] <= SILENT_AFTER_S
@@ -101,6 +103,6 @@ def _pulse(paths: RunPaths, at: float) -> dict[str, Any] | None:
     return {**heartbeat, "heard_s_ago": ago_s, "by": f"process {holder['pid']} on {holder['host']}"}
 
 
-def _open_leases(paths: RunPaths) -> list[Lease]:
-    """Return the leases on this output: its own copy, and the book's where that is at hand."""
-    return list(LeaseStore(state_home(os.environ)).of_output(str(paths.folder.absolute())))
+def _open_leases(paths: RunPaths, store: LeaseStore) -> list[Lease]:
+    """Return the leases on this output: its own copy, and the store's where that is at hand."""
+    return list(store.of_output(str(paths.folder.absolute())))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
-from mayfly.planning.preview import JobPreview
+from mayfly.shards.requests import RequestSource
 from mayfly.storage.dedupe_index import Copies
 from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import part_label, read_answers
@@ -76,18 +76,19 @@ class Deduplication:
         return shard.index not in self.again or path.stat().st_mtime >= self.since
 
 
-def find_duplicates(look: JobPreview, paths: RunPaths) -> Copies:
-    """Find the rows of a job's input that ask what an earlier row asks already."""
-    key = f"{look.fingerprint} {look.dataset.fingerprint}"
-    return Copies(paths.duplicates, key=key, rows=_digests(look))
+def find_duplicates(source: RequestSource, paths: RunPaths, *, key: str) -> Copies:
+    """Find the rows of a job's input that ask what an earlier row asks already.
+
+    Args:
+        key: Of the job and its input: what was found for another one is found anew.
+    """
+    return Copies(paths.duplicates, key=key, rows=_digests(source))
 
 
-def _digests(look: JobPreview) -> Iterator[tuple[int, bytes]]:
-    dataset, renderer, model = look.dataset, look.renderer, look.job.model
-    for chunk in dataset.read(0, dataset.rows, renderer.needs):
-        for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
-            if request.failure is None:
-                yield request.row, hashlib.blake2b(request.body, digest_size=16).digest()
+def _digests(source: RequestSource) -> Iterator[tuple[int, bytes]]:
+    for request in source.requests(0, source.dataset.rows):
+        if request.failure is None:
+            yield request.row, hashlib.blake2b(request.body, digest_size=16).digest()
 
 
 def _copy(row: int, answer: Answer) -> Answer:

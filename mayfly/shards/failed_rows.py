@@ -6,9 +6,11 @@ from itertools import groupby
 
 from mayfly.models.failures import BAD_MESSAGES, NULL_PROMPT, TEMPLATE
 from mayfly.models.manifest import Manifest
-from mayfly.planning.preview import JobPreview
+from mayfly.shards.requests import RequestSource
+from mayfly.storage.dataset import Dataset
 from mayfly.storage.dead_letters import failed_rows, letters_kept, write_dead_letters
 from mayfly.storage.journal import load_journal
+from mayfly.storage.output_columns import OutputColumns
 from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_folder import RunFolder
 from mayfly.storage.run_paths import RunPaths
@@ -29,7 +31,7 @@ def shards_to_retry(paths: RunPaths, manifest: Manifest) -> dict[int, int]:
 
 
 def update_dead_letters(
-    look: JobPreview, folder: RunFolder, *, changed: Collection[int] = ()
+    source: RequestSource, folder: RunFolder, *, changed: Collection[int] = ()
 ) -> None:
     """Bring the dead letters up to date with the parts; does nothing when they are.
 
@@ -43,11 +45,11 @@ def update_dead_letters(
     if stale:
         parts = {index: folder.paths.part(index) for index in failed}
         write_dead_letters(
-            folder.paths.dead_letters, parts, stale, lambda rows: _digests(look, rows)
+            folder.paths.dead_letters, parts, stale, lambda rows: _digests(source, rows)
         )
 
 
-def merge_journals(look: JobPreview, folder: RunFolder) -> None:
+def merge_journals(dataset: Dataset, columns: OutputColumns, folder: RunFolder) -> None:
     """Put answers that a run got for rows of finished shards, and was cut off with, into the parts.
 
     Only `--retry-failed` leaves such answers; they were paid for.
@@ -58,7 +60,7 @@ def merge_journals(look: JobPreview, folder: RunFolder) -> None:
             continue
         fingerprint = folder.manifest.fingerprint
         part = folder.paths.part(shard.index)
-        answers = read_answers(part, look.columns)
+        answers = read_answers(part, columns)
         news = {
             row: answer
             for row, answer in load_journal(path, fingerprint=fingerprint, shard=shard).items()
@@ -69,25 +71,23 @@ def merge_journals(look: JobPreview, folder: RunFolder) -> None:
             tally = write_part(
                 folder.paths.folder,
                 shard,
-                look.dataset,
+                dataset,
                 answers | news,
                 fingerprint=fingerprint,
-                columns=look.columns,
+                columns=columns,
             )
         folder.record_done(shard.index, tally)
 
 
-def _digests(look: JobPreview, rows: Collection[int]) -> dict[int, str]:
+def _digests(source: RequestSource, rows: Collection[int]) -> dict[int, str]:
     """Return the digests of some rows' requests, reading the input once over their range."""
     wanted, found = sorted(rows), {}
-    model, renderer = look.job.model, look.renderer
     # Rows that lie near each other are read together.
     for _, near in groupby(wanted, key=lambda row: row // 4096):
         block = list(near)
         first, end = block[0], block[-1] + 1
         asked = set(block)
-        for chunk in look.dataset.read(first, end - first, renderer.needs):
-            for request in renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows):
-                if request.row in asked and request.failure is None:
-                    found[request.row] = hashlib.sha256(request.body).hexdigest()
+        for request in source.requests(first, end - first):
+            if request.row in asked and request.failure is None:
+                found[request.row] = hashlib.sha256(request.body).hexdigest()
     return found

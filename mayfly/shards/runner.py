@@ -94,7 +94,11 @@ class Batch:
 
 
 def answer_rows(
-    batch: Batch, shard: Shard, engine: Engine, note: Callable[[Tally, Tally], object] | None = None
+    batch: Batch,
+    shard: Shard,
+    engine: Engine,
+    note: Callable[[Tally, Tally], object] | None = None,
+    answered_all: Callable[[], object] = lambda: None,
 ) -> Tally:
     """Answer the rows of one shard that have no answer yet, then commit its part file.
 
@@ -104,6 +108,8 @@ def answer_rows(
     Args:
         note: Called at first, and after every few answers that are in the journal, with the sums
             over what was found and over what has come since.
+        answered_all: Called once nothing more is sent for the shard: its answers are in the
+            journal, and its part is still to be written.
     """
     paths = batch.paths
     journal, kept = open_journal(
@@ -129,6 +135,7 @@ def answer_rows(
     with journal:
         written = None if note is None else partial(note, found_before)
         ask(batch, shard, answered | duplicates.keys(), journal, engine, written=written)
+        answered_all()
         answers = {**earlier, **journal.answers} if earlier else journal.answers
         if batch.deduplication is not None and duplicates:
             copied = batch.deduplication.answers(duplicates, answers, engine.check)

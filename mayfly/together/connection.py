@@ -85,6 +85,19 @@ class Connection:
             ca_file=ca_file,
         )
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables from which another process reads this connection; with the key."""
+        return {
+            "TOGETHER_API_KEY": self.api_key,
+            "TOGETHER_BASE_URL": self.inference_url.removesuffix("/v1"),
+            "TOGETHER_PROJECT_ID": self.project,
+            "MAYFLY_NAMESPACE": self.namespace,
+            "TOGETHER_CUSTOM_HEADERS": "\n".join(
+                f"{name}: {value}" for name, value in self.extra_headers.items()
+            ),
+            **({"SSL_CERT_FILE": self.ca_file} if self.ca_file else {}),
+        }
+
     def headers(self) -> dict[str, str]:
         """Return the headers of an inference request; they hold the key."""
         given = {name.lower() for name in self.extra_headers}

@@ -34,6 +34,7 @@ def tear_down(
     billing_since: float | None = None,
     aim: Literal["delete", "stop"] | None = None,
     stopped: bool = False,
+    stop_requested_at: float | None = None,
     on_step: Callable[[str], None] = lambda _text: None,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
@@ -53,6 +54,7 @@ def tear_down(
         billing_since: Since when replicas have been ready (Unix time), for the message.
         aim: What is to become of it in the end, for the message too; unset, the policy.
         stopped: Whether an earlier teardown has read back that nothing bills.
+        stop_requested_at: When a stop was asked for already, and taken (Unix time).
         on_step: Is told each thing done, and each new reason why something was not.
         now, clock: Unix time, and a clock that only goes forward, in seconds.
 
@@ -63,6 +65,8 @@ def tear_down(
         settled_at = 0.0 if ref.endpoint_id else now() + SETTLE_S
     ending = _Ending(plane, ref, policy, line, on_step, now, settled_at)
     ending.known_stopped = stopped
+    if stop_requested_at is not None and not stopped:
+        ending.asked(stop_requested_at)
     end, pause_s, looks = clock() + budget_s, LOOK_EVERY_S, 0
     while clock() < end:
         try:
@@ -141,6 +145,11 @@ class _Ending:
         self._plane.delete(self._ref)
         # The 404 that is the proof may follow at once: no pause is worth taking before it.
         return self._plane.observe(self._ref).phase is Phase.GONE and self._absent()
+
+    def asked(self, at: float) -> None:
+        """Take note of a stop that was asked for before."""
+        self._did(f"asked {self._ref.name} to stop", stop_requested_at=at)
+        self.known_stopped = True
 
     def missed(self, error: MayflyError) -> None:
         """Take note of a look or a step that failed and is to be repeated."""

@@ -1,5 +1,6 @@
 """A worker and the shards that it was given, as the crew knows them."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -12,8 +13,11 @@ from mayfly.workers.protocol import Assignment, Order, Report, Take
 class Task:
     """A shard that is to be answered."""
 
-    def __init__(self, shard: Shard, model: str) -> None:
+    def __init__(
+        self, shard: Shard, model: str, answered_all: Callable[[], object] = lambda: None
+    ) -> None:
         self.order = Take(shard, model)
+        self.answered_all = answered_all
         self.future: Future[Tally] = Future()
         self.deaths = 0
 

@@ -26,6 +26,7 @@ from mayfly.workers.mailbox import CallQueue
 from mayfly.workers.process import Carrier, forget_empty_log
 from mayfly.workers.protocol import (
     Alive,
+    Answered,
     Assignment,
     Ended,
     NothingFollows,
@@ -112,13 +113,18 @@ class WorkerPool:
 
     # For other threads.
 
-    def answer(self, shard: Shard, model: str) -> Tally:
+    def answer(
+        self, shard: Shard, model: str, answered_all: Callable[[], object] = lambda: None
+    ) -> Tally:
         """Have a shard answered; blocks until its part is committed.
+
+        Args:
+            answered_all: Called, in another thread, once nothing more is sent for it.
 
         Raises:
             MayflyError: What `stop` was given, or what went wrong with the shard.
         """
-        task = Task(shard, model)
+        task = Task(shard, model, answered_all)
         if not self._errands.leave(self._give, task):
             self.check()
         return task.future.result()
@@ -297,6 +303,9 @@ class WorkerPool:
                 message = connection.recv()
                 if isinstance(message, Report):
                     self._reported(worker, message)
+                elif isinstance(message, Answered):
+                    if (task := worker.tasks.get(message.shard)) is not None:
+                        task.answered_all()
                 else:
                     self._shard_ended(worker, message)
         except (EOFError, OSError):

@@ -136,6 +136,12 @@ class Report(NamedTuple):
     failure: str = ""
 
 
+class Answered(NamedTuple):
+    """Nothing more is sent for a shard; its part is still to be written."""
+
+    shard: int
+
+
 class Ended(NamedTuple):
     """A shard has ended: with the sums of its part, or with an error.
 

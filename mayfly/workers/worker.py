@@ -19,6 +19,7 @@ from mayfly.shards.runner import answer_rows
 from mayfly.storage.parts import warm_up
 from mayfly.workers.protocol import (
     Alive,
+    Answered,
     Assignment,
     Ended,
     NothingFollows,
@@ -114,7 +115,14 @@ class ShardWorker:
 
         batch = replace(self._batch, model=order.model)
         try:
-            ended = Ended(index, tally=answer_rows(batch, order.shard, self._engine, note))
+            tally = answer_rows(
+                batch,
+                order.shard,
+                self._engine,
+                note,
+                lambda: self._report(then=Answered(index)),
+            )
+            ended = Ended(index, tally=tally)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the run's to know
             ended = Ended(index, error=_portable(error), over=self._engine.ended)
         self._report(then=ended)
@@ -123,8 +131,8 @@ class ShardWorker:
         while not self._over.wait(TICK_S):
             self._report()
 
-    def _report(self, then: Ended | None = None) -> None:
-        """Say what this worker does now, and then that a shard has ended."""
+    def _report(self, then: Answered | Ended | None = None) -> None:
+        """Say what this worker does now, and then what has become of a shard."""
         # One at a time: what is said of a shard must not come after that it has ended.
         with self._saying:
             # What it goes by first: the number in flight is bound by that share or a later one.

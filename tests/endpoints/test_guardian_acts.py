@@ -26,7 +26,7 @@ from pathlib import Path
 from mayfly.endpoints.guardian import Guardian
 
 path, record, hang_s, beats = sys.argv[1:]
-guardian = Guardian.arm(Path(path), record=record.encode(), hang_s=float(hang_s))
+guardian = Guardian.arm(Path(path), {}, record=record.encode(), hang_s=float(hang_s))
 print(guardian.pid, flush=True)
 while True:
     if beats == "beats":

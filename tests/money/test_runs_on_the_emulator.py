@@ -4,14 +4,23 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.plan import make_plan
 from mayfly.runs.accounting import measurement
 from mayfly.runs.calibration import try_rows
+from mayfly.runs.handle import RunHandle
 from mayfly.runs.run import begin
-from tests.support.plain_run import B200, H100, H200, MODEL, carry_out, emulated, job_of
+from tests.support.plain_run import (
+    B200,
+    H100,
+    H200,
+    MODEL,
+    carry_out,
+    emulated,
+    job_of,
+    plan_of,
+    tear_down,
+)
 from together_emulator.state.catalogue import Catalogue
 from together_emulator.state.default_catalogue import default_catalogue
 from together_emulator.state.faults import FaultRule
@@ -22,19 +31,19 @@ SPEED = 30.0
 
 
 def test_a_cap_ends_the_run_before_it_is_passed_and_the_rest_is_resumed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     cap_usd = 3 * MINUTE_USD
     settings = {"start_factor": 0.1, "drain_s": 10.0}
-    with emulated(monkeypatch, tmp_path / "home", speed=SPEED, **settings) as emulator:
+    with emulated(tmp_path / "home", speed=SPEED, **settings) as (emulator, environment):
         job = job_of(
             tmp_path, rows=900, limits={"max_cost_usd": cap_usd, "concurrency": 2},
             rental={"hardware": H100},
         )  # fmt: skip
-        report, stopped = carry_out(job)
+        report, stopped = carry_out(job, environment)
         first = emulator.ledger()
         left = report["rows"]["remaining"]
-        again, _ = carry_out(job_of(tmp_path, rows=900, rental={"hardware": H100}))
+        again, _ = carry_out(job_of(tmp_path, rows=900, rental={"hardware": H100}), environment)
 
         assert stopped is not None
         assert stopped.exit_code == 5
@@ -47,7 +56,7 @@ def test_a_cap_ends_the_run_before_it_is_passed_and_the_rest_is_resumed(
 
 
 def test_hardware_that_cannot_be_had_is_torn_down_and_the_next_is_tried(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     full = FaultRule(
         action="status", method="POST", path="/deployments", nth=(1,), status=400,
@@ -55,11 +64,13 @@ def test_hardware_that_cannot_be_had_is_torn_down_and_the_next_is_tried(
     )  # fmt: skip
     fails = FaultRule(action="fail_start", method="POST", path="/deployments", nth=(2,))
     standing: list[int] = []
-    with emulated(
-        monkeypatch, tmp_path / "home", speed=600.0, faults=[full, fails], start_factor=0.1
-    ) as emulator:
+    with emulated(tmp_path / "home", speed=600.0, faults=[full, fails], start_factor=0.1) as (
+        emulator,
+        environment,
+    ):
         report, stopped = carry_out(
             job_of(tmp_path, rows=20),
+            environment,
             before_each=lambda: standing.append(len(emulator.endpoints())),
         )
 
@@ -72,13 +83,14 @@ def test_hardware_that_cannot_be_had_is_torn_down_and_the_next_is_tried(
 
 
 def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     # B200 does not say how much room it has; in truth it has none.
     free = {(B200, None): 0}
-    with emulated(
-        monkeypatch, tmp_path / "home", speed=600.0, free=free, start_factor=0.1
-    ) as emulator:
+    with emulated(tmp_path / "home", speed=600.0, free=free, start_factor=0.1) as (
+        emulator,
+        environment,
+    ):
         job = job_of(
             tmp_path, rows=20, rental={"hardware": "auto", "capacity_timeout_s": 0.5},
         )  # fmt: skip
@@ -87,7 +99,7 @@ def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
             for hardware, rate in ((H100, 1000.0), (H200, 900.0), (B200, 90_000.0))
         ]
         teach(tmp_path / "home", past)
-        report, _ = carry_out(job)
+        report, _ = carry_out(job, environment)
         assert not emulator.stands
 
     assert [endpoint["hardware"] for endpoint in report["endpoints"]] == [B200, H100]
@@ -97,12 +109,13 @@ def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
 
 
 def test_a_range_of_replicas_is_scaled_by_what_a_batch_fills(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    with emulated(
-        monkeypatch, tmp_path / "home", speed=600.0, start_factor=0.1, keep_bodies=True
-    ) as emulator:
-        report, _ = carry_out(job_of(tmp_path, rows=20, rental={"replicas": "1-3"}))
+    with emulated(tmp_path / "home", speed=600.0, start_factor=0.1, keep_bodies=True) as (
+        emulator,
+        environment,
+    ):
+        report, _ = carry_out(job_of(tmp_path, rows=20, rental={"replicas": "1-3"}), environment)
         bodies = [
             json.loads(call.body)
             for call in emulator.calls()
@@ -117,7 +130,7 @@ def test_a_range_of_replicas_is_scaled_by_what_a_batch_fills(
 
 
 def test_a_deadline_in_danger_takes_more_replicas(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     # What was learned is four times too good: the first minutes have to find that out.
     past = Measurement(
@@ -126,13 +139,13 @@ def test_a_deadline_in_danger_takes_more_replicas(
     )  # fmt: skip
     teach(tmp_path / "home", [past])
     with emulated(
-        monkeypatch, tmp_path / "home", speed=SPEED / 2, start_factor=0.1, drain_s=10.0,
+        tmp_path / "home", speed=SPEED / 2, start_factor=0.1, drain_s=10.0,
         catalogue=two_at_once(),
-    ) as emulator:  # fmt: skip
+    ) as (emulator, environment):  # fmt: skip
         job = job_of(
             tmp_path, rows=2000, limits={"deadline_s": 400.0}, rental={"hardware": H100},
         )  # fmt: skip
-        report, stopped = carry_out(job)
+        report, stopped = carry_out(job, environment)
         bill = emulator.ledger()
 
     foreseen = report["estimate"]["seconds"]
@@ -164,28 +177,30 @@ def teach(home: Path, past: list[Measurement]) -> None:
 
 
 def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     places = 255
     with emulated(
-        monkeypatch, tmp_path / "home", speed=0.8, start_factor=0.0005, schedule_s=0.1, drain_s=0.2,
+        tmp_path / "home", speed=0.8, start_factor=0.0005, schedule_s=0.1, drain_s=0.2,
         routing_s=0.1,
-    ) as emulator, begin(job_of(tmp_path, rows=1000)) as run:  # fmt: skip
-        plan = make_plan(run.look, run.plane)
-        run.planned(plan)
+    ) as (emulator, environment), begin(
+        job_of(tmp_path, rows=1000), RunHandle(environment=environment)
+    ) as run:  # fmt: skip
+        plan = plan_of(run)
         assert plan.placement is not None
         measurements, standing = [], []
         for offer in plan.placement.eligible:
             standing.append(len(emulator.endpoints()))
-            with run.trial_of(offer):
-                run.rent(offer)
-                run.session.await_ready(run.look_while_waiting)
-                try_rows(run, 256)
-                run.stop_sending()
-                run.session.stop()
-                run.session.finish()
-            measurements.append(measurement(run.session, plan, provider="loopback"))
-        chosen = make_plan(run.look, run.plane, learned=measurements, spent_s=60.0).chosen
+            run.provisioner.rent(offer, calibrating=True)
+            session = run.provisioner.session
+            session.await_ready(run.monitor.check_while_waiting)
+            try_rows(run, 256)
+            tear_down(run)
+            run.inference.settle()
+            measurements.append(measurement(session, plan, provider="loopback"))
+        chosen = make_plan(
+            run.preview, run.plane, environment.folders, learned=measurements, spent_s=60.0
+        ).chosen
         asked = sum(call.path.endswith("/chat/completions") for call in emulator.calls())
 
     profiles = {p.hardware: p for p in default_catalogue().models[0].profiles}
@@ -203,4 +218,4 @@ def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
     )
     assert excess <= 0.05
     assert standing == [0, 0, 0]
-    assert asked == run.total.done == 3 * 256
+    assert asked == run.output.total.done == 3 * 256

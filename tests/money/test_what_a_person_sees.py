@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,18 +16,18 @@ from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.planning.plan import Plan, make_plan
 from mayfly.planning.preview import preview_job
+from mayfly.runs.environment import Environment
 from mayfly.storage.history_store import append_history, read_history
 from mayfly.storage.tokenizer import cached_tokenizer
-from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
 from tests.support.plain_run import emulated, job_of
 
 
-def planned(job: Job) -> Plan:
+def planned(job: Job, environment: Environment) -> Plan:
     """Return the plan of a job."""
-    connection = Connection.from_env(os.environ)
+    connection = environment.connection
     with connect("v2", connection) as plane:
-        return make_plan(preview_job(job, connection), plane)
+        return make_plan(preview_job(job, connection.provider), plane, environment.folders)
 
 
 def drawn(what: RenderableType, width: int) -> list[str]:
@@ -39,10 +38,10 @@ def drawn(what: RenderableType, width: int) -> list[str]:
 
 
 @pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> Plan:
     """The plan of a small job."""
-    with emulated(monkeypatch, tmp_path / "home", speed=60.0):
-        return planned(job_of(tmp_path, rows=50))
+    with emulated(tmp_path / "home", speed=60.0) as (_, environment):
+        return planned(job_of(tmp_path, rows=50), environment)
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
@@ -75,11 +74,11 @@ def test_the_plan_for_scripts_has_every_figure_with_its_interval(plan: Plan) -> 
     [({"deadline_s": 2.0}, "earliest possible"), ({"max_cost_usd": 0.05}, "costs \\$0.09")],
 )
 def test_limits_that_cannot_be_kept_are_refused_before_anything_is_created(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limits: dict[str, Any], words: str
+    tmp_path: Path, limits: dict[str, Any], words: str
 ) -> None:
-    with emulated(monkeypatch, tmp_path / "home", speed=60.0) as emulator:
+    with emulated(tmp_path / "home", speed=60.0) as (emulator, environment):
         with pytest.raises(BadRequest, match=words) as refused:
-            planned(job_of(tmp_path, rows=50, limits=limits))
+            planned(job_of(tmp_path, rows=50, limits=limits), environment)
         assert emulator.endpoints() == []
 
     assert refused.value.exit_code == 2

@@ -12,7 +12,7 @@ SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
 def test_an_endpoint_that_fails_midway_is_torn_down_and_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 2
-    run = stage.run(patience={"mayfly.runs.monitor.OBSERVE_EVERY_S": 0.2})
+    run = stage.run(timeouts={"observe_every_s": 0.2})
     wait_until(lambda: stage.answered() >= 4, "no rows were answered")
 
     look_once_as_failed(stage)

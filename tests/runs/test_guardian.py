@@ -26,7 +26,7 @@ def lease(tmp_path: Path) -> Path:
 @pytest.fixture
 def guardian(lease: Path) -> Iterator[Guardian]:
     """A guardian that waits."""
-    guardian = Guardian.arm(lease)
+    guardian = Guardian.arm(lease, {})
     yield guardian
     if guardian.alive():
         guardian.release()
@@ -63,4 +63,4 @@ def test_let_go_it_ends_without_having_looked_at_anything(guardian: Guardian, le
 
 def test_without_a_place_for_it_nothing_may_be_created(tmp_path: Path) -> None:
     with pytest.raises(TerminalError, match="nothing was created"):
-        Guardian.arm(tmp_path / "nowhere" / "lease.json")
+        Guardian.arm(tmp_path / "nowhere" / "lease.json", {})

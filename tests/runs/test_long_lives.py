@@ -16,12 +16,7 @@ def test_a_run_longer_than_a_name_lasts_moves_to_new_endpoints_and_asks_nothing_
     stage.concurrency = 1
 
     # Seven seconds of answering, and five of a name that are not the last ten minutes.
-    run = stage.run(
-        patience={
-            "mayfly.endpoints.provisioner.LIFETIME_S": 605,
-            "mayfly.runs.monitor.OBSERVE_EVERY_S": 0.2,
-        }
-    )
+    run = stage.run(timeouts={"lifetime_s": 605, "observe_every_s": 0.2})
 
     assert run.wait() == 0, run.text
     stage.assert_complete()

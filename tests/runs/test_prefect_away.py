@@ -77,7 +77,7 @@ def test_a_cancel_of_a_run_that_was_started_by_hand_is_heeded(
 ) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 1
-    run = stage.run(patience={"mayfly.orchestration.cancellation.LOOK_EVERY_S": 0.2})
+    run = stage.run(timeouts={"cancel_poll_s": 0.2})
     wait_until(lambda: stage.answered() >= 2, "no rows were answered")
     (lease,) = stage.leases()
 

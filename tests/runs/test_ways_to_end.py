@@ -84,7 +84,7 @@ def test_the_loss_of_the_whole_process_group_leaves_it_to_the_guardian(
 def test_a_guardian_that_is_killed_is_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
     stage.concurrency = 1
-    run = stage.run(patience={"mayfly.endpoints.session.HEARTBEAT_S": 0.5})
+    run = stage.run(timeouts={"heartbeat_s": 0.5})
     wait_until(lambda: stage.answered() >= 2, "no rows were answered")
     (first,) = run.guardians()
 
@@ -209,12 +209,7 @@ def test_what_cannot_be_torn_down_is_told_with_what_it_costs_and_the_way_out(
         FaultRule(action="status", method="PATCH", path="/deployments/", status=500)
     )
 
-    run = stage.run(
-        patience={
-            "mayfly.endpoints.session.TEARDOWN_BUDGET_S": 3,
-            "mayfly.orchestration.hooks.HOOK_BUDGET_S": 1,
-        }
-    )
+    run = stage.run(timeouts={"teardown_s": 3, "hook_s": 1})
 
     assert run.wait() == 4, run.text
     (lease,) = stage.leases()

@@ -99,14 +99,10 @@ def start(command: dict[str, Any]) -> int:
 def run(command: dict[str, Any]) -> int:
     """Run `mayfly` with the command's arguments, or the flow itself as a script would.
 
-    `file_bytes` is the largest file that may be written: a disk that is full. `patience` shortens
-    waits that are minutes in earnest, by module and name.
+    `file_bytes` is the largest file that may be written: a disk that is full.
     """
     if most := command.get("file_bytes"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    for name, value in command.get("patience", {}).items():
-        module, _, attribute = name.rpartition(".")
-        setattr(importlib.import_module(module), attribute, value)
     if (flow := command.get("flow")) is not None:
         # As a script runs it: by the flow's own options, without the command line around it.
         from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415

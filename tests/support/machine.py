@@ -213,11 +213,14 @@ class Machine:
             **self.env,
         }
 
-    def command(self, *argv: str, **more: Any) -> Process:
-        """Start `mayfly` with any arguments."""
+    def command(
+        self, *argv: str, timeouts: Mapping[str, float] | None = None, **more: Any
+    ) -> Process:
+        """Start `mayfly` with any arguments, and with other times than those of `Timeouts`."""
         self._told += 1
         told = self.folder / f"told-{self._told}.txt"
-        return self.launcher.start(argv, env=self.environment, told=told, **more)
+        env = {**self.environment, "MAYFLY_TIMEOUTS": json.dumps(timeouts) if timeouts else None}
+        return self.launcher.start(argv, env=env, told=told, **more)
 
     def run(self, *options: str, **more: Any) -> Process:
         """Start `mayfly run` over the input."""

@@ -51,9 +51,9 @@ def numbers(look: Snapshot) -> list[str]:
 class Display:
     """Follows a run until the block ends; the run itself writes nothing to the terminal."""
 
-    def __init__(self, console: Console, watched: list[Progress]) -> None:
+    def __init__(self, console: Console, progress: Progress) -> None:
         self._console = console
-        self._watched = watched
+        self._progress = progress
         self._told = 0
         self._over = threading.Event()
         self._live: Live | None = None
@@ -87,9 +87,9 @@ class Display:
         while not self._over.wait(every_s):
             ticks += 1
             self._tell()
-            if not self._watched:
+            if not self._progress.began:
                 continue
-            look = self._watched[-1].snapshot()
+            look = self._progress.snapshot()
             if self._live is not None:
                 self._live.update(panel(look), refresh=True)
             elif look.step is Step.INFERRING and ticks % int(PLAIN_EVERY_S / every_s) == 0:
@@ -97,9 +97,7 @@ class Display:
                 self._console.print(Text(f"{span(look.elapsed_s):>10}  {line}"))
 
     def _tell(self) -> None:
-        if not self._watched:
-            return
-        progress = self._watched[-1]
+        progress = self._progress
         for moment in progress.story[self._told :]:
             self._told += 1
             if moment.kind == "endpoint":

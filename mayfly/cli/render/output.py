@@ -28,7 +28,7 @@ class Screen(Protocol):
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """Say what is being waited for while the block lasts."""
 
-    def follow(self, watched: list[Progress]) -> AbstractContextManager[object]:
+    def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
 
     def say(self, text: str) -> None:
@@ -55,9 +55,9 @@ class TerminalScreen:
         """Say what is being waited for, in a terminal, and take it back afterwards."""
         return self.console.status(Text(text)) if is_live(self.console) else nullcontext()
 
-    def follow(self, watched: list[Progress]) -> AbstractContextManager[object]:
+    def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
-        return Display(self.console, watched)
+        return Display(self.console, progress)
 
     def say(self, text: str) -> None:
         """Say something."""
@@ -96,17 +96,16 @@ class JsonScreen:
         return nullcontext()
 
     @contextmanager
-    def follow(self, watched: list[Progress]) -> Iterator[None]:
+    def follow(self, progress: Progress) -> Iterator[None]:
         """Follow a run while the block lasts."""
         over = threading.Event()
 
         def tell() -> None:
             while not over.wait(EVENT_EVERY_S):
-                self._tell(watched)
-                for progress in watched[-1:]:
-                    look = progress.snapshot()
-                    if look.step is Step.INFERRING:
-                        self.emit("progress", numbers(look))
+                self._tell(progress)
+                now = progress.snapshot()
+                if now.step is Step.INFERRING:
+                    self.emit("progress", numbers(now))
 
         thread = threading.Thread(target=tell, name="events", daemon=True)
         thread.start()
@@ -115,8 +114,8 @@ class JsonScreen:
         finally:
             over.set()
             thread.join()
-            self._tell(watched)
-            for progress in watched[-1:]:
+            self._tell(progress)
+            if progress.began:
                 self.emit("progress", numbers(progress.snapshot()))
 
     def say(self, text: str) -> None:
@@ -132,9 +131,8 @@ class JsonScreen:
         """Show that it failed."""
         self.emit("failed", {"exit_code": code, "error": error})
 
-    def _tell(self, watched: list[Progress]) -> None:
-        for progress in watched[-1:]:
-            for moment in progress.story[self._told :]:
-                self._told += 1
-                facts = moment.facts or {"text": moment.text}
-                self.emit(moment.kind, {"at_s": round(moment.at_s, 3), **facts})
+    def _tell(self, progress: Progress) -> None:
+        for event in progress.story[self._told :]:
+            self._told += 1
+            facts = event.facts or {"text": event.text}
+            self.emit(event.kind, {"at_s": round(event.at_s, 3), **facts})

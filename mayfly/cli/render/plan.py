@@ -21,13 +21,13 @@ _THEN = {
 
 def plan_table(plan: Plan) -> RenderableType:
     """Draw what a run would do: the data, then each hardware with the decision on it."""
-    job = plan.look.job
+    job = plan.preview.job
     head = facts()
-    head.add_row("input", f"{job.input}, {plan.look.dataset.rows:,} rows")
-    if plan.look.dataset.copied:
-        head.add_row("copied", plan.look.dataset.copied)
+    head.add_row("input", f"{job.input}, {plan.preview.dataset.rows:,} rows")
+    if plan.preview.dataset.copied:
+        head.add_row("copied", plan.preview.dataset.copied)
     head.add_row("model", job.model)
-    head.add_row("prompt", prompt_line(job, plan.look.renderer.source))
+    head.add_row("prompt", prompt_line(job, plan.preview.renderer.source))
     if plan.load is not None:
         head.add_row("tokens", _tokens(plan.load))
     head.add_row("output", job.output)

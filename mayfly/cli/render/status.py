@@ -13,6 +13,7 @@ from mayfly.cli.render.console import is_live
 from mayfly.cli.render.plan import facts
 from mayfly.models.durations import span
 from mayfly.runs.status import read_status
+from mayfly.storage.lease_store import LeaseStore
 
 LOOK_EVERY_S = 2.0
 
@@ -63,28 +64,28 @@ def _lease(lease: dict[str, Any]) -> str:
     )
 
 
-def watched(folder: Path, console: Console, *, json: bool) -> None:
+def watched(folder: Path, store: LeaseStore, console: Console, *, json: bool) -> None:
     """Show the status again and again until no run is on; a pipe gets one line for each look.
 
     Ctrl-C ends the looking, not the run.
     """
     try:
         if json or not is_live(console):
-            while _told(folder, console, as_json=json)["outcome"] == "running":
+            while _told(folder, store, console, as_json=json)["outcome"] == "running":
                 time.sleep(LOOK_EVERY_S)
             return
-        status = read_status(folder)
+        status = read_status(folder, store)
         with Live(status_table(status), console=console, auto_refresh=False) as live:
             while status["outcome"] == "running":
                 time.sleep(LOOK_EVERY_S)
-                status = read_status(folder)
+                status = read_status(folder, store)
                 live.update(status_table(status), refresh=True)
     except KeyboardInterrupt:
         return
 
 
-def _told(folder: Path, console: Console, *, as_json: bool) -> dict[str, Any]:
-    status = read_status(folder)
+def _told(folder: Path, store: LeaseStore, console: Console, *, as_json: bool) -> dict[str, Any]:
+    status = read_status(folder, store)
     if as_json:
         sys.stdout.write(json.dumps(status, default=str) + "\n")
         sys.stdout.flush()

@@ -1,0 +1,139 @@
+"""The output of a run: what is left to answer, what is done, what failed."""
+
+import threading
+from typing import Any
+
+import orjson
+
+from mayfly.inference.circuit_breaker import CircuitBreaker
+from mayfly.models.rows import Tally
+from mayfly.models.shards import Shard
+from mayfly.planning.preview import JobPreview
+from mayfly.reporting.html import page
+from mayfly.reporting.output_stats import Results, read_results
+from mayfly.reporting.progress import Progress
+from mayfly.reporting.report import run_record
+from mayfly.shards.dedupe import Deduplication, find_duplicates
+from mayfly.shards.failed_rows import merge_journals, shards_to_retry, update_dead_letters
+from mayfly.shards.requests import RequestSource
+from mayfly.shards.runner import Batch, Turns
+from mayfly.storage.atomic import write_atomically
+from mayfly.storage.run_folder import RunFolder, journalled
+
+
+class Output:
+    """The folder of a run, while the run holds its lock.
+
+    Shards end in threads of theirs: the manifest is changed by one of them at a time.
+    """
+
+    def __init__(
+        self, preview: JobPreview, folder: RunFolder, *, progress: Progress, started_at: float
+    ) -> None:
+        """Take the folder over: merge what an earlier run left, and find what is to be asked.
+
+        Args:
+            started_at: Of the run, Unix time in seconds.
+        """
+        self.paths = folder.paths
+        self._preview, self._folder, self._progress = preview, folder, progress
+        self._source = RequestSource(preview.dataset, preview.renderer, preview.job.model)
+        self._recording = threading.Lock()
+        self._reading, self._writing = Turns(), Turns()
+        self._done_now: set[int] = set()
+        merge_journals(preview.dataset, preview.columns, folder)
+        self._to_retry: dict[int, int] = {}
+        resumed = self.total
+        if preview.job.rows.retry_failed:
+            self._to_retry = shards_to_retry(self.paths, folder.manifest)
+            again = sum(self._to_retry.values())
+            resumed = resumed._replace(done=resumed.done - again, failed=resumed.failed - again)
+        progress.update(rows=preview.dataset.rows, resumed=resumed)
+        self.deduplication = self._find_duplicates(started_at) if preview.job.rows.dedupe else None
+
+    def shards_left(self) -> list[Shard]:
+        """Return the shards to answer: those not done; with `retry_failed`, those with errors."""
+        manifest = self._folder.manifest
+        return [
+            shard
+            for shard in manifest.shards
+            if shard.index not in manifest.done
+            or (shard.index in self._to_retry and shard.index not in self._done_now)
+        ]
+
+    @property
+    def rows_left(self) -> int:
+        """Rows of the shards that are left."""
+        return sum(shard.rows for shard in self.shards_left())
+
+    @property
+    def total(self) -> Tally:
+        """Sums over the whole output, earlier runs included."""
+        return self._folder.manifest.tally + journalled(self.paths, self._folder.manifest)
+
+    @property
+    def usd_before(self) -> float:
+        """What earlier runs into this output have cost, in dollars."""
+        return sum(float(run["cost"]["usd"]) for run in self._folder.manifest.runs)
+
+    def batch(self, model: str, breaker: CircuitBreaker) -> Batch:
+        """Return what the shards have in common.
+
+        Args:
+            model: What the endpoint in use is called in a request.
+            breaker: Of the engine in use.
+        """
+        preview = self._preview
+        return Batch(
+            dataset=preview.dataset,
+            renderer=preview.renderer,
+            paths=self.paths,
+            model=model,
+            fingerprint=preview.fingerprint,
+            retry_failed=preview.job.rows.retry_failed,
+            checker=preview.checker,
+            columns=preview.columns,
+            breaker=breaker,
+            deduplication=self.deduplication,
+            reading=self._reading,
+            writing=self._writing,
+        )
+
+    def record_done(self, shard: Shard, tally: Tally) -> None:
+        """Record a shard whose part is committed; from any thread."""
+        with self._recording:
+            self._folder.record_done(shard.index, tally)
+            self._done_now.add(shard.index)
+            if self.deduplication is not None:
+                copied = len(self.deduplication.duplicates.within(shard))
+                self._progress.update(copied=self._progress.snapshot().copied + copied)
+            update_dead_letters(self._source, self._folder, changed=[shard.index])
+
+    def read_results(self) -> Results:
+        """Read what the parts hold, for the report; bring the dead letters up to date first."""
+        with self._recording:
+            update_dead_letters(self._source, self._folder)
+        return read_results(self.paths, self._folder.manifest, self._preview.renderer.needs)
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Write `report.json`, `report.html` and the manifest's record of the run."""
+        with self._recording:
+            self._folder.commit(self._folder.manifest.with_run(run_record(report)))
+        write_atomically(self.paths.report, orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        write_atomically(self.paths.report_html, page(report).encode())
+
+    def _find_duplicates(self, since: float) -> Deduplication:
+        preview = self._preview
+        key = f"{preview.fingerprint} {preview.dataset.fingerprint}"
+        duplicates = find_duplicates(self._source, self.paths, key=key)
+        if self._to_retry:
+            duplicates.forget_answers()
+        return Deduplication(
+            duplicates=duplicates,
+            paths=self.paths,
+            fingerprint=preview.fingerprint,
+            shards=self._folder.manifest.shards,
+            columns=preview.columns,
+            again=frozenset(self._to_retry),
+            since=since,
+        )

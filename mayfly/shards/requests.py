@@ -1,0 +1,25 @@
+"""The rows of a job as they would be sent, for those that compare requests and send none."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mayfly.inference.request_builder import Renderer
+from mayfly.models.rows import RowRequest
+from mayfly.storage.dataset import Dataset
+
+
+class RequestSource(NamedTuple):
+    """What makes requests of rows.
+
+    Attributes:
+        model: What the job calls its model.
+    """
+
+    dataset: Dataset
+    renderer: Renderer
+    model: str
+
+    def requests(self, first_row: int, rows: int) -> Iterator[RowRequest]:
+        """Yield the requests of some rows, in their order."""
+        for chunk in self.dataset.read(first_row, rows, self.renderer.needs):
+            yield from self.renderer.bodies(self.model, chunk.first_row, chunk.columns, chunk.rows)
