@@ -25,6 +25,14 @@ def short(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"
 
 
+def write_span(seconds: float) -> str:
+    """Write a time span as `read_span` reads it: `90s`, `45m`, `1.5s`."""
+    for unit in ("d", "h", "m"):
+        if seconds >= _UNIT_S[unit] and seconds % _UNIT_S[unit] == 0:
+            return f"{seconds // _UNIT_S[unit]:.0f}{unit}"
+    return f"{seconds:f}".rstrip("0").rstrip(".") + "s"
+
+
 def read_span(text: str) -> float:
     """Read a span such as `90m`, `1h30m` or `45s`, in seconds; a bare number is a ValueError."""
     compact = text.replace(" ", "").lower()

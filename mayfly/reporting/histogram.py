@@ -1,47 +1,60 @@
-"""How long answers took, in bounded memory: bins whose widths grow with the time."""
+"""Distributions in bounded memory: bins whose widths grow with the value."""
 
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-SMALLEST_S = 0.001
 BINS_PER_DECADE = 20
-DECADES = 7
-"""From a millisecond to nearly three hours; a bin is 12 % wide, and so is a percentile's error."""
+"""A bin is 12 % wide, and so is the error of a percentile."""
 
-_BINS = BINS_PER_DECADE * DECADES
+PERCENTS = (50, 90, 95, 99)
+
+SMALLEST_S = 0.001
+LATENCY_DECADES = 7
+"""Latencies from a millisecond to nearly three hours."""
 
 
-class LatencyHistogram:
-    """Counts of latencies in bins of equal width on a logarithmic scale."""
+class Histogram:
+    """Counts of positive values in bins of equal width on a logarithmic scale.
 
-    def __init__(self) -> None:
-        self._counts = [0] * _BINS
+    Attributes:
+        smallest: Lower edge of the first bin; smaller values count there.
+        count: Values so far.
+        sum, largest: Of the values.
+    """
+
+    def __init__(self, smallest: float = 1.0, decades: int = 9) -> None:
+        self.smallest = smallest
+        self._counts = [0] * (BINS_PER_DECADE * decades)
         self.count = 0
-        self.sum_s = 0.0
-        self.largest_s = 0.0
+        self.sum = 0.0
+        self.largest = 0.0
 
-    def add(self, latencies_s: Iterable[float]) -> None:
-        """Count latencies, in seconds; what is not above zero is no latency and passed over."""
-        for latency_s in latencies_s:
-            if latency_s > 0:
-                index = math.log10(latency_s / SMALLEST_S) * BINS_PER_DECADE
-                self.add_bins({math.floor(index): 1}, sum_s=latency_s, largest_s=latency_s)
+    def add(self, values: Iterable[float]) -> None:
+        """Count values; those not above zero are left out."""
+        for value in values:
+            if value > 0:
+                index = math.log10(value / self.smallest) * BINS_PER_DECADE
+                self.add_bins({math.floor(index): 1}, sum_of=value, largest=value)
 
-    def add_bins(self, counts: Mapping[int, int], *, sum_s: float, largest_s: float) -> None:
-        """Add latencies that somebody else has sorted into bins, by floor(log10(s / SMALLEST_S)
-        * BINS_PER_DECADE); what lies beyond either end counts at that end."""
+    def add_bins(self, counts: Mapping[int, int], *, sum_of: float, largest: float) -> None:
+        """Add values that are sorted into bins already.
+
+        Args:
+            counts: By floor(log10(value / smallest) * BINS_PER_DECADE); what lies beyond either
+                end counts at that end.
+        """
         for index, count in counts.items():
-            self._counts[min(max(index, 0), _BINS - 1)] += count
+            self._counts[min(max(index, 0), len(self._counts) - 1)] += count
             self.count += count
-        self.sum_s += sum_s
-        self.largest_s = max(self.largest_s, largest_s)
+        self.sum += sum_of
+        self.largest = max(self.largest, largest)
 
     def percentile(self, percent: float) -> float | None:
-        """Return the latency that so many percent do not exceed, in seconds; None without any.
+        """Return the value that so many percent do not exceed; None without any value.
 
-        The upper edge of the bin it falls in, and no more than the largest seen: it errs upwards,
-        by a bin's width at most.
+        It is the upper edge of its bin, and no more than the largest value: it errs upwards, by a
+        bin's width at most.
         """
         if not self.count:
             return None
@@ -50,28 +63,41 @@ class LatencyHistogram:
         for index, count in enumerate(self._counts):
             seen += count
             if seen >= rank:
-                return min(_edge_s(index + 1), self.largest_s)
-        return self.largest_s
+                return min(self._edge(index + 1), self.largest)
+        return self.largest
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; `bins` are [from_s, to_s, count], empty ends left out."""
+        """Return plain JSON values; `bins` are [from, to, count], empty ends left out."""
         used = [index for index, count in enumerate(self._counts) if count]
-        span = range(used[0], used[-1] + 1) if used else range(0)
+        bins = range(used[0], used[-1] + 1) if used else range(0)
         return {
             "count": self.count,
-            "mean_s": round(self.sum_s / self.count, 4) if self.count else None,
+            "mean": round(self.sum / self.count, 4) if self.count else None,
             **{
-                f"p{percent}_s": None if (found := self.percentile(percent)) is None
+                f"p{percent}": None if (found := self.percentile(percent)) is None
                 else round(found, 4)
-                for percent in (50, 90, 95, 99)
+                for percent in PERCENTS
             },
-            "max_s": round(self.largest_s, 4) if self.count else None,
+            "max": round(self.largest, 4) if self.count else None,
             "bins": [
-                [round(_edge_s(index), 6), round(_edge_s(index + 1), 6), self._counts[index]]
-                for index in span
+                [round(self._edge(index), 6), round(self._edge(index + 1), 6), self._counts[index]]
+                for index in bins
             ],
         }  # fmt: skip
 
+    def _edge(self, index: int) -> float:
+        return self.smallest * math.pow(10.0, index / BINS_PER_DECADE)
 
-def _edge_s(index: int) -> float:
-    return SMALLEST_S * math.pow(10.0, index / BINS_PER_DECADE)
+
+class LatencyHistogram(Histogram):
+    """The same for latencies, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(SMALLEST_S, LATENCY_DECADES)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; seconds have names that end in `_s`."""
+        return {
+            name if name in ("count", "bins") else f"{name}_s": value
+            for name, value in super().as_dict().items()
+        }

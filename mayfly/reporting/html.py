@@ -1,5 +1,7 @@
 """The report as a page for people: one file, no network, printable, light and dark."""
 
+import base64
+import hashlib
 import json
 import math
 import time
@@ -10,27 +12,40 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mayfly.models.durations import short, span
 from mayfly.models.job import Job
+from mayfly.reporting.charts import STEPS, Chart, charts
 
 _PAGES = Path(__file__).parent / "pages"
-_PAID = {
-    "waiting": "ready, and nothing sent yet",
-    "warming": "sent, and nothing back yet",
-    "busy": "busy: every place could be filled",
-    "tail": "the tail: fewer rows left than places",
-    "draining": "asked to stop, not stopped yet",
-    "rounding": "the rest of started minutes",
+_PHASES = {
+    "waiting": "ready, nothing sent yet",
+    "warming": "sent, no response yet",
+    "busy": "busy: rows waited to be sent",
+    "tail": "tail: fewer rows left than slots",
+    "draining": "stopping",
+    "rounding": "rounding to started minutes",
 }
 """What the phases of `Usage` mean."""
 
+_RETRIES = {
+    "silence": "not connected",
+    "no_answer": "connection lost",
+    "timeout": "timeout",
+    "unreadable": "response unreadable",
+    "hedge": "sent twice, because slow (hedged)",
+}
+"""What is shown of retries without an HTTP status."""
+
+_SHOWN_ELSEWHERE = {
+    ("prompt", "template"),
+    ("prompt", "system"),
+    *((name, "") for name in ("input", "model", "output", "tags")),
+}
+
 
 def page(report: dict[str, Any]) -> str:
-    """Return `report.html`. A plot that cannot be drawn is left out, and the page says so."""
-    try:
-        from mayfly.reporting.plots import plots  # noqa: PLC0415 - matplotlib, for this step only
-
-        drawn, missing = plots(report), ""
-    except Exception as error:  # noqa: BLE001 - the figures are in the tables all the same
-        drawn, missing = {}, f"{type(error).__name__}: {error}"
+    """Return `report.html`; a chart that cannot be drawn is left out, and the page says so."""
+    drawn, missing = _drawn(report)
+    style, script = ((_PAGES / name).read_text() for name in ("report.css", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(
         loader=FileSystemLoader(_PAGES),
         autoescape=True,
@@ -41,27 +56,40 @@ def page(report: dict[str, Any]) -> str:
     environment.filters.update(
         when=_when, span=_span, n=_number, usd=_usd, short=_short, answered=_answered
     )
-    template = environment.get_template("report.html")
-    return template.render(
+    return environment.get_template("report.html").render(
         report=report,
-        plots=drawn,
+        charts=drawn,
         missing=missing,
-        asked=_asked(report["job"]),
-        paid=_PAID,
+        style=style,
+        script=script,
+        digest=digest,
+        settings=_settings(report["job"]),
+        compared=compared(report),
+        retries=_retries(report),
+        paid=_PHASES,
+        steps=STEPS,
         span=_span,
         usd=_usd,
     )
 
 
-def _asked(job: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what was asked for, without what was left as it is by default or is shown apart."""
+def _drawn(report: dict[str, Any]) -> tuple[dict[str, Chart], str]:
+    try:
+        return charts(report), ""
+    except Exception as error:  # noqa: BLE001 - the figures are in the tables all the same
+        return {}, f"{type(error).__name__}: {error}"
+
+
+def _settings(job: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the settings that differ from their defaults and are not shown elsewhere."""
     default = Job(input="-", model="-", output="-").model_dump(mode="json")
     shown = []
     for group, value in job.items():
-        settings = value if isinstance(value, dict) else {"": value}
+        settings = value if isinstance(value, dict) and group != "tags" else {"": value}
         for name, setting in settings.items():
-            usual = default[group].get(name) if isinstance(value, dict) else default.get(group)
-            if setting != usual and (group, name) != ("prompt", "template"):
+            known = default.get(group)
+            usual = known.get(name) if isinstance(known, dict) and name else known
+            if setting != usual and (group, name) not in _SHOWN_ELSEWHERE:
                 shown.append((f"{group}.{name}".rstrip(".").replace("_", " "), _plain(setting)))
     return shown
 
@@ -70,6 +98,40 @@ def _plain(setting: Any) -> str:
     if isinstance(setting, dict | list):
         return json.dumps(setting, ensure_ascii=False, indent=2)
     return str(setting)
+
+
+def _retries(report: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return what was sent again, and why: the most frequent reason first."""
+    found = (report.get("retries") or {}).items()
+    return [(_RETRIES.get(kind, kind), n) for kind, n in sorted(found, key=lambda pair: -pair[1])]
+
+
+def compared(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return this run after earlier ones of the same job; empty when it is the first.
+
+    Each has `share`, its length as a bar: dollars per million tokens and tokens a second, of the
+    largest.
+    """
+    earlier = report.get("earlier_runs") or []
+    if not earlier:
+        return []
+    this = {
+        "run": report["run"],
+        "started_at": report["started_at"],
+        "outcome": report["outcome"],
+        "hardware": ", ".join(endpoint["hardware"] for endpoint in report["endpoints"]),
+        "rows": report["rows"]["this_run"],
+        "completion_tokens_per_s": report["throughput"]["completion_tokens_per_s"],
+        "p50_s": report["latency"]["p50_s"],
+        "usd": report["cost"]["usd"],
+        "usd_per_million_tokens": report["cost"]["usd_per_million_tokens"],
+    }
+    runs = [{name: run.get(name) for name in this} for run in earlier[-9:]] + [this]
+    for name in ("completion_tokens_per_s", "usd_per_million_tokens"):
+        most = max((run[name] or 0.0 for run in runs), default=0.0)
+        for run in runs:
+            run[f"{name}_share"] = round(100 * (run[name] or 0.0) / most) if most else 0
+    return runs
 
 
 def _answered(report: dict[str, Any]) -> int:
@@ -100,5 +162,5 @@ def _usd(value: float | None) -> str:
         return "-"
     if value >= 0.01 or value == 0:
         return f"${value:,.2f}"
-    # Two figures that say something, and no exponent.
+    # Two significant figures, and no exponent.
     return f"${value:.{1 - math.floor(math.log10(value))}f}"

@@ -1,7 +1,7 @@
-"""What came back, read from the parts: latencies, why answers ended, samples, errors by kind.
+"""Statistics of an output, read from its parts: distributions, errors, samples.
 
-Read when nothing bills any longer, a batch at a time and only the columns it takes, so that it
-holds for any runner, for earlier runs into the same folder, and for any number of rows.
+Read when nothing is billed any longer, a batch at a time and only the columns needed, so that it
+works for any runner, for earlier runs into the same folder, and for any number of rows.
 """
 
 import re
@@ -14,53 +14,87 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mayfly.models.failures import Failure
 from mayfly.models.manifest import Manifest
-from mayfly.reporting.histogram import BINS_PER_DECADE, SMALLEST_S, LatencyHistogram
-from mayfly.storage.cells import cell_values, shown
+from mayfly.reporting.histogram import BINS_PER_DECADE, Histogram, LatencyHistogram
+from mayfly.reporting.samples import ANSWER_COLUMNS, cut, is_answered, sample
+from mayfly.storage.cells import cell_values
 from mayfly.storage.part_batches import opened_part
+from mayfly.storage.parts import part_label
 from mayfly.storage.run_paths import RunPaths
 
 SAMPLES = 5
 KINDS = 10
 KINDS_COUNTED = 1000
-SHOWN_CHARACTERS = 1000
-"""A longer text is cut where a person reads it."""
+FAILED_ROWS = 200
+"""Failed rows that the report lists; `dead_letters.parquet` has them all."""
 
 _NUMBER = re.compile(r"\d+")
+_COUNTED = (
+    "error",
+    "finish_reason",
+    "latency_s",
+    "attempts",
+    "prompt_tokens",
+    "completion_tokens",
+)
 
 
 @dataclass(slots=True)
 class Results:
-    """What a person wants to know of the rows.
+    """What the rows of an output have come to.
 
     Attributes:
-        latency: Of the requests that answered.
+        latency: Of the requests that answered, in seconds.
+        prompt_tokens, completion_tokens, tokens: Per answered row; `tokens` is their sum.
         finish_reasons: How many answers ended for which reason.
-        samples: A few answered rows, from all over the output: row, asked (by column), response.
-        kinds: How many rows failed with which words (numbers aside), the first such row, and what
-            it said.
+        attempts: How many rows took how many requests.
+        dropped: How many replies held what no column has, by its name.
+        samples: A few answered rows, from all over the output; see `samples.sample`.
+        kinds: How many rows failed with which message (numbers aside), with the first such row.
+        failed: The first failed rows: row, class, status, attempts and message.
     """
 
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    prompt_tokens: Histogram = field(default_factory=Histogram)
+    completion_tokens: Histogram = field(default_factory=Histogram)
+    tokens: Histogram = field(default_factory=Histogram)
     finish_reasons: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
     kinds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values for the report."""
         return {
             "latency": self.latency.as_dict(),
+            "per_row": {
+                "prompt_tokens": self.prompt_tokens.as_dict(),
+                "completion_tokens": self.completion_tokens.as_dict(),
+                "tokens": self.tokens.as_dict(),
+                "attempts": {str(sent): rows for sent, rows in sorted(self.attempts.items())},
+            },
             "finish_reasons": dict(self.finish_reasons.most_common()),
+            "dropped": dict(self.dropped.most_common()),
             "samples": self.samples,
             "errors": sorted(self.kinds.values(), key=lambda kind: -kind["rows"])[:KINDS],
+            "failed_rows": self.failed,
         }
 
 
-def read_results(paths: RunPaths, manifest: Manifest, columns: Sequence[str]) -> Results:
+def read_results(
+    paths: RunPaths,
+    manifest: Manifest,
+    columns: Sequence[str],
+    images: Sequence[str] = (),
+) -> Results:
     """Read what the committed parts of a run's folder hold.
 
     Args:
-        columns: The input's columns that were asked about, for the samples.
+        columns: The input's columns that went into the prompt, for the samples.
+        images: The input's columns with images, for the samples.
     """
     results = Results()
     done = [shard for shard in manifest.shards if shard.index in manifest.done]
@@ -68,34 +102,41 @@ def read_results(paths: RunPaths, manifest: Manifest, columns: Sequence[str]) ->
     for number, shard in enumerate(done):
         path = paths.part(shard.index)
         _count(results, path, shard.first_row)
+        if (label := part_label(path)) is not None:
+            results.dropped.update(label.dropped)
         if number % every == 0 and len(results.samples) < SAMPLES:
             wanted = SAMPLES if len(done) < SAMPLES else 1
-            _sample(results, path, shard.first_row, columns, wanted)
+            _sample(results, path, shard.first_row, columns, images, wanted)
     return results
 
 
 def _count(results: Results, path: Path, first_row: int) -> None:
-    names = ["error", "finish_reason", "latency_s"]
     with opened_part(path) as file:
-        for batch in file.iter_batches(columns=names):
-            errors, reasons, latencies = (batch.column(name) for name in names)
-            _count_latencies(results.latency, latencies)
+        for batch in file.iter_batches(columns=list(_COUNTED)):
+            errors, reasons, latencies, attempts, prompt, completion = (
+                batch.column(name) for name in _COUNTED
+            )
+            _add(results.latency, latencies)
+            _add(results.prompt_tokens, prompt)
+            _add(results.completion_tokens, completion)
+            _add(results.tokens, pc.add(pc.fill_null(prompt, 0), pc.fill_null(completion, 0)))
             for reason in pc.value_counts(reasons.drop_null()).to_pylist():
                 results.finish_reasons[reason["values"]] += reason["counts"]
+            for sent in pc.value_counts(attempts.drop_null()).to_pylist():
+                results.attempts[sent["values"]] += sent["counts"]
             for index in pc.indices_nonzero(errors.is_valid()).to_pylist():
                 _count_error(results, first_row + index, errors[index].as_py())
             first_row += batch.num_rows
 
 
-def _count_latencies(histogram: LatencyHistogram, latencies: pa.Array) -> None:
-    taken = latencies.filter(pc.greater(latencies, 0.0))
+def _add(histogram: Histogram, values: pa.Array) -> None:
+    taken = values.filter(pc.fill_null(pc.greater(values, 0), fill_value=False)).cast(pa.float64())
     if not len(taken):
         return
-    index = pc.floor(
-        pc.multiply(pc.log10(pc.divide(taken, SMALLEST_S)), float(BINS_PER_DECADE))
-    ).cast(pa.int64())
+    decades = pc.log10(pc.divide(taken, histogram.smallest))
+    index = pc.floor(pc.multiply(decades, float(BINS_PER_DECADE))).cast(pa.int64())
     counts = {bins["values"]: bins["counts"] for bins in pc.value_counts(index).to_pylist()}
-    histogram.add_bins(counts, sum_s=pc.sum(taken).as_py(), largest_s=pc.max(taken).as_py())
+    histogram.add_bins(counts, sum_of=pc.sum(taken).as_py(), largest=pc.max(taken).as_py())
 
 
 def _count_error(results: Results, row: int, error: str) -> None:
@@ -103,32 +144,43 @@ def _count_error(results: Results, row: int, error: str) -> None:
     if kind not in results.kinds:
         if len(results.kinds) >= KINDS_COUNTED:
             kind = "other errors"
-        example = {"rows": 0, "first_row": row, "error": _cut(error)}
+        example = {"rows": 0, "first_row": row, "error": cut(error)}
         results.kinds.setdefault(kind, example)
     results.kinds[kind]["rows"] += 1
+    if len(results.failed) < FAILED_ROWS:
+        failure = Failure.parse(error)
+        results.failed.append(
+            {
+                "row": row,
+                "class": failure.kind,
+                "status": failure.status,
+                "attempts": failure.attempts,
+                "words": cut(failure.words),
+            }
+        )
 
 
 def _sample(
-    results: Results, path: Path, first_row: int, columns: Sequence[str], wanted: int
+    results: Results,
+    path: Path,
+    first_row: int,
+    columns: Sequence[str],
+    images: Sequence[str],
+    wanted: int,
 ) -> None:
     with opened_part(path) as file:
-        there = [name for name in columns if name in file.schema_arrow.names]
-        batch = next(file.iter_batches(batch_size=64, columns=[*there, "response"]), None)
+        there = set(file.schema_arrow.names)
+        asked = [name for name in columns if name in there]
+        shown = [name for name in images if name in there]
+        names = {*asked, *shown, *ANSWER_COLUMNS, "error"} & there
+        # Images are large: no more rows of them are decoded than are likely to be needed.
+        size = 8 if shown else 64
+        batch = next(file.iter_batches(batch_size=size, columns=sorted(names)), None)
     if batch is None:
         return
-    columns_read = [cell_values(column) for column in batch.columns]
-    for index, cells in enumerate(zip(*columns_read, strict=True)):
-        row = dict(zip(batch.schema.names, cells, strict=True))
-        if wanted and len(results.samples) < SAMPLES and row["response"] is not None:
+    cells = [cell_values(column) for column in batch.columns]
+    for index, values in enumerate(zip(*cells, strict=True)):
+        row = dict(zip(batch.schema.names, values, strict=True))
+        if wanted and len(results.samples) < SAMPLES and is_answered(row):
             wanted -= 1
-            asked = {name: _cut(shown(row[name])) for name in there}
-            answer = {
-                "row": first_row + index,
-                "asked": asked,
-                "response": _cut(row["response"]),
-            }
-            results.samples.append(answer)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+            results.samples.append(sample(first_row + index, row, asked, shown))

@@ -1,8 +1,11 @@
-"""What a run leaves behind about itself, as figures: `report.json`."""
+"""The figures of a run: `report.json`."""
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mayfly.models.command_line import run_command
+from mayfly.models.job import Job
 from mayfly.models.rows import Tally
 from mayfly.reporting.output_stats import Results
 from mayfly.reporting.progress import Progress
@@ -23,6 +26,9 @@ def figures(
     results: Results,
     usd_before: float,
     earlier_teardowns: list[dict[str, Any]],
+    environment: Mapping[str, Any] | None = None,
+    retries: Mapping[str, int] | None = None,
+    earlier_runs: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return `report.json`: the figures of one run and the state of its output.
 
@@ -35,6 +41,9 @@ def figures(
         results: What the parts hold, of the whole output too.
         usd_before: What earlier runs into the same output cost.
         earlier_teardowns: Proofs of the teardowns that others than their runs did, in this output.
+        environment: Versions, host and the input's commit; see `reporting.environment`.
+        retries: Requests of this run that had to be repeated, by kind and status.
+        earlier_runs: Records of earlier runs of the same job, oldest first, for comparison.
     """
     snapshot = progress.snapshot()
     this = snapshot.tally
@@ -46,7 +55,10 @@ def figures(
         "outcome": outcome,
         "started_at": started_at,
         "ended_at": time.time(),
+        "environment": dict(environment or {}),
         "job": job,
+        "tags": job.get("tags", {}),
+        "retry_command": run_command(Job.model_validate(job), "--retry-failed"),
         "output": job["output"],
         "rows": {
             "total": snapshot.rows,
@@ -64,6 +76,7 @@ def figures(
             "cached_share": round(total.cached_tokens / max(total.prompt_tokens, 1), 4),
         },
         "requests": total.requests,
+        "retries": dict(retries or {}),
         "throughput": {
             "rows_per_s": _per(this.done, inferring_s),
             "prompt_tokens_per_s": _per(this.prompt_tokens, inferring_s),
@@ -81,11 +94,28 @@ def figures(
         },
         "endpoints": endpoints,
         "moves": moves,
-        **results.as_dict(),
+        **_with_cost_per_row(results.as_dict(), usd + usd_before),
+        "earlier_runs": [dict(run) for run in earlier_runs],
         "phases": _phases(progress, snapshot.elapsed_s),
         "series": progress.series.columns(),
         "earlier_teardowns": earlier_teardowns,
     }
+
+
+def _with_cost_per_row(results: dict[str, Any], usd: float) -> dict[str, Any]:
+    """Add the distribution of dollars per row: a row costs its share of all tokens."""
+    tokens = results["per_row"]["tokens"]
+    whole = (tokens["mean"] or 0.0) * tokens["count"]
+    price = usd / whole if whole else 0.0
+    if price > 0:
+        scaled = {
+            name: None if value is None else value * price
+            for name, value in tokens.items()
+            if name not in ("count", "bins")
+        }
+        bins = [[low * price, high * price, rows] for low, high, rows in tokens["bins"]]
+        results["per_row"]["usd"] = {"count": tokens["count"], **scaled, "bins": bins}
+    return results
 
 
 def run_record(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,68 +1,130 @@
-"""SVG for a page of HTML: the page's colours and fonts, no names that clash, nothing outside."""
+"""Draw SVG for a page of HTML: classes of the page's stylesheet, nothing from outside, no script.
 
-import re
-import xml.etree.ElementTree as ET
+Coordinates are pixels from the top left. Colours are classes (`one`, `soft`, ...), so that a
+drawing is right in light and dark and on paper.
+"""
 
-# Stand-ins of colours while a plot is drawn; in the page they are its custom properties, which
-# differ in light and dark. Black and neighbours: none is a colour that one would draw in.
-INK, SOFT, LINE, ONE, TWO, THREE = (f"#00000{digit}" for digit in range(1, 7))
-_COLOURS = {
-    INK: "var(--ink)",
-    SOFT: "var(--soft)",
-    LINE: "var(--line)",
-    ONE: "var(--one)",
-    TWO: "var(--two)",
-    THREE: "var(--three)",
-}
-_FONT = re.compile(r"font: ([^'\";]*?)(\d[\d.]*px) [^;]*")
-_REFERENCE = re.compile(r"(?:url\(#|^#)([^)]+)")
-_DROPPED = {"metadata", "style", "title"}
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+FONT_PX = 12
+CHARACTER_PX = 6.6
+"""Width of a character of that size, at most on average; for deciding what fits."""
+
+_ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200)
 
 
-def for_the_page(svg: ET.Element, *, title: str, text: str) -> str:
-    """Return an SVG document's element as it can stand in HTML; the element is used up.
+class Drawing:
+    """A picture of fixed size to which shapes are added."""
 
-    It scales with the page, is announced by its title, and refers to nothing but itself.
-    """
-    svg.attrib.pop("width", None)
-    svg.attrib.pop("height", None)
-    svg.attrib.pop("version", None)
-    _plain(svg)
-    used = {name for element in svg.iter() for name in _references(element)}
-    for element in svg.iter():
-        if element.get("id") not in used:
-            element.attrib.pop("id", None)
-        for name, value in element.attrib.items():
-            element.set(name, _FONT.sub(r"font: \1\2 system-ui, sans-serif", _coloured(value)))
-    svg.set("role", "img")
-    for tag, words in (("desc", text), ("title", title)):
-        child = ET.Element(tag)
-        child.text = words
-        svg.insert(0, child)
-    return ET.tostring(svg, encoding="unicode")
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self._parts: list[str] = []
+
+    def rect(
+        self, x: float, y: float, width: float, height: float, style: str, *, title: str = ""
+    ) -> None:
+        """Add a rectangle; `title` is shown where the pointer rests."""
+        shape = (
+            f'<rect class="{style}" x="{_px(x)}" y="{_px(y)}" width="{_px(max(width, 0.5))}" '
+            f'height="{_px(max(height, 0))}"'
+        )
+        words = f"><title>{escape(title)}</title></rect>" if title else "/>"
+        self._parts.append(shape + words)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
+        """Add a straight line."""
+        self._parts.append(
+            f'<line class="{style}" x1="{_px(x1)}" y1="{_px(y1)}" x2="{_px(x2)}" y2="{_px(y2)}"/>'
+        )
+
+    def curve(self, points: Sequence[tuple[float, float]], style: str) -> None:
+        """Add a line through points."""
+        self._parts.append(f'<path class="{style}" d="{_path(points)}"/>')
+
+    def area(self, points: Sequence[tuple[float, float]], base: float, style: str) -> None:
+        """Fill what is between a line through points and the height `base`."""
+        if points:
+            around = [(points[0][0], base), *points, (points[-1][0], base)]
+            self._parts.append(f'<path class="{style}" d="{_path(around)}Z"/>')
+
+    def text(
+        self, x: float, y: float, words: str, *, style: str = "soft", anchor: str = "start"
+    ) -> None:
+        """Add text with its baseline at `y`; `anchor` is start, middle or end."""
+        self._parts.append(
+            f'<text class="{style}" x="{_px(x)}" y="{_px(y)}" text-anchor="{anchor}">'
+            f"{escape(words)}</text>"
+        )
+
+    def render(self, *, title: str, description: str, style: str = "") -> str:
+        """Return the element; a screen reader says its title and description."""
+        return (
+            f'<svg class="{style}" viewBox="0 0 {_px(self.width)} {_px(self.height)}" role="img">'
+            f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+            f"{''.join(self._parts)}</svg>"
+        )
 
 
-def _plain(element: ET.Element) -> None:
-    """Take the namespaces off: in HTML they go without saying."""
-    element.tag = _local(element.tag)
-    for name in [*element.attrib]:
-        element.attrib[_local(name)] = element.attrib.pop(name)
-    for child in [*element]:
-        if _local(child.tag) in _DROPPED:
-            element.remove(child)
-        else:
-            _plain(child)
+def linear(low: float, high: float, from_px: float, to_px: float) -> Callable[[float], float]:
+    """Return the scale that maps `low` to `from_px` and `high` to `to_px`."""
+    per_unit = (to_px - from_px) / (high - low or 1.0)
+    return lambda value: from_px + (value - low) * per_unit
 
 
-def _local(name: str) -> str:
-    return name.rpartition("}")[2]
+def logarithmic(low: float, high: float, from_px: float, to_px: float) -> Callable[[float], float]:
+    """Return the same on a logarithmic scale; `low` is above zero."""
+    scale = linear(math.log10(low), math.log10(high), from_px, to_px)
+    return lambda value: scale(math.log10(value))
 
 
-def _references(element: ET.Element) -> list[str]:
-    return [name for value in element.attrib.values() for name in _REFERENCE.findall(value)]
+def ticks(high: float, most: int) -> list[float]:
+    """Return round values from 0 to `high`, so many at most."""
+    if high <= 0:
+        return [0.0]
+    rough = high / max(most - 1, 1)
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= rough * 0.999)
+    return [round(step * i, 10) for i in range(int(high / step + 1e-9) + 1)]
 
 
-def _coloured(value: str) -> str:
-    for stand_in, colour in _COLOURS.items():
-        value = value.replace(stand_in, colour)
-    return value
+def ticks_s(low_s: float, high_s: float, most: int) -> list[float]:
+    """Return round times between two, in seconds: such as every 15 minutes."""
+    rough = (high_s - low_s) / max(most - 1, 1)
+    if rough < 1:
+        step = next((s for s in (0.05, 0.1, 0.2, 0.5, 1.0) if s >= rough), 1.0)
+    else:
+        days = 86_400 * math.ceil(rough / 86_400)
+        step = next((float(s) for s in _ROUND_S if s >= rough), float(days))
+    first = math.ceil(low_s / step - 1e-9)
+    return [round(step * i, 6) for i in range(first, int(high_s / step + 1e-9) + 1)]
+
+
+def ticks_log(low: float, high: float, most: int) -> list[float]:
+    """Return 1, 2, 5, 10, ... (or fewer of each decade) between two values, both included."""
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        found = [
+            factor * 10.0**power
+            for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+            for factor in steps
+            if low * 0.999 <= factor * 10.0**power <= high * 1.001
+        ]
+        if len(found) <= most:
+            return found
+    return found[:: math.ceil(len(found) / most)]
+
+
+def fits(words: str, width: float) -> bool:
+    """Whether text is no wider than so many pixels."""
+    return len(words) * CHARACTER_PX <= width
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "".join(
+        f"{'L' if index else 'M'}{_px(x)} {_px(y)}" for index, (x, y) in enumerate(points)
+    )
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,5 +1,7 @@
 """The report for people: one well-formed file that refers to nothing and escapes everything."""
 
+import base64
+import hashlib
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -9,11 +11,18 @@ import pytest
 
 from mayfly.cli.render.summary import cached_words
 from mayfly.models.job import Job, PromptSpec
-from mayfly.reporting.histogram import LatencyHistogram
-from mayfly.reporting.html import page
+from mayfly.reporting.histogram import Histogram, LatencyHistogram
+from mayfly.reporting.html import compared, page
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'too'"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+def spread(*values: float) -> dict[str, Any]:
+    """Return the distribution of some values."""
+    histogram = Histogram(smallest=1e-6, decades=9)
+    histogram.add(values)
+    return histogram.as_dict()
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -29,7 +38,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "ready_at": 1030.0,
         "replica_minutes": 1,
         "usd": 0.1,
-        "ended": "gone; the API answers 404 for it",
+        "ended": "deleted (confirmed: 404)",
         "teardown": {
             "name": "mayfly-default-0123456789-00000000",
             "line": "finally",
@@ -38,7 +47,7 @@ def report(**changes: Any) -> dict[str, Any]:
             "stopped_at": 1085.0,
             "gone_at": 1086.0,
             "not_found_read_back": True,
-            "steps": ["asked it to stop (READY)", "it is gone: the API answers 404"],
+            "steps": ["stopping (READY)", "deleted (confirmed: 404)"],
         },
     }
     at_s = [30.0 + i for i in range(50)]
@@ -49,10 +58,33 @@ def report(**changes: Any) -> dict[str, Any]:
         "ended_at": 1090.0,
         "job": job.model_dump(mode="json"),
         "output": "out",
-        "rows": {"total": 203, "done": 203, "failed": 3, "remaining": 0, "resumed": 0},
+        "rows": {
+            "total": 203,
+            "done": 203,
+            "failed": 3,
+            "remaining": 0,
+            "resumed": 0,
+            "this_run": 203,
+        },
         "tokens": {"prompt": 1000, "completion": 2000, "cached": 10, "cached_share": 0.01},
         "requests": 210,
-        "throughput": {"rows_per_s": 4.06, "completion_tokens_per_s": 40.0},
+        "retries": {"HTTP 429 rate_limited": 6, "timeout": 1},
+        "dropped": {"annotations": 4},
+        "tags": {"team": HOSTILE},
+        "retry_command": f"mayfly run in --retry-failed {HOSTILE}",
+        "environment": {
+            "versions": {"mayfly": "1.2.3", "prefect": "3.9.1"},
+            "python": "3.11.7",
+            "system": "Linux 6.1 x86_64",
+            "host": "worker-3",
+            "cpus": 2,
+            "commit": "0123456789ab+",
+        },
+        "throughput": {
+            "rows_per_s": 4.06,
+            "prompt_tokens_per_s": 20.0,
+            "completion_tokens_per_s": 40.0,
+        },
         "seconds": {"looking": 0.2, "waiting": 28.0, "inferring": 50.0, "done": 0.0},
         "cost": {
             "usd": 0.1,
@@ -74,8 +106,29 @@ def report(**changes: Any) -> dict[str, Any]:
         "moves": ["2xnvidia-h100-80gb had no room"],
         "latency": latency.as_dict(),
         "finish_reasons": {"stop": 200},
-        "samples": [{"row": 7, "asked": {HOSTILE: HOSTILE}, "response": HOSTILE}],
+        "per_row": {
+            "prompt_tokens": spread(5.0, 9.0, 4.0),
+            "completion_tokens": spread(10.0, 20.0, 8.0),
+            "tokens": spread(15.0, 29.0, 12.0),
+            "usd": spread(0.0004, 0.0007, 0.0002),
+            "attempts": {"1": 197, "2": 5, "3": 1},
+        },
+        "samples": [
+            {"row": 7, "asked": {HOSTILE: HOSTILE}, "response": HOSTILE, "reasoning": HOSTILE},
+            {
+                "row": 8,
+                "asked": {},
+                "images": [{"src": "data:image/png;base64,AAAA", "text": HOSTILE}],
+                "response": None,
+                "tool_calls": [HOSTILE],
+            },
+        ],
         "errors": [{"rows": 3, "first_row": 11, "error": HOSTILE}],
+        "failed_rows": [
+            {"row": 11, "class": "refused", "status": None, "attempts": 1, "words": HOSTILE},
+            {"row": 12, "class": "too_long", "status": 413, "attempts": 1, "words": "long"},
+            {"row": 13, "class": "too_long", "status": 413, "attempts": 1, "words": "long"},
+        ],
         "phases": [
             {"phase": "looking", "from_s": 0.0, "to_s": 2.0},
             {"phase": "waiting", "from_s": 2.0, "to_s": 30.0},
@@ -139,93 +192,154 @@ def reader(html: str) -> Reader:
     return read(html)
 
 
-def test_the_page_refers_to_nothing_outside_itself(html: str, reader: Reader) -> None:
+def test_page_refers_to_nothing_outside_itself(html: str, reader: Reader) -> None:
     assert "http:" not in html
     assert "https:" not in html
-    assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", html)
-    assert not [tag for tag, _ in reader.tags if tag in {"script", "link", "img", "iframe"}]
+    assert "url(" not in html
+    assert not [tag for tag, _ in reader.tags if tag in {"link", "iframe", "object"}]
     for tag, attributes in reader.tags:
-        assert "src" not in attributes, tag
+        assert (attributes.get("src") or "data:image/").startswith("data:image/"), tag
         assert (attributes.get("href") or "#").startswith("#"), tag
 
 
-def test_what_rows_and_models_say_is_shown_and_never_run(html: str, reader: Reader) -> None:
-    assert "<script" not in html
-    assert "<img" not in html
-    # The template's system message, the sample's column, its text and its answer, the error.
-    assert reader.text.count(HOSTILE) == 5
+def test_page_of_hostile_texts_shows_them_and_runs_none(html: str, reader: Reader) -> None:
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.S)
+    images = [attributes for tag, attributes in reader.tags if tag == "img"]
+
+    assert len(scripts) == 1
+    assert "alert" not in scripts[0]
+    assert [image["alt"] for image in images] == [HOSTILE]
+    assert "onerror" not in str([attributes.keys() for _, attributes in reader.tags])
+    # System message, tag, column, text, response, thinking, tool call, error, failed row, command.
+    assert reader.text.count(HOSTILE) == 10
 
 
-def test_every_figure_is_there_with_its_words(reader: Reader) -> None:
-    for figure in ("pace", "latency", "timeline"):
-        assert ("figure", {"id": figure}) in reader.tags
+def test_script_of_the_page_is_the_only_one_that_its_policy_allows(html: str) -> None:
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.S)
+    (digest,) = re.findall(r"script-src 'sha256-([^']+)'", html)
+
+    assert base64.b64decode(digest) == hashlib.sha256(script.encode()).digest()
+
+
+def test_page_without_scripts_shows_every_failed_row(html: str) -> None:
+    (table,) = re.findall(r'<table id="failed">(.*?)</table>', html, re.S)
+
+    assert table.count("<tr data-kind") == 3
+    assert "hidden" not in table
+    assert '<form id="filter" class="filter" hidden>' in html
+
+
+def test_charts_are_all_there_with_their_words(reader: Reader) -> None:
+    for name in ("throughput", "latency", "timeline", "per_row_prompt_tokens", "per_row_usd"):
+        assert ("figure", {"id": name}) in reader.tags
     pictures = [attributes for tag, attributes in reader.tags if tag == "svg"]
-    assert len(pictures) == 3
     assert all(picture["role"] == "img" for picture in pictures)
-    for words in ("Half of 200 answers came within", "The endpoint billed for 55 s of it"):
-        assert reader.text.count(words) == 2, "as the caption, and for those who cannot see"
-    for words in ("404 read back", "asked it to stop (READY)", "$33.33", "per million tokens"):
+    for words in ("Of 200 requests: p50 latency", "The endpoint was billed for 55 s of it"):
+        assert reader.text.count(words) == 3, "as the caption, and for those who cannot see"
+    for words in ("deletion confirmed (404)", "stopping (READY)", "$33.33", "per million tokens"):
         assert words in reader.text
 
 
-def test_the_bill_is_told_by_phase_and_adds_up(html: str) -> None:
-    (told,) = re.findall(r'<table id="paid">(.*?)</table>', html, re.S)
+def test_charts_are_well_formed_and_take_their_colours_from_the_page(html: str) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", html, re.S)
 
-    shares = [float(share) for share in re.findall(r">([\d.]+) %<", told)]
+    assert len(drawings) == 3 * 2 + 3
+    for svg in drawings:
+        ET.fromstring(svg)  # noqa: S314 - ours
+        assert not re.findall(r"#[0-9a-f]{3,6}|fill=|stroke=|id=", svg)
+
+
+def test_requests_that_were_repeated_are_counted_by_reason(html: str) -> None:
+    (section,) = re.findall(r'<section id="requests">(.*?)</section>', html, re.S)
+
+    rows = re.findall(r'<th scope="row">(.*?)</th><td class="n">(.*?)</td>', section)
+    assert rows == [
+        ("requests sent, for 203 rows", "210"),
+        ("rows with 2 requests", "5"),
+        ("rows with 3 requests", "1"),
+        ("repeated: HTTP 429 rate_limited", "6"),
+        ("repeated: timeout", "1"),
+    ]
+
+
+def test_fields_that_no_column_holds_are_named(html: str) -> None:
+    assert "<code>annotations</code> (4 rows)" in html
+
+
+def test_environment_has_versions_host_and_commit(reader: Reader) -> None:
+    text = " ".join(reader.text.split())
+
+    assert "mayfly 1.2.3, prefect 3.9.1, Python 3.11.7" in text
+    assert "worker-3: Linux 6.1 x86_64, 2 processors" in text
+    assert "0123456789ab+ (+: with changes)" in text
+
+
+def test_bill_is_shown_by_phase_and_adds_up(html: str) -> None:
+    (table,) = re.findall(r'<table id="paid">(.*?)</table>', html, re.S)
+
+    shares = [float(share) for share in re.findall(r">([\d.]+) %<", table)]
     assert shares == [5.0, 60.0, 20.0, 15.0, 80.0]
-    assert "busy: every place could be filled" in told
+    assert "slot utilisation while billed" in table
 
 
-def test_the_plan_is_held_against_what_came_of_it(html: str) -> None:
+def test_estimate_is_compared_with_the_actual_figures(html: str) -> None:
     time, cost = re.findall(r"<tr>(?=<th scope=\"row\">(?:time|cost)<)(.*?)</tr>", html)
 
     assert re.findall(r">([^<>]+)</td>", time) == [
         "1 min 20 s",
-        "40 s and 2 min 40 s",
+        "40 s to 2 min 40 s",
         "1 min 18 s",
     ]
     assert 'class="good"' in time
-    assert re.findall(r">([^<>]+)</td>", cost) == ["$0.20", "$0.20 and $0.30", "$0.10"]
+    assert re.findall(r">([^<>]+)</td>", cost) == ["$0.20", "$0.20 to $0.30", "$0.10"]
     assert 'class="bad"' in cost
 
 
-def test_the_share_of_the_prompts_that_the_cache_had_is_on_the_page_and_on_the_screen(
-    reader: Reader,
-) -> None:
+def test_share_of_cached_tokens_is_on_the_page_and_on_the_screen(reader: Reader) -> None:
     assert "10 (1.0 %)" in " ".join(reader.text.split())
     words = cached_words({"prompt": 1000, "cached": 367})
     assert words == "367 of those in (36.7 %) from the prompt cache"
 
 
-def test_a_run_without_a_plan_of_its_own_has_nothing_to_compare() -> None:
-    assert "The plan against" not in read(page(report(estimate=None))).text
+def test_run_without_an_estimate_compares_none() -> None:
+    assert "Estimate and actual" not in read(page(report(estimate=None))).text
 
 
-def test_the_plots_are_sound_and_their_names_do_not_clash(html: str) -> None:
-    drawings = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.S)]  # noqa: S314
-    names = [e.get("id") for drawing in drawings for e in drawing.iter() if e.get("id")]
+def test_earlier_runs_are_beside_this_one_with_bars_of_the_largest() -> None:
+    earlier = {
+        "run": "r0",
+        "started_at": 10.0,
+        "outcome": "complete",
+        "rows": 100,
+        "completion_tokens_per_s": 80.0,
+        "usd_per_million_tokens": 20.0,
+    }
+    value = report(earlier_runs=[earlier])
 
-    assert len(drawings) == 3
-    assert len(names) == len(set(names))
+    runs = compared(value)
+
+    assert [run["run"] for run in runs] == ["r0", "r1"]
+    assert [run["completion_tokens_per_s_share"] for run in runs] == [100, 50]
+    assert "Earlier runs of this job" in read(page(value)).text
+    assert "Earlier runs of this job" not in read(page(report())).text
 
 
-def test_the_plots_take_their_colours_from_the_page(html: str) -> None:
-    for svg in re.findall(r"<svg.*?</svg>", html, re.S):
-        assert re.findall(r"#[0-9a-f]{6}", svg) == []
-        assert "var(--soft)" in svg
-
-
-def test_a_run_that_rented_and_sent_nothing_has_a_page_too() -> None:
+def test_run_that_sent_nothing_has_a_page_too() -> None:
+    empty = Histogram().as_dict()
     nothing: dict[str, Any] = {
         "endpoints": [],
         "moves": [],
         "latency": LatencyHistogram().as_dict(),
+        "per_row": {"prompt_tokens": empty, "completion_tokens": empty, "attempts": {}},
         "samples": [],
         "errors": [],
+        "failed_rows": [],
         "finish_reasons": {},
         "series": {name: [] for name in report()["series"]},
-        "throughput": {"rows_per_s": None, "completion_tokens_per_s": None},
-    }
+        "throughput": {
+            "rows_per_s": None, "prompt_tokens_per_s": None, "completion_tokens_per_s": None
+        },
+    }  # fmt: skip
     nothing["cost"] = {
         name: None if name.startswith("usd_per") else value
         for name, value in report()["cost"].items()
@@ -234,23 +348,21 @@ def test_a_run_that_rented_and_sent_nothing_has_a_page_too() -> None:
     text = read(page(report(**nothing))).text
 
     assert "No endpoint was needed" in text
-    assert "Too little was sent for a curve" in text
+    assert "too short for a curve" in text
 
 
-def test_an_endpoint_that_never_was_ready_billed_nothing() -> None:
+def test_endpoint_that_never_was_ready_was_billed_for_nothing() -> None:
     endpoint = {**report()["endpoints"][0], "ready_at": None, "usd": 0.0, "replica_minutes": 0}
 
     text = read(page(report(endpoints=[endpoint]))).text
 
-    assert "The endpoint billed for 0.0 s of it" in text
+    assert "The endpoint was billed for 0.0 s of it" in text
 
 
-def test_a_plot_that_cannot_be_drawn_leaves_the_rest_of_the_page(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("mayfly.reporting.plots.Figure", None)
+def test_chart_that_cannot_be_drawn_leaves_the_rest_of_the_page() -> None:
+    broken = {**report()["series"], "rows": None}
 
-    text = read(page(report())).text
+    text = read(page(report(series=broken))).text
 
-    assert "The plots could not be drawn" in text
-    assert "404 read back" in text
+    assert "The charts could not be drawn" in text
+    assert "deletion confirmed (404)" in text

@@ -1,0 +1,23 @@
+// The page is whole without this: it adds a filter over the failed rows.
+(() => {
+  const form = document.getElementById("filter");
+  if (!form) return;
+  const [words, kind] = form.elements;
+  const rows = [...document.querySelectorAll("#failed tbody tr")];
+  const count = document.getElementById("shown");
+  const show = () => {
+    const wanted = words.value.toLowerCase();
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden =
+        (kind.value && row.dataset.kind !== kind.value) ||
+        !row.textContent.toLowerCase().includes(wanted);
+      shown += !row.hidden;
+    }
+    count.textContent = `${shown} of ${rows.length}`;
+  };
+  form.addEventListener("input", show);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.hidden = false;
+  show();
+})();
