@@ -21,6 +21,7 @@ import uvloop
 from mayfly.inference.adaptive_limit import AdaptiveLimiter
 from mayfly.inference.concurrency import CEILING, Fixed, Limiter, Source
 from mayfly.inference.dispatcher import Dispatcher
+from mayfly.inference.open_files import most_connections
 from mayfly.inference.responses import read_completion
 from mayfly.inference.row_stream import ReadReply, Record, RowStream, Snapshot
 from mayfly.inference.settings import EngineSettings, Target
@@ -238,6 +239,7 @@ class Engine:
             read=self._read,
             end=lambda reason: self._begin_stop(reason, 0),
             say=self._say,
+            most=most_connections(),
         )
         self._sender.tick()
         self._ready.set()

@@ -3,8 +3,10 @@
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from mayfly.models.errors import BadRequest
+from mayfly.proxies import usable_proxy_for
 from mayfly.together.connection import Connection
 from mayfly.together.errors import Refused, translated
 from mayfly.together.parsing import field, listed, text
@@ -25,17 +27,13 @@ def open_client(connection: Connection, clock: ServerClock) -> Any:
 
     from mayfly.together.bounded_client import BoundedClient  # noqa: PLC0415
 
-    # A proxy that the environment names for the world outside does not know our loopback.
-    home = connection.provider == "loopback"
     try:
         http_client = BoundedClient(
             total_s=connection.timeout_s,
             host=urlsplit(connection.base_url).hostname or "",
             private_headers=tuple(connection.extra_headers),
             on_date=clock.note,
-            trust_env=not home,
-            # Without `trust_env` httpx reads no CA file either, and a private CA may be at home.
-            **({"verify": _trusted(connection)} if home and connection.ca_file else {}),
+            **_way(connection),
         )
     except (ImportError, InvalidURL, ValueError) as error:
         raise BadRequest(
@@ -57,8 +55,21 @@ def open_client(connection: Connection, clock: ServerClock) -> Any:
     )
 
 
-def _trusted(connection: Connection) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=connection.ca_file)
+def _way(connection: Connection) -> dict[str, Any]:
+    """Return httpx's options for the way to the API: proxy and certificates.
+
+    Inference goes the same way: see `mayfly.proxies`, which also knows networks in NO_PROXY.
+    """
+    from httpx import HTTPTransport  # noqa: PLC0415
+    from together import DEFAULT_CONNECTION_LIMITS  # noqa: PLC0415
+
+    verify = ssl.create_default_context(cafile=connection.ca_file) if connection.ca_file else True
+    proxy = usable_proxy_for(connection.base_url, getproxies())
+    if proxy is not None:
+        return {"proxy": proxy, "verify": verify}
+    # Given a transport, httpx asks no environment for proxies.
+    transport = HTTPTransport(verify=verify, limits=DEFAULT_CONNECTION_LIMITS)
+    return {"transport": transport, "verify": verify}
 
 
 def own_project(client: Any) -> str:

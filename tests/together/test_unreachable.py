@@ -111,5 +111,5 @@ def test_a_proxy_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ALL_PROXY", "gopher://proxy:70")
     there = replace(HERE, base_url="https://api.example", provider="api.example", project="p")
 
-    with pytest.raises(BadRequest, match="a proxy that the environment names cannot be used"):
+    with pytest.raises(BadRequest, match="gopher proxies are not supported"):
         connect("v2", there).__enter__()

@@ -1,0 +1,37 @@
+"""How many connections the operating system lets this process have."""
+
+from contextlib import suppress
+from pathlib import Path
+
+WANTED_FILES = 65_536
+"""More than a run ever has open; some systems call any larger number an error."""
+
+RESERVED_FILES = 96
+"""Left to files, journals, pipes and the control plane."""
+
+FEWEST = 1
+
+
+def most_connections() -> int:
+    """Raise the limit on open files as far as it goes; return how many connections fit below it."""
+    try:
+        import resource  # noqa: PLC0415 - only where there is one
+    except ImportError:  # Windows
+        return WANTED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return WANTED_FILES
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_FILES)
+    if soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return max(soft - open_files() - RESERVED_FILES, FEWEST)
+
+
+def open_files() -> int:
+    """Return how many files this process has open; 0 where that cannot be told."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return sum(1 for _ in Path(folder).iterdir())
+    return 0
