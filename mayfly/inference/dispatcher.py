@@ -93,6 +93,7 @@ class Dispatcher:
         self._retries = RetryPolicy(settings, uniform=uniform)
         self._pacer = Pacer()
         self._is_paced = False
+        self._refusal = ""
         self._rate_refusals = self._wall_refusals = 0
         self._pace_timer: asyncio.TimerHandle | None = None
         self._timeout = RowTimeout(settings.row_timeout_s, max_tokens=settings.max_tokens)
@@ -147,7 +148,15 @@ class Dispatcher:
             if self._rate_refusals > self._wall_refusals:
                 self._limiter.lifted()
             self._rate_refusals = self._wall_refusals = 0
+            self._notes.say("lifted", "load is no longer refused; sending without a pace")
         self._is_paced = self._pacer.rate is not None
+        if self._pacer.rate is not None and self._refusal:
+            self._notes.say(
+                "refused",
+                f"the endpoint refuses load ({self._refusal}); rows wait, "
+                f"sending at most {self._pacer.rate:,.0f} requests/s",
+            )
+            self._refusal = ""
         if self._is_paced and any(now - a.began > OLD_FLIGHT_S for a in self._flying):
             self._retries.accepted()
         self._answered_among_before, self._answered_among = self._answered_among, 0
@@ -325,12 +334,7 @@ class Dispatcher:
             self._overloaded(now)
         else:
             self._rate_refusals += 1
-        if (rate := self._pacer.rate) is not None:
-            self._notes.say(
-                "refused",
-                f"the endpoint refuses load ({failure.words or f'HTTP {status}'}); "
-                f"sending at most {rate:,.0f} requests/s, rows wait",
-            )
+        self._refusal = f"HTTP {status}: {message}"
         if verdict.capped:
             self._notes.once(
                 "retry-after",

@@ -4,7 +4,8 @@ A limit on requests per second is not a limit on requests in flight: with quick 
 flight may be too many a second. So while more is refused than chance explains, requests are sent
 at the rate that got through in the last window. After each window without refusals the rate grows,
 by a twentieth at first and ever faster (as CUBIC does), so that a limit that was lifted is found
-within seconds; a rate that nothing has to wait for is given up altogether.
+within seconds; after an overload that let nothing through it doubles. A rate that nothing has to
+wait for is given up altogether.
 
 Pure: times are seconds on any forward clock.
 
@@ -128,8 +129,10 @@ class Pacer:
         if self.rate is None or now_s < self._hold_until:
             return
         if refused > SPARE_REFUSALS * (sent > 1) + SPARE_SHARE * sent:
-            self.rate = max((sent - refused) / elapsed_s, MIN_RATE)
-            self._growth, self._idle_windows = FIRST_GROWTH, 0
+            through = (sent - refused) / elapsed_s
+            self.rate, self._idle_windows = max(through, MIN_RATE), 0
+            # Near a limit it is felt for; from nothing it is doubled as soon as anything passes.
+            self._growth = FIRST_GROWTH if through > MIN_RATE else MAX_GROWTH
         elif waited:
             self.rate *= self._growth
             self._growth = min(self._growth**2, MAX_GROWTH)

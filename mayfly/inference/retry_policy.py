@@ -29,7 +29,7 @@ the endpoint."""
 FREE_REFUSALS = 3
 """Times that a row is refused, while all are paced, before it also has to wait by itself."""
 
-REFUSAL_CAP_S = 8.0
+REFUSAL_CAP_S = 4.0
 """Longest jitter of a row that was refused while others were not, in seconds."""
 
 

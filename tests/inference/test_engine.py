@@ -30,8 +30,12 @@ def rows(count: int, first: int = 0) -> Iterator[RowRequest]:
 
 
 @contextmanager
-def engine_on(script: Script, *, concurrency: int = 8) -> Iterator[tuple[Engine, ScriptedServer]]:
-    settings = EngineSettings(concurrency=concurrency, backoff=QUICK, row_attempts=4)
+def engine_on(
+    script: Script, *, concurrency: int = 8, row_timeout_s: float | None = None
+) -> Iterator[tuple[Engine, ScriptedServer]]:
+    settings = EngineSettings(
+        concurrency=concurrency, backoff=QUICK, row_attempts=4, row_timeout_s=row_timeout_s
+    )
     with (
         ScriptedServer(script) as server,
         Engine(target=Target(url=server.url, headers={}), settings=settings) as engine,
@@ -124,6 +128,24 @@ def test_an_answer_that_is_none_is_asked_for_again(broken: bytes | None) -> None
 
     assert [found[row].response for row in range(3)] == ["ROW 0", "ROW 1", "ROW 2"]
     assert sum(answer.attempts for answer in found.values()) == 4
+
+
+def test_time_of_a_request_holds_against_a_byte_now_and_then() -> None:
+    async def script(request: Request) -> bytes | None:
+        if request.prompt != "row 3":
+            return await echo(request)
+        request.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        for _ in range(200):
+            request.write(b" ")
+            await asyncio.sleep(0.05)
+        return None
+
+    with engine_on(script, row_timeout_s=1.0) as (engine, server):
+        found = answers(engine, rows(20))
+
+    assert [row for row, answer in found.items() if answer.error] == [3]
+    assert "none within" in (found[3].error or "")
+    assert len(server.requests) == 20
 
 
 def test_a_poisonous_row_fails_alone() -> None:

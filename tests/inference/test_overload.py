@@ -3,8 +3,10 @@
 import pytest
 
 from mayfly.inference.adaptive_limit import AdaptiveLimiter
+from mayfly.inference.concurrency import Fixed
 from mayfly.inference.transport.base import NotSent
 from mayfly.models.errors import EndpointLost, TerminalError
+from mayfly.models.rows import Answer
 from tests.support.simulated_time import Call, RateLimited, Scripted, Slots, run_batch
 
 
@@ -28,7 +30,8 @@ def test_rate_limit_that_is_lifted_is_found_within_seconds() -> None:
     batch = run_batch(server, 2_000)
 
     assert not batch.failed
-    assert batch.seconds < 32
+    # 1,600 rows are left then; the climb from 16 in flight takes ten round trips.
+    assert batch.seconds < 36
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -192,3 +195,51 @@ def test_what_may_pass_is_waited_for_with_a_message_every_few_seconds() -> None:
 
     assert not batch.failed
     assert 10 <= len([said for said in batch.messages if "host x" in said]) <= 14
+
+
+def test_messages_say_that_load_is_refused_and_at_which_pace() -> None:
+    server = RateLimited([(0.0, 20.0), (15.0, float("inf"))])
+
+    batch = run_batch(server, 2_000, limiter=Fixed(32))
+
+    refused = [said for said in batch.messages if "refuses load (HTTP 429: engine overl" in said]
+    assert 1 <= len(refused) <= 6
+    assert [said for said in batch.messages if "no longer refused" in said]
+
+
+class Spoiling(AdaptiveLimiter):
+    """Fails at every tenth answer."""
+
+    answers = 0
+
+    def answered(
+        self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
+    ) -> None:
+        super().answered(now_s, latency_s=latency_s, in_flight=in_flight, work=work)
+        Spoiling.answers += 1
+        if Spoiling.answers % 10 == 0:
+            raise ZeroDivisionError("measured nothing")
+
+
+def test_an_exception_while_an_answer_is_measured_costs_no_row_and_no_slot() -> None:
+    server = Scripted(lambda _call: (0.2, 200))
+
+    batch = run_batch(server, 200, limiter=Spoiling())
+
+    assert not batch.failed
+    assert len([said for said in batch.messages if "ZeroDivisionError" in said]) == 1
+
+
+def test_an_exception_while_an_answer_is_read_settles_its_row() -> None:
+    def read(row: int, body: memoryview, attempts: int, latency_s: float) -> Answer:
+        if row % 10 == 3:
+            raise RecursionError("too deep")
+        return Answer(row, "yes", attempts=attempts, latency_s=latency_s)
+
+    server = Scripted(lambda _call: (0.2, 200))
+    batch = run_batch(server, 200, read=read)
+
+    assert len(batch.failed) == 20
+    assert "RecursionError: too deep" in batch.failed[0]
+    assert len(server.sent_at) == 200
+    assert len([said for said in batch.messages if "RecursionError" in said]) == 1

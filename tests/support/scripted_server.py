@@ -18,10 +18,18 @@ class Request:
         number: Which one it is at this server, from 1.
         connection: Which connection it came on, from 1.
         prompt: The text of its user message, or "" when it is no chat.
+        write: Sends bytes before the script has ended.
     """
 
-    def __init__(self, number: int, connection: int, head: bytes, body: bytes) -> None:
-        self.number, self.connection = number, connection
+    def __init__(
+        self,
+        number: int,
+        connection: int,
+        head: bytes,
+        body: bytes,
+        write: Callable[[bytes], None] = lambda _data: None,
+    ) -> None:
+        self.number, self.connection, self.write = number, connection, write
         self.head, self.body = head, body
         try:
             self.prompt: str = orjson.loads(body)["messages"][-1]["content"]
@@ -104,7 +112,7 @@ class ScriptedServer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 lengths = [x for x in head.lower().split(b"\r\n") if x.startswith(b"content-len")]
                 body = await reader.readexactly(int(lengths[0].partition(b":")[2]))
-                request = Request(len(self.requests) + 1, mine, head, body)
+                request = Request(len(self.requests) + 1, mine, head, body, writer.write)
                 self.requests.append(request)
                 answer = await self._script(request)
                 if answer is None:

@@ -14,7 +14,7 @@ from mayfly.inference.concurrency import Limiter
 from mayfly.inference.dispatcher import Dispatcher
 from mayfly.inference.engine import EngineSettings, limiter_for
 from mayfly.inference.responses import read_completion
-from mayfly.inference.row_stream import RowStream
+from mayfly.inference.row_stream import ReadReply, RowStream
 from mayfly.inference.transport.base import Done, NotSent, Outcome, Reply
 from mayfly.models.errors import MayflyError
 from mayfly.models.rows import Answer, RowRequest
@@ -244,6 +244,7 @@ def run_batch(
     *,
     limiter: Limiter | None = None,
     seed: int = 7,
+    read: ReadReply = read_completion,
     **settings: Any,
 ) -> Batch:
     """Answer rows from a server in simulated time, with the engine's dispatcher."""
@@ -263,7 +264,7 @@ def run_batch(
             transport=server,
             limiter=law,
             settings=chosen,
-            read=read_completion,
+            read=read,
             end=ends.append,
             say=batch.messages.append,
             clock=loop.time,

@@ -157,6 +157,7 @@ class _Connection(asyncio.Protocol):
     """One connection: idle, or with one request under way."""
 
     __slots__ = (
+        "_answer",
         "_body",
         "_done",
         "_headers",
@@ -177,6 +178,7 @@ class _Connection(asyncio.Protocol):
         self._done: Done | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        self._answer: tuple[int, list[tuple[bytes, bytes]], list[bytes]]
         self._whole = self._lasts = False
         self._since = self._loop.time()
 
@@ -244,11 +246,15 @@ class _Connection(asyncio.Protocol):
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self._parser.get_status_code() < 200:  # "100 Continue" and the like: not the answer.
-            self._headers, self._body = [], []
-        else:
-            # Asked later, the parser speaks of the next message.
+        if self._whole:  # A second answer to one request.
+            self._lasts = False
+            return
+        status = self._parser.get_status_code()
+        if status >= 200:  # Not "100 Continue" and the like.
+            # Asked later, the parser speaks of the next message, and fills the lists with it.
             self._whole, self._lasts = True, self._parser.should_keep_alive()
+            self._answer = status, self._headers, self._body
+        self._headers, self._body = [], []
 
     def _ends_with_the_connection(self) -> bool:
         """Whether this is an answer whose end only the closing tells; it was not cut off, then."""
@@ -256,10 +262,14 @@ class _Connection(asyncio.Protocol):
         return bool(self._body) and framing.isdisjoint(name.lower() for name, _ in self._headers)
 
     def _finish(self) -> None:
-        done, body, headers = self._done, self._body, self._headers
+        if not self._whole:  # Its end is that of the connection.
+            self._answer = self._parser.get_status_code(), self._headers, self._body
+        elif self._headers or self._body:  # There is more than was asked for.
+            self._lasts = False
+        done, (status, headers, body) = self._done, self._answer
         self._done, self._body, self._headers, self._whole = None, [], [], False
         reply = Reply(
-            self._parser.get_status_code(),
+            status,
             memoryview(body[0] if len(body) == 1 else b"".join(body)),
             lambda name: _find(headers, name),
         )
