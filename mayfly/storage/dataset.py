@@ -55,6 +55,8 @@ class Dataset:
         copied: What was copied to Parquet, in words; "" for nothing.
         requests: What the rows have in common, where they are OpenAI-batch requests.
         checked_casts: Columns with values that the schema may not hold; see `check_cells`.
+        packed: A copy of the rows of many small files, from which they are read; see
+            `packed_files`.
     """
 
     uri: str
@@ -66,6 +68,7 @@ class Dataset:
     copied: str = ""
     requests: BatchLines | None = None
     checked_casts: tuple[str, ...] = ()
+    packed: tuple[InputFile, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -172,7 +175,7 @@ class Dataset:
         names = self.columns if small else self.checked_casts
         names = tuple(name for name in names if name not in prompt_columns)
         # Of a copy that was made here every cell has been read already.
-        if not names or all(file.content for file in self.files):
+        if not names or self.packed or all(file.content for file in self.files):
             return
         try:
             for _ in self._batches(0, self.rows, names, None):
@@ -192,9 +195,10 @@ class Dataset:
         if first_row == end_row:
             return
         key = (self.uri, self.fingerprint, names, batch_rows)
-        start = cursors.group_start(self._all_groups(), first_row)
+        files = self.packed or self.files
+        start = cursors.group_start([g for file in files for g in file.groups], first_row)
         cursor = cursors.borrow(key, first_row, start) or cursors.ParquetReader(
-            self.files,
+            files,
             self._store(),
             pa.schema([self.schema.field(name) for name in names]),
             position=first_row,
@@ -216,7 +220,7 @@ class Dataset:
             cursor.close()
 
     def _store(self) -> BlockStore | None:
-        if all(file.remote is None for file in self.files):
+        if self.packed or all(file.remote is None for file in self.files):
             return None
         return BlockStore(open_filesystem(self.uri), Path(self.beside), self.uri)
 
@@ -230,9 +234,6 @@ class Dataset:
         if not 0 <= first_row <= end_row <= self.rows:
             raise IndexError(f"rows {first_row} to {end_row} of an input that has {self.rows}")
         return end_row
-
-    def _all_groups(self) -> list[RowGroup]:
-        return [group for file in self.files for group in file.groups]
 
 
 def source_name(uri: str, file: InputFile) -> str:

@@ -23,6 +23,7 @@ from mayfly.storage.footer import Footer, read_arrow_footer, read_footer
 from mayfly.storage.formats import ARROW, PARQUET, Kind, kind_of
 from mayfly.storage.http_files import CONNECTIONS
 from mayfly.storage.input_files import Found, Located, locate
+from mayfly.storage.packed_files import packed
 from mayfly.storage.remote_blocks import BLOCK, BlockFile, BlockStore
 from mayfly.storage.unified_types import Mixed, TypesDiffer, merged, unified
 
@@ -96,7 +97,7 @@ def _describe(
     schema, checked = _common_schema(footers, located.schema, MIXED.get(kind.format))
     files = tuple(footer.file for footer in footers)
     copies = [one.copy for one in opened if one.copy is not None]
-    return Dataset(
+    dataset = Dataset(
         uri=uri,
         files=files,
         limit=limit,
@@ -107,6 +108,7 @@ def _describe(
         requests=_requests(uri, copies),
         checked_casts=checked,
     )
+    return packed(dataset, folder / "packed")
 
 
 def _temporary() -> Path:

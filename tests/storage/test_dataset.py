@@ -316,3 +316,36 @@ def test_a_long_text_that_every_row_repeats_does_not_fill_memory(tmp_path: Path)
     largest = max(chunk.rows for chunk in open_dataset(str(path)).read(0, 2_000))
 
     assert largest * 50_000 <= 2 * cursors.BATCH_BYTES
+
+
+def test_many_small_files_are_read_from_one_copy_and_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(80):
+        write(tmp_path / "in" / f"{number:03d}.parquet", 3, first=3 * number)
+    other = pa.table({"id": pa.array([240], pa.int32()), "text": pa.nulls(1)})
+    pq.write_table(other, tmp_path / "in" / "080.parquet")
+
+    dataset = open_dataset(str(tmp_path / "in"), beside=tmp_path / "kept")
+
+    assert [file.rows for file in dataset.packed] == [241]
+    assert [rows for _, rows, _ in dataset.describe()["sources"]] == [3] * 80 + [1]
+    assert ids(dataset) == list(range(241))
+    [chunk] = dataset.read(100, 2, ["text"])
+    assert chunk.columns == {"text": ["row 100", "row 101"]}
+    for file in (tmp_path / "in").iterdir():
+        os.truncate(file, file.stat().st_size)  # The same content at another time.
+    again = open_dataset(str(tmp_path / "in"), beside=tmp_path / "kept")
+    assert again.packed == dataset.packed
+    close_idle_cursors()
+
+
+def test_a_damaged_small_file_is_found_while_it_is_copied(tmp_path: Path) -> None:
+    for number in range(80):
+        write(tmp_path / f"{number:03d}.parquet", 100, group=100)
+    path = tmp_path / "040.parquet"
+    data = bytearray(path.read_bytes())
+    data[4:400] = bytes(396)
+    path.write_bytes(data)
+
+    with pytest.raises(BadRequest, match=r"040\.parquet cannot be read"):
+        open_dataset(str(tmp_path))
