@@ -22,7 +22,15 @@ from mayfly.inference.settings import EngineSettings
 from mayfly.inference.status_codes import FAIL_ROW, judge
 from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply, Transport
 from mayfly.models.errors import MayflyError
-from mayfly.models.failures import INTERNAL, NO_ANSWER, TOO_LONG, UNREADABLE, Failure, kind_of
+from mayfly.models.failures import (
+    INTERNAL,
+    NO_ANSWER,
+    TIMEOUT,
+    TOO_LONG,
+    UNREADABLE,
+    Failure,
+    kind_of,
+)
 from mayfly.models.rows import Answer
 
 TICK_S = 0.5
@@ -52,6 +60,7 @@ class Dispatcher:
         in_flight: Requests under way, and those whose answers are not recorded yet.
         delayed: Rows that wait for their next attempt.
         retries: Attempts that had to be repeated.
+        reasons: How many of them for which reason: `HTTP 429 rate_limited`, `timeout`, ...
         hedges: Second requests for rows whose first was slow.
     """
 
@@ -80,6 +89,7 @@ class Dispatcher:
         """
         self.streams: list[RowStream] = []
         self.in_flight = self.delayed = self.retries = self.hedges = 0
+        self.reasons: dict[str, int] = {}
         self._loop, self._transport, self._limiter = loop, transport, limiter
         self._read, self._end, self._clock = read, end, clock
         self._settings = settings
@@ -273,13 +283,14 @@ class Dispatcher:
                 self._refused(attempt, outcome, read_error(outcome.status, outcome.body))
         elif isinstance(outcome, NotSent):
             self._notes.say("silence", f"cannot connect: {outcome}; waiting for it")
-            self._go_on(row, self._retries.silence(outcome, self._clock()))
+            self._go_on(row, self._retries.silence(outcome, self._clock()), "silence")
         elif outcome.timed_out:
             row.attempts += 1
             self._timed_out(attempt, self._clock())
         else:
             row.attempts += 1
-            self._go_on(row, self._retries.again(row, Failure(NO_ANSWER, str(outcome))))
+            failure = Failure(NO_ANSWER, str(outcome))
+            self._go_on(row, self._retries.again(row, failure), NO_ANSWER)
 
     def _record(self) -> None:
         """Have the answers of this turn recorded and written; their slots are free then."""
@@ -303,7 +314,7 @@ class Dispatcher:
             self._refused(attempt, reply, answer)
             return
         if answer.failure is not None and answer.failure.kind == UNREADABLE:
-            self._go_on(row, self._retries.again(row, answer.failure))
+            self._go_on(row, self._retries.again(row, answer.failure), UNREADABLE)
             return
         self._settle(row, answer)
         # What follows only measures: the row is settled, whatever becomes of it.
@@ -323,10 +334,11 @@ class Dispatcher:
         kind = kind_of(status, code, message)
         verdict = FAIL_ROW if kind == TOO_LONG else judge(status, code, reply.header)
         failure = Failure(kind, message, status, code)
+        reason = f"HTTP {status} {kind}"
         if not verdict.refused_load:
             if verdict.overload:
                 self._overloaded(now)
-            self._go_on(row, self._retries.refused(row, verdict, failure, now))
+            self._go_on(row, self._retries.refused(row, verdict, failure, now), reason)
             return
         self._pacer.refused(now, sent_at_s=attempt.began, retry_after_s=verdict.retry_after_s)
         if self._is_wall(attempt, now):
@@ -342,7 +354,8 @@ class Dispatcher:
                 f"waiting {verdict.retry_after_s:.0f} s",
             )
         paced = self._pacer.rate is not None
-        self._go_on(row, self._retries.refused_load(row, verdict, failure, now, paced=paced))
+        then = self._retries.refused_load(row, verdict, failure, now, paced=paced)
+        self._go_on(row, then, reason)
 
     def _is_wall(self, attempt: Attempt, now: float) -> bool:
         """Whether a refusal speaks of too many in flight, rather than of too many a second.
@@ -385,7 +398,7 @@ class Dispatcher:
             self._notes.once(
                 "timeout", f"row {row.row}: no answer within {waited_s:.0f} s (--row-timeout)"
             )
-        self._go_on(row, then)
+        self._go_on(row, then, TIMEOUT)
 
     def _still_abandoned(self, now: float) -> float:
         """Return how many requests that were given up a server may still be working through."""
@@ -409,8 +422,8 @@ class Dispatcher:
     def _overloaded(self, now: float) -> None:
         self._limiter.overloaded(now, in_flight=self.in_flight - self._freed)
 
-    def _go_on(self, row: Row, then: Next) -> None:
-        """Do what was decided about a row that was not answered."""
+    def _go_on(self, row: Row, then: Next, reason: str) -> None:
+        """Do what was decided about a row that was not answered; `reason` is counted."""
         if then.ends is not None:
             self._unsend(row)
             self._stop_for(then.ends)
@@ -419,10 +432,11 @@ class Dispatcher:
         elif then.failure is not None:
             failure = then.failure._replace(attempts=row.attempts)
             self._settle(row, Answer(row.row, None, failure, attempts=row.attempts))
-            if (reason := self._retries.given_up(failure)) is not None:
-                self._stop_for(reason)
+            if (ends := self._retries.given_up(failure)) is not None:
+                self._stop_for(ends)
         elif then.wait_s is not None:
             self.retries += 1
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
             if then.wait_s > 0:
                 self._later(row, then.wait_s)
             else:

@@ -211,6 +211,7 @@ class Engine:
             not over and any(not stream.dry for stream in streams),
             self._limiter.settled,
             next((s.last_failure for s in streams if s.last_failure), self._last_failure),
+            sender.reasons.copy(),
         )
 
     def _call(self, function: Callable[..., object], *args: object) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ class Snapshot(NamedTuple):
         more: Whether further rows are still to be rendered.
         settled: The limit that the search has come to, or 0.
         failure: Why the last row failed that has failed, or "".
+        reasons: How many attempts were repeated for which reason.
     """
 
     in_flight: int
@@ -40,6 +41,7 @@ class Snapshot(NamedTuple):
     more: bool = False
     settled: int = 0
     failure: str = ""
+    reasons: Mapping[str, int] | None = None
 
 
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]

@@ -15,7 +15,7 @@ PACKAGES = ("mayfly", "prefect", "together", "pyarrow")
 GIT_TIMEOUT_S = 3.0
 
 
-def environment(input: str) -> dict[str, Any]:  # noqa: A002 - the contract's word
+def describe_environment(input: str) -> dict[str, Any]:  # noqa: A002 - the contract's word
     """Return plain JSON values: versions, Python, system, host, processors, the input's commit."""
     return {
         "versions": {name: found for name in PACKAGES if (found := _version(name))},

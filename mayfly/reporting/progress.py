@@ -5,6 +5,7 @@ belongs to this process: a run in another process is read from its folder (`mayf
 """
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -37,6 +38,8 @@ class Snapshot:
     Attributes:
         resumed: What earlier runs into the same output had done.
         tally: What this run has done.
+        retries: Requests of this run that were repeated, by reason: `HTTP 429 rate_limited`,
+            `timeout`, `silence` (no connection), `hedge` (sent twice, because slow), ...
         copied: Rows that got the answer of a row that asks the same.
         endpoint: Name of the endpoint in use, "" before there is one.
         state: What the API last said of it, in its own word.
@@ -50,6 +53,7 @@ class Snapshot:
     rows: int = 0
     resumed: Tally = NOTHING
     tally: Tally = NOTHING
+    retries: Mapping[str, int] = field(default_factory=dict)
     copied: int = 0
     in_flight: int = 0
     limit: int = 0

@@ -27,7 +27,6 @@ def figures(
     usd_before: float,
     earlier_teardowns: list[dict[str, Any]],
     environment: Mapping[str, Any] | None = None,
-    retries: Mapping[str, int] | None = None,
     earlier_runs: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return `report.json`: the figures of one run and the state of its output.
@@ -42,7 +41,6 @@ def figures(
         usd_before: What earlier runs into the same output cost.
         earlier_teardowns: Proofs of the teardowns that others than their runs did, in this output.
         environment: Versions, host and the input's commit; see `reporting.environment`.
-        retries: Requests of this run that had to be repeated, by kind and status.
         earlier_runs: Records of earlier runs of the same job, oldest first, for comparison.
     """
     snapshot = progress.snapshot()
@@ -76,7 +74,7 @@ def figures(
             "cached_share": round(total.cached_tokens / max(total.prompt_tokens, 1), 4),
         },
         "requests": total.requests,
-        "retries": dict(retries or {}),
+        "retries": dict(snapshot.retries),
         "throughput": {
             "rows_per_s": _per(this.done, inferring_s),
             "prompt_tokens_per_s": _per(this.prompt_tokens, inferring_s),

@@ -8,6 +8,7 @@ from mayfly.endpoints.session import EndpointSession
 from mayfly.models.rows import Tally
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.plan import Plan
+from mayfly.planning.preview import JobPreview
 from mayfly.planning.uncertainty import Interval
 from mayfly.planning.workload import ask_digest
 
@@ -66,11 +67,13 @@ def history_record(
     *,
     tally: Tally,
     provider: str,
+    fingerprint: str,
 ) -> dict[str, Any]:
     """Return one line of the history: for people, and in `measurements` for the next plan.
 
     Args:
         tally: What this run has done.
+        fingerprint: Of request, input and provider: what makes runs comparable.
     """
     job, cost, estimate = report["job"], report["cost"], report["estimate"]
     return {
@@ -78,6 +81,8 @@ def history_record(
         "started_at": report["started_at"],
         "ended_at": report["ended_at"],
         "outcome": report["outcome"],
+        "fingerprint": fingerprint,
+        "tags": report["tags"],
         "provider": provider,
         "model": job["model"],
         "input": job["input"],
@@ -89,6 +94,7 @@ def history_record(
         "completion_tokens": tally.completion_tokens,
         "rows_per_s": report["throughput"]["rows_per_s"],
         "completion_tokens_per_s": report["throughput"]["completion_tokens_per_s"],
+        "p50_s": report["latency"]["p50_s"],
         "usd": cost["usd"],
         "usd_per_million_tokens": cost["usd_per_million_tokens"],
         "utilisation": cost["utilisation"],
@@ -101,6 +107,26 @@ def history_record(
             if session.ready_at is not None
         ],
     }
+
+
+def earlier_runs(
+    history: Sequence[dict[str, Any]], preview: JobPreview, *, run: str
+) -> list[dict[str, Any]]:
+    """Return the records of earlier runs of the same job, oldest first, into any output.
+
+    Records of earlier versions have no fingerprint: of these, model and input count.
+    """
+    return [
+        record
+        for record in history
+        if record.get("run") != run
+        and (
+            record["fingerprint"] == preview.fingerprint
+            if "fingerprint" in record
+            else (record.get("model"), record.get("input"))
+            == (preview.job.model, preview.job.input)
+        )
+    ]
 
 
 def measurement(session: EndpointSession, plan: Plan | None, *, provider: str) -> Measurement:

@@ -1,6 +1,8 @@
 """Watching a run: its endpoint, the guardian, what it costs, how long it takes, its replicas."""
 
 import threading
+from collections import Counter
+from collections.abc import Mapping
 
 from mayfly.clock import Clock
 from mayfly.endpoints.provisioner import Provisioner
@@ -36,6 +38,7 @@ class Monitor:
         self._engine: Sending | None = None
         # What the run had done before the engine that sends now, which counts from nothing.
         self._sent_before = NOTHING
+        self._retries_before: Mapping[str, int] = {}
         self._observed_at = 0.0
         self._bad = self._answered = 0
         self._enforcer: LimitEnforcer | None = None
@@ -60,7 +63,8 @@ class Monitor:
         """Watch an engine that begins to send, or none any more."""
         self.show()
         with self._showing:
-            self._sent_before = self._progress.snapshot().tally
+            progress = self._progress.snapshot()
+            self._sent_before, self._retries_before = progress.tally, progress.retries
             self._engine = engine
 
     def check(self) -> None:
@@ -119,7 +123,15 @@ class Monitor:
             if (engine := self._engine) is not None:
                 now = engine.snapshot()
                 tally = self._sent_before + now.tally
-                self._progress.update(tally=tally, in_flight=now.in_flight, limit=now.limit)
+                retries = Counter(now.reasons) + Counter(self._retries_before)
+                if now.hedges:
+                    retries["hedge"] += now.hedges
+                self._progress.update(
+                    tally=tally,
+                    retries=dict(retries),
+                    in_flight=now.in_flight,
+                    limit=now.limit,
+                )
             self._progress.update(spent_usd=self._provisioner.spent_usd())
 
     @property

@@ -113,7 +113,12 @@ class Output:
         """Read what the parts hold, for the report; bring the dead letters up to date first."""
         with self._recording:
             update_dead_letters(self._source, self._folder)
-        return read_results(self.paths, self._folder.manifest, self._preview.renderer.needs)
+        return read_results(
+            self.paths,
+            self._folder.manifest,
+            self._preview.renderer.needs,
+            self._preview.job.prompt.image_columns,
+        )
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Write `report.json`, `report.html` and the manifest's record of the run."""

@@ -18,17 +18,18 @@ from mayfly.models.offers import Offer
 from mayfly.planning.hardware import Placement
 from mayfly.planning.plan import Plan
 from mayfly.planning.preview import JobPreview, preview_job
+from mayfly.reporting.environment import describe_environment
 from mayfly.reporting.heartbeat import heartbeat
 from mayfly.reporting.progress import Step
 from mayfly.reporting.report import figures
-from mayfly.runs.accounting import add_accounts, history_record
+from mayfly.runs.accounting import add_accounts, earlier_runs, history_record
 from mayfly.runs.environment import Environment
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.inference import Inference
 from mayfly.runs.monitor import Monitor
 from mayfly.runs.output import Output
 from mayfly.signals import defer_signals
-from mayfly.storage.history_store import append_history
+from mayfly.storage.history_store import append_history, read_history
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_folder import RunFolder
 from mayfly.together.control_plane import ControlPlane
@@ -150,13 +151,22 @@ class Run:
             results=self.output.read_results(),
             usd_before=self.output.usd_before,
             earlier_teardowns=read_proofs(self.output.paths),
+            environment=describe_environment(self.job.input),
+            earlier_runs=earlier_runs(
+                read_history(self.environment.folders), self.preview, run=self.identity.id
+            ),
         )
         add_accounts(report, self.plan, sessions)
         self.output.write_report(report)
         if sessions:
             tally = self.progress.snapshot().tally
             record = history_record(
-                report, self.plan, sessions, tally=tally, provider=connection.provider
+                report,
+                self.plan,
+                sessions,
+                tally=tally,
+                provider=connection.provider,
+                fingerprint=self.identity.fingerprint,
             )
             # A measurement less is no reason to fail a run that is over.
             with suppress(OSError):

@@ -8,6 +8,7 @@ the number in flight, from what all workers see; `mayfly.workers.slots` hands it
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -86,6 +87,7 @@ class WorkerPool:
         self._proven = assignment.settings.proven
         self._last: tuple[int, int] | None = None
         self._given = self._retries = self._hedges = 0
+        self._reasons: Counter[str] = Counter()
         self._reason: MayflyError | None = None
         self._kill_at: float | None = None
         self._errands, self._opened = CallQueue(), False
@@ -397,6 +399,7 @@ class WorkerPool:
         if worker.report is not None:
             self._retries += worker.report.retries
             self._hedges += worker.report.hedges
+            self._reasons.update(worker.report.reasons)
 
     def _hand_out(self) -> None:
         for number, share in self._shares.share_out(self._law.limit).items():
@@ -419,6 +422,7 @@ class WorkerPool:
             any(report.more for report in reports),
             self._law.settled,
             next((report.failure for report in reports if report.failure), ""),
+            sum((Counter(report.reasons) for report in reports), start=self._reasons),
         )
 
 

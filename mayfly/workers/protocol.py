@@ -1,6 +1,6 @@
 """What a run and the processes that answer its shards say to each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -122,6 +122,7 @@ class Report(NamedTuple):
             come since.
         messages: For people.
         failure: Why the last row failed that has failed, or "".
+        reasons: How many attempts were repeated for which reason.
     """
 
     taken: int
@@ -134,6 +135,7 @@ class Report(NamedTuple):
     tallies: dict[int, tuple[Tally, Tally]]
     messages: list[str]
     failure: str = ""
+    reasons: Mapping[str, int] | None = None
 
 
 class Answered(NamedTuple):

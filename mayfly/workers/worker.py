@@ -147,7 +147,9 @@ class ShardWorker:
             try:
                 if samples or tallies or messages or due:
                     self._last, self._said_at = state, now
-                    self._connection.send(Report(*state, samples, tallies, messages, look.failure))
+                    self._connection.send(
+                        Report(*state, samples, tallies, messages, look.failure, look.reasons)
+                    )
                 if then is not None:
                     self._connection.send(then)
             except OSError:  # The other end is gone, and `serve` knows.

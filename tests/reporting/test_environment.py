@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.reporting.environment import commit_of, environment
+from mayfly.reporting.environment import commit_of, describe_environment
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_versions_and_host_are_named() -> None:
-    found = environment("in.parquet")
+    found = describe_environment("in.parquet")
 
     assert {"mayfly", "prefect", "together"} <= found["versions"].keys()
     assert found["python"]
