@@ -32,6 +32,7 @@ from mayfly.models.failures import (
     kind_of,
 )
 from mayfly.models.rows import Answer
+from mayfly.models.secrets import without_secrets
 
 TICK_S = 0.5
 """How exactly a request's time is kept, and how often a pace is reconsidered."""
@@ -77,6 +78,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
         most: int = UNBOUNDED,
+        secrets: tuple[bytes, ...] = (),
     ) -> None:
         """Prepare; `tick` begins to keep the time of requests.
 
@@ -86,13 +88,14 @@ class Dispatcher:
             clock: Seconds on a forward clock.
             uniform: Source of jitter.
             most: Requests in flight that this process has connections for.
+            secrets: What is masked where a server sends it back.
         """
         self.streams: list[RowStream] = []
         self.in_flight = self.delayed = self.retries = self.hedges = 0
         self.reasons: dict[str, int] = {}
         self._loop, self._transport, self._limiter = loop, transport, limiter
         self._read, self._end, self._clock = read, end, clock
-        self._settings = settings
+        self._settings, self._secrets = settings, secrets
         self._stopped = self._due = False
         self._freed = 0
         self._landed_all = asyncio.Event()
@@ -277,6 +280,9 @@ class Dispatcher:
         row = attempt.row
         if isinstance(outcome, Reply):
             row.attempts += 1
+            body = bytes(outcome.body)
+            if (clean := without_secrets(body, self._secrets)) is not body:
+                outcome = outcome._replace(body=memoryview(clean))
             if outcome.status == 200:
                 self._answered(attempt, outcome)
             else:

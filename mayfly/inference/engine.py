@@ -29,6 +29,7 @@ from mayfly.inference.transport.base import Transport
 from mayfly.inference.transport.select import open_transport
 from mayfly.models.errors import EndpointLost, MayflyError
 from mayfly.models.rows import NOTHING, RowRequest, Tally
+from mayfly.models.secrets import secrets_of
 
 __all__ = ["Engine", "EngineSettings", "Snapshot", "Target"]
 
@@ -65,6 +66,7 @@ class Engine:
             say: Takes messages for people; called on the loop.
         """
         self._settings = settings
+        self._secrets = secrets_of(target.headers)
         self._read = read
         self._make_transport = transport or (lambda: open_transport(target.url, target.headers))
         self._limiter = limiter or limiter_for(settings)
@@ -241,6 +243,7 @@ class Engine:
             end=lambda reason: self._begin_stop(reason, 0),
             say=self._say,
             most=most_connections(),
+            secrets=self._secrets,
         )
         self._sender.tick()
         self._ready.set()

@@ -18,11 +18,17 @@ MayflyError
 
 from typing import Any
 
+from mayfly.models.texts import printable
+
 
 class MayflyError(Exception):
     """Anything that mayfly raises on purpose; the message is one line: subject, fact, next step."""
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        # Messages quote servers and files.
+        super().__init__(printable(message) if isinstance(message, str) else message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Prefect pickles a failed task's exception; the default calls cls(*args), which breaks

@@ -1,6 +1,20 @@
-"""Text that can be written as UTF-8."""
+"""Text that can be written as UTF-8, and text that a terminal takes as text."""
 
+import re
 from typing import Any
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def printable(text: str) -> str:
+    """Return a text on one line without the characters by which a terminal is controlled.
+
+    A server's or a file's words may hold escape sequences that move the cursor, set the title or
+    hide what follows.
+    """
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub(" ", text)
 
 
 def without_halves(text: str) -> str:

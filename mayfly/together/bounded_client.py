@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 from together import DefaultHttpxClient
 
+from mayfly.models.secrets import secrets_of, without_secrets
+
 
 class BoundedClient(DefaultHttpxClient):
     """The SDK's HTTP client with a total time for each call.
@@ -57,7 +59,7 @@ class BoundedClient(DefaultHttpxClient):
 
         def call() -> None:
             try:
-                ended.put(plain_send(request, **options))
+                ended.put(_masked(request, plain_send(request, **options)))
             except BaseException as error:  # noqa: BLE001 - handed to the caller
                 ended.put(error)
 
@@ -75,3 +77,19 @@ class BoundedClient(DefaultHttpxClient):
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+
+def _masked(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+    """Return an answer without the key, where the server has quoted it."""
+    content = response.content
+    clean = without_secrets(content, secrets_of(request.headers))
+    if clean is content:
+        return response
+    unpacked = ("content-encoding", "content-length", "transfer-encoding")
+    return httpx.Response(
+        response.status_code,
+        headers=[(name, v) for name, v in response.headers.items() if name not in unpacked],
+        content=clean,
+        request=response.request,
+        history=response.history,
+    )

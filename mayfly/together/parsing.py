@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mayfly.models.errors import OutcomeUnknown
+from mayfly.models.texts import printable
 from mayfly.together.errors import translated
 
 
@@ -19,9 +20,9 @@ def field(value: Any, name: str) -> Any:
 
 
 def text(value: Any, name: str) -> str:
-    """Return a text field; "" when it is missing."""
+    """Return a text field without control characters; "" when it is missing."""
     found = field(value, name)
-    return "" if found is None else str(found)
+    return "" if found is None else printable(str(found))
 
 
 def number(value: Any, name: str) -> float | None:

@@ -1,5 +1,6 @@
 """What the API refuses is told apart by what may be done about it."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from mayfly.models.errors import (
 from mayfly.together.errors import Refused, translated
 from mayfly.together.factory import connect
 from tests.support.control_plane import NAME, SMALL, World, connection, world
+from tests.support.other_server import Exchange, Habit, OtherServer
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.faults import Action
 
@@ -149,8 +151,32 @@ def test_v1_that_is_closed_says_in_one_line_what_to_use_instead() -> None:
 def test_an_unknown_model_names_those_that_come_close(here: World) -> None:
     with pytest.raises(BadRequest, match=SMALL):
         here.plane.offers("Qwen/Qwen2.5-7B-Instrukt")
-    with pytest.raises(BadRequest, match="is not among the dedicated models"):
+    with pytest.raises(BadRequest, match="no model has this name"):
         here.plane.offers("nobody/nothing")
+
+
+def test_a_key_that_the_server_sends_back_is_masked_wherever_it_is_read(api: Api) -> None:
+    key = "tgp_v1_0123456789abcdefghij"
+    there = replace(connection("", project="p"), api_key=key)
+    echo = Habit("echo", after=_echo)
+    with (
+        Emulator(clock=ManualClock(), v1_create=True, key=key) as emulator,
+        OtherServer(emulator.url, echo) as server,
+        connect(api, replace(there, base_url=server.url)) as plane,
+        pytest.raises(MayflyError) as told,
+    ):
+        plane.all_hardware()
+
+    assert "Bearer [masked]" in str(told.value)
+    assert key not in str(told.value)
+    assert "\x1b" not in str(told.value)
+
+
+def _echo(exchange: Exchange) -> None:
+    """Quote the request's headers and control the terminal, as a gateway in trouble may."""
+    exchange.status = 400
+    words = f"\x1b]0;title\x07bad request: {exchange.headers['authorization']}"
+    exchange.answer = {"error": {"message": words}}
 
 
 bodies = st.one_of(

@@ -10,6 +10,15 @@ from rich.console import Console
 UNWRAPPED = 10_000
 """Columns of a pipe: wider than any line."""
 
+_SEQUENCES = re.compile(
+    r"\x1b(?:[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[^\[])"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]"
+)
+"""Control characters, and all sequences but those that begin with ESC [, which rich itself draws
+with: texts of others must neither set a title nor answer for the terminal."""
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 _BLANKS_AT_THE_END = re.compile(r" +(?=\n|$)")
 
 
@@ -42,16 +51,19 @@ class Steady:
         self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
-        """Write; in a pipe without the blanks with which tables are filled up."""
+        """Write without what controls a terminal; in a pipe without the blanks that fill tables."""
+        size = len(text)
         if not self._terminal:
-            text = _BLANKS_AT_THE_END.sub("", text)
+            text = _BLANKS_AT_THE_END.sub("", _CONTROLS.sub("", text))
+        else:
+            text = _SEQUENCES.sub("", text)
         try:
             self._stream.write(text)
         except UnicodeEncodeError:
             self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
         except (OSError, ValueError):
             self._let_go()
-        return len(text)
+        return size
 
     def flush(self) -> None:
         """Hand over what was written."""
