@@ -1,0 +1,36 @@
+"""A server that quotes the key: it is in no answer and in no error of a row."""
+
+import orjson
+
+from mayfly.inference.engine import Engine
+from mayfly.inference.settings import EngineSettings, Target
+from mayfly.models.rows import Answer, RowRequest
+from tests.support.fake_transport import Server, refusal, said
+
+KEY = "tgp_v1_0123456789abcdef"
+
+
+def answers_of(server: Server) -> list[Answer]:
+    """Ask two rows of a server by an engine that has a key."""
+    target = Target(url="", headers={"Authorization": f"Bearer {KEY}"})
+    found: list[Answer] = []
+    with Engine(
+        target=target, settings=EngineSettings(concurrency=2), transport=lambda: server
+    ) as engine:
+        requests = [RowRequest(row, orjson.dumps({"row": row})) for row in range(2)]
+        engine.answer(requests, found.append)
+    return found
+
+
+def test_a_key_in_an_error_is_masked() -> None:
+    answers = answers_of(Server(lambda _body: refusal(400, f"bad header: Bearer {KEY}")))
+
+    assert len(answers) == 2
+    assert all("[masked]" in str(answer.failure) for answer in answers)
+    assert KEY not in str(answers)
+
+
+def test_a_key_in_an_answer_is_masked() -> None:
+    answers = answers_of(Server(lambda _body: said(f"your headers: {KEY}")))
+
+    assert {answer.response for answer in answers} == {"your headers: [masked]"}
