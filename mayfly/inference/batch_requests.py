@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 
+from mayfly.inference.cell_text import RowError
 from mayfly.inference.responses import LOGPROBS, RESPONSES
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
+from mayfly.models.failures import BAD_BODY
 from mayfly.models.job import PromptSpec, Sampling
 
 PATHS = ("chat/completions", "completions", "embeddings")
@@ -86,36 +88,34 @@ def keeps_of(sampling: Sampling) -> frozenset[str]:
     return frozenset(name for name, asked in given.items() if asked is not None)
 
 
-def request_fields(before: Mapping[str, Any]) -> Callable[[dict[str, Any]], bytes]:
+def request_fields(before: Mapping[str, Any]) -> Callable[[Any], bytes]:
     """Return what makes a row's part of a body: its own fields over those of the options.
 
     Args:
         before: Fields that the job's options set, which a line's own win over.
 
-    The result raises ValueError for a row whose `body` cannot be sent.
+    The result raises RowError for a row whose `body` cannot be sent.
     """
 
-    def render(cells: dict[str, Any]) -> bytes:
-        body = cells[BODY]
+    def render(body: Any) -> bytes:
         if not isinstance(body, dict):
-            raise TypeError("body is not an object")
+            raise RowError(BAD_BODY, "body is not an object")
         fields = {**before, **body}
         for name in OURS:
             fields.pop(name, None)
         if not fields:
-            raise ValueError("body has nothing but a model")
+            raise RowError(BAD_BODY, "body has nothing but a model")
         return orjson.dumps(fields)[1:-1]
 
     return render
 
 
-def embedding_text(cells: dict[str, Any]) -> str | None:
+def embedding_text(body: Any) -> str | None:
     """Return the text that a line asks to embed.
 
     Raises:
         ValueError: A line that cannot share a request with others.
     """
-    body = cells[BODY]
     if not isinstance(body, dict):
         raise TypeError("body is not an object")
     if more := body.keys() - _EMBEDDING_FIELDS:

@@ -13,7 +13,9 @@ from mayfly.models.failures import Failure
 _SICK = frozenset({f.RATE_LIMITED, f.OVERLOADED, f.TIMEOUT, f.SERVER_ERROR, f.NO_ANSWER})
 """Classes that speak of the endpoint: rows that end so were given up after all their attempts."""
 
-_OF_THE_ROW = frozenset({f.NULL_PROMPT, f.TEMPLATE, f.BAD_MESSAGES, f.TOO_LONG})
+_OF_THE_ROW = frozenset(
+    {f.NULL_PROMPT, f.TEMPLATE, f.BAD_MESSAGES, f.BAD_CELL, f.BAD_BODY, f.TOO_LONG}
+)
 """Classes that speak of the row alone: they cost the endpoint nothing, however many there are."""
 
 _NUMBER = re.compile(r"\d+")

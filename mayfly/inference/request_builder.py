@@ -1,7 +1,8 @@
 """A row becomes a request: template, messages or text in, the JSON body out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import orjson
@@ -14,31 +15,30 @@ from mayfly.inference.batch_requests import (
     path_of,
     request_fields,
 )
-from mayfly.inference.responses import read_completion, read_embeddings, read_text
+from mayfly.inference.cell_text import BadCell, JsonDict, JsonList, RowError, usable
+from mayfly.inference.chat_messages import is_messages, messages
+from mayfly.inference.request_fields import as_members, fields_of, with_row
+from mayfly.inference.responses import Read, read_completion, read_embeddings, read_text
 from mayfly.inference.row_stream import ReadReply
-from mayfly.inference.template import TEMPLATE_ERRORS, Template
+from mayfly.inference.template import Pattern, Template
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
-from mayfly.models.failures import BAD_MESSAGES, NULL_PROMPT, TEMPLATE, Failure
+from mayfly.models.failures import BAD_BODY, BAD_CELL, NULL_PROMPT, TEMPLATE, Failure
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.nearest import nearest
 from mayfly.models.rows import RowRequest
 
-ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
+MESSAGES, PROMPT = "messages", "prompt"
+
+TOGETHER = 64
+"""Rows given to a template at once."""
 
 Cells = dict[str, Any]
+Columns = dict[str, list[Any]]
+Prompts = Callable[[Columns, int], Iterator[Any]]
+"""(columns, rows) -> for each row its text or messages, or the RowError that says why not."""
 
-
-class RowError(ValueError):
-    """This row cannot be sent; the message says why.
-
-    Attributes:
-        kind: A class of `mayfly.models.failures`.
-    """
-
-    def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
-        self.kind = kind
+Wrap = Callable[[Any], bytes]
 
 
 class Frame(NamedTuple):
@@ -66,6 +66,8 @@ class Renderer:
     path: str
     read: ReadReply
     needs: tuple[str, ...]
+    _wrap: Wrap
+    _prompts: Prompts
 
     def __init__(
         self,
@@ -81,34 +83,56 @@ class Renderer:
             requests: What the rows have in common, where they are OpenAI-batch requests.
         """
         self._columns = tuple(columns)
-        shown, wanted = as_requests(prompt, sampling, requests)
-        self.embeds = shown.embed_column is not None
+        prompt_shown, wanted = as_requests(prompt, sampling, requests)
+        self.embeds = prompt_shown.embed_column is not None
+        fields = fields_of(prompt, sampling)
         if requests is not None:
             self.source, self.needs = "the requests themselves", (BODY,)
-            text: Callable[[Cells], Any] = _embedded_body
+            self._prompts, wrap = _bodies, request_fields(fields)
         else:
-            text, self._chat = self._source(prompt)
-        if requests is not None and not self.embeds:
-            self.path = path_of(requests)
-            read = read_text if shown.completions else read_completion
-            self.read = partial(read, keeps=keeps_of(wanted))
-            self._before, self._after = b",", b"}"
-            self._render = request_fields(settings_of(sampling))
-        elif self.embeds:
+            self._prompts, wrap = self._source(prompt)
+        keeps = keeps_of(wanted)
+        self._before, after = b"", b"]}"
+        self._body_column = sampling.body_column
+        if self.embeds:
             self.path, self.read = "embeddings", read_embeddings
-            self._before, self._after = b',"input":[', b"]}"
-            self._render = _wrapped(text, _string)
+            opening, self._wrap = b',"input":[', _string
+            if requests is not None:
+                self._prompts = _embedded_texts
+        elif requests is not None:
+            self.path, self._wrap = path_of(requests), wrap
+            read = read_text if prompt_shown.completions else read_completion
+            self.read = _keeping(read, keeps)
+            # A line's own fields are merged with those of the options already.
+            opening, after, fields = b",", b"}", {}
+            self._body_column = None
         elif prompt.completions:
-            self.path, self.read = "completions", read_text
-            self._before, self._after = b',"prompt":', _settings(sampling) + b"}"
-            self._render = _wrapped(text, _string)
+            self.path, self.read = "completions", _keeping(read_text, keeps)
+            opening, after = b',"prompt":', b"}"
+            self._wrap = _string
         else:
-            self.path, self.read = "chat/completions", read_completion
-            self._before, self._after = b',"messages":[', b"]" + _settings(sampling) + b"}"
+            self.path, self.read = "chat/completions", _keeping(read_completion, keeps)
+            opening = b',"messages":['
             if prompt.system is not None:
-                system = {"role": "system", "content": prompt.system}
-                self._before += orjson.dumps(system) + b","
-            self._render = text if self._chat else _wrapped(text, _user)
+                opening += orjson.dumps({"role": "system", "content": prompt.system}) + b","
+            self._wrap = wrap
+        if self._body_column is None:
+            self._before, self._after = opening, after[:-1] + as_members(fields) + b"}"
+        else:
+            self._own_fields(fields, opening)
+            self._after = after
+
+    def _own_fields(self, fields: dict[str, Any], opening: bytes) -> None:
+        """Let each row have fields of its own, which come before its prompt."""
+        column = self._known("--body-column", self._body_column or "")
+        if self.embeds:
+            raise BadRequest(
+                "--body-column cannot be combined with --embed, whose rows share requests; "
+                "leave one of them out"
+            )
+        if column not in self.needs:
+            self.needs = (*self.needs, column)
+        self._fields, self._opening = fields, opening
 
     def frame(self, model: str) -> Frame:
         """Return what every body has around the row's own part.
@@ -128,51 +152,50 @@ class Renderer:
             columns: For each of `needs`, one value per row.
         """
         head, tail = self.frame(model)
-        render = self._render
-        names = tuple(columns)
-        values = zip(*columns.values(), strict=True) if columns else (() for _ in range(rows))
-        for row, cells in enumerate(values, first_row):
+        own = None if self._body_column is None else columns.get(self._body_column)
+        texts = self._prompts(columns, rows)
+        for row, text in enumerate(texts, first_row):
             try:
-                content = render(dict(zip(names, cells, strict=True)))
+                if isinstance(text, RowError):
+                    raise text
+                content = self._wrap(text)
+                if own is not None:
+                    fields = with_row(self._fields, own[row - first_row])
+                    content = as_members(fields) + self._opening + content
             except RowError as error:
                 yield RowRequest(row, b"", Failure(error.kind, str(error)))
-            except TEMPLATE_ERRORS as error:
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 words = f"{type(error).__name__}: {error}"
-                yield RowRequest(row, b"", Failure(TEMPLATE, words))
+                yield RowRequest(row, b"", Failure(BAD_CELL, words))
             else:
                 yield RowRequest(row, head + content + tail)
 
-    def _source(self, prompt: PromptSpec) -> tuple[Callable[[Cells], Any], bool]:
-        """Return what makes a row's text, or its messages as JSON, and whether it is those."""
+    def _source(self, prompt: PromptSpec) -> tuple[Prompts, Wrap]:
+        """Return what makes the prompts of some rows, and what puts one into a chat."""
         if prompt.template is not None:
-            return self._template(prompt.template), False
+            return self._template(prompt.template), _user
         if prompt.embed_column is not None:
-            name, is_chat = self._known("--embed", prompt.embed_column), False
+            name = self._known("--embed", prompt.embed_column)
         elif prompt.messages_column is not None:
-            name, is_chat = self._known("--messages-column", prompt.messages_column), True
+            name = self._known("--messages-column", prompt.messages_column)
         else:
-            name, is_chat = self._usual_column(chat=not prompt.completions)
-        self.source = f"column {name}"
-        self.needs = (name,)
-        return (_chat_column(name) if is_chat else _text_column(name)), is_chat
+            name = self._usual_column(chat=not prompt.completions)
+        self.source, self.needs = f"column {name}", (name,)
+        if prompt.messages_column is not None or (name == MESSAGES and not self.embeds):
+            return partial(_cells, name), messages
+        if name == PROMPT and not (self.embeds or prompt.completions):
+            return partial(_texts_or_messages, name), _user_or_messages
+        return partial(_texts, name), _user
 
-    def _template(self, text: str) -> Callable[[Cells], str]:
+    def _template(self, text: str) -> Prompts:
         template = Template(text, self._columns)
         self.source, self.needs = "template", template.needs
-        # A template of one bare column needs no template engine; this is the common case.
-        if len(self.needs) == 1 and text.replace(" ", "") == "{{" + self.needs[0] + "}}":
-            return _text_column(self.needs[0])
-
-        def render(cells: Cells) -> str:
-            for value in cells.values():
-                if value is not None:
-                    break
-            else:
-                if cells:
-                    raise RowError(NULL_PROMPT, f"column {next(iter(cells))} is null")
-            return template.render(cells)
-
-        return render
+        if template.pattern is None:
+            return partial(_rendered, template)
+        if template.pattern.text == "%s":
+            # One bare column: the common case.
+            return partial(_shown, template.pattern.columns[0])
+        return partial(_filled, template.pattern)
 
     def _known(self, option: str, name: str) -> str:
         if name not in self._columns:
@@ -182,10 +205,10 @@ class Renderer:
             )
         return name
 
-    def _usual_column(self, *, chat: bool) -> tuple[str, bool]:
-        for name, is_chat in (("messages", True), ("prompt", False)):
-            if name in self._columns and (chat or not is_chat):
-                return name, is_chat
+    def _usual_column(self, *, chat: bool) -> str:
+        for name in (MESSAGES, PROMPT) if chat else (PROMPT,):
+            if name in self._columns:
+                return name
         lacks = "neither a messages nor a prompt column" if chat else "no prompt column"
         raise BadRequest(
             f"the input has {lacks}; give --prompt, a template over its columns: "
@@ -193,37 +216,112 @@ class Renderer:
         )
 
 
-def _settings(sampling: Sampling) -> bytes:
-    """Return what follows the prompt in every body."""
-    given = settings_of(sampling)
-    return b"," + orjson.dumps(given)[1:-1] if given else b""
+# What makes prompts: text, messages, or why a row has neither.
 
 
-def settings_of(sampling: Sampling) -> dict[str, Any]:
-    """Return the fields that the options add to every request."""
-    settings: dict[str, Any] = {
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
-        "stop": list(sampling.stop) or None,
-    }
-    if (schema := sampling.schema_value()) is not None:
-        # Source: Together API, chat completions, response_format.
-        settings["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": schema, "strict": True},
-        }
-    return {name: value for name, value in settings.items() if value is not None}
+def _bodies(columns: Columns, _rows: int) -> Iterator[Any]:
+    """Yield the bodies of OpenAI-batch requests."""
+    return _cells(BODY, columns, _rows)
 
 
-def _wrapped(
-    text: Callable[[Cells], str], wrap: Callable[[str], bytes]
-) -> Callable[[Cells], bytes]:
-    def render(cells: Cells) -> bytes:
-        return wrap(text(cells))
+def _embedded_texts(columns: Columns, _rows: int) -> Iterator[str | RowError]:
+    """Yield the texts that OpenAI-batch requests ask to embed."""
+    for body in columns[BODY]:
+        try:
+            text = embedding_text(body)
+        except (ValueError, TypeError) as error:
+            yield RowError(BAD_BODY, str(error))
+        else:
+            yield RowError(NULL_PROMPT, "body has no input") if text is None else text
 
-    return render
+
+def _cells(column: str, columns: Columns, _rows: int) -> Iterator[Any]:
+    for cell in columns[column]:
+        yield RowError(NULL_PROMPT, f"column {column} is null") if cell is None else cell
+
+
+def _texts(column: str, columns: Columns, _rows: int) -> Iterator[str | RowError]:
+    """Yield the cells of a column as text; what is nested is no text."""
+    for cell in usable(column, columns[column]):
+        yield _text(column, cell)
+
+
+def _shown(column: str, columns: Columns, _rows: int) -> Iterator[str | RowError]:
+    """Yield the cells of a column as a template shows them."""
+    for cell in usable(column, columns[column]):
+        yield str(cell) if isinstance(cell, JsonList | JsonDict) else _text(column, cell)
+
+
+def _texts_or_messages(column: str, columns: Columns, _rows: int) -> Iterator[Any]:
+    """Yield the text of a column's cells; the messages of those that are lists of them."""
+    cells = columns[column]
+    if set(map(type, cells)) == {str}:
+        yield from cells
+        return
+    for cell, text in zip(cells, usable(column, cells), strict=True):
+        yield cell if is_messages(cell) else _text(column, text)
+
+
+def _text(column: str, cell: Any) -> str | RowError:
+    if type(cell) is str:
+        return cell
+    if cell is None:
+        return RowError(NULL_PROMPT, f"column {column} is null")
+    if isinstance(cell, BadCell):
+        return cell.error
+    if isinstance(cell, JsonList | JsonDict):
+        what = "an object" if isinstance(cell, JsonDict) else "a list that is no messages"
+        return RowError(
+            BAD_CELL,
+            f"column {column} has {what}, not text; --prompt '{{{{ {column} }}}}' sends it as JSON",
+        )
+    return str(cell)
+
+
+def _filled(pattern: Pattern, columns: Columns, _rows: int) -> Iterator[str | RowError]:
+    """Yield a template of bare columns filled in: a tenth of what a template engine takes."""
+    cells = [usable(name, columns[name]) for name in pattern.columns]
+    are_good = not any(BadCell in set(map(type, column)) for column in cells)
+    text = pattern.text
+    for row in zip(*cells, strict=True):
+        if are_good and None not in row:
+            yield text % row
+        else:
+            yield _fault(dict(zip(pattern.columns, row, strict=True))) or text % row
+
+
+def _rendered(template: Template, columns: Columns, rows: int) -> Iterator[str | RowError]:
+    """Yield what a template makes of some rows."""
+    names = template.needs
+    cells = [usable(name, columns[name]) for name in names]
+    of_rows: Iterable[tuple[Any, ...]] = zip(*cells, strict=True) if cells else repeat((), rows)
+    for some in _batched(of_rows):
+        named = [dict(zip(names, row, strict=True)) for row in some]
+        faults = [_fault(row) for row in named]
+        good = [row for row, fault in zip(named, faults, strict=True) if fault is None]
+        texts = iter(template.render_all(good))
+        for fault in faults:
+            yield next(texts) if fault is None else fault
+
+
+def _batched(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    rows = iter(rows)
+    while some := list(islice(rows, TOGETHER)):
+        yield some
+
+
+def _fault(cells: Cells) -> RowError | None:
+    """Return why no prompt can be made of a row's cells, or None."""
+    for cell in cells.values():
+        if isinstance(cell, BadCell):
+            return cell.error
+    if cells and all(cell is None for cell in cells.values()):
+        return RowError(NULL_PROMPT, f"column {next(iter(cells))} is null")
+    return None
+
+
+def _keeping(read: Callable[..., Read], keeps: frozenset[str]) -> ReadReply:
+    return partial(read, keeps=keeps) if keeps else read
 
 
 def _string(text: str) -> bytes:
@@ -233,49 +331,9 @@ def _string(text: str) -> bytes:
         raise RowError(TEMPLATE, "prompt is not valid Unicode") from error
 
 
+def _user_or_messages(prompt: Any) -> bytes:
+    return _user(prompt) if type(prompt) is str else messages(prompt)
+
+
 def _user(text: str) -> bytes:
     return b'{"role":"user","content":' + _string(text) + b"}"
-
-
-def _embedded_body(cells: Cells) -> str:
-    text = embedding_text(cells)
-    if text is None:
-        raise RowError(NULL_PROMPT, "body has no input")
-    return text
-
-
-def _text_column(column: str) -> Callable[[Cells], str]:
-    def render(cells: Cells) -> str:
-        value = cells[column]
-        if value is None:
-            raise RowError(NULL_PROMPT, f"column {column} is null")
-        return value if type(value) is str else str(value)
-
-    return render
-
-
-def _chat_column(column: str) -> Callable[[Cells], bytes]:
-    def render(cells: Cells) -> bytes:
-        value = cells[column]
-        if value is None:
-            raise RowError(NULL_PROMPT, f"column {column} is null")
-        if isinstance(value, str | bytes):
-            try:
-                value = orjson.loads(value)
-            except orjson.JSONDecodeError as error:
-                raise RowError(BAD_MESSAGES, f"not JSON: {error}") from error
-        if not isinstance(value, list) or not value:
-            raise RowError(BAD_MESSAGES, "not a list of role and content")
-        return b",".join(map(_message, value))
-
-    return render
-
-
-def _message(message: Any) -> bytes:
-    if not isinstance(message, dict) or message.get("role") not in ROLES:
-        raise RowError(BAD_MESSAGES, f"a message needs a role of {', '.join(sorted(ROLES))}")
-    # A struct column has every field in every message; what is null was not said.
-    said = {name: value for name, value in message.items() if value is not None}
-    if "content" not in said and "tool_calls" not in said:
-        raise RowError(BAD_MESSAGES, "a message has no content")
-    return orjson.dumps(said)

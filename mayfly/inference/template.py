@@ -1,27 +1,23 @@
 """Prompt templates: Jinja2 in a sandbox, bounded in what one row may cost.
 
 A template is compiled once and rendered for every row, so it says the same of the same row each
-time: what draws by chance is left out.
+time: what draws by chance is left out. One whose cost grows with the row alone is rendered here;
+any other in a process of its own, which is ended when a row takes too long or too much memory.
 """
 
-import re
-from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.meta import TrackingCodeGenerator
 
+from mayfly.inference.cell_text import Row, RowError
+from mayfly.inference.render_process import RenderProcess
+from mayfly.inference.template_cost import grows_with_the_row
+from mayfly.inference.template_sandbox import LONGEST, Sandbox
 from mayfly.models.errors import BadRequest
-from mayfly.models.nearest import nearest
-
-LONGEST = 10_000_000
-"""Characters of one prompt, or of one text on the way to it."""
-
-MOST_STEPS = 1_000_000
-"""What all `range` of one row may add up to."""
+from mayfly.models.failures import TEMPLATE
 
 TEMPLATE_ERRORS = (
     TemplateError,
@@ -35,10 +31,19 @@ TEMPLATE_ERRORS = (
 )
 """What a template may raise on a row: an error of that row."""
 
-_TOO_LONG = f"the prompt is longer than {LONGEST:,} characters"
-_WIDTH = re.compile(r"[%{][^%{}]*\d{6}")
-_FORMATTING = frozenset({"format", "format_map"})
-_WIDENING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
+ROW = "row"
+"""All columns by name, unless a column has this name."""
+
+
+class Pattern(NamedTuple):
+    """A template of text and bare columns, for the `%` operator.
+
+    Attributes:
+        columns: One for each place in the text.
+    """
+
+    text: str
+    columns: tuple[str, ...]
 
 
 class Template:
@@ -46,150 +51,134 @@ class Template:
 
     Attributes:
         needs: The columns that it uses, in the order of the input.
+        pattern: What it is if it is nothing but text and bare columns.
 
     Raises:
         BadRequest: It cannot be compiled, or uses what is no column; names the columns.
     """
 
     def __init__(self, text: str, columns: Sequence[str]) -> None:
-        environment = _Bounded(
+        self._text, self._columns = text, tuple(columns)
+        environment = Sandbox(
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
         )
         try:
             parsed = environment.parse(text)
-            used = meta.find_undeclared_variables(parsed)
-            self._template = environment.from_string(text)
+            used = _undeclared(parsed)
+            self._template = environment.from_string(parsed)
         except TemplateSyntaxError as error:
             raise BadRequest(
-                f"prompt template, line {error.lineno}: {(error.message or '').rstrip('.')}; "
+                f"--prompt, line {error.lineno}: {error.message}; "
                 f"the columns are {', '.join(columns)}"
             ) from error
         except TEMPLATE_ERRORS as error:
-            # What is constant in it is worked out here already.
-            raise BadRequest(f"prompt template: {type(error).__name__}: {error}") from error
-        if unknown := sorted(used - set(columns) - set(environment.globals)):
+            raise BadRequest(f"--prompt: {type(error).__name__}: {error}") from error
+        self._has_row = ROW in used and ROW not in columns
+        if self._has_row:
+            used = (used - {ROW}) | _of_row(parsed, columns)
+        # What is set in one branch counts as undeclared after it; reading it then is a row's error.
+        known = {*columns, *environment.globals, *_assigned(parsed)}
+        if unknown := sorted(used - known):
             raise BadRequest(
-                f"prompt template uses {', '.join(unknown)}, which the input does not have"
-                f"{nearest(unknown[0], columns)}; its columns are {', '.join(columns)}"
+                f"--prompt uses {', '.join(unknown)}, which the input does not have; "
+                f"its columns are {', '.join(columns)}"
             )
         self.needs = tuple(name for name in columns if name in used)
+        self.pattern = _pattern(parsed, self.needs)
         self._environment = environment
-        # Looked up for every row; a chain of dictionaries takes ten times as long.
+        # Searched for every row; a chain of dictionaries takes ten times as long.
         self._template.globals = dict(self._template.globals)
-        self._plain = _only_columns(parsed)
+        self._process: RenderProcess | None = None
+        if not grows_with_the_row(parsed):
+            self._process = RenderProcess(text, self._columns)
+
+    def render_all(self, rows: Sequence[dict[str, Any]]) -> list[str | RowError]:
+        """Return the text of each row, or why it has none."""
+        if self._process is not None:
+            return self._process.render_all(rows)
+        return [self.render_safely(row) for row in rows]
+
+    def render_safely(self, cells: dict[str, Any]) -> str | RowError:
+        """Return a row's text, or why it has none; in this process."""
+        try:
+            return self.render(cells)
+        except TEMPLATE_ERRORS as error:
+            return RowError(TEMPLATE, f"{type(error).__name__}: {error}")
 
     def render(self, cells: dict[str, Any]) -> str:
-        """Return a row's text (one of TEMPLATE_ERRORS when there is none)."""
-        if self._plain is not None:
-            prompt = self._plain(cells)
-            if len(prompt) > LONGEST:
-                raise SecurityError(_TOO_LONG)
-            return prompt
-        self._environment.steps = 0
+        """Return a row's text (one of TEMPLATE_ERRORS when there is none); in this process."""
+        self._environment.begin_row()
+        if self._has_row:
+            cells = {**cells, ROW: Row(cells)}
         parts, length = [], 0
         for part in self._template.generate(cells):
             length += len(part)
             if length > LONGEST:
-                raise SecurityError(_TOO_LONG)
+                raise SecurityError(f"the prompt is longer than {LONGEST:,} characters")
             parts.append(part)
         return "".join(parts)
 
 
-def _only_columns(parsed: nodes.Template) -> Callable[[dict[str, Any]], str] | None:
-    """Return what renders a template of text and bare columns, or None: it is no such template.
+def _undeclared(parsed: nodes.Template) -> set[str]:
+    """Return the names that a template reads and does not set.
+
+    As `jinja2.meta.find_undeclared_variables`, which works out what is constant on the way.
+    """
+    assert parsed.environment is not None  # noqa: S101
+    generator = TrackingCodeGenerator(parsed.environment)
+    generator.optimizer = None
+    generator.visit(parsed)
+    return set(generator.undeclared_identifiers)
+
+
+def _assigned(parsed: nodes.Template) -> set[str]:
+    names = {name.name for name in parsed.find_all(nodes.Name) if name.ctx != "load"}
+    return names | {macro.name for macro in parsed.find_all(nodes.Macro)}
+
+
+def _of_row(parsed: nodes.Template, columns: Sequence[str]) -> set[str]:
+    """Return the columns that are read through `row`: those named, or else all."""
+    named: set[str] = set()
+    through = 0
+    for node in parsed.find_all((nodes.Getitem, nodes.Getattr)):
+        if _column_of_row(node) is not None and isinstance(node, nodes.Getitem | nodes.Getattr):
+            name = str(_column_of_row(node))
+            if isinstance(node, nodes.Getattr) and name not in columns and hasattr(dict, name):
+                return set(columns)  # row.items()
+            named.add(name)
+            through += 1
+    mentioned = sum(node.name == ROW for node in parsed.find_all(nodes.Name))
+    return named if through == mentioned else named | set(columns)
+
+
+def _column_of_row(node: nodes.Node) -> str | None:
+    """Return the name in `row['name']` or `row.name`; None for anything else."""
+    if isinstance(node, nodes.Getitem | nodes.Getattr):
+        of = node.node
+        if isinstance(of, nodes.Name) and of.name == ROW:
+            if isinstance(node, nodes.Getattr):
+                return node.attr
+            if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+                return node.arg.value
+    return None
+
+
+def _pattern(parsed: nodes.Template, needs: Sequence[str]) -> Pattern | None:
+    """Return the pattern that a template of text and bare columns is, or None.
 
     Most templates are; filling in a pattern takes a tenth of what Jinja2 takes for a row.
     """
-    pattern, names = "", []
+    text, names = "", []
     for statement in parsed.body:
         if not isinstance(statement, nodes.Output):
             return None
         for piece in statement.nodes:
             if isinstance(piece, nodes.TemplateData):
-                pattern += piece.data.replace("%", "%%")
-            elif isinstance(piece, nodes.Name):
-                pattern += "%s"
-                names.append(piece.name)
-            else:
+                text += piece.data.replace("%", "%%")
+                continue
+            name = piece.name if isinstance(piece, nodes.Name) else _column_of_row(piece)
+            if name is None or name not in needs:
                 return None
-    if len(names) == 1:
-        (name,) = names
-        return lambda cells: pattern % (cells[name],)
-    if not names:
-        return None
-    pick = itemgetter(*names)
-    return lambda cells: pattern % pick(cells)
-
-
-class _Bounded(ImmutableSandboxedEnvironment):
-    """A sandbox in which no single operation makes a huge value or an endless loop."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.steps = 0
-        del self.globals["lipsum"]
-        del self.filters["random"]
-        self.globals["range"] = self._range
-        for name in ("center", "indent"):
-            self.filters[name] = _narrow(self.filters[name])
-        self.filters["format"] = _short_format
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**":
-            if isinstance(left, int) and isinstance(right, int):
-                _allow(left.bit_length() * right // 64)
-        elif operator == "*":
-            for one, other in ((left, right), (right, left)):
-                if isinstance(one, str | bytes | list | tuple) and isinstance(other, int):
-                    _allow(len(one) * other)
-        elif isinstance(left, str):
-            _allow_format(left)
-        return super().call_binop(context, operator, left, right)
-
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        owner = getattr(__obj, "__self__", None)
-        if isinstance(owner, str):
-            name = getattr(__obj, "__name__", "")
-            if name in _FORMATTING:
-                _allow_format(owner)
-            elif name in _WIDENING:
-                _allow_widths(args, kwargs)
-        return super().call(__context, __obj, *args, **kwargs)
-
-    def _range(self, *args: int) -> range:
-        steps = range(*args)
-        self.steps += len(steps)
-        if self.steps > MOST_STEPS:
-            raise SecurityError(f"loops of more than {MOST_STEPS:,} steps")
-        return steps
-
-
-def _allow(length: int) -> None:
-    if length > LONGEST:
-        raise SecurityError(f"a value longer than {LONGEST:,}")
-
-
-def _allow_format(text: str) -> None:
-    if _WIDTH.search(text):
-        raise SecurityError("a format with a width of more than five digits")
-
-
-def _allow_widths(args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, int):
-            _allow(value)
-
-
-def _narrow(filter_: Callable[..., Any]) -> Callable[..., Any]:
-    def bounded(*args: Any, **kwargs: Any) -> Any:
-        _allow_widths(args[1:], kwargs)
-        return filter_(*args, **kwargs)
-
-    return bounded
-
-
-def _short_format(text: Any, *args: Any, **kwargs: Any) -> str:
-    _allow_format(str(text))
-    return str(text) % (kwargs or args)
+            text += "%s"
+            names.append(name)
+    return Pattern(text, tuple(names)) if names else None

@@ -35,7 +35,7 @@ class UnreadableCell:
 def cell_values(column: pa.Array) -> list[Any]:
     """Return the cells of a column; those that cannot be converted as `UnreadableCell`."""
     try:
-        return list(column.to_pylist())
+        return list(column.to_pylist(maps_as_pydicts="lossy"))
     except (ValueError, OverflowError, TypeError, pa.ArrowException, KeyError, LookupError):
         return [_value(cell) for cell in column]
 
@@ -47,7 +47,7 @@ def shown(value: Any) -> str:
 
 def _value(cell: Any) -> Any:
     try:
-        return cell.as_py()
+        return cell.as_py(maps_as_pydicts="lossy")
     except UnicodeDecodeError as error:
         return UnreadableCell(f"text is not UTF-8: {error.reason} at byte {error.start}")
     except (ValueError, OverflowError, TypeError, pa.ArrowException, LookupError) as error:

@@ -216,4 +216,5 @@ def output_columns(prompt: PromptSpec, sampling: Sampling) -> OutputColumns:
 
 
 def _asked(sampling: Sampling) -> list[str]:
-    return [name for name in _FURTHER if getattr(sampling, name, None) is not None]
+    asked = {"responses": sampling.samples, "logprobs": sampling.logprobs}
+    return [name for name, given in asked.items() if given is not None]

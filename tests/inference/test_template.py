@@ -1,12 +1,17 @@
 """Prompt templates: what they may use, and what one row may cost."""
 
+import signal
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
+from mayfly.inference.cell_text import RowError, view
+from mayfly.inference.render_process import MOST_ENDED, Limits, RenderProcess
 from mayfly.inference.template import TEMPLATE_ERRORS, Template
-from mayfly.models.errors import BadRequest
+from mayfly.models.errors import BadRequest, TerminalError
 
 
 @pytest.mark.parametrize(
@@ -51,19 +56,21 @@ def test_ordinary_templates_say_what_they_say(text: str, rendered: str) -> None:
 
 @given(
     texts=st.lists(st.text(alphabet="a%{ }\\n\\r-s(d)'é", max_size=6), min_size=1, max_size=4),
-    q=st.one_of(
-        st.text(max_size=5), st.none(), st.integers(), st.floats(), st.lists(st.booleans())
-    ),
-    other=st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+    q=st.text(max_size=5) | st.integers() | st.floats() | st.booleans(),
+    other=st.text(max_size=2) | st.none(),
 )
 def test_text_with_bare_columns_says_what_jinja2_says(
-    texts: list[str], q: object, other: dict[str, int]
+    texts: list[str], q: object, other: object
 ) -> None:
     text = "{{ q }}{{other}}".join(text.replace("{", "(") for text in texts)
     said = Environment(keep_trailing_newline=True).from_string(text)  # noqa: S701 - no HTML
     cells = {"q": q, "other": other}
+    template = Template(text, ["q", "other"])
 
-    assert Template(text, ["q", "other"]).render(cells) == said.render(cells)
+    assert template.render(cells) == said.render(cells)
+    if template.pattern is not None:
+        values = tuple(cells[name] for name in template.pattern.columns)
+        assert template.pattern.text % values == said.render(cells)
 
 
 @pytest.mark.parametrize("text", ["{{ lipsum() }}", "{{ [q]|random }}"])
@@ -76,10 +83,147 @@ def test_what_draws_by_chance_is_refused(text: str) -> None:
     ("text", "words"),
     [
         ("{{ question }} {{ answer }}", "uses answer, question, which the input does not have"),
-        ("{{ q", "prompt template, line 1: .*; the columns are q, other"),
+        ("{{ q", "--prompt, line 1: .*; the columns are q, other"),
         ("{% for %}", "line 1"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused_with_the_columns(text: str, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         Template(text, ["q", "other"])
+
+
+def shown(text: str, **cells: Any) -> str:
+    [found] = Template(text, list(cells)).render_all([{n: view(c) for n, c in cells.items()}])
+    assert isinstance(found, str), found
+    return found
+
+
+NESTED = {"a": [1, None, "é<b>"], "b": {"c": True}}
+NESTED_JSON = '{"a": [1, null, "é<b>"], "b": {"c": true}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("{{ q }}", NESTED_JSON),
+        ("{{ q ~ '' }}", NESTED_JSON),
+        ("{{ q|string }}", NESTED_JSON),
+        ("{{ q|tojson }}", NESTED_JSON),
+        ("{{ '%s' % q['a'] }}", '[1, null, "é<b>"]'),
+        ("{{ '{}'.format(q) }}", NESTED_JSON),
+        ("{{ [q.a, q.b]|join(' and ') }}", '[1, null, "é<b>"] and {"c": true}'),
+        ("{{ [1, none] }}{{ {'k': q.b} }}", '[1, null]{"k": {"c": true}}'),
+        ("{{ q.a[0] }}{{ q['b'].c }}", "1True"),
+        ("{{ q.b|tojson(indent=2) }}", '{\n  "c": true\n}'),
+    ],
+)
+def test_what_is_nested_is_shown_as_json_never_as_pythons_repr(text: str, rendered: str) -> None:
+    assert shown(text, q=NESTED) == rendered
+
+
+@pytest.mark.parametrize(
+    ("text", "needs", "rendered"),
+    [
+        ("{{ row['Question Text'] }}", ("Question Text",), "why?"),
+        ("Q: {{ row['Question Text'] }} {{ row.items }}", ("Question Text", "items"), "Q: why? 7"),
+        ("{{ row['user-id'] + 1 }}", ("user-id",), "2"),
+        ("{% for n in row %}{{ n }};{% endfor %}", "all", "Question Text;user-id;items;q;"),
+        ("{{ row['user-' ~ 'id'] }}", "all", "1"),
+        ("{{ row.keys()|length }}", "all", "4"),
+        ("{% for row in [1] %}{{ row }}{% endfor %}{{ items }}", ("items",), "17"),
+    ],
+)
+def test_row_gives_any_column_by_name(text: str, needs: Any, rendered: str) -> None:
+    cells = {"Question Text": "why?", "user-id": 1, "items": 7, "q": "id"}
+    template = Template(text, list(cells))
+
+    assert template.needs == (tuple(cells) if needs == "all" else needs)
+    assert template.render_all([{name: cells[name] for name in template.needs}]) == [rendered]
+
+
+def test_a_column_called_row_is_that_column() -> None:
+    assert shown("{{ row }}", row="x") == "x"
+
+
+@pytest.mark.parametrize("text", ["{{ row['nothing'] }}", "{{ row.nothing }}"])
+def test_a_column_that_row_does_not_have_is_refused_with_the_columns(text: str) -> None:
+    with pytest.raises(BadRequest, match="uses nothing, which the input does not have"):
+        Template(text, ["q"])
+
+
+ENDLESS = [
+    "{% set s = q * 9000000 %}{% for a in s %}{% for b in s %}{% endfor %}{% endfor %}",
+    "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(99) }}",
+    "{% set n = namespace(x=[q]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
+    "{{ n.x == n.x|list }}{{ n.x }}",
+]
+HUGE = [
+    "{{ (q * 100000)|replace(q, q * 1000000)|length }}",
+    "{% set n = namespace(x=q) %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+    "{{ n.x|length }}",
+    "{{ [q]|slice(10**9)|list|length }}",
+    "{{ (q * 1000000).join(range(900000)|map('string'))|length }}",
+]
+
+
+@pytest.mark.parametrize("text", [*ENDLESS, *HUGE])
+def test_a_row_that_would_take_for_ever_is_an_error_and_the_next_is_rendered(text: str) -> None:
+    process = RenderProcess(
+        "{% if q == 'x' %}" + text + "{% else %}good{% endif %}",
+        ["q"],
+        Limits(cpu_s=0.5, memory_bytes=2**30),
+    )
+
+    bad, good = process.render_all([{"q": "x"}, {"q": "y"}])
+
+    assert isinstance(bad, RowError)
+    assert good == "good"
+
+
+def test_a_template_that_ends_its_process_for_row_after_row_ends_the_run() -> None:
+    process = RenderProcess(ENDLESS[1], ["q"], Limits(cpu_s=0.05, memory_bytes=2**30))
+
+    with pytest.raises(TerminalError, match="simplify it"):
+        process.render_all([{"q": "x"}] * MOST_ENDED)
+
+
+def test_a_process_that_is_killed_from_outside_costs_no_row() -> None:
+    process = RenderProcess("{% for c in q %}{{ c }};{% endfor %}", ["q"])
+    assert process.render_all([{"q": "ab"}]) == ["a;b;"]
+    assert process._process is not None
+    process._process.send_signal(signal.SIGKILL)
+
+    assert process.render_all([{"q": "cd"}, {"q": "ef"}]) == ["c;d;", "e;f;"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_here"),
+    [
+        ("{{ q|upper }} {{ q.strip()|trim }}", True),
+        ("{% if q == 'a' %}{{ q|default('b') }}{% else %}{{ q[0:5] }}{% endif %}", True),
+        ("{{ q|tojson }}{{ 'yes' if q else 'no' }}", True),
+        ("{% for c in q %}{{ c }}{% endfor %}", False),
+        ("{{ q|replace('a', 'bb') }}", False),
+        ("{{ q * 3 }}", False),
+        ("{% set x = q %}{{ x }}", False),
+    ],
+)
+def test_only_what_grows_with_the_row_alone_is_rendered_in_this_process(
+    text: str, is_here: bool
+) -> None:
+    template = Template(text, ["q"])
+
+    assert (template._process is None) == is_here
+    assert template.render_all([{"q": "abc"}]) == [template.render({"q": "abc"})]
+
+
+def test_a_constant_that_would_take_for_ever_is_not_worked_out_while_compiling() -> None:
+    text = "{{ 'aaaa'" + "|replace('a', 'aaaaaaaa')" * 20 + "|length }}"
+
+    process = Template(text, ["q"])._process
+
+    assert process is not None
+
+
+def test_a_name_that_is_set_in_a_branch_is_no_column() -> None:
+    assert shown("{% if q %}{% set s = q * 2 %}{{ s }}{% endif %}", q="a") == "aa"

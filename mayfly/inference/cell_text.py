@@ -1,0 +1,132 @@
+"""Cells as prompts need them: text is text, and what is nested reads as JSON, not Python's repr."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mayfly.models.failures import BAD_CELL
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types of cells that are used as they are."""
+
+
+class RowError(ValueError):
+    """This row cannot be sent; the message says why.
+
+    Attributes:
+        kind: A class of `mayfly.models.failures`.
+    """
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+class BadCell:
+    """Takes the place of a cell that cannot be used; raises `error` when its row is rendered."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: RowError) -> None:
+        self.error = error
+
+
+class JsonList(list[Any]):
+    """A list that reads as JSON wherever a template makes text of it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return as_json(self)
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(as_json(self), spec)
+
+
+class JsonDict(dict[Any, Any]):
+    """An object that reads as JSON wherever a template makes text of it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return as_json(self)
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(as_json(self), spec)
+
+
+class Row(JsonDict):
+    """All cells of a row by name: `row['any name']` in a template."""
+
+    __slots__ = ()
+
+
+def usable(column: str, cells: Sequence[Any]) -> Sequence[Any]:
+    """Return the cells of a column for templates and prompts.
+
+    Bytes are decoded as UTF-8, lists and objects read as JSON, and a cell that cannot be used is a
+    `BadCell`. Columns of text and numbers, which most are, come back as they are.
+    """
+    if set(map(type, cells)) <= PLAIN:
+        return cells
+    return [_usable(column, cell) for cell in cells]
+
+
+def _usable(column: str, cell: Any) -> Any:
+    if type(cell) in PLAIN:
+        return cell
+    try:
+        found = view(cell)
+        if not isinstance(found, JsonList | JsonDict):
+            str(found)  # What cannot be read says so now.
+    except UnicodeDecodeError:
+        return BadCell(RowError(BAD_CELL, f"column {column} has bytes that are not UTF-8 text"))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        return BadCell(RowError(BAD_CELL, f"column {column}: {words}"))
+    return found
+
+
+def view(value: Any) -> Any:
+    """Return a value whose lists and objects read as JSON and whose bytes are text, at any depth.
+
+    Raises:
+        UnicodeDecodeError: Bytes that are not UTF-8.
+    """
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode()
+    if isinstance(value, dict):
+        return JsonDict((key, view(inner)) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return JsonList(map(view, value))
+    return value
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON text; what JSON has no form for, such as a date, as its text."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a JSON value without the fields that are null, at any depth; bytes as text.
+
+    Arrow gives every struct of a column all fields: what is null there was not said.
+
+    Raises:
+        UnicodeDecodeError: Bytes that are not UTF-8.
+    """
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, dict):
+        return {key: without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(one) for one in value]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode()
+    return value
