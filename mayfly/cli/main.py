@@ -8,12 +8,14 @@ import gc
 import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from mayfly.cli.commands import COMMANDS, Command
 from mayfly.cli.render.console import console as console_on
+from mayfly.cli.render.console import silence
 from mayfly.cli.usage_errors import words_of
 from mayfly.models.errors import MayflyError
 from mayfly.signals import end_by_signals, exit_code_of
@@ -85,6 +87,10 @@ for _command in COMMANDS:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code (see the README, Exit codes)."""
+    # Python has no stream where a descriptor was closed at the start (`mayfly ... >&-`).
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for the whole process
     # Commands are short, and most of their time is imports, whose objects stay: looking for garbage
     # after every 700 of them, as Python does by default, is a tenth of it.
     gc.set_threshold(50_000, 20, 50)
@@ -108,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
             return exit_code_of(received)
         except BrokenPipeError:
             # The reader of a pipe has gone (`mayfly history | head`): not our error.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
             return 0
         return code if isinstance(code, int) else 0
 

@@ -56,8 +56,19 @@ def waits(text: str) -> None:
 
 
 def show(value: Any) -> None:
-    """Print JSON for scripts."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    """Print JSON for scripts.
+
+    Raises:
+        BadRequest: Standard output takes no more: a script must not take half of it for the whole.
+    """
+    try:
+        sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        terminal.silence(sys.stdout)
+        raise BadRequest(f"standard output cannot be written: {error.strerror}") from error
 
 
 def hardware(

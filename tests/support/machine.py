@@ -114,6 +114,7 @@ class Launcher:
     """A fork server in a process of its own."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = dict(env)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server"],
             stdin=subprocess.PIPE,

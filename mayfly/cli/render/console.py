@@ -81,8 +81,15 @@ class Steady:
         return self._stream.fileno()
 
     def _let_go(self) -> None:
-        # Python flushes at exit, and would make a broken pipe our exit code.
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        except (OSError, ValueError):
-            return
+        silence(self._stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Let a stream that cannot be written take everything from now on.
+
+    Python flushes at exit, and would make a broken pipe or a full disk our exit code.
+    """
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):
+        return
