@@ -1,6 +1,5 @@
 """The life of one endpoint and one batch, top to bottom."""
 
-import os
 from typing import Any
 
 from prefect import flow
@@ -11,15 +10,15 @@ from mayfly.models.errors import EndpointLost, HardwareUnavailable
 from mayfly.models.job import Job, Limits, PromptSpec, Rental, Rows, Runner, Sampling
 from mayfly.models.job_fields import parameter
 from mayfly.models.job_types import Tags
-from mayfly.orchestration.cancellation import watch_for_cancel
 from mayfly.orchestration.credentials import TogetherCredentials, environment_with
+from mayfly.orchestration.flow_state import observe_state, resumable
 from mayfly.orchestration.hooks import name_run, tear_down_after_the_run
+from mayfly.orchestration.one_line import credentials_of, ended_in_one_line, job_of
 from mayfly.orchestration.run_handles import current_handle, with_handles
 from mayfly.orchestration.server_health import skip_retries_if_server_down
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.inference import MOST_SHARDS
 from mayfly.runs.run import begin
-from mayfly.storage.uri_credentials import conceal
 from mayfly.tasks.approval import await_approval
 from mayfly.tasks.calibrate import calibrate
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
@@ -36,6 +35,8 @@ from mayfly.tasks.shards import answer_shards, settle_shards
     on_cancellation=[tear_down_after_the_run],
     on_crashed=[tear_down_after_the_run],
     on_failure=[tear_down_after_the_run],
+    # The body does it, and says what is wrong in one line.
+    validate_parameters=False,
 )
 def batch_inference(
     input: str = parameter(Job, "input"),  # noqa: A002 - the word of the form and of the command line
@@ -59,24 +60,29 @@ def batch_inference(
     Args:
         credentials: Together credentials to run with; unset, the worker's environment has the key.
     """
-    job = Job(
-        input=conceal(input, os.environ),
-        model=model,
-        output=output,
-        prompt=prompt,
-        sampling=sampling,
-        rental=rental,
-        limits=limits,
-        rows=rows,
-        runner=runner,
-        dask=dask,
-        tags=tags,
-        report_url=report_url,
-    )
     handle = current_handle()
-    if handle.environment is None:
-        handle.environment = environment_with(credentials)
-    return infer_batch(job, handle)
+    parameters = {
+        "input": input,
+        "model": model,
+        "output": output,
+        "prompt": prompt,
+        "sampling": sampling,
+        "rental": rental,
+        "limits": limits,
+        "rows": rows,
+        "runner": runner,
+        "dask": dask,
+        "tags": tags,
+        "report_url": report_url,
+    }
+
+    def body() -> dict[str, Any]:
+        job = job_of(parameters)
+        if handle.environment is None:
+            handle.environment = environment_with(credentials_of(credentials))
+        return resumable(lambda: infer_batch(job, handle), say=handle.progress.say)
+
+    return ended_in_one_line(body)
 
 
 def infer_batch(job: Job, handle: RunHandle) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def infer_batch(job: Job, handle: RunHandle) -> dict[str, Any]:
     with (
         skip_retries_if_server_down(),
         begin(job, handle, run=flow_run.id or "") as run,
-        watch_for_cancel(handle, every_s=run.timeouts.cancel_poll_s),
+        observe_state(handle, every_s=run.timeouts.cancel_poll_s),
     ):
         placement = select_hardware(run) if run.output.rows_left else None
         await_approval(run)

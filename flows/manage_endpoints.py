@@ -7,10 +7,11 @@ from prefect import flow
 from mayfly.endpoints.admin import Action
 from mayfly.models.endpoint import Api
 from mayfly.orchestration.credentials import TogetherCredentials, environment_with
+from mayfly.orchestration.one_line import credentials_of, ended_in_one_line
 from mayfly.tasks.manage import manage
 
 
-@flow(name="manage-endpoints", flow_run_name="{action} {name}")
+@flow(name="manage-endpoints", flow_run_name="{action} {name}", validate_parameters=False)
 def manage_endpoints(
     action: Action = "list",
     name: str = "",
@@ -29,11 +30,13 @@ def manage_endpoints(
         api: Generation of the endpoint API.
         credentials: Together credentials; unset, the worker's environment has the key.
     """
-    return manage(
-        environment_with(credentials),
-        action=action,
-        name=name,
-        replicas=replicas,
-        anyway=anyway,
-        api=api,
+    return ended_in_one_line(
+        lambda: manage(
+            environment_with(credentials_of(credentials)),
+            action=action,
+            name=name,
+            replicas=replicas,
+            anyway=anyway,
+            api=api,
+        )
     )

@@ -6,10 +6,11 @@ from prefect import flow
 
 from mayfly.models.endpoint import Api
 from mayfly.orchestration.credentials import TogetherCredentials, environment_with
+from mayfly.orchestration.one_line import credentials_of, ended_in_one_line
 from mayfly.tasks.sweep import sweep
 
 
-@flow(name="sweep-endpoints")
+@flow(name="sweep-endpoints", validate_parameters=False)
 def sweep_endpoints(
     api: Api | None = None,
     dry_run: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
@@ -22,4 +23,6 @@ def sweep_endpoints(
         dry_run: Only say what would be done.
         credentials: Together credentials to look with; unset, the worker's environment has the key.
     """
-    return sweep(environment_with(credentials), api=api, dry_run=dry_run)
+    return ended_in_one_line(
+        lambda: sweep(environment_with(credentials_of(credentials)), api=api, dry_run=dry_run)
+    )

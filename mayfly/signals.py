@@ -16,8 +16,8 @@ TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _IMPORT_WAIT_S = 0.02
 
-LIMITS = (signal.SIGALRM,)
-"""By which Prefect ends a flow that takes too long."""
+LIMITS = (signal.SIGALRM, signal.SIGUSR2)
+"""By which Prefect ends a flow that takes too long, and a run is told that it was suspended."""
 
 _received: ContextVar[list[int]] = ContextVar("received signals")
 

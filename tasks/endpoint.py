@@ -50,7 +50,7 @@ def await_ready(run: Run) -> str:
     return str(ready)
 
 
-@step("stop endpoint")
+@step("stop endpoint", always=True)
 def stop_endpoint(run: Run) -> None:
     """Insist on the stop that `Run.stop` has sent, until nothing bills."""
     if run.provisioner.exists:
@@ -60,7 +60,7 @@ def stop_endpoint(run: Run) -> None:
         tell(f"{session.ref.name} no longer bills; ${run.provisioner.spent_usd():.2f} in all")
 
 
-@step("delete endpoint")
+@step("delete endpoint", always=True)
 def delete_endpoint(run: Run) -> None:
     """Delete the endpoint, or leave it as asked, and close its lease."""
     if run.provisioner.exists:

@@ -20,6 +20,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import Abort, Pause, PausedRun
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
@@ -109,13 +110,25 @@ def _hearing() -> Iterator[list[str]]:
 
 
 class Step(Task[P, R]):
-    """A task whose state says what was told; a caller gets the value that its function returns."""
+    """A task whose state says what was told; a caller gets the value that its function returns.
+
+    Attributes:
+        always: Whether it runs even in a flow run that is suspended or paused: Prefect starts no
+            task there, and what tears down may not wait for that. Its function may run twice.
+    """
+
+    always = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run the step here and now."""
         if not is_recorded():
             return with_retries(lambda: self._plain(*args, **kwargs), budget_s=RETRY_BUDGET_S)
-        return self._value(super().__call__(*args, **kwargs))
+        try:
+            return self._value(super().__call__(*args, **kwargs))
+        except (Pause, Abort, PausedRun):
+            if not self.always:
+                raise
+            return self._plain(*args, **kwargs)
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> Started[R]:
         """Run the step beside the caller."""
@@ -131,12 +144,15 @@ class Step(Task[P, R]):
         return cast("R", ended.result() if isinstance(ended, State) else ended)
 
 
-def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]], Step[P, R]]:
+def step(
+    name: str, *, run_name: str | None = None, always: bool = False
+) -> Callable[[Callable[P, R]], Step[P, R]]:
     """Return the decorator that makes a plain function a step of the lifecycle.
 
     Args:
         name: What people call the step.
         run_name: Template of each task run's name over the arguments; unset, the step's name.
+        always: Whether the step runs in a flow run that is suspended, too; see `Step`.
     """
 
     def decorate(function: Callable[P, R]) -> Step[P, R]:
@@ -148,7 +164,7 @@ def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]]
                 return value
             return cast("R", Completed(message=told[-1], data=value))
 
-        return Step(
+        made = Step(
             telling,
             name=name,
             task_run_name=run_name or name,
@@ -158,5 +174,7 @@ def step(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]]
             retry_jitter_factor=0.5,
             retry_condition_fn=worth_repeating,
         )
+        made.always = always
+        return made
 
     return decorate

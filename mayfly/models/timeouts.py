@@ -33,8 +33,7 @@ class Timeouts:
             another endpoint. The shorter, the sooner a sweep without the lease ends what a lost
             machine left; the longer, the fewer cold starts.
         move_before_s: How long before the time in its name an endpoint is given up.
-        cancel_poll_s: How often Prefect is asked whether a run that was started by hand has been
-            cancelled.
+        cancel_poll_s: How often a run asks Prefect whether it was suspended, paused or cancelled.
     """
 
     teardown_s: float = 300.0
@@ -47,7 +46,7 @@ class Timeouts:
     heartbeat_s: float = HEARTBEAT_S
     lifetime_s: float = 12 * 3600.0
     move_before_s: float = 600.0
-    cancel_poll_s: float = 10.0
+    cancel_poll_s: float = 5.0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

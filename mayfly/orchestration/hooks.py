@@ -15,8 +15,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from mayfly.endpoints.cleanup import end_lease
 from mayfly.endpoints.process_liveness import is_this_process, owner_is_alive
 from mayfly.models.timeouts import Timeouts
-from mayfly.orchestration.cancellation import record_cancel
 from mayfly.orchestration.credentials import environment_of
+from mayfly.orchestration.flow_state import record_cancel
 from mayfly.orchestration.run_handles import handle_of
 from mayfly.storage.lease_store import LeaseStore, state_home
 
@@ -24,7 +24,8 @@ from mayfly.storage.lease_store import LeaseStore, state_home
 def name_run() -> str:
     """Name a flow run by its model and its dataset."""
     given = runtime.flow_run.parameters
-    return f"{given['model'].rsplit('/', 1)[-1]} over {PurePath(given['input']).name}"
+    model, data = (str(given.get(name, "?")) for name in ("model", "input"))
+    return f"{model.rsplit('/', 1)[-1]} over {PurePath(data).name}"
 
 
 def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

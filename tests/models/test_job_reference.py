@@ -16,8 +16,8 @@ CONTRACT = """
 """
 """The options of the outside contract that belong to a job."""
 
-BEYOND = {"--approve-above", "--approve-within"}
-"""What the form had first."""
+BEYOND = {"--approve-above", "--approve-within", "--report-url"}
+"""What the form had first, and what Prefect links to."""
 
 
 def test_settings_are_the_options_of_the_contract() -> None:
