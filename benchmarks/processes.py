@@ -47,6 +47,7 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
         paths=paths,
         fingerprint="f" * 64,
         retry_failed=False,
+        cache_keys=False,
         deduplication=None,
         settings=EngineSettings(concurrency=options.in_flight),
         target=Target(url=f"{url}/v1/chat/completions", headers={}),

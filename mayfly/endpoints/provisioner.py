@@ -105,6 +105,12 @@ class Provisioner:
         """Rent on these terms from now on."""
         self._terms = terms
 
+    @property
+    def most_replicas(self) -> int:
+        """How many replicas of the endpoint in use may answer at once, as far as is known."""
+        asked = self._terms.replicas_on(self.offer).maximum if self._terms is not None else 1
+        return max([asked, *(session.started_with for session in self.sessions[-1:])])
+
     def reclaim(self) -> None:
         """End what an earlier run into this output left; the folder's lock says that it is dead."""
         self._store.check_writable()

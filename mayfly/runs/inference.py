@@ -119,7 +119,11 @@ class Inference:
             warm = self._new_engine(concurrency).open()
         self._engine, self._complete = warm, False
         self._events = SimpleQueue()
-        self.batch = self._output.batch(session.ref.inference_name, self._breaker)
+        self.batch = self._output.batch(
+            session.ref.inference_name,
+            self._breaker,
+            cache_keys=self._provisioner.most_replicas > 1,
+        )
         self._monitor.watch(warm)
         first = self._first_limit()
         warm.begin_at(first.limit, first.source, ceiling=first.ceiling)
@@ -350,6 +354,7 @@ class Inference:
                 paths=output.paths,
                 fingerprint=self._preview.fingerprint,
                 retry_failed=self._job.rows.retry_failed,
+                cache_keys=self._provisioner.most_replicas > 1,
                 deduplication=deduplication,
                 settings=settings,
                 target=target,

@@ -127,6 +127,8 @@ class LimitEnforcer:
         )
         if engine is not None and meter.ready:
             autoscaler.places = max(1.0, engine.limit / meter.ready)
+            if engine.settled:
+                session.settled_limit = engine.settled / meter.ready
         if session.ready_at is not None:
             autoscaler.start_s = max(1.0, session.ready_at - session.created_at)
         bound, worst = autoscaler.bounds_usd(meter, now, self.desired)

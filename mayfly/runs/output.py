@@ -76,12 +76,13 @@ class Output:
         """What earlier runs into this output have cost, in dollars."""
         return sum(float(run["cost"]["usd"]) for run in self._folder.manifest.runs)
 
-    def batch(self, model: str, breaker: CircuitBreaker) -> Batch:
+    def batch(self, model: str, breaker: CircuitBreaker, *, cache_keys: bool = False) -> Batch:
         """Return what the shards have in common.
 
         Args:
             model: What the endpoint in use is called in a request.
             breaker: Of the engine in use.
+            cache_keys: Whether several replicas may answer at once.
         """
         preview = self._preview
         return Batch(
@@ -91,6 +92,7 @@ class Output:
             model=model,
             fingerprint=preview.fingerprint,
             retry_failed=preview.job.rows.retry_failed,
+            cache_keys=cache_keys,
             checker=preview.checker,
             columns=preview.columns,
             breaker=breaker,

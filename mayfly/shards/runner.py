@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from mayfly.inference.cache_affinity import with_cache_keys
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.embedding_batches import PackedTexts
 from mayfly.inference.engine import Engine
@@ -71,6 +72,7 @@ class Batch:
     Attributes:
         model: What the endpoint is called in a request.
         fingerprint: SHA-256 (hex) that ties journals and parts to the job.
+        cache_keys: Whether rows that begin alike are kept on one of several replicas.
         retry_failed: Only rows with an error are asked again.
         checker: Says whether an answer fits the job's JSON Schema, if it has one.
         columns: Those of the output, beside the input's.
@@ -85,6 +87,7 @@ class Batch:
     model: str
     fingerprint: str
     retry_failed: bool = False
+    cache_keys: bool = False
     checker: SchemaChecker | None = None
     columns: OutputColumns = CHAT
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -202,6 +205,8 @@ def ask(
         record = fitting.record
     else:
         source, record = by_beginning(rows, frame), keep
+    if batch.cache_keys and not batch.renderer.embeds:
+        source = with_cache_keys(iter(source), frame)
     with closing(rows), periodic_sync(journal, engine):
         engine.answer(held_up(source, journal), record, write)
     journal.commit()

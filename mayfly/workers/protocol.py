@@ -35,6 +35,7 @@ class Assignment:
     paths: RunPaths
     fingerprint: str
     retry_failed: bool
+    cache_keys: bool
     deduplication: Deduplication | None
     settings: EngineSettings
     target: Target = field(repr=False)
@@ -51,6 +52,7 @@ class Assignment:
             model="",
             fingerprint=self.fingerprint,
             retry_failed=self.retry_failed,
+            cache_keys=self.cache_keys,
             checker=None if schema is None else SchemaChecker(schema),
             columns=columns,
             breaker=CircuitBreaker(proven=self.settings.proven),

@@ -107,6 +107,7 @@ def house(
             paths=paths,
             fingerprint="f" * 64,
             retry_failed=False,
+            cache_keys=False,
             deduplication=None,
             settings=chosen,
             target=Target(url=server.url, headers={}),
