@@ -6,7 +6,7 @@ import pytest
 from together import BadRequestError, ConflictError, NotFoundError, Together
 
 from tests.emulator.test_own_models import ADAPTER, configs, own, path, selectors
-from tests.support.emulator_client import EmulatorClient
+from tests.support.emulator_client import COLD_START_S, SMALL, EmulatorClient
 
 
 def deployed(
@@ -158,3 +158,45 @@ def test_merged_adapter_is_deployed_by_its_own_path(rig: EmulatorClient) -> None
 
     assert rig.http.get(f"{rig.path(deployment)}/adapters").json()["data"] == []
     assert deployment["modelId"] == adapter["id"]
+
+
+def legacy_endpoint(rig: EmulatorClient) -> dict[str, Any]:
+    """Create an endpoint of the adapter's base model by the legacy API, and let it start."""
+    rig.emulator.change(v1_create=True)
+    made: dict[str, Any] = rig.http.post(
+        "/v1/endpoints",
+        json={
+            "model": SMALL,
+            "hardware": "1x_nvidia_h100_80gb_sxm",
+            "autoscaling": {"min_replicas": 1, "max_replicas": 1},
+        },
+    ).json()
+    rig.emulator.clock.advance(COLD_START_S)
+    return made
+
+
+def test_legacy_endpoint_answers_under_the_name_of_an_adapter(rig: EmulatorClient) -> None:
+    endpoint = legacy_endpoint(rig)
+    path = f"/v1/endpoints/{endpoint['id']}/adapters"
+
+    attached = rig.http.post(path, json={"model_id": f"{endpoint['name']}:{ADAPTER}"})
+    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
+
+    assert attached.status_code == 200
+    assert rig.chat(ADAPTER).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "model_id", ["", ADAPTER, f"other:{ADAPTER}", "{name}:", "{name}:none", "{name}:" + SMALL]
+)
+def test_legacy_endpoint_refuses_what_is_no_adapter_of_it(
+    rig: EmulatorClient, model_id: str
+) -> None:
+    endpoint = legacy_endpoint(rig)
+
+    refused = rig.http.post(
+        f"/v1/endpoints/{endpoint['id']}/adapters",
+        json={"model_id": model_id.format(name=endpoint["name"])},
+    )
+
+    assert refused.status_code in (400, 404)

@@ -18,6 +18,7 @@ from together_emulator.http.gateway import BODY, INFERENCE, REQUEST_ID
 from together_emulator.inference.handlers import Inference
 from together_emulator.state.catalogue import PUBLIC_PROJECT
 from together_emulator.state.store import Store
+from together_emulator.v1 import adapters as v1_adapters
 from together_emulator.v1 import hardware as v1
 from together_emulator.v1 import models as v1_models
 from together_emulator.v1.endpoints import LegacyCalls
@@ -159,6 +160,7 @@ def build_app(
         wire.route(
             "/v1/endpoints/{endpoint}", GET=legacy.get, PATCH=legacy.update, DELETE=legacy.delete
         ),
+        wire.route("/v1/endpoints/{endpoint}/adapters", POST=v1_adapters.attach),
         wire.route("/v1/whoami", GET=v1.whoami),
         wire.route("/v3/whoami", GET=identity.whoami),
         wire.route("/v1/projects", GET=identity.list_projects),

@@ -193,9 +193,14 @@ class Model:
     def weights_id(self, profile: Profile) -> str:
         """Return the revision of the weights that a profile serves unless another is pinned."""
         if self.revisions:
-            usable = [revision for revision in self.revisions if revision.valid]
-            return self.revision_id(usable[-1] if usable else self.revisions[-1])
+            return self.newest_revision
         return stable_id("rv", self.name, profile.quantization)
+
+    @property
+    def newest_revision(self) -> str:
+        """The id of an own model's newest revision that passed validation, if any did."""
+        usable = [revision for revision in self.revisions if revision.valid]
+        return self.revision_id(usable[-1] if usable else self.revisions[-1])
 
     def revision_id(self, revision: Revision) -> str:
         """Return the id of a revision of an own model."""

@@ -166,9 +166,8 @@ def _read_adapter(store: Store, deployment: Deployment, call: Call) -> Model:
 
 def _read_revision(model: Model, call: Call) -> str:
     wanted = text(call.body, "adapterRevisionId")
-    usable = [revision for revision in model.revisions if revision.valid]
     if wanted is None:
-        return model.revision_id(usable[-1])
+        return model.newest_revision
     if model.revision_with_id(wanted) is None:
         raise bad_request(f"revision {wanted!r} does not exist", param="adapterRevisionId")
     return wanted
