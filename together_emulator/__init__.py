@@ -1,10 +1,16 @@
-"""A Together AI of one's own: dedicated endpoints and inference over real HTTP on loopback.
+"""A local Together AI emulator: dedicated endpoints and inference over real HTTP on loopback.
 
 It speaks v2, the legacy v1, and inference; it has a clock, capacity, a bill and faults, and imports
-nothing of the product that is tested against it. Endpoints of both generations live by one
-mechanism (`lifecycle`, `capacity`, `billing`, `serving`); `v1_*` and `v2_*` only spell it.
+nothing of the product that is tested against it.
 
-In the process of a test, with time that stands still until it is moved:
+| package | holds |
+| --- | --- |
+| `http` | server, routes, faults on the wire, the admin API |
+| `state` | clock, catalogue, replicas, capacity, bill, journal: one life cycle for both generations |
+| `inference` | requests, routing, made-up and real answers, the time that they take |
+| `v1`, `v2` | the management calls of the two API generations, as wire formats of the state |
+
+In the process of a test, with a clock that is moved by the test:
 
     with Emulator(clock=ManualClock(), v1_create=True) as emulator:
         client = Together(base_url=emulator.url, api_key=emulator.key, ...)
@@ -24,18 +30,18 @@ the same over `/_emulator/`, which needs no key, is not journalled, and no fault
 | call | does |
 | --- | --- |
 | GET ledger | the bill: `billing` now, `minutes`, `ready_s`, `usd`, and a line for each replica |
-| GET calls?method=&path= | the journal: what was asked, `status` sent, `effect` had, `fault` done |
+| GET calls?method=&path= | the journal: requests, `status` sent, `effect` had, `fault` done |
 | GET, POST clock | emulated time; `{"advance_s": 600}` moves it, also one that runs |
 | POST faults | replaces all rules by a list (`together_emulator.state.faults` has their table) |
 | GET, POST capacity | free replicas; `{"hardware", "region"?, "free"}` |
-| GET deployments | what stands, with each one's state, requests in flight, and history of states |
+| GET deployments | all of them, with state, requests in flight, and history of states |
 | POST incidents | `{"action": "vanish"|"lose_replica"|"fail_start", "target"?, "message"?}` |
 | GET, POST settings | how it behaves; `{"overload": 429}` |
 
 A legacy endpoint is found by incidents under its name and under its `display_name`; its hidden
 deployment is in GET deployments. Legacy creates and restarts are refused unless `v1_create` is set
-(`--v1-create`). With `upstream` (`--upstream URL`) a server that speaks OpenAI's API answers
-inference, and all else stays emulated.
+(`--v1-create`). With `upstream` (`--upstream URL`) an OpenAI-compatible server answers inference,
+and all else stays emulated. The page for users is `docs/reference/emulator.md`.
 """
 
 from together_emulator.http.server import Emulator

@@ -139,7 +139,7 @@ def read_free(values: Sequence[str]) -> dict[tuple[str, str | None], int]:
 
 
 def read_models(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Read `[MODEL=]NAME` values; a NAME alone stands for every model (ValueError)."""
+    """Read `[MODEL=]NAME` values; a NAME alone is for every model (ValueError)."""
     pairs = []
     for value in values:
         model, _, name = value.rpartition("=")
@@ -199,6 +199,6 @@ def _outlive_parent(emulator: Emulator, ended: threading.Event, linger_s: float)
     """Wait for the end of standard input, then until no endpoint exists, but not for ever."""
     sys.stdin.buffer.read()
     until = time.monotonic() + linger_s
-    while time.monotonic() < until and emulator.stands and not ended.is_set():
+    while time.monotonic() < until and emulator.has_endpoints and not ended.is_set():
         time.sleep(_LINGER_POLL_S)
     ended.set()

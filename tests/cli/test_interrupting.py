@@ -52,7 +52,7 @@ def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shel
         run.kill()
         run.wait()
         shell.emulator.use_faults()
-    assert not shell.emulator.stands
+    assert not shell.emulator.has_endpoints
     assert shell("status", "out", "--json").json["open_leases"] == []
     wait_until(lambda: not started_by(shell), "a process was left behind")
 
@@ -70,4 +70,4 @@ def test_signal_during_start_up_ends_the_run_with_its_code_and_one_line(
     assert "Traceback" not in output
     assert "interrupted; " in output.splitlines()[-1]
     wait_until(lambda: not started_by(shell), "the end of what the run has started")
-    assert not shell.emulator.stands
+    assert not shell.emulator.has_endpoints

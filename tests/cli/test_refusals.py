@@ -117,7 +117,7 @@ def test_without_a_key_nothing_is_reached(shell: Shell, words: list[str]) -> Non
     ended = shell(*words, env={"TOGETHER_API_KEY": None})
 
     refused(shell, ended, says=["TOGETHER_API_KEY", "--local"])
-    assert shell.emulator.stands is False
+    assert shell.emulator.has_endpoints is False
 
 
 def test_a_folder_of_something_else_is_left_untouched(shell: Shell) -> None:

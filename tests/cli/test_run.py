@@ -66,7 +66,7 @@ def test_a_run_tells_machines_its_story_and_its_true_cost(shell: Shell) -> None:
     assert report["endpoints"][0]["teardown"]["not_found_read_back"] is True
     assert (shell.folder / "out/_mayfly/report.html").stat().st_size > 10_000
     assert not (shell.folder / "out/_mayfly/pulse.json").exists()
-    assert shell.emulator.stands is False
+    assert shell.emulator.has_endpoints is False
     assert started_by(shell) == []
 
     # The bill: the report's is the server's, but for a minute that one began a moment earlier.

@@ -6,7 +6,8 @@ import pytest
 from together import BadRequestError, ConflictError, NotFoundError, Together
 
 from tests.emulator.test_own_models import ADAPTER, configs, own, path, selectors
-from tests.support.emulator_client import COLD_START_S, SMALL, EmulatorClient
+from tests.support.emulator_client import COLD_START_S, SMALL, EmulatorClient, code
+from together_emulator.state.adapters import Adapter
 
 
 def deployed(
@@ -200,3 +201,24 @@ def test_legacy_endpoint_refuses_what_is_no_adapter_of_it(
     )
 
     assert refused.status_code in (400, 404)
+
+
+def test_attaching_beyond_the_capacity_needs_force(rig: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(rig, "fixed")
+    standing = rig.emulator._store.deployments[deployment["id"]]
+    path = f"{rig.path(deployment)}/adapters"
+    other = Adapter(
+        id="dad_other",
+        model=standing.model,
+        revision="rv_other",
+        etag="etag",
+        changed_s=0.0,
+    )
+    standing.adapters[other.id] = other
+
+    refused = rig.http.post(path, json={"adapterModelId": adapter["id"]})
+    forced = rig.http.post(path, json={"adapterModelId": adapter["id"], "force": True})
+
+    assert code(refused) == (400, "adapter_capacity")
+    assert forced.status_code == 200
+    assert list(standing.adapters) == [forced.json()["id"]]

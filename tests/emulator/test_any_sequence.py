@@ -139,7 +139,7 @@ class AnySequence(RuleBasedStateMachine):
     def create_endpoint(self, name: str) -> None:
         self.dare(self.sdk.endpoints.create, name=name)
 
-    @precondition(lambda self: self.emulator.stands)
+    @precondition(lambda self: self.emulator.has_endpoints)
     @rule(index=some, name=names, smallest=numbers, largest=numbers)
     def deploy(self, index: int, name: str, smallest: int, largest: int) -> None:
         if found := self.standing():
@@ -153,7 +153,7 @@ class AnySequence(RuleBasedStateMachine):
                 inactive_timeout=30,
             )
 
-    @precondition(lambda self: self.emulator.stands)
+    @precondition(lambda self: self.emulator.has_endpoints)
     @rule(index=some, smallest=numbers, largest=numbers)
     def scale(self, index: int, smallest: int, largest: int) -> None:
         if found := self.deployments():
@@ -165,7 +165,7 @@ class AnySequence(RuleBasedStateMachine):
                 autoscaling={"min_replicas": smallest, "max_replicas": largest},
             )
 
-    @precondition(lambda self: self.emulator.stands)
+    @precondition(lambda self: self.emulator.has_endpoints)
     @rule(index=some, weight=st.sampled_from([0.0, 1.0]), stale=st.booleans())
     def route(self, index: int, weight: float, stale: bool) -> None:
         if found := self.deployments():
@@ -178,7 +178,7 @@ class AnySequence(RuleBasedStateMachine):
                 update_mask="trafficSplit",
             )
 
-    @precondition(lambda self: self.emulator.stands)
+    @precondition(lambda self: self.emulator.has_endpoints)
     @rule(index=some)
     def delete(self, index: int) -> None:
         for one in self.deployments()[index:]:
@@ -201,7 +201,7 @@ class AnySequence(RuleBasedStateMachine):
         )
         assert answer.status_code in {200, *REFUSALS}
 
-    @precondition(lambda self: self.emulator.stands)
+    @precondition(lambda self: self.emulator.has_endpoints)
     @rule(
         index=some,
         change=st.sampled_from(
@@ -222,7 +222,7 @@ class AnySequence(RuleBasedStateMachine):
             answer = self.http.request(method, path, json=change)
             assert answer.status_code in {200, 204, *REFUSALS}
 
-    @precondition(lambda self: self.emulator.stands)
+    @precondition(lambda self: self.emulator.has_endpoints)
     @rule(index=some)
     def ask(self, index: int) -> None:
         answer = self.http.post(

@@ -1,5 +1,6 @@
 """The emulator's reference page names everything that there is to set."""
 
+import re
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -58,3 +59,18 @@ def test_page_shows_a_catalogue_file_that_is_read() -> None:
 
 def test_page_shows_fault_rules_that_are_read() -> None:
     assert [rule.action for rule in read_rules(block_after("Faults"))] == ["status", "reset_after"]
+
+
+@pytest.mark.parametrize("folder", ["emulator", "clients"])
+def test_readme_names_tests_that_exist(folder: str) -> None:
+    tests = Path(__file__).parents[1]
+    text = (tests / folder / "README.md").read_text()
+    files = [*tests.glob("emulator/test_*.py"), *tests.glob("clients/test_*.py")]
+    defined = {
+        name for path in files for name in re.findall(r"def (test_\w+)\(", path.read_text())
+    } | {path.stem for path in files}
+
+    named = set(re.findall(r"`(?:clients/)?(test_\w+?)(?:\.py)?`", text))
+
+    assert named
+    assert named - defined == set()

@@ -52,7 +52,7 @@ def test_a_cap_ends_the_run_before_it_is_passed_and_the_rest_is_resumed(
         assert first.billing == 0
         assert first.usd <= cap_usd + MINUTE_USD + 1e-6
         assert again["rows"]["resumed"] == 900 - left
-        assert not emulator.stands
+        assert not emulator.has_endpoints
 
 
 def test_hardware_that_cannot_be_had_is_torn_down_and_the_next_is_tried(
@@ -100,7 +100,7 @@ def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
         ]
         teach(tmp_path / "home", past)
         report, _ = carry_out(job, environment)
-        assert not emulator.stands
+        assert not emulator.has_endpoints
 
     assert [endpoint["hardware"] for endpoint in report["endpoints"]] == [B200, H100]
     assert "no capacity" in report["moves"][0]

@@ -136,7 +136,7 @@ class Workplace:
     def await_gone(self) -> None:
         """Wait until nothing bills, nothing stands and no lease is open."""
         wait_until(lambda: self.together.billing == 0, "the end of the billing")
-        wait_until(lambda: not self.together.stands, "the end of the endpoint")
+        wait_until(lambda: not self.together.has_endpoints, "the end of the endpoint")
         wait_until(lambda: not self.leases(), "the lease's end")
 
     def lines(self, output: Path) -> list[str]:

@@ -50,7 +50,7 @@ def test_the_runs_own_teardown_outlasts_a_restart_of_the_api(
 
     assert run.wait() == 0, run.text
     stage.assert_complete()
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
     (endpoint,) = stage.report()["endpoints"]
     assert endpoint["teardown"]["line"] == "finally"

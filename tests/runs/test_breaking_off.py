@@ -59,5 +59,5 @@ def test_what_was_broken_off_can_be_ended_by_the_command_that_was_named(stage: M
     by_hand = stage.command(*command.partition("`")[0].split())
 
     assert by_hand.wait() == 0, by_hand.text
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()

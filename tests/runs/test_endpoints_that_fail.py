@@ -23,7 +23,7 @@ def test_an_endpoint_that_fails_midway_is_torn_down_and_replaced(stage: Machine)
     assert "FAILED" in stage.report()["moves"][0]
     assert first["name"] != second["name"]
     assert first["teardown"]["not_found_read_back"]
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
 
 

@@ -79,6 +79,6 @@ def test_our_own_is_left_as_asked(stage: Machine, asked: str, billing: int) -> N
     run = stage.run("--teardown", asked)
 
     assert run.wait() == 0, run.text
-    assert stage.emulator.stands
+    assert stage.emulator.has_endpoints
     assert stage.emulator.billing == billing
     assert stage.leases() == ()

@@ -20,7 +20,7 @@ def test_the_first_is_the_flows_own_finally(stage: Machine) -> None:
     assert endpoint["teardown"]["line"] == "finally"
     assert endpoint["teardown"]["not_found_read_back"]
     assert endpoint["teardown"]["stopped_at"] <= endpoint["teardown"]["gone_at"]
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
 
 
 def test_the_second_is_prefects_hook(stage: Machine) -> None:
@@ -30,7 +30,7 @@ def test_the_second_is_prefects_hook(stage: Machine) -> None:
     assert run.wait() == 1, run.text
     (proof,) = stage.proofs()
     assert proof["line"] == "hook"
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
 
 
@@ -60,7 +60,7 @@ def test_the_fourth_is_the_sweep(stage: Machine) -> None:
 
     stage.sweep()
 
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     (proof,) = stage.proofs()
     assert proof["line"] == "sweep"
     assert proof["usd"] > 0
@@ -77,6 +77,6 @@ def test_the_last_is_the_platforms_own_timeout(launcher: Launcher, tmp_path: Pat
         run.kill_all()
 
         wait_until(lambda: emulator.billing == 0, "the endpoint bills on")
-        assert emulator.stands
+        assert emulator.has_endpoints
         stage.sweep()
-        assert not emulator.stands
+        assert not emulator.has_endpoints

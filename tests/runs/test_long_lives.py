@@ -26,7 +26,7 @@ def test_a_run_longer_than_a_name_lasts_moves_to_new_endpoints_and_asks_nothing_
     assert len({endpoint["name"] for endpoint in report["endpoints"]}) == len(report["endpoints"])
     assert all("the time in its name is nearly over" in move for move in report["moves"])
     assert all(endpoint["teardown"]["not_found_read_back"] for endpoint in report["endpoints"])
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
 
 
@@ -55,6 +55,6 @@ def test_a_home_named_from_where_one_is_holds_the_lease_for_guardian_and_sweep(
     swept = stage.command("sweep", "--json", folder=here)
 
     assert swept.wait() == 0, swept.text
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
     assert [proof["line"] for proof in stage.proofs()] == ["sweep", "guardian"]

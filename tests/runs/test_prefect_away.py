@@ -51,7 +51,7 @@ def test_a_server_that_dies_midway_costs_no_answer_and_no_exit_code(
     assert run.wait() == 0, run.text
     way.resume()
     stage.assert_complete()
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.report()["outcome"] == "complete"
 
 
@@ -68,7 +68,7 @@ def test_a_server_that_is_gone_at_teardown_changes_nothing_about_it(
 
     assert run.wait() == 1, run.text
     way.resume()
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
 
 
@@ -90,5 +90,5 @@ def test_a_cancel_of_a_run_that_was_started_by_hand_is_heeded(
         state = prefect.get(f"flow_runs/{lease.run}").json()["state"]["type"]
 
     assert state == "CANCELLED"
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()

@@ -59,7 +59,7 @@ def assert_resumable(stage: Machine) -> None:
     assert again.wait() == 0, again.text
     stage.assert_complete()
     assert stage.answered() <= stage.rows + 2 * stage.concurrency
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
 
 
 def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes(
@@ -76,7 +76,7 @@ def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes
     assert "killed by SIGKILL" in told(run)
     stage.assert_complete()
     assert len(stage.report()["endpoints"]) == 2
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.answered() <= stage.rows + 2 * stage.concurrency
     # What the dead worker had done counts, and counts once.
     (past,) = (stage.home / "history.jsonl").read_bytes().splitlines()
@@ -110,7 +110,7 @@ def test_ctrl_c_for_the_whole_group_ends_it_with_130_and_without_a_traceback(
     assert not (stage.output / "_mayfly" / "workers.log").exists()
     assert gone(workers)
     assert stage.report()["endpoints"][0]["teardown"]["line"] == "finally"
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
 
 
@@ -122,7 +122,7 @@ def test_a_deadline_stops_all_of_them_with_5(stage: Machine) -> None:
     run = stage.run(*PROCESSES, "--deadline", "8s")
 
     assert run.wait() == 5, run.text
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     # With how many it has got so far: that depends on how soon it could begin.
     assert stage.report()["rows"]["done"] == stage.answered() < stage.rows
 
@@ -186,7 +186,7 @@ def test_the_endpoint_is_full_with_all_processes_together_and_never_fuller(
         assert run.wait() == 0, run.text
         stage.assert_complete()
         assert stage.answered() == stage.rows
-        assert not emulator.stands
+        assert not emulator.has_endpoints
         assert len([word for word in words if word == "mayfly.workers"]) == 2
         assert emulator.key not in words
         assert not (stage.output / "_mayfly" / "workers.log").exists()

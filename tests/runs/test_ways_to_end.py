@@ -32,14 +32,14 @@ def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
 
 def assert_resumable(stage: Machine) -> None:
     """The same command finishes the dataset and asks nothing again that had come back."""
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
     stage.emulator.use_faults()
     again = stage.run()
     assert again.wait() == 0, again.text
     stage.assert_complete()
     assert stage.answered() <= stage.rows + 2 * stage.concurrency
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
 
 
 def test_ctrl_c_ends_it_with_130(midway: tuple[Machine, Process]) -> None:
@@ -127,7 +127,7 @@ def test_starts_that_fail_move_on_to_other_hardware_and_leave_nothing(stage: Mac
     assert run.wait() == 0, run.text
     first, second = stage.report()["endpoints"]
     assert first["hardware"] != second["hardware"]
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
 
 
 def test_a_full_disk_ends_the_run_and_the_endpoint(stage: Machine) -> None:
@@ -149,7 +149,7 @@ def test_an_endpoint_that_somebody_deletes_is_replaced(midway: tuple[Machine, Pr
     assert run.wait() == 0, run.text
     stage.assert_complete()
     assert len(stage.report()["endpoints"]) == 2
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
 
 
 def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Machine, Process]) -> None:
@@ -159,7 +159,7 @@ def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Machine, Proc
 
     assert run.wait() == 0, run.text
     stage.assert_complete()
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
 
 
 def test_a_flow_that_takes_too_long_is_torn_down(stage: Machine) -> None:
@@ -183,7 +183,7 @@ def test_a_time_limit_does_not_cut_a_teardown_short(stage: Machine) -> None:
     run = stage.script(timeout_seconds=5)
 
     run.wait()
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
 
 
@@ -239,7 +239,7 @@ def test_the_next_run_is_not_kept_out_by_a_guardian_at_work(
 
     assert again.wait() == 0, again.text
     stage.assert_complete()
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
 
 
 def test_a_home_that_cannot_be_written_stops_it_before_anything_is_created(stage: Machine) -> None:

@@ -8,5 +8,5 @@ def test_a_run_answers_every_row_and_leaves_nothing_behind(stage: Machine) -> No
 
     assert run.wait() == 0, run.text
     stage.assert_complete()
-    assert not stage.emulator.stands
+    assert not stage.emulator.has_endpoints
     assert stage.leases() == ()

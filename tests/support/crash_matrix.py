@@ -188,7 +188,7 @@ def play(stage: Machine, cell: Cell, *, line: Literal["guardian", "sweep"]) -> O
         assert run.wait() == 0, run.text
     died = time.monotonic()
     outcome = Outcome(str(cell), line, reached, rows=stage.rows)
-    outcome.stood, outcome.billed = stage.emulator.stands, stage.emulator.billing > 0
+    outcome.stood, outcome.billed = stage.emulator.has_endpoints, stage.emulator.billing > 0
     stage.emulator.use_faults()
     if line == "sweep":
         swept = stage.sweep()

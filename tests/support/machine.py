@@ -288,7 +288,7 @@ class Machine:
         began = time.monotonic()
         wait_until(lambda: self.emulator.billing == 0, "billing did not stop")
         stopped_s = time.monotonic() - began
-        wait_until(lambda: not self.emulator.stands, "an endpoint is left")
+        wait_until(lambda: not self.emulator.has_endpoints, "an endpoint is left")
         return stopped_s
 
     def assert_complete(self) -> None:

@@ -1,4 +1,4 @@
-"""The way in for tests in another process: look at the bill and the journal, steer time and faults.
+"""The admin API for tests in another process: bill, journal, clock, faults, capacity.
 
 It lives under `/_emulator/`, needs no key, is not journalled, and no fault happens to it.
 """
@@ -98,12 +98,12 @@ class Admin:
         return {"capacity": self._store.capacity.snapshot()}
 
     def _set_capacity(self, request: Request, body: Any) -> Any:
-        """Say how many replicas of `hardware` fit (`free`), in `region` or in each."""
+        """Set how many replicas of `hardware` fit (`free`), in `region` or in each."""
         self._store.capacity.set_free(body["hardware"], body.get("region"), int(body["free"]))
         return self._capacity(request, None)
 
     def _deployments(self, request: Request, body: Any) -> Any:
-        """Return what stands, with each deployment's history of states."""
+        """Return all deployments, with each deployment's history of states."""
         del request, body
         store = self._store
         return {

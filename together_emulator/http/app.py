@@ -48,7 +48,7 @@ class Wire:
         self._store = store
 
     def admit(self, request: Request) -> None:
-        """Let the key's owner in (401)."""
+        """Check the API key (401)."""
         if request.headers.get("authorization") != f"Bearer {self._store.settings.key}":
             raise ApiError(
                 401,
@@ -134,8 +134,8 @@ async def _refused(request: Request, error: Exception) -> Response:
             body = {"id": request.scope[REQUEST_ID], **body}
         return json_response(body, error.status, error.headers)
     status = error.status_code if isinstance(error, HTTPException) else 500
-    words = {404: "no such path", 405: "the path does not know this method"}
-    refusal = ApiError(status, words.get(status, "refused"), code=f"http_{status}")
+    messages = {404: "no such path", 405: "the path does not know this method"}
+    refusal = ApiError(status, messages.get(status, "refused"), code=f"http_{status}")
     return json_response(refusal.body(), status)
 
 

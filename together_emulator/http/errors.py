@@ -1,4 +1,4 @@
-"""The refusals of the API as one exception that carries its own answer."""
+"""The API's errors as one exception that carries its response."""
 
 from collections.abc import Mapping
 from typing import Any

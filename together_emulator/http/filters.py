@@ -170,7 +170,7 @@ def ordered(
     times: Callable[[T, str], float],
     key: Callable[[T], str],
 ) -> list[tuple[tuple[float, str], T]]:
-    """Sort by `created_at` or `updated_at`, newest first unless `asc` is said; ties by id.
+    """Sort by `created_at` or `updated_at`, newest first unless `asc` is given; ties by id.
 
     Returns:
         Items with the sort key that a page's cursor holds.

@@ -1,4 +1,4 @@
-"""The server's front: reads a request whole, writes it down, and lets faults happen to it."""
+"""The server's front: reads a request whole, journals it, and applies faults to it."""
 
 import asyncio
 import contextlib
@@ -158,7 +158,7 @@ class Gateway:
     async def _drip(
         self, rule: FaultRule, head: Message, body: bytes, receive: Receive, send: Send
     ) -> None:
-        """Send the true answer in pieces with a wait before each, until nobody listens."""
+        """Send the true answer in pieces with a wait before each, until the client has gone."""
         gone = asyncio.ensure_future(_disconnect(receive))
         closing = asyncio.ensure_future(self._closing.wait())
         await send(head)

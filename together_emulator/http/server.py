@@ -53,7 +53,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Ends as soon as it is told to, not at the next tenth of a second."""
+    """Ends at once when `end` is called, not at the next tenth of a second."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -103,7 +103,7 @@ class Emulator:
         port: int = 0,
         **overrides: Any,
     ) -> None:
-        """Set the stage; nothing listens before the context is entered.
+        """Prepare the server; it listens once the context is entered.
 
         Args:
             speed: Emulated seconds in a real second, when no clock is given.
@@ -223,7 +223,7 @@ class Emulator:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(self._serve(listener))
-            except BaseException as error:  # noqa: BLE001 - told to whoever waits for the start
+            except BaseException as error:  # noqa: BLE001 - raised by __enter__
                 self._failure = error
                 self._up.set()
 
@@ -259,18 +259,18 @@ class Emulator:
         if wanted != self.clock.speed:
             self.clock.run_at(wanted)
 
-    def _on_loop(self, ask: Callable[[], T]) -> T:
-        """Run `ask` where the server runs, and wait for it; directly when it is not running."""
+    def _on_loop(self, call: Callable[[], T]) -> T:
+        """Call in the server's thread, and wait for the result; directly when it is not running."""
         loop = self._loop
         if loop is None or threading.current_thread() is self._thread:
-            return ask()
+            return call()
         done: Future[T] = Future()
 
         def run() -> None:
             try:
                 self._store.settle()
-                done.set_result(ask())
-            except BaseException as error:  # noqa: BLE001 - raised where it was asked
+                done.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
                 done.set_exception(error)
 
         loop.call_soon_threadsafe(run)
@@ -292,7 +292,7 @@ class Emulator:
         self._on_loop(lambda: self._faults.replace(rules))
 
     def set_free(self, hardware: str, replicas: int, region: str | None = None) -> None:
-        """Say how many replicas fit from now on."""
+        """Set how many replicas fit from now on."""
         self._on_loop(lambda: self._store.capacity.set_free(hardware, region, replicas))
 
     def vanish(self, target: str = "") -> int:
@@ -304,25 +304,25 @@ class Emulator:
         return self._on_loop(lambda: self._incidents.lose_replica(target))
 
     def endpoints(self) -> list[str]:
-        """Return the names of the endpoints that stand."""
+        """Return the names of all endpoints."""
         slug = self._store.slug
         return self._on_loop(lambda: [f"{slug}/{e.name}" for e in self._store.endpoints.values()])
 
     def states(self) -> dict[str, str]:
         """Return each deployment's state by its full name."""
 
-        def ask() -> dict[str, str]:
+        def read() -> dict[str, str]:
             store = self._store
             return {
                 f"{store.slug}/{store.endpoints[d.endpoint_id].name}/{d.name}": d.state.value
                 for d in store.deployments.values()
             }
 
-        return self._on_loop(ask)
+        return self._on_loop(read)
 
     @property
-    def stands(self) -> bool:
-        """Whether any endpoint stands."""
+    def has_endpoints(self) -> bool:
+        """Whether any endpoint exists."""
         return self._on_loop(lambda: bool(self._store.endpoints))
 
     @property

@@ -23,7 +23,7 @@ _MOST_INPUTS = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A completion that was asked for; what is too long for the context is never cut."""
+    """A request for a completion; what is too long for the context is never cut."""
 
     sampling: Sampling
     prompt: str

@@ -1,4 +1,4 @@
-"""What is said to a request: its tokens, where they end, and what they are.
+"""Made-up answers: their tokens, thinking, tool calls, and where they end.
 
 Source: Together API, chat completions and completions.
 """
@@ -28,7 +28,7 @@ _ANY_OBJECT = {
 }
 _EFFORTS = {"low": 0.4, "medium": 1.0, "high": 2.5}
 _VOCABULARY = 151_936
-Asked = Chat | Completion
+TextRequest = Chat | Completion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Reply:
     """One answer.
 
     Attributes:
@@ -71,7 +71,9 @@ class Said:
         return f"call_{hashlib.sha256(self.seed).hexdigest()[:24]}"
 
 
-def say(asked: Asked, deployment: Deployment, room: int, lengths: Lengths) -> list[Said]:
+def write_replies(
+    request: TextRequest, deployment: Deployment, room: int, lengths: Lengths
+) -> list[Reply]:
     """Return the answers to a request, `n` of them.
 
     Args:
@@ -79,12 +81,12 @@ def say(asked: Asked, deployment: Deployment, room: int, lengths: Lengths) -> li
         lengths: Shortest and longest thinking and answer that is not cut.
     """
     model = deployment.model
-    sampling = asked.sampling
-    seeds = (_seed(sampling, model.name, asked.prompt, i) for i in range(sampling.n))
-    if isinstance(asked, Completion):
+    sampling = request.sampling
+    seeds = (_seed(sampling, model.name, request.prompt, i) for i in range(sampling.n))
+    if isinstance(request, Completion):
         return [_cut(answer_tokens(seed, *lengths.answer), sampling, room, seed) for seed in seeds]
-    thinks = does_think(model.thinking, wanted=asked.reasoning)
-    return [_reply(asked, seed, room, lengths, thinks=thinks) for seed in seeds]
+    thinks = does_think(model.thinking, wanted=request.reasoning)
+    return [_write_reply(request, seed, room, lengths, thinks=thinks) for seed in seeds]
 
 
 def does_think(thinking: Thinking, *, wanted: bool | None) -> bool:
@@ -104,41 +106,41 @@ def does_think(thinking: Thinking, *, wanted: bool | None) -> bool:
             return True
 
 
-def _reply(asked: Chat, seed: bytes, room: int, lengths: Lengths, *, thinks: bool) -> Said:
+def _write_reply(request: Chat, seed: bytes, room: int, lengths: Lengths, *, thinks: bool) -> Reply:
     reasoning: list[str] = []
     if thinks:
-        scale = _EFFORTS[asked.effort or "medium"]
+        scale = _EFFORTS[request.effort or "medium"]
         shortest, longest = (max(1, round(scale * n)) for n in lengths.thinking)
         reasoning = answer_tokens(seed_of(seed, b"why"), shortest, longest)
     if len(reasoning) >= room:
         # The limit ended it while it thought: nothing is left for an answer.
-        return Said(tokens=[], finish_reason="length", seed=seed, reasoning=reasoning[:room])
+        return Reply(tokens=[], finish_reason="length", seed=seed, reasoning=reasoning[:room])
     room -= len(reasoning)
-    tool = _called(asked, seed)
+    tool = _called(request, seed)
     if tool is not None:
-        tokens = pieces(_json(asked.tools[tool], seed))
-    elif asked.structured:
-        tokens = pieces(_json(_ANY_OBJECT if asked.schema is True else asked.schema, seed))
-    elif asked.pattern is not None:
-        schema = {"type": "string", "pattern": asked.pattern}
+        tokens = pieces(_json(request.tools[tool], seed))
+    elif request.structured:
+        tokens = pieces(_json(_ANY_OBJECT if request.schema is True else request.schema, seed))
+    elif request.pattern is not None:
+        schema = {"type": "string", "pattern": request.pattern}
         tokens = pieces(str(SchemaWriter(schema, seed).write()))
     else:
         tokens = answer_tokens(seed, *lengths.answer)
-    return _cut(tokens, asked.sampling, room, seed, reasoning=reasoning, tool=tool)
+    return _cut(tokens, request.sampling, room, seed, reasoning=reasoning, tool=tool)
 
 
 def _json(schema: Any, seed: bytes) -> str:
     return orjson.dumps(SchemaWriter(schema, seed).write()).decode()
 
 
-def _called(asked: Chat, seed: bytes) -> str | None:
+def _called(request: Chat, seed: bytes) -> str | None:
     """Return the function to call: the one that must be, or any until one has answered."""
-    if asked.forced_tool:
-        return asked.forced_tool
-    answered = asked.messages[-1]["role"] == "tool"
-    if not asked.tools or (answered and asked.forced_tool is None):
+    if request.forced_tool:
+        return request.forced_tool
+    answered = request.messages[-1]["role"] == "tool"
+    if not request.tools or (answered and request.forced_tool is None):
         return None
-    return list(asked.tools)[seed[7] % len(asked.tools)]
+    return list(request.tools)[seed[7] % len(request.tools)]
 
 
 def _seed(sampling: Sampling, model: str, prompt: str, index: int) -> bytes:
@@ -155,7 +157,7 @@ def _cut(
     *,
     reasoning: Sequence[str] = (),
     tool: str | None = None,
-) -> Said:
+) -> Reply:
     """End an answer where a stop text or the limit on tokens ends it."""
     reason = "stop" if tool is None else "tool_calls"
     if sampling.stop and tool is None:
@@ -165,18 +167,18 @@ def _cut(
             tokens = pieces(text[: min(found)])
     if len(tokens) > room:
         tokens, reason = tokens[:room], "length"
-    return Said(
+    return Reply(
         tokens=tokens, finish_reason=reason, seed=seed, reasoning=list(reasoning), tool=tool
     )
 
 
-def room_for_answer(deployment: Deployment, asked: Asked) -> int:
+def room_for_answer(deployment: Deployment, request: TextRequest) -> int:
     """Return how many tokens an answer may have (400 when the context cannot hold it)."""
     context = deployment.config.profile.max_context or deployment.model.context_length
-    prompt_tokens, max_tokens = asked.prompt_tokens, asked.sampling.max_tokens
+    prompt_tokens, max_tokens = request.prompt_tokens, request.sampling.max_tokens
     left = context - prompt_tokens
     wanted = left if max_tokens is None else max_tokens
-    if left < 1 or (wanted > left and not asked.truncate):
+    if left < 1 or (wanted > left and not request.truncate):
         raise bad_request(
             f"Input validation error: `inputs` tokens + `max_new_tokens` must be <= {context}. "
             f"Given: {prompt_tokens} `inputs` tokens and {max(wanted, 0)} `max_new_tokens`",

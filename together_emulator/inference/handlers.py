@@ -1,4 +1,4 @@
-"""Inference: find who serves a request, take its time, answer; or let a real server answer.
+"""Inference: route a request, take its time, answer; or let a real server answer.
 
 Source: Together API, chat completions, completions, embeddings.
 """
@@ -17,11 +17,11 @@ from together_emulator.inference.affinity import Sticky, cached_tokens
 from together_emulator.inference.chat_request import Chat, read_chat
 from together_emulator.inference.completion_request import read_completion, read_embed
 from together_emulator.inference.generation import (
-    Asked,
     Lengths,
-    Said,
+    Reply,
+    TextRequest,
     room_for_answer,
-    say,
+    write_replies,
 )
 from together_emulator.inference.messages import require_inputs
 from together_emulator.inference.rate_limit import RateLimit
@@ -61,25 +61,27 @@ class Inference:
 
     async def chat(self, body: Body, request_id: str) -> Response:
         """POST /v1/chat/completions."""
-        asked = read_chat(body, strict=self._store.settings.strict_fields)
+        request = read_chat(body, strict=self._store.settings.strict_fields)
         if self._upstream is not None:
-            return await self._forward(self._upstream, asked, "/chat/completions", body, request_id)
-        return await self._answer(asked, request_id)
+            return await self._forward(
+                self._upstream, request, "/chat/completions", body, request_id
+            )
+        return await self._answer(request, request_id)
 
     async def complete(self, body: Body, request_id: str) -> Response:
         """POST /v1/completions."""
-        asked = read_completion(body, strict=self._store.settings.strict_fields)
+        request = read_completion(body, strict=self._store.settings.strict_fields)
         if self._upstream is not None:
-            return await self._forward(self._upstream, asked, "/completions", body, request_id)
-        return await self._answer(asked, request_id)
+            return await self._forward(self._upstream, request, "/completions", body, request_id)
+        return await self._answer(request, request_id)
 
     async def embed(self, body: Body, request_id: str) -> Response:
         """POST /v1/embeddings: all texts are read side by side as one request."""
-        asked = read_embed(body, strict=self._store.settings.strict_fields)
-        sticky = Sticky(key=asked.texts[0].encode(), named=False)
-        deployment, headers = self._found(asked.model, sticky, "embedding")
+        request = read_embed(body, strict=self._store.settings.strict_fields)
+        sticky = Sticky(key=request.texts[0].encode(), named=False)
+        deployment, headers = self._found(request.model, sticky, "embedding")
         model = deployment.model
-        counts = [1 + token_count(text) for text in asked.texts]
+        counts = [1 + token_count(text) for text in request.texts]
         if max(counts) > model.context_length:
             raise bad_request(
                 f"input has {max(counts)} tokens, and {model.name} takes {model.context_length}",
@@ -87,7 +89,7 @@ class Inference:
                 code="context_length_exceeded",
             )
         work = Work(prompt_tokens=sum(counts))
-        replica = await self._serving.admit(deployment, asked.model, sticky)
+        replica = await self._serving.admit(deployment, request.model, sticky)
         headers |= _served_by(replica)
         if self._upstream is not None:
             answer = await self._sent(
@@ -104,10 +106,10 @@ class Inference:
                 "index": index,
                 "embedding": embedding_of(model.name, text, model.dimensions),
             }
-            for index, text in enumerate(asked.texts)
+            for index, text in enumerate(request.texts)
         ]
         return json_response(
-            {"object": "list", "model": asked.model, "data": data}, headers=headers
+            {"object": "list", "model": request.model, "data": data}, headers=headers
         )
 
     def _found(self, model: str, sticky: Sticky, kind: str) -> tuple[Deployment, dict[str, str]]:
@@ -116,15 +118,15 @@ class Inference:
         return deployment, {"x-cluster": deployment.id} | self._limit.take()
 
     async def _forward(
-        self, upstream: "Upstream", asked: Asked, path: str, body: Body, request_id: str
+        self, upstream: "Upstream", request: TextRequest, path: str, body: Body, request_id: str
     ) -> Response:
-        sampling = asked.sampling
-        sticky = _sticky(asked)
+        sampling = request.sampling
+        sticky = _sticky(request)
         deployment, headers = self._found(sampling.model, sticky, "chat")
-        _require_media(asked, deployment)
+        _require_media(request, deployment)
         replica = await self._serving.admit(deployment, sampling.model, sticky)
         headers |= _served_by(replica)
-        work = Work(prompt_tokens=asked.prompt_tokens)
+        work = Work(prompt_tokens=request.prompt_tokens)
         if sampling.stream:
             chunks_ = upstream.stream(path, body, request_id, model=deployment.model.name)
             events = self._passed_on(chunks_, work, deployment, replica)
@@ -142,7 +144,7 @@ class Inference:
         deployment: Deployment,
         replica: Replica,
     ) -> dict[str, Any]:
-        """Let the server behind answer, on a replica of ours, which is given back."""
+        """Let the server behind answer while the request holds a slot of a replica."""
         with self._serving.measured(deployment, replica, work) as measure:
             answer = await upstream.whole(path, body, request_id, model=deployment.model.name)
             measure.read(answer.get("usage"))
@@ -162,56 +164,56 @@ class Inference:
                     yield event(chunk)
             yield DONE
 
-    async def _answer(self, asked: Asked, request_id: str) -> Response:
-        sampling = asked.sampling
-        sticky = _sticky(asked)
+    async def _answer(self, request: TextRequest, request_id: str) -> Response:
+        sampling = request.sampling
+        sticky = _sticky(request)
         deployment, headers = self._found(sampling.model, sticky, "chat")
-        _require_media(asked, deployment)
-        room = room_for_answer(deployment, asked)
+        _require_media(request, deployment)
+        room = room_for_answer(deployment, request)
         settings = self._store.settings
         lengths = Lengths(thinking=settings.reasoning_tokens, answer=settings.answer_tokens)
-        said = say(asked, deployment, room, lengths)
+        replies = write_replies(request, deployment, room, lengths)
         frame = Frame(
             id=request_id,
             created=int(time.time()),
-            asked=asked,
+            request=request,
             reasoning_field=settings.reasoning_field,
         )
         replica = await self._serving.admit(deployment, sampling.model, sticky)
         headers |= _served_by(replica)
-        cached = min(cached_tokens(replica, asked.prompt), asked.prompt_tokens - 1)
-        usage = usage_json(asked.prompt_tokens, cached, said, settings.cached_tokens)
+        cached = min(cached_tokens(replica, request.prompt), request.prompt_tokens - 1)
+        usage = usage_json(request.prompt_tokens, cached, replies, settings.cached_tokens)
         work = Work(
-            prompt_tokens=asked.prompt_tokens,
+            prompt_tokens=request.prompt_tokens,
             cached_tokens=cached,
             # Several answers are written side by side: the longest decides.
-            completion_tokens=max(answer.written for answer in said),
+            completion_tokens=max(answer.written for answer in replies),
         )
         if sampling.stream:
-            events = self._streamed(frame, said, usage, work, deployment, replica)
+            events = self._streamed(frame, replies, usage, work, deployment, replica)
             return EventStream(events, headers)
         try:
             await self._serving.work(deployment, replica, work)
         finally:
             self._serving.leave(deployment, replica)
-        return json_response(whole_answer(frame, said, usage), headers=headers)
+        return json_response(whole_answer(frame, replies, usage), headers=headers)
 
     async def _streamed(
         self,
         frame: Frame,
-        said: list[Said],
+        replies: list[Reply],
         usage: Body,
         work: Work,
         deployment: Deployment,
         replica: Replica,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the events of an answer, each at its time; gives the replica back at the end."""
+        """Yield the events of an answer, each at its time; releases the slot at the end."""
         try:
             first_s, last_s = self._serving.times_s(deployment, work, replica)
             rest_s = last_s - first_s
-            each_s = rest_s / max(1, sum(answer.written for answer in said))
+            each_s = rest_s / max(1, sum(answer.written for answer in replies))
             await self._serving.pause(replica, first_s)
-            for chunk in chunks(frame, said, usage):
+            for chunk in chunks(frame, replies, usage):
                 yield event(chunk)
                 await self._serving.pause(replica, each_s)
             self._serving.note(deployment, 200, work, first_s, first_s + rest_s)
@@ -232,18 +234,18 @@ def require_kind(deployment: Deployment, kind: str) -> None:
         )
 
 
-def _sticky(asked: Asked) -> Sticky:
-    named = asked.sampling.sticky
-    return Sticky(key=(named or asked.prompt).encode(), named=named is not None)
+def _sticky(request: TextRequest) -> Sticky:
+    named = request.sampling.sticky
+    return Sticky(key=(named or request.prompt).encode(), named=named is not None)
 
 
-def _require_media(asked: Asked, deployment: Deployment) -> None:
-    if isinstance(asked, Chat) and asked.media:
-        require_inputs(asked.media, deployment.model.inputs, deployment.model.name)
+def _require_media(request: TextRequest, deployment: Deployment) -> None:
+    if isinstance(request, Chat) and request.media:
+        require_inputs(request.media, deployment.model.inputs, deployment.model.name)
 
 
 def _served_by(replica: Replica) -> dict[str, str]:
-    """Return the header that tells the replica; clients cannot rely on it.
+    """Return the header that names the replica; clients cannot rely on it.
 
     Source: Together API, dedicated model inference (`worker_url`, per replica).
     """

@@ -1,6 +1,6 @@
-"""A limit on requests per second, and the headers that tell of it.
+"""A limit on requests per second, and its headers.
 
-Dedicated endpoints have no hard limit, so that there is none unless a server is given one.
+Dedicated endpoints have no hard limit, so that there is none by default.
 
 Source: Together API, rate limits.
 """

@@ -1,4 +1,4 @@
-"""How answers look on the wire, whole and in chunks.
+"""The wire format of answers, whole and in chunks.
 
 Source: Together API, chat completions, completions, embeddings.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from together_emulator.inference.chat_request import Chat
-from together_emulator.inference.generation import Asked, Said, token_id, token_logprobs
+from together_emulator.inference.generation import Reply, TextRequest, token_id, token_logprobs
 from together_emulator.state.settings import CachedSpelling
 
 
@@ -21,23 +21,23 @@ class Frame:
 
     id: str
     created: int
-    asked: Asked
+    request: TextRequest
     reasoning_field: str = "reasoning"
 
     @property
     def model(self) -> str:
-        return self.asked.sampling.model
+        return self.request.sampling.model
 
     @property
     def seed(self) -> int | None:
-        return self.asked.sampling.seed
+        return self.request.sampling.seed
 
 
 def usage_json(
-    prompt_tokens: int, cached_tokens: int, said: list[Said], spelling: CachedSpelling
+    prompt_tokens: int, cached_tokens: int, replies: list[Reply], spelling: CachedSpelling
 ) -> dict[str, Any]:
-    """Return the `usage`; the place of the cached tokens varies, or there is none."""
-    written = sum(answer.written for answer in said)
+    """Return the `usage`; where the cached tokens are in it is a setting."""
+    written = sum(answer.written for answer in replies)
     usage: dict[str, Any] = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": written,
@@ -50,75 +50,75 @@ def usage_json(
     return usage
 
 
-def whole_answer(frame: Frame, said: list[Said], usage: Mapping[str, Any]) -> dict[str, Any]:
+def whole_answer(frame: Frame, replies: list[Reply], usage: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer that is not streamed."""
-    asked = frame.asked
-    chat = isinstance(asked, Chat)
+    request = frame.request
+    chat = isinstance(request, Chat)
     return {
         "id": frame.id,
         "object": "chat.completion" if chat else "text.completion",
         "created": frame.created,
         "model": frame.model,
-        "prompt": _echo(asked) if asked.sampling.echo else [],
+        "prompt": _echo(request) if request.sampling.echo else [],
         "choices": [
             _chat_choice(frame, index, answer) if chat else _text_choice(frame, index, answer)
-            for index, answer in enumerate(said)
+            for index, answer in enumerate(replies)
         ],
         "usage": usage,
     }
 
 
-def _echo(asked: Asked) -> list[dict[str, Any]]:
-    return [{"text": asked.prompt}]
+def _echo(request: TextRequest) -> list[dict[str, Any]]:
+    return [{"text": request.prompt}]
 
 
-def _chat_choice(frame: Frame, index: int, said: Said) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": said.text}
-    if said.reasoning:
-        message[frame.reasoning_field] = "".join(said.reasoning)
-    if said.tool is not None:
+def _chat_choice(frame: Frame, index: int, reply: Reply) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.reasoning:
+        message[frame.reasoning_field] = "".join(reply.reasoning)
+    if reply.tool is not None:
         message["content"] = None
-        message["tool_calls"] = [tool_call(said)]
+        message["tool_calls"] = [tool_call(reply)]
     choice = {
-        "finish_reason": said.finish_reason,
+        "finish_reason": reply.finish_reason,
         "index": index,
         "message": message,
         "seed": frame.seed,
     }
-    return _with_logprobs(choice, frame.asked, said)
+    return _with_logprobs(choice, frame.request, reply)
 
 
-def _text_choice(frame: Frame, index: int, said: Said) -> dict[str, Any]:
-    text = frame.asked.prompt + said.text if frame.asked.sampling.echo else said.text
+def _text_choice(frame: Frame, index: int, reply: Reply) -> dict[str, Any]:
+    text = frame.request.prompt + reply.text if frame.request.sampling.echo else reply.text
     choice = {
-        "finish_reason": said.finish_reason,
+        "finish_reason": reply.finish_reason,
         "index": index,
         "text": text,
         "seed": frame.seed,
     }
-    return _with_logprobs(choice, frame.asked, said)
+    return _with_logprobs(choice, frame.request, reply)
 
 
-def tool_call(said: Said) -> dict[str, Any]:
-    """Return the call that a model asks for."""
+def tool_call(reply: Reply) -> dict[str, Any]:
+    """Return a tool call."""
     return {
-        "id": said.call_id,
+        "id": reply.call_id,
         "index": 0,
         "type": "function",
-        "function": {"name": said.tool, "arguments": said.text},
+        "function": {"name": reply.tool, "arguments": reply.text},
     }
 
 
-def _with_logprobs(choice: dict[str, Any], asked: Asked, said: Said) -> dict[str, Any]:
-    wanted = asked.sampling.logprobs
+def _with_logprobs(choice: dict[str, Any], request: TextRequest, reply: Reply) -> dict[str, Any]:
+    wanted = request.sampling.logprobs
     if wanted:
-        drawn = token_logprobs(said.seed, len(said.tokens))
+        drawn = token_logprobs(reply.seed, len(reply.tokens))
         choice["logprobs"] = {
-            "tokens": said.tokens,
+            "tokens": reply.tokens,
             "token_logprobs": drawn,
-            "token_ids": [token_id(token) for token in said.tokens],
+            "token_ids": [token_id(token) for token in reply.tokens],
             # One object for the whole answer, says the schema: the last token's alternatives.
-            "top_logprobs": _alternatives(said.tokens, drawn, wanted),
+            "top_logprobs": _alternatives(reply.tokens, drawn, wanted),
         }
     return choice
 
@@ -132,12 +132,14 @@ def _alternatives(tokens: list[str], drawn: list[float], wanted: int) -> dict[st
     }
 
 
-def chunks(frame: Frame, said: list[Said], usage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def chunks(
+    frame: Frame, replies: list[Reply], usage: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Yield a streamed answer: a chunk for each position; the last one has the usage."""
-    last = len(said) - 1
-    for index, answer in enumerate(said):
+    last = len(replies) - 1
+    for index, answer in enumerate(replies):
         logprobs = token_logprobs(answer.seed, len(answer.tokens))
-        if isinstance(frame.asked, Chat):
+        if isinstance(frame.request, Chat):
             yield from _chat_chunks(frame, index, answer, logprobs)
         else:
             for at, token in enumerate(answer.tokens):
@@ -146,16 +148,16 @@ def chunks(frame: Frame, said: list[Said], usage: Mapping[str, Any]) -> Iterator
 
 
 def _chat_chunks(
-    frame: Frame, index: int, said: Said, logprobs: list[float]
+    frame: Frame, index: int, reply: Reply, logprobs: list[float]
 ) -> Iterator[dict[str, Any]]:
-    for thought in said.reasoning:
+    for thought in reply.reasoning:
         yield _chat_chunk(frame, index, {"content": None, frame.reasoning_field: thought})
-    if said.tool is not None:
-        yield _chat_chunk(frame, index, {"content": None, "tool_calls": [tool_call(said)]})
+    if reply.tool is not None:
+        yield _chat_chunk(frame, index, {"content": None, "tool_calls": [tool_call(reply)]})
         return
-    for at, token in enumerate(said.tokens):
+    for at, token in enumerate(reply.tokens):
         chunk = _chat_chunk(frame, index, {"content": token, "token_id": token_id(token)})
-        if frame.asked.sampling.logprobs:
+        if frame.request.sampling.logprobs:
             chunk["choices"][0]["logprobs"] = logprobs[at]
         yield chunk
 
@@ -198,14 +200,14 @@ def _text_chunk(frame: Frame, index: int, token: str, logprob: float) -> dict[st
 
 
 def _ending(
-    frame: Frame, index: int, said: Said, usage: Mapping[str, Any] | None
+    frame: Frame, index: int, reply: Reply, usage: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    if isinstance(frame.asked, Chat):
+    if isinstance(frame.request, Chat):
         chunk = _chat_chunk(frame, index, {"content": ""})
-        chunk["choices"][0]["finish_reason"] = said.finish_reason
+        chunk["choices"][0]["finish_reason"] = reply.finish_reason
     else:
         chunk = _text_chunk(frame, index, "", 0.0)
-        chunk["finish_reason"] = said.finish_reason
+        chunk["finish_reason"] = reply.finish_reason
     chunk["usage"] = usage
     return chunk
 

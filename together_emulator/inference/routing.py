@@ -1,4 +1,4 @@
-"""Which deployment answers: names, traffic splits and what is ready.
+"""Which deployment a request goes to: names, traffic splits, readiness.
 
 Source: Together API, traffic splits (share = weight x ready replicas; sticky by
 `prompt_cache_key`, then `user`, then content).
@@ -37,11 +37,11 @@ def route(store: Store, model: str, sticky: bytes) -> Deployment:
     Args:
         model: `<slug>/<endpoint>` or `<slug>/<endpoint>/<deployment>`, or the name of an adapter
             that is attached (a guess: the docs do not say what an attached adapter is called).
-        sticky: Requests with the same one go to the same deployment while the split stands.
+        sticky: Requests with the same one go to the same deployment while the split is in force.
 
     Raises:
         ApiError: 404 unknown; 400 `model_not_available` for a catalogue name; 400
-            `endpoint_not_configured` (or 503) when the split leads nowhere; 503 when nothing is
+            `endpoint_not_configured` (or 503) when no deployment has traffic; 503 when nothing is
             ready; 400 `dedicated_endpoint_not_running` when that is a legacy endpoint.
     """
     slug, _, rest = model.partition("/")

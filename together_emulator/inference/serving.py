@@ -47,7 +47,7 @@ def service_s(deployment: Deployment, work: Work, in_flight: int) -> float:
 
 
 class Serving:
-    """Gives requests to replicas, lets them wait, and takes the emulated time to answer."""
+    """Assigns requests to replicas, queues them, and takes the emulated time to answer."""
 
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store
@@ -187,7 +187,7 @@ class Serving:
 
 
 class Measure:
-    """The tokens of a request that a real server answers: its count once it has told."""
+    """The tokens of a request that a real server answers: its count once the usage has arrived."""
 
     def __init__(self, work: Work) -> None:
         self.work = work

@@ -1,4 +1,4 @@
-"""Real answers: inference is sent on to a server of OpenAI's kind (vLLM, llama.cpp, Ollama).
+"""Real answers: inference requests are forwarded to an OpenAI-compatible server.
 
 Endpoints, states and bills stay emulated; only what the model says and how long it takes are real.
 What comes back is put into Together's shape, which has more in it.
@@ -26,7 +26,7 @@ class Upstream:
 
         Args:
             url: With or without `/v1` at its end.
-            models: What the server calls the catalogue's models; "" stands for all others, and
+            models: What the server calls the catalogue's models; "" means all others, and
                 those that are not named are found in the server's own list.
             key: Sent as a bearer token unless it is empty.
         """
@@ -115,9 +115,9 @@ class Upstream:
         self, path: str, body: Mapping[str, Any], request_id: str, *, model: str
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the chunks of an answer."""
-        asked = await self._body(body, model) | {"stream_options": {"include_usage": True}}
+        sent = await self._body(body, model) | {"stream_options": {"include_usage": True}}
         try:
-            async with self._connected().stream("POST", f"{self.url}{path}", json=asked) as answer:
+            async with self._connected().stream("POST", f"{self.url}{path}", json=sent) as answer:
                 if answer.status_code != 200:
                     _read(self.url, answer.status_code, await answer.aread())
                 async for line in answer.aiter_lines():

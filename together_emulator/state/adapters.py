@@ -12,7 +12,7 @@ class Adapter:
     Attributes:
         id: Of the attachment; another one after it was removed and attached again.
         changed_s: Since when replicas load this revision.
-        removed_s: When its removal was asked for; None before.
+        removed_s: When its removal was requested; None before.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""Replicas that follow the load, and what stops by itself when nobody asks.
+"""Replicas that follow the load, and the stop of deployments without requests.
 
 Source: Together API, deployment autoscaling: a recommendation about every 60 s; up by at most
-min(100 %, 4) per 15 s, down by at most min(25 %, 1) per 60 s; a lower recommendation must stand for
+min(100 %, 4) per 15 s, down by at most min(25 %, 1) per 60 s; a lower recommendation must hold for
 `scaleDownWindow` (5 minutes); 8 requests in flight per replica. `inactiveTimeout` in minutes.
 """
 

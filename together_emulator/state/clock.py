@@ -1,4 +1,4 @@
-"""Time in the emulator: a real clock that may run faster, and one moved by hand.
+"""Time in the emulator: a real clock that may run faster, and one that tests move.
 
 All durations inside the emulator are emulated seconds since the server's start (`now_s`); wire
 timestamps are that, added to `epoch`.
@@ -18,7 +18,7 @@ class Clock(Protocol):
 
     Attributes:
         epoch: The wall-clock time of second 0.
-        speed: Emulated seconds in a real second; 0 for a clock moved by hand.
+        speed: Emulated seconds in a real second; 0 for a clock that tests move.
     """
 
     epoch: datetime

@@ -7,7 +7,7 @@ from together_emulator.state.store import Deployment, Endpoint, State, Store
 
 
 class Incidents:
-    """Does to the store what faults and the admin API ask for."""
+    """Applies the incidents of faults and of the admin API to the store."""
 
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""What was asked of the server, in order: the proof of what a client did and did not do."""
+"""The journal of requests, in order: evidence of what a client did and did not do."""
 
 import hashlib
 from collections import deque
@@ -77,5 +77,5 @@ class Journal:
         return entry
 
     def entries(self) -> list[Entry]:
-        """Return what was asked, oldest first."""
+        """Return all entries, oldest first."""
         return list(self._entries)

@@ -29,7 +29,7 @@ class IllegalTransition(Exception):
 
 
 class Lifecycle:
-    """Moves deployments from state to state as time and requests ask for it."""
+    """Moves deployments from state to state as time passes and requests arrive."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class Lifecycle:
         store.capacity.on_free(self._place_waiting)
 
     def begin(self, deployment: Deployment) -> None:
-        """Start the life of a new deployment: provisioning, or stopped when asked for 0 replicas.
+        """Start the life of a new deployment: provisioning, or stopped with 0 replicas.
 
         The deployment is in the store already.
         """
@@ -72,7 +72,7 @@ class Lifecycle:
             self._resize(deployment, min(max(deployment.desired, smallest), largest))
 
     def resize(self, deployment: Deployment, replicas: int) -> None:
-        """Set the number of replicas inside the bounds; the autoscaler's word."""
+        """Set the number of replicas inside the bounds; called by the autoscaler."""
         smallest, largest = deployment.bounds
         self._resize(deployment, min(max(replicas, smallest), largest))
 
@@ -81,7 +81,7 @@ class Lifecycle:
         self.set_bounds(deployment, 0, 0)
 
     def lose_replica(self, deployment: Deployment) -> bool:
-        """Take one ready replica away as a broken node does; whether there was one."""
+        """Remove one ready replica, as a broken node does; return whether there was one."""
         for replica in deployment.replicas:
             if replica.step is Step.READY:
                 self._remove(deployment, replica)
@@ -101,7 +101,7 @@ class Lifecycle:
         self._move(deployment, State.FAILED, message)
 
     def forget(self, deployment: Deployment) -> None:
-        """Take a deployment out of the world, replicas and all."""
+        """Remove a deployment with its replicas."""
         self._remove_all(deployment)
         self._store.deployments.pop(deployment.id, None)
         self.on_replicas(deployment)
@@ -185,7 +185,7 @@ class Lifecycle:
             return
         store = self._store
         if not deployment.ready:
-            # Idleness counts from when there is something that could be asked.
+            # Idleness counts from when the deployment can serve.
             deployment.last_request_s = store.now_s
         store.weights_seen.add((deployment.revision, replica.region))
         replica.step, replica.replaces, replica.bills = Step.READY, False, True
@@ -236,7 +236,7 @@ class Lifecycle:
         self.on_replicas(deployment)
 
     def _remove_all(self, deployment: Deployment) -> None:
-        # Those without a place go first, or the room of the others would be given to them.
+        # Unplaced replicas go first, or they would take the capacity that the others release.
         for replica in sorted(deployment.replicas, key=lambda replica: replica.region is not None):
             self._remove(deployment, replica)
 

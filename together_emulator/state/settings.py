@@ -1,4 +1,4 @@
-"""How one emulated Together behaves; every number here is a guess that can be changed."""
+"""How one emulated Together behaves; every number is an assumption that can be changed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ class Settings:
     """Behaviour of one server. All times are emulated seconds.
 
     Attributes:
-        key: The only API key that is let in.
+        key: The only API key that is accepted.
         seed: Of ids and of faults by chance.
         serving_speed: Emulated seconds in a real second while an endpoint serves; 0 is the clock's
             own speed. With 1 cold starts are quick and answers take as long as they would.
@@ -24,7 +24,7 @@ class Settings:
         adapter_load_s: How long a replica takes to load an attached adapter.
         routing_s: How long a changed traffic split takes to be in force (the docs: about 30 s).
         ready_timeout_s: A deployment none of whose replicas started by then has failed.
-        unrouted: The answer for an endpoint that routes nowhere: 400 `endpoint_not_configured`
+        unrouted: The answer for an endpoint without traffic: 400 `endpoint_not_configured`
             (the docs) or 503 `routing_error`.
         overload: The status beyond a replica's queue.
         slots: Requests that a replica works on at once, at most; 0 is what its config says.
@@ -33,8 +33,8 @@ class Settings:
         queue_per_replica: Requests that wait per ready replica before overload is answered.
         requests_per_s: A limit on inference requests with 429 beyond it; 0 is none, which is
             what dedicated endpoints have.
-        cached_tokens: Where the usage tells of cached tokens: `usage.cached_tokens`,
-            `usage.prompt_tokens_details.cached_tokens`, or nowhere.
+        cached_tokens: Where the usage has cached tokens: `usage.cached_tokens`,
+            `usage.prompt_tokens_details.cached_tokens`, or not at all.
         reasoning_tokens: Shortest and longest thinking at medium effort; it counts as written.
         reasoning_field: What the thinking is called in a message.
         strict_fields: Whether a request's unknown fields are refused (400) instead of ignored.
@@ -43,9 +43,9 @@ class Settings:
         max_body_bytes: A longer request is answered 413.
         keep_bodies: Whether the journal keeps the bodies of inference requests.
         v1_create: Whether the legacy API still creates and restarts endpoints.
-        errors: How the v2 API's refusals look: `{"error": {message, type, param, code}}`, or
+        errors: Format of the v2 API's errors: `{"error": {message, type, param, code}}`, or
             `{code, message, details}` in the manner of gRPC. Clients must read both.
-        upstream: URL of a server that speaks OpenAI's API and answers in the models' place; ""
+        upstream: URL of an OpenAI-compatible server that answers inference requests; ""
             for none.
         upstream_models: Pairs of a catalogue model's name ("" for all others) and what that
             server calls it; without one, the same name in its list, or the first there.
@@ -63,7 +63,7 @@ class Settings:
     drain_limit_s: float = 300.0
     release_s: float = 2.0
     adapter_load_s: float = 15.0
-    routing_s: float = 5.0
+    routing_s: float = 30.0
     ready_timeout_s: float = 6 * 3600.0
     unrouted: Literal["endpoint_not_configured", "routing_error"] = "endpoint_not_configured"
     overload: Literal[429, 503] = 503

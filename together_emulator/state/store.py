@@ -44,7 +44,7 @@ class State(StrEnum):
 
 
 class Step(StrEnum):
-    """Where one replica is: waits to be placed, for room, for its weights, serves, drains."""
+    """A replica's step: waits to be placed, for capacity, for its weights; serves; drains."""
 
     SCHEDULING = "scheduling"
     WAITING = "waiting"
@@ -80,7 +80,7 @@ class Replica:
         in_flight: Requests it works on.
         ready_s: Since when it serves.
         prefixes: What it has in its prompt cache, least recently used first.
-        replaces: Whether it stands in for a replica that was lost.
+        replaces: Whether it replaces a lost replica.
         drains_until_s: When it must go even if requests are in flight.
     """
 
@@ -183,7 +183,7 @@ class Endpoint:
 
     Attributes:
         legacy: Set on an endpoint of the legacy API, which the v2 API does not show.
-        split: Deployment id to weight, as last asked for.
+        split: Deployment id to weight, as last set.
         splits: Splits with the time from which each is in force, oldest first.
     """
 

@@ -7,9 +7,9 @@ from together_emulator.state.clock import Clock
 
 
 class Timeline:
-    """Runs due events when it is asked to settle, each at its own time.
+    """Runs due events when it is settled, each at its own time.
 
-    A server that nobody asked anything for an hour settles that hour in order, so that states
+    A server without requests for an hour settles that hour in order, so that states
     and bills are those of a server that was watched.
     """
 
@@ -20,7 +20,7 @@ class Timeline:
         self.now_s = clock.now_s()
 
     def after(self, seconds: float, event: Callable[[], None]) -> None:
-        """Run `event` that many emulated seconds from now (from the event that asks for it)."""
+        """Run `event` that many emulated seconds from now (from the event that schedules it)."""
         self._count += 1
         heapq.heappush(self._due, (self.now_s + seconds, self._count, event))
 

@@ -174,7 +174,7 @@ def _own(store: Store) -> list[tuple[Endpoint, Legacy]]:
 
 def _find(store: Store, call: Call) -> tuple[Endpoint, Legacy]:
     endpoint = store.endpoint(call.path["endpoint"], legacy=True)
-    assert endpoint.legacy is not None  # noqa: S101 - asked for
+    assert endpoint.legacy is not None  # noqa: S101 - legacy=True
     return endpoint, endpoint.legacy
 
 

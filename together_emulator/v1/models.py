@@ -1,4 +1,4 @@
-"""GET /v1/models: a bare list of what can be asked, as Together gives it.
+"""GET /v1/models: a bare list of models, as Together returns it.
 
 Source: Together API, GET /v1/models (an array, unlike OpenAI's object).
 """

@@ -23,7 +23,7 @@ _STATE = "ADAPTER_LOAD_STATE_"
 def attach(store: Store, call: Call) -> Any:
     """POST adapters: 409 for one that is attached, 400 beyond what the config can hold.
 
-    With `force` the oldest one makes room.
+    With `force` the oldest one is detached.
     """
     call.expect(body=("adapterModelId", "adapterRevisionId", "force"))
     deployment = _deployment(store, call)

@@ -32,7 +32,7 @@ def analytics(store: Store, call: Call) -> Any:
         found = [store.deployment(endpoint.id, call.query["deploymentId"])]
     span = {"startTime": store.wire_time(start_s), "endTime": store.wire_time(end_s)}
 
-    def told(samples: Sequence[Sample]) -> dict[str, Any]:
+    def metrics(samples: Sequence[Sample]) -> dict[str, Any]:
         values: dict[str, Any] = {
             "endpointId": endpoint.id,
             "timeRange": span,
@@ -51,8 +51,8 @@ def analytics(store: Store, call: Call) -> Any:
     for deployment in found:
         samples = [s for s in deployment.samples if start_s <= s.at_s < end_s or s.at_s == end_s]
         every += samples
-        each.append({"deploymentId": deployment.id, **told(samples)})
-    return {**told(every), "deploymentAnalytics": each}
+        each.append({"deploymentId": deployment.id, **metrics(samples)})
+    return {**metrics(every), "deploymentAnalytics": each}
 
 
 def metrics_json(samples: Sequence[Sample], span_s: float) -> dict[str, Any]:

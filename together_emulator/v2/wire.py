@@ -1,4 +1,4 @@
-"""How endpoints and deployments look on the v2 wire: camelCase, int64s as strings.
+"""The v2 wire format of endpoints and deployments: camelCase, int64s as strings.
 
 Source: Together API, v2 endpoints and deployments.
 """
