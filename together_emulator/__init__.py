@@ -6,7 +6,7 @@ nothing of the product that is tested against it.
 | package | holds |
 | --- | --- |
 | `http` | server, routes, faults on the wire, the admin API |
-| `state` | clock, catalogue, replicas, capacity, bill, journal: one life cycle for both generations |
+| `state` | clock, catalogue, replicas, capacity, bill, journal: one life cycle for both APIs |
 | `inference` | requests, routing, made-up and real answers, the time that they take |
 | `v1`, `v2` | the management calls of the two API generations, as wire formats of the state |
 
