@@ -198,7 +198,7 @@ def play(stage: Machine, cell: Cell, *, line: Literal["guardian", "sweep"]) -> O
     with suppress(AssertionError):
         wait_until(lambda: stage.emulator.billing == 0, "billing did not stop")
         outcome.stopped_s = time.monotonic() - died
-        wait_until(lambda: not stage.emulator.stands, "an endpoint is left")
+        wait_until(lambda: not stage.emulator.has_endpoints, "an endpoint is left")
         outcome.gone_s = time.monotonic() - died
         wait_until(lambda: not stage.leases(), "a lease is left open")
     outcome.leaks += left_of(stage, f"after the {line}")
