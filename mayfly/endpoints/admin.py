@@ -1,5 +1,6 @@
 """Endpoints by hand: what a person may ask of one, from the command line or from a form."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -114,8 +115,10 @@ class EndpointAdmin:
         endpoint under it, and would go and rent another.
         """
         lease = self._lease(ref)
-        if lease is not None and owner_is_alive(lease.owner):
-            return f"a run is using it (process {lease.owner.pid})"
+        if lease is not None:
+            alive = owner_is_alive(lease.owner)
+            if alive or (alive is None and not lease.expired(time.time())):
+                return f"a run is using it (process {lease.owner.pid} on {lease.owner.host})"
         if action != "delete":
             return None
         ours = EndpointName.parse(ref.name)

@@ -1,5 +1,6 @@
 """Ending what a lease names, for those who did not create it: hook, guardian, sweep."""
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -8,8 +9,9 @@ from typing import Any, Literal
 
 import orjson
 
+from mayfly.endpoints.process_liveness import owner_is_alive
 from mayfly.models.errors import BadRequest
-from mayfly.models.lease import Lease
+from mayfly.models.lease import WATCH_S, Lease
 from mayfly.models.teardown import Line, TeardownProof
 from mayfly.storage.atomic import write_atomically
 from mayfly.storage.bounded_work import BoundedWork
@@ -55,6 +57,29 @@ def end_lease(
             budget_s=budget_s,
             on_step=on_step,
         )
+
+
+def owner_is_dead(
+    lease: Lease,
+    store: LeaseStore,
+    *,
+    say: Callable[[str], None] = lambda _text: None,
+    sleep: Callable[[float], None] = time.sleep,
+    watch_s: float = WATCH_S,
+) -> bool:
+    """Whether a lease has no live owner; one that cannot be asked is watched for a heartbeat.
+
+    The clocks of two machines may differ by any amount, so the age of a heartbeat proves nothing.
+    """
+    alive = owner_is_alive(lease.owner)
+    if alive is not None:
+        return not alive
+    say(
+        f"watching the lease of {lease.name} for a heartbeat of {lease.owner.host}, {watch_s:.0f} s"
+    )
+    before = store.heartbeat(lease.name)
+    sleep(watch_s)
+    return store.heartbeat(lease.name) == before
 
 
 def end_leases_endpoint(

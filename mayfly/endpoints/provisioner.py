@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mayfly.clock import Clock
-from mayfly.endpoints.cleanup import end_leases_endpoint
-from mayfly.endpoints.process_liveness import owner_is_alive, this_process
+from mayfly.endpoints.cleanup import end_leases_endpoint, owner_is_dead
+from mayfly.endpoints.process_liveness import is_this_process, owner_is_alive, this_process
 from mayfly.endpoints.session import EndpointSession
 from mayfly.models.endpoint import EndpointName, EndpointRef, EndpointSpec, Replicas, job_digest
 from mayfly.models.errors import (
+    BadRequest,
     EndpointLost,
     HardwareUnavailable,
     MayflyError,
@@ -120,17 +121,28 @@ class Provisioner:
                 self._plane.project,
             ):
                 continue
-            if owner_is_alive(lease.owner) is not True:
-                self._progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
-                end_leases_endpoint(
-                    lease,
-                    self._plane,
-                    self._connection,
-                    line="next run",
-                    book=self._store,
-                    budget_s=self._timeouts.teardown_s,
-                    on_step=self._progress.say,
+            mine = is_this_process(lease.owner)
+            if not mine and owner_is_alive(lease.owner):
+                # It has let the folder go, and is still about to end its endpoint.
+                continue
+            if not mine and not owner_is_dead(
+                lease, self._store, say=self._progress.say, sleep=self._clock.sleep
+            ):
+                # A file system that two machines share may keep their locks apart.
+                raise BadRequest(
+                    f"output {self._run.output} is in use by process {lease.owner.pid} on "
+                    f"{lease.owner.host}; wait until it has ended, or stop it"
                 )
+            self._progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
+            end_leases_endpoint(
+                lease,
+                self._plane,
+                self._connection,
+                line="next run",
+                book=self._store,
+                budget_s=self._timeouts.teardown_s,
+                on_step=self._progress.say,
+            )
 
     def in_turn(
         self, offers: Sequence[Offer] | None, rows_left: Callable[[], int]

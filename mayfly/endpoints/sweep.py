@@ -10,7 +10,7 @@ from mayfly.endpoints.process_liveness import owner_is_alive
 from mayfly.endpoints.sweep_policy import IDLE_S, Judgement, judge, judge_damaged
 from mayfly.models.endpoint import PREFIX, Api, EndpointName, EndpointRef, Observation, Use
 from mayfly.models.errors import BadRequest, CredentialsRefused, MayflyError, RetryableError
-from mayfly.models.lease import HEARTBEAT_S, Lease
+from mayfly.models.lease import HEARTBEAT_S, WATCH_S, Lease
 from mayfly.storage.lease_store import DamagedLease, LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
@@ -19,10 +19,6 @@ from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
 
 BUDGET_S = 300.0
-
-WATCH_S = 2.5 * HEARTBEAT_S
-"""How long the heartbeat of an owner that cannot be asked is watched before it counts as dead: the
-clocks of two machines may differ by any amount, so the age of a heartbeat proves nothing."""
 
 GENERATIONS: tuple[Api, ...] = ("v2", "v1")
 

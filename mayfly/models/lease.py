@@ -17,6 +17,9 @@ HEARTBEAT_S = 15.0
 EXPIRY_S = 90.0
 """How long after the last heartbeat an owner that cannot be asked counts as dead."""
 
+WATCH_S = 2.5 * HEARTBEAT_S
+"""How long the heartbeat of an owner that cannot be asked is watched before it counts as dead."""
+
 SETTLE_S = 45.0
 """How long a create that has been sent may take to have its effect, whoever still waits for it: the
 client gives up on an answer after 30 s. Until then "there is none" proves nothing about an endpoint

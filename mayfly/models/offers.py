@@ -73,6 +73,11 @@ class Offer:
         """The config's id, as `--config` takes it; "" where there are no configs."""
         return self.config_ref.rsplit("/", 1)[-1]
 
+    @property
+    def label(self) -> str:
+        """The hardware for people, told apart from the same without speculative decoding."""
+        return f"{self.hardware} speculative" if self.draft_model else self.hardware
+
     def has_room(self, regions: Sequence[str], replicas: int) -> bool:
         """Whether one allowed region may hold that many replicas; unknown counts as yes."""
         if self.availability in _NOT_FREE:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.models.endpoint import EndpointRef
-from mayfly.models.errors import TerminalError
+from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import DamagedLease, LeaseStore, read_lease, state_home
 from mayfly.storage.run_paths import RunPaths
@@ -214,7 +214,7 @@ FULL = """
 import resource, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from mayfly.models.errors import TerminalError
+from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.storage.lease_store import LeaseStore
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -260,3 +260,34 @@ def test_on_a_full_disk_opening_fails_and_renewing_and_closing_work(
 def test_the_book_lies_where_the_environment_says(environ: dict[str, str], place: Path) -> None:
     assert state_home(environ) == place
     assert LeaseStore.of(environ).folder == place / "leases"
+
+
+def test_a_lease_that_the_store_has_lost_is_read_from_the_runs_folder(
+    book: LeaseStore, lease: Lease
+) -> None:
+    book.open(lease)
+    book.path(lease.name).unlink()
+
+    assert book.of_output(lease.output) == (lease,)
+
+
+def test_a_lease_that_is_damaged_in_the_store_is_read_from_the_runs_folder(
+    book: LeaseStore, lease: Lease
+) -> None:
+    book.open(lease)
+    book.path(lease.name).write_bytes(b"{")
+
+    assert book.of_output(lease.output) == (lease,)
+
+
+def test_a_lease_of_a_later_version_is_read(lease: Lease) -> None:
+    later = lease.as_dict() | {"new": 1, "owner": lease.as_dict()["owner"] | {"also": 2}}
+
+    assert Lease.from_dict(later) == lease
+
+
+def test_a_home_that_cannot_be_written_is_refused_with_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file, where a folder is wanted")
+
+    with pytest.raises(BadRequest, match="set MAYFLY_HOME"):
+        LeaseStore(tmp_path / "home").check_writable()

@@ -46,7 +46,7 @@ class QuoteTable:
             found, offer = quote.forecast, candidate.offer
             ends = width == WIDEST
             table.add_row(
-                offer.hardware if width < NARROW else offer.hardware.replace("nvidia-", ""),
+                offer.label if width < NARROW else offer.label.replace("nvidia-", ""),
                 f"{offer.price_usd_per_h:.2f}",
                 *((str(found.replicas),) if several else ()),
                 rooms(offer, short=True).split(" in ")[0] if width else rooms(offer, short=True),

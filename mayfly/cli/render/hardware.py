@@ -43,7 +43,7 @@ class HardwareTable:
         for candidate in self._candidates:
             offer = candidate.offer if isinstance(candidate, Candidate) else candidate
             row = [
-                offer.hardware,
+                offer.label,
                 str(offer.gpu_count),
                 f"{offer.price_usd_per_h:.2f}",
                 rooms(offer, short=short),
