@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
+from mayfly.inference.server_error import short
 from mayfly.models.errors import MayflyError
-from mayfly.models.failures import INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
+from mayfly.models.failures import INTERNAL, INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
 from mayfly.models.rows import Answer, RowRequest
 
 MOST_TEXTS = 64
@@ -72,6 +73,18 @@ class PackedTexts:
         if batch is None:  # A row that could not be sent.
             self._keep(answer)
             return (answer,)
+        try:
+            return self._taken(batch, answer)
+        except MayflyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the rows are settled, and their slot comes free
+            words = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
+            attempts = batch.attempts + answer.attempts
+            failure = Failure(INTERNAL, words, 200, attempts=attempts)
+            return self._failed(batch.rows, failure, attempts)
+
+    def _taken(self, batch: _Batch, answer: Answer) -> Sequence[Answer | RowRequest]:
+        """Return what settles the rows of a request, which is kept, or its halves."""
         rows, attempts = batch.rows, batch.attempts + answer.attempts
         if answer.failure is not None:
             failure = answer.failure._replace(attempts=attempts)

@@ -1,7 +1,7 @@
 """A reply becomes an answer: of a chat, of a completion, or of a batch of texts to embed.
 
 Whatever a server sends with a 200 becomes one `Answer` of typed values, or the `ServerError` that
-its body holds; nothing here raises. A field of another type than the API's becomes what it must
+its body holds. A field of another type than the API's becomes what it must
 mean, its JSON, or null; the text that was paid for is kept.
 
 Source: Together API, chat completions, completions and embeddings.
@@ -22,7 +22,6 @@ from mayfly.inference.token_logprobs import token_logprobs
 from mayfly.models.failures import (
     CUT_THINKING,
     FILTERED,
-    INTERNAL,
     NO_TEXT,
     REFUSAL,
     UNREADABLE,
@@ -69,10 +68,7 @@ def read_completion(
     Args:
         keeps: `RESPONSES`, `LOGPROBS`: what the job has a column for.
     """
-    try:
-        return _completion(row, _parse(body), attempts, latency_s, is_chat=True, keeps=keeps)
-    except Exception as error:  # noqa: BLE001 - a row never takes the run with it
-        return _ours(row, error, attempts, latency_s)
+    return _completion(row, _parse(body), attempts, latency_s, is_chat=True, keeps=keeps)
 
 
 def read_text(
@@ -84,10 +80,7 @@ def read_text(
     keeps: frozenset[str] = NOTHING_MORE,
 ) -> Read:
     """Read the body of a 200 to a completion of plain text; as `read_completion`."""
-    try:
-        return _completion(row, _parse(body), attempts, latency_s, is_chat=False, keeps=keeps)
-    except Exception as error:  # noqa: BLE001 - as above
-        return _ours(row, error, attempts, latency_s)
+    return _completion(row, _parse(body), attempts, latency_s, is_chat=False, keeps=keeps)
 
 
 def read_embeddings(row: int, body: memoryview, attempts: int, latency_s: float) -> Read:
@@ -96,10 +89,7 @@ def read_embeddings(row: int, body: memoryview, attempts: int, latency_s: float)
     Its `responses` has one for each text: base64 of its little-endian 32-bit floats, or None where
     what the server sent is no vector.
     """
-    try:
-        return _embeddings(row, _parse(body), attempts, latency_s)
-    except Exception as error:  # noqa: BLE001 - as above
-        return _ours(row, error, attempts, latency_s)
+    return _embeddings(row, _parse(body), attempts, latency_s)
 
 
 def _parse(body: memoryview) -> Any:
@@ -107,12 +97,6 @@ def _parse(body: memoryview) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return loads(body)
-
-
-def _ours(row: int, error: Exception, attempts: int, latency_s: float) -> Answer:
-    """Return the answer of a row whose reply met an error of this program."""
-    words = f"its reply could not be read: {type(error).__name__}: {error}"
-    return _failed(row, Failure(INTERNAL, short(words), 200), attempts, latency_s)
 
 
 def _failed(row: int, failure: Failure, attempts: int, latency_s: float) -> Answer:

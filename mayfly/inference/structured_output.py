@@ -8,7 +8,7 @@ from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
 from mayfly.inference.responses import short
 from mayfly.models.errors import MayflyError
-from mayfly.models.failures import SCHEMA, Failure
+from mayfly.models.failures import INTERNAL, SCHEMA, Failure
 from mayfly.models.json_schema import SchemaChecker
 from mayfly.models.rows import Answer, RowRequest, added
 
@@ -57,6 +57,21 @@ class ValidatedResponses:
     def record(self, answer: Answer) -> Sequence[Answer | RowRequest]:
         """Keep and return an answer that settles its row, or return what asks the row again."""
         request, earlier = self._out.pop(answer.row)
+        try:
+            return self._taken(request, earlier, answer)
+        except MayflyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the row is settled, and its slot comes free
+            words = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
+            failure = Failure(INTERNAL, words, 200, attempts=answer.attempts)
+            answer = answer._replace(response=None, failure=failure)
+            self._keep(answer)
+            return (answer,)
+
+    def _taken(
+        self, request: RowRequest, earlier: list[Answer], answer: Answer
+    ) -> Sequence[Answer | RowRequest]:
+        """Return what settles a row, which is kept, or what sends it again."""
         if answer.response is not None and (wrong := self._checker.wrong(answer.response)):
             # What the limit on tokens has cut off would be cut off again.
             if len(earlier) + 1 < ASKS and answer.finish_reason != "length":
@@ -87,8 +102,15 @@ class ValidatedResponses:
             "Answer again, with nothing but JSON that fits it.",
         }
         head, tail = self._frame
-        more = b"," + orjson.dumps(said) + b"," + orjson.dumps(asked)
-        return RowRequest(request.row, head + self._frame.content(request.body) + more + tail)
+        if tail.startswith(b"]"):  # The messages are the last of the row's own part.
+            more = b"," + orjson.dumps(said) + b"," + orjson.dumps(asked)
+            return RowRequest(request.row, head + self._frame.content(request.body) + more + tail)
+        body = orjson.loads(request.body)
+        if "messages" in body:
+            body["messages"] = [*body["messages"], said, asked]
+        else:
+            body["prompt"] = f"{body['prompt']}{response}\n\n{asked['content']}\n\n"
+        return RowRequest(request.row, orjson.dumps(body))
 
 
 def _sum(answer: Answer, earlier: Sequence[Answer]) -> Answer:

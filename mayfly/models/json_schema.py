@@ -40,7 +40,6 @@ _ANNOTATIONS = frozenset(
 )
 """Keywords that allow every value. Source: JSON Schema 2020-12, Core and Validation, section 9."""
 
-_WRAPPER = frozenset({"name", "description", "strict", "schema", "type"})
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 _THOUGHT = "</think>"
 
@@ -50,23 +49,6 @@ class Reading(NamedTuple):
 
     value: Any
     wrong: str | None = None
-
-
-def unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema inside OpenAI's wrapper; one without a wrapper as it is.
-
-    Source: OpenAI, structured outputs: `{"name", "schema", "strict"}`, and `response_format`,
-    `{"type": "json_schema", "json_schema": {...}}`.
-    """
-    format_ = schema.get("response_format")
-    if isinstance(format_, dict) and len(schema) == 1:
-        schema = format_
-    inner = schema.get("json_schema")
-    if schema.get("type") == "json_schema" and isinstance(inner, dict):
-        schema = inner
-    inner = schema.get("schema")
-    is_wrapper = schema.keys() <= _WRAPPER and schema.get("type") in (None, "json_schema")
-    return inner if is_wrapper and isinstance(inner, dict) else schema
 
 
 class SchemaChecker:

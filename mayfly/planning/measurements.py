@@ -1,8 +1,11 @@
 """What a finished run teaches the next one."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
+
+from mayfly.models.rows import MOST_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +59,29 @@ class Measurement:
         known: dict[str, Any] = {}
         for field in fields(cls):
             given = value.get(field.name, field.default)
-            if not isinstance(given, str) if field.type is str else isinstance(given, str | None):
+            if not (isinstance(given, str) if field.type is str else _is_figure(given)):
                 return None
             known[field.name] = given
-        return cls(**known)
+        found = cls(**known)
+        return found if found._can_be() else None
+
+    def _can_be(self) -> bool:
+        """Whether the counts are of so many answers at all.
+
+        One that a server made up, such as 1e20, would decide every later plan.
+        """
+        most = MOST_TOKENS * max(1, self.answered)
+        return self.prompt_tokens <= most and self.completion_tokens <= most
+
+
+def _is_figure(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= 0
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def measurements(records: Iterable[Mapping[str, Any]], provider: str) -> list[Measurement]:
@@ -71,6 +93,6 @@ def measurements(records: Iterable[Mapping[str, Any]], provider: str) -> list[Me
     return [
         past
         for record in records
-        for measurement in record.get("lessons") or ()
+        for measurement in _listed(record.get("lessons"))
         if (past := Measurement.read(measurement)) is not None and past.provider == provider
     ]

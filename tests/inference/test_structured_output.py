@@ -10,7 +10,7 @@ from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.structured_output import ASKS, SchemaChecker, ValidatedResponses
 from mayfly.models.errors import BadRequest, MayflyError, TerminalError
-from mayfly.models.failures import NULL_PROMPT, SCHEMA, Failure
+from mayfly.models.failures import INTERNAL, NULL_PROMPT, SCHEMA, Failure
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Answer, RowRequest, Tally
 from tests.support.fake_transport import Served, Server, engine_on, refusal, said
@@ -35,7 +35,9 @@ RENDERER = Renderer(
 )
 
 
-def asked(server: Server, prompts: list[str | None]) -> tuple[dict[int, Answer], Tally]:
+def asked(
+    server: Server, prompts: list[str | None], checker: SchemaChecker | None = None
+) -> tuple[dict[int, Answer], Tally]:
     kept: dict[int, Answer] = {}
 
     def keep(answer: Answer) -> None:
@@ -50,7 +52,7 @@ def asked(server: Server, prompts: list[str | None]) -> tuple[dict[int, Answer],
         fitting = ValidatedResponses(
             rows_of(prompts),
             keep,
-            checker=SchemaChecker(SCHEMA_OF_ALL),
+            checker=checker or SchemaChecker(SCHEMA_OF_ALL),
             frame=RENDERER.frame("m"),
             breaker=CircuitBreaker(),
             stop=stop,
@@ -149,3 +151,27 @@ def test_a_schema_that_is_none_is_refused(schema: dict[str, Any], words: str) ->
         SchemaChecker(schema)
 
     assert "\n" not in str(caught.value)
+
+
+class Broken(SchemaChecker):
+    """A checker with an error of ours in it."""
+
+    def wrong(self, text: str) -> str | None:
+        raise RuntimeError(f"cannot check {text}")
+
+
+def test_an_error_of_ours_while_an_answer_is_taken_settles_its_row() -> None:
+    kept, tally = asked(Server(lambda _body: said(GOOD)), ["x"] * 20, Broken(SCHEMA_OF_ALL))
+
+    assert (tally.done, tally.failed) == (20, 20)
+    assert {one.failure.kind for one in kept.values() if one.failure} == {INTERNAL}
+    assert "RuntimeError: cannot check" in (kept[0].error or "")
+
+
+def test_json_in_a_fence_is_an_answer_and_is_asked_once() -> None:
+    server = Server(lambda _body: said(f"```json\n{GOOD}\n```"))
+
+    kept, _ = asked(server, ["x"])
+
+    assert len(server.bodies) == 1
+    assert kept[0].response == f"```json\n{GOOD}\n```"

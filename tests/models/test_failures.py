@@ -56,6 +56,65 @@ def test_an_answer_has_a_class(status: int, code: str, kind: str) -> None:
     assert kind_of(status, code) == kind
 
 
+TOO_LONG_WORDS = [
+    # vLLM
+    "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4900 "
+    "in the messages, 100 in the completion). Please reduce the length of the messages.",
+    "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+    "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context "
+    "length is 4096 tokens and your request has 10 input tokens (5000 > 4096 - 10).",
+    "You passed 5000 input tokens and requested 10 output tokens. However, the model's context "
+    "length is only 4096 tokens.",
+    # SGLang
+    "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+    "Requested token count exceeds the model's maximum context length of 4096 tokens.",
+    "Input length (5000 tokens) exceeds the maximum allowed length (4096 tokens).",
+    # TGI and TEI
+    "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 "
+    "`inputs` tokens and 10 `max_new_tokens`",
+    # OpenAI, llama.cpp, TensorRT-LLM, others
+    "Input tokens exceed the configured limit of 272000 tokens.",
+    "the request exceeds the available context size, try increasing it",
+    "prompt length (5000) plus max_tokens exceeds max_seq_len: context window is full",
+    "prompt is too long: 5000 tokens > 4096 maximum",
+    "the input length exceeds the context length",
+    # Together
+    "The prompt exceeds the maximum number of tokens for this model",
+    "Too many input tokens: 5000 > 4096",
+]
+
+
+@pytest.mark.parametrize("words", TOO_LONG_WORDS, ids=range(len(TOO_LONG_WORDS)))
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+def test_words_for_a_prompt_that_is_too_long_are_known_under_any_status(
+    status: int, words: str
+) -> None:
+    assert kind_of(status, "", words) == f.TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_tokens must be <= 4096, given 5000",
+        "Rate limit exceeded: 5000 requests",
+        "temperature must be at most 2",
+        "You do not have access to this model",
+        "request body is malformed",
+        "the image exceeds 20 MB",
+        "n exceeds the maximum of 128",
+        "tool_choice requires tools",
+    ],
+)
+def test_other_words_are_not_about_length(words: str) -> None:
+    assert not f.too_long(words)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_in_trouble_says_nothing_of_the_prompt(status: int) -> None:
+    assert kind_of(status, "", "number of tokens per minute exceeded") != f.TOO_LONG
+
+
 SAME = Failure(f.INVALID_REQUEST, "max_tokens must be <= 4096, given 5000", 400, "", 1)
 
 
