@@ -16,7 +16,7 @@ from mayfly.storage import parquet_reader as cursors
 from mayfly.storage.cells import cell_values
 from mayfly.storage.footer import InputFile
 from mayfly.storage.input_files import name_in, open_filesystem
-from mayfly.storage.json_lines import read_json
+from mayfly.storage.json_lines import has_large_integer, read_json
 from mayfly.storage.remote_blocks import BlockStore
 from mayfly.storage.unified_types import is_json
 
@@ -277,11 +277,12 @@ def _values(column: pa.Array, item: pa.Field) -> list[Any]:
     values = cell_values(column)
     if not is_json(item):
         return values
-    return [_parsed(value) if type(value) is str else value for value in values]
+    exact = has_large_integer(column)
+    return [_parsed(value, exact=exact) if type(value) is str else value for value in values]
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str, *, exact: bool) -> Any:
     try:
-        return read_json(text)
+        return read_json(text, exact=exact)
     except ValueError:  # Half of a surrogate pair, or NaN.
         return json.loads(text)

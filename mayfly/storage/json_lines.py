@@ -5,13 +5,13 @@ text, marked so that reading gives back what each line said.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
@@ -23,8 +23,6 @@ SOME = 10
 
 MOST_FIELDS = 200
 """An object with more names than this, over a block of lines, is a map and kept as JSON text."""
-
-_MANY_DIGITS, _MANY_DIGITS_RAW = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
 
 _UNTYPED = (
     pa.ArrowInvalid,
@@ -94,12 +92,13 @@ def json_batches(stream: BinaryIO, shown: str, requests: BatchRequests) -> Itera
         BadRequest: A line that is no JSON object; it names the line.
     """
     number = 1
-    for lines in _blocks(stream):
+    for block in _blocks(stream):
         values = []
         first = number
-        for line in lines:
+        exact = has_large_integer(pa.array([block], pa.large_binary()))
+        for line in block.split(b"\n"):
             if line and not line.isspace():
-                values.append(_object(line, shown, number))
+                values.append(_object(line, shown, number, exact=exact))
             number += 1
         if values:
             requests.note(values, shown, first)
@@ -110,7 +109,7 @@ def _is_request(line: dict[str, Any]) -> bool:
     return line.get("custom_id") is not None and isinstance(line.get("body"), dict)
 
 
-def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     rest: list[bytes] = []
     first = True
     while data := stream.read(READ_BYTES):
@@ -120,25 +119,32 @@ def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
         if end < 0:
             rest.append(data)
             continue
-        yield b"".join([*rest, data[:end]]).split(b"\n")
+        yield b"".join([*rest, data[:end]])
         rest = [data[end + 1 :]]
     if last := b"".join(rest):
-        yield [last]
+        yield last
 
 
-def read_json(text: bytes | str) -> Any:
-    """Return a JSON value; integers of any size are kept, which orjson makes floats of.
+def has_large_integer(column: pa.Array) -> bool:
+    """Whether texts may hold an integer beyond 64 bits, which orjson makes a float of."""
+    return bool(pc.any(pc.match_substring_regex(column, "[0-9]{19}")).as_py())
+
+
+def read_json(text: bytes | str, *, exact: bool) -> Any:
+    """Return a JSON value.
+
+    Args:
+        exact: Keep integers of any size, at some cost; see `has_large_integer`.
 
     Raises:
         ValueError: It is no JSON.
     """
-    digits = _MANY_DIGITS if isinstance(text, str) else _MANY_DIGITS_RAW
-    return json.loads(text) if digits.search(text) else orjson.loads(text)  # type: ignore[arg-type]
+    return json.loads(text) if exact else orjson.loads(text)
 
 
-def _object(line: bytes, shown: str, number: int) -> dict[str, Any]:
+def _object(line: bytes, shown: str, number: int, *, exact: bool) -> dict[str, Any]:
     try:
-        value = read_json(line)
+        value = read_json(line, exact=exact)
     except ValueError:
         # NaN, half surrogates and bytes that are not UTF-8 are kept; the row says what is wrong.
         try:
