@@ -87,6 +87,14 @@ class Plan:
         return "" if quote is None else advice(quote.forecast, self.by_token)
 
     @property
+    def rows_over_context(self) -> int | None:
+        """About how many rows do not fit the model's context; None where that is not known."""
+        context = None if self.placement is None else self.placement.chosen.max_context
+        if context is None or self.load is None or self.load.sizes is None:
+            return None
+        return self.load.sizes.over(context - (self.preview.job.sampling.max_tokens or 1))
+
+    @property
     def usd_per_h(self) -> float:
         """Dollars per hour while the replicas that the job starts with are ready."""
         if self.placement is None:
@@ -108,6 +116,8 @@ class Plan:
             "replicas": str(self.replicas),
             "hardware": None if self.placement is None else self.placement.chosen.hardware,
             "usd_per_h": self.usd_per_h,
+            "context": None if self.placement is None else self.placement.chosen.max_context,
+            "rows_over_context": self.rows_over_context,
             "workload": None if self.load is None else self.load.as_dict(),
             "estimated_s": None if quote is None else round(quote.forecast.seconds.mid, 1),
             "estimated_usd": None if quote is None else round(quote.forecast.usd.mid, 6),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly.planning.measurements import Measurement
+from mayfly.planning.prompt_sizes import PromptSizes
 from mayfly.planning.uncertainty import Estimate, weighed
 
 TOKENS_PER_ASCII = 1 / 4
@@ -66,6 +67,7 @@ class Workload:
         guessed_prompt: Tokens of one prompt as guessed from its characters, before anything that
             was learned corrects them; 0 where they were counted.
         basis: Where the figures come from, in words.
+        sizes: How long the prompts are; None where no row could be rendered.
     """
 
     rows: int
@@ -74,6 +76,7 @@ class Workload:
     body_bytes: float = 0.0
     guessed_prompt: float = 0.0
     basis: tuple[str, ...] = field(default=())
+    sizes: PromptSizes | None = None
 
     @property
     def prompt_tokens(self) -> Estimate:
@@ -94,6 +97,7 @@ class Workload:
             "prompt_tokens_per_row": self.prompt.interval.as_dict(),
             "completion_tokens_per_row": self.answer.interval.as_dict(),
             "basis": list(self.basis),
+            "prompt_sizes": None if self.sizes is None else self.sizes.as_dict(),
         }
 
 
@@ -145,6 +149,7 @@ def workload(
         body_bytes=sample.body_bytes,
         guessed_prompt=0.0 if sample.counted else sample.mean,
         basis=(prompt_basis, answer_basis),
+        sizes=PromptSizes.of_sample(sample.tokens, rows=rows, mean=prompt.mid),
     )
 
 

@@ -8,6 +8,7 @@ from mayfly.models.job import Job
 from mayfly.models.offers import Offer
 from mayfly.planning.plan import Plan
 from mayfly.planning.pricing import BATCH_HOURS, ByToken, dollars
+from mayfly.planning.prompt_sizes import PromptSizes
 from mayfly.planning.ranking import Quote
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Interval
@@ -30,6 +31,7 @@ def plan_table(plan: Plan) -> RenderableType:
     head.add_row("prompt", prompt_line(job, plan.preview.renderer.source))
     if plan.load is not None:
         head.add_row("tokens", _tokens(plan.load))
+        head.add_row("prompts", _sizes(plan.load.sizes))
     head.add_row("output", job.output)
     foot = facts()
     if plan.placement is None:
@@ -49,7 +51,7 @@ def plan_table(plan: Plan) -> RenderableType:
         foot.add_row(other.name, f"about {dollars(other.usd.mid)}{_batches(other)}")
     if plan.advice:
         foot.add_row("advice", plan.advice)
-    for line in plan.warnings:
+    for line in (*_too_long(plan), *plan.warnings):
         foot.add_row("note", line, style="bold")
     return Group(head, QuoteTable(plan.placement.candidates, plan.quotes), foot)
 
@@ -64,6 +66,28 @@ def _config(offer: Offer) -> str:
     if offer.tokens_per_s is None:
         said.append("no benchmark of this model: time and cost are wide; --calibrate measures")
     return "; ".join(said)
+
+
+def _sizes(sizes: PromptSizes | None) -> str:
+    """Return how long the prompts are, in one line."""
+    if sizes is None:
+        return "none of the sampled rows can be sent"
+    return (
+        f"half up to {sizes.quantile(0.5):,} tokens, 9 of 10 up to {sizes.quantile(0.9):,}, "
+        f"the longest of {len(sizes.tokens):,} sampled {sizes.longest:,}"
+    )
+
+
+def _too_long(plan: Plan) -> list[str]:
+    """Return how many rows no context holds, in one line; nothing where all fit."""
+    if not plan.rows_over_context or plan.placement is None:
+        return []
+    limit = plan.preview.job.sampling.max_tokens
+    answers = "" if limit is None else f" with --max-tokens {limit:,}"
+    return [
+        f"about {plan.rows_over_context:,} rows do not fit the context of "
+        f"{plan.placement.chosen.max_context:,} tokens{answers}; each will have an error"
+    ]
 
 
 def _tokens(load: Workload) -> str:

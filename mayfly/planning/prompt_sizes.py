@@ -1,0 +1,69 @@
+"""How long the prompts of a job are, and how many of its rows no context holds."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSizes:
+    """Prompt tokens of the sampled rows, which stand for all of them.
+
+    Attributes:
+        rows: Of the job.
+        tokens: Of each sampled prompt, ascending; at least one.
+    """
+
+    rows: int
+    tokens: tuple[float, ...]
+
+    @classmethod
+    def of_sample(cls, tokens: Sequence[float], *, rows: int, mean: float) -> "PromptSizes | None":
+        """Return the sizes of a sample, corrected to a mean; None of an empty one.
+
+        Args:
+            mean: Tokens of a prompt on average, as finished runs correct it.
+        """
+        total = sum(tokens)
+        if not total:
+            return None
+        factor = mean * len(tokens) / total
+        return cls(rows=rows, tokens=tuple(sorted(count * factor for count in tokens)))
+
+    def quantile(self, share: float) -> int:
+        """Return the tokens that a share of the prompts has at most."""
+        return round(self.tokens[min(int(share * len(self.tokens)), len(self.tokens) - 1)])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt of the sample."""
+        return round(self.tokens[-1])
+
+    def over(self, tokens: float) -> int:
+        """Return about how many of all rows have a prompt of more tokens."""
+        above = sum(1 for count in self.tokens if count > tokens)
+        return round(self.rows * above / len(self.tokens))
+
+    def histogram(self) -> list[dict[str, int]]:
+        """Return about how many rows have up to 1, 2, 4, 8, … tokens and more than half of it."""
+        exponents = Counter(max(0, math.ceil(math.log2(max(count, 1)))) for count in self.tokens)
+        return [
+            {
+                "up_to": 2**exponent,
+                "rows": round(self.rows * exponents[exponent] / len(self.tokens)),
+            }
+            for exponent in range(min(exponents), max(exponents) + 1)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "p50": self.quantile(0.5),
+            "p90": self.quantile(0.9),
+            "p99": self.quantile(0.99),
+            "longest": self.longest,
+            "sampled_rows": len(self.tokens),
+            "histogram": self.histogram(),
+        }
