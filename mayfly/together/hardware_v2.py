@@ -130,7 +130,11 @@ def entries_v2(client: Any, project: str, *, mine: bool) -> list[ModelEntry]:
             found = listed("list dedicated models", lambda: ask(product=_DEDICATED))
             names = {text(entry, "base_model"): text(entry, "name") for entry in found}
     return [
-        entry_of(each, len(configs_of(client, project, each)), names.get(each.base, ""))
+        entry_of(
+            each,
+            0 if each.kind == "draft" else len(configs_of(client, project, each)),
+            names.get(each.base, ""),
+        )
         for each in own
     ]
 
