@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from mayfly.cli.options import RUN, flag, parameter
 from mayfly.cli.render import console as terminal
-from mayfly.cli.render.hardware import HardwareTable
+from mayfly.cli.render.hardware import hardware_table
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest, CredentialsRefused
 from mayfly.runs.environment import Environment
@@ -87,7 +87,7 @@ def hardware(
     if json:
         show([offer.as_dict() for offer in offers])
     else:
-        terminal.console().print(HardwareTable(offers))
+        terminal.console().print(hardware_table(offers))
     return 0
 
 
@@ -103,7 +103,7 @@ def models(
     json: Json = False,
 ) -> int:
     """Run `mayfly models`."""
-    from mayfly.cli.render.models import ModelTable  # noqa: PLC0415
+    from mayfly.cli.render.models import model_table  # noqa: PLC0415
 
     with control_plane(api=api, local=local) as (plane, _):
         entries = with_retries(lambda: plane.models(mine=mine), say=waits)
@@ -115,7 +115,7 @@ def models(
         show([entry.as_dict() for entry in found])
         return 0
     if found:
-        terminal.console().print(ModelTable(found, mine=mine))
+        terminal.console().print(model_table(found, mine=mine))
         return 0
     near = near_names(search, [entry.name for entry in entries]) if search else []
     what = "no model of your project" if mine else "no model of the catalogue"
@@ -147,14 +147,20 @@ def status(
     return 0
 
 
-def history(*, json: Json = False) -> int:
+def history(
+    *,
+    by: Annotated[
+        str | None, Parameter(name="--by", help="Sum up by the values of this tag.", group=RUN)
+    ] = None,
+    json: Json = False,
+) -> int:
     """Run `mayfly history`."""
-    from mayfly.cli.render.history import history_table  # noqa: PLC0415
+    from mayfly.cli.render.history import by_tag, history_table  # noqa: PLC0415
     from mayfly.storage.history_store import read_history  # noqa: PLC0415
 
     runs = read_history(os.environ)
     if json:
-        show(runs)
+        show(runs if by is None else by_tag(runs, by))
         return 0
-    terminal.console().print(history_table(runs))
+    terminal.console().print(history_table(runs, by=by))
     return 0

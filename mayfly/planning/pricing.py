@@ -35,7 +35,7 @@ class Forecast:
         seconds: From the create to the last answer, cold start included.
         busy_s: Of it, while replicas bill and answer.
         usd: For all replicas, by started minutes.
-        usd_per_million: Per million tokens of answers (of prompts, where there are no answers).
+        usd_per_million: Per million tokens, prompts and responses: `usd` over all tokens.
         measured: Whether the throughput was measured, not guessed.
     """
 
@@ -109,7 +109,7 @@ def forecast(
         seconds=rate.cold_start_s.plus(busy_s),
         busy_s=busy_s,
         usd=usd,
-        usd_per_million=price_usd_per_h / 3600 / per_s.mid * 1e6,
+        usd_per_million=usd.mid / (max(1, load.rows) * (load.prompt.mid + load.answer.mid)) * 1e6,
         tokens_per_s=per_s.interval,
         measured=rate.measured,
         basis=rate.basis,
@@ -218,7 +218,7 @@ def by_cost(
     known = [pair for pair in pairs if pair[1].measured]
     guessed = [pair for pair in pairs if not pair[1].measured]
     # Both kinds of rounding are left out: what differs is the price of the work itself.
-    known.sort(key=lambda pair: pair[1].usd_per_million)
+    known.sort(key=lambda pair: pair[0].price_usd_per_h / pair[1].tokens_per_s.mid)
     return (*known, *guessed)
 
 

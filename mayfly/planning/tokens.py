@@ -209,9 +209,9 @@ def answer_tokens(
     elif max_tokens is not None:
         # Short limits are mostly reached, long ones hardly ever.
         estimate = Estimate(max(1.0, min(0.6 * max_tokens, 100 + 0.15 * max_tokens)), 0.75)
-        basis = f"answers guessed from --max-tokens {max_tokens}"
+        basis = f"output length estimated from --max-tokens {max_tokens}"
     else:
-        estimate, basis = PRIOR_ANSWER, "answers guessed: no limit, no finished run"
+        estimate, basis = PRIOR_ANSWER, "output length estimated (no --max-tokens, no history)"
     if max_tokens is not None and estimate.mid > max_tokens:
         estimate = Estimate(float(max_tokens), estimate.spread)
     return estimate, basis

@@ -69,6 +69,15 @@ def test_the_plan_for_scripts_has_every_figure_with_its_interval(plan: Plan) -> 
     assert value["workload"]["prompt_tokens"]["low"] < value["workload"]["prompt_tokens"]["high"]
 
 
+def test_plans_dollars_per_million_tokens_are_its_cost_over_its_tokens(plan: Plan) -> None:
+    assert plan.load is not None
+    tokens = plan.load.prompt_tokens.mid + plan.load.answer_tokens.mid
+
+    for quote in plan.quotes:
+        found = quote.forecast
+        assert found.usd_per_million == pytest.approx(found.usd.mid / tokens * 1e6)
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [({"deadline_s": 2.0}, "earliest possible"), ({"max_cost_usd": 0.05}, "costs \\$0.09")],

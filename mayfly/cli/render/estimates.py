@@ -1,68 +1,93 @@
-"""Each hardware with what the job takes on it, as wide as there is place for."""
+"""Each hardware with what the job takes on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
-from rich.table import Table
-
-from mayfly.cli.render.console import UNWRAPPED
-from mayfly.cli.render.hardware import rooms
+from mayfly.cli.render.fitting_table import Column, FittingTable
+from mayfly.cli.render.hardware import capacity_in_short, short_hardware
 from mayfly.planning.hardware import Candidate
 from mayfly.planning.pricing import dollars
 from mayfly.planning.ranking import Quote
 from mayfly.planning.uncertainty import Interval
 
-WIDEST, MIDDLE, NARROW = range(3)
+LEGEND = "$/Mtok: per million tokens, prompt and completion; free: replicas (+ or more, ? unknown)"
+"""What people do not know of the table's words."""
 
 
-class QuoteTable:
-    """Draws candidates with their quotes; intervals where they fit, no line is ever wrapped."""
+def quote_table(candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> FittingTable:
+    """Return candidates with their quotes; intervals where they fit."""
+    offers = [candidate.offer for candidate in candidates]
+    found = [quote.forecast for quote in quotes]
+    hardware = [offer.label for offer in offers]
+    free = [capacity_in_short(offer) for offer in offers]
+    counts = [text.partition(" in ")[0] for text in free]
+    columns = [
+        Column(
+            name="hardware",
+            cells=hardware,
+            narrower={2: [short_hardware(name) for name in hardware]},
+        ),
+        Column(name="$/h", cells=[f"{o.price_usd_per_h:.2f}" for o in offers], right=True),
+    ]
+    if any(forecast.replicas > 1 for forecast in found):
+        replicas = [str(forecast.replicas) for forecast in found]
+        columns.append(Column(name="replicas", cells=replicas, narrower={4: None}, right=True))
+    columns += [
+        Column(name="free", cells=free, narrower={1: counts, 4: None}),
+        _interval_column("tokens/s", [f.tokens_per_s for f in found], figure, left_out_at=3),
+        _interval_column("time", [f.seconds for f in found], compact),
+        _interval_column("cost", [f.usd for f in found], dollars),
+        Column(
+            name="$/Mtok",
+            cells=[dollars(forecast.usd_per_million)[1:] for forecast in found],
+            narrower={5: None},
+            right=True,
+        ),
+        _why_column(candidates, quotes),
+    ]
+    chosen = [index == 0 and candidate.eligible for index, candidate in enumerate(candidates)]
+    return FittingTable(
+        columns,
+        [
+            "bold" if is_chosen else "" if candidate.eligible else "dim"
+            for is_chosen, candidate in zip(chosen, candidates, strict=True)
+        ],
+    )
 
-    def __init__(self, candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> None:
-        self._rows = list(zip(candidates, quotes, strict=True))
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the widest table that fits; of the narrowest, the last columns are cut."""
-        unbounded = options.update(width=UNWRAPPED)
-        for width in (WIDEST, MIDDLE, NARROW):
-            table = self._draw(width)
-            if Measurement.get(console, unbounded, table).maximum <= options.max_width:
-                break
-        yield table
+def _interval_column(
+    name: str,
+    intervals: Sequence[Interval],
+    unit: Callable[[float], str],
+    *,
+    left_out_at: int | None = None,
+) -> Column:
+    """Return a column of probable figures, with their intervals where these fit."""
+    narrower: dict[int, Sequence[str] | None] = {1: [unit(each.mid) for each in intervals]}
+    if left_out_at is not None:
+        narrower[left_out_at] = None
+    cells = [between(each, unit) for each in intervals]
+    return Column(name=name, cells=cells, narrower=narrower, right=True)
 
-    def _draw(self, width: int) -> Table:
-        table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="bold")
-        several = any(quote.forecast.replicas > 1 for _, quote in self._rows)
-        table.add_column("hardware", no_wrap=True)
-        for name in ("$/h", *(("replicas",) if several else ())):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("free", no_wrap=True)
-        for name in ("tokens/s", "time", "cost", "$/Mtok"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("why", no_wrap=True)
-        for index, (candidate, quote) in enumerate(self._rows):
-            chosen = index == 0 and candidate.eligible
-            found, offer = quote.forecast, candidate.offer
-            ends = width == WIDEST
-            table.add_row(
-                offer.label if width < NARROW else offer.label.replace("nvidia-", ""),
-                f"{offer.price_usd_per_h:.2f}",
-                *((str(found.replicas),) if several else ()),
-                rooms(offer, short=True).split(" in ")[0] if width else rooms(offer, short=True),
-                _figure(found.tokens_per_s, ends=ends),
-                _time(found.seconds, ends=ends),
-                _cost(found.usd, ends=ends),
-                dollars(found.usd_per_million)[1:],
-                ("→ " if chosen else "  ") + _why(candidate, quote, width),
-                style="bold" if chosen else "" if candidate.eligible else "dim",
-            )
-        return table
+
+def _why_column(candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> Column:
+    """Return why each is chosen or not: with the estimate's basis, without, in a few words."""
+    arrows = ["→ " if index == 0 and c.eligible else "  " for index, c in enumerate(candidates)]
+    brief = [candidate.why.split(",")[0] for candidate in candidates]
+    whys = [c.why if c.eligible else b for c, b in zip(candidates, brief, strict=True)]
+    bases = [
+        f"{why} ({quote.rate.basis})" if c.eligible else why
+        for c, why, quote in zip(candidates, whys, quotes, strict=True)
+    ]
+    full, middle, narrow = (
+        [arrow + text for arrow, text in zip(arrows, texts, strict=True)]
+        for texts in (bases, whys, brief)
+    )
+    return Column(name="why", cells=full, narrower={1: middle, 2: narrow, 6: arrows})
 
 
 def compact(seconds: float) -> str:
-    """Write a span in as few characters as can be read: `42s`, `7m`, `1h05`, `3d`."""
-    if seconds < 60:
+    """Write a time span in few characters: `42s`, `7m`, `1h05`, `3d`."""
+    if seconds < 59.5:
         return f"{seconds:.0f}s"
     minutes = round(seconds / 60)
     if minutes < 60:
@@ -72,33 +97,14 @@ def compact(seconds: float) -> str:
     return f"{minutes / 1440:,.0f}d"
 
 
-def between(interval: Interval) -> str:
-    """Write an interval of seconds: `7m (2m-21m)`."""
-    return _time(interval, ends=True)
-
-
-def _time(seconds: Interval, *, ends: bool) -> str:
-    ranged = f" ({compact(seconds.low)}-{compact(seconds.high)})" if ends else ""
-    return compact(seconds.mid) + ranged
-
-
-def _cost(usd: Interval, *, ends: bool) -> str:
-    ranged = f" ({dollars(usd.low)[1:]}-{dollars(usd.high)[1:]})" if ends else ""
-    return dollars(usd.mid) + ranged
-
-
-def _figure(per_s: Interval, *, ends: bool) -> str:
-    ranged = f" ({_short(per_s.low)}-{_short(per_s.high)})" if ends else ""
-    return _short(per_s.mid) + ranged
-
-
-def _short(number: float) -> str:
+def figure(number: float) -> str:
+    """Write a number in few characters: `950`, `3.2k`, `45k`."""
     if number < 1000:
         return f"{number:.0f}"
     return f"{number / 1000:.1f}k" if number < 10_000 else f"{number / 1000:,.0f}k"
 
 
-def _why(candidate: Candidate, quote: Quote, width: int) -> str:
-    if not candidate.eligible or width == NARROW:
-        return candidate.why.split(",")[0]
-    return f"{candidate.why} ({quote.rate.basis})" if width == WIDEST else candidate.why
+def between(interval: Interval, unit: Callable[[float], str] = compact) -> str:
+    """Write an interval: `7m (2m-21m)`, `$0.50 (0.10-2.10)`."""
+    low, high = (unit(end).removeprefix("$") for end in (interval.low, interval.high))
+    return f"{unit(interval.mid)} ({low}-{high})"

@@ -1,16 +1,15 @@
-"""Past runs as a table and as bars, as wide as there is place for."""
+"""Past runs as a table and as bars, or summed up by a tag."""
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
-from mayfly.cli.render.console import UNWRAPPED
 from mayfly.cli.render.estimates import compact
+from mayfly.cli.render.fitting_table import Column, FittingTable
+from mayfly.cli.render.hardware import short_hardware
 from mayfly.planning.pricing import dollars
 
 BARS = 12
@@ -19,52 +18,12 @@ BARS = 12
 BAR_COLUMNS = 30
 
 
-class HistoryTable:
-    """Draws runs, oldest first: what they did, took and cost, and how that was foreseen."""
+def history_table(runs: Sequence[Mapping[str, Any]], *, by: str | None = None) -> RenderableType:
+    """Draw all runs, oldest first, or say that there are none.
 
-    def __init__(self, runs: Sequence[Mapping[str, Any]]) -> None:
-        self._runs = runs
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the widest table that fits, then a bar for each of the newest runs."""
-        unbounded = options.update(width=UNWRAPPED)
-        for short in (False, True):
-            table = self._draw(short=short)
-            if Measurement.get(console, unbounded, table).maximum <= options.max_width:
-                break
-        yield table
-        yield from _bars(self._runs[-BARS:])
-
-    def _draw(self, *, short: bool) -> Table:
-        table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="bold")
-        names = ["when", "model", *(() if short else ("hardware",)), "rows", "tokens out"]
-        names += ["tok/s", "took", "cost", *(() if short else ("foreseen", "$/Mtok"))]
-        left = {"when", "model", "hardware", "outcome"}
-        for name in (*names, "outcome"):
-            table.add_column(name, no_wrap=True, justify="left" if name in left else "right")
-        for run in self._runs:
-            estimate = run.get("estimate") or {}
-            usd, seconds = estimate.get("usd") or {}, estimate.get("seconds") or {}
-            foreseen = f"{dollars(usd['mid'])}{_held(usd)}" if usd else "-"
-            # Where there is no place for the estimates, what they missed is marked at the figure.
-            row = [
-                _when(run.get("started_at")),
-                str(run.get("model", "")).rsplit("/", 1)[-1][: 16 if short else 40],
-                *(() if short else (str(run.get("hardware", "")).replace("nvidia-", ""),)),
-                f"{run.get('rows', 0):,}",
-                f"{run.get('completion_tokens', 0):,}",
-                f"{run.get('completion_tokens_per_s') or 0:,.0f}",
-                compact(seconds["actual"] if seconds else _took(run)) + _held(seconds),
-                dollars(run.get("usd") or 0.0),
-                *(() if short else (foreseen, _per_million(run))),
-                str(run.get("outcome", ""))[: 10 if short else 40],
-            ]
-            table.add_row(*row)
-        return table
-
-
-def history_table(runs: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Draw all runs, or say that there are none."""
+    Args:
+        by: Sum them up by the values of this tag instead.
+    """
     if not runs:
         return Text("no runs yet; each run that had an endpoint adds a line")
     held = [
@@ -77,26 +36,103 @@ def history_table(runs: Sequence[Mapping[str, Any]]) -> RenderableType:
     rows = sum(run.get("rows") or 0 for run in runs)
     line = f" {len(runs)} runs, {rows:,} rows, {dollars(usd)}"
     if held:
-        line += f"; {sum(held)} of {len(held)} estimates held the truth (missed: !)"
-    return Group(HistoryTable(runs), Text(line, style="dim"))
+        line += f"; {sum(held)} of {len(held)} estimates were right (!: outside of its interval)"
+    total = Text(line, style="dim")
+    if by is not None:
+        return Group(_tag_table(by_tag(runs, by), by), total)
+    return Group(_run_table(runs), Text(""), _bars(runs[-BARS:]), total)
 
 
-def _bars(runs: Sequence[Mapping[str, Any]]) -> RenderResult:
+def by_tag(runs: Sequence[Mapping[str, Any]], tag: str) -> list[dict[str, Any]]:
+    """Return sums of runs by the values of a tag, the dearest first; "" are runs without it."""
+    sums: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        value = str((run.get("tags") or {}).get(tag, ""))
+        into = sums.setdefault(value, {"value": value, "runs": 0} | dict.fromkeys(_SUMMED, 0))
+        into["runs"] += 1
+        for name in _SUMMED:
+            into[name] += run.get(name) or 0
+    for into in sums.values():
+        tokens = into["prompt_tokens"] + into["completion_tokens"]
+        into["usd"] = round(into["usd"], 4)
+        into["usd_per_million_tokens"] = into["usd"] * 1e6 / tokens if tokens else None
+    return sorted(sums.values(), key=lambda into: -into["usd"])
+
+
+_SUMMED = ("rows", "failed", "prompt_tokens", "completion_tokens", "usd")
+
+
+def _tag_table(sums: Sequence[Mapping[str, Any]], tag: str) -> FittingTable:
+    def column(name: str, cells: list[str], left_out_at: int | None = None) -> Column:
+        narrower = {} if left_out_at is None else {left_out_at: None}
+        return Column(name=name, cells=cells, narrower=narrower, right=True)
+
+    return FittingTable(
+        [
+            Column(name=tag, cells=[each["value"] or "-" for each in sums]),
+            column("runs", [f"{each['runs']:,}" for each in sums]),
+            column("rows", [f"{each['rows']:,}" for each in sums]),
+            column("failed", [f"{each['failed']:,}" for each in sums], 1),
+            column("tokens in", [f"{each['prompt_tokens']:,}" for each in sums], 2),
+            column("tokens out", [f"{each['completion_tokens']:,}" for each in sums], 2),
+            column("cost", [dollars(each["usd"]) for each in sums]),
+            column("$/Mtok", [_per_million(each) for each in sums], 3),
+        ]
+    )
+
+
+def _run_table(runs: Sequence[Mapping[str, Any]]) -> FittingTable:
+    def right(name: str, cells: list[str], left_out_at: int | None = None) -> Column:
+        narrower = {} if left_out_at is None else {left_out_at: None}
+        return Column(name=name, cells=cells, narrower=narrower, right=True)
+
+    models = [str(run.get("model", "")).rsplit("/", 1)[-1] for run in runs]
+    outcomes = [str(run.get("outcome", "")) for run in runs]
+    hardware = [short_hardware(str(run.get("hardware", ""))) for run in runs]
+    return FittingTable(
+        [
+            Column(name="when", cells=[_when(run.get("started_at")) for run in runs]),
+            Column(
+                name="model",
+                cells=[model[:40] for model in models],
+                narrower={1: [model[:16] for model in models], 3: None},
+            ),
+            Column(name="hardware", cells=hardware, narrower={1: None}),
+            right("rows", [f"{run.get('rows', 0):,}" for run in runs]),
+            right("tokens out", [f"{run.get('completion_tokens', 0):,}" for run in runs], 2),
+            right("tokens/s", [f"{run.get('completion_tokens_per_s') or 0:,.0f}" for run in runs]),
+            right("time", [_time(run) for run in runs]),
+            right("cost", [dollars(run.get("usd") or 0.0) for run in runs]),
+            # Where estimates have no column, the figure outside of its interval is marked.
+            right("estimate", [_estimate(run) for run in runs], 1),
+            right("$/Mtok", [_per_million(run) for run in runs], 1),
+            Column(
+                name="outcome",
+                cells=[outcome[:40] for outcome in outcomes],
+                narrower={1: [outcome[:10] for outcome in outcomes], 4: None},
+            ),
+        ]
+    )
+
+
+def _bars(runs: Sequence[Mapping[str, Any]]) -> FittingTable:
     """Draw dollars per million tokens and tokens per second of each run."""
     prices = [run.get("usd_per_million_tokens") or 0.0 for run in runs]
-    paces = [run.get("completion_tokens_per_s") or 0.0 for run in runs]
-    yield Text("")
-    table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="bold")
-    table.add_column("when", no_wrap=True)
-    table.add_column("$ per million tokens", no_wrap=True)
-    table.add_column("tokens/s", no_wrap=True)
-    for run, price, throughput in zip(runs, prices, paces, strict=True):
-        table.add_row(
-            _when(run.get("started_at")),
-            Text.assemble((_bar(price, max(prices)), "cyan"), f" {price:,.2f}"),
-            Text.assemble((_bar(throughput, max(paces)), "green"), f" {throughput:,.0f}"),
-        )
-    yield table
+    rates = [run.get("completion_tokens_per_s") or 0.0 for run in runs]
+    return FittingTable(
+        [
+            Column(name="when", cells=[_when(run.get("started_at")) for run in runs]),
+            Column(
+                name="$ per million tokens",
+                cells=[f"{_bar(price, max(prices))} {price:,.2f}" for price in prices],
+            ),
+            Column(
+                name="tokens/s",
+                cells=[f"{_bar(rate, max(rates))} {rate:,.0f}" for rate in rates],
+                narrower={1: None},
+            ),
+        ]
+    )
 
 
 def _bar(value: float, most: float) -> str:
@@ -109,11 +145,18 @@ def _when(unix_s: float | None) -> str:
     return time.strftime("%m-%d %H:%M", time.localtime(unix_s)) if unix_s else "-"
 
 
-def _took(run: Mapping[str, Any]) -> float:
-    return max(0.0, (run.get("ended_at") or 0.0) - (run.get("started_at") or 0.0))
+def _time(run: Mapping[str, Any]) -> str:
+    seconds = (run.get("estimate") or {}).get("seconds") or {}
+    took_s = max(0.0, (run.get("ended_at") or 0.0) - (run.get("started_at") or 0.0))
+    return compact(seconds["actual"] if seconds else took_s) + _mark(seconds)
 
 
-def _held(figure: Mapping[str, Any]) -> str:
+def _estimate(run: Mapping[str, Any]) -> str:
+    usd = (run.get("estimate") or {}).get("usd") or {}
+    return f"{dollars(usd['mid'])}{_mark(usd)}" if usd else "-"
+
+
+def _mark(figure: Mapping[str, Any]) -> str:
     return "!" if figure.get("held") is False else ""
 
 

@@ -2,38 +2,44 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
-
+from mayfly.cli.render.fitting_table import Column, FittingTable
 from mayfly.models.catalogue import ModelEntry
 
 
-class ModelTable:
-    """Draws models; of own ones with their base model and whether there is a config."""
+def model_table(entries: Sequence[ModelEntry], *, mine: bool) -> FittingTable:
+    """Return models; of own ones with their base model and whether there is a config."""
+    columns = [Column(name="model", cells=[entry.name for entry in entries])]
+    if mine:
+        columns += [
+            Column(name="kind", cells=[entry.kind for entry in entries]),
+            Column(
+                name="base model",
+                cells=[entry.base or "-" for entry in entries],
+                narrower={2: None},
+            ),
+        ]
+    else:
+        inputs = [", ".join(entry.modalities) or "-" for entry in entries]
+        columns.append(Column(name="input", cells=inputs, narrower={2: None}))
+    contexts = ["-" if entry.context is None else f"{entry.context:,}" for entry in entries]
+    columns += [
+        Column(name="context", cells=contexts, right=True, narrower={3: None}),
+        Column(name="configs", cells=[_configs(entry) for entry in entries], right=True),
+    ]
+    if mine:
+        columns.append(Column(name="id", cells=[entry.id for entry in entries], narrower={4: None}))
+    else:
+        prices = [_price(entry) for entry in entries]
+        columns.append(Column(name="$/Mtok by token", cells=prices, right=True, narrower={1: None}))
+    return FittingTable(columns, ["" if entry.configs else "dim" for entry in entries])
 
-    def __init__(self, entries: Sequence[ModelEntry], *, mine: bool) -> None:
-        self._entries, self._mine = entries, mine
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the table."""
-        table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="bold")
-        table.add_column("model", no_wrap=True)
-        for column in ("kind", "base model") if self._mine else ("input",):
-            table.add_column(column, no_wrap=True)
-        for column in ("context", "configs", *(() if self._mine else ("$/Mtok by token",))):
-            table.add_column(column, justify="right", no_wrap=True)
-        if self._mine:
-            table.add_column("id", no_wrap=True)
-        for entry in self._entries:
-            configs = (
-                "?" if entry.configs is None else str(entry.configs) if entry.configs else "none"
-            )
-            context = "-" if entry.context is None else f"{entry.context:,}"
-            if self._mine:
-                row = [entry.name, entry.kind, entry.base or "-", context, configs, entry.id]
-            else:
-                usd = entry.token_usd
-                price = "-" if usd is None else f"{usd[0]:g} in, {usd[1]:g} out"
-                row = [entry.name, ", ".join(entry.modalities) or "-", context, configs, price]
-            table.add_row(*row, style="" if entry.configs else "dim")
-        yield table
+def _configs(entry: ModelEntry) -> str:
+    if entry.configs is None:
+        return "?"
+    return str(entry.configs) if entry.configs else "none"
+
+
+def _price(entry: ModelEntry) -> str:
+    usd = entry.token_usd
+    return "-" if usd is None else f"{usd[0]:g} in, {usd[1]:g} out"

@@ -2,8 +2,9 @@
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from mayfly.cli.render.estimates import QuoteTable, between
+from mayfly.cli.render.estimates import LEGEND, between, quote_table
 from mayfly.models.job import Job
 from mayfly.models.offers import Offer
 from mayfly.planning.plan import Plan
@@ -15,8 +16,8 @@ from mayfly.planning.uncertainty import Interval
 
 _THEN = {
     "delete": "then deleted",
-    "stop": "then stopped, and left",
-    "keep": "then LEFT AS IT IS, billing",
+    "stop": "then stopped and kept",
+    "keep": "then KEPT RUNNING, AND BILLED",
 }
 
 
@@ -36,7 +37,7 @@ def plan_table(plan: Plan) -> RenderableType:
     foot = facts()
     if plan.placement is None:
         assert plan.existing is not None  # noqa: S101 - a plan has one of the two
-        foot.add_row("on", f"endpoint {plan.existing.name}, which stands")
+        foot.add_row("on", f"endpoint {plan.existing.name}, an existing one")
         return Group(head, foot)
     foot.add_row(
         "rent",
@@ -46,14 +47,17 @@ def plan_table(plan: Plan) -> RenderableType:
     if (offer := plan.placement.chosen).config:
         foot.add_row("config", _config(offer))
     if (quote := plan.chosen) is not None:
-        foot.add_row("", f"{_expected(quote)}; the start is free, then started minutes")
+        foot.add_row(
+            "", f"{_expected(quote)}; the cold start is not billed, then each started minute is"
+        )
     for other in plan.by_token:
         foot.add_row(other.name, f"about {dollars(other.usd.mid)}{_batches(other)}")
     if plan.advice:
         foot.add_row("advice", plan.advice)
     for line in (*_too_long(plan), *plan.warnings):
         foot.add_row("note", line, style="bold")
-    return Group(head, QuoteTable(plan.placement.candidates, plan.quotes), foot)
+    legend = Text(f" {LEGEND}", style="dim")
+    return Group(head, quote_table(plan.placement.candidates, plan.quotes), legend, foot)
 
 
 def _config(offer: Offer) -> str:

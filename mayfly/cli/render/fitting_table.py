@@ -1,0 +1,67 @@
+"""One table for all: as much of it as fits on the line, and no line is ever wrapped."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+
+from mayfly.cli.render.console import UNWRAPPED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        cells: Of each row.
+        narrower: Narrower cells from a level on, by that level; None leaves the column out.
+        right: Whether cells are aligned at the right.
+    """
+
+    name: str
+    cells: Sequence[str]
+    narrower: Mapping[int, Sequence[str] | None] = field(default_factory=dict)
+    right: bool = False
+
+    def at(self, level: int) -> Sequence[str] | None:
+        """Return the cells at a level; None where the column is left out."""
+        reached = [other for other in self.narrower if other <= level]
+        return self.narrower[max(reached)] if reached else self.cells
+
+
+class FittingTable:
+    """Draws a table at the first level that fits: 0 has everything, each further one less.
+
+    What does not fit even at the last level is cut at the right.
+    """
+
+    def __init__(self, columns: Sequence[Column], styles: Sequence[str] = ()) -> None:
+        """Prepare; nothing is drawn before it is printed.
+
+        Args:
+            styles: Of each row, such as `bold`.
+        """
+        self._columns, self._styles = columns, styles
+        self._last = max((level for column in columns for level in column.narrower), default=0)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the table."""
+        unbounded = options.update(width=UNWRAPPED)
+        for level in range(self._last + 1):
+            table = self._draw(level)
+            if Measurement.get(console, unbounded, table).maximum <= options.max_width:
+                break
+        yield table
+
+    def _draw(self, level: int) -> Table:
+        table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="bold")
+        shown = [
+            (column, cells) for column in self._columns if (cells := column.at(level)) is not None
+        ]
+        for column, _ in shown:
+            table.add_column(column.name, justify="right" if column.right else "left", no_wrap=True)
+        for index, row in enumerate(zip(*(cells for _, cells in shown), strict=True)):
+            table.add_row(*row, style=self._styles[index] if self._styles else "")
+        return table
