@@ -1,10 +1,12 @@
 """`mayfly plan`: what `run` would do, without doing it."""
 
+import sys
 import time
 
 from mayfly.cli.read_only import control_plane, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
+from mayfly.cli.render.waiting import waiting
 from mayfly.models.job import Job
 from mayfly.planning.plan import make_plan
 from mayfly.planning.preview import preview_job
@@ -21,11 +23,13 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
         json: Print JSON instead of a table.
     """
     with control_plane(api=job.rental.api, local=local) as (plane, environment):
-        preview = preview_job(job, environment.connection.provider, writes=False)
-        if named_output:
-            refuse_output_below(job.input, job.output)
-            check_output(job.output, preview.manifest(time.time()))
-        plan = with_retries(lambda: make_plan(preview, plane, environment.folders))
+        with waiting(terminal.console(sys.stderr), "reading the input"):
+            preview = preview_job(job, environment.connection.provider, writes=False)
+            if named_output:
+                refuse_output_below(job.input, job.output)
+                check_output(job.output, preview.manifest(time.time()))
+        with waiting(terminal.console(sys.stderr), "asking Together what can be rented"):
+            plan = with_retries(lambda: make_plan(preview, plane, environment.folders))
     if json:
         show(plan.as_dict())
     else:

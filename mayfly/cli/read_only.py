@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from mayfly.cli.options import RUN, flag, parameter
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.hardware import hardware_table
+from mayfly.cli.render.waiting import waiting
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest, CredentialsRefused
 from mayfly.runs.environment import Environment
@@ -79,7 +80,10 @@ def hardware(
     json: Json = False,
 ) -> int:
     """Run `mayfly hardware`."""
-    with control_plane(api=api, local=local) as (plane, _):
+    with (
+        control_plane(api=api, local=local) as (plane, _),
+        waiting(terminal.console(sys.stderr), "asking Together what can be rented"),
+    ):
         offers = with_retries(
             plane.all_hardware if model is None else lambda: plane.offers(model), say=waits
         )
@@ -105,7 +109,10 @@ def models(
     """Run `mayfly models`."""
     from mayfly.cli.render.models import model_table  # noqa: PLC0415
 
-    with control_plane(api=api, local=local) as (plane, _):
+    with (
+        control_plane(api=api, local=local) as (plane, _),
+        waiting(terminal.console(sys.stderr), "asking Together for its models"),
+    ):
         entries = with_retries(lambda: plane.models(mine=mine), say=waits)
     found = sorted(
         (entry for entry in entries if search.lower() in entry.name.lower()),

@@ -60,23 +60,30 @@ def run(
         configured = configured_api_url(os.environ)
         os.environ.update(without_proxy_on_loopback(os.environ))
         server = None if configured else start_prefect(options, screen)
-        environment = stack.enter_context(here(api=job.rental.api, local=options.local))
-        preview = preview_job(job, environment.connection.provider, say=screen.say)
-        check_output(output, preview.manifest(time.time()))
-        check_free(output)
+        with screen.waiting("starting the embedded endpoint"):
+            environment = stack.enter_context(here(api=job.rental.api, local=options.local))
+        with screen.waiting("reading the input"):
+            preview = preview_job(job, environment.connection.provider, say=screen.say)
+            check_output(output, preview.manifest(time.time()))
+            check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
         importing.start()
         # However this ends: an interpreter that exits in the middle of an import aborts.
         stack.callback(importing.join)
-        with connect(job.rental.api, environment.connection) as plane:
+        with (
+            screen.waiting("asking Together what can be rented"),
+            connect(job.rental.api, environment.connection) as plane,
+        ):
             plan = with_retries(lambda: make_plan(preview, plane, environment.folders))
         signals_so_far()
         screen.plan(plan)
-        if not yes and not agreed(plan):
+        # The embedded endpoint costs nothing.
+        if not yes and not options.local and not agreed(plan):
             screen.say("nothing was created")
             return 2
         recorded = configured is not None or has_started(server, screen)
-        importing.join()
+        with screen.waiting("loading Prefect"):
+            importing.join()
         try:
             handle = RunHandle(environment=environment, plan=plan)
             return run_here(handle, screen, recorded=recorded)

@@ -201,11 +201,11 @@ def answer_tokens(
             for r in same[-8:]
         )
         estimate = Estimate(told.mid, max(told.spread, LEARNED_SPREAD))
-        basis = f"answers of {len(same)} finished runs that asked the same"
+        basis = f"answers of {len(same)} finished runs of the same prompt"
     elif of_model:
         told = weighed(Estimate(record.answer_tokens, 0.6) for record in of_model[-8:])
         estimate = Estimate(told.mid, max(told.spread, 0.6))
-        basis = f"answers of {len(of_model)} finished runs of the model, asked otherwise"
+        basis = f"answers of {len(of_model)} finished runs of the model with a different prompt"
     elif max_tokens is not None:
         # Short limits are mostly reached, long ones hardly ever.
         estimate = Estimate(max(1.0, min(0.6 * max_tokens, 100 + 0.15 * max_tokens)), 0.75)

@@ -40,7 +40,7 @@ def shown(stream: Any, *, width: str = "40") -> str:
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -76,6 +76,13 @@ def test_lines_are_drawn_over_again_in_a_terminal_that_can(monkeypatch: pytest.M
     monkeypatch.setenv("TERM", "dumb")
 
     assert not is_live(console(Screen()))
+
+
+@pytest.mark.parametrize(
+    ("ci", "live"), [("true", False), ("1", False), ("false", True), ("", True)]
+)
+def test_log_of_a_ci_is_not_drawn_over_again(ci: str, live: bool) -> None:
+    assert is_live(console(Screen()), {"CI": ci}) is live
 
 
 def test_a_reader_that_has_left_is_no_failure() -> None:

@@ -1,8 +1,9 @@
-"""Where people read: a terminal as wide as it is, or a pipe in which no line is ever wrapped."""
+"""The console: a terminal at its width, or a pipe in which no line is ever wrapped."""
 
 import os
 import re
 import sys
+from collections.abc import Mapping
 from typing import IO, TextIO, cast
 
 from rich.console import Console
@@ -25,8 +26,8 @@ _BLANKS_AT_THE_END = re.compile(r" +(?=\n|$)")
 def console(stream: TextIO | None = None) -> Console:
     """Return the console on standard output or another stream.
 
-    Colours only in a terminal, and none with NO_COLOR; whoever reads a pipe gets plain lines,
-    unwrapped and without blanks at their ends, whatever FORCE_COLOR says.
+    Colours only in a terminal, and none with NO_COLOR; a pipe gets plain lines, unwrapped and
+    without blanks at their ends, whatever FORCE_COLOR says.
     """
     stream = stream or sys.stdout
     file = cast("IO[str]", Steady(stream))
@@ -37,13 +38,14 @@ def console(stream: TextIO | None = None) -> Console:
     )
 
 
-def is_live(of: Console) -> bool:
-    """Whether lines can be drawn over again."""
-    return of.is_terminal and not of.is_dumb_terminal
+def is_live(of: Console, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether lines can be drawn over again: not in a dumb terminal, and not in the log of a CI."""
+    in_ci = environ.get("CI", "").strip().lower() not in ("", "0", "false", "no")
+    return of.is_terminal and not of.is_dumb_terminal and not in_ci
 
 
 class Steady:
-    """A stream that never fails: a run does not end because nobody reads any longer."""
+    """A stream whose writes never fail: a run does not end because its reader has left."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

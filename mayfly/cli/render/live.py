@@ -1,51 +1,57 @@
-"""What a person sees while a run goes on: a live panel in a terminal, plain lines elsewhere."""
+"""What a person sees of a run: a live panel in a terminal, plain lines elsewhere."""
 
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from mayfly.cli.render.console import is_live
+from mayfly.cli.render.live_block import LiveBlock
 from mayfly.models.durations import span
 from mayfly.reporting.progress import Progress, Snapshot, Step
 
 TERMINAL_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0
+TIME_COLUMNS = 12
+"""Of the longest time before a line: `100 h 59 min`."""
+
 _STEPS = {
-    Step.LOOKING: "look",
+    Step.LOOKING: "preview",
     Step.PLANNING: "plan",
     Step.CREATING: "create",
-    Step.WAITING: "wait",
-    Step.INFERRING: "infer",
-    Step.TEARING_DOWN: "tear down",
+    Step.WAITING: "wait for READY",
+    Step.INFERRING: "inference",
+    Step.TEARING_DOWN: "teardown",
     Step.REPORTING: "report",
 }
 _ORDER = list(Step)
+_BETWEEN = " · "
 
 
-def numbers(look: Snapshot) -> list[str]:
-    """Return the live numbers of a run: what has been done and how fast, then by what."""
-    rows = [f"{look.done:,} of {look.rows:,} rows"]
-    rent = []
-    if look.tally.failed:
-        rows.append(f"{look.tally.failed:,} with an error")
-    if look.step is Step.INFERRING:
-        rows_per_s = look.recent_rows_per_s or look.rows_per_s
-        tokens_per_s = look.recent_tokens_per_s or look.tokens_per_s
+def numbers(now: Snapshot) -> tuple[list[str], list[str]]:
+    """Return the live numbers of a run: what is done and how fast; on what, for how much."""
+    rows = [f"{now.done:,} of {now.rows:,} rows"]
+    endpoint = []
+    if now.tally.failed:
+        rows.append(f"{now.tally.failed:,} failed")
+    if now.step is Step.INFERRING:
+        rows_per_s = now.recent_rows_per_s or now.rows_per_s
+        tokens_per_s = now.recent_tokens_per_s or now.tokens_per_s
         rows += [f"{rows_per_s:,.1f} rows/s", f"{tokens_per_s:,.0f} tokens/s"]
-        rent.append(f"{look.in_flight:,} in flight of {look.limit:,}")
-        if look.left_s is not None:
-            rows.append(f"{span(look.left_s)} left")
-    if look.ready_replicas:
-        rent.append(f"{look.ready_replicas} replica{'s' if look.ready_replicas > 1 else ''} ready")
-    if look.price_usd_per_h:
-        rent.append(f"${look.spent_usd:.2f} at ${look.price_usd_per_h:.2f}/h a replica")
-    return [" · ".join(rows), " · ".join(rent)]
+        endpoint.append(f"{now.in_flight:,} in flight of {now.limit:,}")
+        if now.left_s is not None:
+            rows.append(f"{span(now.left_s)} left")
+    if now.ready_replicas:
+        ready = now.ready_replicas
+        endpoint.append(f"{ready} replica{'s' if ready > 1 else ''} ready")
+    if now.price_usd_per_h:
+        endpoint.append(f"${now.spent_usd:.2f} at ${now.price_usd_per_h:.2f}/h per replica")
+    return rows, endpoint
 
 
 class Display:
@@ -56,15 +62,10 @@ class Display:
         self._progress = progress
         self._told = 0
         self._over = threading.Event()
-        self._live: Live | None = None
+        self._block = LiveBlock(console) if is_live(console) else None
         self._thread = threading.Thread(target=self._follow, name="display", daemon=True)
 
     def __enter__(self) -> Self:
-        if is_live(self._console):
-            self._live = Live(
-                console=self._console, auto_refresh=False, transient=True, redirect_stderr=False
-            )
-            self._live.start()
         self._thread.start()
         return self
 
@@ -77,70 +78,113 @@ class Display:
         self._over.set()
         self._thread.join()
         self._tell()
-        if self._live is not None:
-            self._live.update(Text(""), refresh=True)
-            self._live.stop()
+        if self._block is not None:
+            self._block.end()
 
     def _follow(self) -> None:
-        every_s = TERMINAL_EVERY_S if self._live is not None else 0.5
+        every_s = 0.5 if self._block is None else TERMINAL_EVERY_S
         ticks = 0
         while not self._over.wait(every_s):
             ticks += 1
             self._tell()
             if not self._progress.began:
                 continue
-            look = self._progress.snapshot()
-            if self._live is not None:
-                self._live.update(panel(look), refresh=True)
-            elif look.step is Step.INFERRING and ticks % int(PLAIN_EVERY_S / every_s) == 0:
-                line = " · ".join(part for part in numbers(look) if part)
-                self._console.print(Text(f"{span(look.elapsed_s):>10}  {line}"))
+            now = self._progress.snapshot()
+            if self._block is not None:
+                self._block.show(Panel(now))
+            elif now.step is Step.INFERRING and ticks % int(PLAIN_EVERY_S / every_s) == 0:
+                rows, endpoint = numbers(now)
+                line = _BETWEEN.join([*rows, *endpoint])
+                self._console.print(Text(f"{span(now.elapsed_s):>{TIME_COLUMNS}}  {line}"))
 
     def _tell(self) -> None:
         progress = self._progress
-        for moment in progress.story[self._told :]:
+        for event in progress.story[self._told :]:
             self._told += 1
-            if moment.kind == "endpoint":
+            if event.kind == "endpoint":
                 continue
-            if moment.kind == "phase" and (self._live is not None or moment.text == Step.DONE):
+            if event.kind == "phase" and (self._block is not None or event.text == Step.DONE):
                 continue
             line = Table.grid(padding=(0, 2))
-            line.add_column(width=10, justify="right", style="dim")
+            line.add_column(width=TIME_COLUMNS, justify="right", style="dim", no_wrap=True)
             line.add_column(overflow="fold")
-            line.add_row(span(moment.at_s), Text(_once(moment.text, progress.snapshot().endpoint)))
-            self._console.print(line)
+            text = _without_name(event.text, progress.snapshot().endpoint)
+            line.add_row(span(event.at_s), Text(text))
+            if self._block is None:
+                self._console.print(line)
+            else:
+                self._block.above(line)
 
 
-def _once(text: str, endpoint: str) -> str:
-    """Say `the endpoint` for its long name, but where it is made.
+def _without_name(text: str, endpoint: str) -> str:
+    """Write `the endpoint` for its long name, except where it is created.
 
-    In a command it stays as it is too: that has to work as it is written.
+    In a command the name stays too: that has to work as it is written.
     """
     if not endpoint or text.startswith(("created", "using")) or f"{endpoint} --" in text:
         return text
     return text.replace(endpoint, "the endpoint").replace("endpoint the ", "the ")
 
 
-def panel(look: Snapshot) -> RenderableType:
-    """Draw a run as it is now: the steps, a bar, the numbers; no line longer than the terminal."""
+class Panel:
+    """Draws a run as it is now: the steps, a bar, the numbers; no line is wider than there is."""
+
+    def __init__(self, now: Snapshot) -> None:
+        self._now = now
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        now, width = self._now, options.max_width - 2
+        yield Text("")
+        drawn = (_steps(now, times=True), _steps(now), _steps(now, names=False))
+        yield next((line for line in drawn if line.cell_len <= options.max_width), drawn[-1])
+        yield _bar(now)
+        rows, endpoint = numbers(now)
+        details = [now.detail] if now.step is Step.WAITING and now.detail else []
+        for parts in (rows, endpoint, details):
+            for line in lines_of(parts, width):
+                yield Text(f"  {line}", no_wrap=True, overflow="ellipsis")
+
+
+def lines_of(parts: Sequence[str], width: int) -> list[str]:
+    """Return parts in as few lines as they fit in; a part is never broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(_BETWEEN) + len(part) <= width:
+            lines[-1] += _BETWEEN + part
+        else:
+            lines.append(part)
+    return lines
+
+
+def _steps(now: Snapshot, *, names: bool = True, times: bool = False) -> Text:
+    """Draw the steps; that of now has its name and time always.
+
+    Args:
+        names: Write the names of the others, which are a mark each otherwise.
+        times: Write how long those that are over have taken.
+    """
     steps = Text("  ", no_wrap=True, overflow="ellipsis")
-    now = _ORDER.index(look.step)
-    for step, word in _STEPS.items():
+    current = _ORDER.index(now.step)
+    for step, name in _STEPS.items():
         index = _ORDER.index(step)
-        took = look.seconds.get(step.name.lower())
-        if index < now and took is not None:
-            steps.append(f"✓ {word}{f' {span(took)}' if took >= 1 else ''}  ", style="green")
-        elif index == now:
-            steps.append(f"● {word} {span(took or 0.0)}  ", style="bold cyan")
-        elif index > now:
-            steps.append(f"○ {word}  ", style="dim")
+        took_s = now.seconds.get(step.name.lower())
+        if index < current and took_s is not None:
+            time = f" {span(took_s)}" if times and took_s >= 1 else ""
+            steps.append(f"✓ {name}{time}  " if names else "✓ ", style="green")
+        elif index == current:
+            steps.append(f"● {name} {span(took_s or 0.0)}  ", style="bold cyan")
+        elif index > current:
+            steps.append(f"○ {name}  " if names else "○ ", style="dim")
+    steps.rstrip()
+    return steps
+
+
+def _bar(now: Snapshot) -> RenderableType:
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(width=1)
     bar.add_column(ratio=1)
     bar.add_column(width=5, justify="right")
-    done = look.done / max(look.rows, 1)
-    bar.add_row("", ProgressBar(total=max(look.rows, 1), completed=look.done), f"{done:.0%}")
-    body: list[RenderableType] = [Text(""), steps, bar]
-    lines = [*numbers(look), look.detail if look.step is Step.WAITING else ""]
-    body += [Text(f"  {line}", no_wrap=True, overflow="ellipsis") for line in lines if line]
-    return Group(*body)
+    done = now.done / max(now.rows, 1)
+    bar.add_row("", ProgressBar(total=max(now.rows, 1), completed=now.done), f"{done:.0%}")
+    return bar

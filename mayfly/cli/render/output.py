@@ -4,15 +4,16 @@ import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from rich.text import Text
 
-from mayfly.cli.render.console import Steady, console, is_live
+from mayfly.cli.render.console import Steady, console
 from mayfly.cli.render.live import Display
 from mayfly.cli.render.plan import plan_table
 from mayfly.cli.render.summary import summary
+from mayfly.cli.render.waiting import waiting, waiting_quietly
 from mayfly.planning.plan import Plan
 from mayfly.reporting.progress import Progress, Step, numbers
 
@@ -52,8 +53,8 @@ class TerminalScreen:
         self.console.print(plan_table(plan))
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """Say what is being waited for, in a terminal, and take it back afterwards."""
-        return self.console.status(Text(text)) if is_live(self.console) else nullcontext()
+        """Say what is waited for while the block lasts, if that takes more than a moment."""
+        return waiting(self.console, text)
 
     def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
@@ -91,9 +92,8 @@ class JsonScreen:
         self.emit("plan", plan.as_dict())
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """Say what is being waited for."""
-        self.say(text)
-        return nullcontext()
+        """Say what is waited for while the block lasts, if that takes more than a moment."""
+        return waiting_quietly(text, self.say)
 
     @contextmanager
     def follow(self, progress: Progress) -> Iterator[None]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.live import Live
 
 from mayfly.cli.render.console import is_live
+from mayfly.cli.render.live_block import LiveBlock
 from mayfly.cli.render.plan import facts
 from mayfly.models.durations import span
 from mayfly.runs.status import read_status
@@ -65,21 +65,23 @@ def _lease(lease: dict[str, Any]) -> str:
 
 
 def watched(folder: Path, store: LeaseStore, console: Console, *, json: bool) -> None:
-    """Show the status again and again until no run is on; a pipe gets one line for each look.
+    """Show the status every two seconds until the run has ended; a pipe gets a line each time.
 
-    Ctrl-C ends the looking, not the run.
+    Ctrl-C ends the watching, not the run.
     """
     try:
         if json or not is_live(console):
             while _told(folder, store, console, as_json=json)["outcome"] == "running":
                 time.sleep(LOOK_EVERY_S)
             return
-        status = read_status(folder, store)
-        with Live(status_table(status), console=console, auto_refresh=False) as live:
-            while status["outcome"] == "running":
+        block = LiveBlock(console)
+        try:
+            while (status := read_status(folder, store))["outcome"] == "running":
+                block.show(status_table(status))
                 time.sleep(LOOK_EVERY_S)
-                status = read_status(folder, store)
-                live.update(status_table(status), refresh=True)
+        finally:
+            block.end()
+        console.print(status_table(status))
     except KeyboardInterrupt:
         return
 

@@ -1,0 +1,183 @@
+"""The live panel at any width and while it changes; plain lines where nothing can be redrawn."""
+
+import io
+import re
+import threading
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from mayfly.cli.render.live import Display, Panel, lines_of
+from mayfly.cli.render.live_block import LiveBlock
+from mayfly.cli.render.waiting import waiting
+from mayfly.models.rows import Tally
+from mayfly.reporting.progress import Progress, Snapshot, Step
+
+HOUR_S = 3600.0
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    """Return a run that has been on for hours."""
+    value: dict[str, Any] = {
+        "step": Step.INFERRING,
+        "rows": 3_000_000,
+        "tally": Tally(done=1_234_567, failed=891),
+        "in_flight": 1024,
+        "limit": 2048,
+        "ready_replicas": 4,
+        "price_usd_per_h": 5.49,
+        "spent_usd": 123.45,
+        "inferring_s": 10 * HOUR_S,
+        "seconds": {
+            "looking": 14 * 60.0 + 22, "planning": 3.0, "creating": 2.0,
+            "waiting": 12 * 60.0 + 7, "inferring": 10 * HOUR_S,
+        },
+        "recent_rows_per_s": 1234.5,
+        "recent_tokens_per_s": 123_456.0,
+    }  # fmt: skip
+    return Snapshot(**{**value, **changes})
+
+
+def drawn(what: Any, width: int) -> list[str]:
+    """Return the lines that a terminal of some width shows."""
+    out = io.StringIO()
+    Console(file=out, width=width, highlight=False, color_system=None).print(what)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_panel_breaks_no_figure_at_any_width(width: int) -> None:
+    lines = drawn(Panel(snapshot()), width)
+
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for figure in (
+        "1,234,567 of 3,000,000 rows", "891 failed", "1,234.5 rows/s", "123,456 tokens/s",
+        "1,024 in flight of 2,048", "4 replicas ready", "$123.45 at $5.49/h per replica",
+        "● inference 10 h 00 min",
+    ):  # fmt: skip
+        assert figure in text
+    assert "…" not in text
+
+
+def test_panel_names_steps_and_their_times_where_these_fit() -> None:
+    assert "✓ wait for READY 12 min 07 s" in "\n".join(drawn(Panel(snapshot()), 140))
+    assert "✓ wait for READY  ●" in "\n".join(drawn(Panel(snapshot()), 100))
+    assert "✓ ✓ ✓ ✓ ● inference" in "\n".join(drawn(Panel(snapshot()), 50))
+
+
+def test_parts_are_put_on_as_few_lines_as_they_fit() -> None:
+    assert lines_of(["aa", "bb", "cc"], 7) == ["aa · bb", "cc"]
+    assert lines_of(["too long for it"], 5) == ["too long for it"]
+    assert lines_of([], 5) == []
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+    def time(self) -> float:
+        return self.at_s
+
+    def sleep(self, seconds: float) -> None:
+        self.at_s += seconds
+
+
+def test_line_of_an_event_after_an_hour_is_whole() -> None:
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, width=200, highlight=False, color_system=None)
+    progress = Progress(clock)
+    progress.begin()
+    clock.at_s = 14 * 60 + 22
+
+    with Display(console, progress):
+        progress.say("rows wait")
+        clock.at_s = 101 * HOUR_S
+        progress.say("rows go on")
+
+    lines = out.getvalue().splitlines()
+    assert any(re.fullmatch(r" *14 min 22 s  rows wait *", line) for line in lines)
+    assert any(re.fullmatch(r" *101 h 00 min  rows go on *", line) for line in lines)
+
+
+class Screen:
+    """A terminal of a few lines that wraps what is wider, as far as the block needs one."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.lines, self.row = width, [""], 0
+
+    def resize(self, width: int) -> None:
+        """Wrap what is there at another width, as terminals do; the cursor stays at its text."""
+        wrapped: list[str] = []
+        for index, line in enumerate(self.lines):
+            parts = [line[at : at + width] for at in range(0, max(len(line), 1), width)]
+            wrapped += parts
+            if index == self.row:
+                self.row = len(wrapped) - 1
+        self.lines, self.width = wrapped, width
+
+    def feed(self, text: str) -> None:
+        """Take what is written."""
+        for part in re.findall(r"\x1b\[\??\d*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
+            if part == "\x1b[2K":
+                self.lines[self.row] = ""
+            elif part == "\x1b[1A":
+                self.row -= 1
+            elif part == "\n":
+                self.row += 1
+                while len(self.lines) <= self.row:
+                    self.lines.append("")
+            elif part[0] not in "\x1b\r":
+                assert len(part) <= self.width
+                self.lines[self.row] += part
+
+
+def test_block_leaves_nothing_behind_when_the_terminal_is_resized() -> None:
+    out = io.StringIO()
+    console = Console(
+        file=out, width=60, height=20, highlight=False, color_system=None, force_terminal=True
+    )
+    block, screen = LiveBlock(console), Screen(60)
+
+    def step(width: int, text: str) -> None:
+        screen.resize(width)
+        console.width = width
+        block.show(Text(text))
+        screen.feed(out.getvalue())
+        out.seek(0)
+        out.truncate()
+
+    block.above(Text("kept"))
+    step(60, "a" * 55 + "\n" + "b" * 10)
+    step(20, "c" * 15)
+    step(60, "d" * 50)
+    block.end()
+    screen.feed(out.getvalue())
+
+    assert [line for line in screen.lines if line] == ["kept"]
+
+
+def test_wait_that_takes_long_says_what_for_in_plain_lines() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, highlight=False, color_system=None)
+    said = threading.Event()
+    written = console.print
+
+    def print_it(*words: Any) -> None:
+        written(*words)
+        said.set()
+
+    console.print = print_it  # type: ignore[method-assign, assignment]
+    with waiting(console, "reading the input", silent_s=0.0):
+        said.wait(10)
+    with waiting(console, "not said", silent_s=60.0):
+        pass
+
+    assert out.getvalue() == "reading the input ...\n"
