@@ -63,9 +63,14 @@ def mayfly(options: argparse.Namespace) -> None:
             for shard in plan_shards(dataset.row_groups, shard_rows=options.shard_rows)
             if not part_is_done(paths.part(shard.index), shard, batch.fingerprint)
         ]
+        file = options.settled
+        if file is not None and file.exists():
+            engine.begin_at(int(file.read_text()), "history")
         if options.replicas:
             engine.nothing_follows(calls=len(shards), replicas=options.replicas)
         done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
+        if file is not None and (settled := engine.snapshot().settled):
+            file.write_text(str(settled))
     assert done == sum(shard.rows for shard in shards), done  # noqa: S101
 
 
@@ -274,6 +279,7 @@ def main() -> None:
     parser.add_argument(
         "--replicas", type=int, default=1, help="for mayfly: behind the URL; 0 asks no row twice"
     )
+    parser.add_argument("--settled", type=Path, help="for mayfly: file of an earlier run's limit")
     parser.add_argument("--template", help="for mayfly: a prompt template instead of the column")
     options = parser.parse_args()
     prepare(options.client)

@@ -145,12 +145,6 @@ def counts(url: str) -> dict[str, Any]:
     return seen
 
 
-def served_between(url: str, first_at: float, end_at: float) -> int:
-    """Return how many requests a slow server answered between two monotonic times, to 0.1 s."""
-    throughput: list[tuple[int, int]] = _get(f"{url}/pace")
-    return sum(count for tenth, count in throughput if first_at * 10 <= tenth < end_at * 10)
-
-
 def _get(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - loopback
         return orjson.loads(answer.read())
