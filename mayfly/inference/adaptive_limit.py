@@ -1,19 +1,22 @@
-"""The law that finds the knee: where more in flight no longer means more answers a second.
+"""Adaptive concurrency: climb to the number in flight beyond which throughput no longer grows.
 
-An endpoint that never says 429 only queues: too few in flight leave it idle, too many just wait,
-or thrash its memory. So the law compares throughput at one limit with throughput at another. By
-Little's law throughput is the number in flight over the mean latency; weighing latencies by the
-work that came of them (tokens) takes out most of the noise that long and short answers make.
+An endpoint that never says 429 only queues: too few in flight leave it idle, too many wait, or
+thrash its memory. So throughput at one limit is compared with throughput at another. By Little's
+law throughput is the number in flight over the mean latency; latencies weighted by the work that
+came of them (tokens) lose most of the noise that long and short answers make.
 
-It is a climb with steps that shrink: begin below what is expected, where a round trip is short and
-nobody waits for another, double as long as that pays, then try a quarter more and a
-fifth less, and hold. A step up has to pay a twentieth of what it would if the endpoint scaled (an
-elasticity of 0.05), a step down may cost as much; so the law ends at the knee and not beyond it.
-What it holds is measured on: when throughput moves by itself (a replica more or less, other
-prompts) it looks again at once.
+Start at a quarter of a guess, in one more step at what the platform says, or just below what an
+earlier run settled at. Double while throughput grows, then probe +25 % and -20 %, and hold. A step
+up must gain a twentieth of what it would if the endpoint scaled (an elasticity of 0.05); a step
+down may cost as much. While it holds it measures on: when throughput moves by itself (a replica
+more or less, other prompts) it probes again at once.
+
+Growth is optimistic and only turning back needs evidence: too many on a queue cost nothing, and the
+next step measures better than a longer wait (as in slow start).
 
 Source: J. Little, "A Proof for the Queuing Formula L = λW", 1961; the alternation of holding and
-probing is BBR's, N. Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016.
+probing is BBR's, N. Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016; leaving slow
+start by evidence is RFC 9406's.
 """
 
 import math
@@ -24,16 +27,16 @@ from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, FLOOR, Source
 ELASTICITY = 0.05
 """d ln(throughput) / d ln(limit) at which more is no longer worth it."""
 
-FROM_BELOW = 4
-"""It begins at this part of the number that is expected. Should the knee be far below it, too many
-at first would thrash the endpoint, and each look at that takes as many answers as are out."""
+START_DIVISOR = 4
+"""The search starts at the guess divided by this: should the best number be far below, too many at
+first would thrash the endpoint, and each measurement there takes as many answers as are out."""
 
 HISTORY_SHARE = 0.9
-"""It begins at this part of the limit that an earlier run settled at, which is the knee or up to a
+"""Part of the limit of an earlier run at which the search starts. That limit is the knee or up to a
 quarter more: on servers that thrash as much is lost above the knee as below it."""
 
-FEW = 8
-"""It begins with no fewer than this, if it is given as many."""
+MIN_START = 8
+"""The search starts with no fewer than this, unless fewer are expected."""
 
 COARSE, FINE = 2.0, 1.25
 """Factors of a step: while searching from afar, and near the knee."""
@@ -41,15 +44,15 @@ COARSE, FINE = 2.0, 1.25
 HOLD, LONGEST_HOLD = 4, 32
 """Windows measured between two probes; doubled while probes show nothing new."""
 
-MOVED = 0.15
-"""A change of ln(throughput) at the same limit that calls for a look at once."""
+DRIFT = 0.15
+"""A change of ln(throughput) at the same limit that starts a probe at once."""
 
-BORNE, BORNE_SHARE = 2, 0.05
+NOISE_REFUSALS, NOISE_SHARE = 2, 0.05
 """Refusals in a round trip that are noise and not overload: so many, and this share."""
 
 BELOW_WALL, WALL_FADES = 0.98, 1.05
-"""How far below the number that was refused the law stays, and by what factor that number is
-doubted after each round of holding without a refusal."""
+"""The limit stays at this part of the number in flight that was refused, which is raised by this
+factor after each window of holding without a refusal."""
 
 
 @dataclass(slots=True)
@@ -155,7 +158,7 @@ class AdaptiveLimiter:
         if source == "history":
             self.limit, self._factor = max(int(HISTORY_SHARE * within), FLOOR), FINE
         else:
-            self.limit = max(within // FROM_BELOW, min(within, FEW))
+            self.limit = max(within // START_DIVISOR, min(within, MIN_START))
         self._base = self.limit
         # The quick ones come back first: a window of them alone would promise too much.
         self._window = _Window(settle=self.limit // 2)
@@ -181,7 +184,7 @@ class AdaptiveLimiter:
         """Go back to what the endpoint has taken, at most by half in a round trip."""
         del now_s
         self._refusals += 1
-        if self._refusals <= BORNE + BORNE_SHARE * self.limit:
+        if self._refusals <= NOISE_REFUSALS + NOISE_SHARE * self.limit:
             return
         if not self._cut:
             self._cut, self._wall = True, float(in_flight)
@@ -276,7 +279,7 @@ class AdaptiveLimiter:
             self._known = found
         else:
             change, error = found.gain_over(self._known)
-            if abs(change) > max(MOVED, 4 * error):
+            if abs(change) > max(DRIFT, 4 * error):
                 self._direction, self._hold, self._hold_next = (1 if change > 0 else -1), 0, HOLD
                 self._known = found
             else:
@@ -316,6 +319,6 @@ class AdaptiveLimiter:
         elif self._turned:
             settle = self.limit
         else:
-            # On the way up the next step is as good a look, and sooner.
+            # On the way up the next step measures as well, and sooner.
             settle = (was + self.limit) // 2
         self._window = _Window(settle=settle)

@@ -1,4 +1,4 @@
-"""When failing rows mean that the request or the endpoint is broken, and not the rows.
+"""Decide when failing rows mean that the request or the endpoint is broken, and not the rows.
 
 A poisonous row, or a thousand of them among good ones, must not stop a run; a request that no row
 can succeed with must not burn a dataset. What tells them apart is whether any row was answered.
@@ -37,16 +37,16 @@ class CircuitBreaker:
         self._count = 0
 
     def answered(self) -> None:
-        """Take note of a row that was answered."""
+        """Note a row that was answered."""
         self._proven = True
         self._sick = 0
 
     def prove(self) -> None:
-        """Take note that rows of the job are answered elsewhere: the request is sound."""
+        """Note that rows of the job are answered elsewhere: the request is sound."""
         self._proven = True
 
     def failed(self, failure: Failure) -> MayflyError | None:
-        """Take note of a row that failed for good; return what ends the run, or None.
+        """Note a row that failed for good; return what ends the run, or None.
 
         Rows that were given up on one after another with nothing answered in between mean a sick
         endpoint, at any time. The same refusal for every row from the first one on, numbers
@@ -66,6 +66,6 @@ class CircuitBreaker:
         if self._count < self._rows:
             return None
         return TerminalError(
-            f"each of the first {self._count} rows failed alike, {failure}; mend the request and "
-            "give another --output, or run again with --retry-failed if it is sound"
+            f"each of the first {self._count} rows failed alike, {failure}; fix the request and "
+            "use a new --output, or run again with --retry-failed if it is correct"
         )

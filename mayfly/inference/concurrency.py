@@ -1,7 +1,7 @@
-"""How many requests may be in flight.
+"""Limit how many requests are in flight.
 
-`Limiter` is what the engine asks; a law behind it decides. Laws are pure: time comes in as an
-argument, so that they can be tested on a simulated server with a paused clock.
+`Limiter` is the protocol; `Fixed` is the user's number, `AdaptiveLimiter` finds one. Limiters are
+pure: time comes in as an argument, so that they are tested on simulated servers.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Source = Literal["guess", "platform", "history"]
 
 
 class Limiter(Protocol):
-    """A law for the number of requests in flight. Times are seconds on any forward clock."""
+    """A limit on requests in flight. Times are seconds on any forward clock."""
 
     @property
     def limit(self) -> int:

@@ -1,4 +1,4 @@
-"""The engine: requests in flight on one event loop, fed by many threads.
+"""Keep requests in flight on one event loop, fed by many threads.
 
 One loop (uvloop) in a thread of its own holds one transport and one limit. Shards call `answer`
 from threads of theirs: it reads and renders rows ahead and hands them over, so that disks and
@@ -34,11 +34,11 @@ from mayfly.models.secrets import secrets_of
 __all__ = ["Engine", "EngineSettings", "Snapshot", "Target"]
 
 SETTLE_S = 0.005
-"""How long a feeding thread lets places come free before it renders more rows."""
+"""How long a feeding thread lets slots become free before it renders more rows."""
 
 
 def limiter_for(settings: EngineSettings) -> Limiter:
-    """Return the law for the number in flight that the settings name."""
+    """Return the limiter that the settings name."""
     if settings.concurrency is None:
         return AdaptiveLimiter(first=settings.first_limit)
     return Fixed(settings.concurrency)
@@ -62,7 +62,7 @@ class Engine:
         Args:
             transport: Makes another transport; called on the loop.
             read: Makes an answer of the body of a 200; on the loop, so it must be quick.
-            limiter: Used in the place of the one that the settings name; on the loop.
+            limiter: Replaces the one that the settings name; used on the loop.
             say: Takes messages for people; called on the loop.
         """
         self._settings = settings
@@ -171,7 +171,7 @@ class Engine:
     def nothing_follows(self, *, calls: int, replicas: int) -> None:
         """Tell that no more calls of `answer` will begin than so many, counted from the first.
 
-        From then on the slowest rows are hedged with places that stay empty.
+        From then on the slowest rows are hedged with slots that stay empty.
         """
         self._call(lambda: self._sender.nothing_follows(calls=calls, replicas=replicas))
 
@@ -186,7 +186,7 @@ class Engine:
     def allow(self, change: Callable[[], object]) -> None:
         """Change the limiter on the loop, and send what may be sent from then on.
 
-        After the end it is changed all the same: others wait for the places that are let go.
+        After the end it is changed all the same: other processes wait for the slots released.
         """
         self._changes.append(change)
         self._call(self._change)

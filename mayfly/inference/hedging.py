@@ -1,4 +1,4 @@
-"""Which rows are worth a second request, when places stay empty at the end.
+"""Choose rows that are worth a second request when slots stay empty at the end.
 
 A replica's time is paid for whether it works or not, so a second request costs nothing but its
 share of a replica that is no longer full. What it may save depends on why latencies differ. What
@@ -31,7 +31,7 @@ MIN_SAVING = 0.05
 
 SLOW, SLOW_ALONE = 0.95, 0.99
 """What counts as slow, as a share of answers that were quicker: with several replicas, and with
-one, where another place on the same replica has to be quicker by luck."""
+one, where another slot on the same replica has to be quicker by luck."""
 
 HEDGE_BUDGET = 0.05
 """Second requests at most, as a share of the rows that were answered: so much more, in tokens,
@@ -65,7 +65,7 @@ class Hedging:
         return min(max(self._mean_s / 20, 0.01), 0.5) if self._mean_s else 0.1
 
     def answered(self, latency_s: float, work: float) -> None:
-        """Take note of an answer.
+        """Note an answer.
 
         Args:
             work: What predicts a latency, such as tokens; only ratios matter.
@@ -78,7 +78,7 @@ class Hedging:
 
         Args:
             waited_s: For each request that is alone under way for its row, how long, in seconds.
-            room: Places that stay empty otherwise.
+            room: Slots that stay empty otherwise.
         """
         room = min(room, int(HEDGE_BUDGET * self._answered) - self._repeated)
         if self._answered < MIN_SAMPLES or room <= 0:
@@ -103,8 +103,8 @@ class Hedging:
         """Tabulate what second requests save, by how long the first has been under way."""
         self._worked_out_at = self._answered
         recent = sorted(self._recent)
-        place = int((SLOW if self._several else SLOW_ALONE) * len(recent))
-        self._slow_s = recent[place][0] * (1.0 if self._several else 1.5)
+        rank = int((SLOW if self._several else SLOW_ALONE) * len(recent))
+        self._slow_s = recent[rank][0] * (1.0 if self._several else 1.5)
         self._mean_s = sum(latency for latency, _ in recent) / len(recent)
         predicted = _line(recent)
         points = [(latency, predicted(work)) for latency, work in _spread(recent, LATENCIES)]

@@ -1,4 +1,4 @@
-"""Rows on their way: what the loop and the threads that feed it hand to each other."""
+"""Rows between the threads that render them and the loop that sends them."""
 
 import threading
 from collections import deque
@@ -188,7 +188,7 @@ class RowStream:
         """
         ahead = min(limit + AHEAD_ROWS, max(AHEAD_BYTES // self._row_bytes, 1))
         few = (min(ahead, TAKE) + 1) // 2
-        # First what wakes this thread, then the look: else an answer between the two is missed.
+        # Set the threshold before reading the count: else an answer between the two is missed.
         self._wanted_below = limit + ahead - few
         room = limit + ahead - self.unrecorded
         if room < few:

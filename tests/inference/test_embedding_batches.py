@@ -100,7 +100,7 @@ def test_one_bad_text_does_not_fail_its_neighbours() -> None:
 def test_texts_that_are_each_refused_alike_do_not_burn_the_dataset() -> None:
     server = Server(unless(lambda _text: True))
 
-    with pytest.raises(TerminalError, match="mend the request"):
+    with pytest.raises(TerminalError, match="fix the request"):
         asked(server, [f"text {row}" for row in range(20_000)])
 
 

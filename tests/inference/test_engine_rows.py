@@ -118,7 +118,7 @@ def test_a_request_that_is_wrong_for_every_row_does_not_burn_the_dataset() -> No
     error = ending(served, 10_000)
 
     assert isinstance(error, TerminalError)
-    assert "is too hot; mend the request" in str(error)
+    assert "is too hot; fix the request" in str(error)
     assert len(served.sent) < 200
 
 

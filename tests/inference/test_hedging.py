@@ -73,8 +73,8 @@ def test_second_requests_halve_what_the_last_rows_cost_above_the_ideal(seed: int
 
 
 def lost_at_the_end(seed: int, hedging: Hedging | None, *, rows: int = 8_000) -> float:
-    """Return how long 128 places take above the ideal, in simulated seconds."""
-    dice, places, now, sent = random.Random(seed), 128, 0.0, 0
+    """Return how long 128 slots take above the ideal, in simulated seconds."""
+    dice, slots, now, sent = random.Random(seed), 128, 0.0, 0
     events: list[tuple[float, int]] = []
     flying: dict[int, list[float]] = {}
 
@@ -83,7 +83,7 @@ def lost_at_the_end(seed: int, hedging: Hedging | None, *, rows: int = 8_000) ->
         heapq.heappush(events, (now + dice.lognormvariate(math.log(MEDIAN_S), SIGMA), row))
 
     while sent < rows or flying:
-        while sent < rows and len(flying) < places:
+        while sent < rows and len(flying) < slots:
             send(sent)
             sent += 1
         now, row = heapq.heappop(events)
@@ -96,7 +96,7 @@ def lost_at_the_end(seed: int, hedging: Hedging | None, *, rows: int = 8_000) ->
         if sent == rows:
             alone = {row: now - times[0] for row, times in flying.items() if len(times) == 1}
             for chosen in hedging.worth_repeating(
-                alone, room=places - sum(map(len, flying.values()))
+                alone, room=slots - sum(map(len, flying.values()))
             ):
                 send(chosen)
-    return now - rows * MEDIAN_S * math.exp(SIGMA**2 / 2) / places
+    return now - rows * MEDIAN_S * math.exp(SIGMA**2 / 2) / slots

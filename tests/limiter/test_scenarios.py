@@ -1,4 +1,4 @@
-"""The law for the number in flight, put to servers of many kinds in simulated time."""
+"""The adaptive limiter on servers of many kinds, in simulated time."""
 
 import tomllib
 from itertools import pairwise

@@ -118,7 +118,7 @@ def test_a_request_that_no_row_can_succeed_with_does_not_burn_the_dataset(
 
     assert run.wait() == 1, run.text
     assert "seed is not supported" in run.text
-    assert "mend the request" in run.text
+    assert "fix the request" in run.text
     assert asked(stage) < 200
     assert not stage.emulator.has_endpoints
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The seam between the engine and the network: bytes out, status and bytes back.
+"""Transport protocol between the engine and the network: bytes out, status and bytes back.
 
 Two transports are behind it. `http1.py` speaks HTTP/1.1 over asyncio protocols and is what a run
-uses; `rust.py` (pyreqwest) takes its place where a proxy has to be gone through.
+uses; `reqwest.py` (pyreqwest) replaces it where a proxy is needed.
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
 A connection carries one request at a time and goes back to the pool when the answer is whole.
 Answers are parsed by httptools (the C parser under uvicorn). The dispatcher keeps the time of
-requests and cancels them. HTTP/2 is not spoken: there, the streams of one connection would be a cap
-that nobody asked for.
+requests and cancels them. HTTP/2 is not spoken: there, the streams of one connection would cap the
+requests in flight.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class Http1Transport:
         return connection
 
     def opened(self, connection: "_Connection") -> None:
-        """Take note of a connection that stands."""
+        """Add a connection that is open."""
         self._open.add(connection)
 
     def free(self, connection: "_Connection") -> None:
