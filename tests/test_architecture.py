@@ -37,6 +37,7 @@ def within(name: str, package: str) -> bool:
 
 
 LAYERS = (
+    ("mayfly.api",),
     ("mayfly.cli", "flows", "benchmarks", "data"),
     ("tasks", "mayfly.orchestration"),
     ("mayfly.runs",),

@@ -75,3 +75,10 @@ def of_journal(
             arrays = [*taken.columns, *columns.arrays([answers[row] for row in rows])]
             yield Batch(rows, pa.RecordBatch.from_arrays(arrays, schema=schema))
         at += table.num_rows
+
+
+def table_of(batches: Iterator[Batch]) -> pa.Table | None:
+    """Return batches as one table in memory; None where there is no row."""
+    tables = [pa.Table.from_batches([batch.table]) for batch in batches]
+    # A dictionary column has a dictionary of its own in each part.
+    return pa.concat_tables(tables).unify_dictionaries() if tables else None

@@ -1,0 +1,89 @@
+"""What `mayfly.run` and `mayfly.plan` return."""
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from mayfly.cli.render.plan import plan_table
+from mayfly.models.errors import RunStopped, TerminalError
+from mayfly.planning.plan import Plan
+from mayfly.runs.results import read_results
+from mayfly.storage.part_batches import table_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Result:
+    """The outcome of a run, and the way to its answers.
+
+    Attributes:
+        output: The output folder's absolute path or URI.
+        report: The figures of `report.json`: rows, tokens, throughput, phases, cost.
+        exit_code: As of the command line: 0 every row has a response, 3 some rows have an error,
+            5 a limit stopped the run with rows left; the same call resumes it.
+    """
+
+    output: str
+    report: dict[str, Any]
+    exit_code: int
+
+    def to_arrow(self) -> "pa.Table":
+        """Return the answers: rows in input order, the input's columns first.
+
+        Of a run that a limit stopped, the rows that have an answer.
+
+        Raises:
+            TerminalError: There is no row yet, or a part is damaged.
+        """
+        partial = self.exit_code == RunStopped.exit_code
+        table = table_of(read_results(self.output, partial=partial).batches())
+        if table is None:
+            raise TerminalError(f"{self.output} holds no answers yet")
+        return table
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the answers as a pandas DataFrame (needs pandas: `mayfly[pandas]`)."""
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Return the answers as a polars DataFrame (needs polars: `mayfly[polars]`)."""
+        import polars as pl  # noqa: PLC0415 - an extra
+
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table, not of an array
+        return frame
+
+    def __repr__(self) -> str:
+        rows, cost = self.report["rows"], self.report["cost"]
+        return (
+            f"Result(rows={rows['total']:,}, failed={rows['failed']:,}, "
+            f"usd={cost['usd']:.2f}, exit_code={self.exit_code}, output={self.output!r})"
+        )
+
+
+class Planned:
+    """A plan that spends nothing; printed, the tables of `mayfly plan`.
+
+    Attributes:
+        usd_per_h: Dollars an hour of what would be rented first.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.usd_per_h = plan.usd_per_h
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures, as `mayfly plan --json` has them."""
+        return self._plan.as_dict()
+
+    def __repr__(self) -> str:
+        text = io.StringIO()
+        Console(file=text, width=100, color_system=None).print(plan_table(self._plan))
+        return text.getvalue().rstrip()

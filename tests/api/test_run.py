@@ -1,0 +1,125 @@
+"""`mayfly.run` and `mayfly.plan`: DataFrames in, DataFrames out, with the promises of the flow."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import mayfly
+from mayfly.api.options import Options
+from mayfly.models.job_reference import settings
+from tests.support.machine import MODEL, quick_emulator
+from together_emulator import Emulator
+
+QUESTIONS: dict[str, list[Any]] = {
+    "id": list(range(12)),
+    "question": [f"What is {n} + {n}?" for n in range(12)],
+}
+JOB: dict[str, Any] = {"model": MODEL, "prompt": "{{ question }}", "max_tokens": 8}
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
+    """An emulated Together that this process's environment names; no Prefect server."""
+    with quick_emulator() as server:
+        monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
+        monkeypatch.setenv("TOGETHER_API_KEY", server.key)
+        monkeypatch.setenv("MAYFLY_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+        monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
+        monkeypatch.delenv("PREFECT_API_URL", raising=False)
+        yield server
+
+
+def sent_to(emulator: Emulator) -> int:
+    """Return how many rows the emulator was asked for."""
+    return sum("/chat/" in call.path for call in emulator.calls())
+
+
+def test_public_names_are_the_intended_ones() -> None:
+    assert dir(mayfly) == [
+        "BadRequest", "MayflyError", "Planned", "Result", "batch_inference", "plan", "run",
+    ]  # fmt: skip
+    assert all(getattr(mayfly, name) is not None for name in dir(mayfly))
+
+
+def test_options_for_editors_are_those_of_the_job() -> None:
+    apart = {"data", "model", "prompt", "output"}
+
+    assert set(Options.__annotations__) == {setting.keyword for setting in settings()} - apart
+
+
+@pytest.mark.parametrize(
+    "data",
+    [pd.DataFrame(QUESTIONS), pl.DataFrame(QUESTIONS), pa.table(QUESTIONS)],
+    ids=["pandas", "polars", "arrow"],
+)
+def test_run_table_answers_every_row_and_leaves_nothing(emulator: Emulator, data: Any) -> None:
+    result = mayfly.run(data, **JOB)
+
+    assert result.exit_code == 0
+    assert result.to_arrow()["id"].to_pylist() == QUESTIONS["id"]
+    assert result.to_arrow()["response"].null_count == 0
+    assert result.to_polars().height == len(QUESTIONS["id"])
+    assert not emulator.stands
+
+
+@pytest.mark.usefixtures("emulator")
+def test_run_pandas_index_comes_back() -> None:
+    frame = pd.DataFrame({"question": ["a?", "b?"]}, index=["first", "second"])
+
+    result = mayfly.run(frame, **JOB)
+
+    assert list(result.to_pandas().index) == ["first", "second"]
+
+
+@pytest.mark.usefixtures("emulator")
+def test_run_inside_event_loop_works(tmp_path: Path) -> None:
+    async def cell() -> mayfly.Result:
+        return mayfly.run(pd.DataFrame(QUESTIONS), output=tmp_path / "out", **JOB)
+
+    assert asyncio.run(cell()).report["rows"]["done"] == len(QUESTIONS["id"])
+
+
+def test_run_again_sends_nothing(emulator: Emulator, tmp_path: Path) -> None:
+    first = mayfly.run(pd.DataFrame(QUESTIONS), output=tmp_path / "out", **JOB)
+    sent = sent_to(emulator)
+
+    again = mayfly.run(pd.DataFrame(QUESTIONS), output=tmp_path / "out", **JOB)
+
+    assert sent_to(emulator) == sent
+    assert again.to_arrow().equals(first.to_arrow())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"promt": "x"}, "promt is not an option; did you mean prompt?"),
+        ({"max_cost": -1}, "max_cost"),
+        ({"prompt": "{{ questoin }}"}, "questoin"),
+        ({"data": 7}, "data is a int; give a path or URI"),
+    ],
+)
+def test_run_wrong_request_raises_bad_request_before_create(
+    emulator: Emulator, call: dict[str, Any], words: str
+) -> None:
+    data = call.get("data", pd.DataFrame(QUESTIONS))
+    options = {**JOB, **{name: value for name, value in call.items() if name != "data"}}
+
+    with pytest.raises(mayfly.BadRequest, match=words.replace("?", r"\?")):
+        mayfly.run(data, **options)
+
+    assert not emulator.endpoints()
+
+
+def test_plan_prints_hardware_and_creates_nothing(emulator: Emulator) -> None:
+    planned = mayfly.plan(pd.DataFrame(QUESTIONS), **JOB)
+
+    assert planned.as_dict()["rows"] == len(QUESTIONS["id"])
+    assert "1xnvidia-h100-80gb" in repr(planned)
+    assert not emulator.endpoints()
