@@ -66,7 +66,7 @@ def test_run_table_answers_every_row_and_leaves_nothing(emulator: Emulator, data
     assert result.to_arrow()["id"].to_pylist() == QUESTIONS["id"]
     assert result.to_arrow()["response"].null_count == 0
     assert result.to_polars().height == len(QUESTIONS["id"])
-    assert not emulator.stands
+    assert not emulator.has_endpoints
 
 
 @pytest.mark.usefixtures("emulator")
