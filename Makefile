@@ -34,6 +34,9 @@ demo-real: .venv/.installed .venv/.real-model ## the same job on a small real mo
 test: .venv/.installed ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
+soak: .venv/.installed ## what only minutes of real time show: schedules, approval, suspend, cancel
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --timeout 600 tests/soak
+
 check: lint docs test ## everything that CI checks, but for the soak
 
 lint: .venv/.installed ## ruff and mypy

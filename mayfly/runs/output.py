@@ -123,11 +123,24 @@ class Output:
         )
 
     def write_report(self, report: dict[str, Any]) -> None:
-        """Write `report.json`, `report.html` and the manifest's record of the run."""
+        """Write the run's own report, and the manifest's record of the run.
+
+        `report.json` and `report.html` stay those of the last run that has sent anything: a
+        finished command that is run again costs nothing, and would report that.
+        """
         with self._recording:
             self._folder.commit(self._folder.manifest.with_run(run_record(report)))
-        write_atomically(self.paths.report, orjson.dumps(report, option=orjson.OPT_INDENT_2))
-        write_atomically(self.paths.report_html, page(report).encode())
+        texts = {
+            self.paths.report: orjson.dumps(report, option=orjson.OPT_INDENT_2),
+            self.paths.report_html: page(report).encode(),
+        }
+        own = self.paths.reports_of(report["run"])
+        own.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            write_atomically(own / path.name, text)
+        if "inferring" in report["seconds"] or not self.paths.report.exists():
+            for path, text in texts.items():
+                write_atomically(path, text)
 
     def _find_duplicates(self, since: float) -> Deduplication:
         preview = self._preview

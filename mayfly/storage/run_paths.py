@@ -43,6 +43,10 @@ class RunPaths:
         """The report for people."""
         return self.kept / "report.html"
 
+    def reports_of(self, run: str) -> Path:
+        """Return the folder of one run's own report."""
+        return self.kept / "runs" / run
+
     @property
     def heartbeat(self) -> Path:
         """The live numbers of the run that is on."""

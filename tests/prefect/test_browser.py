@@ -58,6 +58,8 @@ def test_a_wrong_value_is_refused_before_anything_is_started(
     form: Screen, stage: PrefectStage
 ) -> None:
     before = stage.prefect.batches()
+    for title in ("Input", "Model", "Output"):
+        form.fill(title, "some")
     form.fill("Temperature (0 to 2)", "9")
     form.fill("Deadline (90m, 2h, 1h30m)", "soon")
 

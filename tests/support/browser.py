@@ -132,8 +132,7 @@ class Screen:
 
         def press() -> None:
             self._ask_for_the_question()
-            if decision != "approve":
-                self._choose(self.field("Decision"), decision)
+            self._choose(self.field("Decision"), decision)
             self._dialog_button("Submit").click()
 
         self._until_taken(press, "resume")
