@@ -30,7 +30,7 @@ class TogetherCredentials(Block):
         "https://raw.githubusercontent.com/mayfly-batch/mayfly/main/docs/images/logo.svg"
     )
     _documentation_url = HttpUrl(
-        "https://github.com/mayfly-batch/mayfly/blob/main/docs/how-to/prefect.md"
+        "https://github.com/mayfly-batch/mayfly/blob/main/docs/how-to/schedule.md"
     )
 
     api_key: SecretStr = Field(

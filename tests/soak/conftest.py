@@ -81,7 +81,7 @@ class Tried:
             "the end of the billing",
             timeout_s=STOPPED_WITHIN_S,
         )
-        wait_until(lambda: not self.together.stands, "the deletion")
+        wait_until(lambda: not self.together.has_endpoints, "the deletion")
 
     def assert_complete(self, rows: int) -> None:
         """Check that every row has one response."""

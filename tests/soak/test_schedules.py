@@ -82,7 +82,7 @@ def test_batch_of_every_minute_answers_new_rows_and_never_overlaps(tried: Tried)
              for run in runs]  # fmt: skip
     assert all(former[1] <= later[0] for former, later in pairwise(times))
     assert tried.answered() == 320
-    assert not tried.together.stands
+    assert not tried.together.has_endpoints
 
 
 @pytest.mark.soak
@@ -102,6 +102,8 @@ def test_sweep_of_every_minute_ends_an_orphan(tried: Tried) -> None:
     )  # fmt: skip
 
     assert "Created" in created
-    wait_until(lambda: not tried.together.stands, "the end of the orphan", timeout_s=240, every_s=1)
+    wait_until(
+        lambda: not tried.together.has_endpoints, "the end of the orphan", timeout_s=240, every_s=1
+    )
     wait_until(lambda: completed(stage, sweep["id"]), "the sweep's completion", every_s=1)
     prefect(stage, "deployment", "schedule", "clear", "sweep-endpoints/sweep-endpoints", "-y")

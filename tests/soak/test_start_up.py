@@ -36,7 +36,7 @@ def test_signal_at_any_moment_ends_the_run_with_its_code(
     # A quick machine has finished by then.
     assert ended in (code, 0), output
     assert "Traceback" not in output
-    assert not shell.emulator.stands
+    assert not shell.emulator.has_endpoints
 
 
 @pytest.mark.soak
@@ -53,4 +53,4 @@ def test_run_whose_server_does_not_start_goes_on_without_a_record(shell: Shell) 
     assert ended.code == 0, ended.err
     assert "the run goes on without a record in Prefect" in ended.out
     assert pq.read_table(shell.folder / "out").num_rows == 20
-    assert not shell.emulator.stands
+    assert not shell.emulator.has_endpoints

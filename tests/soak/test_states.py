@@ -42,7 +42,7 @@ def test_run_that_is_approved_after_minutes_completes(tried: Tried) -> None:
     time.sleep(LEASE_RENEWAL_S + 30)
 
     assert client.run(run)["state_name"] == "Suspended"
-    assert not tried.together.stands
+    assert not tried.together.has_endpoints
     resume(tried, run, decision="approve")
     client.await_state(run, "COMPLETED")
     tried.assert_complete(60)
