@@ -87,13 +87,17 @@ def plan_of(run: Run) -> Plan:
 
 
 def carry_out(
-    job: Job, environment: Environment, *, before_each: Callable[[], None] = lambda: None
+    job: Job,
+    environment: Environment,
+    *,
+    handle: RunHandle | None = None,
+    before_each: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], RunStopped | None]:
     """Do what the flow does; return the report and what stopped the run."""
-    handle = RunHandle(environment=environment, progress=Progress(environment.clock))
+    handle = handle or RunHandle(environment=environment, progress=Progress(environment.clock))
     stopped: RunStopped | None = None
     with begin(job, handle) as run, ThreadPoolExecutor(MOST_SHARDS) as pool:
-        for offer in run.in_turn(plan_of(run).placement):
+        for offer in run.in_turn((run.plan or plan_of(run)).placement):
             before_each()
             try:
                 run.monitor.check_may_rent()

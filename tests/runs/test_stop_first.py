@@ -1,0 +1,140 @@
+"""The stop is sent before anything is waited for: a hung template, disk or worker bills nothing.
+
+In this process where a lock plays the disk; as real processes where something really hangs.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mayfly.inference.circuit_breaker import CircuitBreaker
+from mayfly.models.errors import TerminalError
+from mayfly.models.shards import Shard
+from mayfly.runs.handle import RunHandle
+from mayfly.runs.run import Run, begin
+from tests.support.machine import Machine
+from tests.support.plain_run import emulated, job_of, plan_of, tear_down
+from tests.support.wait import wait_until
+from together_emulator import FaultRule
+
+QUICK = {"speed": 60.0, "start_factor": 0.02, "drain_s": 1.0}
+ENDLESS = (
+    "{% if n == 720 %}{% for a in range(99999) %}{% for b in range(99999) %}{% for c in "
+    "range(99999) %}{% endfor %}{% endfor %}{% endfor %}{% endif %}{{ prompt }}"
+)
+"""Row 720 is not among those that the plan renders."""
+
+SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.05)
+
+
+@contextmanager
+def blocked_writer(run: Run) -> Iterator[None]:
+    """Let no part be written while the block lasts: somebody else has the turn."""
+    writing = run.output.batch("", CircuitBreaker()).writing
+    has_it, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with writing.of(Shard(index=-1, first_row=0, rows=1)):
+            has_it.set()
+            over.wait()
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    has_it.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        holder.join()
+
+
+@contextmanager
+def rented(folder: Path, *, settle_s: float) -> Iterator[tuple[Run, ThreadPoolExecutor]]:
+    """A run with an endpoint that is READY."""
+    with emulated(folder / "home", **QUICK) as (emulator, environment):
+        del emulator
+        times = replace(environment.timeouts, settle_s=settle_s * QUICK["speed"])
+        handle = RunHandle(environment=replace(environment, timeouts=times))
+        with begin(job_of(folder, rows=30), handle) as run, ThreadPoolExecutor(4) as pool:
+            placement = plan_of(run).placement
+            assert placement is not None
+            run.provisioner.rent(placement.chosen)
+            run.provisioner.session.await_ready(run.monitor.check_while_waiting)
+            yield run, pool
+
+
+def answer_and_settle(run: Run, pool: ThreadPoolExecutor) -> None:
+    run.inference.answer_all(lambda shard: pool.submit(run.inference.answer, shard))
+    tear_down(run)
+    run.inference.settle()
+
+
+def test_the_endpoint_is_gone_while_the_last_part_is_still_to_be_written(tmp_path: Path) -> None:
+    with rented(tmp_path, settle_s=30) as (run, pool):
+        with blocked_writer(run):
+            run.inference.answer_all(lambda shard: pool.submit(run.inference.answer, shard))
+            tear_down(run)
+
+            assert run.provisioner.session.proof is not None
+            assert run.provisioner.session.proof.not_found_read_back
+            assert run.output.shards_left()
+            assert not list(run.output.paths.folder.glob("part-*.parquet"))
+
+        run.inference.settle()
+
+        assert run.output.shards_left() == []
+        assert run.write_report("complete")["rows"]["remaining"] == 0
+
+
+def test_a_part_that_is_never_written_ends_the_run_and_keeps_the_answers(tmp_path: Path) -> None:
+    with (
+        pytest.raises(TerminalError, match=r"shard 0 did not end within .* the answers that came"),
+        rented(tmp_path, settle_s=0.5) as (run, pool),
+        blocked_writer(run),
+    ):
+        answer_and_settle(run, pool)
+
+    assert run.output.total.done == 30
+
+
+def test_a_template_that_never_ends_holds_up_no_teardown(stage: Machine) -> None:
+    stage.rows, stage.concurrency = 1000, 32
+    stage.__post_init__()
+    run = stage.run("--prompt", ENDLESS, timeouts={"abandon_s": 1})
+    wait_until(lambda: stage.answered() >= 300, "no rows were answered")
+    wait_until(lambda: _is_still(stage), "rows are still answered")
+
+    run.signal(signal.SIGTERM)
+
+    assert stage.await_gone() < 20
+    assert run.wait() == 143, run.text
+    assert stage.leases() == ()
+
+
+def test_workers_that_hang_hold_up_no_teardown(stage: Machine) -> None:
+    stage.rows = 400
+    stage.__post_init__()
+    stage.emulator.use_faults(SLOW)
+    run = stage.run("--runner", "processes", "--shard-rows", "50", timeouts={"abandon_s": 1})
+    wait_until(lambda: stage.answered() >= 20, "no rows were answered")
+    for worker in run.workers():
+        worker.suspend()
+
+    run.signal(signal.SIGTERM)
+
+    assert stage.await_gone() < 20
+    assert run.wait() == 143, run.text
+    assert stage.leases() == ()
+
+
+def _is_still(stage: Machine) -> bool:
+    before = stage.answered()
+    time.sleep(0.5)
+    return stage.answered() == before
