@@ -94,7 +94,7 @@ def test_two_runs_at_once_with_two_keys_each_use_their_own(tmp_path: Path) -> No
             calls = here.emulator.calls()
             assert sum(call.path == INFERENCE for call in calls) == 60
             assert not [call for call in calls if call.status in (401, 403)]
-            assert not here.emulator.stands
+            assert not here.emulator.has_endpoints
         assert keys == {"key-of-a", "key-of-b"}
 
 
