@@ -16,9 +16,6 @@ import pyarrow.csv as pv
 from mayfly.models.errors import BadRequest
 
 BLOCK_BYTES = 4 * 2**20
-LONGEST_BYTES = 256 * 2**20
-"""A record may be so long."""
-
 HEADER_BYTES = 2**20
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -41,7 +38,7 @@ def csv_batches(stream: BinaryIO, shown: str) -> Iterator[pa.RecordBatch]:
     try:
         reader = pv.open_csv(
             pa.PythonFile(source, mode="r"),
-            read_options=pv.ReadOptions(block_size=BLOCK_BYTES, use_threads=True),
+            read_options=pv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             parse_options=pv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),

@@ -25,6 +25,9 @@ LOCAL_BUFFER_BYTES = 256 * 2**10
 REMOTE_BUFFER_BYTES = 4 * 2**20
 """Read ahead in each column. Without a buffer Arrow reads a row group's whole column at once."""
 
+MAPPED_BYTES = 64 * 2**20
+"""Arrow IPC files with larger batches are mapped into memory instead of read."""
+
 KEPT = 2
 """Idle cursors kept: requests and part files each read on from their own position."""
 
@@ -149,9 +152,13 @@ class ParquetReader:
         if not wanted:
             yield from self._without_cells(file, file.rows - skip)
             return
-        with pa.memory_map(file.path) as mapped:
-            options = pa.ipc.IpcReadOptions(included_fields=wanted)
-            reader = pa.ipc.open_file(mapped, options=options)
+        # Pages of a mapped file count as memory until the system wants them; of one with large
+        # batches that is still less than reading a whole batch.
+        largest = max(group.bytes for group in file.groups)
+        open_file = pa.OSFile if largest <= MAPPED_BYTES else pa.memory_map
+        with open_file(file.path) as opened:
+            options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
+            reader = pa.ipc.open_file(opened, options=options)
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
                 if skip >= batch.num_rows:
