@@ -29,6 +29,10 @@ def messages(cell: Any) -> bytes:
         except orjson.JSONDecodeError as error:
             raise RowError(BAD_MESSAGES, f"not JSON: {error}") from error
     if not isinstance(cell, list) or not cell:
+        try:
+            str(cell)
+        except ValueError as error:  # What cannot be read says why.
+            raise RowError(BAD_CELL, str(error)) from error
         raise RowError(BAD_MESSAGES, "not a list of role and content")
     return b",".join(map(_message, cell))
 

@@ -47,6 +47,14 @@ def said(choice: Any, dropped: set[str]) -> Said:
     if type(choice) is not dict:
         return Said(text_of(choice))
     message = choice.get("message")
+    # Most choices; what follows takes five times as long.
+    if (
+        type(message) is dict
+        and message.keys() == _PLAIN
+        and type(content := message["content"]) is str
+        and choice.keys() <= _KNOWN_OF_CHOICE
+    ):
+        return Said(content)
     if type(message) is not dict:
         message = {"content": choice.get("text") if message is None else message}
     elif not message.keys() <= _KNOWN_OF_MESSAGE:
@@ -54,8 +62,6 @@ def said(choice: Any, dropped: set[str]) -> Said:
     if not choice.keys() <= _KNOWN_OF_CHOICE:
         dropped.update(key for key in choice.keys() - _KNOWN_OF_CHOICE if choice[key])
     content = message.get("content")
-    if type(content) is str and message.keys() <= _PLAIN:  # Most messages.
-        return Said(content)
     is_text = content is None or type(content) is str
     found = Said(content) if is_text else _parts(content, dropped)
     return Said(

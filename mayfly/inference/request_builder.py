@@ -30,7 +30,7 @@ from mayfly.models.rows import RowRequest
 
 MESSAGES, PROMPT = "messages", "prompt"
 
-TOGETHER = 64
+TOGETHER = 16
 """Rows given to a template at once."""
 
 Cells = dict[str, Any]

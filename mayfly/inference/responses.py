@@ -27,7 +27,7 @@ from mayfly.models.failures import (
     UNREADABLE,
     Failure,
 )
-from mayfly.models.rows import Answer, as_count
+from mayfly.models.rows import MOST_TOKENS, Answer, as_count
 
 __all__ = ["LONGEST_WORDS", "ServerError", "read_embeddings", "read_error", "short"]
 
@@ -126,7 +126,7 @@ def _completion(
             if choice.get("error") and (error := error_in(choice)) is not None:
                 return error
             failure = _without_text(finish, found, completion, attempts, is_chat=is_chat)
-    if not value.keys() <= _KNOWN or value.get("prompt"):
+    if value.get("prompt") or not value.keys() <= _KNOWN:
         dropped.update(key for key in (value.keys() - _KNOWN) | {"prompt"} if value.get(key))
     logprobs = responses = None
     if choice.get("logprobs"):
@@ -244,11 +244,14 @@ def _usage(usage: Any) -> tuple[int | None, int | None, int | None]:
     cached = usage.get("cached_tokens")
     if cached is None and type(details := usage.get("prompt_tokens_details")) is dict:
         cached = details.get("cached_tokens")
-    return (
-        as_count(usage.get("prompt_tokens")),
-        as_count(usage.get("completion_tokens")),
-        None if cached is None else as_count(cached),
-    )
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if (
+        type(prompt) is type(completion) is int
+        and 0 <= prompt <= MOST_TOKENS
+        and 0 <= completion <= MOST_TOKENS
+    ):
+        return prompt, completion, None if cached is None else as_count(cached)
+    return as_count(prompt), as_count(completion), as_count(cached)
 
 
 # Embeddings.

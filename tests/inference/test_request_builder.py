@@ -123,6 +123,7 @@ def test_a_cell_that_cannot_be_used_is_an_error_of_its_row_alone(
 
 def test_a_message_with_bytes_that_are_no_text_is_an_error_of_its_row() -> None:
     assert failure({"messages": [{"role": "user", "content": b"\xff"}]}).kind == f.BAD_CELL
+    assert failure({"messages": Unreadable()}) == Failure(f.BAD_CELL, "timestamp out of range")
     assert body({"messages": [{"role": "user", "content": b"ok"}]})["messages"][0] == {
         "role": "user",
         "content": "ok",
