@@ -20,6 +20,7 @@ from mayfly.models.job import Job
 from mayfly.orchestration.temporary_server import (
     ServerUnavailable,
     TemporaryServer,
+    answers,
     configured_api_url,
     forget_what_nobody_takes,
     without_proxy_on_loopback,
@@ -38,6 +39,9 @@ from mayfly.storage.run_folder import check_free, check_output
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
+
+SERVER_RESTART_S = 5.0
+"""How long a configured Prefect server that refuses connections may take to come back."""
 
 
 def run(
@@ -81,7 +85,7 @@ def run(
         if not yes and not options.local and not agreed(plan):
             screen.say("nothing was created")
             return 2
-        recorded = configured is not None or has_started(server, screen)
+        recorded = has_started(server, screen) if configured is None else is_up(configured, screen)
         with screen.waiting("loading Prefect"):
             importing.join()
         try:
@@ -130,6 +134,23 @@ def has_started(server: TemporaryServer | None, screen: Screen) -> bool:
         say_no_record(screen, error)
         return False
     return True
+
+
+def is_up(api_url: str, screen: Screen) -> bool:
+    """Whether the configured server answers, which may be restarting; the run needs none."""
+    end = time.monotonic() + SERVER_RESTART_S
+    while True:
+        try:
+            return answers(api_url, SERVER_RESTART_S)
+        except OSError as error:
+            why = str(getattr(error, "reason", error))
+        if time.monotonic() > end:
+            screen.say(
+                f"the Prefect server at {api_url} does not answer ({why}); the run goes on without "
+                "a record in Prefect"
+            )
+            return False
+        time.sleep(0.5)
 
 
 def say_no_record(screen: Screen, why: Exception) -> None:

@@ -54,3 +54,16 @@ def test_run_whose_server_does_not_start_goes_on_without_a_record(shell: Shell) 
     assert "the run goes on without a record in Prefect" in ended.out
     assert pq.read_table(shell.folder / "out").num_rows == 20
     assert not shell.emulator.has_endpoints
+
+
+@pytest.mark.soak
+def test_run_whose_configured_server_is_away_goes_on_without_a_record(shell: Shell) -> None:
+    ended = shell(
+        "run", "questions.parquet", "--model", MODEL, "--prompt", "{{ question }}", "--limit", "20",
+        "--output", "out", "--yes",
+    )  # fmt: skip
+
+    assert ended.code == 0, ended.err
+    assert f"the Prefect server at {shell.env['PREFECT_API_URL']} does not answer" in ended.out
+    assert pq.read_table(shell.folder / "out").num_rows == 20
+    assert not shell.emulator.has_endpoints
