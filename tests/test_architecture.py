@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,72 @@ LAYERS = (
     ("mayfly.cli", "flows", "benchmarks", "data"),
     ("tasks", "mayfly.orchestration"),
     ("mayfly.runs",),
-    ("mayfly.endpoints", "mayfly.shards", "mayfly.workers", "mayfly.planning"),
-    ("mayfly.inference", "mayfly.together", "mayfly.storage", "mayfly.reporting", "mayfly.billing"),
+    ("mayfly.workers",),
+    ("mayfly.endpoints", "mayfly.shards", "mayfly.planning"),
+    ("mayfly.reporting",),
+    ("mayfly.inference", "mayfly.together", "mayfly.storage", "mayfly.billing"),
     ("mayfly.models", "mayfly"),
 )
-"""From the top down: a room imports from those below its own layer."""
+"""From the top down: a room imports from those below its own layer. From `mayfly.workers` down, the
+rooms of one layer do not import each other; see docs/decisions/0018-run-composed.md."""
+
+PURE = (
+    "mayfly.backoff",
+    "mayfly.billing.meter",
+    "mayfly.billing.usage",
+    "mayfly.endpoints.sweep_policy",
+    "mayfly.inference.adaptive_limit",
+    "mayfly.inference.circuit_breaker",
+    "mayfly.inference.concurrency",
+    "mayfly.inference.hedging",
+    "mayfly.inference.responses",
+    "mayfly.inference.status_codes",
+    "mayfly.models.cost",
+    "mayfly.models.durations",
+    "mayfly.models.endpoint",
+    "mayfly.models.errors",
+    "mayfly.models.failures",
+    "mayfly.models.http_errors",
+    "mayfly.models.job",
+    "mayfly.models.lease",
+    "mayfly.models.manifest",
+    "mayfly.models.offers",
+    "mayfly.models.rows",
+    "mayfly.models.shards",
+    "mayfly.models.timeouts",
+    "mayfly.planning.approval",
+    "mayfly.planning.first_limit",
+    "mayfly.planning.hardware",
+    "mayfly.planning.measurements",
+    "mayfly.planning.pricing",
+    "mayfly.planning.ranking",
+    "mayfly.planning.throughput",
+    "mayfly.planning.tokens",
+    "mayfly.planning.uncertainty",
+    "mayfly.reporting.histogram",
+    "mayfly.reporting.time_series",
+    "mayfly.runs.autoscaler",
+    "mayfly.runs.error_rate",
+    "mayfly.workers.counters",
+    "mayfly.workers.slots",
+)
+"""Modules without I/O, clock or randomness, neither their own nor by what they import."""
+
+IMPURE = frozenset(
+    (
+        *("asyncio", "fcntl", "httpx", "io", "logging", "multiprocessing", "os", "pathlib"),
+        *("prefect", "pyarrow", "random", "secrets", "select", "shutil", "signal", "socket"),
+        *("subprocess", "sys", "tempfile", "threading", "time", "together", "uuid"),
+        "urllib.request",
+    )
+)
+
+STATE = {
+    "mayfly.orchestration.server_health": {"_AWAY"},  # of the process: its one Prefect server
+    "mayfly.storage.parquet_reader": {"_idle", "_lock"},  # a bounded cache of open files
+    "mayfly.reporting.plots": {"_LOCK"},  # of matplotlib, which is no more than one
+}
+"""Module-level names that hold something that changes, each with its reason; never a run."""
 
 HOMES = {
     "prefect": {"flows", "tasks", "mayfly.orchestration"},
@@ -67,6 +129,69 @@ def layer(name: str) -> int | None:
         if any(within(short, room) for room in rooms if room != "mayfly"):
             found = number
     return found if found is not None or not within(short, "mayfly") else len(LAYERS) - 1
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a source file."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return f"mayfly.{name}" if name.startswith(("flows", "tasks")) else name
+
+
+MODULES = {
+    module_of(path): path
+    for path in SOURCES
+    # `mayfly/flows` and `mayfly/tasks` are links to the folders beside it.
+    if path.relative_to(ROOT).parts[:2] not in {("mayfly", "flows"), ("mayfly", "tasks")}
+}
+
+
+def imported_modules(module: str) -> set[str]:
+    """Return the modules of ours that one imports, for type checkers too."""
+    found = {name for name in imports(MODULES[module]) if name in MODULES}
+    # `from mayfly.x import y` needs the package only as the way to `mayfly.x.y`.
+    return {name for name in found if not MODULES[name].name.startswith("__init__")} - {module}
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    graph = {module: imported_modules(module) for module in MODULES}
+
+    TopologicalSorter(graph).prepare()
+
+
+def test_rooms_of_one_layer_do_not_import_each_other() -> None:
+    rooms = [set(layer) for layer in LAYERS[LAYERS.index(("mayfly.workers",)) : -1]]
+    for module, path in MODULES.items():
+        mine = room(path)
+        for name in imported_modules(module):
+            theirs = room(MODULES[name])
+            same = any({mine, theirs} <= layer for layer in rooms)
+            assert mine == theirs or not same, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_reads_and_waits_for_nothing(module: str) -> None:
+    seen, waiting = set[str](), [module]
+    while waiting:
+        current = waiting.pop()
+        seen.add(current)
+        for name in imports(MODULES[current]):
+            assert not any(within(name, library) for library in IMPURE), f"{current} imports {name}"
+        waiting += imported_modules(current) - seen
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if within(name, "mayfly")])
+def test_no_module_holds_the_state_of_a_run(module: str) -> None:
+    held = set()
+    for node in ast.parse(MODULES[module].read_text()).body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        empty = isinstance(node.value, ast.List | ast.Dict) and not ast.unparse(node.value)[1:-1]
+        made = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2]
+        if empty or made in {"Event", "Lock", "RLock", "Condition", "set", "deque", "SimpleQueue"}:
+            held.add(ast.unparse(target))
+
+    assert held <= STATE.get(module, set())
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -69,11 +69,6 @@ class EndpointName:
         return cls(namespace=match["namespace"], job=match["job"], until=int(match["until"], 16))
 
 
-def job_prefix(namespace: str, job: str) -> str:
-    """Return what the names of all endpoints of one job begin with."""
-    return f"{PREFIX}-{namespace}-{job}-"
-
-
 def job_digest(*parts: str) -> str:
     """Return the 10 hex digits by which an endpoint's name refers to a job."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]

@@ -101,10 +101,6 @@ class Manifest:
         """Return the manifest with a run's record added."""
         return replace(self, runs=(*self.runs, record))
 
-    def with_last_run(self, record: Mapping[str, Any]) -> Self:
-        """Return the manifest with the newest run's record replaced."""
-        return replace(self, runs=(*self.runs[:-1], record))
-
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {

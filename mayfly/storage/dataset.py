@@ -82,11 +82,6 @@ class Dataset:
         return tuple(self.schema.names)
 
     @property
-    def schema_text(self) -> str:
-        """The columns and their types, one `name: type` a line."""
-        return "\n".join(f"{item.name}: {item.type}" for item in self.schema)
-
-    @property
     def row_groups(self) -> list[RowGroup]:
         """All row groups in order, cut at the limit."""
         groups, left = [], self.rows

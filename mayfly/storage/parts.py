@@ -216,20 +216,3 @@ def read_answers(path: Path, columns: OutputColumns = CHAT) -> dict[int, Answer]
             answers |= {answer.row: answer for answer in columns.answers(batch, row)}
             row += batch.num_rows
     return answers
-
-
-def rows_with_error(folder: Path) -> dict[int, list[int]]:
-    """Return the input rows that have an error, by the index of their shard; none are left out."""
-    failed: dict[int, list[int]] = {}
-    for path in sorted(folder.glob("part-*.parquet")):
-        label = part_label(path)
-        if label is None or not label.tally.failed:
-            continue
-        row = label.shard.first_row
-        rows = failed.setdefault(label.shard.index, [])
-        with opened_part(path) as parquet:
-            for batch in parquet.iter_batches(batch_size=65_536, columns=["error"]):
-                valid = batch.column(0).is_valid().to_pylist()
-                rows += [row + place for place, is_error in enumerate(valid) if is_error]
-                row += len(valid)
-    return failed

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.models.endpoint import EndpointName, EndpointRef, Replicas, job_digest, job_prefix
+from mayfly.models.endpoint import EndpointName, EndpointRef, Replicas, job_digest
 
 names = st.builds(
     EndpointName,
@@ -17,11 +17,6 @@ names = st.builds(
 @given(name=names, slug=st.sampled_from(["", "acme/"]))
 def test_a_name_is_read_back_as_it_was_given(name: EndpointName, slug: str) -> None:
     assert EndpointName.parse(f"{slug}{name}") == name
-
-
-@given(name=names)
-def test_a_name_begins_with_the_prefix_of_its_job(name: EndpointName) -> None:
-    assert str(name).startswith(job_prefix(name.namespace, name.job))
 
 
 @pytest.mark.parametrize(

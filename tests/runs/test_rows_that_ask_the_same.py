@@ -32,7 +32,7 @@ def test_identical_requests_are_sent_once_also_when_the_run_is_killed(stage: Mac
     pq.write_table(pa.table({"n": range(200), "prompt": prompts}), stage.input)
     refused = stage.run("--dedupe")
     assert refused.wait() == 2
-    assert "set temperature to 0" in refused.text
+    assert "set --temperature to 0" in refused.text
     stage.emulator.use_faults(
         FaultRule(action="status", path="^/v1/chat", body="Question 9 of", status=422, message="no")
     )

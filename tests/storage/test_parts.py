@@ -25,7 +25,6 @@ from mayfly.storage.parts import (
     part_is_done,
     part_label,
     read_answers,
-    rows_with_error,
     write_part,
 )
 from mayfly.storage.run_paths import part_name
@@ -203,13 +202,6 @@ def test_answers_are_read_back_as_they_were_written(
     close_idle_cursors()
 
     assert read_answers(out / part_name(0)) == answers_to(shard)
-
-
-def test_rows_with_an_error_are_found_by_shard(dataset: Dataset, out: Path) -> None:
-    for shard in plan_shards(dataset.row_groups, shard_rows=20):
-        write_part(out, shard, dataset, answers_to(shard), fingerprint=JOB)
-
-    assert rows_with_error(out) == {0: [3, 10, 17], 1: [24, 31, 38], 2: [45]}
 
 
 def test_text_that_has_no_utf8_is_one_poor_answer_and_not_a_dead_shard(
