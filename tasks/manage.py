@@ -1,4 +1,4 @@
-"""Step: do to an endpoint by hand what the flow does by itself."""
+"""Step: manage an endpoint manually."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def manage(
         raise BadRequest(f"{action} needs the endpoint's name; list shows all names")
     connection = environment.connection
     with connect(api, connection) as plane:
-        hands = EndpointAdmin(plane, environment.leases, connection, say=get_run_logger().info)
-        found = _done(hands, action, name=name, replicas=replicas, anyway=anyway)
+        admin = EndpointAdmin(plane, environment.leases, connection, say=get_run_logger().info)
+        found = _done(admin, action, name=name, replicas=replicas, anyway=anyway)
     try:
         create_table_artifact(found, key="endpoints", description=f"After: {action} {name}".strip())
     except Exception as error:  # noqa: BLE001 - what was asked is done; the table is for people
@@ -33,21 +33,21 @@ def manage(
 
 
 def _done(
-    hands: EndpointAdmin, action: Action, *, name: str, replicas: str, anyway: bool
+    admin: EndpointAdmin, action: Action, *, name: str, replicas: str, anyway: bool
 ) -> list[dict[str, Any]]:
     match action:
         case "list":
-            return hands.list_all()
+            return admin.list_all()
         case "show":
-            return [hands.show(name)]
+            return [admin.show(name)]
         case "start":
-            return [hands.start(name, bounds(replicas))]
+            return [admin.start(name, bounds(replicas))]
         case "scale":
-            return [hands.scale(name, bounds(replicas))]
+            return [admin.scale(name, bounds(replicas))]
         case "stop" | "delete":
-            ref = hands.find(name)
-            if not anyway and (objection := hands.objection(ref, action)) is not None:
+            ref = admin.find(name)
+            if not anyway and (objection := admin.objection(ref, action)) is not None:
                 raise BadRequest(
                     f"endpoint {ref.name}: {objection}; switch on `anyway` to {action} it"
                 )
-            return [facts(hands.stop(ref) if action == "stop" else hands.delete(ref))]
+            return [facts(admin.stop(ref) if action == "stop" else admin.delete(ref))]

@@ -1,4 +1,4 @@
-"""Endpoints by hand: what a person may ask of one, from the command line or from a form."""
+"""Manual management of endpoints, from the command line or from a form."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
 
 Action = Literal["list", "show", "start", "stop", "scale", "delete"]
-JobPreview = dict[str, Any]
+EndpointFacts = dict[str, Any]
 
 BUDGET_S = 300.0
 """How long a stop or a deletion by hand insists."""
@@ -42,25 +42,25 @@ class EndpointAdmin:
     def __init__(
         self,
         plane: ControlPlane,
-        book: LeaseStore,
+        store: LeaseStore,
         connection: Connection,
         *,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        self._plane, self._book, self._connection, self._say = plane, book, connection, say
+        self._plane, self._store, self._connection, self._say = plane, store, connection, say
 
-    def list_all(self) -> list[JobPreview]:
-        """Look at every endpoint of the project, the ones of ours first."""
+    def list_all(self) -> list[EndpointFacts]:
+        """Return the facts of every endpoint of the project, mayfly's first."""
         refs = with_retries(lambda: self._plane.list_endpoints(""))
         prices = self._prices() if refs else {}
-        looks = [self._look(ref, prices) for ref in refs]
+        found = [self._facts(ref, prices) for ref in refs]
         # One may have gone since it was listed.
-        looks = [look for look in looks if look["phase"] != Phase.GONE]
-        return sorted(looks, key=lambda look: (not look["ours"], look["name"]))
+        found = [each for each in found if each["phase"] != Phase.GONE]
+        return sorted(found, key=lambda each: (not each["ours"], each["name"]))
 
-    def show(self, name: str) -> JobPreview:
-        """Look at one endpoint."""
-        return self._look(self.find(name), self._prices())
+    def show(self, name: str) -> EndpointFacts:
+        """Return the facts of one endpoint."""
+        return self._facts(self.find(name), self._prices())
 
     def find(self, name: str) -> EndpointRef:
         """Find an endpoint by its name, with or without slug, or by its id (BadRequest)."""
@@ -73,7 +73,7 @@ class EndpointAdmin:
             )
         return ref
 
-    def start(self, name: str, replicas: Replicas) -> JobPreview:
+    def start(self, name: str, replicas: Replicas) -> EndpointFacts:
         """Start a stopped endpoint; one that runs is left as it is."""
         ref = self.find(name)
         seen = with_retries(lambda: self._plane.observe(ref))
@@ -87,14 +87,14 @@ class EndpointAdmin:
             self._say(f"asked {ref.name} for {replicas} replica(s); it bills from READY on")
         else:
             self._say(f"{ref.name} runs already ({seen.state})")
-        return self._look(ref, self._prices())
+        return self._facts(ref, self._prices())
 
-    def scale(self, name: str, replicas: Replicas) -> JobPreview:
+    def scale(self, name: str, replicas: Replicas) -> EndpointFacts:
         """Set the bounds on an endpoint's replicas."""
         ref = self.find(name)
         with_retries(lambda: self._plane.scale(ref, replicas))
         self._say(f"asked {ref.name} for {replicas} replica(s)")
-        return self._look(ref, self._prices())
+        return self._facts(ref, self._prices())
 
     def stop(self, ref: EndpointRef) -> TeardownProof:
         """Stop an endpoint and wait until nothing of it bills (TeardownFailed)."""
@@ -105,7 +105,7 @@ class EndpointAdmin:
         proof = self._end(ref, "delete")
         if (lease := self._lease(ref)) is not None:
             keep_proof(lease.output, proof)
-            self._book.close(lease)
+            self._store.close(lease)
         return proof
 
     def objection(self, ref: EndpointRef, action: Action) -> str | None:
@@ -135,7 +135,7 @@ class EndpointAdmin:
 
     def _lease(self, ref: EndpointRef) -> Lease | None:
         here = self._connection.provider, self._plane.project
-        found = self._book.find(ref.name)
+        found = self._store.find(ref.name)
         if isinstance(found, Lease) and (found.provider, found.project) == here:
             return found
         return None
@@ -148,7 +148,7 @@ class EndpointAdmin:
             return {}
         return {offer.hardware: offer.price_usd_per_h for offer in offers}
 
-    def _look(self, ref: EndpointRef, prices: dict[str, float]) -> JobPreview:
+    def _facts(self, ref: EndpointRef, prices: dict[str, float]) -> EndpointFacts:
         seen = with_retries(lambda: self._plane.observe(ref))
         ours = EndpointName.parse(ref.name)
         return {
@@ -168,7 +168,7 @@ class EndpointAdmin:
         }
 
 
-def facts(proof: TeardownProof) -> JobPreview:
+def facts(proof: TeardownProof) -> EndpointFacts:
     """Return what a stop or a deletion came to, for scripts and forms."""
     known = proof.as_dict()
     wanted = ("name", "stop_requested_at", "stopped_at", "gone_at", "not_found_read_back", "steps")

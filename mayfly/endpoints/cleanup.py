@@ -53,7 +53,7 @@ def end_lease(
             plane,
             lease,
             line=line,
-            book=LeaseStore(state_home(environ)),
+            store=LeaseStore(state_home(environ)),
             budget_s=budget_s,
             on_step=on_step,
         )
@@ -88,7 +88,7 @@ def end_leases_endpoint(
     connection: Connection,
     *,
     line: Line,
-    book: LeaseStore,
+    store: LeaseStore,
     budget_s: float,
     on_step: Callable[[str], None],
 ) -> TeardownProof | None:
@@ -97,7 +97,7 @@ def end_leases_endpoint(
         if lease.ref.api != plane.api:
             connection = replace(connection, project=lease.project or connection.project)
             plane = stack.enter_context(connect(lease.ref.api, connection))
-        return end_on(plane, lease, line=line, book=book, budget_s=budget_s, on_step=on_step)
+        return end_on(plane, lease, line=line, store=store, budget_s=budget_s, on_step=on_step)
 
 
 def end_on(
@@ -105,13 +105,13 @@ def end_on(
     lease: Lease,
     *,
     line: Line,
-    book: LeaseStore,
+    store: LeaseStore,
     budget_s: float,
     on_step: Callable[[str], None] = lambda _text: None,
 ) -> TeardownProof | None:
     """Do what `end_lease` does, over a control plane that is open already."""
     if lease.teardown == "keep":
-        book.close(lease)
+        store.close(lease)
         return None
     policy: Literal["delete", "stop"] = (
         "delete" if lease.teardown == "delete" and lease.ref.created_by_us else "stop"
@@ -129,7 +129,7 @@ def end_on(
     # The endpoint is gone: a disk that is full or hangs must not keep its lease open.
     with suppress(OSError):
         BoundedWork(COPY_S).do(lambda: keep_proof(lease.output, proof))
-    book.close(lease)
+    store.close(lease)
     return proof
 
 

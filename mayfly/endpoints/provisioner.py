@@ -139,7 +139,7 @@ class Provisioner:
                 self._plane,
                 self._connection,
                 line="next run",
-                book=self._store,
+                store=self._store,
                 budget_s=self._timeouts.teardown_s,
                 on_step=self._progress.say,
             )

@@ -66,7 +66,7 @@ class SweepReport:
 
 def sweep_all(
     connection: Connection,
-    book: LeaseStore,
+    store: LeaseStore,
     *,
     apis: Sequence[Api] = GENERATIONS,
     dry_run: bool,
@@ -83,7 +83,7 @@ def sweep_all(
     for api in apis:
         try:
             with connect(api, connection, say=on_step) as plane:
-                part = sweep(plane, book, connection, dry_run=dry_run, on_step=on_step, apis=apis)
+                part = sweep(plane, store, connection, dry_run=dry_run, on_step=on_step, apis=apis)
         except (BadRequest, CredentialsRefused) as error:
             refused.append(error)
             whole.notes.append(f"API {api} was not swept: {error}")
@@ -104,11 +104,11 @@ def sweep_all(
     if len(refused) == len(apis):
         raise refused[0]
     # What one generation does not have the other may have ended.
-    open_still = {str(lease) for lease in book.list().damaged}
+    open_still = {str(lease) for lease in store.list().damaged}
     unresolved = {line for part in parts for line in part.damaged} & open_still
     for name, lease in parts[0].missing.items():
         if all(name in part.missing for part in parts) and not refused and not dry_run:
-            book.remove_damaged(lease)
+            store.remove_damaged(lease)
             unresolved.discard(str(lease))
             whole.notes.append(f"lease {lease.path} removed: damaged, and {name} does not exist")
     whole.damaged = sorted(unresolved)
@@ -117,7 +117,7 @@ def sweep_all(
 
 def sweep(
     plane: ControlPlane,
-    book: LeaseStore,
+    store: LeaseStore,
     connection: Connection,
     *,
     dry_run: bool,
@@ -132,7 +132,7 @@ def sweep(
         apis: Generations that are swept too: their leases are not this one's to report.
         watch_s: How long owners that cannot be asked are watched, in seconds.
     """
-    return _Sweep(plane, book, connection, dry_run, on_step).run(apis, watch_s, sleep)
+    return _Sweep(plane, store, connection, dry_run, on_step).run(apis, watch_s, sleep)
 
 
 class _Sweep:
@@ -141,12 +141,12 @@ class _Sweep:
     def __init__(
         self,
         plane: ControlPlane,
-        book: LeaseStore,
+        store: LeaseStore,
         connection: Connection,
         dry_run: bool,  # noqa: FBT001 - as given
         on_step: Callable[[str], None],
     ) -> None:
-        self._plane, self._book, self._connection = plane, book, connection
+        self._plane, self._store, self._connection = plane, store, connection
         self._on_step = on_step
         self.report = SweepReport(dry_run=dry_run)
 
@@ -156,7 +156,7 @@ class _Sweep:
         """Judge everything, one after another."""
         refs = with_retries(lambda: self._plane.list_endpoints(f"{PREFIX}-"), say=self._on_step)
         listed = {ref.name: ref for ref in refs}
-        leases = self._book.list()
+        leases = self._store.list()
         leased = {
             lease.name: lease
             for lease in leases.open
@@ -195,7 +195,7 @@ class _Sweep:
                 f"{watch_s:.0f} s"
             )
             sleep(watch_s)
-        return {name for name, at in suspects.items() if self._book.heartbeat(name) == at}
+        return {name for name, at in suspects.items() if self._store.heartbeat(name) == at}
 
     def _each(
         self, name: str, ref: EndpointRef | None, lease: Lease | None, *, silent: bool
@@ -221,7 +221,7 @@ class _Sweep:
 
         def close() -> None:
             assert lease is not None  # noqa: S101 - only leases are closed
-            self._book.close(lease)
+            self._store.close(lease)
 
         def end() -> None:
             if lease is not None:
@@ -229,7 +229,7 @@ class _Sweep:
                     self._plane,
                     lease,
                     line="sweep",
-                    book=self._book,
+                    store=self._store,
                     budget_s=BUDGET_S,
                     on_step=self._on_step,
                 )
@@ -253,7 +253,7 @@ class _Sweep:
 
         def end() -> None:
             self._end(ref)
-            self._book.remove_damaged(lease)
+            self._store.remove_damaged(lease)
 
         self._carry_out(lease.name, judgement, close=lambda: None, end=end)
         if judgement.verdict == "leave":

@@ -1,6 +1,6 @@
 """Leases on disk: one file per endpoint that may exist, written before it does.
 
-The book lies in the user's home, so that a sweep finds leases of runs whose folders are gone; a
+The store lies in the user's home, so that a sweep finds leases of runs whose folders are gone; a
 copy lies in the run's folder. A heartbeat is the file's modification time, because that takes no
 room: a full disk must not make a live run look dead.
 """
@@ -81,7 +81,7 @@ class LeaseStore:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "LeaseStore":
-        """Return the book of the user whose environment this is."""
+        """Return the leases of the user whose environment this is."""
         return cls(state_home(environ))
 
     def path(self, name: str) -> Path:
@@ -124,8 +124,8 @@ class LeaseStore:
         self._closed.discard(lease.name)
         try:
             make_folder(self.folder, mode=0o700)
-            book, *duplicates = self._places(lease)
-            _write(book, lease, lease.heartbeat_at)
+            file, *duplicates = self._places(lease)
+            _write(file, lease, lease.heartbeat_at)
             for path in duplicates:
                 self._copies.do(partial(_write_new, path, lease))
         except OSError as error:
@@ -141,7 +141,7 @@ class LeaseStore:
         """Note that the owner lives; return the renewed lease.
 
         A lease that somebody removed meanwhile is written again, because its endpoint may exist;
-        one that this book closed is not.
+        one that this store closed is not.
 
         Raises:
             TerminalError: Neither worked.
@@ -150,9 +150,9 @@ class LeaseStore:
         with self._changing:
             if lease.name in self._closed:
                 return renewed
-            book, *duplicates = self._places(lease)
+            file, *duplicates = self._places(lease)
             try:
-                _beat(book, now)
+                _beat(file, now)
                 for path in duplicates:
                     self._copies.do(partial(_beat, path, now))
             except TimeoutError:
@@ -174,13 +174,13 @@ class LeaseStore:
             self._update(lease)
 
     def _update(self, lease: Lease) -> None:
-        book, *duplicates = self._places(lease)
+        file, *duplicates = self._places(lease)
         try:
             make_folder(self.folder, mode=0o700)
-            _replace(book, lease)
+            _replace(file, lease)
         except OSError as error:
             raise TerminalError(
-                f"lease {book} cannot be written: {error.strerror}; "
+                f"lease {file} cannot be written: {error.strerror}; "
                 f"endpoint {lease.name} may exist, make room and run mayfly sweep afterwards"
             ) from error
         for path in duplicates:
@@ -190,12 +190,12 @@ class LeaseStore:
     def close(self, lease: Lease) -> None:
         """Remove a lease, because its endpoint is gone; closing twice is closing once.
 
-        The copy goes first: until the book's own file has gone, a sweep still looks.
+        The copy goes first: until the store's own file has gone, a sweep still looks.
 
         Raises:
-            TerminalError: The book's own file could not be removed.
+            TerminalError: The store's own file could not be removed.
         """
-        book, *duplicates = self._places(lease)
+        file, *duplicates = self._places(lease)
         with self._changing:
             self._closed.add(lease.name)
             for path in duplicates:
@@ -203,10 +203,10 @@ class LeaseStore:
                 with suppress(OSError):
                     self._copies.do(partial(self._remove_copy, path, lease.name))
             try:
-                _remove(book)
+                _remove(file)
             except OSError as error:
                 raise TerminalError(
-                    f"lease {book} cannot be removed: {error.strerror}; "
+                    f"lease {file} cannot be removed: {error.strerror}; "
                     f"endpoint {lease.name} has ended, so remove the file"
                 ) from error
 
@@ -246,11 +246,11 @@ class LeaseStore:
         return None if found is None else found.heartbeat_at
 
     def of_output(self, output: str) -> tuple[Lease, ...]:
-        """Return the open leases of a run's folder: the book's, and the copy in the folder itself
-        where the book's own has been lost or damaged.
+        """Return the open leases of a run's folder: the store's, and the copy in the folder itself
+        where the store's own has been lost or damaged.
 
         Raises:
-            TerminalError: The book's folder cannot be read.
+            TerminalError: The store's folder cannot be read.
         """
         found = {lease.name: lease for lease in self.list().open if lease.output == output}
         copy = self._read(RunPaths(Path(output)).lease)

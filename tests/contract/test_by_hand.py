@@ -33,7 +33,7 @@ class Terminal(CommandLine):
 
     def __init__(self, api: Api, capsys: pytest.CaptureFixture[str], home: Path) -> None:
         super().__init__(api, capsys)
-        self.book = LeaseStore(home)
+        self.store = LeaseStore(home)
 
 
 @pytest.fixture
@@ -144,13 +144,13 @@ def test_delete_reads_back_that_it_is_gone_and_closes_the_lease(
     here: World, terminal: Terminal
 ) -> None:
     ref = here.plane.create(here.spec())
-    terminal.book.open(lease(here, ref, alive=False))
+    terminal.store.open(lease(here, ref, alive=False))
 
     gone = terminal.json("delete", NAME)
 
     assert gone["not_found_read_back"] is True
     assert here.made() == 0
-    assert terminal.book.list().open == ()
+    assert terminal.store.list().open == ()
 
 
 def test_delete_tells_each_step_as_it_is_done(here: World, terminal: Terminal) -> None:
@@ -197,7 +197,7 @@ def test_what_a_live_run_uses_is_ended_only_when_that_is_said(
     here: World, terminal: Terminal, action: str
 ) -> None:
     ref = here.plane.create(here.spec())
-    terminal.book.open(lease(here, ref, alive=True))
+    terminal.store.open(lease(here, ref, alive=True))
 
     code, why = terminal.run(action, NAME)
 

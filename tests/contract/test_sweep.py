@@ -34,11 +34,11 @@ def test_a_sweep_ends_ours_whose_time_has_passed_and_nothing_else(api: Api, tmp_
         emulator.clock.advance(400)
         # Another plane, of another machine: it knows no ids and no leases.
         with world(api, emulator) as elsewhere:
-            book, there = LeaseStore(tmp_path), connection(emulator.url)
-            would = sweep(elsewhere.plane, book, there, dry_run=True)
+            store, there = LeaseStore(tmp_path), connection(emulator.url)
+            would = sweep(elsewhere.plane, store, there, dry_run=True)
             before = elsewhere.made()
-            did = sweep(elsewhere.plane, book, there, dry_run=False)
-            again = sweep(elsewhere.plane, book, there, dry_run=False)
+            did = sweep(elsewhere.plane, store, there, dry_run=False)
+            again = sweep(elsewhere.plane, store, there, dry_run=False)
 
             assert before == 4
             assert [e["name"] for e in would.found if e["verdict"] == "end"] == [
@@ -176,18 +176,18 @@ def test_with_a_damaged_lease_its_endpoint_is_ended_once_nobody_gives_a_heartbea
 ) -> None:
     with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
         here.plane.create(here.spec(ORPHAN))
-        book = LeaseStore(tmp_path)
-        book.folder.mkdir()
-        book.path(ORPHAN).write_bytes(b'{"ref": {"na')
-        fresh = sweep(here.plane, book, connection(here.url), dry_run=False, watch_s=0)
-        os.utime(book.path(ORPHAN), (1e9, 1e9))
+        store = LeaseStore(tmp_path)
+        store.folder.mkdir()
+        store.path(ORPHAN).write_bytes(b'{"ref": {"na')
+        fresh = sweep(here.plane, store, connection(here.url), dry_run=False, watch_s=0)
+        os.utime(store.path(ORPHAN), (1e9, 1e9))
 
-        report = sweep(here.plane, book, connection(here.url), dry_run=False, watch_s=0)
+        report = sweep(here.plane, store, connection(here.url), dry_run=False, watch_s=0)
 
         assert [entry["done"] for entry in fresh.found] == ["left"]
         assert [entry["done"] for entry in report.found] == ["ended"]
         assert report.damaged == []
-        assert not book.path(ORPHAN).exists()
+        assert not store.path(ORPHAN).exists()
         assert here.made() == 0
 
 
@@ -208,15 +208,15 @@ def test_a_heartbeat_seen_while_watching_spares_a_lease_of_another_machine(tmp_p
             opened_at=behind,
             heartbeat_at=behind,
         )
-        book = LeaseStore(tmp_path)
-        book.open(lease)
+        store = LeaseStore(tmp_path)
+        store.open(lease)
 
         def beats(_seconds: float) -> None:
             LeaseStore(tmp_path).renew(lease, behind + 15)
 
-        spared = sweep(here.plane, book, connection(here.url), dry_run=False, sleep=beats)
+        spared = sweep(here.plane, store, connection(here.url), dry_run=False, sleep=beats)
         ended = sweep(
-            here.plane, book, connection(here.url), dry_run=False, sleep=lambda _seconds: None
+            here.plane, store, connection(here.url), dry_run=False, sleep=lambda _seconds: None
         )
 
         assert [entry["done"] for entry in spared.found] == ["left"]

@@ -41,7 +41,7 @@ class Rented:
     """An endpoint with its lease."""
 
     here: World
-    book: LeaseStore
+    store: LeaseStore
     lease: Lease
 
     @property
@@ -58,7 +58,7 @@ class Rented:
         }
         process = subprocess.Popen(
             [
-                *(sys.executable, "-c", FLOW, str(self.book.path(self.lease.name))),
+                *(sys.executable, "-c", FLOW, str(self.store.path(self.lease.name))),
                 *(orjson.dumps(self.lease.as_dict()).decode(), str(hang_s)),
                 "beats" if beats else "silent",
             ],
@@ -85,9 +85,9 @@ def rented(tmp_path: Path) -> Iterator[Rented]:
             opened_at=now,
             heartbeat_at=now,
         )
-        book = LeaseStore(tmp_path / "home")
-        book.open(lease)
-        yield Rented(here, book, lease)
+        store = LeaseStore(tmp_path / "home")
+        store.open(lease)
+        yield Rented(here, store, lease)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -106,13 +106,13 @@ def test_a_run_that_hangs_and_cannot_die_loses_its_endpoint(rented: Rented) -> N
     process.send_signal(signal.SIGSTOP)
 
     wait_until(lambda: rented.gone, "the guardian did not act on the silence")
-    wait_until(lambda: rented.book.list().open == (), "its lease was not closed")
+    wait_until(lambda: rented.store.list().open == (), "its lease was not closed")
     end(process)
 
 
 def test_a_lease_that_was_lost_does_not_keep_the_guardian_from_acting(rented: Rented) -> None:
     process, _ = rented.flow(hang_s=60.0)
-    rented.book.path(rented.lease.name).unlink()
+    rented.store.path(rented.lease.name).unlink()
 
     end(process)
 
@@ -121,7 +121,7 @@ def test_a_lease_that_was_lost_does_not_keep_the_guardian_from_acting(rented: Re
 
 def test_a_lease_that_is_damaged_does_not_keep_the_guardian_from_acting(rented: Rented) -> None:
     process, _ = rented.flow(hang_s=60.0)
-    rented.book.path(rented.lease.name).write_bytes(b"{")
+    rented.store.path(rented.lease.name).write_bytes(b"{")
 
     end(process)
 

@@ -95,7 +95,7 @@ def offer(plane: ControlPlane) -> Offer:
 
 
 def place(
-    plane: ControlPlane, book: LeaseStore, connection: Connection, offer: Offer, at: int, kind: str
+    plane: ControlPlane, store: LeaseStore, connection: Connection, offer: Offer, at: int, kind: str
 ) -> EndpointRef:
     """Let one figure stand, with its lease."""
     figure = FIGURES[kind]
@@ -124,7 +124,7 @@ def place(
             heartbeat_at=now - figure.age_s,
             teardown=figure.teardown,  # type: ignore[arg-type]
         )
-        book.open(lease)
+        store.open(lease)
     return ref
 
 
@@ -142,18 +142,18 @@ def test_a_sweep_ends_all_that_is_ours_and_dead_and_nothing_else(
     most: int,
 ) -> None:
     emulator.vanish()
-    book = LeaseStore(tmp_path / os.urandom(4).hex())
+    store = LeaseStore(tmp_path / os.urandom(4).hex())
     kinds = kinds[:most]
     refs = [
-        place(plane, book, connection, offer, at, kind) for at, kind in enumerate(kinds, start=1)
+        place(plane, store, connection, offer, at, kind) for at, kind in enumerate(kinds, start=1)
     ]
     for kind, ref in zip(kinds, refs, strict=True):
         if FIGURES[kind].half_deleted:
             half_delete(emulator, plane, ref)
 
-    dry = sweep(plane, book, connection, dry_run=True, watch_s=0)
+    dry = sweep(plane, store, connection, dry_run=True, watch_s=0)
     assert len(emulator.endpoints()) == len(refs)
-    report = sweep(plane, book, connection, dry_run=False, watch_s=0)
+    report = sweep(plane, store, connection, dry_run=False, watch_s=0)
 
     left = {name.rsplit("/", 1)[-1] for name in emulator.endpoints()}
     expected = {ref.name for kind, ref in zip(kinds, refs, strict=True) if not FIGURES[kind].ends}
@@ -162,7 +162,7 @@ def test_a_sweep_ends_all_that_is_ours_and_dead_and_nothing_else(
     assert report.ended == len(refs) - len(expected)
     assert sum(e["done"] == "would be ended" for e in dry.found) == report.ended
     # And again there is nothing left to do.
-    assert sweep(plane, book, connection, dry_run=False, watch_s=0).ended == 0
+    assert sweep(plane, store, connection, dry_run=False, watch_s=0).ended == 0
 
 
 def half_delete(emulator: Emulator, plane: ControlPlane, ref: EndpointRef) -> None:
@@ -187,15 +187,15 @@ def test_what_a_sweep_cannot_end_is_reported_and_its_lease_stays_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     emulator.vanish()
-    book = LeaseStore(tmp_path)
-    place(plane, book, connection, offer, 1, "dead")
-    place(plane, book, connection, offer, 2, "no lease, overdue")
+    store = LeaseStore(tmp_path)
+    place(plane, store, connection, offer, 1, "dead")
+    place(plane, store, connection, offer, 2, "no lease, overdue")
     emulator.use_faults(FaultRule(action="status", status=500, method="PATCH"))
     monkeypatch.setattr("mayfly.endpoints.sweep.BUDGET_S", 1.0)
 
-    report = sweep(plane, book, connection, dry_run=False, watch_s=0)
+    report = sweep(plane, store, connection, dry_run=False, watch_s=0)
 
     emulator.use_faults()
     assert len(report.failed) == 2
     assert all("may still bill" in line for line in report.failed)
-    assert len(book.list().open) == 1
+    assert len(store.list().open) == 1

@@ -22,7 +22,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def book(home: Path) -> LeaseStore:
+def store(home: Path) -> LeaseStore:
     return LeaseStore(home)
 
 
@@ -48,26 +48,26 @@ def copy_of(lease: Lease) -> Path:
 
 
 def test_an_open_lease_is_in_the_book_and_in_the_runs_folder(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
+    store.open(lease)
 
-    assert book.find(lease.name) == lease
-    assert book.list().open == (lease,)
+    assert store.find(lease.name) == lease
+    assert store.list().open == (lease,)
     assert read_lease(copy_of(lease)) == lease
 
 
-def test_only_its_user_may_read_a_lease(book: LeaseStore, lease: Lease) -> None:
-    book.open(lease)
+def test_only_its_user_may_read_a_lease(store: LeaseStore, lease: Lease) -> None:
+    store.open(lease)
 
-    assert book.path(lease.name).stat().st_mode & 0o077 == 0
-    assert book.folder.stat().st_mode & 0o077 == 0
+    assert store.path(lease.name).stat().st_mode & 0o077 == 0
+    assert store.folder.stat().st_mode & 0o077 == 0
 
 
-def test_another_process_sees_every_heartbeat(book: LeaseStore, home: Path, lease: Lease) -> None:
-    book.open(lease)
+def test_another_process_sees_every_heartbeat(store: LeaseStore, home: Path, lease: Lease) -> None:
+    store.open(lease)
 
-    renewed = book.renew(lease, 1015.25)
+    renewed = store.renew(lease, 1015.25)
 
     assert renewed.heartbeat_at == 1015.25
     assert LeaseStore(home).find(lease.name) == renewed
@@ -75,14 +75,14 @@ def test_another_process_sees_every_heartbeat(book: LeaseStore, home: Path, leas
 
 
 def test_an_update_keeps_what_was_learned_and_never_takes_a_heartbeat_back(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
-    book.renew(lease, 1600.0)
+    store.open(lease)
+    store.renew(lease, 1600.0)
 
-    book.update(replace(lease, ref=replace(lease.ref, endpoint_id="ep-1"), ready_at=1500.0))
+    store.update(replace(lease, ref=replace(lease.ref, endpoint_id="ep-1"), ready_at=1500.0))
 
-    found = book.find(lease.name)
+    found = store.find(lease.name)
     assert isinstance(found, Lease)
     assert found.ref.endpoint_id == "ep-1"
     assert found.ready_at == 1500.0
@@ -90,124 +90,124 @@ def test_an_update_keeps_what_was_learned_and_never_takes_a_heartbeat_back(
 
 
 def test_a_closed_lease_is_gone_and_closing_twice_is_closing_once(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
+    store.open(lease)
 
-    book.close(lease)
-    book.close(lease)
+    store.close(lease)
+    store.close(lease)
 
-    assert book.list() == ((), ())
-    assert book.find(lease.name) is None
+    assert store.list() == ((), ())
+    assert store.find(lease.name) is None
     assert not copy_of(lease).exists()
 
 
 def test_a_heartbeat_that_comes_late_does_not_bring_a_closed_lease_back(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
-    book.close(lease)
+    store.open(lease)
+    store.close(lease)
 
-    book.renew(lease, 1015.0)
+    store.renew(lease, 1015.0)
 
-    assert book.list().open == ()
+    assert store.list().open == ()
 
 
 def test_a_heartbeat_brings_back_a_lease_that_somebody_else_removed(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
-    book.path(lease.name).unlink()
+    store.open(lease)
+    store.path(lease.name).unlink()
 
-    renewed = book.renew(lease, 1015.0)
+    renewed = store.renew(lease, 1015.0)
 
-    assert book.list().open == (renewed,)
+    assert store.list().open == (renewed,)
 
 
-def test_a_lease_outlives_the_runs_folder(book: LeaseStore, lease: Lease) -> None:
-    book.open(lease)
+def test_a_lease_outlives_the_runs_folder(store: LeaseStore, lease: Lease) -> None:
+    store.open(lease)
     copy_of(lease).unlink()
     copy_of(lease).parent.rmdir()
 
-    renewed = book.renew(lease, 1015.0)
-    book.update(renewed)
-    assert book.list().open == (renewed,)
+    renewed = store.renew(lease, 1015.0)
+    store.update(renewed)
+    assert store.list().open == (renewed,)
 
-    book.close(lease)
-    assert book.list().open == ()
+    store.close(lease)
+    assert store.list().open == ()
 
 
 def test_a_lease_that_another_owner_holds_is_not_taken_by_opening(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
+    store.open(lease)
 
     with pytest.raises(TerminalError, match="held by process 7 on here"):
-        book.open(replace(lease, owner=replace(ME, pid=8)))
+        store.open(replace(lease, owner=replace(ME, pid=8)))
 
-    assert book.find(lease.name) == lease
+    assert store.find(lease.name) == lease
 
 
 def test_a_damaged_lease_is_reported_by_the_name_of_its_endpoint(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
     other = replace(lease, ref=replace(lease.ref, name="team/other"), output="")
-    book.open(lease)
-    book.open(other)
-    path = book.path("team/other")
+    store.open(lease)
+    store.open(other)
+    path = store.path("team/other")
     path.write_bytes(path.read_bytes()[:40])
 
-    open_leases, [damaged] = book.list()
+    open_leases, [damaged] = store.list()
 
     assert open_leases == (lease,)
     assert damaged.name == "team/other"
     assert "may" not in damaged.reason
     assert "look whether endpoint team/other still exists" in str(damaged)
-    assert isinstance(book.find("team/other"), DamagedLease)
+    assert isinstance(store.find("team/other"), DamagedLease)
     with pytest.raises(TerminalError, match="cannot be read"):
-        book.open(other)
+        store.open(other)
 
 
-def test_closing_one_lease_leaves_the_copy_of_the_next(book: LeaseStore, lease: Lease) -> None:
+def test_closing_one_lease_leaves_the_copy_of_the_next(store: LeaseStore, lease: Lease) -> None:
     following = replace(lease, ref=replace(lease.ref, name="following"))
-    book.open(lease)
-    book.open(following)
+    store.open(lease)
+    store.open(following)
 
-    book.close(lease)
+    store.close(lease)
 
     assert read_lease(copy_of(lease)) == following
 
 
-def test_what_a_killed_process_was_writing_is_no_lease(book: LeaseStore, lease: Lease) -> None:
-    book.open(lease)
-    (book.folder / f".{lease.name}.json.1-2-3.tmp").write_text("{")
+def test_what_a_killed_process_was_writing_is_no_lease(store: LeaseStore, lease: Lease) -> None:
+    store.open(lease)
+    (store.folder / f".{lease.name}.json.1-2-3.tmp").write_text("{")
 
-    assert book.list() == ((lease,), ())
+    assert store.list() == ((lease,), ())
 
 
-def test_a_book_that_does_not_exist_yet_is_empty(book: LeaseStore, home: Path) -> None:
-    assert book.list() == ((), ())
+def test_a_book_that_does_not_exist_yet_is_empty(store: LeaseStore, home: Path) -> None:
+    assert store.list() == ((), ())
     assert not home.exists()
 
 
 def test_a_lease_that_cannot_be_written_stops_before_anything_is_created(
-    home: Path, book: LeaseStore, lease: Lease
+    home: Path, store: LeaseStore, lease: Lease
 ) -> None:
     home.write_text("a file where the folder should be")
 
     with pytest.raises(TerminalError, match="nothing was created"):
-        book.open(lease)
+        store.open(lease)
 
 
 def test_a_lease_whose_copy_cannot_be_written_is_not_left_open(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
     (Path(lease.output) / "_mayfly").write_text("a file where the folder should be")
 
     with pytest.raises(TerminalError, match="nothing was created"):
-        book.open(lease)
+        store.open(lease)
 
-    assert book.list() == ((), ())
+    assert store.list() == ((), ())
 
 
 FULL = """
@@ -218,26 +218,26 @@ from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.storage.lease_store import LeaseStore
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-book = LeaseStore(Path(sys.argv[1]))
-[lease] = book.list().open
+store = LeaseStore(Path(sys.argv[1]))
+[lease] = store.list().open
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 another = replace(lease, ref=replace(lease.ref, name="another"))
 try:
-    book.open(another)
+    store.open(another)
 except TerminalError as error:
     print(error)
-print(book.find("another"))
-print(book.renew(lease, 1015.0).heartbeat_at)
-print(book.find(lease.name).heartbeat_at)
-book.close(lease)
-print(book.list().open)
+print(store.find("another"))
+print(store.renew(lease, 1015.0).heartbeat_at)
+print(store.find(lease.name).heartbeat_at)
+store.close(lease)
+print(store.list().open)
 """
 
 
 def test_on_a_full_disk_opening_fails_and_renewing_and_closing_work(
-    home: Path, book: LeaseStore, lease: Lease
+    home: Path, store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
+    store.open(lease)
 
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(home)], capture_output=True, text=True, check=True
@@ -263,21 +263,21 @@ def test_the_book_lies_where_the_environment_says(environ: dict[str, str], place
 
 
 def test_a_lease_that_the_store_has_lost_is_read_from_the_runs_folder(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
-    book.path(lease.name).unlink()
+    store.open(lease)
+    store.path(lease.name).unlink()
 
-    assert book.of_output(lease.output) == (lease,)
+    assert store.of_output(lease.output) == (lease,)
 
 
 def test_a_lease_that_is_damaged_in_the_store_is_read_from_the_runs_folder(
-    book: LeaseStore, lease: Lease
+    store: LeaseStore, lease: Lease
 ) -> None:
-    book.open(lease)
-    book.path(lease.name).write_bytes(b"{")
+    store.open(lease)
+    store.path(lease.name).write_bytes(b"{")
 
-    assert book.of_output(lease.output) == (lease,)
+    assert store.of_output(lease.output) == (lease,)
 
 
 def test_a_lease_of_a_later_version_is_read(lease: Lease) -> None:
