@@ -132,7 +132,7 @@ def _completion(
     if choice.get("logprobs"):
         logprobs = _kept_logprobs(choice["logprobs"], keeps, dropped)
     if RESPONSES in keeps and failure is None:
-        responses = [said(one, dropped).text or None for one in choices]
+        responses = _samples(choices, choice, dropped)
     return Answer(
         row,
         found.text,
@@ -157,6 +157,20 @@ def _chosen(choices: list[Any], keeps: frozenset[str], dropped: set[str]) -> Any
     if RESPONSES not in keeps:
         dropped.add("further choices")
     return next((one for one in choices if _has_text(one)), choices[0])
+
+
+def _samples(choices: list[Any], chosen: Any, dropped: set[str]) -> list[str | None]:
+    """Return the text of each sample; only the chosen one has columns for the rest."""
+    texts = []
+    for one in choices:
+        found = said(one, dropped)
+        texts.append(found.text or None)
+        if one is not chosen:
+            if found.tool_calls:
+                dropped.add("tool_calls of further samples")
+            if found.reasoning:
+                dropped.add("reasoning of further samples")
+    return texts
 
 
 def _kept_logprobs(

@@ -431,3 +431,15 @@ def test_vectors_in_base64_are_read() -> None:
 
     assert plain is not None
     assert vectors(plain[0]).responses == plain
+
+
+def test_what_only_the_chosen_sample_has_a_column_for_is_counted() -> None:
+    choices = [
+        {"index": index, "message": {"content": "a", "tool_calls": [CALL], "reasoning": "hm"}}
+        for index in range(2)
+    ]
+
+    found = read(orjson.dumps({"choices": choices}), keeps=EVERYTHING)
+
+    assert found.reasoning == "hm"
+    assert found.dropped == "reasoning of further samples,tool_calls of further samples"
