@@ -19,6 +19,7 @@ from mayfly.planning.preview import preview_job
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.run import begin
 from mayfly.together.factory import connect
+from tests.support.machine import MODEL, Machine, quick_emulator
 from tests.support.plain_run import Surroundings, carry_out, emulated, job_of
 from together_emulator import FaultRule
 
@@ -174,3 +175,53 @@ def test_a_plan_of_another_job_is_refused(tmp_path: Path) -> None:
 
         with pytest.raises(TerminalError, match="another job"), begin(other, handle):
             pytest.fail("it began")
+
+
+def test_the_command_line_asks_the_catalogue_once(stage: Machine) -> None:
+    plan = stage.command("plan", str(stage.input), "--model", MODEL, "--api", "v2")
+    assert plan.wait() == 0, plan.text
+    once = catalogue_paths(stage)
+    assert once
+
+    run = stage.run()
+
+    assert run.wait() == 0, run.text
+    assert catalogue_paths(stage) - once == once
+
+
+def test_two_flow_runs_at_once_with_two_credentials_blocks_each_use_their_own(
+    stage: Machine,
+) -> None:
+    slow = FaultRule(action="delay", path=INFERENCE, delay_s=0.05)
+    with quick_emulator(key="key-of-a") as a, quick_emulator(key="key-of-b") as b:
+        a.use_faults(slow)
+        b.use_faults(slow)
+        stage.env["TOGETHER_API_KEY"] = None
+        runs = stage.command(
+            flows=[
+                {
+                    "input": str(stage.input),
+                    "model": MODEL,
+                    "output": str(stage.folder / emulator.key),
+                    "limits": {"concurrency": 2},
+                    "credentials": {"api_key": emulator.key, "base_url": emulator.url},
+                }
+                for emulator in (a, b)
+            ]
+        )
+
+        assert runs.wait() == 0, runs.text
+        for emulator in (a, b):
+            calls = emulator.calls()
+            assert sum(call.path == INFERENCE for call in calls) == stage.rows
+            assert not [call for call in calls if call.status in (401, 403)]
+            assert not emulator.has_endpoints
+    assert stage.leases() == ()
+
+
+def catalogue_paths(stage: Machine) -> Counter[str]:
+    return Counter(
+        path
+        for method, path in stage.management()
+        if method == "GET" and any(word in path for word in ("/configs", "/models", "hardware"))
+    )

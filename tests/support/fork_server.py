@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 REAP_EVERY_S = 0.005
@@ -103,6 +104,8 @@ def run(command: dict[str, Any]) -> int:
     """
     if most := command.get("file_bytes"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    if (flows := command.get("flows")) is not None:
+        return at_once(flows)
     if (flow := command.get("flow")) is not None:
         # As a script runs it: by the flow's own options, without the command line around it.
         from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415
@@ -112,6 +115,20 @@ def run(command: dict[str, Any]) -> int:
     from mayfly.cli.main import main as mayfly  # noqa: PLC0415
 
     return mayfly(command["argv"])
+
+
+def at_once(flows: list[dict[str, Any]]) -> int:
+    """Run the flow for several sets of parameters at once, each in a thread; `credentials` are a
+    block's fields."""
+    from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415
+    from mayfly.orchestration.credentials import TogetherCredentials  # noqa: PLC0415
+
+    def run_one(given: dict[str, Any]) -> int:
+        block = TogetherCredentials(**given.pop("credentials"))
+        return int(batch_inference(credentials=block, **given)["rows"]["failed"])
+
+    with ThreadPoolExecutor(len(flows)) as pool:
+        return sum(pool.map(run_one, flows))
 
 
 if __name__ == "__main__":
