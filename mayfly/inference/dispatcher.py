@@ -47,6 +47,9 @@ share may be in flight: more would wait in the server's queue until they are giv
 OLD_FLIGHT_S = 5.0
 """A request that is under way for so long was not refused."""
 
+FLIGHTS_EVERY_S = 0.1
+"""How often all requests in flight are looked through while load is refused."""
+
 UNBOUNDED = 1 << 30
 
 
@@ -106,6 +109,7 @@ class Dispatcher:
         self._retries = RetryPolicy(settings, uniform=uniform)
         self._pacer = Pacer()
         self._is_paced = False
+        self._flights_seen_at, self._old_flight = float("-inf"), 0
         self._refusal = ""
         self._rate_refusals = self._wall_refusals = 0
         self._pace_timer: asyncio.TimerHandle | None = None
@@ -371,9 +375,11 @@ class Dispatcher:
         accepted = max(self._answered_among, self._answered_among_before)
         if attempt.in_flight <= accepted:
             return False
-        old = now - max(10 * (now - attempt.began), 0.1)
-        accepted = max((a.in_flight for a in self._flying if a.began < old), default=accepted)
-        return 0 < accepted < attempt.in_flight
+        if now - self._flights_seen_at > FLIGHTS_EVERY_S:
+            self._flights_seen_at = now
+            old = now - max(10 * (now - attempt.began), 0.1)
+            self._old_flight = max((a.in_flight for a in self._flying if a.began < old), default=0)
+        return 0 < max(accepted, self._old_flight) < attempt.in_flight
 
     def _timed_out(self, attempt: Attempt, now: float) -> None:
         """Decide about a row whose request was given up, and about those that wait behind it."""
