@@ -122,7 +122,9 @@ class Step(Task[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run the step here and now."""
         if not is_recorded():
-            return with_retries(lambda: self._plain(*args, **kwargs), budget_s=RETRY_BUDGET_S)
+            return with_retries(
+                lambda: self._plain(*args, **kwargs), budget_s=RETRY_BUDGET_S, under_way=True
+            )
         try:
             return self._value(super().__call__(*args, **kwargs))
         except (Pause, Abort, PausedRun):

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from mayfly.cli.read_only import control_plane, show
+from mayfly.cli.read_only import control_plane, show, waits
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
 from mayfly.cli.render.waiting import waiting
@@ -29,7 +29,7 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
                 refuse_output_below(job.input, job.output)
                 check_output(job.output, preview.manifest(time.time()))
         with waiting(terminal.console(sys.stderr), "asking Together what can be rented"):
-            plan = with_retries(lambda: make_plan(preview, plane, environment.folders))
+            plan = with_retries(lambda: make_plan(preview, plane, environment.folders), say=waits)
     if json:
         show(plan.as_dict())
     else:

@@ -76,9 +76,11 @@ def run(
         stack.callback(importing.join)
         with (
             screen.waiting("asking Together what can be rented"),
-            connect(job.rental.api, environment.connection) as plane,
+            connect(job.rental.api, environment.connection, say=screen.say) as plane,
         ):
-            plan = with_retries(lambda: make_plan(preview, plane, environment.folders))
+            plan = with_retries(
+                lambda: make_plan(preview, plane, environment.folders), say=screen.say
+            )
         signals_so_far()
         screen.plan(plan)
         # The embedded endpoint costs nothing.

@@ -192,7 +192,7 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
     connection, started_at = environment.connection, environment.clock.time()
     preview = handle.preview_of(job) or preview_job(job, connection.provider)
     with ExitStack() as stack:
-        plane = stack.enter_context(connect(job.rental.api, connection))
+        plane = stack.enter_context(connect(job.rental.api, connection, say=progress.say))
         folder = stack.enter_context(
             RunFolder.open(job.output, preview.manifest(started_at), now=started_at)
         )

@@ -22,6 +22,7 @@ def with_retries(
     *,
     budget_s: float = BUDGET_S,
     say: Callable[[str], None] = lambda _text: None,
+    under_way: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
@@ -33,6 +34,8 @@ def with_retries(
         budget_s: When the next attempt would begin later than this, in seconds, the last error
             is raised.
         say: Is told what is waited for, at each attempt that failed.
+        under_way: Whether something may have been created: then a host that refuses connections is
+            waited for too, as an API that is restarted does.
 
     Raises:
         BadRequest: The API cannot be reached, and waiting does not change that.
@@ -42,9 +45,9 @@ def with_retries(
     while True:
         try:
             return call()
-        except Unreachable as error:
-            raise BadRequest(str(error)) from error
         except RetryableError as error:
+            if isinstance(error, Unreachable) and not under_way:
+                raise BadRequest(str(error)) from error
             attempt += 1
             wait_s = delay_s(_PAUSES, attempt, retry_after_s=error.retry_after_s, uniform=uniform)
             if clock() + wait_s > end:

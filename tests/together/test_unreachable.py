@@ -92,8 +92,15 @@ def test_each_wait_is_said() -> None:
     assert all("at midnight; trying again in" in line for line in said)
 
 
-def test_unreachable_is_waited_for_under_a_run() -> None:
-    assert issubclass(Unreachable, RetryableError)
+def test_a_host_that_refuses_is_waited_for_once_something_may_exist() -> None:
+    left = [Unreachable("api refuses connections")] * 3
+
+    def call() -> str:
+        if left:
+            raise left.pop()
+        return "answer"
+
+    assert with_retries(call, under_way=True, sleep=lambda _s: None) == "answer"
 
 
 @pytest.mark.parametrize("key", ["two words", "ke\ny", "schlüssel"])
