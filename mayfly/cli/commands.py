@@ -84,6 +84,19 @@ the folder.""",
         "DIR [OPTIONS]",
     ),
     Command(
+        "mayfly.cli.runs:runs",
+        READ_ONLY,
+        "Show the runs of this machine and their state, the newest first.",
+    ),
+    Command(
+        "mayfly.cli.runs:cancel",
+        RUNS,
+        """End the run of a folder cleanly from another terminal.
+
+It stops sending, deletes the endpoint, and keeps every answer; the same `run` command resumes.""",
+        "DIR [OPTIONS]",
+    ),
+    Command(
         "mayfly.cli.export:export",
         READ_ONLY,
         """Write the answers of a run to one file: OpenAI-batch results, JSON lines, CSV or Parquet.

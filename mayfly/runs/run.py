@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from typing import Any
 
 from mayfly.endpoints.cleanup import read_proofs
+from mayfly.endpoints.process_liveness import this_process
 from mayfly.endpoints.provisioner import Provisioner, RunIdentity
 from mayfly.models.errors import EndpointLost, HardwareUnavailable, MayflyError, RunStopped
 from mayfly.models.job import Job
@@ -32,6 +33,7 @@ from mayfly.signals import defer_signals
 from mayfly.storage.history_store import append_history, read_history
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_folder import RunFolder
+from mayfly.storage.run_registry import RunEntry, register
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
 
@@ -206,6 +208,17 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
             started_at=started_at,
         )
         stack.enter_context(heartbeat(progress, begun.monitor.show, folder.paths.heartbeat))
+        register(
+            environment.home,
+            RunEntry(
+                id=begun.identity.id,
+                output=begun.identity.output,
+                input=str(preview.dataset.describe()["uri"]),
+                model=job.model,
+                started_at=started_at,
+                owner=this_process(),
+            ),
+        )
         begun.provisioner.reclaim()
         if begun.output.rows_left:
             threading.Thread(target=warm_up, name="warm-up", daemon=True).start()

@@ -1,0 +1,106 @@
+"""The runs of this machine with their state, and how one is ended from another terminal."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mayfly.endpoints.process_liveness import owner_is_alive
+from mayfly.models.errors import BadRequest, MayflyError, TimedOut
+from mayfly.models.texts import printable
+from mayfly.runs.status import read_status
+from mayfly.storage.lease_store import LeaseStore, state_home
+from mayfly.storage.run_registry import RunEntry, registered
+
+POLL_S = 0.2
+REPORT_EVERY_S = 5.0
+
+
+def list_runs(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the runs of this machine, the newest first, with what their folders say.
+
+    Each has `run`, `output`, `input`, `model`, `started_at` (Unix time, seconds), `state`
+    (`running`, `ended` or `crashed`), `outcome`, `rows` and `usd`; the last three are None where
+    the folder is gone.
+    """
+    store = LeaseStore(state_home(environ))
+    return list(_listed(registered(state_home(environ)), store))
+
+
+def _listed(entries: list[RunEntry], store: LeaseStore) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for entry in entries:
+        status = _status(entry, store)
+        on = owner_is_alive(entry.owner) is True and entry.output not in seen
+        # Of several runs of one folder the manifest has the outcome of each.
+        past = {} if status is None else {run["run"]: run for run in status["runs"]}
+        outcome = past.get(entry.id, {}).get("outcome")
+        seen.add(entry.output)
+        yield {
+            "run": entry.id,
+            "output": entry.output,
+            "input": entry.input,
+            "model": entry.model,
+            "started_at": entry.started_at,
+            "state": "ended" if outcome else "running" if on else "crashed",
+            "outcome": outcome,
+            "rows": None if status is None else status["rows"],
+            "usd": None if status is None else status["cost"]["usd"],
+        }
+
+
+def _status(entry: RunEntry, store: LeaseStore) -> dict[str, Any] | None:
+    try:
+        return read_status(Path(entry.output), store)
+    except (MayflyError, OSError):
+        return None
+
+
+def cancel_run(
+    output: str,
+    environ: Mapping[str, str],
+    *,
+    say: Callable[[str], None],
+    timeout_s: float = 600.0,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """End the run of a folder cleanly, as its own Ctrl-C would, and wait for its end.
+
+    Returns:
+        The folder's status afterwards (`mayfly.runs.status.read_status`).
+
+    Raises:
+        BadRequest: No run of this machine is on in that folder.
+        TimedOut: It has not ended in time; its teardown goes on.
+    """
+    home = state_home(environ)
+    folder = str(Path(output).expanduser().absolute())
+    entry = next((each for each in registered(home) if each.output == folder), None)
+    store = LeaseStore(home)
+    if entry is None or owner_is_alive(entry.owner) is not True or _has_ended(entry, store):
+        raise BadRequest(
+            f"no run is on in {printable(output)} on this machine; `mayfly runs` lists them"
+        )
+    os.kill(entry.owner.pid, signal.SIGTERM)
+    say(f"asked process {entry.owner.pid} to end; it tears the endpoint down first")
+    began = told = monotonic()
+    while owner_is_alive(entry.owner) is True and not _has_ended(entry, store):
+        if monotonic() - began > timeout_s:
+            raise TimedOut(
+                f"process {entry.owner.pid} has not ended in {timeout_s:.0f} s; "
+                f"`mayfly status {output}` shows what bills"
+            )
+        if monotonic() - told >= REPORT_EVERY_S:
+            told = monotonic()
+            say("waiting for the endpoint's teardown")
+        sleep(POLL_S)
+    return read_status(Path(folder), store)
+
+
+def _has_ended(entry: RunEntry, store: LeaseStore) -> bool:
+    """Whether the run has recorded its end: a process may outlive its run, in a notebook."""
+    status = _status(entry, store)
+    return status is not None and any(run["run"] == entry.id for run in status["runs"])
