@@ -35,7 +35,7 @@ from mayfly.signals import (
     interrupt_outside_imports,
     signals_so_far,
 )
-from mayfly.storage.run_folder import check_free, check_output
+from mayfly.storage.run_folder import check_free, check_output, leaving_nothing_unless_begun
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
@@ -66,6 +66,7 @@ def run(
         server = None if configured else start_prefect(options, screen)
         with screen.waiting("starting the embedded endpoint"):
             environment = stack.enter_context(here(api=job.rental.api, local=options.local))
+        stack.enter_context(leaving_nothing_unless_begun(output))
         with screen.waiting("reading the input"):
             preview = preview_job(job, environment.connection.provider, say=screen.say)
             check_output(output, preview.manifest(time.time()))

@@ -17,7 +17,7 @@ from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.output_columns import CHAT, OutputColumns, output_columns
 from mayfly.storage.parts import check_columns
-from mayfly.storage.run_folder import check_output, earlier_manifest
+from mayfly.storage.run_folder import check_output, earlier_manifest, leaving_nothing_unless_begun
 from mayfly.storage.run_paths import RunPaths
 
 PREVIEW_ROWS = 8
@@ -80,13 +80,20 @@ def preview_job(
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
     """
     check_runner(job.runner)
+    if not writes:
+        return _preview(job, provider, None, say)
+    refuse_output_below(job.input, job.output)
+    check_output(job.output)
+    beside = RunPaths(Path(job.output).expanduser()).input
+    with leaving_nothing_unless_begun(job.output, even_at_success=False):
+        return _preview(job, provider, beside, say)
+
+
+def _preview(
+    job: Job, provider: str, beside: Path | None, say: Callable[[str], object]
+) -> JobPreview:
     earlier = earlier_manifest(job.output)
     known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
-    beside = None
-    if writes:
-        refuse_output_below(job.input, job.output)
-        check_output(job.output)
-        beside = RunPaths(Path(job.output).expanduser()).input
     dataset = open_dataset(job.input, limit=job.rows.limit, known=known, beside=beside, say=say)
     requests = asked_by(dataset.requests, job.prompt)
     if requests is not None:

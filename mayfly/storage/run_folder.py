@@ -3,7 +3,10 @@
 import fcntl
 import json
 import os
+import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +68,32 @@ def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None
         )
     _check_parts(paths, earlier)
     return earlier
+
+
+@contextmanager
+def leaving_nothing_unless_begun(output: str, *, even_at_success: bool = True) -> Iterator[None]:
+    """Take back copies of the input when the block ends and no run has begun in the folder.
+
+    Args:
+        even_at_success: Otherwise only when the block raises.
+    """
+    paths = RunPaths(Path(output).expanduser())
+    if "://" in output or paths.kept.exists():
+        yield
+        return
+    existed = paths.folder.exists()
+    fine = False
+    try:
+        yield
+        fine = True
+    finally:
+        if (even_at_success or not fine) and not paths.manifest.exists():
+            shutil.rmtree(paths.input, ignore_errors=True)
+            # A folder that holds anything else stays.
+            with suppress(OSError):
+                paths.kept.rmdir()
+                if not existed:
+                    paths.folder.rmdir()
 
 
 def check_free(output: str) -> None:

@@ -20,7 +20,13 @@ from mayfly.storage.journal import Journal
 from mayfly.storage.manifest_store import commit_manifest, load_manifest
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parts import write_part
-from mayfly.storage.run_folder import RunFolder, check_output, journalled, reconciled
+from mayfly.storage.run_folder import (
+    RunFolder,
+    check_output,
+    journalled,
+    leaving_nothing_unless_begun,
+    reconciled,
+)
 from mayfly.storage.run_paths import RunPaths
 
 NOW = 1_700_000_000.0
@@ -274,3 +280,24 @@ def test_answers_in_journals_are_counted_without_touching_them(
 
     assert journalled(paths, wanted) == Tally(2, 2, 0, 0, 0, 6)
     assert everything(earlier) == before
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_copies_of_an_input_go_when_no_run_has_begun(
+    out: Path, wanted: Manifest, existed: bool
+) -> None:
+    if existed:
+        out.mkdir(parents=True)
+    with leaving_nothing_unless_begun(str(out)):
+        (out / "_mayfly" / "input" / "copies").mkdir(parents=True)
+    assert out.exists() == existed
+    assert not existed or not list(out.iterdir())
+
+    with leaving_nothing_unless_begun(str(out)):
+        (out / "_mayfly" / "input").mkdir(parents=True)
+        RunFolder.open(str(out), wanted, now=NOW).close()
+    assert (out / "_mayfly" / "input").is_dir()
+
+    with leaving_nothing_unless_begun(str(out)):  # A later command, which fails early.
+        pass
+    assert (out / "_mayfly" / "input").is_dir()
