@@ -59,7 +59,7 @@ def test_a_server_that_is_gone_at_teardown_changes_nothing_about_it(
     stage: Machine, way: Forwarder
 ) -> None:
     stage.emulator.use_faults(
-        FaultRule(action="status", path="^/v1/chat/", status=401, nth=(5,)), SLOW
+        FaultRule(action="status", path="^/v1/chat/", status=401, nth=(9,)), SLOW
     )
     run = stage.run()
     wait_until(lambda: stage.answered() >= 3, "no rows were answered")
