@@ -8,7 +8,7 @@ from tests.support.machine import Machine
 from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
-SLOW = FaultRule(action="delay", delay_s=0.4, path="/v1/chat/")
+SLOW = FaultRule(action="delay", delay_s=3.0, path="^/v1/chat/")
 
 
 def runs(stage: Machine) -> list[dict[str, Any]]:
