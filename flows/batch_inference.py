@@ -12,6 +12,7 @@ from mayfly.models.job_fields import parameter
 from mayfly.models.job_types import Tags
 from mayfly.orchestration.credentials import TogetherCredentials, environment_with
 from mayfly.orchestration.flow_state import observe_state, resumable
+from mayfly.orchestration.flow_tags import tag_flow_run
 from mayfly.orchestration.hooks import name_run, tear_down_after_the_run
 from mayfly.orchestration.one_line import credentials_of, ended_in_one_line, job_of
 from mayfly.orchestration.run_handles import current_handle, with_handles
@@ -92,6 +93,7 @@ def infer_batch(job: Job, handle: RunHandle) -> dict[str, Any]:
         begin(job, handle, run=flow_run.id or "") as run,
         observe_state(handle, every_s=run.timeouts.cancel_poll_s),
     ):
+        tag_flow_run(job.tags)
         placement = select_hardware(run) if run.output.rows_left else None
         await_approval(run)
         placement = calibrate(run, placement)

@@ -114,6 +114,7 @@ HOMES = {
     "together": {"mayfly.together", "benchmarks"},
     "pyarrow": {"mayfly.api", "mayfly.storage", "mayfly.reporting", "data", "benchmarks"},
     "pandas": {"mayfly.api", "mayfly.storage", "data", "benchmarks"},
+    "opentelemetry": {"mayfly.reporting"},
     "pyreqwest": {"mayfly.inference", "benchmarks"},
     "together_emulator": {"mayfly.cli", "together_emulator", "benchmarks"},
 }

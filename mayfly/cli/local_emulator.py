@@ -66,6 +66,8 @@ def embedded_endpoint(
                 "TOGETHER_API_KEY": "local",
                 "TOGETHER_PROJECT_ID": "",
                 "MAYFLY_HOME": str(home),
+                # It costs nothing.
+                "MAYFLY_MONTHLY_BUDGET_USD": "",
             }
         )
     finally:

@@ -2,14 +2,17 @@
 
 import sys
 import time
+from dataclasses import replace
 
 from mayfly.cli.read_only import control_plane, show, waits
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
 from mayfly.cli.render.waiting import waiting
+from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.planning.plan import make_plan
 from mayfly.planning.preview import preview_job
+from mayfly.runs.budget import check_budget
 from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.run_folder import check_output
 from mayfly.together.retry import with_retries
@@ -30,6 +33,10 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
                 check_output(job.output, preview.manifest(time.time()))
         with waiting(terminal.console(sys.stderr), "asking Together what can be rented"):
             plan = with_retries(lambda: make_plan(preview, plane, environment.folders), say=waits)
+        try:
+            check_budget(plan, environment)
+        except BadRequest as refusal:
+            plan = replace(plan, warnings=(*plan.warnings, f"`run` would refuse this: {refusal}"))
     if json:
         show(plan.as_dict())
     else:

@@ -28,6 +28,7 @@ from mayfly.orchestration.temporary_server import (
 from mayfly.planning.plan import Plan, make_plan
 from mayfly.planning.preview import preview_job
 from mayfly.reporting.progress import Progress, Snapshot, Step
+from mayfly.runs.budget import check_budget
 from mayfly.runs.handle import RunHandle
 from mayfly.signals import (
     TERMINATION_SIGNALS,
@@ -84,6 +85,7 @@ def run(
             )
         signals_so_far()
         screen.plan(plan)
+        check_budget(plan, environment)
         # The embedded endpoint costs nothing.
         if not yes and not options.local and not agreed(plan):
             screen.say("nothing was created")

@@ -47,7 +47,14 @@ class TogetherCredentials(Block):
         "Together's",
     )
 
-    @field_validator("project", "base_url", mode="before")
+    monthly_budget_usd: str = Field(
+        default="",
+        title="Monthly budget (USD)",
+        description="refuse a run with which the runs of a calendar month would probably cost "
+        "more; empty means that of the worker (MAYFLY_MONTHLY_BUDGET_USD), else none",
+    )
+
+    @field_validator("project", "base_url", "monthly_budget_usd", mode="before")
     @classmethod
     def _empty_for_null(cls, given: object) -> object:
         """Read blocks that were saved when these fields could be null."""
@@ -60,7 +67,11 @@ class TogetherCredentials(Block):
             # Not the environment's project with another key: an empty one is asked of the API.
             "TOGETHER_PROJECT_ID": self.project,
         }
-        return variables | ({"TOGETHER_BASE_URL": self.base_url} if self.base_url else {})
+        if self.base_url:
+            variables["TOGETHER_BASE_URL"] = self.base_url
+        if self.monthly_budget_usd:
+            variables["MAYFLY_MONTHLY_BUDGET_USD"] = self.monthly_budget_usd
+        return variables
 
 
 def environment_with(credentials: TogetherCredentials | None) -> Environment:

@@ -2,22 +2,28 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
 
+from mayfly.reporting.metrics import Exporter
 from mayfly.reporting.progress import Progress, numbers
 
 EVERY_S = 0.1
 WRITE_EVERY_S = 2.0
 LAST_S = 5.0
-"""How long the file's removal is waited for at the end."""
+"""How long the last figures and the file's removal are waited for at the end."""
 
 
 @contextmanager
-def heartbeat(progress: Progress, show: Callable[[], None], path: Path) -> Iterator[None]:
+def heartbeat(
+    progress: Progress,
+    show: Callable[[], None],
+    path: Path,
+    exporters: Sequence[Exporter] = (),
+) -> Iterator[None]:
     """Sample the progress and write it to a file while the block lasts; then remove the file.
 
     The file is for people on whatever machine sees the folder; nothing depends on it, so that a
@@ -25,6 +31,7 @@ def heartbeat(progress: Progress, show: Callable[[], None], path: Path) -> Itera
 
     Args:
         show: Brings the progress up to date.
+        exporters: Have the figures as often as they are written, and once more at the end.
     """
     over = threading.Event()
 
@@ -39,8 +46,14 @@ def heartbeat(progress: Progress, show: Callable[[], None], path: Path) -> Itera
                 written_at = time.monotonic()
                 with suppress(OSError):
                     _write(path, progress)
+                for exporter in exporters:
+                    with suppress(Exception):
+                        exporter.update(progress)
         with suppress(OSError):
             path.unlink(missing_ok=True)
+        for exporter in exporters:
+            with suppress(Exception):
+                exporter.close(progress)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

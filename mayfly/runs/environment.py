@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Self
 
 from mayfly.clock import SYSTEM_CLOCK, Clock
+from mayfly.models.budget import VARIABLE
 from mayfly.models.timeouts import Timeouts
+from mayfly.reporting.exporters import wants_telemetry
 from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.together.connection import Connection
 
@@ -27,12 +29,17 @@ class Environment:
 
     Attributes:
         folders: The environment variables that name where leases, history and tokenizers are.
+        telemetry: Whether an OpenTelemetry collector is to have the run's figures.
+        monthly_budget: What all runs of a calendar month may cost, as it was given: a wrong value
+            must hold up no teardown, and so it is read where a run is planned.
     """
 
     connection: Connection
     folders: Mapping[str, str] = field(default_factory=dict)
     timeouts: Timeouts = field(default_factory=Timeouts)
     clock: Clock = SYSTEM_CLOCK
+    telemetry: bool = False
+    monthly_budget: str = ""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
@@ -45,6 +52,8 @@ class Environment:
             connection=Connection.from_env(environ),
             folders={name: environ[name] for name in FOLDERS if name in environ},
             timeouts=Timeouts.from_env(environ),
+            telemetry=wants_telemetry(environ),
+            monthly_budget=environ.get(VARIABLE, ""),
         )
 
     @property

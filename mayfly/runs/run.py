@@ -20,10 +20,12 @@ from mayfly.planning.hardware import Placement
 from mayfly.planning.plan import Plan
 from mayfly.planning.preview import JobPreview, preview_job
 from mayfly.reporting.environment import describe_environment
+from mayfly.reporting.exporters import exporters_for
 from mayfly.reporting.heartbeat import heartbeat
 from mayfly.reporting.progress import Step
 from mayfly.reporting.report import figures
 from mayfly.runs.accounting import add_accounts, earlier_runs, history_record
+from mayfly.runs.budget import check_budget
 from mayfly.runs.environment import Environment
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.inference import Inference
@@ -105,7 +107,13 @@ class Run:
             self.agree(handle.plan)
 
     def agree(self, plan: Plan) -> None:
-        """Go by this plan from now on."""
+        """Go by this plan from now on.
+
+        Raises:
+            BadRequest: The budget of the month has no room for it, and nothing was rented yet.
+        """
+        if not self.provisioner.sessions:
+            check_budget(plan, self.environment)
         self.plan = plan
         self.provisioner.agree(plan)
         self.monitor.agree(plan)
@@ -207,7 +215,17 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
             run=run or uuid.uuid4().hex,
             started_at=started_at,
         )
-        stack.enter_context(heartbeat(progress, begun.monitor.show, folder.paths.heartbeat))
+        exporters = exporters_for(
+            job,
+            progress,
+            run=begun.identity.id,
+            started_at=started_at,
+            file=folder.paths.metrics,
+            telemetry=environment.telemetry,
+        )
+        stack.enter_context(
+            heartbeat(progress, begun.monitor.show, folder.paths.heartbeat, exporters)
+        )
         register(
             environment.home,
             RunEntry(

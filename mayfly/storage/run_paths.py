@@ -53,6 +53,11 @@ class RunPaths:
         return self.kept / "pulse.json"
 
     @property
+    def metrics(self) -> Path:
+        """The metrics of the last run, in Prometheus's text format."""
+        return self.kept / "metrics.prom"
+
+    @property
     def lease(self) -> Path:
         """A copy of the open lease."""
         return self.kept / "lease.json"

@@ -98,6 +98,7 @@ def test_credentials_block_has_text_fields_a_secret_key_a_logo_and_documentation
     fields = schema["fields"]["properties"]
     assert {name: field["type"] for name, field in fields.items()} == {
         "api_key": "string", "project": "string", "base_url": "string",
+        "monthly_budget_usd": "string",
     }  # fmt: skip
     assert fields["api_key"]["format"] == "password"
     assert schema["fields"]["secret_fields"] == ["api_key"]

@@ -1,0 +1,51 @@
+"""The exporters of a run: a file always, OpenTelemetry where it is asked for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mayfly.models.job import Job
+from mayfly.reporting.metrics import Exporter
+from mayfly.reporting.progress import Progress
+from mayfly.reporting.prometheus_file import PrometheusFile, labels_of
+
+_ENDPOINTS = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+)
+
+
+def wants_telemetry(environ: Mapping[str, str]) -> bool:
+    """Whether a variable of OpenTelemetry names a collector, and none switches the SDK off."""
+    is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return not is_off and any(environ.get(name, "").strip() for name in _ENDPOINTS)
+
+
+def exporters_for(
+    job: Job, progress: Progress, *, run: str, started_at: float, file: Path, telemetry: bool
+) -> list[Exporter]:
+    """Return what takes the figures of a run out of the process.
+
+    Args:
+        file: Where the metrics are written.
+        telemetry: Whether an OpenTelemetry collector is to have them too.
+    """
+    exporters: list[Exporter] = [
+        PrometheusFile(file, labels_of(run=run, model=job.model, tags=job.tags))
+    ]
+    if not telemetry:
+        return exporters
+    try:
+        from mayfly.reporting.telemetry import Telemetry  # noqa: PLC0415 - an optional dependency
+    except ImportError:
+        progress.say(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: no figures "
+            "are sent; pip install 'mayfly[otel]'"
+        )
+        return exporters
+    attributes = {
+        "mayfly.run": run,
+        "mayfly.model": job.model,
+        **{f"mayfly.tag.{key}": value for key, value in job.tags.items()},
+    }
+    return [*exporters, Telemetry(progress, attributes, started_at=started_at)]
