@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from mayfly.models.durations import short, span
+from mayfly.reporting.progress import STEP_LABELS
 from mayfly.reporting.svg import (
     CHARACTER_PX,
     Drawing,
@@ -19,17 +20,6 @@ from mayfly.reporting.svg import (
 
 WIDE_PX, NARROW_PX, SMALL_PX = 760, 340, 280
 PANEL_PX, HISTOGRAM_PX = 94, 132
-STEPS = {
-    "looking": "preview",
-    "planning": "plan",
-    "creating": "create",
-    "waiting": "wait for READY",
-    "inferring": "inference",
-    "tearing_down": "teardown",
-    "reporting": "report",
-}
-"""The steps of a run as the page calls them."""
-
 _POINT_PX = 8
 """Pixels between the points of a curve: finer, noise hides the shape."""
 
@@ -108,7 +98,7 @@ def _steps(report: dict[str, Any]) -> list[tuple[float, float, str, str]]:
         (
             step["from_s"],
             step["to_s"],
-            STEPS.get(step["phase"], step["phase"]),
+            STEP_LABELS.get(step["phase"], step["phase"]),
             styles.get(step["phase"], "bar soft"),
         )
         for step in report["phases"]

@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mayfly.models.durations import short, span
 from mayfly.models.job import Job
-from mayfly.reporting.charts import STEPS, Chart, charts
+from mayfly.reporting.charts import Chart, charts
+from mayfly.reporting.progress import STEP_LABELS
 
 _PAGES = Path(__file__).parent / "pages"
 _PHASES = {
@@ -67,7 +68,7 @@ def page(report: dict[str, Any]) -> str:
         compared=compared(report),
         retries=_retries(report),
         paid=_PHASES,
-        steps=STEPS,
+        steps=STEP_LABELS,
         span=_span,
         usd=_usd,
     )

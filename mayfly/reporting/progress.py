@@ -1,4 +1,4 @@
-"""How far a run is, kept in one place for whoever wants to show it.
+"""The progress of a run, kept in one place for all that show it.
 
 The supervisor of a run writes it; a terminal, a log or a Prefect artifact reads snapshots. It
 belongs to this process: a run in another process is read from its folder (`mayfly status`).
@@ -15,7 +15,7 @@ from mayfly.models.rows import NOTHING, Tally
 from mayfly.reporting.time_series import Series
 
 RECENT_S = 10.0
-"""What counts as now, where a rate of now is shown."""
+"""The window of rates that are shown as those of now."""
 
 
 class Step(StrEnum):
@@ -31,18 +31,30 @@ class Step(StrEnum):
     DONE = "done"
 
 
+STEP_LABELS = {
+    "looking": "preview",
+    "planning": "plan",
+    "creating": "create",
+    "waiting": "wait for READY",
+    "inferring": "inference",
+    "tearing_down": "teardown",
+    "reporting": "report",
+}
+"""The steps as people read them, by their names in reports."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One look at a run.
+    """The state of a run at one moment.
 
     Attributes:
         resumed: What earlier runs into the same output had done.
         tally: What this run has done.
         retries: Requests of this run that were repeated, by reason: `HTTP 429 rate_limited`,
             `timeout`, `silence` (no connection), `hedge` (sent twice, because slow), ...
-        copied: Rows that got the answer of a row that asks the same.
+        copied: Rows that took the answer of an identical request.
         endpoint: Name of the endpoint in use, "" before there is one.
-        state: What the API last said of it, in its own word.
+        state: Its state as the API gave it last.
         seconds: Time spent in each step so far.
         recent_rows_per_s, recent_tokens_per_s: Over the last ten seconds; None before there is
             something to go by.
@@ -91,7 +103,7 @@ class Snapshot:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the last row at the pace of now; None before there is a pace."""
+        """Seconds until the last row at the throughput of now; None before there is one."""
         throughput = self.recent_rows_per_s or self.rows_per_s
         return (self.rows - self.done) / throughput if self.tally.done and throughput > 0 else None
 
@@ -113,7 +125,7 @@ def numbers(look: Snapshot) -> dict[str, Any]:
 
 
 class RunEvent(NamedTuple):
-    """Something that happened, for those who follow a run.
+    """An event of a run.
 
     Attributes:
         at_s: Seconds since the start.
@@ -128,10 +140,10 @@ class RunEvent(NamedTuple):
 
 
 class Progress:
-    """A snapshot that is replaced as the run goes on, and a list of what happened meanwhile.
+    """A snapshot that is replaced as the run goes on, and the list of its events.
 
     Attributes:
-        story: What happened, oldest first; it only grows. Empty before the run begins.
+        story: Events, oldest first; it only grows. Empty before the run begins.
         series: Figures of the inference over time.
         report: The run's figures, once they are written.
         error: What ended the run, unless it came to its end.
@@ -182,14 +194,14 @@ class Progress:
                 self.story.append(RunEvent(self._at_s(), "endpoint", text, now))
 
     def say(self, text: str) -> None:
-        """Tell whoever watches; a line for the terminal. What was said last is not said again."""
+        """Add a message for people; one that repeats the last is left out."""
         with self._lock:
             last = next((moment for moment in self.story[::-1] if moment.kind == "note"), None)
             if last is None or last.text != text:
                 self.story.append(RunEvent(self._at_s(), "note", text, {}))
 
     def sample(self) -> None:
-        """Keep the figures of this moment, if it is time for the next sample."""
+        """Keep the figures of now, if the next sample is due."""
         with self._lock:
             look = self._snapshot
             if look.step is Step.INFERRING:

@@ -1,10 +1,10 @@
-"""Figures over time in bounded memory: a long run is kept more coarsely than a short one."""
+"""Time series in bounded memory: a long run is sampled more coarsely than a short one."""
 
 from collections.abc import Mapping
 
 
 class Series:
-    """Samples of a few named figures; when it is full, every second sample is let go.
+    """Samples of a few named figures; when it is full, every second sample is dropped.
 
     So that a run of a day costs as much memory as one of a minute, and the samples stay evenly
     spread: from then on they are taken half as often.
@@ -15,7 +15,7 @@ class Series:
 
     def __init__(self, *names: str, capacity: int = 480, every_s: float = 0.1) -> None:
         if capacity < 2:
-            raise ValueError(f"capacity {capacity}: a series needs room for two samples")
+            raise ValueError(f"capacity {capacity}: a series needs at least two samples")
         self.names = ("at_s", *names)
         self.every_s = every_s
         self._capacity = capacity
@@ -29,16 +29,16 @@ class Series:
         return not self._samples or at_s - self._samples[-1][0] >= self.every_s * 0.999
 
     def add(self, at_s: float, figures: Mapping[str, float], *, anyway: bool = False) -> None:
-        """Take a sample, unless it comes sooner than `every_s` after the one before.
+        """Add a sample, unless it comes sooner than `every_s` after the one before.
 
         Args:
             figures: A value for each name.
-            anyway: Take it however soon: the first and the last of something.
+            anyway: Add it however soon: the first and the last of something.
         """
         if not (anyway or self.due(at_s)):
             return
         if len(self._samples) >= self._capacity:
-            # ProgressCounters from the newest, which has to stay: rates are read off the end.
+            # Counted from the newest, which has to stay: rates are read off the end.
             self._samples = self._samples[::-2][::-1]
             self.every_s *= 2
             if not (anyway or self.due(at_s)):

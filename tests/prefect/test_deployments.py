@@ -42,6 +42,7 @@ def ended(stage: PrefectStage, tmp_path_factory: pytest.TempPathFactory) -> Ende
             input=str(folder / "rows.parquet"),
             prompt={},
             sampling={"max_tokens": 4},
+            tags=["team=search"],
         )
     )
     found = stage.prefect.await_state(run, "COMPLETED")
@@ -138,7 +139,7 @@ def test_a_deployed_run_answers_every_row_and_its_endpoint_is_gone(
 
 def test_a_run_is_named_and_tagged_and_its_state_says_the_result(ended: Ended) -> None:
     assert ended.run["name"] == "Qwen2.5-7B-Instruct over rows.parquet"
-    assert "mayfly" in ended.run["tags"]
+    assert {"mayfly", "team=search"} <= set(ended.run["tags"])
     assert ended.run["state"]["message"].startswith("10,000 of 10,000 rows answered; $")
     assert ended.run["state"]["message"].endswith("gone; the API answers 404 for it")
 

@@ -9,8 +9,8 @@ from mayfly.planning.pricing import dollars
 from mayfly.planning.ranking import Quote
 from mayfly.planning.uncertainty import Interval
 
-LEGEND = "$/Mtok: per million tokens, prompt and completion; free: replicas (+ or more, ? unknown)"
-"""What people do not know of the table's words."""
+LEGEND = "$/Mtok: per million tokens, in and out; free: replicas, + or more, ? unknown"
+"""Explains the short names of columns."""
 
 
 def quote_table(candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> FittingTable:

@@ -12,23 +12,16 @@ from rich.text import Text
 
 from mayfly.cli.render.console import is_live
 from mayfly.cli.render.live_block import LiveBlock
+from mayfly.cli.render.waiting import SILENT_S
 from mayfly.models.durations import span
-from mayfly.reporting.progress import Progress, Snapshot, Step
+from mayfly.reporting.progress import STEP_LABELS, Progress, Snapshot, Step
 
 TERMINAL_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0
 TIME_COLUMNS = 12
 """Of the longest time before a line: `100 h 59 min`."""
 
-_STEPS = {
-    Step.LOOKING: "preview",
-    Step.PLANNING: "plan",
-    Step.CREATING: "create",
-    Step.WAITING: "wait for READY",
-    Step.INFERRING: "inference",
-    Step.TEARING_DOWN: "teardown",
-    Step.REPORTING: "report",
-}
+_STEPS = {step: STEP_LABELS[step.name.lower()] for step in Step if step is not Step.DONE}
 _ORDER = list(Step)
 _BETWEEN = " · "
 
@@ -88,6 +81,7 @@ class Display:
             ticks += 1
             self._tell()
             if not self._progress.began:
+                self._say_it_starts(ticks * every_s)
                 continue
             now = self._progress.snapshot()
             if self._block is not None:
@@ -96,6 +90,12 @@ class Display:
                 rows, endpoint = numbers(now)
                 line = _BETWEEN.join([*rows, *endpoint])
                 self._console.print(Text(f"{span(now.elapsed_s):>{TIME_COLUMNS}}  {line}"))
+
+    def _say_it_starts(self, waited_s: float) -> None:
+        if self._block is not None:
+            self._block.show(Text("  starting the run"))
+        elif waited_s == SILENT_S:
+            self._console.print(Text("starting the run ..."))
 
     def _tell(self) -> None:
         progress = self._progress

@@ -1,4 +1,4 @@
-"""What `mayfly run` says: to a person as text, to a machine as one JSON object a line."""
+"""The output of `mayfly run`: text for people, one JSON object per line for scripts."""
 
 import json
 import sys
@@ -21,22 +21,22 @@ EVENT_EVERY_S = 1.0
 
 
 class Screen(Protocol):
-    """Where a run shows itself."""
+    """What shows a run."""
 
     def plan(self, plan: Plan) -> None:
-        """Show what would be done."""
+        """Show the plan."""
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """Say what is being waited for while the block lasts."""
+        """Say what is waited for while the block lasts, if that takes more than a moment."""
 
     def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
 
     def say(self, text: str) -> None:
-        """Say something."""
+        """Show a message."""
 
     def end(self, report: dict[str, Any], code: int) -> None:
-        """Show what it came to."""
+        """Show the result."""
 
     def failed(self, error: str, code: int) -> None:
         """Show that it failed, beyond the line on standard error."""
@@ -49,7 +49,7 @@ class TerminalScreen:
         self.console = console()
 
     def plan(self, plan: Plan) -> None:
-        """Show what would be done."""
+        """Show the plan."""
         self.console.print(plan_table(plan))
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
@@ -61,11 +61,11 @@ class TerminalScreen:
         return Display(self.console, progress)
 
     def say(self, text: str) -> None:
-        """Say something."""
+        """Show a message."""
         self.console.print(Text(text))
 
     def end(self, report: dict[str, Any], code: int) -> None:
-        """Show what it came to."""
+        """Show the result."""
         del code
         self.console.print()
         self.console.print(summary(report))
@@ -88,7 +88,7 @@ class JsonScreen:
         self._file.flush()
 
     def plan(self, plan: Plan) -> None:
-        """Show what would be done."""
+        """Show the plan."""
         self.emit("plan", plan.as_dict())
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
@@ -119,11 +119,11 @@ class JsonScreen:
                 self.emit("progress", numbers(progress.snapshot()))
 
     def say(self, text: str) -> None:
-        """Say something."""
+        """Show a message."""
         self.emit("note", {"text": text})
 
     def end(self, report: dict[str, Any], code: int) -> None:
-        """Show what it came to: the figures of `report.json` but for those over time."""
+        """Show the result: the figures of `report.json` but for those over time."""
         facts = {name: value for name, value in report.items() if name not in {"series", "job"}}
         self.emit("summary", {"exit_code": code, **facts})
 

@@ -1,4 +1,4 @@
-"""The plan on one screen."""
+"""The plan, on one screen."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -22,7 +22,7 @@ _THEN = {
 
 
 def plan_table(plan: Plan) -> RenderableType:
-    """Draw what a run would do: the data, then each hardware with the decision on it."""
+    """Draw a plan: the data, then each hardware with its estimate and the decision."""
     job = plan.preview.job
     head = facts()
     head.add_row("input", f"{job.input}, {plan.preview.dataset.rows:,} rows")
@@ -125,7 +125,7 @@ def _batches(other: ByToken) -> str:
 
 
 def facts() -> Table:
-    """Return a table of names and values; a value that is too long wraps under itself."""
+    """Return a table of names and values; a long value wraps in its own column."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", min_width=8, justify="right", no_wrap=True)
     table.add_column(overflow="fold")
@@ -133,7 +133,7 @@ def facts() -> Table:
 
 
 def prompt_line(job: Job, source: str) -> str:
-    """Return where requests come from, in one line: the template itself, cut where it is long."""
+    """Return the source of the prompts in one line: the template itself, cut where it is long."""
     template = job.prompt.template
     if template is None:
         return source

@@ -1,4 +1,4 @@
-"""What a folder tells of its runs, on one screen."""
+"""The status of an output folder: its runs, on one screen."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from mayfly.cli.render.console import is_live
 from mayfly.cli.render.live_block import LiveBlock
 from mayfly.cli.render.plan import facts
 from mayfly.models.durations import span
+from mayfly.reporting.progress import STEP_LABELS
 from mayfly.runs.status import read_status
 from mayfly.storage.lease_store import LeaseStore
 
@@ -19,32 +20,32 @@ LOOK_EVERY_S = 2.0
 
 
 def status_table(status: dict[str, Any]) -> RenderableType:
-    """Draw a status: what is done, what is going on, what it cost, what may still bill."""
+    """Draw a status: rows, tokens, the live numbers, the cost, and what may still be billed."""
     rows, tokens, now = status["rows"], status["tokens"], status["now"]
     table = facts()
     table.add_row("job", f"{status['model']} over {status['input']}")
-    failed = f", {rows['failed']:,} of them with an error" if rows["failed"] else ""
-    left = f", {rows['remaining']:,} left" if rows["remaining"] else ""
+    failed = f", {rows['failed']:,} of them failed" if rows["failed"] else ""
+    left = f", {rows['remaining']:,} remaining" if rows["remaining"] else ""
     table.add_row("rows", f"{rows['done']:,} of {rows['total']:,} done{failed}{left}")
     table.add_row("tokens", f"{tokens['prompt']:,} in, {tokens['completion']:,} out")
     table.add_row("state", status["outcome"])
     if now is not None:
         table.add_row("now", _now(now))
-        table.add_row("", f"{now['by']}, heard of {span(now['heard_s_ago'])} ago")
+        table.add_row("", f"{now['by']}, heartbeat {span(now['heard_s_ago'])} ago")
     runs = len(status["runs"])
     table.add_row(
         "cost", f"${status['cost']['usd']:.2f}" + (f", in {runs} runs" if runs > 1 else "")
     )
     for proof in status["teardowns_by_others"]:
-        told = f"{proof['name']} by the {proof['line']}"
-        table.add_row("torn down", told + ("; 404 read back" if proof["gone_at"] else "; stopped"))
+        end = "deleted (confirmed: 404)" if proof["gone_at"] else "stopped"
+        table.add_row("endpoint", f"{proof['name']} {end}, by the {proof['line']}")
     for lease in status["open_leases"]:
         table.add_row("endpoint", _lease(lease))
     return table
 
 
 def _now(now: dict[str, Any]) -> str:
-    said = [now["phase"].replace("_", " ")]
+    said = [STEP_LABELS.get(now["phase"], now["phase"])]
     if now["phase"] == "inferring":
         said += [
             f"{now['rows_per_s']:,.1f} rows/s",
@@ -59,8 +60,8 @@ def _now(now: dict[str, Any]) -> str:
 def _lease(lease: dict[str, Any]) -> str:
     price = f" at ${lease['usd_per_h']:.2f}/h" if lease["usd_per_h"] else ""
     return (
-        f"{lease['name']} may bill{price}; {lease['owner']}, heartbeat "
-        f"{span(lease['heartbeat_s_ago'])} ago. `mayfly sweep` ends it if that has died"
+        f"{lease['name']} may be billed{price}; {lease['owner']}, heartbeat "
+        f"{span(lease['heartbeat_s_ago'])} ago. `mayfly sweep` deletes it if that process has ended"
     )
 
 

@@ -1,4 +1,4 @@
-"""The last screen of a run."""
+"""The summary of a run, printed at its end."""
 
 from typing import Any
 
@@ -7,18 +7,19 @@ from rich.console import RenderableType
 from mayfly.cli.render.plan import facts
 from mayfly.models.durations import short, span
 from mayfly.planning.pricing import dollars
+from mayfly.reporting.progress import STEP_LABELS
 
 
 def summary(report: dict[str, Any]) -> RenderableType:
-    """Draw a report: what came back, what it took, what it cost, and that the endpoint is gone."""
+    """Draw a report: rows, tokens, throughput, time, cost, and what became of the endpoint."""
     rows, tokens = report["rows"], report["tokens"]
     table = facts()
     answered = rows["done"] - rows["failed"]
-    errors = f", {rows['failed']:,} with an error" if rows["failed"] else ""
-    left = f", {rows['remaining']:,} left" if rows["remaining"] else ""
+    errors = f", {rows['failed']:,} failed" if rows["failed"] else ""
+    left = f", {rows['remaining']:,} remaining" if rows["remaining"] else ""
     table.add_row("rows", f"{answered:,} of {rows['total']:,} answered{errors}{left}")
     if rows["resumed"]:
-        table.add_row("", f"{rows['resumed']:,} of them by earlier runs, not sent again")
+        table.add_row("", f"{rows['resumed']:,} of earlier runs, not sent again")
     table.add_row(
         "tokens",
         f"{tokens['prompt']:,} in, {tokens['completion']:,} out"
@@ -26,24 +27,25 @@ def summary(report: dict[str, Any]) -> RenderableType:
     )
     throughput = report["throughput"]
     if throughput["rows_per_s"]:
-        slowest = report.get("latency", {}).get("p99_s")
+        latency = report.get("latency", {})
+        slowest = latency.get("p99_s")
         table.add_row(
             "throughput",
             f"{throughput['rows_per_s']:,.1f} rows/s, "
             f"{throughput['completion_tokens_per_s']:,.0f} tokens/s"
-            + (f", 99 % within {short(slowest)}" if slowest else ""),
+            + (f", p50 latency {short(latency['p50_s'])}, p99 {short(slowest)}" if slowest else ""),
         )
     elif not report["endpoints"]:
-        table.add_row("", "nothing was left to send, so nothing was rented")
+        table.add_row("", "no row was left to send; no endpoint was rented")
     took = ", ".join(
-        f"{name.replace('_', ' ')} {span(seconds)}"
+        f"{STEP_LABELS.get(name, name)} {span(seconds)}"
         for name, seconds in report["seconds"].items()
         if seconds >= 0.5
     )
     table.add_row("time", took or "under a second")
     table.add_row("cost", cost_line(report["cost"]))
     if estimate := report.get("estimate"):
-        table.add_row("", f"planned: {_planned(estimate)}")
+        table.add_row("estimate", _planned(estimate))
     for endpoint in report["endpoints"]:
         table.add_row("endpoint", f"{endpoint['name']}: {endpoint['ended']}")
     table.add_row("answers", f"{report['output']}  (pandas.read_parquet reads the folder)")
@@ -52,13 +54,13 @@ def summary(report: dict[str, Any]) -> RenderableType:
 
 
 def cached_words(tokens: dict[str, Any]) -> str:
-    """Return how many tokens of the prompts the endpoint had read before."""
+    """Return how many prompt tokens came from the prompt cache."""
     share = tokens["cached"] / max(tokens["prompt"], 1)
     return f"{tokens['cached']:,} of those in ({100 * share:.1f} %) from the prompt cache"
 
 
 def _planned(estimate: dict[str, Any]) -> str:
-    """Return what had been expected, with the intervals."""
+    """Return the estimate, with its intervals."""
     seconds, usd = estimate["seconds"], estimate["usd"]
     return (
         f"{dollars(usd['mid'])} ({dollars(usd['low'])} to {dollars(usd['high'])}) and "
@@ -67,9 +69,9 @@ def _planned(estimate: dict[str, Any]) -> str:
 
 
 def cost_line(cost: dict[str, Any]) -> str:
-    """Return what a run cost and what a million tokens came to."""
+    """Return the cost of a run, in all and per million tokens."""
     minutes = cost["replica_minutes"]
     line = f"${cost['usd']:.2f} for {minutes:,} replica-minute{'' if minutes == 1 else 's'}"
     if per_million := cost.get("usd_per_million_completion_tokens"):
-        line += f", ${per_million:,.2f} per million tokens out"
+        line += f", ${per_million:,.2f} per million completion tokens"
     return line
