@@ -38,8 +38,9 @@ def test_a_run_tells_machines_its_story_and_its_true_cost(shell: Shell) -> None:
         event["event"] for event in events
     }
     # A machine under load says what it waits for before there is a plan.
-    assert next(event for event in events if event["event"] != "note")["event"] == "plan"
-    assert events[0]["hardware"] == "1xnvidia-h100-80gb"
+    plan = next(event for event in events if event["event"] != "note")
+    assert plan["event"] == "plan"
+    assert plan["hardware"] == "1xnvidia-h100-80gb"
     phases = [event["phase"] for event in events if event["event"] == "phase"]
     assert phases == [
         "looking", "planning", "creating", "waiting", "inferring", "tearing_down", "reporting",
