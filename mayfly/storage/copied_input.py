@@ -75,8 +75,11 @@ class Copy:
     requests: BatchLines | None
 
 
-def copied(source: Source, folder: Path) -> Copy:
+def copied(source: Source, folder: Path, begins: Callable[[], object] = lambda: None) -> Copy:
     """Return the copy of a source, made now if there is none of this content.
+
+    Args:
+        begins: Called before one is made.
 
     Raises:
         BadRequest: The source is not what its name says.
@@ -85,6 +88,7 @@ def copied(source: Source, folder: Path) -> Copy:
     home = folder / hashlib.sha256(source.shown.encode()).hexdigest()[:24]
     if (found := _found(home, source)) is not None:
         return found
+    begins()
     temporary = temporary_beside(home)
     try:
         make_folder(folder)

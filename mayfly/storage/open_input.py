@@ -134,14 +134,18 @@ def _open_all(
     located: Located, store: BlockStore | None, folder: Path, say: Callable[[str], object]
 ) -> list[_Opened]:
     files = located.files
-    open_one = partial(_open_one, store=store, folder=folder)
+    what = files[0].path if len(files) == 1 else f"{len(files):,} files"
+    said: list[str] = []
+
+    def begins() -> None:
+        if not said:
+            said.append(f"copying {what} to Parquet, which is done once")
+            say(said[0])
+
+    open_one = partial(_open_one, store=store, folder=folder, begins=begins)
     if len(files) == 1:
-        if _is_copied(files[0]):
-            say(f"copying {files[0].path} to Parquet, which is done once")
         return [open_one(files[0])]
     copies = _is_copied(files[0])
-    if copies:
-        say(f"copying {len(files):,} files to Parquet, which is done once")
     local = store is None
     workers = COPIED_AT_ONCE if copies and local else 16 if local else AT_ONCE
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -153,7 +157,9 @@ def _is_copied(file: Found) -> bool:
     return kind.format not in (PARQUET, ARROW) or kind.compression is not None
 
 
-def _open_one(file: Found, *, store: BlockStore | None, folder: Path) -> _Opened:
+def _open_one(
+    file: Found, *, store: BlockStore | None, folder: Path, begins: Callable[[], object]
+) -> _Opened:
     kind = kind_of(file.path)
     if kind == Kind(ARROW) and store is None:
         footer = read_arrow_footer(file.path)
@@ -167,7 +173,7 @@ def _open_one(file: Found, *, store: BlockStore | None, folder: Path) -> _Opened
             except OSError as error:
                 raise BadRequest(f"input {file.path} cannot be read: {error}") from error
         return _Opened((_with_constants(read_footer(file.path, store, remote), file),))
-    copy = copied(_source(file, kind, store), folder / "copies")
+    copy = copied(_source(file, kind, store), folder / "copies", begins)
     footers = []
     for part in copy.parts:
         footer = read_footer(str(part))

@@ -216,11 +216,14 @@ def test_arrow_files_and_streams_keep_their_types(tmp_path: Path, name: str) -> 
 def test_a_copy_is_made_once_and_again_when_the_source_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write_lines(path, [{"a": 1}])
-    first = open_dataset(str(path), beside=tmp_path / "kept")
+    said: list[str] = []
+    first = open_dataset(str(path), beside=tmp_path / "kept", say=said.append)
     assert first.copied.startswith("1 file, 1 rows")
+    assert said == [f"copying {path} to Parquet, which is done once"]
 
     os.utime(path, (1, 1))
-    touched = open_dataset(str(path), beside=tmp_path / "kept")
+    touched = open_dataset(str(path), beside=tmp_path / "kept", say=said.append)
+    assert len(said) == 1
     assert "before" in touched.copied
     assert touched.fingerprint == first.fingerprint
 
