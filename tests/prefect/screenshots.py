@@ -1,7 +1,7 @@
-"""`python -m tests.prefect.screenshots`: take the pictures of the README again.
+"""`python -m tests.prefect.screenshots`: take the pictures of the documentation again.
 
 Runs the browser tests, which leave a picture of every step in artifacts/prefect, and keeps the
-four of the README, made small, in docs.
+four of the documentation, made small, in docs/images.
 """
 
 import sys
@@ -21,10 +21,10 @@ def main() -> int:
     """Run the tests, then shrink what they saw."""
     if code := pytest.main(["-q", str(ROOT / "tests" / "prefect" / "test_browser.py")]):
         return int(code)
-    docs = ROOT / "docs"
-    docs.mkdir(exist_ok=True)
+    images = ROOT / "docs" / "images"
+    images.mkdir(parents=True, exist_ok=True)
     for name in CHOSEN:
-        small = docs / f"prefect-{name}.png"
+        small = images / f"prefect-{name}.png"
         with Image.open(PICTURES / f"{name}.png") as picture:
             picture.convert("RGB").quantize(COLOURS).save(small, optimize=True)
         size = small.stat().st_size

@@ -56,7 +56,7 @@ def test_run_that_waits_for_approval_lets_another_run_go(tried: Tried) -> None:
     waiting = client.start_of(deployment, tried.job(limits=limits))
     client.await_state(waiting, "PAUSED")
 
-    other = client.start_of(deployment, tried.job())
+    other = client.start_of(deployment, tried.job(output=str(tried.folder / "other")))
 
     client.await_state(other, "COMPLETED")
     resume(tried, waiting, decision="refuse")

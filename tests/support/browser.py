@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,22 @@ from playwright.sync_api import TimeoutError as NotInTime
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = Path(__file__).parents[2] / "artifacts" / "prefect"
 """Where the pictures of the tests are kept; git ignores it."""
+ROOT = Path(__file__).parents[2]
+LOGO = ROOT / "docs" / "images" / "logo.svg"
 PATIENCE_MS = 45_000
 CLICK_MS = 10_000
+_RENAME = """(names) => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  while (walker.nextNode()) {
+    let text = walker.currentNode.nodeValue
+    for (const [from, to] of names) {
+      if (text.trim() === from) text = to
+      text = text.replaceAll(from + ':/', to + ':/').replaceAll(from + '/', to + '/')
+    }
+    if (text !== walker.currentNode.nodeValue) walker.currentNode.nodeValue = text
+  }
+}"""
+"""Replaces names in the text of a page."""
 _QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -44,6 +59,8 @@ class Screen:
         """Open a tab."""
         page = browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(PATIENCE_MS)
+        # What the internet has for people is here, too.
+        page.route("**/docs/images/logo.svg", lambda route: route.fulfill(path=LOGO))
         return cls(page, ui)
 
     def picture(self, name: str) -> Path:
@@ -52,6 +69,10 @@ class Screen:
         path = PICTURES / f"{name}.png"
         # Motion ends first: a picture of half a dialog tells nothing.
         self.page.wait_for_timeout(600)
+        # Where the tests run is of no interest to readers.
+        self.page.evaluate(
+            _RENAME, [[str(ROOT), "/srv/batches"], [socket.gethostname(), "worker-1"]]
+        )
         self.page.screenshot(path=path)
         return path
 
@@ -64,10 +85,9 @@ class Screen:
     def open_form(self, deployment: str) -> None:
         """Go to the form that starts a run of a deployment."""
         self.page.goto(f"{self.ui}/deployments/deployment/{deployment}/run")
-        # The fields are there before the values that the deployment gives them, which would
-        # overwrite what is typed meanwhile.
-        output = self.field("Output").locator("textarea").first
-        expect(output).to_have_value(re.compile(".+"), timeout=PATIENCE_MS)
+        # The fields are there before the defaults, which would overwrite what is typed meanwhile.
+        expect(self.field("Output").locator("textarea").first).to_be_visible(timeout=PATIENCE_MS)
+        self.page.wait_for_load_state("networkidle")
 
     def field(self, title: str) -> Locator:
         """Return the innermost part of the form that has a title."""

@@ -32,7 +32,11 @@ class PrefectClient:
         """Call the API until it is not too busy to answer."""
 
         def call() -> httpx.Response | None:
-            answer = self.http.request(method, path, json=body or None)
+            try:
+                answer = self.http.request(method, path, json=body or None)
+            except httpx.ReadError:
+                # The server closes connections that were idle.
+                return None
             return None if answer.status_code == 503 else answer
 
         answer = wait_until(call, f"an answer from {path}")
