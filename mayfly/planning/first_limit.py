@@ -11,6 +11,9 @@ from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, Source
 from mayfly.models.offers import same_hardware
 from mayfly.planning.measurements import Measurement
 
+LATEST_RUNS = 3
+"""Runs that count."""
+
 QUEUE_FACTOR = 2
 """More than so many times what a replica takes at once only waits in its queue."""
 
@@ -48,7 +51,9 @@ def first_limit(
     ]
     same_prompt = [one for one in settled if one.ask == prompt_key]
     if settled:
-        found = (same_prompt or settled)[-1].settled_limit * replicas
+        # The largest of the last: a short run may end just below where it would have settled.
+        latest = (same_prompt or settled)[-LATEST_RUNS:]
+        found = max(one.settled_limit for one in latest) * replicas
         return FirstLimit(max(1, min(round(found), ceiling)), "history", ceiling)
     if per_replica is not None:
         return FirstLimit(per_replica * replicas, "platform", ceiling)

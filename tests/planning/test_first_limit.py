@@ -33,6 +33,10 @@ def test_first_limit_is_what_the_last_run_of_model_and_hardware_settled_at() -> 
     assert begun(settled(500), per_replica=100) == (200, "history", 200)
 
 
+def test_first_limit_does_not_sink_from_run_to_run() -> None:
+    assert begun(settled(800), settled(250), settled(229), settled(206)).limit == 250
+
+
 def test_first_limit_prefers_runs_of_the_same_prompt() -> None:
     assert begun(settled(300), settled(500, ask="b")).limit == 300
 
