@@ -1,6 +1,14 @@
 """Builds the documentation site: `make docs` (Sphinx, Markdown by MyST); a warning is an error."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import generate
+
+generate.main()
 
 project = "mayfly"
 author = "the mayfly authors"
