@@ -36,7 +36,7 @@ def text(path: Path, content: str) -> str:
 
 CASES: dict[str, Case] = {
     "missing file": lambda d: ([str(d / "none.parquet")], "does not exist"),
-    "not Parquet": lambda d: ([text(d / "in.csv", "a,b")], "is not a Parquet file"),
+    "not Parquet": lambda d: ([text(d / "in.parquet", "a,b")], "is not a Parquet file"),
     "zero rows": lambda d: ([put(d, q=pa.array([], pa.string()))], "has 0 rows"),
     "empty folder": lambda d: ([str(d)], "has no data files"),
     "unknown column": lambda d: (
@@ -45,7 +45,7 @@ CASES: dict[str, Case] = {
     ),
     "broken template": lambda d: (
         [put(d), "--prompt", "{{ q"],
-        "prompt template, line 1: .*; the columns are q",
+        "--prompt, line 1: .*; the columns are q",
     ),
     "template that fails on every row": lambda d: (
         [put(d), "--prompt", "{{ q + 1 }}"],
@@ -98,7 +98,7 @@ CASES: dict[str, Case] = {
     ),
     "schema that is none": lambda d: (
         [put(d, prompt=["a"]), "--schema", text(d / "s.json", json.dumps({"type": "objekt"}))],
-        "JSON Schema is not valid",
+        "--schema is not a valid JSON Schema",
     ),
     "schema that is no JSON": lambda d: (
         [put(d, prompt=["a"]), "--schema", text(d / "s.json", "{")],
