@@ -1,4 +1,4 @@
-"""Where the paid time of an endpoint went: by phase, and how well it was used."""
+"""The billed time of an endpoint by phase, and its slot utilisation."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class Paid(StrEnum):
-    """What replicas are doing while they bill.
+    """What replicas do while they are billed.
 
-    WAITING: nothing is sent yet. WARMING: sent, and nothing is back yet. BUSY: rows wait to be
-    sent, so that every place can be filled. TAIL: nothing waits any more. DRAINING: it was asked
-    to stop.
+    WAITING: nothing is sent yet. WARMING: requests are sent, and none is answered yet. BUSY: rows
+    wait to be sent, so that every slot can be filled. TAIL: no row waits any more. DRAINING: the
+    stop was requested.
     """
 
     WAITING = "waiting"
@@ -22,11 +22,11 @@ class Paid(StrEnum):
 
 @dataclass(slots=True)
 class Usage:
-    """Adds up replica-seconds by phase; between two looks, what was so at the first counts.
+    """Adds up replica-seconds by phase; between two samples, the first one counts.
 
     Attributes:
         replica_s: By phase.
-        used_s: Of them, weighted by the share of the places that was filled.
+        used_s: Of them, weighted by the share of slots that were filled.
         busy_work, busy_rows: Done while busy.
         busy_in_flight_s: Requests in flight, integrated over the busy time.
     """
@@ -44,7 +44,7 @@ class Usage:
     _work: float = 0.0
     _rows: int = 0
 
-    def look(
+    def sample(
         self,
         now_s: float,
         phase: Paid,
@@ -55,11 +55,11 @@ class Usage:
         work: float = 0.0,
         rows: int = 0,
     ) -> None:
-        """Take note of what is going on at `now_s`.
+        """Sample the endpoint at `now_s`.
 
         Args:
-            ready: Replicas that bill.
-            in_flight, limit: Requests on their way, and how many might be.
+            ready: Replicas that are billed.
+            in_flight, limit: Requests in flight, and the limit on them.
             work, rows: Done so far on this endpoint.
         """
         if self._last_s is not None:
@@ -75,12 +75,12 @@ class Usage:
         self._in_flight, self._limit, self._work, self._rows = in_flight, limit, work, rows
 
     def phase_of(self, *, sent: bool, back: int, left: int, in_flight: int) -> Paid:
-        """Return the phase that an endpoint is in while rows are answered.
+        """Return the phase that an endpoint is in while rows are sent.
 
         Args:
-            sent: Whether anything was sent to it.
+            sent: Whether any request was sent to it.
             back: Rows that it has answered.
-            left: Rows without an answer, those in flight included.
+            left: Rows without a response, those in flight included.
         """
         if not sent:
             return Paid.WAITING
@@ -90,14 +90,14 @@ class Usage:
 
     @property
     def work_per_s(self) -> float:
-        """Work of one replica in a second while it was busy; 0 when that was too short to tell."""
+        """Work of one replica per second while busy; 0 when that was too short to be measured."""
         busy_s = self.replica_s[Paid.BUSY]
-        return self.busy_work / busy_s if self._tells else 0.0
+        return self.busy_work / busy_s if self._is_measured else 0.0
 
     @property
     def rows_per_s(self) -> float:
-        """Rows of one replica in a second while it was busy; 0 when that was too short to tell."""
-        return self.busy_rows / self.replica_s[Paid.BUSY] if self._tells else 0.0
+        """Rows of one replica per second while busy; 0 when that was too short to be measured."""
+        return self.busy_rows / self.replica_s[Paid.BUSY] if self._is_measured else 0.0
 
     @property
     def in_flight(self) -> float:
@@ -106,15 +106,15 @@ class Usage:
         return self.busy_in_flight_s / busy_s if busy_s else 0.0
 
     @property
-    def _tells(self) -> bool:
-        # As many rows again as fill the places: those of the first filling come back in a burst.
+    def _is_measured(self) -> bool:
+        # As many rows again as fill the slots: those of the first filling come back in a burst.
         return self.replica_s[Paid.BUSY] >= 5 and self.busy_rows >= max(64.0, self.in_flight)
 
     def as_dict(self, *, usd: float, price_usd_per_h: float) -> dict[str, Any]:
         """Return plain JSON values: dollars by phase, which add up to the bill.
 
         Args:
-            usd: The bill; what no second of a phase accounts for is the rounding to minutes.
+            usd: The bill; what the phases do not account for is the rounding to minutes.
         """
         by_phase = {
             phase.value: round(seconds * price_usd_per_h / 3600, 6)

@@ -113,7 +113,9 @@ its suffix. With --partial the answers of a run that is on, or was interrupted, 
     Command(
         "mayfly.cli.read_only:history",
         READ_ONLY,
-        "Show past runs on this machine: rows, throughput, cost, estimate against actual.",
+        """Show past runs on this machine: rows, throughput, cost, estimate against actual.
+
+--by TAG sums them up by the values of a tag (run --tag TAG=VALUE).""",
     ),
     Command(
         "mayfly.cli.endpoints:sweep",

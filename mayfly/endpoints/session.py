@@ -274,7 +274,7 @@ class EndpointSession:
     def _end(self, policy: Teardown) -> None:
         assert policy != "keep"  # noqa: S101 - the callers' business
         began, billing = self._clock.monotonic(), self.meter.ready
-        self.spending.look(began, Paid.DRAINING, billing)
+        self.spending.sample(began, Paid.DRAINING, billing)
         proof = tear_down(
             self._plane,
             self.ref,
@@ -294,7 +294,7 @@ class EndpointSession:
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)
         now = self._clock.monotonic()
         self.meter.look(now, 0)
-        self.spending.look(now, Paid.DRAINING, 0)
+        self.spending.sample(now, Paid.DRAINING, 0)
         if billing:
             self.drain_s = now - began
 

@@ -177,7 +177,7 @@ def prompt_tokens(
     if ratios:
         learned = weighed(ratios[-8:])
         ratio = Estimate(learned.mid, max(learned.spread, LEARNED_SPREAD))
-        basis = f"characters of {count:,} rows, corrected by {len(ratios)} finished runs"
+        basis = f"characters of {count:,} rows, corrected by {_runs(len(ratios))}"
     else:
         ratio, basis = Estimate(1.0, RATIO_SPREAD), f"characters of {count:,} rows"
     return ratio.scaled(sample.mean).wider(sampling), f"prompts from the {basis}"
@@ -201,11 +201,11 @@ def answer_tokens(
             for r in same[-8:]
         )
         estimate = Estimate(told.mid, max(told.spread, LEARNED_SPREAD))
-        basis = f"answers of {len(same)} finished runs of the same prompt"
+        basis = f"answers of {_runs(len(same))} of the same prompt"
     elif of_model:
         told = weighed(Estimate(record.answer_tokens, 0.6) for record in of_model[-8:])
         estimate = Estimate(told.mid, max(told.spread, 0.6))
-        basis = f"answers of {len(of_model)} finished runs of the model with a different prompt"
+        basis = f"answers of {_runs(len(of_model))} of the model with a different prompt"
     elif max_tokens is not None:
         # Short limits are mostly reached, long ones hardly ever.
         estimate = Estimate(max(1.0, min(0.6 * max_tokens, 100 + 0.15 * max_tokens)), 0.75)
@@ -215,6 +215,10 @@ def answer_tokens(
     if max_tokens is not None and estimate.mid > max_tokens:
         estimate = Estimate(float(max_tokens), estimate.spread)
     return estimate, basis
+
+
+def _runs(count: int) -> str:
+    return f"{count} finished run{'' if count == 1 else 's'}"
 
 
 def _standard_error(sample: Sample) -> float:

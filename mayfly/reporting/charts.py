@@ -1,5 +1,6 @@
 """The report's charts, each drawn twice: for a wide page or paper, and for a telephone."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -231,8 +232,8 @@ def distributions(report: dict[str, Any]) -> list[Chart]:
     """Draw tokens and cost per row, as small charts beside each other."""
     found = []
     for name, title, unit in (
-        ("prompt_tokens", "Prompt tokens per row", compact),
-        ("completion_tokens", "Completion tokens per row", compact),
+        ("prompt_tokens", "Prompt tokens per row", whole),
+        ("completion_tokens", "Completion tokens per row", whole),
         ("usd", "Cost per row", money),
     ):
         spread = (report.get("per_row") or {}).get(name)
@@ -272,10 +273,11 @@ def _histogram(
         at, line = x(min(max(value, low), high)), 12 + 15 * index
         drawing.line(at, line - 10, at, y(0), "mark")
         is_left = at + 5 + len(words) * CHARACTER_PX < width
-        drawing.text(at + (5 if is_left else -5), line, words, style="ink",
+        drawing.text(at + (5 if is_left else -5), line, words, style="ink halo",
                      anchor="start" if is_left else "end")  # fmt: skip
     room = 0.0
-    for value in ticks_log(low, high, max(2, int(width / 60))):
+    found = ticks_log(low, high, max(2, int(width / 60)))
+    for value in found if len(found) > 1 else [low, high]:
         words = unit(value)
         half = len(words) * CHARACTER_PX / 2
         at = min(max(x(value), half), width - half)
@@ -294,6 +296,11 @@ def compact(value: float) -> str:
         if value >= size:
             return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
     return f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def whole(value: float) -> str:
+    """Write a count of which only the upper edge of its bin is known."""
+    return compact(math.floor(value))
 
 
 def money(usd: float) -> str:

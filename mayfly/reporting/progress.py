@@ -21,13 +21,13 @@ RECENT_S = 10.0
 class Step(StrEnum):
     """The steps of a run, in order; each is timed."""
 
-    LOOKING = "looking at the input"
+    LOOKING = "reading the input"
     PLANNING = "planning"
     CREATING = "creating the endpoint"
     WAITING = "waiting for READY"
-    INFERRING = "inferring"
-    TEARING_DOWN = "tearing down"
-    REPORTING = "reporting"
+    INFERRING = "sending rows"
+    TEARING_DOWN = "tearing the endpoint down"
+    REPORTING = "writing the report"
     DONE = "done"
 
 

@@ -48,14 +48,15 @@ def spent_this_month_usd(
 def check_budget(plan: Plan, environment: Environment) -> None:
     """Refuse a run that would probably pass the budget of the month.
 
-    A run costs what its plan says is probable, or its --max-cost if that is less. One whose cost
-    is not known (an existing endpoint) is refused only once the budget is used up.
+    A run costs what its plan says is probable, or its --max-cost if that is less; one that has no
+    row left to send costs nothing. One whose cost is not known (an existing endpoint) is refused
+    only once the budget is used up.
 
     Raises:
         BadRequest: It would (the message says what is left), or the budget is no amount.
     """
     budget_usd = read_budget(environment.monthly_budget)
-    if budget_usd is None:
+    if budget_usd is None or (plan.load is not None and plan.load.rows == 0):
         return
     spent_usd = spent_this_month_usd(
         read_history(environment.folders),
@@ -78,6 +79,6 @@ def check_budget(plan: Plan, environment: Environment) -> None:
         else "raise it, or wait for the next month"
     )
     raise BadRequest(
-        f"monthly budget of {dollars(budget_usd)} ({VARIABLE}): {dollars(spent_usd)} are spent "
-        f"this month{run}; {advice}"
+        f"monthly budget of {dollars(budget_usd)} ({VARIABLE}): {dollars(spent_usd)} spent this "
+        f"month{run}; {advice}"
     )

@@ -180,7 +180,7 @@ class LimitEnforcer:
     def _spend(self, now: float, tally: Tally, left: int, engine: Snapshot | None) -> None:
         spending, ready = self.session.spending, self.session.meter.ready
         if engine is None:
-            spending.look(now, Paid.WAITING, ready)
+            spending.sample(now, Paid.WAITING, ready)
             return
         here = Tally(*(n - o for n, o in zip(tally, self._before, strict=True)))
         self.session.answered = here
@@ -188,7 +188,7 @@ class LimitEnforcer:
             sent=bool(engine.in_flight or here.done), back=here.done, left=left,
             in_flight=engine.in_flight,
         )  # fmt: skip
-        spending.look(
+        spending.sample(
             now, phase, ready, in_flight=engine.in_flight, limit=engine.limit, rows=here.done,
             work=work(here.prompt_tokens, here.cached_tokens, here.completion_tokens),
         )  # fmt: skip

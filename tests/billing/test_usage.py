@@ -22,7 +22,7 @@ def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
     for index, (wait_s, phase, ready, in_flight) in enumerate(steps):
         now_s += wait_s
         paid_s += wait_s * ready_before if index else 0.0
-        spending.look(now_s, phase, ready, in_flight=in_flight, limit=256)
+        spending.sample(now_s, phase, ready, in_flight=in_flight, limit=256)
         ready_before = ready
 
     assert sum(spending.replica_s.values()) == pytest.approx(paid_s)
@@ -31,10 +31,10 @@ def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
 
 def test_phases_and_rounding_add_up_to_the_bill() -> None:
     spending = Usage()
-    spending.look(0.0, Paid.WAITING, 1)
-    spending.look(10.0, Paid.BUSY, 1, in_flight=50, limit=100)
-    spending.look(50.0, Paid.DRAINING, 1)
-    spending.look(65.0, Paid.DRAINING, 0)
+    spending.sample(0.0, Paid.WAITING, 1)
+    spending.sample(10.0, Paid.BUSY, 1, in_flight=50, limit=100)
+    spending.sample(50.0, Paid.DRAINING, 1)
+    spending.sample(65.0, Paid.DRAINING, 0)
 
     record = spending.as_dict(usd=2.0, price_usd_per_h=60.0)
 
@@ -62,8 +62,10 @@ def test_the_phase_follows_from_what_is_on_its_way(
 def test_a_run_too_short_to_tell_teaches_no_throughput() -> None:
     short, long = Usage(), Usage()
     for spending, seconds in ((short, 3.0), (long, 300.0)):
-        spending.look(0.0, Paid.BUSY, 1, in_flight=50, limit=50)
-        spending.look(seconds, Paid.TAIL, 1, in_flight=50, limit=50, work=seconds * 1000, rows=1000)
+        spending.sample(0.0, Paid.BUSY, 1, in_flight=50, limit=50)
+        spending.sample(
+            seconds, Paid.TAIL, 1, in_flight=50, limit=50, work=seconds * 1000, rows=1000
+        )
 
     assert (short.work_per_s, short.rows_per_s) == (0.0, 0.0)
     assert long.work_per_s == pytest.approx(1000.0)

@@ -117,3 +117,16 @@ def test_what_only_looks_does_not_load_what_runs(
     loaded: list[Any] = json.loads(done.stdout.splitlines()[-1])
 
     assert never & set(loaded) == set()
+
+
+def test_budget_that_a_plan_would_pass_is_refused_by_run_and_noted_by_plan(shell: Shell) -> None:
+    budget: dict[str, str | None] = {"MAYFLY_MONTHLY_BUDGET_USD": "0.01"}
+
+    refused = shell("run", *PLAN[1:], "--output", "out", "--yes", env=budget)
+    planned = shell(*PLAN, env=budget)
+
+    assert refused.code == 2
+    assert "monthly budget of $0.01 (MAYFLY_MONTHLY_BUDGET_USD): $0.00 spent" in refused.err
+    assert (planned.code, planned.err) == (0, "")
+    assert "`run` would refuse this: monthly budget" in planned.out
+    assert shell.creations == 0

@@ -56,10 +56,19 @@ def test_run_that_would_pass_the_budget_is_refused_before_anything_is_created(
         append_history(environment.folders, record(ended_at=now, usd=9.95, provider=provider))
         tight = replace(environment, monthly_budget="10")
 
-        with pytest.raises(BadRequest, match=r"budget of \$10.00 .* \$9.95 are spent") as refused:
+        with pytest.raises(BadRequest, match=r"budget of \$10.00 .* \$9.95 spent") as refused:
             carry_out(job_of(tmp_path, rows=20), tight)
 
         assert refused.value.exit_code == 2
         assert emulator.endpoints() == []
         report, _ = carry_out(job_of(tmp_path, rows=20), replace(tight, monthly_budget="100"))
         assert report["rows"]["remaining"] == 0
+
+
+def test_run_that_has_nothing_left_to_send_is_not_refused(tmp_path: Path) -> None:
+    with emulated(tmp_path / "home", speed=600.0) as (_, environment):
+        carry_out(job_of(tmp_path, rows=20), environment)
+
+        again, _ = carry_out(job_of(tmp_path, rows=20), replace(environment, monthly_budget="0"))
+
+    assert again["rows"]["this_run"] == 0

@@ -30,7 +30,7 @@ def plan_table(plan: Plan) -> RenderableType:
         head.add_row("copied", plan.preview.dataset.copied)
     head.add_row("model", job.model)
     head.add_row("prompt", prompt_line(job, plan.preview.renderer.source))
-    if plan.load is not None:
+    if plan.load is not None and plan.load.rows:
         head.add_row("tokens", _tokens(plan.load))
         head.add_row("prompts", _sizes(plan.load.sizes))
     head.add_row("output", job.output)
