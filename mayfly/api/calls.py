@@ -10,6 +10,7 @@ from mayfly.api.options import Options
 from mayfly.api.result import Planned, Result
 from mayfly.cli.read_only import here
 from mayfly.cli.render.console import is_live
+from mayfly.cli.render.notebook_block import notebook_display
 from mayfly.cli.render.output import TerminalScreen
 from mayfly.cli.run import carried_out
 from mayfly.models.errors import BadRequest, RunStopped
@@ -63,7 +64,7 @@ def run(
     job = _job(data, model=model, prompt=prompt, output=output, options=options)
     screen = TerminalScreen()
     if progress is None:
-        progress = is_live(screen.console) or screen.console.is_jupyter
+        progress = is_live(screen.console) or notebook_display() is not None
     with here(api=job.rental.api, local=local) as environment:
         planned = _plan(job, environment, screen if progress else None)
         handle = RunHandle(environment=environment, plan=planned)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mayfly.cli.render.live import Display, Panel, lines_of
 from mayfly.cli.render.live_block import LiveBlock
+from mayfly.cli.render.notebook_block import NotebookBlock, notebook_display
 from mayfly.cli.render.waiting import waiting
 from mayfly.models.rows import Tally
 from mayfly.reporting.progress import Progress, Snapshot, Step
@@ -181,3 +182,27 @@ def test_wait_that_takes_long_says_what_for_in_plain_lines() -> None:
         pass
 
     assert out.getvalue() == "reading the input ...\n"
+
+
+def test_notebook_replaces_its_output_and_keeps_messages() -> None:
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, bundle: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            shown.append(bundle["text/plain"])
+
+    def display(bundle: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
+        assert (raw, display_id) == (True, True)
+        shown.append(bundle["text/plain"])
+        return Handle()
+
+    block = NotebookBlock(display)
+
+    block.show(Text("10 %"))
+    block.above(Text("rows wait"))
+    block.show(Text("20 %"))
+    block.end()
+
+    assert shown == ["10 %", "rows wait\n10 %", "rows wait\n20 %", "rows wait"]
+    assert notebook_display() is None

@@ -32,9 +32,14 @@ def console(stream: TextIO | None = None) -> Console:
     stream = stream or sys.stdout
     file = cast("IO[str]", Steady(stream))
     if stream.isatty():
-        return Console(file=file, highlight=False)
+        return Console(file=file, highlight=False, force_jupyter=False)
     return Console(
-        file=file, width=UNWRAPPED, highlight=False, force_terminal=False, color_system=None
+        file=file,
+        width=UNWRAPPED,
+        highlight=False,
+        force_terminal=False,
+        force_jupyter=False,
+        color_system=None,
     )
 
 

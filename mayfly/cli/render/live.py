@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mayfly.cli.render.console import is_live
 from mayfly.cli.render.live_block import LiveBlock
+from mayfly.cli.render.notebook_block import NotebookBlock, notebook_display
 from mayfly.cli.render.waiting import SILENT_S
 from mayfly.models.durations import span
 from mayfly.reporting.progress import STEP_LABELS, Progress, Snapshot, Step
@@ -47,6 +48,14 @@ def numbers(now: Snapshot) -> tuple[list[str], list[str]]:
     return rows, endpoint
 
 
+def block_on(console: Console) -> LiveBlock | NotebookBlock | None:
+    """Return what is drawn over again: in a terminal or a notebook; None elsewhere."""
+    if is_live(console):
+        return LiveBlock(console)
+    display = notebook_display()
+    return None if display is None else NotebookBlock(display)
+
+
 class Display:
     """Follows a run until the block ends; the run itself writes nothing to the terminal."""
 
@@ -55,7 +64,7 @@ class Display:
         self._progress = progress
         self._told = 0
         self._over = threading.Event()
-        self._block = LiveBlock(console) if is_live(console) else None
+        self._block = block_on(console)
         self._thread = threading.Thread(target=self._follow, name="display", daemon=True)
 
     def __enter__(self) -> Self:
