@@ -14,6 +14,7 @@ from mayfly.orchestration.record import is_recorded, run_logger
 from mayfly.orchestration.server_health import prefect_is_there
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
+from mayfly.storage.output_location import shown_output
 from mayfly.tasks.step import step, tell
 
 
@@ -43,7 +44,7 @@ def publish(run: Run, report: dict[str, Any]) -> None:
     create_markdown_artifact(
         result_markdown(
             report,
-            folder=run.identity.output,
+            folder=shown_output(run.identity.output),
             host=socket.gethostname(),
             report_url=report_link(run.job.report_url),
         ),
@@ -51,9 +52,9 @@ def publish(run: Run, report: dict[str, Any]) -> None:
         description=result_line(report),
     )
     answers = Asset(
-        key=asset_key(run.identity.output),
+        key=asset_key(shown_output(run.identity.output)),
         properties=AssetProperties(
-            name=f"answers in {Path(run.identity.output).name}",
+            name=f"answers in {Path(shown_output(run.identity.output)).name}",
             description=f"{run.job.model} over {run.job.input}; one row for each row of it",
         ),
     )

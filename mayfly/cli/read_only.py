@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -134,7 +133,7 @@ def models(
 
 
 def status(
-    folder: Annotated[Path, Parameter(name="DIR", help="The --output of the run.")],
+    folder: Annotated[str, Parameter(name="DIR", help="The --output of the run.")],
     /,
     *,
     watch: Annotated[bool, flag(RUN, "Refresh until the run has ended.")] = False,

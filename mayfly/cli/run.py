@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -36,6 +35,7 @@ from mayfly.signals import (
     interrupt_outside_imports,
     signals_so_far,
 )
+from mayfly.storage.output_location import paths_of
 from mayfly.storage.run_folder import check_free, check_output, leaving_nothing_unless_begun
 from mayfly.together.connection import Connection
 from mayfly.together.factory import connect
@@ -254,7 +254,7 @@ def ended_after_all(handle: RunHandle, error: TeardownFailed) -> None:
     """
     assert handle.plan is not None  # noqa: S101 - of a run of this command
     assert handle.environment is not None  # noqa: S101
-    output = str(Path(handle.plan.preview.job.output).expanduser().absolute())
+    output = str(paths_of(handle.plan.preview.job.output).folder.absolute())
     leases = handle.environment.leases.list()
     if not leases.damaged and all(lease.output != output for lease in leases.open):
         raise TerminalError(f"{error}; in the end it was torn down all the same") from error

@@ -16,9 +16,9 @@ from mayfly.storage.dataset import Dataset
 from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.output_columns import CHAT, OutputColumns, output_columns
+from mayfly.storage.output_location import paths_of
 from mayfly.storage.parts import check_columns
 from mayfly.storage.run_folder import check_output, earlier_manifest, leaving_nothing_unless_begun
-from mayfly.storage.run_paths import RunPaths
 
 PREVIEW_ROWS = 8
 """Rows rendered before anything is rented: enough to see a template that cannot work."""
@@ -84,7 +84,7 @@ def preview_job(
         return _preview(job, provider, None, say)
     refuse_output_below(job.input, job.output)
     check_output(job.output)
-    beside = RunPaths(Path(job.output).expanduser()).input
+    beside = paths_of(job.output).input
     with leaving_nothing_unless_begun(job.output, even_at_success=False):
         return _preview(job, provider, beside, say)
 

@@ -1,7 +1,6 @@
 """What the job amounts to and what finished runs have taught, brought together for the plan."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,8 +15,8 @@ from mayfly.planning.tokens import Seen, Workload, workload
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.history_store import read_history
 from mayfly.storage.manifest_store import load_manifest
+from mayfly.storage.output_location import paths_of
 from mayfly.storage.run_folder import journalled
-from mayfly.storage.run_paths import RunPaths
 from mayfly.storage.tokenizer import cached_tokenizer
 
 
@@ -37,7 +36,7 @@ def taught(folders: Mapping[str, str], provider: str) -> list[Measurement]:
 
 def done_before(output: str, fingerprint: str) -> Tally:
     """Return the sums over what earlier runs of this very job have put into its output."""
-    paths = RunPaths(Path(output).expanduser())
+    paths = paths_of(output)
     manifest = load_manifest(paths.manifest)
     if manifest is None or manifest.fingerprint != fingerprint:
         return Tally()

@@ -12,6 +12,7 @@ from mayfly.models.errors import BadRequest, MayflyError, TimedOut
 from mayfly.models.texts import printable
 from mayfly.runs.status import read_status
 from mayfly.storage.lease_store import LeaseStore, state_home
+from mayfly.storage.output_location import paths_of, shown_output
 from mayfly.storage.run_registry import RunEntry, registered
 
 POLL_S = 0.2
@@ -40,7 +41,7 @@ def _listed(entries: list[RunEntry], store: LeaseStore) -> Iterator[dict[str, An
         seen.add(entry.output)
         yield {
             "run": entry.id,
-            "output": entry.output,
+            "output": shown_output(entry.output),
             "input": entry.input,
             "model": entry.model,
             "started_at": entry.started_at,
@@ -77,7 +78,7 @@ def cancel_run(
         TimedOut: It has not ended in time; its teardown goes on.
     """
     home = state_home(environ)
-    folder = str(Path(output).expanduser().absolute())
+    folder = str(paths_of(output).folder.absolute())
     entry = next((each for each in registered(home) if each.output == folder), None)
     store = LeaseStore(home)
     if entry is None or owner_is_alive(entry.owner) is not True or _has_ended(entry, store):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import mayfly.storage.part_batches as parts
 from mayfly.inference.batch_requests import as_requests, asked_by, path_of
@@ -16,7 +15,9 @@ from mayfly.storage.journal import load_journal
 from mayfly.storage.manifest_store import load_manifest
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.output_columns import OutputColumns, output_columns
+from mayfly.storage.output_location import is_remote, paths_of
 from mayfly.storage.part_batches import Batch
+from mayfly.storage.remote_output import refresh_all
 from mayfly.storage.run_folder import reconciled
 from mayfly.storage.run_paths import RunPaths
 
@@ -91,7 +92,7 @@ def read_results(output: str, *, partial: bool) -> Results:
     Raises:
         BadRequest: No run is there, or it is not finished and `partial` does not ask for that.
     """
-    paths = RunPaths(Path(output).expanduser())
+    paths = refresh_all(output) if is_remote(output) else paths_of(output)
     manifest = load_manifest(paths.manifest)
     if manifest is None:
         raise BadRequest(f"{output} holds no run; give the --output of one")

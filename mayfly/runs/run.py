@@ -204,7 +204,9 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
     with ExitStack() as stack:
         plane = stack.enter_context(connect(job.rental.api, connection, say=progress.say))
         folder = stack.enter_context(
-            RunFolder.open(job.output, preview.manifest(started_at), now=started_at)
+            RunFolder.open(
+                job.output, preview.manifest(started_at), now=started_at, say=progress.say
+            )
         )
         begun = Run(
             preview,

@@ -13,6 +13,8 @@ from mayfly.models.lease import Lease
 from mayfly.models.manifest import Manifest
 from mayfly.storage.lease_store import LeaseStore
 from mayfly.storage.manifest_store import load_manifest
+from mayfly.storage.output_location import is_remote, paths_of
+from mayfly.storage.remote_output import refresh_status
 from mayfly.storage.run_folder import journalled, reconciled
 from mayfly.storage.run_paths import RunPaths
 
@@ -20,10 +22,11 @@ SILENT_AFTER_S = 15.0
 """A run gives its numbers every two seconds; after this long without, it does not count as on."""
 
 
-def read_status(folder: Path, store: LeaseStore) -> dict[str, Any]:
+def read_status(output: str | Path, store: LeaseStore) -> dict[str, Any]:
     """Return what a run has done so far: rows, tokens, cost, runs, and leases still open.
 
     Args:
+        output: `--output`, which may be on an object store, or a path.
         store: The leases of this machine.
 
     `now` holds the live numbers of a run that is on, and how long ago it gave them: None when
@@ -32,16 +35,19 @@ def read_status(folder: Path, store: LeaseStore) -> dict[str, Any]:
     Raises:
         BadRequest: The folder is not the output of a run.
     """
-    paths = RunPaths(folder)
+    if isinstance(output, Path):
+        paths = RunPaths(output)
+    else:
+        paths = refresh_status(output) if is_remote(output) else paths_of(output)
     manifest = load_manifest(paths.manifest)
     if manifest is None:
-        raise BadRequest(f"{folder} is not the output of a run; give the folder of its --output")
+        raise BadRequest(f"{output} is not the output of a run; give the folder of its --output")
     manifest = reconciled(paths, manifest)
     tally = manifest.tally + journalled(paths, manifest)
     leases, proofs = _open_leases(paths, store), read_proofs(paths)
     at = time.time()
     heartbeat = _pulse(paths, at)
-    on = heartbeat is not None and heartbeat["heard_s_ago"] <= SILENT_AFTER_S
+    on = heartbeat is not None and heartbeat["heard_s_ago"] <= _silent_after_s(heartbeat)
     recorded = {run["run"] for run in manifest.runs}
     # A run that was killed recorded nothing; who ended its endpoint knows what it was billed.
     lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
@@ -84,6 +90,10 @@ def read_status(folder: Path, store: LeaseStore) -> dict[str, Any]:
     }
 
 
+def _silent_after_s(heartbeat: Mapping[str, Any]) -> float:
+    return SILENT_AFTER_S + 2 * float(heartbeat.get("every_s", 0.0))
+
+
 def _outcome(manifest: Manifest, heartbeat: Mapping[str, Any] | None, *, on: bool) -> str:
     if on:
         return "running"
@@ -96,6 +106,8 @@ def _pulse(paths: RunPaths, at: float) -> dict[str, Any] | None:
     """Return the live numbers that a run has left last, with who gave them and how long ago."""
     try:
         heartbeat = json.loads(paths.heartbeat.read_text())
+        if "by" in heartbeat:  # Of a run elsewhere, from the lock that it renews.
+            return {key: value for key, value in heartbeat.items() if key != "at"}
         holder = json.loads(paths.lock.read_text())
     except (OSError, ValueError):
         return None

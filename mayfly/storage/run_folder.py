@@ -5,21 +5,24 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mayfly.models.errors import BadRequest
+from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.manifest import Manifest, differences
 from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import Shard
 from mayfly.storage.atomic import make_folder
 from mayfly.storage.journal import load_journal
 from mayfly.storage.manifest_store import commit_manifest, load_manifest
+from mayfly.storage.output_location import is_remote, paths_of
 from mayfly.storage.parts import part_label
+from mayfly.storage.remote_output import Claim, claim, refresh
 from mayfly.storage.run_paths import RunPaths, part_name
+from mayfly.storage.work_folder import done_elsewhere
 
 
 def earlier_manifest(output: str) -> Manifest | None:
@@ -28,25 +31,26 @@ def earlier_manifest(output: str) -> Manifest | None:
     Raises:
         BadRequest: It is damaged, or of another version of mayfly.
     """
-    return None if "://" in output else load_manifest(RunPaths(Path(output).expanduser()).manifest)
+    paths = refresh(output)[0] if is_remote(output) else paths_of(output)
+    return load_manifest(paths.manifest)
 
 
 def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None:
     """Return the manifest of the run that a folder holds, or None for a new or empty one.
 
-    This writes nothing, so a plan may call it.
+    This writes nothing there, so a plan may call it.
 
     Args:
         output: `--output`.
         wanted: The job that is to run there; None only looks.
 
     Raises:
-        BadRequest: A file, a URI, a place that cannot be written, a folder of something else, or
-            an earlier run of another job (naming what differs).
+        BadRequest: A file, a place that cannot be written or a store that cannot be reached, a
+            folder of something else, or an earlier run of another job (naming what differs).
     """
-    if "://" in output:
-        raise BadRequest(f"output {output} is a URI; give a local folder and copy it afterwards")
-    paths = RunPaths(Path(output).expanduser())
+    if is_remote(output):
+        return _check_remote(output, wanted)
+    paths = paths_of(output)
     folder = paths.folder
     if folder.exists() and not folder.is_dir():
         raise BadRequest(f"output {folder} is a file; give a folder")
@@ -61,13 +65,31 @@ def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None
                 "give a new or empty folder"
             )
         return None
-    if wanted is not None and (lines := differences(earlier, wanted)):
-        raise BadRequest(
-            f"output {folder} belongs to another job: {'; '.join(lines)}; "
-            "give another --output, or the same job"
-        )
+    _check_same_job(str(folder), earlier, wanted)
     _check_parts(paths, earlier)
     return earlier
+
+
+def _check_remote(output: str, wanted: Manifest | None) -> Manifest | None:
+    """Do what `check_output` does for an output on an object store."""
+    paths, listed = refresh(output)
+    earlier = load_manifest(paths.manifest)
+    if earlier is None:
+        return None
+    _check_same_job(output, earlier, wanted)
+    expected = {part_name(shard.index) for shard in earlier.shards}
+    for name in sorted(listed):
+        if "/" not in name and name.endswith(".parquet") and name not in expected:
+            raise _not_of_this_run(output, name)
+    return earlier
+
+
+def _check_same_job(output: str, earlier: Manifest, wanted: Manifest | None) -> None:
+    if wanted is not None and (lines := differences(earlier, wanted)):
+        raise BadRequest(
+            f"output {output} belongs to another job: {'; '.join(lines)}; "
+            "give another --output, or the same job"
+        )
 
 
 @contextmanager
@@ -102,7 +124,7 @@ def check_free(output: str) -> None:
     Raises:
         BadRequest: Says whose it is.
     """
-    paths = RunPaths(Path(output).expanduser())
+    paths = paths_of(output)
     try:
         lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -120,17 +142,33 @@ class RunFolder:
     """A run's folder, held under a lock from `open` to `close`.
 
     Attributes:
-        paths: Where things lie.
+        paths: Where things lie on this machine.
         manifest: As it stands on disk.
     """
 
-    def __init__(self, paths: RunPaths, manifest: Manifest, lock: int) -> None:
+    def __init__(
+        self,
+        paths: RunPaths,
+        manifest: Manifest,
+        lock: int,
+        *,
+        remote: Claim | None = None,
+        say: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self.paths = paths
         self.manifest = manifest
         self._lock = lock
+        self._remote, self._say = remote, say
 
     @classmethod
-    def open(cls, output: str, wanted: Manifest, *, now: float) -> "RunFolder":
+    def open(
+        cls,
+        output: str,
+        wanted: Manifest,
+        *,
+        now: float,
+        say: Callable[[str], object] = lambda _: None,
+    ) -> "RunFolder":
         """Check, create if need be, lock and reconcile the folder of a run.
 
         The manifest that comes back is the earlier run's where there is one, with its shards (and
@@ -141,13 +179,14 @@ class RunFolder:
             output: `--output`.
             wanted: The job, with `done` and `runs` empty.
             now: Unix time in seconds, for those that the lock keeps out.
+            say: Is told what an object store does not take, or has not got.
 
         Raises:
             BadRequest: As `check_output`, or another run is using the folder. What was there
                 before is untouched.
         """
         check_output(output, wanted)
-        paths = RunPaths(Path(output).expanduser())
+        paths = paths_of(output)
         try:
             make_folder(paths.kept)
             lock = _lock(paths, now)
@@ -155,51 +194,98 @@ class RunFolder:
             raise BadRequest(
                 f"output {paths.folder} cannot be written: {error.strerror}; give another folder"
             ) from error
+        remote: Claim | None = None
         try:
-            earlier = check_output(output, wanted)
+            if is_remote(output):
+                remote = claim(output, paths, now=now, say=say)
+                earlier = load_manifest(paths.manifest)
+                if earlier is not None:
+                    _check_same_job(output, earlier, wanted)
+            else:
+                earlier = check_output(output, wanted)
             make_folder(paths.journals)
             for leftover in paths.kept.glob(".part-*.tmp"):
                 leftover.unlink(missing_ok=True)
             manifest = earlier or wanted
             if earlier is not None and wanted.input.get("before") == earlier.input["fingerprint"]:
                 manifest = replace(earlier, input=wanted.input, shards=wanted.shards)
-            folder = cls(paths, manifest, lock)
+            folder = cls(paths, manifest, lock, remote=remote, say=say)
             folder.commit(reconciled(paths, folder.manifest))
         except BaseException:
+            if remote is not None:
+                remote.give_up()
             os.close(lock)
             raise
+        if remote is not None:
+            here = (folder.manifest.tally + journalled(paths, folder.manifest)).done
+            if lost := remote.rows_lost(here):
+                say(
+                    f"{lost:,} rows that {remote.died_on} had answered were in no finished shard "
+                    "when it died; they are sent again"
+                )
+            remote.mirror.start()
         return folder
 
     def commit(self, manifest: Manifest) -> None:
-        """Make this the manifest; when it returns, it survives a power cut."""
+        """Make this the manifest; when it returns, it survives a power cut.
+
+        Raises:
+            TerminalError: The disk does not take it, or another run has taken the output over.
+        """
         commit_manifest(self.paths.manifest, manifest)
         self.manifest = manifest
+        if self._remote is not None:
+            self._remote.mirror.changed()
+            self._remote.check()
 
     def record_done(self, index: int, tally: Tally) -> None:
         """Say in the manifest that a shard's part is committed, and drop its journal."""
         self.commit(self.manifest.with_done(index, tally))
         self.paths.journal(index).unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Let others use the folder; closing twice is closing once."""
-        if self._lock >= 0:
+    def close(self, *, interrupted: bool = False) -> None:
+        """Let others use the folder; closing twice is closing once.
+
+        What an object store does not have yet is uploaded first; the endpoint has ended by then.
+
+        Args:
+            interrupted: Whether the run failed or was ended: its own reason is what is raised.
+
+        Raises:
+            TerminalError: An object store did not take everything; it is kept on this machine.
+        """
+        if self._lock < 0:
+            return
+        try:
+            problem = None
+            if self._remote is not None:
+                problem = self._remote.close(interrupted=interrupted)
+        finally:
             os.close(self._lock)
             self._lock = -1
+        if problem is not None:
+            if not interrupted:
+                raise TerminalError(problem)
+            self._say(problem)
 
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
+        self.close(interrupted=error is not None)
 
 
 def reconciled(paths: RunPaths, manifest: Manifest) -> Manifest:
     """Return the manifest with exactly those shards done whose parts are committed."""
     done: dict[int, Tally] = {}
+    elsewhere = done_elsewhere(paths)
     for shard in manifest.shards:
-        label = part_label(paths.part(shard.index))
+        part = paths.part(shard.index)
+        label = part_label(part)
         if label is not None and label[:2] == (manifest.fingerprint, shard):
             done[shard.index] = label.tally
+        elif shard.index in manifest.done and elsewhere(part.name) and not part.exists():
+            done[shard.index] = manifest.done[shard.index]
     lost = manifest.done.keys() - done.keys()
     for index, tally in done.items():
         manifest = manifest.with_done(index, tally)
@@ -253,10 +339,13 @@ def _check_parts(paths: RunPaths, manifest: Manifest) -> None:
         label = part_label(path) if path.name in expected else None
         foreign = label is not None and label.fingerprint != manifest.fingerprint
         if path.name not in expected or foreign:
-            raise BadRequest(
-                f"output {paths.folder} holds {path.name}, which is not of this run; "
-                "move it away and run again"
-            )
+            raise _not_of_this_run(str(paths.folder), path.name)
+
+
+def _not_of_this_run(output: str, name: str) -> BadRequest:
+    return BadRequest(
+        f"output {output} holds {name}, which is not of this run; move it away and run again"
+    )
 
 
 def _lock(paths: RunPaths, now: float) -> int:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from mayfly.models.shards import MAX_SHARDS
 
+KEPT = "_mayfly"
+"""The folder, within the output, of everything that is not a part file."""
+
 
 def part_name(index: int) -> str:
     """Return the file name of a shard's part; names sort as shards do."""
@@ -18,7 +21,7 @@ class RunPaths:
     """Where everything that a run keeps lies; small and picklable, touches nothing.
 
     Attributes:
-        folder: `--output`; holds the part files.
+        folder: `--output`, or the work folder of one on an object store; holds the part files.
     """
 
     folder: Path
@@ -26,7 +29,7 @@ class RunPaths:
     @property
     def kept(self) -> Path:
         """Everything that is not a part file."""
-        return self.folder / "_mayfly"
+        return self.folder / KEPT
 
     @property
     def manifest(self) -> Path:
@@ -76,6 +79,11 @@ class RunPaths:
     def dead_letters(self) -> Path:
         """Rows with an error, for whoever has to look into them."""
         return self.kept / "dead_letters.parquet"
+
+    @property
+    def store_index(self) -> Path:
+        """Which files an object store has too; only in the work folder of one."""
+        return self.kept / "store.json"
 
     @property
     def input(self) -> Path:

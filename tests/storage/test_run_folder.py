@@ -126,9 +126,22 @@ def test_a_file_is_refused(tmp_path: Path, wanted: Manifest) -> None:
         check_output(str(tmp_path / "out" / "below" / "it"), wanted)
 
 
-def test_a_uri_is_refused(wanted: Manifest) -> None:
-    with pytest.raises(BadRequest, match="give a local folder"):
-        check_output("s3://bucket/out", wanted)
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("ftp://host/out", "local folders, s3://"),
+        ("s3://", "names no folder"),
+        ("s3://key:secret-of-mine@bucket/out", "in the environment"),
+        ("s3://bucket/out?X-Amz-Signature=secret-of-mine", "in the environment"),
+    ],
+)
+def test_uri_that_no_run_can_write_to_is_refused_without_its_credentials(
+    output: str, reason: str
+) -> None:
+    with pytest.raises(BadRequest, match=reason) as refused:
+        check_output(output)
+
+    assert "secret-of-mine" not in str(refused.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

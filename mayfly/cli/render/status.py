@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -65,7 +64,7 @@ def _lease(lease: dict[str, Any]) -> str:
     )
 
 
-def watched(folder: Path, store: LeaseStore, console: Console, *, json: bool) -> None:
+def watched(folder: str, store: LeaseStore, console: Console, *, json: bool) -> None:
     """Show the status every two seconds until the run has ended; a pipe gets a line each time.
 
     Ctrl-C ends the watching, not the run.
@@ -87,7 +86,7 @@ def watched(folder: Path, store: LeaseStore, console: Console, *, json: bool) ->
         return
 
 
-def _told(folder: Path, store: LeaseStore, console: Console, *, as_json: bool) -> dict[str, Any]:
+def _told(folder: str, store: LeaseStore, console: Console, *, as_json: bool) -> dict[str, Any]:
     status = read_status(folder, store)
     if as_json:
         sys.stdout.write(json.dumps(status, default=str) + "\n")

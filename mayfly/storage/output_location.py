@@ -1,0 +1,97 @@
+"""Where an output lies: a local folder, or a URI with a work folder on this machine.
+
+A run into an object store works in its work folder exactly as in a local output; what is finished
+there is mirrored to the store. The work folder is below MAYFLY_HOME, named after the URI.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mayfly.models.errors import BadRequest
+from mayfly.storage.lease_store import state_home
+from mayfly.storage.run_paths import RunPaths
+from mayfly.storage.uri_credentials import masked
+
+PROTOCOLS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "abfs": "abfs",
+    "abfss": "abfss",
+}
+"""What an output's URI may begin with, and what the store's library calls it."""
+
+_ENDPOINTS = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "STORAGE_EMULATOR_HOST",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_USE_EMULATOR",
+)
+"""Variables by which one URI may mean different stores."""
+
+
+def is_remote(output: str) -> bool:
+    """Whether an output is a URI of something else than this machine's file system."""
+    return output.partition("://")[0] not in (output, "file", "local")
+
+
+def paths_of(output: str, environ: Mapping[str, str] = os.environ) -> RunPaths:
+    """Return where a run into an output keeps things on this machine; touches nothing.
+
+    Args:
+        output: `--output`.
+        environ: Says where the work folders of object stores are.
+
+    Raises:
+        BadRequest: A URI that no run can write to, or one with credentials in it.
+    """
+    if is_remote(output):
+        return RunPaths(_work_folder(output, environ))
+    path = output.removeprefix("file://").removeprefix("local://")
+    return RunPaths(Path(path).expanduser())
+
+
+def shown_output(folder: str) -> str:
+    """Return what the user called an output: the URI of a work folder, else the folder itself."""
+    try:
+        return str(json.loads(RunPaths(Path(folder)).store_index.read_bytes())["uri"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder
+
+
+def store_uri(output: str) -> str:
+    """Return the URI of an output as the store's library takes it.
+
+    Raises:
+        BadRequest: Another protocol, no bucket, or credentials.
+    """
+    protocol, _, rest = output.partition("://")
+    if masked(output) != output or ("@" in rest.partition("/")[0] and protocol != "abfss"):
+        raise BadRequest(
+            f"--output {protocol}://... has credentials in it, which would be stored with the run; "
+            "give them in the environment, as the store's own tools take them"
+        )
+    if protocol not in PROTOCOLS:
+        raise BadRequest(
+            f"--output {output}: runs write to local folders, s3://, gs:// and az:// (abfs://); "
+            "give one of these"
+        )
+    parts = [part for part in rest.split("/") if part]
+    if not parts or "?" in rest or "#" in rest:
+        raise BadRequest(f"--output {output} names no folder of a bucket, such as s3://bucket/run1")
+    return f"{PROTOCOLS[protocol]}://{'/'.join(parts)}"
+
+
+def _work_folder(output: str, environ: Mapping[str, str]) -> Path:
+    uri = store_uri(output)
+    meant = "\n".join([uri, *(environ.get(name, "") for name in _ENDPOINTS)])
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", uri.rsplit("/", 1)[-1])[:40]
+    digest = hashlib.sha256(meant.encode()).hexdigest()[:16]
+    return state_home(environ).absolute() / "object-stores" / f"{name}-{digest}"

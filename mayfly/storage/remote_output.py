@@ -1,0 +1,217 @@
+"""An output on an object store, for those who check, read or hold it."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from mayfly.models.errors import BadRequest, TerminalError
+from mayfly.storage.atomic import make_folder
+from mayfly.storage.mirror import Mirror
+from mayfly.storage.object_store import Listing, StoreError, Version, open_store
+from mayfly.storage.output_location import paths_of
+from mayfly.storage.run_paths import KEPT, RunPaths
+from mayfly.storage.store_lock import CLOCK, LOCK, StoreLock, pulse_of, read_holder
+from mayfly.storage.work_folder import JOURNALS, LEASE, MANIFEST, WorkFolder
+
+_NOT_FOREIGN = (LOCK, CLOCK, LEASE)
+"""What a run that was cut off before its first manifest leaves."""
+
+
+def refresh(output: str, environ: Mapping[str, str] = os.environ) -> tuple[RunPaths, Listing]:
+    """Bring the work folder up to date with the store, unless a run of this machine is using it.
+
+    Nothing is written at the store; where it holds no run, nothing is written here either.
+
+    Raises:
+        BadRequest: The store cannot be reached, or the folder there is of something else.
+    """
+    paths, store = paths_of(output, environ), open_store(output, environ)
+    try:
+        listed = store.list()
+        if foreign := _foreign(listed):
+            raise BadRequest(
+                f"output {output} holds {foreign} and is not an earlier run; "
+                "give a new or empty folder"
+            )
+        if MANIFEST not in listed and not paths.kept.is_dir():
+            return paths, listed
+        with _unless_in_use(paths) as free:
+            if free:
+                work = WorkFolder(paths, output)
+                if MANIFEST in listed:
+                    work.pull(store, listed)
+                elif work.knows(MANIFEST):
+                    work.set_aside()
+    except StoreError as error:
+        raise BadRequest(f"output {output} cannot be read: {error}") from error
+    return paths, listed
+
+
+def refresh_all(output: str, environ: Mapping[str, str] = os.environ) -> RunPaths:
+    """Do what `refresh` does, and download the parts that this machine does not have.
+
+    Raises:
+        BadRequest: As `refresh`.
+        TerminalError: A part cannot be downloaded.
+    """
+    paths, listed = refresh(output, environ)
+    store = open_store(output, environ)
+    if MANIFEST not in listed:
+        return paths
+    try:
+        with _unless_in_use(paths) as free:
+            if free:
+                WorkFolder(paths, output).pull_parts(store, listed)
+    except OSError as error:
+        raise TerminalError(f"output {output} cannot be read: {error.strerror}") from error
+    return paths
+
+
+def refresh_status(output: str, environ: Mapping[str, str] = os.environ) -> RunPaths:
+    """Do what `refresh` does, and put the live numbers of a run elsewhere into the work folder.
+
+    Raises:
+        BadRequest: As `refresh`.
+    """
+    paths, listed = refresh(output, environ)
+    if MANIFEST not in listed:
+        return paths
+    with _unless_in_use(paths) as free:
+        if free:
+            store = open_store(output, environ)
+            try:
+                pulse = None
+                if LOCK in listed:
+                    # By this machine's clock: who only reads may not be allowed to write.
+                    silent = datetime.now(UTC) - listed[LOCK].modified
+                    pulse = pulse_of(read_holder(store), silent.total_seconds())
+            except StoreError as error:
+                raise BadRequest(f"output {output} cannot be read: {error}") from error
+            if pulse is None:
+                paths.heartbeat.unlink(missing_ok=True)
+            else:
+                paths.heartbeat.write_bytes(orjson.dumps(pulse))
+    return paths
+
+
+def claim(output: str, paths: RunPaths, *, now: float, say: Callable[[str], object]) -> "Claim":
+    """Take an output for a run, whose process holds the lock of the work folder already.
+
+    Creating the lock is the first write, and so the proof that writes are allowed.
+
+    Raises:
+        BadRequest: Another run uses it, or the store refuses; nothing was created.
+        TerminalError: What is there cannot be downloaded.
+    """
+    store, work = open_store(output), WorkFolder(paths, output)
+    try:
+        work.save()
+        lock, earlier = StoreLock.acquire(store, work=work.id, now=now)
+    except StoreError as error:
+        raise BadRequest(
+            f"output {output} cannot be written: {error}; correct it, or give another --output"
+        ) from error
+    try:
+        listed = store.list()
+        version: Version | None = None
+        if MANIFEST in listed:
+            work.pull(store, listed)
+            found = store.read(MANIFEST)
+            version = None if found is None else found[1].version
+            work.pull_parts(store, listed)
+            work.pull_journals(store, listed)
+    except BaseException as error:
+        with suppress(StoreError):
+            lock.release()
+        if isinstance(error, OSError):
+            raise TerminalError(f"output {output} cannot be read: {error.strerror}") from error
+        raise
+    mirror = Mirror(store, work, lock, version, say=say)
+    return Claim(mirror, lock, earlier=earlier, work=work, output=output)
+
+
+class Claim:
+    """An output that this process holds at its store.
+
+    Attributes:
+        mirror: Uploads what the run finishes.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        lock: StoreLock,
+        *,
+        earlier: Mapping[str, Any],
+        work: WorkFolder,
+        output: str,
+    ) -> None:
+        self.mirror = mirror
+        self._lock, self._earlier, self._work, self._output = lock, earlier, work, output
+
+    def rows_lost(self, here: int) -> int:
+        """Return how many rows a run that died elsewhere had answered, and are not here.
+
+        Args:
+            here: Rows that are in parts and journals.
+        """
+        pulse = self._earlier.get("pulse")
+        if not isinstance(pulse, dict) or self._earlier.get("work") == self._work.id:
+            return 0
+        return max(0, int(pulse.get("rows", {}).get("done", 0)) - here)
+
+    @property
+    def died_on(self) -> str:
+        """Who held the output before and died."""
+        return f"process {self._earlier.get('pid')} on {self._earlier.get('host')}"
+
+    def check(self) -> None:
+        """Raise TerminalError if another run has taken the output over."""
+        if self.mirror.lost is not None:
+            raise TerminalError(self.mirror.lost)
+
+    def give_up(self) -> None:
+        """Let the output go before anything was begun."""
+        with suppress(StoreError):
+            self._lock.release()
+
+    def close(self, *, interrupted: bool) -> str | None:
+        """Upload what is left and let the output go; return what is wrong, in one line."""
+        problem = self.mirror.close(interrupted=interrupted)
+        if problem is None:
+            return None
+        return (
+            f"output {self._output} does not have everything yet ({problem}); it is kept in "
+            f"{self._work.paths.folder}: run the same command again on this machine to upload it"
+        )
+
+
+def _foreign(listed: Listing) -> str | None:
+    """Return a name that no run leaves, where there is no manifest."""
+    if MANIFEST in listed:
+        return None
+    for name in sorted(listed):
+        if name not in _NOT_FOREIGN and not name.startswith(JOURNALS):
+            return name if name.startswith(KEPT) else name.partition("/")[0]
+    return None
+
+
+@contextmanager
+def _unless_in_use(paths: RunPaths) -> Iterator[bool]:
+    """Hold the work folder's lock for the block; yields whether that worked."""
+    make_folder(paths.kept)
+    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(lock)

@@ -1,0 +1,227 @@
+"""The work folder of an output on an object store: which of it the store has, in which version.
+
+`_mayfly/store.json` keeps, for every object that was up- or downloaded, the store's tag of it and
+what identifies the local file, so that neither is transferred twice.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mayfly.models.manifest import Manifest
+from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside, write_atomically
+from mayfly.storage.manifest_store import load_manifest
+from mayfly.storage.object_store import Listing, ObjectStore, Stored, Version
+from mayfly.storage.run_paths import KEPT, RunPaths
+
+MANIFEST = f"{KEPT}/manifest.json"
+LEASE = f"{KEPT}/lease.json"
+SMALL = (
+    f"{KEPT}/report.json",
+    f"{KEPT}/report.html",
+    f"{KEPT}/dead_letters.parquet",
+    f"{KEPT}/teardown.json",
+    LEASE,
+)
+"""What is mirrored beside parts, the manifest and the reports of single runs."""
+
+DOWNLOADS = 8
+"""Parts that are fetched at the same time."""
+
+
+class WorkFolder:
+    """A work folder, and what of it the store has.
+
+    Attributes:
+        paths: Where things lie on this machine.
+        id: Names this work folder in the store's lock.
+    """
+
+    def __init__(self, paths: RunPaths, uri: str) -> None:
+        self.paths, self._uri = paths, uri
+        try:
+            kept = json.loads(paths.store_index.read_bytes())
+            self.id, self._objects = str(kept["work"]), dict(kept["objects"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self.id, self._objects = uuid.uuid4().hex, {}
+
+    def save(self) -> None:
+        """Write the index; OSError where the disk does not take it."""
+        kept = {"uri": self._uri, "work": self.id, "objects": self._objects}
+        write_atomically(self.paths.store_index, orjson.dumps(kept))
+
+    def path(self, name: str) -> Path:
+        """Return where an object is on this machine."""
+        return self.paths.folder / name
+
+    def knows(self, name: str) -> bool:
+        """Whether an object was once up- or downloaded."""
+        return name in self._objects
+
+    def known(self, below: str) -> list[str]:
+        """Return the objects below a prefix that were once up- or downloaded."""
+        return [name for name in self._objects if name.startswith(below)]
+
+    def is_current(self, name: str, stored: Stored) -> bool:
+        """Whether the store has the version of an object that was last transferred."""
+        tag = self._objects.get(name, {}).get("e_tag")
+        return tag is not None and tag == _tag(stored.version)
+
+    def is_changed(self, name: str) -> bool:
+        """Whether a file is another one than was last transferred; False where there is none."""
+        mark = mark_of(self.path(name))
+        return mark is not None and self._objects.get(name, {}).get("mark") != mark
+
+    def note(self, name: str, version: Version, mark: str | None) -> None:
+        """Take note that a file and an object are the same."""
+        self._objects[name] = {"e_tag": _tag(version), "mark": mark}
+
+    def forget(self, name: str) -> None:
+        """Take note that the store has an object no more."""
+        self._objects.pop(name, None)
+
+    def fetch(self, store: ObjectStore, name: str) -> None:
+        """Download an object over its file.
+
+        Raises:
+            StoreError, OSError: The store or the disk does not do it; the file is the old one.
+        """
+        path = self.path(name)
+        make_folder(path.parent)
+        temporary = temporary_beside(self.paths.kept / path.name)
+        try:
+            version = store.download(name, temporary)
+            move_into_place(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self.note(name, version, mark_of(path))
+
+    def pull(self, store: ObjectStore, listed: Listing) -> None:
+        """Bring manifest, reports, dead letters, proofs and lease up to date with the store.
+
+        Files that have changed here since they were transferred, and whose object has not, stay.
+        """
+        make_folder(self.paths.kept)
+        if not self.is_current(MANIFEST, listed[MANIFEST]):
+            self._pull_manifest(store)
+        for name in _small(listed):
+            if not self.is_current(name, listed[name]):
+                self.fetch(store, name)
+        for name in [name for name in _small(self._objects) if name not in listed]:
+            self.path(name).unlink(missing_ok=True)
+            self.forget(name)
+        # Parts that were replaced elsewhere are not what the manifest speaks of.
+        for name in self.known("part-"):
+            if name not in listed or not self.is_current(name, listed[name]):
+                if not self.is_changed(name):
+                    self.path(name).unlink(missing_ok=True)
+                self.forget(name)
+        for name in listed:
+            if is_part(name) and not self.path(name).exists():
+                self._objects.setdefault(name, {"e_tag": None, "mark": None})
+        self.save()
+
+    def pull_parts(self, store: ObjectStore, listed: Listing) -> int:
+        """Download the parts that this machine does not have; return how many.
+
+        The journal of such a shard is of rows that another machine has finished: it goes.
+        """
+        names = [
+            name
+            for name, stored in listed.items()
+            if is_part(name) and not (self.path(name).exists() and self.is_current(name, stored))
+        ]
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            for name, _ in zip(names, pool.map(partial(self.fetch, store), names), strict=True):
+                index = int(Path(name).stem.removeprefix("part-"))
+                self.paths.journal(index).unlink(missing_ok=True)
+        if names:
+            self.save()
+        return len(names)
+
+    def pull_journals(self, store: ObjectStore, listed: Listing) -> None:
+        """Download the journals that a run which ended in order has left at the store."""
+        for name, stored in listed.items():
+            path = self.path(name)
+            if name.startswith(JOURNALS) and (
+                not path.exists() or path.stat().st_size < stored.size
+            ):
+                self.fetch(store, name)
+
+    def set_aside(self) -> None:
+        """Put the work folder out of the way: the output was removed from the store."""
+        aside = self.paths.folder.with_name(
+            f"{self.paths.folder.name}.removed-{uuid.uuid4().hex[:6]}"
+        )
+        self.paths.folder.rename(aside)
+
+    def _pull_manifest(self, store: ObjectStore) -> None:
+        before = load_manifest(self.paths.manifest)
+        self.fetch(store, MANIFEST)
+        after = load_manifest(self.paths.manifest)
+        if before is None or after is None or before.fingerprint != after.fingerprint:
+            return
+        recorded = {run.get("run") for run in after.runs}
+        if more := [run for run in before.runs if run.get("run") not in recorded]:
+            self._write_manifest(replace(after, runs=(*after.runs, *more)))
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        data = orjson.dumps(manifest.as_dict(), option=orjson.OPT_INDENT_2)
+        write_atomically(self.paths.manifest, data)
+
+
+JOURNALS = f"{KEPT}/journal/"
+
+
+def is_part(name: str) -> bool:
+    """Whether an object is a part by its name."""
+    number = name.removeprefix("part-").removesuffix(".parquet")
+    return name == f"part-{number}.parquet" and number.isdigit() and len(number) == 6
+
+
+def mark_of(path: Path) -> str | None:
+    """Return what tells one content of a file from another; None where there is none.
+
+    The size and time of a part, which is replaced as a whole; a digest of what is small, because a
+    lease's time is its heartbeat.
+    """
+    try:
+        if is_part(path.name):
+            state = path.stat()
+            return f"{state.st_size} {state.st_mtime_ns}"
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def each_small(paths: RunPaths) -> Iterator[str]:
+    """Yield the names of what is mirrored beside parts and the manifest, where it exists."""
+    for path in (*(paths.folder / name for name in SMALL), *paths.kept.glob("runs/*/report.*")):
+        if path.is_file() and path.suffix != ".tmp":
+            yield path.relative_to(paths.folder).as_posix()
+
+
+def _small(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in SMALL or name.startswith(f"{KEPT}/runs/")]
+
+
+def _tag(version: Version) -> str | None:
+    return None if version.e_tag is None else version.e_tag.removeprefix("W/").strip('"')
+
+
+def done_elsewhere(paths: RunPaths) -> Callable[[str], bool]:
+    """Return whether a part is at the store, by its name, though not on this machine."""
+    try:
+        kept: dict[str, Any] = json.loads(paths.store_index.read_bytes())["objects"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return lambda _name: False
+    return kept.__contains__
