@@ -51,6 +51,7 @@ def figures(
         "format": FORMAT,
         "run": run,
         "outcome": outcome,
+        "reason": "" if progress.error is None else str(progress.error),
         "started_at": started_at,
         "ended_at": time.time(),
         "environment": dict(environment or {}),

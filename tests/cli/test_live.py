@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from mayfly.cli.render.live import Display, Panel, lines_of
+from mayfly.cli.render.live import Display, Panel
 from mayfly.cli.render.live_block import LiveBlock
 from mayfly.cli.render.notebook_block import NotebookBlock, notebook_display
+from mayfly.cli.render.parts import Parts, lines_of
 from mayfly.cli.render.waiting import waiting
 from mayfly.models.rows import Tally
 from mayfly.reporting.progress import Progress, Snapshot, Step
@@ -73,6 +75,14 @@ def test_parts_are_put_on_as_few_lines_as_they_fit() -> None:
     assert lines_of(["aa", "bb", "cc"], 7) == ["aa · bb", "cc"]
     assert lines_of(["too long for it"], 5) == ["too long for it"]
     assert lines_of([], 5) == []
+
+
+def test_parts_in_a_table_take_the_lines_that_they_need() -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("now", Parts(["12 rows/s", "1 min 26 s left"]))
+
+    assert drawn(table, 40) == ["now  12 rows/s · 1 min 26 s left"]
+    assert drawn(table, 24) == ["now  12 rows/s", "     1 min 26 s left"]
 
 
 class Clock:

@@ -2,9 +2,29 @@
 
 from pathlib import Path
 
+import pytest
+
+from mayfly.models.errors import RunStopped
+from mayfly.reporting.progress import Progress
+from mayfly.runs.handle import RunHandle
+from mayfly.runs.run import begin
 from mayfly.storage.history_store import read_history
 from tests.support.plain_run import carry_out, emulated, job_of
 from together_emulator.state.faults import FaultRule
+
+
+def test_report_of_a_run_that_was_stopped_says_why(tmp_path: Path) -> None:
+    with emulated(tmp_path / "home", speed=60.0) as (_, environment):
+        job = job_of(tmp_path, rows=20, limits={"max_cost_usd": 50.0})
+        handle = RunHandle(environment=environment, progress=Progress(environment.clock))
+        stopped = RunStopped("stopped at --max-error-rate: too many rows fail")
+
+        with pytest.raises(RunStopped), begin(job, handle):
+            raise stopped
+
+    assert handle.progress.report is not None
+    assert handle.progress.report["reason"] == str(stopped)
+    assert str(stopped) in (tmp_path / "out/_mayfly/report.html").read_text()
 
 
 def test_report_has_retries_by_status_and_earlier_runs_of_the_job(tmp_path: Path) -> None:

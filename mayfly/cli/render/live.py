@@ -1,7 +1,6 @@
 """What a person sees of a run: a live panel in a terminal, plain lines elsewhere."""
 
 import threading
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +12,7 @@ from rich.text import Text
 from mayfly.cli.render.console import is_live
 from mayfly.cli.render.live_block import LiveBlock
 from mayfly.cli.render.notebook_block import NotebookBlock, notebook_display
+from mayfly.cli.render.parts import BETWEEN, Parts
 from mayfly.cli.render.waiting import SILENT_S
 from mayfly.models.durations import span
 from mayfly.reporting.progress import STEP_LABELS, Progress, Snapshot, Step
@@ -24,7 +24,6 @@ TIME_COLUMNS = 12
 
 _STEPS = {step: STEP_LABELS[step.name.lower()] for step in Step if step is not Step.DONE}
 _ORDER = list(Step)
-_BETWEEN = " · "
 
 
 def numbers(now: Snapshot) -> tuple[list[str], list[str]]:
@@ -97,7 +96,7 @@ class Display:
                 self._block.show(Panel(now))
             elif now.step is Step.INFERRING and ticks % int(PLAIN_EVERY_S / every_s) == 0:
                 rows, endpoint = numbers(now)
-                line = _BETWEEN.join([*rows, *endpoint])
+                line = BETWEEN.join([*rows, *endpoint])
                 self._console.print(Text(f"{span(now.elapsed_s):>{TIME_COLUMNS}}  {line}"))
 
     def _say_it_starts(self, waited_s: float) -> None:
@@ -143,7 +142,7 @@ class Panel:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it."""
-        now, width = self._now, options.max_width - 2
+        now = self._now
         yield Text("")
         drawn = (_steps(now, times=True), _steps(now), _steps(now, names=False))
         yield next((line for line in drawn if line.cell_len <= options.max_width), drawn[-1])
@@ -151,19 +150,7 @@ class Panel:
         rows, endpoint = numbers(now)
         details = [now.detail] if now.step is Step.WAITING and now.detail else []
         for parts in (rows, endpoint, details):
-            for line in lines_of(parts, width):
-                yield Text(f"  {line}", no_wrap=True, overflow="ellipsis")
-
-
-def lines_of(parts: Sequence[str], width: int) -> list[str]:
-    """Return parts in as few lines as they fit in; a part is never broken."""
-    lines: list[str] = []
-    for part in parts:
-        if lines and len(lines[-1]) + len(_BETWEEN) + len(part) <= width:
-            lines[-1] += _BETWEEN + part
-        else:
-            lines.append(part)
-    return lines
+            yield Parts(parts, indent=2)
 
 
 def _steps(now: Snapshot, *, names: bool = True, times: bool = False) -> Text:

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 
 from mayfly.cli.render.console import is_live
 from mayfly.cli.render.live_block import LiveBlock
+from mayfly.cli.render.parts import BETWEEN, Parts
 from mayfly.cli.render.plan import facts
 from mayfly.models.durations import span
 from mayfly.reporting.progress import STEP_LABELS
@@ -29,7 +30,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
     table.add_row("tokens", f"{tokens['prompt']:,} in, {tokens['completion']:,} out")
     table.add_row("state", status["outcome"])
     if now is not None:
-        table.add_row("now", _now(now))
+        table.add_row("now", Parts(_now(now)))
         table.add_row("", f"{now['by']}, heartbeat {span(now['heard_s_ago'])} ago")
     runs = len(status["runs"])
     table.add_row(
@@ -43,7 +44,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
     return table
 
 
-def _now(now: dict[str, Any]) -> str:
+def _now(now: dict[str, Any]) -> list[str]:
     said = [STEP_LABELS.get(now["phase"], now["phase"])]
     if now["phase"] == "inferring":
         said += [
@@ -53,7 +54,7 @@ def _now(now: dict[str, Any]) -> str:
         ]
         if now["left_s"] is not None:
             said.append(f"{span(now['left_s'])} left")
-    return " · ".join(said)
+    return said
 
 
 def _lease(lease: dict[str, Any]) -> str:
@@ -93,7 +94,7 @@ def _told(folder: str, store: LeaseStore, console: Console, *, as_json: bool) ->
         sys.stdout.flush()
     else:
         rows, now = status["rows"], status["now"]
-        live = f" · {_now(now)}" if now else ""
+        live = BETWEEN + BETWEEN.join(_now(now)) if now else ""
         console.print(
             f"{rows['done']:,} of {rows['total']:,} rows{live} · ${status['cost']['usd']:.2f} · "
             f"{status['outcome']}",
