@@ -1,0 +1,98 @@
+"""The report in a real browser: on a telephone, filtered, without scripts, and on paper."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from mayfly.reporting.html import page as report_page
+from tests.reporting.test_html import report
+from tests.support.browser import CHROMIUM, chromium
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium here; .ci/run installs it"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with many failed rows."""
+    rows: list[dict[str, Any]] = [
+        {
+            "row": row, "class": "too_long" if row % 2 else "schema", "status": 400,
+            "attempts": 1, "words": f"row {row} has a message of some length " * 3,
+        }
+        for row in range(60)
+    ]  # fmt: skip
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(report_page(report(failed_rows=rows)))
+    return path
+
+
+def opened(browser: Browser, file: Path, *, width: int, scripts: bool = True) -> Page:
+    """Open the report in a tab of some width; requests for anything else fail the test."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, java_script_enabled=scripts
+    )
+    tab = context.new_page()
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: pytest.fail(message.text))
+    tab.goto(file.as_uri())
+    assert [url for url in asked if not url.startswith(("data:", file.as_uri()))] == []
+    return tab
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_report_is_as_wide_as_the_screen_and_its_letters_are_large_enough(
+    browser: Browser, file: Path, width: int
+) -> None:
+    tab = opened(browser, file, width=width)
+
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    heights = tab.evaluate(
+        """() => [...document.querySelectorAll('svg text')]
+          .map(text => text.getBoundingClientRect().height).filter(height => height > 0)"""
+    )
+    assert heights
+    assert min(heights) >= 12
+
+
+def test_failed_rows_are_filtered_by_word_and_class(browser: Browser, file: Path) -> None:
+    tab = opened(browser, file, width=1200)
+    rows = tab.locator("#failed tbody tr:visible")
+    assert rows.count() == 60
+
+    tab.locator("#filter select").select_option("schema")
+    assert rows.count() == 30
+    tab.locator("#filter input").fill("row 2 has")
+
+    assert rows.count() == 1
+    assert tab.locator("#shown").inner_text() == "1 of 60"
+
+
+def test_report_is_whole_without_scripts(browser: Browser, file: Path) -> None:
+    tab = opened(browser, file, width=1200, scripts=False)
+
+    assert tab.locator("#failed tbody tr").count() == 60
+    assert not tab.locator("#filter").is_visible()
+
+
+def test_report_is_three_pages_of_paper_at_most(
+    browser: Browser, file: Path, tmp_path: Path
+) -> None:
+    tab = opened(browser, file, width=1200)
+
+    tab.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+
+    pages = re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes())
+    assert 2 <= len(pages) <= 3
