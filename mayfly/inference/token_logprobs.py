@@ -1,6 +1,7 @@
 """Log-probabilities of a reply's tokens, in either of the forms that servers give them.
 
-Source: Together API, chat completions (lists side by side); OpenAI's (a list of entries).
+Source: Together API, chat completions, and the SDK's `LogProbs` (lists side by side); OpenAI's (a
+list of entries).
 """
 
 import math
@@ -29,10 +30,10 @@ def token_logprobs(given: Any) -> list[dict[str, Any]] | None:
     tokens = given.get("tokens")
     if not isinstance(tokens, list):
         return None
-    ids, numbers, tops = (
-        _side_by_side(given.get(name), len(tokens))
-        for name in ("token_ids", "token_logprobs", "top_logprobs")
+    ids, numbers = (
+        _side_by_side(given.get(name), len(tokens)) for name in ("token_ids", "token_logprobs")
     )
+    tops = _tops(given.get("top_logprobs"), tokens)
     return [_token(*entry) for entry in zip(tokens, ids, numbers, tops, strict=True)]
 
 
@@ -40,6 +41,20 @@ def _side_by_side(given: Any, length: int) -> Sequence[Any]:
     if isinstance(given, list) and len(given) == length:
         return given
     return [None] * length
+
+
+def _tops(given: Any, tokens: Sequence[Any]) -> Sequence[Any]:
+    """Return the likeliest tokens at each position.
+
+    Together's schema has one object for a whole answer, without a position. It is kept with the
+    last token that it names, or else the last: the only one, where a label was asked for.
+    """
+    if not isinstance(given, dict) or not given or not tokens:
+        return _side_by_side(given, len(tokens))
+    named = [at for at, token in enumerate(tokens) if isinstance(token, str) and token in given]
+    found: list[Any] = [None] * len(tokens)
+    found[named[-1] if named else -1] = given
+    return found
 
 
 def _token(token: Any, token_id: Any, logprob: Any, top: Any) -> dict[str, Any]:

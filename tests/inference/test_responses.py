@@ -406,6 +406,24 @@ def test_logprobs_are_read_in_both_forms(given: Any) -> None:
     assert found[1]["top_logprobs"] is None
 
 
+@pytest.mark.parametrize(
+    ("tokens", "at"), [(["yes"], 0), (["yes", "no", "."], 1), (["a", "b", "c"], 2)]
+)
+def test_likeliest_tokens_without_a_position_are_kept_with_the_token_that_they_name(
+    tokens: list[str], at: int
+) -> None:
+    given = {"tokens": tokens, "top_logprobs": {"yes": -0.1, "no": -2.5}}
+    if at:
+        given["top_logprobs"] = {"no": -0.1, "never": -2.5}
+    choice = {"message": {"content": "x"}, "finish_reason": "stop", "logprobs": given}
+
+    found = read(orjson.dumps({"choices": [choice]}), keeps=EVERYTHING).logprobs
+
+    assert found is not None
+    assert [number for number, one in enumerate(found) if one["top_logprobs"]] == [at]
+    assert [one["logprob"] for one in found[at]["top_logprobs"]] == [-0.1, -2.5]
+
+
 def test_what_has_no_column_is_named_and_what_says_nothing_is_not() -> None:
     message = {"content": "a", "audio": {"data": "x"}, "annotations": [], "role": "assistant"}
 
