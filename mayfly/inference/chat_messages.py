@@ -1,5 +1,6 @@
 """A cell of messages becomes the messages of a request."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -17,12 +18,48 @@ def is_messages(cell: Any) -> bool:
     ) and "role" in cell[0]
 
 
-def messages(cell: Any) -> bytes:
+def messages(cell: Any, parts: Sequence[bytes] = ()) -> bytes:
     """Return the messages of a cell (a list of role and content, or its JSON) between commas.
 
+    Args:
+        parts: Content parts, as JSON, that follow those of the last message of the user.
+
     Raises:
-        RowError: It holds no messages.
+        RowError: It holds no messages, or none of the user to put parts in.
     """
+    if not parts:
+        return b",".join(map(_message, _listed(cell)))
+    listed = [*_listed(cell)]
+    last = max((at for at, one in enumerate(listed) if _is_of_user(one)), default=None)
+    if last is None:
+        raise RowError(BAD_MESSAGES, "no message of the user, which images, sound and videos need")
+    fragments = [orjson.Fragment(part) for part in parts]
+    listed[last] = {
+        **listed[last],
+        "content": [*_content_parts(listed[last].get("content")), *fragments],
+    }
+    return b",".join(map(_message, listed))
+
+
+def user_message(text: str, parts: Sequence[bytes]) -> bytes:
+    """Return a message of the user with content parts, as JSON, after its text."""
+    content = [*_content_parts(text), *map(orjson.Fragment, parts)]
+    return _message({"role": "user", "content": content})
+
+
+def _is_of_user(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "user"
+
+
+def _content_parts(content: Any) -> list[Any]:
+    """Return content as a list of parts; empty text is left out, which some servers refuse."""
+    if isinstance(content, list | tuple):
+        return [*content]
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _listed(cell: Any) -> list[Any]:
+    """Return the messages of a cell as a list of at least one."""
     if isinstance(cell, str | bytes):
         try:
             cell = orjson.loads(cell)
@@ -34,7 +71,7 @@ def messages(cell: Any) -> bytes:
         except ValueError as error:  # What cannot be read says why.
             raise RowError(BAD_CELL, str(error)) from error
         raise RowError(BAD_MESSAGES, "not a list of role and content")
-    return b",".join(map(_message, cell))
+    return cell
 
 
 def _message(message: Any) -> bytes:

@@ -14,7 +14,10 @@ _SICK = frozenset({f.RATE_LIMITED, f.OVERLOADED, f.TIMEOUT, f.SERVER_ERROR, f.NO
 """Classes that speak of the endpoint: rows that end so were given up after all their attempts."""
 
 _OF_THE_ROW = frozenset(
-    {f.NULL_PROMPT, f.TEMPLATE, f.BAD_MESSAGES, f.BAD_CELL, f.BAD_BODY, f.TOO_LONG}
+    {
+        *(f.NULL_PROMPT, f.TEMPLATE, f.BAD_MESSAGES, f.BAD_CELL, f.BAD_BODY, f.BAD_MEDIA),
+        *(f.MEDIA_FILE, f.TOO_LONG),
+    }
 )
 """Classes that speak of the row alone: they cost the endpoint nothing, however many there are."""
 

@@ -16,7 +16,8 @@ from mayfly.inference.batch_requests import (
     request_fields,
 )
 from mayfly.inference.cell_text import BadCell, JsonDict, JsonList, RowError, usable
-from mayfly.inference.chat_messages import is_messages, messages
+from mayfly.inference.chat_messages import is_messages, messages, user_message
+from mayfly.inference.media import ReadFile, media_columns, no_files, row_parts
 from mayfly.inference.request_fields import as_members, fields_of, with_row
 from mayfly.inference.responses import Read, read_completion, read_embeddings, read_text
 from mayfly.inference.row_stream import ReadReply
@@ -76,13 +77,16 @@ class Renderer:
         columns: Sequence[str],
         *,
         requests: BatchLines | None = None,
+        read_file: ReadFile = no_files,
     ) -> None:
         """Compile the prompt.
 
         Args:
             requests: What the rows have in common, where they are OpenAI-batch requests.
+            read_file: Reads what a cell of images, sound or videos names by a path.
         """
         self._columns = tuple(columns)
+        self._media, self._read_file = media_columns(prompt), read_file
         prompt_shown, wanted = as_requests(prompt, sampling, requests)
         self.embeds = prompt_shown.embed_column is not None
         fields = fields_of(prompt, sampling)
@@ -91,6 +95,14 @@ class Renderer:
             self._prompts, wrap = _bodies, request_fields(fields)
         else:
             self._prompts, wrap = self._source(prompt)
+        for media in self._media:
+            if requests is not None:
+                raise BadRequest(
+                    f"{media.option} {media.name}: the input's lines are whole requests; put "
+                    "images, sound and videos in their messages"
+                )
+            name = self._known(media.option, media.name)
+            self.needs = (*self.needs, name) if name not in self.needs else self.needs
         keeps = keeps_of(wanted)
         self._before, after = b"", b"]}"
         self._body_column = sampling.body_column
@@ -158,7 +170,11 @@ class Renderer:
             try:
                 if isinstance(text, RowError):
                     raise text
-                content = self._wrap(text)
+                content = (
+                    self._wrap(text)
+                    if not self._media
+                    else self._with_media(text, columns, row - first_row)
+                )
                 if own is not None:
                     fields = with_row(self._fields, own[row - first_row])
                     content = as_members(fields) + self._opening + content
@@ -169,6 +185,15 @@ class Renderer:
                 yield RowRequest(row, b"", Failure(BAD_CELL, words))
             else:
                 yield RowRequest(row, head + content + tail)
+
+    def _with_media(self, prompt: Any, columns: Columns, at: int) -> bytes:
+        """Return the messages of a row with its images, sound and videos."""
+        parts = row_parts(self._media, columns, at, self._read_file)
+        if not parts:
+            return self._wrap(prompt)
+        if self._wrap is messages or type(prompt) is not str:
+            return messages(prompt, parts)
+        return user_message(prompt, parts)
 
     def _source(self, prompt: PromptSpec) -> tuple[Prompts, Wrap]:
         """Return what makes the prompts of some rows, and what puts one into a chat."""

@@ -14,6 +14,7 @@ from mayfly.models.manifest import Manifest
 from mayfly.models.shards import plan_shards
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.input_files import refuse_output_below
+from mayfly.storage.media_files import MediaFiles
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.output_columns import CHAT, OutputColumns, output_columns
 from mayfly.storage.output_location import paths_of
@@ -33,6 +34,7 @@ class JobPreview:
         provider: Identity of the API host.
         checker: Says whether an answer fits the job's JSON Schema, if it has one.
         columns: Those of the output, beside the input's.
+        media: Reads the files that cells name.
         grown: The earlier run's manifest with the files that have come since as further shards.
     """
 
@@ -43,6 +45,7 @@ class JobPreview:
     provider: str
     checker: SchemaChecker | None = None
     columns: OutputColumns = CHAT
+    media: MediaFiles | None = None
     grown: Manifest | None = None
 
     def manifest(self, now: float) -> Manifest:
@@ -66,6 +69,7 @@ def preview_job(
     provider: str,
     *,
     writes: bool = True,
+    anywhere: bool = True,
     say: Callable[[str], object] = lambda _: None,
 ) -> JobPreview:
     """Read the input's footers, compile the prompt and render a few rows.
@@ -74,6 +78,7 @@ def preview_job(
         provider: Identity of the API host, which keeps the outputs of different ones apart.
         writes: Whether what has to be copied of the input may go into the output's folder;
             otherwise it is copied for this process alone.
+        anywhere: Whether cells may name files outside of the input's folder, by a URI.
         say: Is told what takes long.
 
     Raises:
@@ -81,16 +86,21 @@ def preview_job(
     """
     check_runner(job.runner)
     if not writes:
-        return _preview(job, provider, None, say)
+        return _preview(job, provider, None, say, anywhere=anywhere)
     refuse_output_below(job.input, job.output)
     check_output(job.output)
     beside = paths_of(job.output).input
     with leaving_nothing_unless_begun(job.output, even_at_success=False):
-        return _preview(job, provider, beside, say)
+        return _preview(job, provider, beside, say, anywhere=anywhere)
 
 
 def _preview(
-    job: Job, provider: str, beside: Path | None, say: Callable[[str], object]
+    job: Job,
+    provider: str,
+    beside: Path | None,
+    say: Callable[[str], object],
+    *,
+    anywhere: bool,
 ) -> JobPreview:
     earlier = earlier_manifest(job.output)
     known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
@@ -102,7 +112,10 @@ def _preview(
     checker = None if schema is None else SchemaChecker(schema)
     columns = output_columns(*as_requests(job.prompt, job.sampling, requests))
     check_columns(dataset, columns)
-    renderer = Renderer(job.prompt, job.sampling, dataset.columns, requests=requests)
+    media = MediaFiles.of(dataset, anywhere=anywhere)
+    renderer = Renderer(
+        job.prompt, job.sampling, dataset.columns, requests=requests, read_file=media.read
+    )
     rendered = [
         request
         for chunk in dataset.read(0, min(PREVIEW_ROWS, dataset.rows), renderer.needs)
@@ -124,6 +137,7 @@ def _preview(
         provider=provider,
         checker=checker,
         columns=columns,
+        media=media,
     )
     return preview if earlier is None else _after(preview, earlier)
 

@@ -7,12 +7,16 @@ import orjson
 
 from mayfly.inference.request_builder import Renderer
 from mayfly.models.rows import RowRequest
+from mayfly.planning.media_tokens import part_tokens
 from mayfly.planning.tokens import Sample, guessed_tokens
 from mayfly.storage.dataset import Dataset
 
 SAMPLED_ROWS = 512
 PLACES = 16
 """Places in the input from which the rows are taken, the same number from each."""
+
+SAMPLED_BYTES = 64 * 2**20
+"""Of input that is read for the sample: a few dozen rows where each has an image."""
 
 FAR_INTO_A_GROUP = 20_000
 """Rows of a row group that are not worth decoding on the way to a place inside it."""
@@ -31,19 +35,21 @@ def take_sample(
     """
     tokens: list[float] = []
     size = unsendable = 0
+    counted = count is not None
     for request in sampled_requests(dataset, renderer, model):
         if request.failure is not None:
             unsendable += 1
             continue
-        texts = prompt_texts(request.body)
+        texts, media = prompt_content(request.body)
         each = count or guessed_tokens
-        tokens.append(MESSAGE_TOKENS + sum(each(text) + MESSAGE_TOKENS for text in texts))
+        counted = counted and not media
+        tokens.append(MESSAGE_TOKENS + media + sum(each(text) + MESSAGE_TOKENS for text in texts))
         size += len(request.body)
     rendered = len(tokens) + unsendable
     return Sample(
         rows=dataset.rows,
         tokens=tuple(tokens),
-        counted=count is not None,
+        counted=counted,
         body_bytes=size / max(1, len(tokens)),
         unsendable=unsendable / max(1, rendered),
     )
@@ -51,8 +57,10 @@ def take_sample(
 
 def sampled_requests(dataset: Dataset, renderer: Renderer, model: str) -> Iterator[RowRequest]:
     """Yield rows from places that are evenly spread over the input, or all rows of a small one."""
-    each = max(1, SAMPLED_ROWS // PLACES)
-    if dataset.rows <= SAMPLED_ROWS:
+    row_bytes = max(1, sum(group.bytes for group in dataset.row_groups) // dataset.rows)
+    most = min(SAMPLED_ROWS, max(PLACES, SAMPLED_BYTES // row_bytes))
+    each = max(1, most // PLACES)
+    if dataset.rows <= most:
         spans = [(0, dataset.rows)]
     else:
         spans = [
@@ -66,13 +74,20 @@ def sampled_requests(dataset: Dataset, renderer: Renderer, model: str) -> Iterat
             yield from renderer.bodies(model, chunk.first_row, chunk.columns, chunk.rows)
 
 
-def prompt_texts(body: bytes) -> list[str]:
-    """Return the texts of a request that are counted as its prompt."""
+def prompt_content(body: bytes) -> tuple[list[str], float]:
+    """Return the texts of a request's prompt, and the tokens of its images, sound and videos."""
     request: dict[str, Any] = orjson.loads(body)
-    if "messages" in request:
-        return [text for message in request["messages"] for text in _texts(message.get("content"))]
-    given = request.get("prompt", request.get("input", ""))
-    return _texts(given)
+    if "messages" not in request:
+        return _texts(request.get("prompt", request.get("input", ""))), 0.0
+    contents = [message.get("content") for message in request["messages"]]
+    media = sum(
+        part_tokens(part)
+        for content in contents
+        if isinstance(content, list)
+        for part in content
+        if isinstance(part, dict)
+    )
+    return [text for content in contents for text in _texts(content)], media
 
 
 def _texts(content: Any) -> list[str]:

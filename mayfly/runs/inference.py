@@ -358,6 +358,7 @@ class Inference:
                 deduplication=deduplication,
                 settings=settings,
                 target=target,
+                media=self._preview.media,
             ),
             workers=workers_for(len(output.shards_left())),
             start=partial(LocalProcess, output.paths.workers_log),

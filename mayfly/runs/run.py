@@ -200,7 +200,8 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
     assert environment is not None  # noqa: S101 - whoever begins a run has read it
     progress.begin()
     connection, started_at = environment.connection, environment.clock.time()
-    preview = handle.preview_of(job) or preview_job(job, connection.provider)
+    # Without a plan that a person has seen, the job is a form's.
+    preview = handle.preview_of(job) or preview_job(job, connection.provider, anywhere=False)
     with ExitStack() as stack:
         plane = stack.enter_context(connect(job.rental.api, connection, say=progress.say))
         folder = stack.enter_context(

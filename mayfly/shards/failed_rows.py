@@ -4,7 +4,14 @@ import hashlib
 from collections.abc import Collection
 from itertools import groupby
 
-from mayfly.models.failures import BAD_BODY, BAD_CELL, BAD_MESSAGES, NULL_PROMPT, TEMPLATE
+from mayfly.models.failures import (
+    BAD_BODY,
+    BAD_CELL,
+    BAD_MEDIA,
+    BAD_MESSAGES,
+    NULL_PROMPT,
+    TEMPLATE,
+)
 from mayfly.models.manifest import Manifest
 from mayfly.shards.requests import RequestSource
 from mayfly.storage.dataset import Dataset
@@ -15,7 +22,7 @@ from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_folder import RunFolder
 from mayfly.storage.run_paths import RunPaths
 
-UNSENDABLE = frozenset({NULL_PROMPT, BAD_MESSAGES, BAD_CELL, BAD_BODY, TEMPLATE})
+UNSENDABLE = frozenset({NULL_PROMPT, BAD_MESSAGES, BAD_CELL, BAD_BODY, BAD_MEDIA, TEMPLATE})
 """Classes of rows from which no request can be made: asking again would rent for nothing."""
 
 

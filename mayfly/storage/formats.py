@@ -13,6 +13,13 @@ _KINDS = {
     "feather": ARROW,
     "ipc": ARROW,
 }
+_MEDIA = frozenset(
+    (
+        *("png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic"),
+        *("wav", "mp3", "flac", "ogg", "opus", "m4a", "aac", "aiff"),
+        *("mp4", "mov", "webm", "mkv", "avi", "mpg", "mpeg"),
+    )
+)
 _COMPRESSIONS = {"gz": "gzip", "zst": "zstd"}
 
 IN_WORDS = "Parquet, JSON lines (.jsonl, .ndjson), CSV or Arrow IPC (.arrow, .feather)"
@@ -29,6 +36,11 @@ class Kind(NamedTuple):
 
     format: str
     compression: str | None = None
+
+
+def is_media(name: str) -> bool:
+    """Whether a file beside data is an image, sound or a video, which cells name."""
+    return name.rpartition(".")[2].lower() in _MEDIA
 
 
 def kind_of(path: str) -> Kind:

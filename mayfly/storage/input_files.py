@@ -13,7 +13,7 @@ import fsspec
 
 from mayfly.models.errors import BadRequest
 from mayfly.nearby_files import nearest_file
-from mayfly.storage.formats import PARQUET, kind_of
+from mayfly.storage.formats import PARQUET, is_media, kind_of
 from mayfly.storage.http_files import HttpFiles
 from mayfly.storage.remote_blocks import version_of
 from mayfly.storage.table_formats import DELTA, Table, marker_of, open_delta, refuse_table
@@ -74,8 +74,9 @@ class Located(NamedTuple):
 def locate(uri: str, environ: Mapping[str, str] = os.environ) -> Located:
     """Find the files that an INPUT means, sorted by path, without opening them.
 
-    Below a folder or a glob, names that begin with `_` or `.` are not data, at any level; folders
-    called `name=value` are columns. A folder with a Delta log is read by that.
+    Below a folder or a glob, names that begin with `_` or `.` are not data, at any level, nor are
+    images, sound and videos by their usual names, which cells of the data may name. Folders called
+    `name=value` are columns. A folder with a Delta log is read by that.
 
     Args:
         uri: With credentials masked; `environ` has them.
@@ -214,6 +215,8 @@ def _local_paths(name: str) -> list[str]:
     for match in matches:
         if any(_is_hidden(part) for part in Path(match).parts[depth:]):
             continue
+        if is_media(match) and not Path(match).is_dir():
+            continue
         below = _files_below(match, ancestors=()) if Path(match).is_dir() else [_regular(match)]
         found.update(dict.fromkeys(below))
     _refuse_above(name, {Path(file).parent for file in found})
@@ -250,7 +253,7 @@ def _files_below(folder: str, ancestors: tuple[str, ...]) -> Iterator[str]:
                 continue
             if entry.is_dir():
                 yield from _files_below(entry.path, (*ancestors, real))
-            else:
+            elif not is_media(entry.name):
                 yield _regular(entry.path)
 
 
@@ -364,7 +367,12 @@ def _is_data(path: str) -> bool:
 
 
 def _visible(paths: list[str], fixed: int) -> list[str]:
-    return [path for path in paths if not any(_is_hidden(part) for part in _parts(path)[fixed:])]
+    return [
+        path
+        for path in paths
+        if not any(_is_hidden(part) for part in _parts(path)[fixed:])
+        and not is_media(path.rpartition("/")[2])
+    ]
 
 
 def _parts(path: str) -> list[str]:

@@ -133,7 +133,7 @@ class ParquetReader:
         if not names:
             yield from self._without_cells(file, run.rows - skip)
             return
-        rows = self._batch_rows or batch_rows(parquet, run.groups, names)
+        rows = min(self._batch_rows or BATCH_ROWS, batch_rows(parquet, run.groups, names))
         for batch in parquet.iter_batches(
             batch_size=rows, row_groups=run.groups, columns=names, use_threads=False
         ):

@@ -16,6 +16,7 @@ from mayfly.models.shards import Shard
 from mayfly.shards.dedupe import Deduplication
 from mayfly.shards.runner import Batch
 from mayfly.storage.dataset import Dataset
+from mayfly.storage.media_files import MediaFiles
 from mayfly.storage.output_columns import output_columns
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.slots import Sample, Share, SlotAllowance
@@ -27,6 +28,7 @@ class Assignment:
 
     Attributes:
         target: Where requests go; its headers hold the key, and so the way there is a pipe.
+        media: Reads the files that cells name; None reads those below the input's folder.
     """
 
     dataset: Dataset
@@ -39,6 +41,11 @@ class Assignment:
     deduplication: Deduplication | None
     settings: EngineSettings
     target: Target = field(repr=False)
+    media: MediaFiles | None = None
+
+    @property
+    def _files(self) -> MediaFiles:
+        return self.media or MediaFiles.of(self.dataset, anywhere=False)
 
     def batch(self) -> Batch:
         """Return what the shards have in common; the model comes with each of them."""
@@ -47,7 +54,13 @@ class Assignment:
         columns = output_columns(*as_requests(self.prompt, self.sampling, requests))
         return Batch(
             dataset=self.dataset,
-            renderer=Renderer(self.prompt, self.sampling, self.dataset.columns, requests=requests),
+            renderer=Renderer(
+                self.prompt,
+                self.sampling,
+                self.dataset.columns,
+                requests=requests,
+                read_file=self._files.read,
+            ),
             paths=self.paths,
             model="",
             fingerprint=self.fingerprint,

@@ -177,6 +177,7 @@ class Machine:
     launcher: Launcher
     folder: Path
     api: str = "v2"
+    model: str = MODEL
     rows: int = 24
     concurrency: int = 4
     env: dict[str, str | None] = field(default_factory=dict)
@@ -226,7 +227,7 @@ class Machine:
     def run(self, *options: str, **more: Any) -> Process:
         """Start `mayfly run` over the input."""
         return self.command(
-            *("run", str(self.input), "--model", MODEL, "--output", str(self.output), "--yes"),
+            *("run", str(self.input), "--model", self.model, "--output", str(self.output), "--yes"),
             *("--api", self.api, "--concurrency", str(self.concurrency), *options),
             **more,
         )
@@ -235,7 +236,7 @@ class Machine:
         """Start the flow itself, as a script does; `options` are the flow's, such as a time-out."""
         given = {
             "input": str(self.input),
-            "model": MODEL,
+            "model": self.model,
             "output": str(self.output),
             "limits": {"concurrency": self.concurrency},
         }
