@@ -1,0 +1,137 @@
+"""Whole runs over images, in every form that a cell may have."""
+
+import json
+from base64 import b64encode
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.machine import Machine
+from tests.support.pictures import png
+
+VISION = "Qwen/Qwen3-VL-8B-Instruct"
+IMAGE = png()
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.fixture
+def stage(stage: Machine) -> Machine:
+    """A machine whose runs ask a model that sees."""
+    stage.model = VISION
+    return stage
+
+
+def write(stage: Machine, **columns: Any) -> None:
+    pq.write_table(pa.table(columns), stage.input)
+
+
+def answers(stage: Machine) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(stage.output).to_pylist()
+    return rows
+
+
+def test_images_of_every_form_are_answered_and_the_others_are_errors_of_their_rows(
+    stage: Machine,
+) -> None:
+    (stage.folder / "pictures").mkdir()
+    (stage.folder / "pictures" / "a.png").write_bytes(IMAGE)
+    (stage.folder.parent / "secret.png").write_bytes(IMAGE)
+    texts = {
+        1: "https://a.example/x.png",
+        2: f"data:image/png;base64,{b64encode(IMAGE).decode()}",
+        3: "pictures/a.png",
+        6: "../secret.png",
+        7: "pictures/none.png",
+    }
+    write(
+        stage,
+        n=list(range(10)),
+        raw=pa.array([IMAGE, *[None] * 7, IMAGE[:-30], b"no picture"], pa.binary()),
+        text=[texts.get(row) for row in range(10)],
+        hf=pa.array(
+            [{4: {"bytes": IMAGE}, 5: {"path": "pictures/a.png"}}.get(row) for row in range(10)],
+            STRUCT,
+        ),
+    )
+
+    run = stage.run(
+        *("--prompt", "What is {{ n }}?", "--runner", "processes"),
+        *("--image", "raw", "--image", "text", "--image", "hf"),
+    )
+
+    assert run.wait() == 3, run.text
+    rows = answers(stage)
+    assert [row["raw"] for row in rows] == [IMAGE, *[None] * 7, IMAGE[:-30], b"no picture"]
+    assert all(row["response"] for row in rows[:6])
+    assert all(row["prompt_tokens"] > 4 for row in rows[:6])
+    errors = [row["error"] for row in rows[6:]]
+    assert all(error.endswith(f"input's folder {stage.folder}") for error in errors[:1])
+    assert [error.partition(":")[0] for error in errors] == [
+        *("media_file", "media_file", "bad_media", "bad_media")
+    ]
+    assert "cut off" in errors[2]
+
+
+def test_a_file_that_has_come_is_sent_by_retry_failed(stage: Machine) -> None:
+    outside = stage.folder.parent / "outside.png"
+    outside.write_bytes(IMAGE)
+    write(stage, n=[0, 1, 2], image=[f"file://{outside}", "b.png", "broken.png"])
+    (stage.folder / "broken.png").write_bytes(b"no picture")
+    options = ("--prompt", "What?", "--image", "image")
+    assert stage.run(*options).wait() == 3
+
+    (stage.folder / "b.png").write_bytes(IMAGE)
+    (stage.folder / "broken.png").write_bytes(IMAGE)
+    run = stage.run(*options, "--retry-failed")
+
+    assert run.wait() == 0, run.text
+    assert [row["attempts"] for row in answers(stage)] == [1, 1, 1]
+
+
+def test_equal_images_are_sent_once_with_dedupe(stage: Machine) -> None:
+    (stage.folder / "a.png").write_bytes(IMAGE)
+    data = f"data:image/png;base64,{b64encode(IMAGE).decode()}"
+    write(stage, n=range(4), image=["a.png", data, "a.png", "https://a.example/x.png"])
+
+    run = stage.run(
+        *("--prompt", "What?", "--image", "image"),
+        *("--dedupe", "--temperature", "0"),
+    )
+
+    assert run.wait() == 0, run.text
+    assert stage.answered() == 2
+
+
+def test_a_plan_counts_images_and_refuses_a_column_that_is_not_there(stage: Machine) -> None:
+    write(stage, n=range(20), image=[png(560, 560)] * 20)
+
+    plan = stage.command(
+        *("plan", str(stage.input), "--model", VISION, "--prompt", "What?", "--json"),
+        *("--image", "image"),
+    )
+
+    assert plan.wait() == 0, plan.text
+    tokens = json.loads(plan.text)["workload"]["prompt_tokens_per_row"]
+    assert tokens["low"] < 400 < tokens["high"]
+    bad = stage.command(
+        *("plan", str(stage.input), "--model", VISION, "--prompt", "What?", "--image", "picture")
+    )
+    assert bad.wait() == 2
+    assert "--image picture: the input has no such column" in bad.text
+
+
+def test_a_flow_from_a_form_reads_nothing_outside_of_the_input(stage: Machine) -> None:
+    outside = stage.folder.parent / "outside.png"
+    outside.write_bytes(IMAGE)
+    (stage.folder / "a.png").write_bytes(IMAGE)
+    write(stage, n=[0, 1], image=[f"file://{outside}", "a.png"])
+    prompt = {"template": "What?", "image_columns": ["image"]}
+
+    run = stage.script(parameters={"prompt": prompt})
+
+    assert run.wait() is not None
+    rows = answers(stage)
+    assert "leads out of the input's folder" in rows[0]["error"]
+    assert rows[1]["response"]
