@@ -1,0 +1,178 @@
+"""Whole runs whose output is on S3, over HTTP, killed, doubled and cut off."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.machine import MODEL, Forwarder, Machine, Process
+from tests.support.object_stores import S3Server, s3_server
+from tests.support.wait import wait_until
+from together_emulator import FaultRule
+
+OUTPUT = "s3://bucket/answers/run1"
+PREFIX = "answers/run1/"
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    """A server of S3 with an empty bucket."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def stage(stage: Machine, s3: S3Server) -> Machine:
+    """A machine that finds the server."""
+    stage.env.update(s3.env)
+    return stage
+
+
+def start(stage: Machine, *options: str, home: Path | None = None) -> Process:
+    """Start a run of three shards of eight rows into the bucket."""
+    stage.env["MAYFLY_HOME"] = str(home or stage.home)
+    return stage.command(
+        *("run", str(stage.input), "--model", MODEL, "--output", OUTPUT, "--yes"),
+        *("--concurrency", "4", "--shard-rows", "8", *options),
+    )
+
+
+def sent(stage: Machine) -> int:
+    """Return how many rows the endpoint was asked for."""
+    return sum(call.path == CHAT for call in stage.emulator.calls())
+
+
+def table_of(s3: S3Server) -> pa.Table:
+    """Return the parts in the bucket as one table."""
+    names = sorted(name for name in s3.names(PREFIX) if "/_mayfly/" not in name)
+    return pa.concat_tables(pq.read_table(io.BytesIO(s3.content(name))) for name in names)
+
+
+def killed_after_a_shard(stage: Machine, s3: S3Server) -> None:
+    """Kill a run that has 12 answers: a shard of eight is at the store, four are journalled."""
+    stage.emulator.use_faults(
+        FaultRule(action="hang_before", path=f"^{CHAT}$", nth=tuple(range(13, 100)))
+    )
+    run = start(stage)
+
+    def committed() -> bool:
+        name = f"{PREFIX}_mayfly/manifest.json"
+        return name in s3.names() and len(orjson.loads(s3.content(name))["done"]) == 1
+
+    wait_until(lambda: committed() or not run.alive, "a shard at the store")
+    assert run.alive, run.text
+    assert stage.answered() == 12
+    run.kill_all()
+    stage.emulator.use_faults()
+
+
+def test_whole_run_into_a_bucket_takes_few_requests(stage: Machine, s3: S3Server) -> None:
+    run = start(stage)
+
+    assert run.wait() == 0, run.text
+    table = table_of(s3)
+    assert table["n"].to_pylist() == list(range(24))
+    assert table["response"].null_count == 0
+    kept = {name.removeprefix(f"{PREFIX}_mayfly/") for name in s3.names(f"{PREFIX}_mayfly/")}
+    assert {"manifest.json", "report.json", "report.html"} <= kept
+    assert not kept & {"lock.json", "lease.json", ".clock"}
+    everything = b"".join(s3.content(name) for name in s3.names()) + run.text.encode()
+    assert b"secret-of-the-store" not in everything
+    assert len(s3.requests) <= 30, s3.requests
+
+
+def test_run_killed_on_one_machine_is_resumed_from_another_at_its_finished_shards(
+    stage: Machine, s3: S3Server, tmp_path: Path
+) -> None:
+    killed_after_a_shard(stage, s3)
+    before = sent(stage)
+
+    early = start(stage, home=tmp_path / "other")
+    assert early.wait() == 2, early.text
+    assert "in use by process" in early.text
+
+    s3.age(f"{PREFIX}_mayfly/lock.json", 120)
+    again = start(stage, home=tmp_path / "other")
+
+    assert again.wait() == 0, again.text
+    assert sent(stage) - before == 24 - 8
+    assert table_of(s3)["n"].to_pylist() == list(range(24))
+    stage.await_gone()
+    status = stage.command("status", OUTPUT, "--json")
+    assert status.wait() == 0, status.text
+    assert orjson.loads(status.text)["rows"]["remaining"] == 0
+
+
+def test_run_killed_is_resumed_at_once_on_its_own_machine_with_what_it_had_journalled(
+    stage: Machine, s3: S3Server
+) -> None:
+    killed_after_a_shard(stage, s3)
+    before = sent(stage)
+
+    again = start(stage)
+
+    assert again.wait() == 0, again.text
+    assert sent(stage) - before == 24 - 12
+    assert table_of(s3)["n"].to_pylist() == list(range(24))
+
+
+def test_second_run_into_the_same_bucket_is_refused_and_creates_nothing(
+    stage: Machine, tmp_path: Path
+) -> None:
+    stage.emulator.use_faults(
+        FaultRule(action="hang_before", path=f"^{CHAT}$", nth=tuple(range(3, 100)))
+    )
+    first = start(stage)
+    wait_until(lambda: stage.answered() == 2 or not first.alive, "the first run answers")
+    created = sum(method == "POST" for method, _ in stage.management())
+
+    second = start(stage, home=tmp_path / "other")
+
+    assert second.wait() == 2, second.text
+    assert f"output {OUTPUT} is in use by process {first.pid}" in second.text
+    assert sum(method == "POST" for method, _ in stage.management()) == created
+    assert first.alive
+    first.kill_all()
+
+
+def test_store_that_goes_away_ends_in_a_run_that_says_so_and_uploads_later(
+    stage: Machine, s3: S3Server
+) -> None:
+    way = Forwarder(s3.port)
+    stage.env["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{way.port}"
+    stage.emulator.use_faults(
+        FaultRule(action="delay", path=f"^{CHAT}$", delay_s=3.0, nth=tuple(range(1, 9)))
+    )
+    run = start(stage)
+    wait_until(lambda: f"{PREFIX}_mayfly/lock.json" in s3.names() or not run.alive, "the lock")
+    way.cut()
+
+    assert run.wait() == 1, run.text
+    stage.await_gone()
+    assert "run the same command again on this machine to upload it" in run.text
+    assert not [name for name in s3.names(PREFIX) if "/_mayfly/" not in name]
+
+    way.resume()
+    asked = sent(stage)
+    again = start(stage)
+
+    assert again.wait() == 0, again.text
+    assert sent(stage) == asked
+    assert table_of(s3)["n"].to_pylist() == list(range(24))
+    way.cut()
+
+
+def test_bucket_that_does_not_exist_is_refused_before_anything_is_created(stage: Machine) -> None:
+    run = stage.command(
+        *("run", str(stage.input), "--model", MODEL, "--output", "s3://no-such-bucket/run"),
+        "--yes",
+    )
+
+    assert run.wait() == 2, run.text
+    assert "NoSuchBucket" in run.text
+    assert not any(method == "POST" for method, _ in stage.management())
