@@ -54,10 +54,11 @@ class Mirror:
         *,
         say: Callable[[str], object],
         renew_s: float = RENEW_S,
+        interrupted_s: float = INTERRUPTED_S,
     ) -> None:
         self._store, self._work, self._lock = store, work, lock
         self._manifest = manifest
-        self._say, self._renew_s = say, renew_s
+        self._say, self._renew_s, self._interrupted_s = say, renew_s, interrupted_s
         self.lost: str | None = None
         self._wake, self._closing, self._closed = (threading.Event() for _ in range(3))
         self._problem: str | None = None
@@ -83,7 +84,7 @@ class Mirror:
         Args:
             interrupted: Whether somebody waits for the run to end.
         """
-        total_s = INTERRUPTED_S if interrupted else CLOSE_S
+        total_s = self._interrupted_s if interrupted else CLOSE_S
         begun = self._moved_at = time.monotonic()
         self._closing.set()
         self._wake.set()

@@ -4,6 +4,7 @@ obstore speaks to all three. Source for what the conditions mean: https://develo
 `put` with `mode`: If-None-Match and If-Match on S3 and Azure, x-goog-if-generation-match on GCS.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -188,6 +189,10 @@ def open_store(output: str, environ: Mapping[str, str] = os.environ) -> ObjectSt
 def _s3(environ: Mapping[str, str]) -> dict[str, Any]:
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     config = {} if endpoint is None else {"endpoint": endpoint.rstrip("/")}
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+    config |= {name[4:].lower(): environ[name] for name in names if environ.get(name)}
+    if (region := environ.get("AWS_DEFAULT_REGION")) and "region" not in config:
+        config["region"] = region
     settings: dict[str, Any] = {"config": config, "endpoint": endpoint}
     if "AWS_ACCESS_KEY_ID" in environ:
         return settings
@@ -198,9 +203,8 @@ def _s3(environ: Mapping[str, str]) -> dict[str, Any]:
     except ImportError:
         return settings
     session = botocore.session.get_session()
-    region = session.get_config_variable("region")
-    if region and "AWS_REGION" not in environ:
-        config["region"] = region
+    if region := session.get_config_variable("region"):
+        config.setdefault("region", region)
     try:
         settings["credential_provider"] = Boto3CredentialProvider(session)
     except Exception:  # noqa: BLE001 - no credentials there: the library's own chain, or anonymous
@@ -213,10 +217,10 @@ def _gcs(environ: Mapping[str, str]) -> dict[str, Any]:
     if not endpoint:
         return {"config": {}}
     endpoint = endpoint if "://" in endpoint else f"http://{endpoint}"
-    return {
-        "config": {"base_url": endpoint.rstrip("/"), "skip_signature": True},
-        "endpoint": endpoint,
-    }
+    # An emulator knows no accounts; skip_signature alone has writes ask for a token all the same.
+    nobody = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    key = json.dumps({"gcs_base_url": endpoint.rstrip("/"), **nobody})
+    return {"config": {"service_account_key": key}, "endpoint": endpoint}
 
 
 def _azure(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -1,16 +1,27 @@
-"""Object stores over HTTP: moto's S3, Azurite and fake-gcs-server, each with an empty bucket."""
+"""Object stores over HTTP, each with an empty bucket: moto's S3, and Azurite."""
 
 import logging
 import re
+import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.wait import wait_until
+
 BUCKET = "bucket"
+AZURITE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+"""Of its one account, the same everywhere; source: https://github.com/Azure/Azurite, README."""
 
 
 @dataclass
@@ -90,3 +101,49 @@ def s3_server() -> Iterator[S3Server]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         threaded.stop()
+
+
+@contextmanager
+def azurite() -> Iterator[dict[str, str]]:
+    """Start Azurite, installed by npm once, with an empty container; yield its environment."""
+    blobs: Any = pytest.importorskip("azure.storage.blob")
+    program = _azurite_program()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [program, "--silent", "--inMemoryPersistence", "--skipApiVersionCheck"]
+    process = subprocess.Popen([*command, "--blobPort", str(port)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _listens(port), "Azurite does not listen")
+        text = (
+            f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={AZURITE_KEY};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+        )
+        with blobs.BlobServiceClient.from_connection_string(text) as service:
+            service.create_container(BUCKET)
+        yield {"AZURE_STORAGE_CONNECTION_STRING": text}
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+def _azurite_program() -> str:
+    """Return the program of Azurite; skip the test where npm cannot install it."""
+    if found := shutil.which("azurite-blob"):
+        return found
+    folder = Path(sys.prefix) / "azurite"
+    program = folder / "node_modules" / ".bin" / "azurite-blob"
+    if not program.exists():
+        if shutil.which("npm") is None:
+            pytest.skip("no npm, and so no Azurite")
+        command = ["npm", "install", "--silent", "--prefix", str(folder), "azurite@3.37.0"]
+        if subprocess.run(command, check=False, capture_output=True, timeout=300).returncode:
+            pytest.skip("npm cannot install Azurite")
+    return str(program)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
