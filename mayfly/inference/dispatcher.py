@@ -284,9 +284,15 @@ class Dispatcher:
         row = attempt.row
         if isinstance(outcome, Reply):
             row.attempts += 1
-            body = bytes(outcome.body)
-            if (clean := without_secrets(body, self._secrets)) is not body:
-                outcome = outcome._replace(body=memoryview(clean))
+            # A view of all of some bytes, as a rule: they are searched as they are.
+            body = outcome.body.obj
+            if type(body) is not bytes or len(body) != len(outcome.body):
+                body = bytes(outcome.body)
+            for secret in self._secrets:
+                if secret in body:
+                    clean = without_secrets(body, self._secrets)
+                    outcome = outcome._replace(body=memoryview(clean))
+                    break
             if outcome.status == 200:
                 self._answered(attempt, outcome)
             else:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from mayfly.inference.choice_text import Said, as_json, said, text_of
+from mayfly.inference.choice_text import KNOWN_OF_CHOICE, Said, as_json, said, text_of
 from mayfly.inference.reply_body import NOT_JSON, loads
 from mayfly.inference.server_error import LONGEST_WORDS, ServerError, error_in, read_error, short
 from mayfly.inference.token_logprobs import token_logprobs
@@ -68,7 +68,10 @@ def read_completion(
     Args:
         keeps: `RESPONSES`, `LOGPROBS`: what the job has a column for.
     """
-    return _completion(row, _parse(body), attempts, latency_s, is_chat=True, keeps=keeps)
+    value = _parse(body)
+    if not keeps and (answer := _usual(row, value, attempts, latency_s)) is not None:
+        return answer
+    return _completion(row, value, attempts, latency_s, is_chat=True, keeps=keeps)
 
 
 def read_text(
@@ -97,6 +100,52 @@ def _parse(body: memoryview) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return loads(body)
+
+
+def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | None:
+    """Return the answer of a chat's reply in which nothing is unusual; None for any other.
+
+    What it returns is what `_completion` does, which takes three times as long.
+    """
+    try:
+        (choice,) = value["choices"]
+        message, finish = choice["message"], choice["finish_reason"]
+        text, usage = message["content"], value["usage"]
+        prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
+        cached = usage.get("cached_tokens")
+        if (
+            type(text) is not str
+            or type(finish) is not str
+            # White space, or thinking that may be cut off.
+            or (first := text[0]).isspace()
+            or first == "<"
+            or type(prompt) is not int
+            or type(completion) is not int
+            or not 0 <= prompt <= MOST_TOKENS
+            or not 0 <= completion <= MOST_TOKENS
+            or choice.get("logprobs")
+            or value.get("prompt")
+            or not _KNOWN.issuperset(value)
+            or not KNOWN_OF_CHOICE.issuperset(choice)
+            # The role and the text; all else is empty.
+            or not message["role"]
+            or (
+                len(message) - (message.get("tool_calls") == []) != 2
+                and len([*filter(None, message.values())]) != 2
+            )
+        ):
+            return None
+        if type(cached) is not int or not 0 <= cached <= MOST_TOKENS:
+            _, _, cached = _usage(usage)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    # Half the time of a call with the fields' names.
+    return Answer._make(
+        (
+            row, text, None, finish, prompt, completion, cached, attempts, latency_s,
+            None, None, None, None, None,
+        )
+    )  # fmt: skip
 
 
 def _failed(row: int, failure: Failure, attempts: int, latency_s: float) -> Answer:

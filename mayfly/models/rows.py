@@ -89,13 +89,21 @@ class Tally(NamedTuple):
 
     def with_all(self, answers: Sequence[Answer]) -> "Tally":
         """Return the tally with answers more; a count that is not known adds nothing."""
-        if not answers:
-            return self
-        columns = [*zip(*answers, strict=True)]
-        failed = len(answers) - columns[2].count(None)
-        # Without zeros and nulls.
-        sums = (sum(filter(None, column)) for column in columns[4:8])
-        return self + Tally(len(answers), failed, *sums)
+        done, failed, prompt, completion, cached, requests = self
+        # A loop: most calls bring a handful of answers, for which columns would take longer.
+        for answer in answers:
+            failure, _, of_prompt, of_completion, of_cache, attempts = answer[2:8]
+            if failure is not None:
+                failed += 1
+            if of_prompt:
+                prompt += of_prompt
+            if of_completion:
+                completion += of_completion
+            if of_cache:
+                cached += of_cache
+            requests += attempts
+        done += len(answers)
+        return Tally(done, failed, prompt, completion, cached, requests)
 
 
 NOTHING = Tally()

@@ -169,8 +169,10 @@ class OutputColumns:
     def _arrays(self, answers: Sequence[Answer]) -> list[pa.Array]:
         by_name = dict(zip(Answer._fields, zip(*answers, strict=True), strict=True))
         failures = by_name["failure"]
-        by_name["error"] = [None if failure is None else str(failure) for failure in failures]
-        arrays = [pa.array(by_name[field.name], field.type) for field in self.plain]
+        by_name["error"] = failures
+        if any(failures):
+            by_name["error"] = [None if failure is None else str(failure) for failure in failures]
+        arrays = [_array(by_name[field.name], field.type) for field in self.plain]
         if self.from_text is not None:
             arrays.append(self.from_text.array(by_name["response"]))
             if self.from_text.instead:
@@ -199,6 +201,13 @@ class OutputColumns:
         columns["row"] = range(first_row, first_row + batch.num_rows)
         in_order = [columns.get(name, repeat(None)) for name in Answer._fields]
         return (Answer._make(values) for values in zip(*in_order, strict=False))
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return values, at least one, as an array; nulls alone take no time."""
+    if values[0] is None and values.count(None) == len(values):
+        return pa.nulls(len(values), kind)
+    return pa.array(values, kind)
 
 
 CHAT = OutputColumns(plain=(*OUTPUT, *CHAT_ONLY))

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ GROUP_BYTES = 16 * 2**20
 
 _FINGERPRINT, _SHARD, _TALLY = b"mayfly.fingerprint", b"mayfly.shard", b"mayfly.tally"
 _DROPPED = b"mayfly.dropped"
+
+_dropped_of = attrgetter("dropped")
 
 
 class PartLabel(NamedTuple):
@@ -144,9 +147,8 @@ def _write(
         for batch in dataset.arrow_batches(shard.first_row, shard.rows):
             found = _answers(answers, at, batch.num_rows)
             tally = tally.with_all(found)
-            for answer in found:
-                if answer.dropped:
-                    dropped.update(answer.dropped.split(","))
+            for names in filter(None, map(_dropped_of, found)):
+                dropped.update(names.split(","))
             whole = pa.RecordBatch.from_arrays(
                 [*batch.columns, *columns.arrays(found)], schema=schema
             )

@@ -118,6 +118,40 @@ def test_any_body_is_one_answer_or_an_error(body: bytes) -> None:
         assert reader is read_embeddings or made_fit(found) == found
 
 
+USUAL: dict[str, dict[str, Any]] = {
+    "message": {"role": "assistant", "content": "yes", "tool_calls": []},
+    "choice": {"index": 0, "finish_reason": "stop", "seed": 7, "logprobs": None},
+    "usage": {**USAGE, "total_tokens": 10, "cached_tokens": 2},
+    "reply": {"id": "a", "object": "chat.completion", "created": 1, "model": "m", "prompt": []},
+}
+odd_fields = st.tuples(
+    st.sampled_from([*USUAL]),
+    st.sampled_from(
+        [*(name for fields in USUAL.values() for name in fields), "message", "usage", "audio"]
+    ),
+    json_values | st.sampled_from(["", " ", "\u3000", "<think>so", "length", 0, 2**31, -1]),
+)
+
+
+@given(st.lists(odd_fields, max_size=3))
+@example([("usage", "cached_tokens", None)])
+@example([("choice", "finish_reason", "length"), ("message", "content", "<think>so")])
+def test_a_reply_is_read_alike_quickly_and_in_full(changes: list[tuple[str, str, Any]]) -> None:
+    parts = {name: dict(fields) for name, fields in USUAL.items()}
+    for part, field, value in changes:
+        parts[part][field] = value
+    choice = {"message": parts["message"], **parts["choice"]}
+    body = memoryview(dumped({"choices": [choice], "usage": parts["usage"], **parts["reply"]}))
+
+    quickly = read_completion(5, body, 2, 0.5)
+    # A job that keeps samples has each reply read in full.
+    in_full = read_completion(5, body, 2, 0.5, keeps=frozenset({RESPONSES}))
+
+    if isinstance(in_full, Answer):
+        in_full = in_full._replace(responses=None)
+    assert quickly == in_full
+
+
 @given(bodies)
 def test_any_body_of_an_error_has_words(body: bytes) -> None:
     error = read_error(418, memoryview(body))

@@ -54,6 +54,20 @@ def test_odd_fields_of_an_earlier_version_are_healed() -> None:
     assert from_record(record) == Answer(3, "text", None, "2", 7, None, None, 1, 0.0)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'[3,"text",null,"stop",7,5,0,3,0.5]',
+        b'[3,"text",null,"stop",7,-5,0,3,0.5]',
+        b'[3,"text",null,"stop",7,2147483648,0,3,0.5]',
+        b'[3,"text",null,"stop",7,5,0,3,-0.5]',
+        b'[3,"text",null,"stop",true,5,0,3,0.5]',
+    ],
+)
+def test_a_record_is_read_as_what_healing_makes_of_it(record: bytes) -> None:
+    assert from_record(record) == made_fit(Answer(*orjson.loads(record)))
+
+
 def test_an_answer_that_json_cannot_hold_is_written_all_the_same() -> None:
     odd: Any = Answer(1, "half \ud800 pair", None, "\udc00", 2**70, reasoning="a\ud83d")
 

@@ -267,7 +267,9 @@ class _Connection(asyncio.Protocol):
         elif self._headers or self._body:  # There is more than was asked for.
             self._lasts = False
         done, (status, headers, body) = self._done, self._answer
-        self._done, self._body, self._headers, self._whole = None, [], [], False
+        self._done, self._whole = None, False
+        if self._headers or self._body:
+            self._headers, self._body = [], []
         reply = Reply(
             status,
             memoryview(body[0] if len(body) == 1 else b"".join(body)),
