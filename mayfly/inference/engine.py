@@ -126,7 +126,7 @@ class Engine:
         self._call(self._sender.join, stream)
         try:
             while True:
-                while stream.feed(self._limiter.limit):
+                while stream.feed(self._limiter.limit, self._held_beside(stream)):
                     self._call(self._sender.pump)
                 if stream.error is not None:
                     raise stream.error
@@ -268,6 +268,10 @@ class Engine:
             self._reason = reason
         if not self._over.done():
             self._over.set_result(grace_s)
+
+    def _held_beside(self, stream: RowStream) -> int:
+        """Return about how many bytes the rows of other streams have."""
+        return sum(other.held_bytes for other in [*self._sender.streams] if other is not stream)
 
     def _forget(self, stream: RowStream) -> None:
         if stream in self._sender.streams:

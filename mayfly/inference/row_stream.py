@@ -15,6 +15,10 @@ AHEAD_BYTES = 16 * 2**20
 """Rows that are rendered and wait, beyond as many as may be in flight: enough that the loop never
 waits for one. All that wait have about so many bytes at most."""
 
+HELD_BYTES = 192 * 2**20
+"""Rows that are rendered or in flight have about so many bytes at most, however many may be sent:
+a request with an image is kept until it is answered, because it may have to be repeated."""
+
 TAKE = 64
 """Rows handed over at once: one wake-up of the loop for all of them."""
 
@@ -178,19 +182,26 @@ class RowStream:
         """Rows handed over whose answers are not recorded yet."""
         return self._fed - self._recorded
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the rows have that are handed over and not recorded."""
+        return self.unrecorded * self._row_bytes
+
     # For the thread that feeds it.
 
-    def feed(self, limit: int) -> bool:
+    def feed(self, limit: int, elsewhere: int = 0) -> bool:
         """Hand some rows over if there is room for them; whether the loop has more to do now.
 
         Args:
             limit: How many may be in flight.
+            elsewhere: Bytes that other streams hold.
         """
         ahead = min(limit + AHEAD_ROWS, max(AHEAD_BYTES // self._row_bytes, 1))
+        most = min(limit + ahead, max((HELD_BYTES - elsewhere) // self._row_bytes, ahead))
         few = (min(ahead, TAKE) + 1) // 2
         # Set the threshold before reading the count: else an answer between the two is missed.
-        self._wanted_below = limit + ahead - few
-        room = limit + ahead - self.unrecorded
+        self._wanted_below = most - few
+        room = most - self.unrecorded
         if room < few:
             return False
         fed = size = 0
@@ -204,7 +215,8 @@ class RowStream:
             if size > AHEAD_BYTES:
                 break
         self._fed += fed
-        self._row_bytes = max(size // max(fed, 1), 1)
+        if fed:  # What is held is still as large as it was.
+            self._row_bytes = max(size // fed, 1)
         self.dry = not fed
         return fed > 0
 

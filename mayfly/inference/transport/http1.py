@@ -30,6 +30,9 @@ SWEEP_EVERY_S = 5.0
 IDLE_S = 50.0
 """An idle connection is closed after this long: many servers and NATs drop it silently at 60."""
 
+COPIED_BYTES = 64 * 2**10
+"""Shorter bodies are sent in one piece with their head; a copy of a longer one takes memory."""
+
 KEEPALIVE_S = 60
 """TCP asks after a peer that has been silent for so long, and again every 15 seconds: an answer
 takes minutes, and a NAT forgets a connection on which nothing moves."""
@@ -189,7 +192,11 @@ class _Connection(asyncio.Protocol):
             return False
         self._done = done
         self._since = self._loop.time()
-        transport.write(b"%b%d\r\n\r\n%b" % (self._owner.head, len(body), body))
+        head = b"%b%d\r\n\r\n" % (self._owner.head, len(body))
+        if len(body) < COPIED_BYTES:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
         return True
 
     def cancel(self) -> None:

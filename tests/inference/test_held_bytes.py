@@ -1,0 +1,66 @@
+"""Large requests are held in bounded memory, however many may be in flight."""
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mayfly.inference.row_stream import AHEAD_BYTES, HELD_BYTES, RowStream
+from mayfly.models.rows import Answer, RowRequest
+
+
+def requests(size: int) -> Iterator[RowRequest]:
+    body = bytes(size)
+    row = 0
+    while True:
+        yield RowRequest(row, body)
+        row += 1
+
+
+def fill(stream: RowStream, limit: int, elsewhere: int = 0) -> None:
+    while stream.feed(limit, elsewhere):
+        pass
+
+
+@given(mb=st.floats(0.05, 20), limit=st.integers(1, 5000))
+def test_rows_that_are_held_have_bounded_bytes_at_any_limit(mb: float, limit: int) -> None:
+    size = int(mb * 2**20)
+    stream = RowStream(requests(size), lambda _answer: None)
+
+    fill(stream, limit)
+
+    assert stream.unrecorded >= 1
+    # Before the first rows are seen, their size is not known.
+    assert stream.held_bytes <= HELD_BYTES + AHEAD_BYTES + 2 * size
+
+
+def test_what_other_streams_hold_counts_and_one_row_goes_on_always() -> None:
+    stream = RowStream(requests(2**20), lambda _answer: None)
+
+    fill(stream, 1000, elsewhere=10 * HELD_BYTES)
+
+    assert stream.unrecorded >= 1
+    assert stream.held_bytes <= 2 * AHEAD_BYTES + 2**20
+
+
+def test_small_rows_are_bounded_by_their_number_alone() -> None:
+    stream = RowStream(requests(1000), lambda _answer: None)
+
+    fill(stream, 1000)
+
+    assert stream.unrecorded > 1000
+
+
+def test_a_stream_that_is_full_goes_on_when_answers_have_come() -> None:
+    stream = RowStream(requests(2**20), lambda _answer: None)
+    fill(stream, 1000)
+    full = stream.unrecorded
+    stream.arrived.clear()
+
+    for row in range(full // 2):
+        stream.take(Answer(row, "x", None))
+    stream.record()
+
+    assert stream.arrived.is_set()
+    fill(stream, 1000)
+    assert stream.unrecorded > full // 2
