@@ -243,13 +243,14 @@ class RunFolder:
         self.commit(self.manifest.with_done(index, tally))
         self.paths.journal(index).unlink(missing_ok=True)
 
-    def close(self, *, interrupted: bool = False) -> None:
+    def close(self, *, ended_by: BaseException | None = None) -> None:
         """Let others use the folder; closing twice is closing once.
 
         What an object store does not have yet is uploaded first; the endpoint has ended by then.
 
         Args:
-            interrupted: Whether the run failed or was ended: its own reason is what is raised.
+            ended_by: What the run was ended by: that is raised, and the rest said. Of an
+                interruption somebody waits for the end, so that less time is given to it.
 
         Raises:
             TerminalError: An object store did not take everything; it is kept on this machine.
@@ -259,20 +260,21 @@ class RunFolder:
         try:
             problem = None
             if self._remote is not None:
-                problem = self._remote.close(interrupted=interrupted)
+                waited_for = ended_by is not None and not isinstance(ended_by, Exception)
+                problem = self._remote.close(interrupted=waited_for)
         finally:
             os.close(self._lock)
             self._lock = -1
         if problem is not None:
-            if not interrupted:
+            if ended_by is None:
                 raise TerminalError(problem)
             self._say(problem)
 
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
-        self.close(interrupted=error is not None)
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self.close(ended_by=error)
 
 
 def reconciled(paths: RunPaths, manifest: Manifest) -> Manifest:

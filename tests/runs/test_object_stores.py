@@ -1,6 +1,8 @@
 """Whole runs whose output is on S3, over HTTP, killed, doubled and cut off."""
 
 import io
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +178,22 @@ def test_bucket_that_does_not_exist_is_refused_before_anything_is_created(stage:
     assert run.wait() == 2, run.text
     assert "NoSuchBucket" in run.text
     assert not any(method == "POST" for method, _ in stage.management())
+
+
+def test_store_that_hangs_does_not_delay_the_endpoints_stop(stage: Machine, s3: S3Server) -> None:
+    way = Forwarder(s3.port)
+    stage.env["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{way.port}"
+    stage.emulator.use_faults(
+        FaultRule(action="hang_before", path=f"^{CHAT}$", nth=tuple(range(13, 100)))
+    )
+    run = start(stage)
+    wait_until(lambda: f"{PREFIX}_mayfly/lock.json" in s3.names() or not run.alive, "the lock")
+    way.cut()
+    with socket.create_server(("127.0.0.1", way.port)):  # It takes connections, and is silent.
+        wait_until(lambda: stage.answered() == 12 or not run.alive, "answers")
+        run.signal(signal.SIGINT)
+        wait_until(lambda: stage.emulator.billing == 0, "billing did not stop")
+
+        assert run.alive, run.text
+        assert run.wait() == 130, run.text
+    assert "run the same command again on this machine to upload it" in run.text

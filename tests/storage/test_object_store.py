@@ -1,4 +1,4 @@
-"""A prefix of a bucket, its lock and its mirror, against servers of S3 and Azure over HTTP."""
+"""A prefix of a bucket, its lock and its mirror, against servers of S3, GCS and Azure over HTTP."""
 
 import os
 import socket
@@ -17,6 +17,7 @@ from mayfly.storage.remote_output import Claim
 from mayfly.storage.run_paths import RunPaths
 from mayfly.storage.store_lock import LOCK, LockLost, StoreLock
 from mayfly.storage.work_folder import MANIFEST, WorkFolder
+from tests.support.gcs_server import gcs_server
 from tests.support.object_stores import S3Server, azurite, s3_server
 from tests.support.wait import wait_until
 
@@ -41,12 +42,21 @@ def azure() -> Iterator[dict[str, str]]:
         yield env
 
 
-@pytest.fixture(params=["s3", "azure"])
+@pytest.fixture
+def gcs() -> Iterator[dict[str, str]]:
+    """The environment by which a server of GCS is found."""
+    with gcs_server() as env:
+        yield env
+
+
+@pytest.fixture(params=["s3", "gcs", "azure"])
 def store(request: pytest.FixtureRequest) -> ObjectStore:
     """An empty prefix, on one store after another."""
     env: Any = request.getfixturevalue(request.param)
     if request.param == "s3":
         return open_store("s3://bucket/run", env.env)
+    if request.param == "gcs":
+        return open_store("gs://bucket/run", env)
     return open_store(f"az://bucket/{os.urandom(4).hex()}", env)
 
 
