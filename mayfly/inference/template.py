@@ -18,6 +18,7 @@ from mayfly.inference.template_cost import grows_with_the_row
 from mayfly.inference.template_sandbox import LONGEST, Sandbox
 from mayfly.models.errors import BadRequest
 from mayfly.models.failures import TEMPLATE
+from mayfly.models.nearest import nearest
 
 TEMPLATE_ERRORS = (
     TemplateError,
@@ -68,7 +69,7 @@ class Template:
             self._template = environment.from_string(parsed)
         except TemplateSyntaxError as error:
             raise BadRequest(
-                f"--prompt, line {error.lineno}: {error.message}; "
+                f"--prompt, line {error.lineno}: {(error.message or '').rstrip('.')}; "
                 f"the columns are {', '.join(columns)}"
             ) from error
         except TEMPLATE_ERRORS as error:
@@ -79,8 +80,9 @@ class Template:
         # What is set in one branch counts as undeclared after it; reading it then is a row's error.
         known = {*columns, *environment.globals, *_assigned(parsed)}
         if unknown := sorted(used - known):
+            hint = nearest(unknown[0], columns) if len(unknown) == 1 else ""
             raise BadRequest(
-                f"--prompt uses {', '.join(unknown)}, which the input does not have; "
+                f"--prompt uses {', '.join(unknown)}, which the input does not have{hint}; "
                 f"its columns are {', '.join(columns)}"
             )
         self.needs = tuple(name for name in columns if name in used)

@@ -104,7 +104,7 @@ MISTAKES = {
         ["--embed Question", "did you mean question"],
     ),
     "template with a syntax error": Mistake(
-        [*RUN[:5], "{{ question", *RUN[6:]], ["prompt template, line 1", "question"]
+        [*RUN[:5], "{{ question", *RUN[6:]], ["--prompt, line 1", "question"]
     ),
     "two prompt sources": Mistake(
         [*RUN, "--messages-column", "question"], ["--prompt or --messages-column, not both"]

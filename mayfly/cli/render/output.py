@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from rich.text import Text
 
-from mayfly.cli.render.console import Steady, console
+from mayfly.cli.render.console import Steady, console, is_live
 from mayfly.cli.render.live import Display
 from mayfly.cli.render.plan import plan_table
 from mayfly.cli.render.summary import summary
-from mayfly.cli.render.waiting import waiting, waiting_quietly
+from mayfly.cli.render.waiting import waiting
 from mayfly.planning.plan import Plan
 from mayfly.reporting.progress import Progress, Step, numbers
 
@@ -54,7 +54,8 @@ class TerminalScreen:
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """Say what is waited for while the block lasts, if that takes more than a moment."""
-        return waiting(self.console, text)
+        # In a pipe it goes beside the output, which a script may read.
+        return waiting(self.console if is_live(self.console) else console(sys.stderr), text)
 
     def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
@@ -93,7 +94,7 @@ class JsonScreen:
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """Say what is waited for while the block lasts, if that takes more than a moment."""
-        return waiting_quietly(text, self.say)
+        return waiting(console(sys.stderr), text)
 
     @contextmanager
     def follow(self, progress: Progress) -> Iterator[None]:
