@@ -21,14 +21,15 @@ from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
 from benchmarks.servers import nginx
 from mayfly.inference.engine import Engine, EngineSettings, Target
+from mayfly.inference.request_builder import Renderer
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.shards import plan_shards
-from mayfly.shards.runner import answer_rows
+from mayfly.shards.runner import Batch, answer_rows, complete
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.pool import WorkerPool
-from mayfly.workers.process import LocalProcess
+from mayfly.workers.process import LocalFleet
 from mayfly.workers.protocol import Assignment
 
 SLOW = "{% for word in prompt.split() %}{{ word | capitalize }} {% endfor %}"
@@ -40,21 +41,24 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
     dataset = open_dataset(str(path), limit=options.rows)
     paths = RunPaths(folder / f"out-{os.urandom(6).hex()}")
     paths.journals.mkdir(parents=True)
-    assignment = Assignment(
+    prompt = PromptSpec(template=options.template)
+    batch = Batch(
         dataset=dataset,
-        prompt=PromptSpec(template=options.template),
-        sampling=Sampling(),
+        renderer=Renderer(prompt, Sampling(), dataset.columns),
         paths=paths,
+        model="model",
         fingerprint="f" * 64,
-        retry_failed=False,
-        cache_keys=False,
-        deduplication=None,
+    )
+    assignment = Assignment(
+        prompt=prompt,
+        sampling=Sampling(),
+        columns=dataset.columns,
+        dataset=dataset,
         settings=EngineSettings(concurrency=options.in_flight),
         target=Target(url=f"{url}/v1/chat/completions", headers={}),
     )
     shards = plan_shards(dataset.row_groups)
     if not options.processes:
-        batch = assignment.batch()
         with (
             Engine(
                 target=assignment.target, settings=assignment.settings, read=batch.renderer.read
@@ -67,8 +71,7 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
     with (
         WorkerPool(
             assignment,
-            workers=options.processes,
-            start=partial(LocalProcess, paths.workers_log),
+            fleet=LocalFleet(options.processes, paths.workers_log),
             say=print,
         ) as pool,
         ThreadPoolExecutor(2 * options.processes) as threads,
@@ -80,7 +83,11 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
             if (now_s := _cpu_s()) > last + 0.05:
                 quiet_since, last = time.monotonic(), now_s
         before, began = _cpu_s(), time.perf_counter()
-        done = sum(threads.map(lambda s: pool.answer(s, "model").done, shards))
+        done = sum(
+            threads.map(
+                lambda s: complete(batch, s, pool, partial(pool.send, batch, s)).done, shards
+            )
+        )
         return _figures(options.rows, done, before, began)
 
 

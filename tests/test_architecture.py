@@ -88,7 +88,6 @@ PURE = (
     "mayfly.reporting.time_series",
     "mayfly.runs.autoscaler",
     "mayfly.runs.error_rate",
-    "mayfly.workers.counters",
     "mayfly.workers.slots",
 )
 """Modules without I/O, clock or randomness, neither their own nor by what they import."""

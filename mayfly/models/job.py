@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from mayfly.models.endpoint import Api, Replicas
-from mayfly.models.errors import BadRequest
 from mayfly.models.job_fields import JobPart, option, wrong
 from mayfly.models.job_request import PromptSpec, Sampling
 from mayfly.models.job_types import AUTO, Seconds, Tags, Texts
@@ -26,7 +25,6 @@ __all__ = [
     "Runner",
     "Sampling",
     "Teardown",
-    "check_runner",
     "fingerprint",
 ]
 
@@ -381,13 +379,3 @@ def fingerprint(identity: dict[str, Any], input_fingerprint: str, provider: str)
     """Return the SHA-256 (hex) that ties outputs to a request, an input and a provider."""
     canonical = json.dumps([identity, input_fingerprint, provider], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def check_runner(runner: Runner) -> None:
-    """Refuse a runner that shards cannot run on.
-
-    Raises:
-        BadRequest: Names those that there are.
-    """
-    if runner not in ("local", "processes"):
-        raise BadRequest(f"--runner {runner} is not available; give local or processes")

@@ -9,7 +9,7 @@ from mayfly.inference.request_builder import Renderer
 from mayfly.inference.structured_output import SchemaChecker
 from mayfly.models.errors import BadRequest
 from mayfly.models.failures import NULL_PROMPT
-from mayfly.models.job import Job, check_runner, fingerprint
+from mayfly.models.job import Job, fingerprint
 from mayfly.models.manifest import Manifest
 from mayfly.models.shards import plan_shards
 from mayfly.storage.dataset import Dataset
@@ -84,7 +84,6 @@ def preview_job(
     Raises:
         BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
     """
-    check_runner(job.runner)
     if not writes:
         return _preview(job, provider, None, say, anywhere=anywhere)
     refuse_output_below(job.input, job.output)

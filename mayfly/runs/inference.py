@@ -7,12 +7,12 @@ while the last parts are still being written, and `settle` awaits those once not
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from mayfly.endpoints.provisioner import Provisioner
+from mayfly.inference.batch_requests import asked_by
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.models.errors import EndpointLost, MayflyError, RunStopped, TerminalError, TimeToMove
@@ -26,10 +26,12 @@ from mayfly.runs.calls import DaemonCall
 from mayfly.runs.environment import Environment
 from mayfly.runs.monitor import Monitor
 from mayfly.runs.output import Output
-from mayfly.shards.runner import Batch, answer_rows
-from mayfly.storage.output_columns import CHAT
-from mayfly.workers.pool import Sending, WorkerPool, workers_for
-from mayfly.workers.process import LocalProcess
+from mayfly.shards.runner import Batch, answer_rows, complete
+from mayfly.workers.carrier import Fleet
+from mayfly.workers.dask_cluster import DaskCluster
+from mayfly.workers.dask_fleet import DaskFleet
+from mayfly.workers.pool import Sending, WorkerPool
+from mayfly.workers.process import LocalFleet, workers_for
 from mayfly.workers.protocol import Assignment
 
 WARM_CONNECTIONS = 16
@@ -76,7 +78,9 @@ class Inference:
         environment: Environment,
         inference_url: str,
         progress: Progress,
+        cluster: DaskCluster | None = None,
     ) -> None:
+        self._cluster = cluster
         self._preview, self._job = preview, preview.job
         self._output, self._provisioner, self._monitor = output, provisioner, monitor
         self._environment, self._inference_url = environment, inference_url
@@ -296,7 +300,8 @@ class Inference:
         batch, answered_all = self.batch, partial(events.put, shard.index)
         try:
             if isinstance(engine, WorkerPool):
-                tally = engine.answer(shard, batch.model, answered_all)
+                send = partial(engine.send, batch, shard)
+                tally = complete(batch, shard, engine, send, answered_all)
             else:
                 tally = answer_rows(batch, shard, engine, answered_all=answered_all)
             self._output.record_done(shard, tally)
@@ -344,23 +349,28 @@ class Inference:
             return Engine(
                 target=target, settings=settings, read=renderer.read, say=self._progress.say
             )
-        output = self._output
-        deduplication = output.deduplication and replace(output.deduplication, columns=CHAT)
+        dataset = self._preview.dataset
         return WorkerPool(
             Assignment(
-                dataset=self._preview.dataset,
                 prompt=self._job.prompt,
                 sampling=self._job.sampling,
-                paths=output.paths,
-                fingerprint=self._preview.fingerprint,
-                retry_failed=self._job.rows.retry_failed,
+                columns=dataset.columns,
+                requests=asked_by(dataset.requests, self._job.prompt),
+                dataset=dataset,
                 cache_keys=self._provisioner.most_replicas > 1,
-                deduplication=deduplication,
                 settings=settings,
                 target=target,
                 media=self._preview.media,
             ),
-            workers=workers_for(len(output.shards_left())),
-            start=partial(LocalProcess, output.paths.workers_log),
+            fleet=self._fleet(),
             say=self._progress.say,
+        )
+
+    def _fleet(self) -> Fleet:
+        shards, log = len(self._output.shards_left()), self._output.paths.workers_log
+        local = LocalFleet(workers_for(shards), log)
+        return (
+            local
+            if self._cluster is None
+            else DaskFleet(self._cluster, local, shards=shards, say=self._progress.say)
         )

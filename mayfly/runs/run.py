@@ -38,6 +38,7 @@ from mayfly.storage.run_folder import RunFolder
 from mayfly.storage.run_registry import RunEntry, register
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
+from mayfly.workers.dask_cluster import DaskCluster
 
 
 class Run:
@@ -64,6 +65,7 @@ class Run:
         handle: RunHandle,
         run: str,
         started_at: float,
+        cluster: DaskCluster | None = None,
     ) -> None:
         progress, job = handle.progress, preview.job
         timeouts, clock = environment.timeouts, environment.clock
@@ -102,6 +104,7 @@ class Run:
             environment=environment,
             inference_url=plane.inference_url,
             progress=progress,
+            cluster=cluster,
         )
         if handle.plan is not None:
             self.agree(handle.plan)
@@ -203,6 +206,10 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
     # Without a plan that a person has seen, the job is a form's.
     preview = handle.preview_of(job) or preview_job(job, connection.provider, anywhere=False)
     with ExitStack() as stack:
+        cluster = None
+        if job.dask is not None and job.runner == "dask":
+            # Before anything is created: a cluster that cannot work is a wrong request.
+            cluster = stack.enter_context(DaskCluster(job.dask, preview.dataset, say=progress.say))
         plane = stack.enter_context(connect(job.rental.api, connection, say=progress.say))
         folder = stack.enter_context(
             RunFolder.open(
@@ -217,6 +224,7 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
             handle=handle,
             run=run or uuid.uuid4().hex,
             started_at=started_at,
+            cluster=cluster,
         )
         exporters = exporters_for(
             job,

@@ -3,24 +3,23 @@ a process of its own and a benchmark do the very same thing.
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Protocol
 
 from mayfly.inference.cache_affinity import with_cache_keys
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.embedding_batches import PackedTexts
-from mayfly.inference.engine import Engine
 from mayfly.inference.prefix_order import by_beginning
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.row_stream import Record
 from mayfly.inference.structured_output import SchemaChecker, ValidatedResponses
 from mayfly.models.errors import MayflyError, TerminalError
-from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
+from mayfly.models.rows import Answer, RowRequest, Tally
 from mayfly.models.shards import Shard
 from mayfly.shards.dedupe import Deduplication
-from mayfly.storage.dataset import Dataset
+from mayfly.storage.dataset import Chunk, Dataset
 from mayfly.storage.journal import Journal, open_journal
 from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import read_answers, write_part
@@ -65,52 +64,120 @@ class Turns:
                 self._changed.notify_all()
 
 
+class RowReader(Protocol):
+    """Yields the rows of a shard in chunks; a `Dataset`, or what the run sends to a worker."""
+
+    def read(self, first_row: int, rows: int, columns: Sequence[str] | None) -> Iterator[Chunk]:
+        """Yield consecutive rows; see `Dataset.read`."""
+
+
+class AnswerSink(Protocol):
+    """Where answers are kept as they come: a `Journal`, or the way to the run that has one."""
+
+    def append(self, answer: Answer) -> None:
+        """Take an answer for the next commit."""
+
+    def commit(self, *, sync: bool = True) -> None:
+        """Write what is waiting; with `sync`, wait until it is safe."""
+
+    def keep_up(self) -> None:
+        """Wait if what is kept is far behind what was appended."""
+
+
+class Sender(Protocol):
+    """What sends requests: an engine, or workers that have one each."""
+
+    def check(self) -> None:
+        """Raise what ended it, if it has ended."""
+
+    def stop(self, reason: MayflyError, *, grace_s: float) -> None:
+        """Send nothing more."""
+
+
+class AnsweringSender(Sender, Protocol):
+    """A sender that is fed with requests; an `Engine`."""
+
+    def answer(
+        self, requests: Iterable[RowRequest], record: Record, recorded: Callable[[Tally], object]
+    ) -> Tally:
+        """Answer rows; see `Engine.answer`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """What the shards of a run have in common.
+class BatchRequests:
+    """How the rows of all shards of a run become requests.
 
     Attributes:
         model: What the endpoint is called in a request.
-        fingerprint: SHA-256 (hex) that ties journals and parts to the job.
         cache_keys: Whether rows that begin alike are kept on one of several replicas.
-        retry_failed: Only rows with an error are asked again.
         checker: Says whether an answer fits the job's JSON Schema, if it has one.
-        columns: Those of the output, beside the input's.
         breaker: Ends the run when what is found wrong with answers is wrong with all of them.
-        copying: How rows come by the answers of rows that ask the same, if those are not sent.
-        reading, writing: Whose turn it is to read rows for sending, and to write a part.
+        reading: Whose turn it is to read rows for sending.
+    """
+
+    dataset: RowReader
+    renderer: Renderer
+    model: str
+    cache_keys: bool = False
+    checker: SchemaChecker | None = None
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    reading: Turns = field(default_factory=Turns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(BatchRequests):
+    """What the shards of a run have in common.
+
+    Attributes:
+        fingerprint: SHA-256 (hex) that ties journals and parts to the job.
+        retry_failed: Only rows with an error are asked again.
+        columns: Those of the output, beside the input's.
+        deduplication: How rows come by the answers of rows that ask the same, if those are not
+            sent.
+        writing: Whose turn it is to write a part.
     """
 
     dataset: Dataset
-    renderer: Renderer
     paths: RunPaths
-    model: str
     fingerprint: str
     retry_failed: bool = False
-    cache_keys: bool = False
-    checker: SchemaChecker | None = None
     columns: OutputColumns = CHAT
-    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     deduplication: Deduplication | None = None
-    reading: Turns = field(default_factory=Turns)
     writing: Turns = field(default_factory=Turns)
+
+
+Send = Callable[[frozenset[int], Journal], object]
+"""Has the rows of a shard answered, but for those that are given; their answers go into a journal.
+Returns once all are there."""
 
 
 def answer_rows(
     batch: Batch,
     shard: Shard,
-    engine: Engine,
-    note: Callable[[Tally, Tally], object] | None = None,
+    engine: AnsweringSender,
     answered_all: Callable[[], object] = lambda: None,
 ) -> Tally:
-    """Answer the rows of one shard that have no answer yet, then commit its part file.
+    """Answer the rows of one shard by an engine, then commit its part file; see `complete`."""
+
+    def send(answered: frozenset[int], journal: Journal) -> None:
+        ask(batch, shard, answered, journal, engine)
+
+    return complete(batch, shard, engine, send, answered_all)
+
+
+def complete(
+    batch: Batch,
+    shard: Shard,
+    sender: Sender,
+    send: Send,
+    answered_all: Callable[[], object] = lambda: None,
+) -> Tally:
+    """Have the rows of one shard sent that have no answer yet, then commit its part file.
 
     A shard that has a part already is one whose rows with an error are asked again: its part is
     replaced, and the answers that it holds are kept.
 
     Args:
-        note: Called at first, and after every few answers that are in the journal, with the sums
-            over what was found and over what has come since.
         answered_all: Called once nothing more is sent for the shard: its answers are in the
             journal, and its part is still to be written.
     """
@@ -127,21 +194,15 @@ def answer_rows(
         answered = frozenset(earlier)
     else:
         answered = frozenset(earlier or kept)
-    found_before = NOTHING
-    if note is not None:
-        known = earlier or kept
-        found_before = NOTHING.with_all([known[row] for row in answered])
-        note(found_before, NOTHING)
     del kept
     duplicates = {} if batch.deduplication is None else batch.deduplication.duplicates.within(shard)
     duplicates = {row: first for row, first in duplicates.items() if row not in answered}
     with journal:
-        written = None if note is None else partial(note, found_before)
-        ask(batch, shard, answered | duplicates.keys(), journal, engine, written=written)
+        send(answered | duplicates.keys(), journal)
         answered_all()
         answers = {**earlier, **journal.answers} if earlier else journal.answers
         if batch.deduplication is not None and duplicates:
-            copied = batch.deduplication.answers(duplicates, answers, engine.check)
+            copied = batch.deduplication.answers(duplicates, answers, sender.check)
             answers = {**answers, **copied}
         with batch.writing.of(shard):
             return write_part(
@@ -155,13 +216,12 @@ def answer_rows(
 
 
 def ask(
-    batch: Batch,
+    batch: BatchRequests,
     shard: Shard,
     answered: frozenset[int],
-    journal: Journal,
-    engine: Engine,
+    journal: AnswerSink,
+    engine: AnsweringSender,
     also: Callable[[Answer], object] | None = None,
-    written: Callable[[Tally], object] | None = None,
 ) -> None:
     """Ask every row of a shard that has no answer yet, in the way that the job needs.
 
@@ -170,7 +230,6 @@ def ask(
 
     Args:
         also: Is given each answer too.
-        written: Is given the sums over all answers so far, after some more were written.
     """
     frame = batch.renderer.frame(batch.model)
     rows = requests(batch, shard, answered, engine.check)
@@ -180,10 +239,8 @@ def ask(
         if also is not None:
             also(answer)
 
-    def write(tally: Tally) -> None:
+    def write(_tally: Tally) -> None:
         journal.commit(sync=False)
-        if written is not None:
-            written(tally)
 
     def stop(reason: MayflyError) -> None:
         engine.stop(reason, grace_s=0)
@@ -213,7 +270,7 @@ def ask(
 
 
 def requests(
-    batch: Batch, shard: Shard, answered: frozenset[int], go_on: Callable[[], None]
+    batch: BatchRequests, shard: Shard, answered: frozenset[int], go_on: Callable[[], None]
 ) -> Generator[RowRequest]:
     """Render the rows of a shard that have no answer yet, a batch at a time, when it is its turn.
 
@@ -228,7 +285,7 @@ def requests(
                     yield request
 
 
-def held_up(requests: Iterable[RowRequest], journal: Journal) -> Iterator[RowRequest]:
+def held_up(requests: Iterable[RowRequest], journal: AnswerSink) -> Iterator[RowRequest]:
     """Yield the requests, no faster than the disk takes what comes of them."""
     for request in requests:
         journal.keep_up()
@@ -236,7 +293,7 @@ def held_up(requests: Iterable[RowRequest], journal: Journal) -> Iterator[RowReq
 
 
 @contextmanager
-def periodic_sync(journal: Journal, engine: Engine) -> Iterator[None]:
+def periodic_sync(journal: AnswerSink, engine: Sender) -> Iterator[None]:
     """Bring the journal to the disk now and then while the block lasts, beside the answers' way.
 
     A disk that takes no more stops the engine: answers that cannot be kept should not be bought.

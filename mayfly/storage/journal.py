@@ -9,7 +9,7 @@ import fcntl
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -83,6 +83,27 @@ class Journal:
         self._waiting_bytes += len(record)
         if self.answers.hold(answer, len(record)):
             self.answers.release(self._end)
+
+    def write_records(self, records: Sequence[bytes]) -> list[int]:
+        """Write answers that come as records, as from a worker; return their rows.
+
+        When it returns, the kernel has them, as after `commit(sync=False)`. A journal is appended
+        to in this way or by `append`, not in both.
+
+        Raises:
+            TerminalError: As `commit`; or a record without a row.
+        """
+        rows = [row for record in records if (row := row_of(record)) is not None]
+        if len(rows) < len(records):
+            raise TerminalError(f"journal {self._path}: a worker sent a record without a row")
+        lines = [b"%08x %b\n" % (crc32(record, self._seed), record) for record in records]
+        with self._writing:
+            position = self._end
+            self._write(b"".join(lines))
+            for row, record, line in zip(rows, records, lines, strict=True):
+                self.answers.lies_at(row, position + PREFIX_BYTES, len(record))
+                position += len(line)
+        return rows
 
     def keep_up(self) -> None:
         """Wait for the disk if it is far behind; for whoever brings rows that are to be answered.

@@ -1,83 +1,76 @@
-"""What a run and the processes that answer its shards say to each other."""
+"""What a run and the workers that send its rows say to each other; see `mayfly.workers.pool`.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+The run owns journals and parts. A worker renders, sends and checks, and hands answers over in
+blocks; each block is acknowledged once the kernel of the run's machine has it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mayfly.inference.batch_requests import as_requests, asked_by
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.structured_output import SchemaChecker
+from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import MayflyError
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
-from mayfly.shards.dedupe import Deduplication
-from mayfly.shards.runner import Batch
-from mayfly.storage.dataset import Dataset
+from mayfly.shards.runner import BatchRequests, RowReader
+from mayfly.storage.dataset import Chunk, Dataset
 from mayfly.storage.media_files import MediaFiles
-from mayfly.storage.output_columns import output_columns
-from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.slots import Sample, Share, SlotAllowance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What a worker is told first: all that it needs to answer shards; it can be pickled.
+    """The first message to a worker: all that it needs to send rows; it can be pickled.
 
     Attributes:
-        target: Where requests go; its headers hold the key, and so the way there is a pipe.
-        media: Reads the files that cells name; None reads those below the input's folder.
+        columns: Names of the input's columns.
+        requests: What the rows have in common, where they are OpenAI-batch requests.
+        dataset: The input, for a worker that can read it; others get rows from the run.
+        target: Where requests go; its headers hold the key where the way to the worker is
+            private: a pipe, or TLS.
+        media: Reads the files that cells name; None where no file of this job may be read.
     """
 
-    dataset: Dataset
     prompt: PromptSpec
     sampling: Sampling
-    paths: RunPaths
-    fingerprint: str
-    retry_failed: bool
-    cache_keys: bool
-    deduplication: Deduplication | None
+    columns: tuple[str, ...]
+    requests: BatchLines | None = None
+    dataset: Dataset | None = None
+    cache_keys: bool = False
     settings: EngineSettings
     target: Target = field(repr=False)
     media: MediaFiles | None = None
 
-    @property
-    def _files(self) -> MediaFiles:
-        return self.media or MediaFiles.of(self.dataset, anywhere=False)
-
-    def batch(self) -> Batch:
-        """Return what the shards have in common; the model comes with each of them."""
+    def batch(self, rows: RowReader) -> BatchRequests:
+        """Return how rows become requests; the model comes with each shard."""
         schema = self.sampling.schema_value()
-        requests = asked_by(self.dataset.requests, self.prompt)
-        columns = output_columns(*as_requests(self.prompt, self.sampling, requests))
-        return Batch(
-            dataset=self.dataset,
-            renderer=Renderer(
-                self.prompt,
-                self.sampling,
-                self.dataset.columns,
-                requests=requests,
-                read_file=self._files.read,
-            ),
-            paths=self.paths,
+        return BatchRequests(
+            dataset=rows,
+            renderer=self.renderer(),
             model="",
-            fingerprint=self.fingerprint,
-            retry_failed=self.retry_failed,
             cache_keys=self.cache_keys,
             checker=None if schema is None else SchemaChecker(schema),
-            columns=columns,
             breaker=CircuitBreaker(proven=self.settings.proven),
-            deduplication=self.deduplication and replace(self.deduplication, columns=columns),
         )
 
-    def engine(self, batch: Batch, allowance: SlotAllowance, say: Callable[[str], None]) -> Engine:
+    def renderer(self) -> Renderer:
+        """Return what makes requests of rows."""
+        read = {} if self.media is None else {"read_file": self.media.read}
+        return Renderer(self.prompt, self.sampling, self.columns, requests=self.requests, **read)
+
+    def engine(
+        self, renderer: Renderer, allowance: SlotAllowance, say: Callable[[str], None]
+    ) -> Engine:
         """Return an engine that sends no more than it is allowed; `say` takes its messages."""
         return Engine(
             target=self.target,
             settings=self.settings,
-            read=batch.renderer.read,
+            read=renderer.read,
             limiter=allowance,
             say=say,
         )
@@ -87,10 +80,29 @@ class Assignment:
 
 
 class Take(NamedTuple):
-    """Answer a shard; the model is what the endpoint is called in a request."""
+    """Send the rows of a shard, but for those that are answered.
+
+    Attributes:
+        model: What the endpoint is called in a request.
+    """
 
     shard: Shard
     model: str
+    answered: frozenset[int] = frozenset()
+
+
+class Rows(NamedTuple):
+    """The next rows of a shard; None at its end, or why they cannot be read."""
+
+    shard: int
+    chunk: Chunk | Exception | None
+
+
+class Written(NamedTuple):
+    """A block of answers is in the shard's journal; it was that of so many requests."""
+
+    shard: int
+    requests: int
 
 
 class Warm(NamedTuple):
@@ -100,7 +112,7 @@ class Warm(NamedTuple):
 
 
 class Alive(NamedTuple):
-    """The run is there, and has nothing else to say."""
+    """The run is alive and has nothing else to send."""
 
 
 class Proven(NamedTuple):
@@ -121,7 +133,7 @@ class Stop(NamedTuple):
     grace_s: float
 
 
-Order = Share | Take | Warm | Alive | Proven | NothingFollows | Stop
+Order = Share | Take | Rows | Written | Warm | Alive | Proven | NothingFollows | Stop
 
 # From a worker to the run.
 
@@ -133,8 +145,6 @@ class Report(NamedTuple):
         taken: Number of the share that it goes by.
         waiting, more: Rows that it could send at once, and whether further ones will come.
         samples: What came back since the last report, for the limit.
-        tallies: By index of a shard that has moved: what was found in its journal, and what has
-            come since.
         messages: For people.
         failure: Why the last row failed that has failed, or "".
         reasons: How many attempts were repeated for which reason.
@@ -147,26 +157,42 @@ class Report(NamedTuple):
     retries: int
     hedges: int
     samples: list[Sample]
-    tallies: dict[int, tuple[Tally, Tally]]
     messages: list[str]
     failure: str = ""
     reasons: Mapping[str, int] | None = None
 
 
-class Answered(NamedTuple):
-    """Nothing more is sent for a shard; its part is still to be written."""
+class WantRows(NamedTuple):
+    """The next rows of a shard are needed."""
 
     shard: int
 
 
-class Ended(NamedTuple):
-    """A shard has ended: with the sums of its part, or with an error.
+class Block(NamedTuple):
+    """Answers of a shard, to be written and acknowledged; no other one is sent before that.
 
     Attributes:
+        records: As a journal has them.
+        requests: How many requests brought them: their slots are held until the acknowledgement.
+    """
+
+    shard: int
+    records: Sequence[bytes]
+    tally: Tally
+    requests: int
+
+
+class Ended(NamedTuple):
+    """Nothing more is sent for a shard, and all its answers are acknowledged.
+
+    Attributes:
+        error: Why rows are left.
         over: Whether the worker's engine has ended: it sends nothing more for any shard.
     """
 
     shard: int
-    tally: Tally | None = None
     error: Exception | None = None
     over: bool = False
+
+
+FromWorker = Report | WantRows | Block | Ended

@@ -11,7 +11,7 @@ not need goes to the others at once (max-min fairness). Source: D. Bertsekas and
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -74,6 +74,7 @@ class SlotShares:
 
     def __init__(self) -> None:
         self._holders: dict[int, _Holder] = {}
+        self._kept_back: dict[int, int] = {}
 
     @property
     def in_flight(self) -> int:
@@ -86,7 +87,16 @@ class SlotShares:
 
     def left(self, process: int) -> None:
         """Take note that a process has ended, and what it had in flight with it."""
-        del self._holders[process]
+        self._holders.pop(process, None)
+        self._kept_back.pop(process, None)
+
+    def lost(self, process: int) -> None:
+        """Keep back the slots of a process that is given up, and may have requests in flight.
+
+        Until `left`, nobody else gets them.
+        """
+        if (holder := self._holders.pop(process, None)) is not None:
+            self._kept_back[process] = holder.held
 
     def reported(
         self, process: int, *, taken: int, in_flight: int, waiting: int, more: bool
@@ -114,6 +124,7 @@ class SlotShares:
     def share_out(self, limit: int) -> dict[int, Share]:
         """Return the processes that are to be told something else, each with its new share."""
         processes, holders = list(self._holders), list(self._holders.values())
+        limit = max(0, limit - sum(self._kept_back.values()))
         targets = fair(limit, [holder.wanted for holder in holders])
         # What nobody needs now waits where it is needed next: at those that have more to send.
         spare = limit - sum(targets)
@@ -144,22 +155,35 @@ class SlotAllowance:
     """The part of a limit that one process may use, which is set from outside.
 
     A `concurrency.Limiter` for the engine of that process; what it would learn from is
-    kept for whoever decides on the whole.
+    kept for whoever decides on the whole. A slot whose answer is not written yet is in use still.
 
     Args:
         keeping: Whether there is somebody who learns.
+        valid: Whether the share may still be used.
+
+    Attributes:
+        unwritten: Requests that are answered, and whose answers the run has not acknowledged.
+        taken: Number of the share that it goes by.
     """
 
-    def __init__(self, *, keeping: bool) -> None:
-        self.limit = self.settled = 0
-        self.taken = 0
-        """Number of the share that it goes by."""
-        self._keeping = keeping
+    def __init__(self, *, keeping: bool, valid: Callable[[], bool] = lambda: True) -> None:
+        self.settled = self.taken = self.unwritten = 0
+        self._places = 0
+        self._keeping, self._valid = keeping, valid
         self._samples: list[Sample] = []
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight now."""
+        return max(0, self._places - self.unwritten) if self._valid() else 0
 
     def take(self, share: Share) -> None:
         """Go by another share."""
-        self.limit, self.taken = share.places, share.number
+        self._places, self.taken = share.places, share.number
+
+    def written(self, requests: int) -> None:
+        """Take note that the answers of so many requests are written."""
+        self.unwritten -= requests
 
     def samples(self) -> list[Sample]:
         """Return what has come since this was last called."""
@@ -175,13 +199,13 @@ class SlotAllowance:
         """Keep an answer."""
         del now_s
         if self._keeping:
-            self._samples.append((latency_s, in_flight, work))
+            self._samples.append((latency_s, in_flight + self.unwritten, work))
 
     def overloaded(self, now_s: float, *, in_flight: int) -> None:
         """Keep a sign of back-pressure."""
         del now_s
         if self._keeping:
-            self._samples.append((OVERLOAD, in_flight, 0.0))
+            self._samples.append((OVERLOAD, in_flight + self.unwritten, 0.0))
 
     def lifted(self) -> None:
         """Keep a sign that load is no longer refused."""

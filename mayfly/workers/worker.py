@@ -1,7 +1,7 @@
-"""A worker: answers shards in a process of its own, and sends what it is allowed to.
+"""A worker: sends rows of a run's shards, as many at once as it is allowed to.
 
-It has an engine with an allowance in the place of a limit. The other end of its connection is
-`mayfly.workers.pool`. When that end is gone, nothing more is sent.
+It has an engine with an allowance instead of a limit, and keeps nothing: answers go to the run. The
+other end of its connection is `mayfly.workers.pool`. When that end is gone, nothing more is sent.
 """
 
 import pickle
@@ -14,44 +14,66 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from mayfly.models.errors import EndpointLost, TerminalError
-from mayfly.models.rows import Tally
-from mayfly.shards.runner import answer_rows
-from mayfly.storage.parts import warm_up
+from mayfly.shards.runner import ask
+from mayfly.workers.answers import AcknowledgedSender, CarriedRows, SentAnswers
 from mayfly.workers.protocol import (
     Alive,
-    Answered,
     Assignment,
     Ended,
+    FromWorker,
     NothingFollows,
     Order,
     Proven,
     Report,
+    Rows,
     Stop,
     Take,
     Warm,
+    Written,
 )
 from mayfly.workers.slots import Share, SlotAllowance
 
 TICK_S = 0.02
-"""How often a worker says what it does: places that it does not need are others' after so long."""
+"""How often a worker reports: slots that it does not need are others' after so long."""
 
 AT_LEAST_EVERY_S = 1.0
 """How often it does when nothing has changed: it lives."""
 
 
 class ShardWorker:
-    """One worker; `serve` is its life."""
+    """One worker; `serve` is its life.
 
-    def __init__(self, connection: "Connection[Any, Any]", assignment: Assignment) -> None:
-        self._connection = connection
-        self._batch = assignment.batch()
-        self._allowance = SlotAllowance(keeping=assignment.settings.concurrency is None)
+    Args:
+        silence_s: How long the run may send nothing before it counts as gone; None where the end
+            of the connection shows it. Over a network nothing else does. Nothing is sent after
+            that, also by a process that was paused meanwhile.
+    """
+
+    def __init__(
+        self,
+        connection: "Connection[Any, Any]",
+        assignment: Assignment,
+        *,
+        silence_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection, self._assignment = connection, assignment
+        self._silence_s, self._clock = silence_s, clock
+        self._heard_at = clock()
+        rows = assignment.dataset or CarriedRows(-1, self._send)
+        self._batch = assignment.batch(rows)
+        self._allowance = SlotAllowance(
+            keeping=assignment.settings.concurrency is None, valid=self._run_is_heard
+        )
         self._messages: deque[str] = deque()
-        self._engine = assignment.engine(self._batch, self._allowance, self._messages.append)
-        self._tallies: dict[int, tuple[Tally, Tally]] = {}
+        self._engine = assignment.engine(
+            self._batch.renderer, self._allowance, self._messages.append
+        )
+        self._answers: dict[int, SentAnswers] = {}
+        self._rows: dict[int, CarriedRows] = {}
         self._last: tuple[object, ...] = ()
-        self._said_at = 0.0
-        self._noting, self._saying = threading.Lock(), threading.Lock()
+        self._reported_at = 0.0
+        self._reporting, self._sending = threading.Lock(), threading.Lock()
         self._over = threading.Event()
 
     @property
@@ -59,41 +81,44 @@ class ShardWorker:
         """Whether nothing can be sent any more."""
         return self._engine.ended
 
-    def serve(
-        self,
-        *,
-        ends: Sequence[int] = (),
-        gone: Callable[[], object] = lambda: None,
-        silence_s: float | None = None,
-    ) -> None:
-        """Do what is asked until the other end is gone.
+    def serve(self, *, ends: Sequence[int] = (), gone: Callable[[], object] = lambda: None) -> None:
+        """Follow orders until the other end is gone.
 
         Args:
             ends: File descriptors that become readable when it is gone, beside the connection.
             gone: Called at once then.
-            silence_s: How long it may say nothing before it counts as gone: over a network nobody
-                else tells.
         """
         reporter = threading.Thread(target=self._report_often, name="reports", daemon=True)
         with self._engine:
             reporter.start()
-            threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
             try:
-                while wait([self._connection, *ends], silence_s) == [self._connection]:
-                    self._do(self._connection.recv())
+                while wait([self._connection, *ends], self._silence_s) == [self._connection]:
+                    order = self._connection.recv()
+                    if not self._run_is_heard():
+                        # The run has given this worker up, whatever it had sent before.
+                        break
+                    self._heard_at = self._clock()
+                    self._do(order)
             except (EOFError, OSError):
                 pass
             gone()
             self._over.set()
             self._engine.stop(EndpointLost("the run has ended"), grace_s=0)
+            for answers in [*self._answers.values()]:
+                answers.run_is_gone()
+            for rows in [*self._rows.values()]:
+                rows.run_is_gone()
+
+    def _run_is_heard(self) -> bool:
+        return self._silence_s is None or self._clock() - self._heard_at <= self._silence_s
 
     def _do(self, order: Order) -> None:
         engine = self._engine
         match order:
+            case Take() | Rows() | Written():
+                self._do_for_shard(order)
             case Share():
                 engine.allow(lambda: self._allowance.take(order))
-            case Take():
-                threading.Thread(target=self._answer, args=(order,), daemon=True).start()
             case Warm(connections):
                 engine.warm(connections)
             case NothingFollows(shards, replicas):
@@ -106,52 +131,69 @@ class ShardWorker:
             case Stop(reason, grace_s):
                 engine.stop(reason, grace_s=grace_s)
 
+    def _do_for_shard(self, order: Take | Rows | Written) -> None:
+        match order:
+            case Take(shard):
+                # Here, so that an order for the shard that comes next finds it.
+                self._answers[shard.index] = SentAnswers(shard.index, self._send)
+                self._rows[shard.index] = CarriedRows(shard.index, self._send)
+                threading.Thread(target=self._answer, args=(order,), daemon=True).start()
+            case Rows(index, chunk):
+                if (rows := self._rows.get(index)) is not None:
+                    rows.arrived(chunk)
+            case Written(index, requests):
+                self._engine.allow(lambda: self._allowance.written(requests))
+                if (answers := self._answers.get(index)) is not None:
+                    answers.written()
+
     def _answer(self, order: Take) -> None:
         index = order.shard.index
-
-        def note(found: Tally, since: Tally) -> None:
-            with self._noting:
-                self._tallies[index] = found, since
-
-        batch = replace(self._batch, model=order.model)
+        answers, carried = self._answers[index], self._rows[index]
+        batch = replace(self._batch, model=order.model, dataset=self._assignment.dataset or carried)
+        sender = AcknowledgedSender(self._engine, answers, self._allowance)
         try:
-            tally = answer_rows(
-                batch,
-                order.shard,
-                self._engine,
-                note,
-                lambda: self._report(then=Answered(index)),
-            )
-            ended = Ended(index, tally=tally)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the run's to know
+            try:
+                ask(batch, order.shard, order.answered, answers, sender)
+            finally:
+                # What has come is the run's, whatever ended the shard.
+                answers.commit()
+            ended = Ended(index)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run has to know it
             ended = Ended(index, error=_portable(error), over=self._engine.ended)
-        self._report(then=ended)
+        del self._answers[index], self._rows[index]
+        self._report()
+        self._send(ended)
 
     def _report_often(self) -> None:
         while not self._over.wait(TICK_S):
             self._report()
 
-    def _report(self, then: Answered | Ended | None = None) -> None:
-        """Say what this worker does now, and then what has become of a shard."""
-        # One at a time: what is said of a shard must not come after that it has ended.
-        with self._saying:
+    def _report(self) -> None:
+        """Report what this worker does now, if that is news."""
+        with self._reporting:
             # What it goes by first: the number in flight is bound by that share or a later one.
-            taken, look = self._allowance.taken, self._engine.snapshot()
+            taken, now_s = self._allowance.taken, self._clock()
+            snapshot = self._engine.snapshot()
             samples = self._allowance.samples()
-            with self._noting:
-                tallies, self._tallies = self._tallies, {}
-            state = taken, look.in_flight, look.waiting, look.more, look.retries, look.hedges
-            now = time.monotonic()
+            state = (
+                taken,
+                # A slot whose answer is not written yet is in use.
+                snapshot.in_flight + self._allowance.unwritten,
+                snapshot.waiting,
+                snapshot.more,
+                snapshot.retries,
+                snapshot.hedges,
+            )
             messages = [self._messages.popleft() for _ in range(len(self._messages))]
-            due = state != self._last or now - self._said_at > AT_LEAST_EVERY_S
+            due = state != self._last or now_s - self._reported_at > AT_LEAST_EVERY_S
+            if samples or messages or due:
+                self._last, self._reported_at = state, now_s
+                self._send(Report(*state, samples, messages, snapshot.failure, snapshot.reasons))
+
+    def _send(self, message: FromWorker) -> None:
+        with self._sending:
             try:
-                if samples or tallies or messages or due:
-                    self._last, self._said_at = state, now
-                    self._connection.send(
-                        Report(*state, samples, tallies, messages, look.failure, look.reasons)
-                    )
-                if then is not None:
-                    self._connection.send(then)
+                self._connection.send(message)
             except OSError:  # The other end is gone, and `serve` knows.
                 self._over.set()
 

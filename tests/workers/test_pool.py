@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,14 +20,17 @@ import pytest
 
 from mayfly.backoff import Backoff
 from mayfly.inference.engine import EngineSettings, Target
+from mayfly.inference.request_builder import Renderer
 from mayfly.models.errors import CredentialsRefused, RunStopped, TerminalError
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import NOTHING, Tally
 from mayfly.models.shards import Shard, plan_shards
+from mayfly.shards.runner import Batch, complete
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers import pool as pools
-from mayfly.workers.pool import WorkerPool, workers_for
+from mayfly.workers.pool import WorkerPool
+from mayfly.workers.process import MOST_WORKERS, LocalFleet, workers_for
 from mayfly.workers.protocol import Assignment, Report, Take
 from mayfly.workers.worker import ShardWorker
 from tests.support.scripted_server import Request, Script, ScriptedServer, completion, http
@@ -35,9 +39,10 @@ Serve = Callable[["Connection[Any, Any]"], None]
 
 
 class Threaded:
-    """A place whose worker is a thread."""
+    """A carrier whose worker is a thread."""
 
     name = "worker thread"
+    hang_s, outlives_s, outlives_hang_s = 30.0, 0.0, 0.0
 
     def __init__(self, serve: Serve) -> None:
         self.connection, far = Pipe()
@@ -49,9 +54,13 @@ class Threaded:
         self._thread = threading.Thread(target=live)
         self._thread.start()
 
-    def end(self) -> str:
+    def brief(self, assignment: Assignment) -> Assignment:
+        return assignment
+
+    def end(self, *, hung: bool = False) -> str:
         self.connection.close()
-        self._thread.join()
+        if not hung:
+            self._thread.join()
         return "ended"
 
 
@@ -60,18 +69,14 @@ def work(connection: "Connection[Any, Any]") -> None:
 
 
 def die_with_the_first_shard(connection: "Connection[Any, Any]") -> None:
-    connection.send(
-        Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], tallies={}, messages=[])
-    )
+    connection.send(Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], messages=[]))
     while not isinstance(connection.recv(), Take):
         continue
 
 
 def work_deaf_to_the_end(connection: "Connection[Any, Any]") -> None:
     """Take shards and never let go of them."""
-    connection.send(
-        Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], tallies={}, messages=[])
-    )
+    connection.send(Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], messages=[]))
     while True:
         connection.recv()
 
@@ -79,19 +84,31 @@ def work_deaf_to_the_end(connection: "Connection[Any, Any]") -> None:
 class House:
     """An input of shards, a server, and a crew at work on them."""
 
-    def __init__(self, pool: WorkerPool, server: ScriptedServer, shards: list[Shard]) -> None:
-        self.pool, self.server, self.shards = pool, server, shards
+    def __init__(
+        self, pool: WorkerPool, server: ScriptedServer, shards: list[Shard], batch: Batch
+    ) -> None:
+        self.pool, self.server, self.shards, self.batch = pool, server, shards, batch
+
+    def answer(self, shard: Shard) -> Tally:
+        send = partial(self.pool.send, self.batch, shard)
+        return complete(self.batch, shard, self.pool, send)
 
     def answer_all(self) -> Tally:
         with ThreadPoolExecutor(len(self.shards)) as threads:
             self.pool.nothing_follows(calls=len(self.shards), replicas=1)
-            tallies = threads.map(lambda shard: self.pool.answer(shard, "model"), self.shards)
+            tallies = threads.map(self.answer, self.shards)
             return sum(tallies, start=NOTHING)
 
 
 @contextmanager
 def house(
-    folder: Path, script: Script, serve: Serve = work, *, rows: int = 200, **settings: Any
+    folder: Path,
+    script: Script,
+    serve: Serve = work,
+    *,
+    rows: int = 200,
+    carried: bool = False,
+    **settings: Any,
 ) -> Iterator[House]:
     table = pa.table({"prompt": [f"row {row}" for row in range(rows)]})
     pq.write_table(table, folder / "input.parquet")
@@ -100,23 +117,25 @@ def house(
     paths.journals.mkdir(parents=True)
     chosen = EngineSettings(backoff=Backoff(base_s=0.01, cap_s=0.05), **settings)
     with ScriptedServer(script) as server:
-        assignment = Assignment(
+        batch = Batch(
             dataset=dataset,
+            renderer=Renderer(PromptSpec(), Sampling(), dataset.columns),
+            paths=paths,
+            model="model",
+            fingerprint="f" * 64,
+        )
+        assignment = Assignment(
             prompt=PromptSpec(),
             sampling=Sampling(),
-            paths=paths,
-            fingerprint="f" * 64,
-            retry_failed=False,
-            cache_keys=False,
-            deduplication=None,
+            columns=dataset.columns,
+            dataset=None if carried else dataset,
             settings=chosen,
             target=Target(url=server.url, headers={}),
         )
         shards = plan_shards(dataset.row_groups, shard_rows=-(-rows // 4))
-        with WorkerPool(
-            assignment, workers=2, start=lambda: Threaded(serve), say=lambda _text: None
-        ) as pool:
-            yield House(pool, server, shards)
+        fleet = LocalFleet(2, paths.workers_log, start=lambda: Threaded(serve))
+        with WorkerPool(assignment, fleet=fleet, say=lambda _text: None) as pool:
+            yield House(pool, server, shards, batch)
 
 
 def served(held_s: float = 0.0) -> tuple[Script, list[int]]:
@@ -146,6 +165,15 @@ def test_shards_go_to_all_workers_and_each_row_is_sent_once(tmp_path: Path) -> N
         assert max(held) <= 12
     table = pq.read_table(tmp_path / "output")
     assert table["response"].to_pylist() == [f"row {row}" for row in range(200)]
+
+
+def test_rows_that_the_run_carries_are_sent_once_each_and_in_order(tmp_path: Path) -> None:
+    script, _ = served()
+    with house(tmp_path, script, rows=20_000, carried=True, concurrency=64) as at:
+        assert at.answer_all().done == 20_000
+        assert len(at.server.requests) == 20_000
+    table = pq.read_table(tmp_path / "output")
+    assert table["response"].to_pylist() == [f"row {row}" for row in range(20_000)]
 
 
 def test_one_law_finds_the_limit_from_what_all_of_them_see(tmp_path: Path) -> None:
@@ -192,7 +220,7 @@ def test_a_stop_lets_requests_end_that_are_under_way_and_keeps_their_answers(
         assert len(at.server.requests) == 6
         assert at.pool.snapshot().tally.done == 6
         with pytest.raises(RunStopped, match="enough"):
-            at.pool.answer(at.shards[0], "model")
+            at.answer(at.shards[0])
 
 
 def _stop_when_full(
@@ -211,7 +239,7 @@ def _stop_when_full(
 def test_a_shard_that_workers_die_of_is_given_up(tmp_path: Path) -> None:
     script, _ = served()
     with house(tmp_path, script, die_with_the_first_shard, concurrency=4) as at:
-        with pytest.raises(TerminalError, match="3 worker processes died with it"):
+        with pytest.raises(TerminalError, match="3 workers died with it"):
             at.answer_all()
 
         assert not at.server.requests
@@ -239,4 +267,4 @@ def test_a_worker_that_does_not_let_go_is_ended_all_the_same(
 
 def test_there_is_a_worker_for_each_core_and_none_without_a_shard() -> None:
     assert workers_for(1) == 1
-    assert 2 <= workers_for(1000) <= pools.MOST_WORKERS
+    assert 2 <= workers_for(1000) <= MOST_WORKERS

@@ -1,0 +1,152 @@
+"""A shard's rows on their way from the run, and its answers on their way back: a worker's end."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from queue import SimpleQueue
+
+from mayfly.inference.row_stream import Record
+from mayfly.models.errors import EndpointLost
+from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
+from mayfly.shards.runner import AnsweringSender
+from mayfly.storage.answer_record import to_record
+from mayfly.storage.dataset import Chunk
+from mayfly.workers.protocol import Block, WantRows
+from mayfly.workers.slots import SlotAllowance
+
+BEHIND_BYTES = 32 * 2**20
+"""More answers than this shall not wait for the run: nothing more is sent until it has them."""
+
+
+class SentAnswers:
+    """Takes answers as a journal does, and hands them to the run in blocks.
+
+    One block at a time is under way. What comes meanwhile is the next block, so that blocks are
+    small while there is little to do, and large when there is much. Source: J. Nagle, RFC 896.
+    """
+
+    def __init__(self, shard: int, send: Callable[[Block], object]) -> None:
+        self._shard, self._send = shard, send
+        self._records: list[bytes] = []
+        self._answers: list[Answer] = []
+        self._bytes = self._requests = 0
+        self._under_way = False
+        self._gone: EndpointLost | None = None
+        self._changed = threading.Condition()
+
+    @property
+    def appended(self) -> int:
+        """Answers that the next block has."""
+        return len(self._records)
+
+    def append(self, answer: Answer) -> None:
+        """Take an answer for the next block."""
+        record = to_record(answer)
+        with self._changed:
+            self._records.append(record)
+            self._answers.append(answer)
+            self._bytes += len(record)
+
+    def landed(self) -> None:
+        """Count a request whose answers were just appended."""
+        with self._changed:
+            self._requests += 1
+
+    def commit(self, *, sync: bool = True) -> None:
+        """Send what is waiting, unless a block is under way; with `sync`, wait for the run.
+
+        Raises:
+            EndpointLost: The run is gone.
+        """
+        self._flush()
+        if not sync:
+            return
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._gone or not (self._under_way or self._records or self._requests)
+            )
+            if self._gone is not None:
+                raise self._gone
+
+    def keep_up(self) -> None:
+        """Wait for the run if it is far behind."""
+        if self._bytes > BEHIND_BYTES:
+            self.commit()
+
+    def written(self) -> None:
+        """Take note that the run has written the block under way."""
+        with self._changed:
+            self._under_way = False
+            self._changed.notify_all()
+        self._flush()
+
+    def run_is_gone(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._gone = EndpointLost("the run has ended")
+            self._changed.notify_all()
+
+    def _flush(self) -> None:
+        with self._changed:
+            if self._under_way or not (self._records or self._requests):
+                return
+            tally = NOTHING.with_all(self._answers)
+            block = Block(self._shard, self._records, tally, self._requests)
+            self._records, self._answers, self._bytes, self._requests = [], [], 0, 0
+            self._under_way = True
+        self._send(block)
+
+
+class AcknowledgedSender:
+    """An engine for one shard whose slots are free once the run has written what they brought."""
+
+    def __init__(
+        self, engine: AnsweringSender, answers: SentAnswers, allowance: SlotAllowance
+    ) -> None:
+        self._engine, self._answers, self._allowance = engine, answers, allowance
+        self.check, self.stop = engine.check, engine.stop
+
+    def answer(
+        self, requests: Iterable[RowRequest], record: Record, recorded: Callable[[Tally], object]
+    ) -> Tally:
+        """Answer rows; see `Engine.answer`."""
+        answers, allowance = self._answers, self._allowance
+
+        def counted(answer: Answer) -> Sequence[Answer | RowRequest] | None:
+            before = answers.appended
+            more = record(answer)
+            if answers.appended != before:
+                answers.landed()
+                allowance.unwritten += 1
+            return more
+
+        return self._engine.answer(requests, counted, recorded)
+
+
+class CarriedRows:
+    """The rows of one shard as the run sends them; the next ones come while some are rendered."""
+
+    def __init__(self, shard: int, send: Callable[[WantRows], object]) -> None:
+        self._shard, self._send = shard, send
+        self._arrived: SimpleQueue[Chunk | Exception | None] = SimpleQueue()
+
+    def arrived(self, chunk: Chunk | Exception | None) -> None:
+        """Take what the run has sent."""
+        self._arrived.put(chunk)
+
+    def run_is_gone(self) -> None:
+        """Let nobody wait any more."""
+        self._arrived.put(EndpointLost("the run has ended"))
+
+    def read(self, first_row: int, rows: int, columns: Sequence[str] | None) -> Iterator[Chunk]:
+        """Yield the rows of the shard; which, and which columns, is known to the run.
+
+        Raises:
+            MayflyError: Why the run cannot read them, or that it is gone.
+        """
+        del first_row, rows, columns
+        self._send(WantRows(self._shard))
+        while (chunk := self._arrived.get()) is not None:
+            if isinstance(chunk, Exception):
+                raise chunk
+            self._send(WantRows(self._shard))
+            yield chunk
