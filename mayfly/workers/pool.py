@@ -386,7 +386,7 @@ class WorkerPool:
         self._shares.reported(
             worker.number,
             taken=report.taken,
-            in_flight=report.in_flight,
+            in_flight=report.in_flight + report.unwritten,
             waiting=report.waiting,
             more=report.more,
         )

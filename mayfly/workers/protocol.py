@@ -143,6 +143,7 @@ class Report(NamedTuple):
 
     Attributes:
         taken: Number of the share that it goes by.
+        unwritten: Requests that are answered, and whose slots are held until that is written.
         waiting, more: Rows that it could send at once, and whether further ones will come.
         samples: What came back since the last report, for the limit.
         messages: For people.
@@ -152,6 +153,7 @@ class Report(NamedTuple):
 
     taken: int
     in_flight: int
+    unwritten: int
     waiting: int
     more: bool
     retries: int

@@ -177,8 +177,8 @@ class ShardWorker:
             samples = self._allowance.samples()
             state = (
                 taken,
-                # A slot whose answer is not written yet is in use.
-                snapshot.in_flight + self._allowance.unwritten,
+                snapshot.in_flight,
+                self._allowance.unwritten,
                 snapshot.waiting,
                 snapshot.more,
                 snapshot.retries,

@@ -69,14 +69,14 @@ def work(connection: "Connection[Any, Any]") -> None:
 
 
 def die_with_the_first_shard(connection: "Connection[Any, Any]") -> None:
-    connection.send(Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], messages=[]))
+    connection.send(Report(0, 0, 0, 0, more=False, retries=0, hedges=0, samples=[], messages=[]))
     while not isinstance(connection.recv(), Take):
         continue
 
 
 def work_deaf_to_the_end(connection: "Connection[Any, Any]") -> None:
     """Take shards and never let go of them."""
-    connection.send(Report(0, 0, 0, more=False, retries=0, hedges=0, samples=[], messages=[]))
+    connection.send(Report(0, 0, 0, 0, more=False, retries=0, hedges=0, samples=[], messages=[]))
     while True:
         connection.recv()
 

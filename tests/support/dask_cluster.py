@@ -1,0 +1,101 @@
+"""A Dask scheduler and workers as processes, each with a home and working directory of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.wait import wait_until
+
+
+class DaskProcesses:
+    """A scheduler on loopback, and workers that have no more than what is given to them.
+
+    Attributes:
+        address: Of the scheduler.
+        workers: Their processes, in the order of their start.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.workers: list[subprocess.Popen[bytes]] = []
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.scheduler = self._start(
+            "scheduler", ["scheduler", "--host", "127.0.0.1", "--port", str(port)], {}
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+        for process in (*self.workers, self.scheduler):
+            process.wait()
+
+    def add_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker with these variables beside those of every process."""
+        name = f"worker-{len(self.workers)}"
+        process = self._start(
+            name, ["worker", self.address, "--host", "127.0.0.1", "--no-nanny"], environment
+        )
+        self.workers.append(process)
+        return process
+
+    def await_workers(self) -> None:
+        """Wait until every worker that was started and lives has registered."""
+        for number, process in enumerate(self.workers):
+            if process.poll() is None:
+                log = self._folder / f"worker-{number}" / "log"
+                wait_until(lambda log=log: b"Registered to" in log.read_bytes(), str(log))  # type: ignore[misc]
+
+    def logs(self) -> str:
+        """Return all that the processes wrote."""
+        return "".join(path.read_text() for path in self._folder.glob("*/log"))
+
+    def state(self) -> str:
+        """Return what the scheduler and the workers keep, as Dask's own dump has it."""
+        from distributed import Client  # noqa: PLC0415 - an extra
+
+        with Client(self.address, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            client.dump_cluster_state(str(self._folder / "dump"), format="yaml")
+        return (self._folder / "dump.yaml").read_text()
+
+    def _start(
+        self, name: str, args: list[str], environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        folder = self._folder / name
+        for child in ("home", "tmp"):
+            (folder / child).mkdir(parents=True)
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        with (folder / "log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "dask", *args, "--no-dashboard"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={
+                    **kept,
+                    "HOME": str(folder / "home"),
+                    "TMPDIR": str(folder / "tmp"),
+                    **environment,
+                },
+            )
+
+
+def pause(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process as a machine that swaps does: it lives, and does nothing."""
+    process.send_signal(signal.SIGSTOP)
