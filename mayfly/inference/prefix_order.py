@@ -16,6 +16,10 @@ WINDOW_BYTES = 16 * 2**20
 """A window has at most so much. It grows from the first on, so that the first rows need not wait
 for many, and fills while the one before is sent, so that no row ever waits for a whole window."""
 
+LARGE_ROW_BYTES, LARGE_WINDOW_BYTES = 64 * 2**10, 2 * 2**20
+"""Rows that are larger on average, such as those with images, wait in a smaller window: what is
+worth finding in their beginnings is small beside the rest."""
+
 GROWTH = 8
 """How many rows are read for each that is sent."""
 
@@ -34,12 +38,16 @@ def by_beginning(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowRe
     following: list[RowRequest] = []
     size = 0
 
+    def is_full() -> bool:
+        large = size >= LARGE_ROW_BYTES * len(following)
+        return size >= (LARGE_WINDOW_BYTES if large else WINDOW_BYTES)
+
     def read(rows: int) -> None:
         nonlocal size
         for request in islice(requests, rows):
             following.append(request)
             size += len(request.body)
-            if size >= WINDOW_BYTES:
+            if is_full():
                 return
 
     read(FIRST_ROWS)
@@ -50,5 +58,5 @@ def by_beginning(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowRe
         following, size = [], 0
         while window:
             yield window.pop()
-            if size < WINDOW_BYTES and len(following) < WINDOW_ROWS:
+            if not is_full() and len(following) < WINDOW_ROWS:
                 read(GROWTH)

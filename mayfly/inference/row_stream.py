@@ -19,6 +19,9 @@ HELD_BYTES = 192 * 2**20
 """Rows that are rendered or in flight have about so many bytes at most, however many may be sent:
 a request with an image is kept until it is answered, because it may have to be repeated."""
 
+LEAST_BYTES = 2 * 2**20
+"""So much of that each stream may hold whatever others do, and one row in any case."""
+
 TAKE = 64
 """Rows handed over at once: one wake-up of the loop for all of them."""
 
@@ -197,8 +200,10 @@ class RowStream:
             elsewhere: Bytes that other streams hold.
         """
         ahead = min(limit + AHEAD_ROWS, max(AHEAD_BYTES // self._row_bytes, 1))
-        most = min(limit + ahead, max((HELD_BYTES - elsewhere) // self._row_bytes, ahead))
-        few = (min(ahead, TAKE) + 1) // 2
+        # Something goes on always: others may hold all of it for as long as a server is slow.
+        least = max(LEAST_BYTES // self._row_bytes, 1)
+        most = min(limit + ahead, max((HELD_BYTES - elsewhere) // self._row_bytes, least))
+        few = (min(ahead, most, TAKE) + 1) // 2
         # Set the threshold before reading the count: else an answer between the two is missed.
         self._wanted_below = most - few
         room = most - self.unrecorded
