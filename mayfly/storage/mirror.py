@@ -27,6 +27,7 @@ LOOK_EVERY_S = 1.0
 SETTLE_S = 2.0
 """Shards that end within so long share one manifest."""
 
+FIRST_RENEWAL_S = 5.0
 LONGEST_PAUSE_S = 60.0
 CLOSE_S = 900.0
 """How long the uploads of a run that has ended may take in all."""
@@ -95,7 +96,10 @@ class Mirror:
         return self.lost or self._problem
 
     def _renew(self) -> None:
-        while not self._closing.wait(self._renew_s):
+        # Early at first: with the first renewal come the run's live numbers.
+        pause_s = min(FIRST_RENEWAL_S, self._renew_s)
+        while not self._closing.wait(pause_s):
+            pause_s = self._renew_s
             try:
                 self._lock.renew(self._pulse())
             except LockLost as error:

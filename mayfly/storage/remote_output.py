@@ -53,7 +53,7 @@ def refresh(output: str, environ: Mapping[str, str] = os.environ) -> tuple[RunPa
 
 
 def refresh_all(output: str, environ: Mapping[str, str] = os.environ) -> RunPaths:
-    """Do what `refresh` does, and download the parts that this machine does not have.
+    """Do what `refresh` does, and download parts and journals that this machine does not have.
 
     Raises:
         BadRequest: As `refresh`.
@@ -66,7 +66,9 @@ def refresh_all(output: str, environ: Mapping[str, str] = os.environ) -> RunPath
     try:
         with _unless_in_use(paths) as free:
             if free:
-                WorkFolder(paths, output).pull_parts(store, listed)
+                work = WorkFolder(paths, output)
+                work.pull_parts(store, listed)
+                work.pull_journals(store, listed)
     except OSError as error:
         raise TerminalError(f"output {output} cannot be read: {error.strerror}") from error
     return paths
@@ -85,6 +87,7 @@ def refresh_status(output: str, environ: Mapping[str, str] = os.environ) -> RunP
         if free:
             store = open_store(output, environ)
             try:
+                WorkFolder(paths, output).pull_journals(store, listed)
                 pulse = None
                 if LOCK in listed:
                     # By this machine's clock: who only reads may not be allowed to write.

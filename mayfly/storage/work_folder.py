@@ -156,6 +156,7 @@ class WorkFolder:
                 not path.exists() or path.stat().st_size < stored.size
             ):
                 self.fetch(store, name)
+        self.save()
 
     def set_aside(self) -> None:
         """Put the work folder out of the way: the output was removed from the store."""

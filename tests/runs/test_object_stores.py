@@ -123,6 +123,29 @@ def test_run_killed_is_resumed_at_once_on_its_own_machine_with_what_it_had_journ
     assert table_of(s3)["n"].to_pylist() == list(range(24))
 
 
+def test_run_interrupted_is_resumed_from_another_machine_with_every_answer_it_had(
+    stage: Machine, tmp_path: Path
+) -> None:
+    stage.emulator.use_faults(
+        FaultRule(action="hang_before", path=f"^{CHAT}$", nth=tuple(range(13, 100)))
+    )
+    run = start(stage)
+    wait_until(lambda: stage.answered() == 12 or not run.alive, "answers")
+    run.signal(signal.SIGINT)
+    assert run.wait() == 130, run.text
+    stage.emulator.use_faults()
+    stage.env["MAYFLY_HOME"] = str(tmp_path / "third")
+    status = stage.command("status", OUTPUT, "--json")
+    assert status.wait() == 0, status.text
+    assert orjson.loads(status.text)["rows"]["done"] == 12
+    before = sent(stage)
+
+    again = start(stage, home=tmp_path / "other")
+
+    assert again.wait() == 0, again.text
+    assert sent(stage) - before == 24 - 12
+
+
 def test_second_run_into_the_same_bucket_is_refused_and_creates_nothing(
     stage: Machine, tmp_path: Path
 ) -> None:
