@@ -292,6 +292,10 @@ class Machine:
         wait_until(lambda: not self.emulator.has_endpoints, "an endpoint is left")
         return stopped_s
 
+    def rows_in_output(self) -> list[int]:
+        """Return the rows of the output, by their number, in its order."""
+        return [int(n) for n in pq.read_table(self.output)["n"].to_pylist()]
+
     def assert_complete(self) -> None:
         """Every row is there once, in order, with an answer."""
         table = pq.read_table(self.output)
