@@ -59,9 +59,10 @@ def check_columns(dataset: Dataset, columns: OutputColumns = CHAT) -> None:
 
 
 def warm_up() -> None:
-    """Load what writing the first part loads: pyarrow brings in pandas at the first array.
+    """Load what writing the first part loads: pyarrow imports pandas at the first array.
 
-    That takes a second or more, which costs nothing while the endpoint starts, and money after.
+    It does so only where pandas is installed. That takes a second or more, which costs nothing
+    while the endpoint starts, and money after.
     """
     pa.array([""], pa.string())
 
