@@ -256,7 +256,7 @@ def peak_mb() -> float:
 def prepare(client: str) -> None:
     """Import what a client needs: that is paid once and not by the row."""
     names = {
-        "mayfly": ["mayfly.shards.runner"],
+        "mayfly": ["mayfly.shards.runner", "mayfly.storage.open_input"],
         "protocols": ["mayfly.inference.transport.http1"],
         "sdk": ["together"],
         "sdk-aiohttp": ["together"],

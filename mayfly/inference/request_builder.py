@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice, repeat
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -21,7 +21,6 @@ from mayfly.inference.media import ReadFile, media_columns, no_files, row_parts
 from mayfly.inference.request_fields import as_members, fields_of, with_row
 from mayfly.inference.responses import Read, read_completion, read_embeddings, read_text
 from mayfly.inference.row_stream import ReadReply
-from mayfly.inference.template import Pattern, Template
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
 from mayfly.models.failures import BAD_BODY, BAD_CELL, NULL_PROMPT, TEMPLATE, Failure
@@ -33,6 +32,9 @@ MESSAGES, PROMPT = "messages", "prompt"
 
 TOGETHER = 16
 """Rows given to a template at once."""
+
+if TYPE_CHECKING:
+    from mayfly.inference.template import Pattern, Template
 
 Cells = dict[str, Any]
 Columns = dict[str, list[Any]]
@@ -213,6 +215,8 @@ class Renderer:
         return partial(_texts, name), _user
 
     def _template(self, text: str) -> Prompts:
+        from mayfly.inference.template import Template  # noqa: PLC0415 - jinja2 is slow to load
+
         template = Template(text, self._columns)
         self.source, self.needs = "template", template.needs
         if template.pattern is None:
@@ -303,7 +307,7 @@ def _text(column: str, cell: Any) -> str | RowError:
     return str(cell)
 
 
-def _filled(pattern: Pattern, columns: Columns, _rows: int) -> Iterator[str | RowError]:
+def _filled(pattern: "Pattern", columns: Columns, _rows: int) -> Iterator[str | RowError]:
     """Yield a template of bare columns filled in: a tenth of what a template engine takes."""
     cells = [usable(name, columns[name]) for name in pattern.columns]
     are_good = not any(BadCell in set(map(type, column)) for column in cells)
@@ -315,7 +319,7 @@ def _filled(pattern: Pattern, columns: Columns, _rows: int) -> Iterator[str | Ro
             yield _fault(dict(zip(pattern.columns, row, strict=True))) or text % row
 
 
-def _rendered(template: Template, columns: Columns, rows: int) -> Iterator[str | RowError]:
+def _rendered(template: "Template", columns: Columns, rows: int) -> Iterator[str | RowError]:
     """Yield what a template makes of some rows."""
     names = template.needs
     cells = [usable(name, columns[name]) for name in names]

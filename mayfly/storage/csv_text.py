@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from mayfly.models.errors import BadRequest
@@ -79,6 +78,8 @@ def _column(column: pa.Array) -> pa.Array:
         return pa.nulls(len(column))
     # The first value settles most columns.
     head = column.drop_null()[:1]
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and seldom needed
+
     if not pc.match_substring_regex(head.cast(pa.binary()), _INTEGER)[0].as_py():
         return column
     if not pc.all(pc.match_substring_regex(column.cast(pa.binary()), _INTEGER)).as_py():

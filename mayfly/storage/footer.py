@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mayfly.models.errors import BadRequest
@@ -202,6 +201,8 @@ def _int96_unit(file: Any, metadata: Any) -> str:
     names = [column.path.split(".")[0] for column in columns if column.physical_type == "INT96"]
     if not names:
         return "ns"
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and seldom needed
+
     file.seek(0)
     parquet = pq.ParquetFile(file, metadata=metadata, coerce_int96_timestamp_unit="us")
     for batch in parquet.iter_batches(batch_size=65_536, columns=names, use_threads=False):

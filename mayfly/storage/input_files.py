@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-import fsspec
-
 from mayfly.models.errors import BadRequest
 from mayfly.nearby_files import nearest_file
 from mayfly.storage.formats import PARQUET, is_media, kind_of
@@ -117,7 +115,7 @@ def open_filesystem(uri: str, environ: Mapping[str, str] = os.environ) -> Any:
     if protocol in ("http", "https"):
         return HttpFiles()
     try:
-        return fsspec.core.url_to_fs(revealed(uri, environ))[0]
+        return _fsspec().core.url_to_fs(revealed(uri, environ))[0]
     except ImportError as error:
         extra = EXTRAS.get(protocol)
         more = f"pip install 'mayfly[{extra}]'" if extra else _one_line(error)
@@ -272,7 +270,7 @@ def _regular(path: str) -> str:
 def _remote_files(filesystem: Any, uri: str, environ: Mapping[str, str]) -> tuple[list[Found], Any]:
     real = revealed(uri, environ)
     try:
-        root = str(fsspec.core.url_to_fs(real)[1])
+        root = str(_fsspec().core.url_to_fs(real)[1])
         if filesystem.isdir(root):
             listed = filesystem.find(root, detail=True)
             kind = marker_of(path[len(root) :] for path in listed)
@@ -385,3 +383,10 @@ def _is_hidden(name: str) -> bool:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fsspec() -> Any:
+    """Return the library for object stores, which local inputs do without: it is slow to load."""
+    import fsspec  # noqa: PLC0415
+
+    return fsspec

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
@@ -127,6 +126,8 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 def has_large_integer(column: pa.Array) -> bool:
     """Whether texts may hold an integer beyond 64 bits, which orjson makes a float of."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and seldom needed
+
     return bool(pc.any(pc.match_substring_regex(column, "[0-9]{19}")).as_py())
 
 
