@@ -475,6 +475,8 @@ class Dispatcher:
     def _settle(self, row: Row, answer: Answer) -> None:
         """Hand an answer over for recording; what else is under way for its row is given up."""
         row.settled = True
+        # Whoever still knows the row keeps no megabytes of it.
+        row.body = b""
         for rival in row.flying:
             rival.call.cancel()
             self._flying.remove(rival)

@@ -1,12 +1,14 @@
 """Large requests are held in bounded memory, however many may be in flight."""
 
+import gc
 from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.inference.row_stream import AHEAD_BYTES, HELD_BYTES, RowStream
+from mayfly.inference.row_stream import AHEAD_BYTES, HELD_BYTES, Row, RowStream
 from mayfly.models.rows import Answer, RowRequest
+from tests.support.fake_transport import Server, engine_on, said
 
 
 def requests(size: int) -> Iterator[RowRequest]:
@@ -72,3 +74,18 @@ def test_a_stream_that_is_full_goes_on_when_answers_have_come() -> None:
     assert stream.arrived.is_set()
     fill(stream, 1000)
     assert stream.unrecorded > full // 2
+
+
+def test_rows_that_are_answered_keep_nothing_of_their_requests() -> None:
+    rows = (RowRequest(row, b'{"row":%d}' % row) for row in range(40))
+
+    gc.disable()  # What only the collector frees is kept for as long as it likes.
+    try:
+        with engine_on(Server(lambda _asked: said("yes"))) as engine:
+            tally = engine.answer(rows, lambda _answer: None)
+            known = [one.body for one in gc.get_objects() if type(one) is Row]
+    finally:
+        gc.enable()
+
+    assert tally.done == 40
+    assert not [body for body in known if body.startswith(b'{"row":')]
