@@ -4,6 +4,8 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -233,3 +235,28 @@ def test_an_unreachable_scheduler_is_refused_at_once_in_one_line(tmp_path: Path)
     assert "\n" not in said
     assert time.monotonic() - began < 5
     assert "is not the address of a scheduler" in _refusal("127.0.0.1:8786", dataset)
+
+
+@matrix
+def test_workers_send_nothing_6_s_after_the_run_was_killed(
+    tmp_path: Path, processes: DaskProcesses
+) -> None:
+    table = pa.table({"prompt": [f"row {row}" for row in range(20_000)]})
+    pq.write_table(table, tmp_path / "input.parquet")
+
+    async def script(request: Request) -> bytes:
+        await asyncio.sleep(0.1)
+        return http(completion(request.prompt))
+
+    with ScriptedServer(script) as server:
+        args = [str(tmp_path), processes.address, server.url]
+        run = subprocess.Popen([sys.executable, "-m", "tests.support.dask_run", *args])
+        wait_until(lambda: len(server.requests) > 200, "200 requests")
+        run.kill()
+        run.wait()
+        time.sleep(6)
+        sent = len(server.requests)
+        time.sleep(3)
+
+        assert len(server.requests) == sent
+        assert server.open == 0

@@ -4,6 +4,8 @@ The workers are the real ones, in threads instead of processes; or pretended, wh
 """
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +31,13 @@ from mayfly.shards.runner import Batch, complete
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers import pool as pools
+from mayfly.workers.carrier import Carrier
 from mayfly.workers.pool import WorkerPool
-from mayfly.workers.process import MOST_WORKERS, LocalFleet, workers_for
+from mayfly.workers.process import MOST_WORKERS, LocalFleet, LocalProcess, workers_for
 from mayfly.workers.protocol import Assignment, Report, Take
 from mayfly.workers.worker import ShardWorker
 from tests.support.scripted_server import Request, Script, ScriptedServer, completion, http
+from tests.support.wait import wait_until
 
 Serve = Callable[["Connection[Any, Any]"], None]
 
@@ -108,6 +112,7 @@ def house(
     *,
     rows: int = 200,
     carried: bool = False,
+    start: Callable[[], Carrier] | None = None,
     **settings: Any,
 ) -> Iterator[House]:
     table = pa.table({"prompt": [f"row {row}" for row in range(rows)]})
@@ -133,7 +138,7 @@ def house(
             target=Target(url=server.url, headers={}),
         )
         shards = plan_shards(dataset.row_groups, shard_rows=-(-rows // 4))
-        fleet = LocalFleet(2, paths.workers_log, start=lambda: Threaded(serve))
+        fleet = LocalFleet(2, paths.workers_log, start=start or (lambda: Threaded(serve)))
         with WorkerPool(assignment, fleet=fleet, say=lambda _text: None) as pool:
             yield House(pool, server, shards, batch)
 
@@ -268,3 +273,28 @@ def test_a_worker_that_does_not_let_go_is_ended_all_the_same(
 def test_there_is_a_worker_for_each_core_and_none_without_a_shard() -> None:
     assert workers_for(1) == 1
     assert 2 <= workers_for(1000) <= MOST_WORKERS
+
+
+def test_a_worker_process_that_is_paused_is_given_up_and_its_rows_are_sent_by_another(
+    tmp_path: Path,
+) -> None:
+    script, _ = served(0.01)
+    started: list[LocalProcess] = []
+
+    def start() -> LocalProcess:
+        started.append(LocalProcess(tmp_path / "workers.log", hang_s=5.0))
+        return started[-1]
+
+    with house(tmp_path, script, rows=4000, start=start, concurrency=8) as at:
+
+        def pause() -> None:
+            wait_until(lambda: len(at.server.requests) > 400, "400 requests")
+            os.kill(started[0].pid, signal.SIGSTOP)
+
+        threading.Thread(target=pause).start()
+        at.answer_all()
+
+        assert len(at.server.requests) <= 4000 + 8
+        assert len(started) == 3
+    table = pq.read_table(tmp_path / "output")
+    assert table["response"].to_pylist() == [f"row {row}" for row in range(4000)]

@@ -207,3 +207,34 @@ def test_what_a_process_learns_is_kept_for_the_one_that_decides() -> None:
     assert (allowance.limit, allowance.taken) == (12, 3)
     assert allowance.samples() == [(0.5, 12, 7.0), (OVERLOAD, 11, 0.0)]
     assert allowance.samples() == []
+
+
+def test_slots_of_a_lost_process_are_kept_back_until_its_requests_have_ended() -> None:
+    shares = SlotShares()
+    for process in (1, 2):
+        shares.joined(process)
+        shares.reported(process, taken=0, in_flight=0, waiting=100, more=True)
+    first = shares.share_out(10)
+    for process in (1, 2):
+        shares.reported(process, taken=first[process].number, in_flight=5, waiting=95, more=True)
+
+    shares.lost(1)
+    assert not shares.share_out(10)
+
+    shares.left(1)
+    assert shares.share_out(10)[2].places == 10
+
+
+def test_an_allowance_holds_slots_of_answers_that_are_not_written_yet() -> None:
+    valid = True
+    allowance = SlotAllowance(keeping=False, valid=lambda: valid)
+    allowance.take(Share(1, 8))
+
+    allowance.unwritten += 3
+    assert allowance.limit == 5
+
+    allowance.written(3)
+    assert allowance.limit == 8
+
+    valid = False
+    assert allowance.limit == 0
