@@ -258,8 +258,8 @@ class Job(JobPart):
     )
     output: Annotated[str, option("--output", "DIR", group="Run")] = Field(
         title="Output",
-        description="Folder for the results: new, empty, or of an earlier run of the same job, "
-        "which is then resumed.",
+        description="Folder for the results, local or on an object store: new, empty, or of an "
+        "earlier run of the same job, which is then resumed.",
     )
     prompt: PromptSpec = Field(default=PromptSpec(), title="Prompt")
     sampling: Sampling = Field(default=Sampling(), title="Sampling")
