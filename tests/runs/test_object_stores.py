@@ -174,7 +174,8 @@ def test_store_that_goes_away_ends_in_a_run_that_says_so_and_uploads_later(
         FaultRule(action="delay", path=f"^{CHAT}$", delay_s=3.0, nth=tuple(range(1, 9)))
     )
     run = start(stage)
-    wait_until(lambda: f"{PREFIX}_mayfly/lock.json" in s3.names() or not run.alive, "the lock")
+    # Not before rows are sent: until then a store that is gone is a wrong request.
+    wait_until(lambda: sent(stage) or not run.alive, "a request")
     way.cut()
 
     assert run.wait() == 1, run.text
