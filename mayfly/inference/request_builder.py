@@ -17,6 +17,7 @@ from mayfly.inference.batch_requests import (
 )
 from mayfly.inference.cell_text import BadCell, JsonDict, JsonList, RowError, usable
 from mayfly.inference.chat_messages import is_messages, messages, user_message
+from mayfly.inference.large_blocks import give_large_blocks_back
 from mayfly.inference.media import ReadFile, media_columns, no_files, row_parts
 from mayfly.inference.request_fields import as_members, fields_of, with_row
 from mayfly.inference.responses import Read, read_completion, read_embeddings, read_text
@@ -97,14 +98,7 @@ class Renderer:
             self._prompts, wrap = _bodies, request_fields(fields)
         else:
             self._prompts, wrap = self._source(prompt)
-        for media in self._media:
-            if requests is not None:
-                raise BadRequest(
-                    f"{media.option} {media.name}: the input's lines are whole requests; put "
-                    "images, sound and videos in their messages"
-                )
-            name = self._known(media.option, media.name)
-            self.needs = (*self.needs, name) if name not in self.needs else self.needs
+        self._need_media(of_lines=requests is not None)
         keeps = keeps_of(wanted)
         self._before, after = b"", b"]}"
         self._body_column = sampling.body_column
@@ -135,6 +129,19 @@ class Renderer:
         else:
             self._own_fields(fields, opening)
             self._after = after
+
+    def _need_media(self, *, of_lines: bool) -> None:
+        """Read the columns whose images, sound and videos go with the prompt."""
+        for media in self._media:
+            if of_lines:
+                raise BadRequest(
+                    f"{media.option} {media.name}: the input's lines are whole requests; put "
+                    "images, sound and videos in their messages"
+                )
+            name = self._known(media.option, media.name)
+            self.needs = (*self.needs, name) if name not in self.needs else self.needs
+        if self._media:
+            give_large_blocks_back()
 
     def _own_fields(self, fields: dict[str, Any], opening: bytes) -> None:
         """Let each row have fields of its own, which come before its prompt."""
