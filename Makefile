@@ -14,7 +14,7 @@ setup: .venv/.installed ## set up .venv from the lock file
 # Two steps: the lock by hash, then this project itself, editable and without a look at any index.
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "mayfly needs Python 3.11 or newer; run: make setup PYTHON=python3.11")'
-	@echo "setting up .venv from requirements.lock (about a minute, once)"
+	@echo "setting up .venv from requirements.lock (some minutes, once)"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

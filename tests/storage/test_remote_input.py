@@ -110,39 +110,41 @@ def bucket() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in names.items():
             patch.setenv(name, value)
+        # Other tests of this process have had servers of their own.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         filesystem = fsspec.filesystem("s3", skip_instance_cache=True)
-        filesystem.mkdir("bucket")
+        filesystem.mkdir("inputs")
         yield filesystem
     threaded.stop()
 
 
 def test_folders_and_globs_on_s3_are_read_with_their_partitions(bucket: Any) -> None:
     for year in (2023, 2024):
-        bucket.pipe(f"bucket/in/year={year}/a.parquet", parquet(prompt=[f"of {year}"]))
-    bucket.pipe("bucket/in/_SUCCESS", b"")
+        bucket.pipe(f"inputs/in/year={year}/a.parquet", parquet(prompt=[f"of {year}"]))
+    bucket.pipe("inputs/in/_SUCCESS", b"")
 
-    dataset = open_dataset("s3://bucket/in")
+    dataset = open_dataset("s3://inputs/in")
 
     assert column(dataset, "prompt") == ["of 2023", "of 2024"]
     assert column(dataset, "year") == [2023, 2024]
-    assert open_dataset("s3://bucket/in/*4/*.parquet").rows == 1
+    assert open_dataset("s3://inputs/in/*4/*.parquet").rows == 1
     close_idle_cursors()
 
 
 def test_json_lines_on_s3_are_copied(bucket: Any, tmp_path: Path) -> None:
     lines = "".join(json.dumps({"prompt": f"p{i}"}) + "\n" for i in range(1_000))
-    bucket.pipe("bucket/lines/a.jsonl", lines.encode())
+    bucket.pipe("inputs/lines/a.jsonl", lines.encode())
 
-    dataset = open_dataset("s3://bucket/lines", beside=tmp_path)
+    dataset = open_dataset("s3://inputs/lines", beside=tmp_path)
 
     assert column(dataset, "prompt")[-1] == "p999"
-    assert "before" in open_dataset("s3://bucket/lines", beside=tmp_path).copied
+    assert "before" in open_dataset("s3://inputs/lines", beside=tmp_path).copied
 
 
 def test_a_delta_table_on_s3_is_read_by_its_log(bucket: Any) -> None:
     deltalake: Any = pytest.importorskip("deltalake")
     options = {"AWS_ALLOW_HTTP": "true", "AWS_S3_ALLOW_UNSAFE_RENAME": "true"}
-    uri = "s3://bucket/table"
+    uri = "s3://inputs/table"
     rows = pa.table({"prompt": ["a", "b"]})
     deltalake.write_deltalake(uri, rows, storage_options=options)
     deltalake.DeltaTable(uri, storage_options=options).delete("prompt = 'a'")
