@@ -66,7 +66,9 @@ def delete_endpoint(run: Run) -> None:
     if run.provisioner.exists:
         session = run.provisioner.session
         ended = session.finish()
-        run.progress.update(state=ended.partition(";")[0].upper(), ready_replicas=0)
+        run.progress.update(
+            state=ended.partition(";")[0].partition(" (")[0].upper(), ready_replicas=0
+        )
         if session.policy != "delete":
             run.progress.say(f"{session.ref.name}: {ended}")
         tell(f"{session.ref.name}: {ended}")

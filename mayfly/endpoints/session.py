@@ -240,7 +240,7 @@ class EndpointSession:
             return "not torn down"
         if self.policy == "stop":
             return "stopped; nothing bills"
-        return "gone; the API answers 404 for it"
+        return "deleted (confirmed: 404)"
 
     def left_behind(self) -> str:
         """Return what a teardown that is broken off now leaves, with the way out."""

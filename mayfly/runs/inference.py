@@ -168,7 +168,7 @@ class Inference:
         closing = DaemonCall(partial(engine.__exit__, None, None, None), name="close engine")
         closing.ended_within(CLOSE_S)
         if (hedges := engine.snapshot().hedges) > 0:
-            self._progress.say(f"{hedges:,} of the last rows were asked a second time")
+            self._progress.say(f"{hedges:,} of the last requests were sent a second time (hedged)")
         self._monitor.watch(None)
 
     # The shards.

@@ -135,7 +135,7 @@ class _Ending:
             return False
         if self.proof.stopped_at is None:
             self._did(
-                f"nothing of {self._ref.name} bills ({seen.word})",
+                f"{self._ref.name} stopped; billing has ended ({seen.word})",
                 stopped_at=self._now(),
                 # It may be a stop whose answer was lost that has worked.
                 stop_requested_at=self.proof.stop_requested_at or self._asked_at,
@@ -148,7 +148,7 @@ class _Ending:
 
     def asked(self, at: float) -> None:
         """Take note of a stop that was asked for before."""
-        self._did(f"asked {self._ref.name} to stop", stop_requested_at=at)
+        self._did(f"stopping {self._ref.name}", stop_requested_at=at)
         self.known_stopped = True
 
     def missed(self, error: MayflyError) -> None:
@@ -161,7 +161,7 @@ class _Ending:
         asked_at = self._now()
         if self._plane.stop_known(self._ref):
             self._asked_at = asked_at
-            self._did(f"asked {self._ref.name} to stop", stop_requested_at=self._now())
+            self._did(f"stopping {self._ref.name}", stop_requested_at=self._now())
         self.known_stopped = True
 
     def _stop(self, seen: Observation) -> None:
@@ -170,9 +170,7 @@ class _Ending:
             self._asked_at = self._asked_at or self._now()
             self._plane.stop(self._ref)
         if self.proof.stop_requested_at is None:
-            self._did(
-                f"asked {self._ref.name} to stop ({seen.word})", stop_requested_at=self._now()
-            )
+            self._did(f"stopping {self._ref.name} ({seen.word})", stop_requested_at=self._now())
 
     def _absent(self) -> bool:
         now = self._now()
@@ -185,7 +183,7 @@ class _Ending:
             self._looked_in_vain = True
             return False
         self._did(
-            f"{self._ref.name} is gone: the API answers 404",
+            f"{self._ref.name} deleted (confirmed: 404)",
             stopped_at=self.proof.stopped_at or now,
             gone_at=now,
             not_found_read_back=True,

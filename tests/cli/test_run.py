@@ -51,7 +51,7 @@ def test_a_run_tells_machines_its_story_and_its_true_cost(shell: Shell) -> None:
     states = [event["state"] for event in events if event["event"] == "endpoint"]
     assert states[0] == ""
     assert "READY" in states
-    assert states[-1] == "GONE"
+    assert states[-1] == "DELETED"
     times = [event["at_s"] for event in events if "at_s" in event and event["event"] != "progress"]
     assert times == sorted(times)
     last = [event for event in events if event["event"] == "progress"][-1]

@@ -159,8 +159,8 @@ def test_delete_tells_each_step_as_it_is_done(here: World, terminal: Terminal) -
     code, printed = terminal.run("delete", NAME)
 
     assert code == 0
-    assert f"asked {NAME} to stop" in printed
-    assert f"{NAME} is gone: the API answers 404" in printed
+    assert f"stopping {NAME}" in printed
+    assert f"{NAME} deleted (confirmed: 404)" in printed
 
 
 def test_what_mayfly_did_not_make_is_deleted_only_when_that_is_said(

@@ -141,7 +141,7 @@ def test_a_run_is_named_and_tagged_and_its_state_says_the_result(ended: Ended) -
     assert ended.run["name"] == "Qwen2.5-7B-Instruct over rows.parquet"
     assert {"mayfly", "team=search"} <= set(ended.run["tags"])
     assert ended.run["state"]["message"].startswith("10,000 of 10,000 rows answered; $")
-    assert ended.run["state"]["message"].endswith("gone; the API answers 404 for it")
+    assert ended.run["state"]["message"].endswith("deleted (confirmed: 404)")
 
 
 def test_each_step_says_what_it_found_or_did(ended: Ended) -> None:
