@@ -204,7 +204,8 @@ class Watch:
         with suppress(ProcessLookupError):
             died = self._system.watch(self._flow) if os.getppid() == self._flow else None
         descriptors = [0] if died is None else [0, died]
-        slice_s = min(self._hang_s, BEAT_S if died is not None else _LOOK_EVERY_S)
+        # Far below the limit: the one wait in which we were stopped must not be all of it.
+        slice_s = min(self._hang_s / 8, BEAT_S if died is not None else _LOOK_EVERY_S)
         silent_s = 0.0
         while True:
             began = time.monotonic()

@@ -99,8 +99,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_run_that_hangs_and_cannot_die_loses_its_endpoint(rented: Rented) -> None:
-    process, _ = rented.flow(hang_s=1.0)
-    time.sleep(2.0)
+    process, _ = rented.flow(hang_s=2.5)
+    time.sleep(3.5)
     assert not rented.gone, "it was ended though its run gave heartbeats"
 
     process.send_signal(signal.SIGSTOP)
