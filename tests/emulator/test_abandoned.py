@@ -40,7 +40,7 @@ def send(rig: EmulatorClient, model: str, **body: object) -> socket.socket:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_request_that_is_worked_on_frees_its_slot(rig: EmulatorClient, *, stream: bool) -> None:
+def test_abandoned_request_in_work_frees_its_slot(rig: EmulatorClient, *, stream: bool) -> None:
     endpoint, _ = rig.serve()
 
     client = send(rig, endpoint["name"], stream=stream)
@@ -50,7 +50,7 @@ def test_request_that_is_worked_on_frees_its_slot(rig: EmulatorClient, *, stream
     settled(lambda: rig.in_flight() == 0)
 
 
-def test_request_in_the_queue_gives_its_turn_to_the_next(rig: EmulatorClient) -> None:
+def test_abandoned_request_in_queue_is_skipped(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     name = endpoint["name"]
     waiting = rig.emulator._store.deployments[deployment["id"]].waiting
@@ -71,7 +71,7 @@ def test_request_in_the_queue_gives_its_turn_to_the_next(rig: EmulatorClient) ->
     settled(lambda: rig.in_flight() == 0)
 
 
-def test_request_is_finished_where_that_is_set(rig: EmulatorClient) -> None:
+def test_abandoned_request_is_finished_where_configured(rig: EmulatorClient) -> None:
     rig.emulator.change(drops_abandoned=False)
     endpoint, _ = rig.serve()
 

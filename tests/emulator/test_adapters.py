@@ -86,7 +86,7 @@ def test_attached_revision_that_failed_validation_never_loads(rig: EmulatorClien
     assert "validation" in row["message"]
 
 
-def test_attaching_to_a_config_without_adapters_is_refused(
+def test_adapter_on_config_without_adapters_is_refused(
     rig: EmulatorClient, together: Together
 ) -> None:
     adapter, endpoint, deployment = deployed(rig, "disabled")
@@ -99,7 +99,7 @@ def test_attaching_to_a_config_without_adapters_is_refused(
         )
 
 
-def test_attaching_twice_conflicts(rig: EmulatorClient, together: Together) -> None:
+def test_adapter_attached_twice_is_conflict(rig: EmulatorClient, together: Together) -> None:
     adapter, endpoint, deployment = deployed(rig, "fixed")
     where: dict[str, Any] = {"endpoint_id": endpoint["id"], "deployment_id": deployment["id"]}
     together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
@@ -108,7 +108,7 @@ def test_attaching_twice_conflicts(rig: EmulatorClient, together: Together) -> N
         together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
 
 
-def test_attaching_what_is_no_adapter_is_refused(rig: EmulatorClient) -> None:
+def test_model_that_is_no_adapter_is_not_attached(rig: EmulatorClient) -> None:
     adapter, _, deployment = deployed(rig, "dynamic")
 
     refused = rig.http.post(
@@ -118,7 +118,7 @@ def test_attaching_what_is_no_adapter_is_refused(rig: EmulatorClient) -> None:
     assert refused.status_code == 400
 
 
-def test_updating_an_adapter_needs_its_newest_etag_and_loads_anew(
+def test_adapter_update_needs_newest_etag_and_reloads(
     rig: EmulatorClient, together: Together
 ) -> None:
     adapter, endpoint, deployment = deployed(rig, "dynamic")
@@ -146,7 +146,7 @@ def test_unknown_adapter_is_not_found(rig: EmulatorClient, together: Together) -
         )
 
 
-def test_merged_adapter_is_deployed_by_its_own_path(rig: EmulatorClient) -> None:
+def test_merged_adapter_is_deployed_by_its_path(rig: EmulatorClient) -> None:
     adapter = own(rig, ADAPTER)
     config = configs(rig, adapter["baseModel"])[0]
 
@@ -190,9 +190,7 @@ def test_legacy_endpoint_answers_under_the_name_of_an_adapter(rig: EmulatorClien
 @pytest.mark.parametrize(
     "model_id", ["", ADAPTER, f"other:{ADAPTER}", "{name}:", "{name}:none", "{name}:" + SMALL]
 )
-def test_legacy_endpoint_refuses_what_is_no_adapter_of_it(
-    rig: EmulatorClient, model_id: str
-) -> None:
+def test_legacy_endpoint_refuses_adapter_of_other_model(rig: EmulatorClient, model_id: str) -> None:
     endpoint = legacy_endpoint(rig)
 
     refused = rig.http.post(
@@ -203,7 +201,7 @@ def test_legacy_endpoint_refuses_what_is_no_adapter_of_it(
     assert refused.status_code in (400, 404)
 
 
-def test_attaching_beyond_the_capacity_needs_force(rig: EmulatorClient) -> None:
+def test_adapter_beyond_capacity_needs_force(rig: EmulatorClient) -> None:
     adapter, _, deployment = deployed(rig, "fixed")
     standing = rig.emulator._store.deployments[deployment["id"]]
     path = f"{rig.path(deployment)}/adapters"

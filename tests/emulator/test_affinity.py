@@ -119,7 +119,7 @@ def test_content_leaves_a_replica_that_is_busier_than_the_others() -> None:
     assert pick_replica(standing, 0, content("a prompt")) is not home
 
 
-def test_no_replica_is_picked_where_none_has_a_slot() -> None:
+def test_request_without_free_slot_gets_no_replica() -> None:
     standing = on_replicas(2)
     for replica in standing.replicas:
         replica.in_flight = 4
@@ -127,7 +127,7 @@ def test_no_replica_is_picked_where_none_has_a_slot() -> None:
     assert pick_replica(standing, 4, named("docs")) is None
 
 
-def test_prefix_is_cached_on_the_replica_that_read_it() -> None:
+def test_prefix_is_cached_on_the_replica_that_prefilled_it() -> None:
     one, other = on_replicas(2).replicas
     prompt = "A system prompt that all rows share. " * 100
 
@@ -156,7 +156,7 @@ def test_cached_tokens_are_lost_when_rows_of_a_group_are_spread(rig: EmulatorCli
     assert shares[1] < 0.65
 
 
-def test_slots_setting_limits_what_a_replica_works_on() -> None:
+def test_slots_setting_limits_concurrency_of_a_replica() -> None:
     with _crowd(slots=2) as crowd:
         endpoint, _ = crowd.rig.serve()
         crowd.ask(endpoint["name"], 5)
@@ -169,7 +169,7 @@ def test_slots_setting_limits_what_a_replica_works_on() -> None:
         assert crowd.statuses == [200] * 5
 
 
-def test_latency_setting_is_what_every_answer_takes() -> None:
+def test_latency_setting_is_latency_of_every_response() -> None:
     with _crowd(latency_s=7.5) as crowd:
         endpoint, _ = crowd.rig.serve()
         crowd.ask(endpoint["name"], 3)

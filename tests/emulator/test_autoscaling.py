@@ -46,7 +46,7 @@ def grow(rig: EmulatorClient, deployment: dict[str, Any], steps: int, each_s: fl
     return seen
 
 
-def test_replicas_double_every_fifteen_seconds_up_to_four_at_a_time(rig: EmulatorClient) -> None:
+def test_scale_up_doubles_replicas_every_15_s_by_at_most_4(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(1, 20))
     press(rig, deployment, 8 * 15)
 
@@ -55,7 +55,7 @@ def test_replicas_double_every_fifteen_seconds_up_to_four_at_a_time(rig: Emulato
     assert seen == [2, 4, 8, 12, 15, 15]
 
 
-def test_replicas_leave_one_a_minute_after_five_quiet_minutes(rig: EmulatorClient) -> None:
+def test_scale_down_removes_one_replica_a_minute_after_5_idle_minutes(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(1, 4))
     press(rig, deployment, 8 * 4)
     grow(rig, deployment, 4, 15)
@@ -70,7 +70,7 @@ def test_replicas_leave_one_a_minute_after_five_quiet_minutes(rig: EmulatorClien
     assert all(0 <= a - b <= 1 for a, b in zip([4, *leaving], leaving, strict=False))
 
 
-def test_replicas_that_came_with_the_start_stay_for_the_window(rig: EmulatorClient) -> None:
+def test_initial_replicas_stay_for_the_scale_down_window(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(3, 4))
     rig.scale(deployment, 1, 4)
 
@@ -80,7 +80,7 @@ def test_replicas_that_came_with_the_start_stay_for_the_window(rig: EmulatorClie
     assert seen[-1] == 1
 
 
-def test_bounds_hold_whatever_the_load(rig: EmulatorClient) -> None:
+def test_replica_bounds_hold_under_any_load(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(2, 3))
     idle = grow(rig, deployment, 3, 300)
     press(rig, deployment, 1000)
@@ -89,14 +89,14 @@ def test_bounds_hold_whatever_the_load(rig: EmulatorClient) -> None:
     assert grow(rig, deployment, 5, 60) == [3] * 5
 
 
-def test_fixed_replicas_do_not_follow_the_load(rig: EmulatorClient) -> None:
+def test_fixed_replicas_ignore_load(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(2, 2))
     press(rig, deployment, 1000)
 
     assert grow(rig, deployment, 3, 60) == [2, 2, 2]
 
 
-def test_the_target_and_the_windows_are_the_deployments_own(rig: EmulatorClient) -> None:
+def test_autoscaling_target_and_windows_are_those_of_the_deployment(rig: EmulatorClient) -> None:
     metric = {"name": "inflight_requests", "target": 50, "type": "METRIC_TARGET_TYPE_AVERAGE_VALUE"}
     autoscaling = {
         "minReplicas": 1,
@@ -115,7 +115,7 @@ def test_the_target_and_the_windows_are_the_deployments_own(rig: EmulatorClient)
     assert late[-1] == 2
 
 
-def test_requests_in_flight_bring_more_replicas() -> None:
+def test_requests_in_flight_scale_up_replicas() -> None:
     clock = ManualClock(holds_answers=True)
     headers = {"authorization": "Bearer local"}
     with (
@@ -148,7 +148,7 @@ def test_requests_in_flight_bring_more_replicas() -> None:
     assert statuses == [200] * 20
 
 
-def test_a_deployment_stops_when_nobody_asked_for_its_timeout(rig: EmulatorClient) -> None:
+def test_idle_deployment_stops_after_its_timeout(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve(inactiveTimeout=30)
     rig.emulator.clock.advance(20 * 60)
     rig.chat(endpoint["name"])
@@ -163,7 +163,7 @@ def test_a_deployment_stops_when_nobody_asked_for_its_timeout(rig: EmulatorClien
     assert ended_s == pytest.approx(asked_s + 30 * 60 + rig.emulator.settings.drain_s)
 
 
-def test_a_deployment_without_a_timeout_runs_for_ever(rig: EmulatorClient) -> None:
+def test_idle_deployment_without_timeout_keeps_running(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
 
     rig.emulator.clock.advance(14 * 24 * 3600)
@@ -171,7 +171,7 @@ def test_a_deployment_without_a_timeout_runs_for_ever(rig: EmulatorClient) -> No
     assert rig.state(deployment) == "READY"
 
 
-def test_what_is_at_work_is_not_idle(rig: EmulatorClient) -> None:
+def test_deployment_with_request_in_flight_is_not_idle(rig: EmulatorClient) -> None:
     _, deployment = rig.serve(inactiveTimeout=30)
     press(rig, deployment, 1)
 
@@ -180,7 +180,7 @@ def test_what_is_at_work_is_not_idle(rig: EmulatorClient) -> None:
     assert rig.state(deployment) == "READY"
 
 
-def test_the_window_to_zero_stops_a_deployment_too(rig: EmulatorClient) -> None:
+def test_scale_to_zero_window_stops_deployment(rig: EmulatorClient) -> None:
     autoscaling = {"minReplicas": 1, "maxReplicas": 2, "scaleToZeroWindow": "10m"}
     _, deployment = rig.serve(autoscaling=autoscaling)
 
@@ -190,7 +190,7 @@ def test_the_window_to_zero_stops_a_deployment_too(rig: EmulatorClient) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 20])
-def test_a_legacy_endpoint_stops_after_its_timeout_unless_that_is_null_or_0(
+def test_legacy_endpoint_stops_after_timeout_unless_null_or_0(
     rig: EmulatorClient, timeout: int | None
 ) -> None:
     body = {
@@ -207,7 +207,7 @@ def test_a_legacy_endpoint_stops_after_its_timeout_unless_that_is_null_or_0(
     assert state == ("STOPPED" if timeout else "STARTED")
 
 
-def test_an_update_merges_rules_and_a_mask_clears_them(rig: EmulatorClient) -> None:
+def test_autoscaling_update_merges_rules_and_mask_clears_them(rig: EmulatorClient) -> None:
     rules = {"policies": [{"periodSeconds": 60, "type": "SCALING_POLICY_TYPE_PODS", "value": 2}]}
     deployment = rig.deploy(
         rig.endpoint(),
@@ -238,7 +238,7 @@ def test_an_update_merges_rules_and_a_mask_clears_them(rig: EmulatorClient) -> N
     changed=st.lists(st.tuples(st.floats(0, 300), st.integers(-4, 4)), max_size=8),
     direction=st.sampled_from(["scaleUp", "scaleDown"]),
 )
-def test_a_change_never_exceeds_the_platforms_limits(
+def test_scaling_step_never_exceeds_platform_limits(
     current: int, changed: list[tuple[float, int]], direction: str
 ) -> None:
     most = allowance({}, direction, deque(sorted(changed)), current, 300.0)
@@ -247,7 +247,7 @@ def test_a_change_never_exceeds_the_platforms_limits(
 
 
 @given(seen=st.lists(st.integers(0, 20), min_size=1, max_size=10), current=st.integers(1, 20))
-def test_going_down_needs_every_recommendation_of_the_window_to_be_lower(
+def test_scale_down_needs_lower_recommendations_in_whole_window(
     seen: list[int], current: int
 ) -> None:
     times = deque((60.0 * n, number) for n, number in enumerate(seen))
@@ -261,7 +261,7 @@ def test_going_down_needs_every_recommendation_of_the_window_to_be_lower(
         assert wanted == seen[-1]
 
 
-def test_disabled_rules_hold_a_direction() -> None:
+def test_disabled_scaling_rule_stops_that_direction() -> None:
     rules = {"selectPolicy": "SCALING_POLICY_SELECT_DISABLED"}
 
     assert allowance(rules, "scaleUp", deque(), 4, 0) == 0

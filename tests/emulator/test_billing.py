@@ -8,7 +8,7 @@ READY_AT_S = 300.0
 """Scheduling takes 20 s, the small model's start 280 s."""
 
 
-def test_a_replica_bills_from_ready_until_it_has_drained(rig: EmulatorClient) -> None:
+def test_replica_bills_from_ready_until_drained(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint())
     rig.emulator.clock.advance(READY_AT_S - 1)
     before = rig.emulator.ledger()
@@ -25,7 +25,7 @@ def test_a_replica_bills_from_ready_until_it_has_drained(rig: EmulatorClient) ->
     assert bill.usd == pytest.approx(11 * 5.49 / 60, abs=1e-6)
 
 
-def test_every_replica_bills_its_own_gpus(rig: EmulatorClient) -> None:
+def test_each_replica_bills_its_gpus(rig: EmulatorClient) -> None:
     profile = rig.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
     rig.deploy(rig.endpoint(), replicas=(2, 2), profile=profile)
 
@@ -36,7 +36,7 @@ def test_every_replica_bills_its_own_gpus(rig: EmulatorClient) -> None:
     assert bill.usd == pytest.approx(2 * 13.30 / 60, abs=1e-6)
 
 
-def test_a_started_minute_is_a_whole_one(rig: EmulatorClient) -> None:
+def test_started_minute_bills_as_a_whole_minute(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint())
     rig.emulator.clock.advance(READY_AT_S)
     first = rig.emulator.ledger().minutes
@@ -50,7 +50,7 @@ def test_a_started_minute_is_a_whole_one(rig: EmulatorClient) -> None:
     assert rig.state(deployment) == "READY"
 
 
-def test_waiting_for_capacity_costs_nothing(rig: EmulatorClient) -> None:
+def test_wait_for_capacity_costs_nothing(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0)
     rig.deploy(rig.endpoint())
 
@@ -59,7 +59,7 @@ def test_waiting_for_capacity_costs_nothing(rig: EmulatorClient) -> None:
     assert rig.emulator.ledger().usd == 0
 
 
-def test_a_stop_before_ready_costs_nothing(rig: EmulatorClient) -> None:
+def test_stop_before_ready_costs_nothing(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint())
     rig.emulator.clock.advance(READY_AT_S - 1)
 
@@ -70,7 +70,7 @@ def test_a_stop_before_ready_costs_nothing(rig: EmulatorClient) -> None:
     assert rig.emulator.ledger().lines == ()
 
 
-def test_a_lost_replica_stops_billing_and_its_successor_starts_when_it_is_ready(
+def test_lost_replica_stops_billing_and_replacement_bills_from_ready(
     rig: EmulatorClient,
 ) -> None:
     rig.serve()
@@ -83,7 +83,7 @@ def test_a_lost_replica_stops_billing_and_its_successor_starts_when_it_is_ready(
     assert (rig.emulator.billing, len(rig.emulator.ledger().lines)) == (1, 2)
 
 
-def test_each_start_is_a_line_of_its_own(rig: EmulatorClient) -> None:
+def test_bill_has_a_line_for_each_start(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
     rig.emulator.clock.advance(DRAIN_S)
@@ -95,7 +95,7 @@ def test_each_start_is_a_line_of_its_own(rig: EmulatorClient) -> None:
     assert [line.ended_s is None for line in lines] == [False, True]
 
 
-def test_the_admin_api_gives_the_same_bill(rig: EmulatorClient) -> None:
+def test_admin_api_returns_the_same_bill(rig: EmulatorClient) -> None:
     rig.serve()
 
     wire = rig.http.get("/_emulator/ledger").json()

@@ -10,7 +10,7 @@ def catalogue(rig: EmulatorClient) -> dict[str, dict[str, Any]]:
     return {m["name"]: m for m in rig.http.get("/v2/supported-models").json()["data"]}
 
 
-def test_headroom_is_a_count_a_bound_or_missing(rig: EmulatorClient) -> None:
+def test_headroom_is_count_bound_or_missing(rig: EmulatorClient) -> None:
     hardware = rig.http.get("/v2/public/inference-instance-types").json()["data"]
     regions = {
         (kind["name"], region["name"]): region.get("headroom")
@@ -23,14 +23,14 @@ def test_headroom_is_a_count_a_bound_or_missing(rig: EmulatorClient) -> None:
     assert regions["2xnvidia-b200-180gb", "us-central-1"] is None
 
 
-def test_profile_spells_its_gpu_unlike_the_hardware(rig: EmulatorClient) -> None:
+def test_profile_gpu_name_differs_from_hardware_name(rig: EmulatorClient) -> None:
     profiles = [p for m in catalogue(rig).values() for p in m["deploymentProfiles"]]
     names = {k["name"] for k in rig.http.get("/v2/public/inference-instance-types").json()["data"]}
 
     assert all(f"{p['gpuCount']}x{p['gpuType']}" not in names for p in profiles)
 
 
-def test_benchmarks_are_optional_and_the_context_is_a_string(rig: EmulatorClient) -> None:
+def test_profile_benchmarks_are_optional_and_context_is_a_string(rig: EmulatorClient) -> None:
     found = [
         p["performanceBenchmarks"] for m in catalogue(rig).values() for p in m["deploymentProfiles"]
     ]

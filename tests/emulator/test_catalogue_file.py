@@ -37,7 +37,7 @@ revisions = [{ label = "a" }, { label = "b", valid = false }]
 """
 
 
-def test_file_describes_models_hardware_and_own_models(tmp_path: Path) -> None:
+def test_catalogue_file_adds_models_hardware_and_own_models(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.toml"
     path.write_text(TOML)
 
@@ -58,7 +58,7 @@ def test_file_describes_models_hardware_and_own_models(tmp_path: Path) -> None:
     assert mine["name"] == "emulated-project/chat-1-tuned"
 
 
-def test_file_that_extends_keeps_the_default_models(tmp_path: Path) -> None:
+def test_catalogue_file_that_extends_keeps_default_models(tmp_path: Path) -> None:
     path = tmp_path / "more.json"
     profile = {"hardware": "1xnvidia-h100-80gb"}
     path.write_text(
@@ -90,13 +90,13 @@ def test_file_that_extends_keeps_the_default_models(tmp_path: Path) -> None:
         ({"models": {"name": "a/b"}}, "models must be a list"),
     ],
 )
-def test_file_that_is_wrong_says_what_and_where(given: Any, words: str) -> None:
+def test_invalid_catalogue_file_error_names_entry_and_reason(given: Any, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         read_catalogue(given)
 
 
 @pytest.mark.parametrize(("name", "text"), [("c.toml", "models = ["), ("c.json", "{")])
-def test_file_that_cannot_be_parsed_names_itself(tmp_path: Path, name: str, text: str) -> None:
+def test_unparsable_catalogue_file_error_names_file(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text)
 

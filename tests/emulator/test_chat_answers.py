@@ -13,7 +13,7 @@ def text(rig: EmulatorClient, model: str, prompt: str = "Why?", **body: Any) -> 
     return content
 
 
-def test_an_answer_follows_from_the_request(rig: EmulatorClient) -> None:
+def test_answer_is_deterministic_for_its_request(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     name = endpoint["name"]
 
@@ -24,7 +24,7 @@ def test_an_answer_follows_from_the_request(rig: EmulatorClient) -> None:
     assert text(rig, name, temperature=0, seed=1) == text(rig, name, temperature=0, seed=2)
 
 
-def test_usage_adds_up_and_an_answer_that_is_cut_says_so(rig: EmulatorClient) -> None:
+def test_usage_adds_up_and_truncated_answer_finishes_with_length(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     whole = rig.chat(endpoint["name"], "word " * 100).json()
@@ -39,7 +39,7 @@ def test_usage_adds_up_and_an_answer_that_is_cut_says_so(rig: EmulatorClient) ->
     )
 
 
-def test_a_prompt_that_was_seen_is_cached(rig: EmulatorClient) -> None:
+def test_repeated_prompt_is_cached(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     prompt = "A long system prompt that all rows share. " * 50
 
@@ -50,7 +50,7 @@ def test_a_prompt_that_was_seen_is_cached(rig: EmulatorClient) -> None:
     assert 0.8 * second["prompt_tokens"] < second["cached_tokens"] < second["prompt_tokens"]
 
 
-def test_a_stop_text_ends_the_answer_before_it(rig: EmulatorClient) -> None:
+def test_stop_sequence_ends_the_answer_before_it(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     whole = text(rig, endpoint["name"])
     word = whole.split()[3]
@@ -61,7 +61,7 @@ def test_a_stop_text_ends_the_answer_before_it(rig: EmulatorClient) -> None:
     assert cut["finish_reason"] == "stop"
 
 
-def test_several_answers_differ(rig: EmulatorClient) -> None:
+def test_several_choices_differ(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     answer = rig.chat(endpoint["name"], n=3).json()
@@ -97,7 +97,7 @@ def test_several_answers_differ(rig: EmulatorClient) -> None:
         ("context_length_exceeded_behavior", "ignore"),
     ],
 )
-def test_a_parameter_of_a_wrong_type_or_range_is_refused(
+def test_parameter_of_wrong_type_or_range_is_refused(
     rig: EmulatorClient, field: str, value: Any
 ) -> None:
     endpoint, _ = rig.serve()
@@ -109,7 +109,7 @@ def test_a_parameter_of_a_wrong_type_or_range_is_refused(
 
 
 @pytest.mark.parametrize("field", ["model", "messages"])
-def test_a_missing_parameter_is_named(rig: EmulatorClient, field: str) -> None:
+def test_missing_parameter_is_named(rig: EmulatorClient, field: str) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     del body[field]
 
@@ -118,7 +118,7 @@ def test_a_missing_parameter_is_named(rig: EmulatorClient, field: str) -> None:
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
 
 
-def test_what_the_context_cannot_hold_is_refused_or_truncated(rig: EmulatorClient) -> None:
+def test_prompt_beyond_context_is_refused_or_truncated(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     name = endpoint["name"]
 
@@ -132,13 +132,13 @@ def test_what_the_context_cannot_hold_is_refused_or_truncated(rig: EmulatorClien
     assert "32768" in message(too_long)
 
 
-def test_a_request_that_is_too_big_is_413(rig: EmulatorClient) -> None:
+def test_oversized_request_is_413(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     assert code(rig.chat(endpoint["name"], "x" * 11_000_000)) == (413, "payload_too_large")
 
 
-def test_an_embedding_model_does_not_chat(rig: EmulatorClient) -> None:
+def test_embedding_model_refuses_chat(rig: EmulatorClient) -> None:
     profile = rig.profile("intfloat/multilingual-e5-large-instruct")
     endpoint, _ = rig.serve(profile=profile)
 

@@ -15,7 +15,7 @@ def history(rig: EmulatorClient, deployment_id: str) -> list[tuple[str, str]]:
     return [(e["state"].removeprefix("DEPLOYMENT_STATE_"), e["message"]) for e in found["history"]]
 
 
-def test_a_deployment_is_provisioned_started_ready_and_stopped(rig: EmulatorClient) -> None:
+def test_deployment_goes_through_provisioning_starting_ready_stopped(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
 
     rig.scale(deployment, 0, 0)
@@ -30,13 +30,13 @@ def test_a_deployment_is_provisioned_started_ready_and_stopped(rig: EmulatorClie
     ]
 
 
-def test_a_deployment_without_replicas_is_created_stopped(rig: EmulatorClient) -> None:
+def test_deployment_with_zero_replicas_is_created_stopped(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint(), replicas=(0, 0))
 
     assert deployment["status"]["state"] == "DEPLOYMENT_STATE_STOPPED"
 
 
-def test_a_stopped_deployment_starts_again(rig: EmulatorClient) -> None:
+def test_stopped_deployment_can_be_started(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
     rig.emulator.clock.advance(DRAIN_S)
@@ -48,7 +48,7 @@ def test_a_stopped_deployment_starts_again(rig: EmulatorClient) -> None:
     assert (first, rig.state(deployment)) == ("PROVISIONING", "READY")
 
 
-def test_a_second_start_is_quicker_where_the_weights_are(rig: EmulatorClient) -> None:
+def test_second_start_is_faster_with_cached_weights(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
     rig.emulator.clock.advance(DRAIN_S)
@@ -59,7 +59,7 @@ def test_a_second_start_is_quicker_where_the_weights_are(rig: EmulatorClient) ->
     assert rig.state(deployment) == "READY"
 
 
-def test_more_replicas_are_scaled_to_without_losing_those_that_serve(rig: EmulatorClient) -> None:
+def test_scale_up_keeps_serving_replicas(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
 
     rig.scale(deployment, 3, 3)
@@ -71,7 +71,7 @@ def test_more_replicas_are_scaled_to_without_losing_those_that_serve(rig: Emulat
     assert (grown["state"], grown["readyReplicas"]) == ("DEPLOYMENT_STATE_READY", 3)
 
 
-def test_fewer_replicas_drain_and_then_are_gone(rig: EmulatorClient) -> None:
+def test_scale_down_drains_replicas_then_removes_them(rig: EmulatorClient) -> None:
     _, deployment = rig.serve(replicas=(3, 3))
 
     rig.scale(deployment, 1, 1)
@@ -85,7 +85,7 @@ def test_fewer_replicas_drain_and_then_are_gone(rig: EmulatorClient) -> None:
     assert rig.look(deployment)["status"]["scheduledReplicas"] == 1
 
 
-def test_without_capacity_a_deployment_degrades_until_there_is_some(rig: EmulatorClient) -> None:
+def test_deployment_without_capacity_is_degraded_until_available(rig: EmulatorClient) -> None:
     rig.emulator.set_free(H100, 0)
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
@@ -106,7 +106,7 @@ def test_without_capacity_a_deployment_degrades_until_there_is_some(rig: Emulato
     ]
 
 
-def test_capacity_that_one_gives_back_goes_to_the_next(rig: EmulatorClient) -> None:
+def test_released_capacity_goes_to_the_next_deployment(rig: EmulatorClient) -> None:
     rig.emulator.set_free(H100, 0)
     rig.emulator.set_free(H100, 1, region="us-east-1")
     _, first = rig.serve("first")
@@ -119,7 +119,7 @@ def test_capacity_that_one_gives_back_goes_to_the_next(rig: EmulatorClient) -> N
     assert (waiting, rig.state(second)) == ("DEGRADED", "READY")
 
 
-def test_required_regions_are_kept_and_preferred_ones_are_not(rig: EmulatorClient) -> None:
+def test_required_regions_are_enforced_and_preferred_are_not(rig: EmulatorClient) -> None:
     rig.emulator.set_free(H100, 0, region="us-east-1")
     endpoint = rig.endpoint()
     inline = {"regions": ["us-east-1"], "constraint": "ENFORCEMENT_REQUIRED"}
@@ -132,7 +132,7 @@ def test_required_regions_are_kept_and_preferred_ones_are_not(rig: EmulatorClien
     assert (rig.state(strict), rig.state(loose)) == ("DEGRADED", "READY")
 
 
-def test_what_never_starts_has_failed_after_six_hours(rig: EmulatorClient) -> None:
+def test_deployment_that_never_starts_fails_after_6_hours(rig: EmulatorClient) -> None:
     rig.emulator.set_free(H100, 0)
     deployment = rig.deploy(rig.endpoint())
 
@@ -143,7 +143,7 @@ def test_what_never_starts_has_failed_after_six_hours(rig: EmulatorClient) -> No
     assert status["message"] == "Timed out waiting for readiness"
 
 
-def test_a_lost_replica_is_replaced(rig: EmulatorClient) -> None:
+def test_lost_replica_is_replaced(rig: EmulatorClient) -> None:
     _, deployment = rig.serve(replicas=(2, 2))
 
     rig.emulator.lose_replica("batch")
@@ -160,7 +160,7 @@ def test_a_lost_replica_is_replaced(rig: EmulatorClient) -> None:
 
 
 @pytest.mark.parametrize("advance_s", [0, 25, COLD_START_S])
-def test_a_deployment_can_be_stopped_at_any_time(rig: EmulatorClient, advance_s: float) -> None:
+def test_deployment_can_be_stopped_at_any_time(rig: EmulatorClient, advance_s: float) -> None:
     deployment = rig.deploy(rig.endpoint())
     rig.emulator.clock.advance(advance_s)
 
@@ -171,7 +171,7 @@ def test_a_deployment_can_be_stopped_at_any_time(rig: EmulatorClient, advance_s:
     assert rig.state(deployment) == "STOPPED"
 
 
-def test_a_stopping_deployment_cannot_be_restarted_before_it_has_stopped(
+def test_stopping_deployment_cannot_be_restarted_before_stopped(
     rig: EmulatorClient,
 ) -> None:
     _, deployment = rig.serve()
@@ -183,7 +183,7 @@ def test_a_stopping_deployment_cannot_be_restarted_before_it_has_stopped(
     assert message(refused) == "the deployment must be stopped before it can be restarted"
 
 
-def test_a_failed_deployment_can_only_be_deleted(rig: EmulatorClient) -> None:
+def test_failed_deployment_can_only_be_deleted(rig: EmulatorClient) -> None:
     rig.emulator.set_free(H100, 0)
     deployment = rig.deploy(rig.endpoint())
     rig.emulator.clock.advance(6 * 3600 + 1)
@@ -199,7 +199,7 @@ def test_a_failed_deployment_can_only_be_deleted(rig: EmulatorClient) -> None:
 @pytest.mark.parametrize(
     ("advance_s", "state"), [(0, "PROVISIONING"), (25, "SCALING"), (COLD_START_S, "READY")]
 )
-def test_a_running_deployment_cannot_be_deleted(
+def test_running_deployment_cannot_be_deleted(
     rig: EmulatorClient, advance_s: float, state: str
 ) -> None:
     deployment = rig.deploy(rig.endpoint())
@@ -214,7 +214,7 @@ def test_a_running_deployment_cannot_be_deleted(
     )
 
 
-def test_a_stopped_deployment_with_traffic_cannot_be_deleted(rig: EmulatorClient) -> None:
+def test_stopped_deployment_with_traffic_cannot_be_deleted(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
     rig.emulator.clock.advance(DRAIN_S)
@@ -225,7 +225,7 @@ def test_a_stopped_deployment_with_traffic_cannot_be_deleted(rig: EmulatorClient
     assert "weight to 0" in message(refused)
 
 
-def test_an_endpoint_with_deployments_cannot_be_deleted(rig: EmulatorClient) -> None:
+def test_endpoint_with_deployments_cannot_be_deleted(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint, replicas=(0, 0))
 
@@ -238,7 +238,7 @@ def test_an_endpoint_with_deployments_cannot_be_deleted(rig: EmulatorClient) -> 
 
 
 @pytest.mark.parametrize(("smallest", "largest"), [(0, 1), (2, 1), (-1, 1), (1, 10_000)])
-def test_impossible_bounds_are_refused_and_nothing_changes(
+def test_invalid_replica_bounds_are_refused_without_effect(
     rig: EmulatorClient, smallest: int, largest: int
 ) -> None:
     _, deployment = rig.serve()
@@ -249,7 +249,7 @@ def test_impossible_bounds_are_refused_and_nothing_changes(
     assert rig.look(deployment)["autoscaling"] == {"minReplicas": 1, "maxReplicas": 1}
 
 
-def test_an_hour_that_nobody_watched_is_settled_in_order(
+def test_unobserved_hour_is_settled_in_order_of_events(
     emulator: Emulator, rig: EmulatorClient
 ) -> None:
     deployment = rig.deploy(rig.endpoint())

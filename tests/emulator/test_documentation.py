@@ -24,24 +24,24 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_page_has_every_option(option: str) -> None:
+def test_emulator_page_has_every_option(option: str) -> None:
     assert f"| `{option}" in PAGE or f"`{option} " in PAGE
 
 
 @pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])
-def test_page_has_every_setting(setting: str) -> None:
+def test_emulator_page_has_every_setting(setting: str) -> None:
     assert f"`{setting}`" in PAGE
 
 
 @pytest.mark.parametrize("call", ["ledger", "calls", "clock", "faults", "capacity", "deployments"])
-def test_page_has_every_admin_call(call: str) -> None:
+def test_emulator_page_has_every_admin_call(call: str) -> None:
     assert f"{call}" in PAGE.partition("## Behind the scenes")[2]
 
 
 @pytest.mark.parametrize(
     "name", [m.name for m in default_catalogue().models if m.supported or m.own]
 )
-def test_page_has_every_model(name: str) -> None:
+def test_emulator_page_has_every_model(name: str) -> None:
     assert f"`{name}`" in PAGE
 
 
@@ -51,18 +51,18 @@ def block_after(title: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def test_page_shows_a_catalogue_file_that_is_read() -> None:
+def test_emulator_page_example_catalogue_is_valid() -> None:
     catalogue = read_catalogue(block_after("Catalogue file"))
 
     assert catalogue.model_named("emulated-project/chat-1-tuned") is not None
 
 
-def test_page_shows_fault_rules_that_are_read() -> None:
+def test_emulator_page_example_fault_rules_are_valid() -> None:
     assert [rule.action for rule in read_rules(block_after("Faults"))] == ["status", "reset_after"]
 
 
 @pytest.mark.parametrize("folder", ["emulator", "clients"])
-def test_readme_names_tests_that_exist(folder: str) -> None:
+def test_emulator_readme_names_existing_tests(folder: str) -> None:
     tests = Path(__file__).parents[1]
     text = (tests / folder / "README.md").read_text()
     files = [*tests.glob("emulator/test_*.py"), *tests.glob("clients/test_*.py")]

@@ -45,7 +45,7 @@ def create(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
+def test_signal_ends_emulator_with_exit_code_0(number: signal.Signals) -> None:
     with running() as (process, http):
         create(http)
 
@@ -54,7 +54,7 @@ def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
         assert process.wait(20) == 0
 
 
-def test_it_ends_when_its_parent_is_gone_and_nothing_stands() -> None:
+def test_emulator_ends_when_parent_died_and_no_endpoint_exists() -> None:
     with running("--exit-with-parent", "--linger", "600") as (process, _):
         assert process.stdin is not None
         process.stdin.close()
@@ -62,7 +62,7 @@ def test_it_ends_when_its_parent_is_gone_and_nothing_stands() -> None:
         assert process.wait(20) == 0
 
 
-def test_it_lingers_for_whoever_tears_the_endpoint_down() -> None:
+def test_emulator_of_dead_parent_waits_for_the_teardown() -> None:
     with running("--exit-with-parent", "--linger", "600") as (process, http):
         create(http)
         assert process.stdin is not None
@@ -76,7 +76,7 @@ def test_it_lingers_for_whoever_tears_the_endpoint_down() -> None:
         assert process.wait(20) == 0
 
 
-def test_it_does_not_linger_for_ever() -> None:
+def test_emulator_of_dead_parent_ends_after_its_limit() -> None:
     with running("--exit-with-parent", "--linger", "0.2") as (process, http):
         create(http)
         assert process.stdin is not None
@@ -85,7 +85,7 @@ def test_it_does_not_linger_for_ever() -> None:
         assert process.wait(20) == 0
 
 
-def test_capacity_can_be_given_on_the_command_line() -> None:
+def test_capacity_option_sets_capacity() -> None:
     with running("--replicas-free", "1xnvidia-h100-80gb@eu-west-1=0") as (_, http):
         rooms = http.get("/_emulator/capacity").json()["capacity"]
 
@@ -96,12 +96,12 @@ def test_capacity_can_be_given_on_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "1xnvidia-h100-80gb=", "=3", "a=-1"])
-def test_capacity_that_makes_no_sense_is_refused(value: str) -> None:
+def test_invalid_capacity_option_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="replicas-free"):
         read_free([value])
 
 
-def test_time_runs_and_can_be_moved_over_http() -> None:
+def test_clock_runs_and_can_be_advanced_over_http() -> None:
     with running("--speed", "1") as (_, http):
         before = http.get("/_emulator/clock").json()["now_s"]
         after = http.post("/_emulator/clock", json={"advance_s": 3600}).json()["now_s"]
@@ -109,7 +109,7 @@ def test_time_runs_and_can_be_moved_over_http() -> None:
     assert after - before >= 3600
 
 
-def test_faults_and_the_legacy_api_are_options_of_the_command(tmp_path: Path) -> None:
+def test_faults_and_legacy_api_are_options(tmp_path: Path) -> None:
     rules = tmp_path / "faults.toml"
     rules.write_text('[[rules]]\naction = "status"\nstatus = 502\npath = "/v3/whoami$"\n')
     script = Path(sys.executable).with_name("mayfly")
@@ -127,7 +127,7 @@ def test_faults_and_the_legacy_api_are_options_of_the_command(tmp_path: Path) ->
     assert process.returncode == 0
 
 
-def test_the_command_says_its_options() -> None:
+def test_help_lists_options() -> None:
     script = Path(sys.executable).with_name("mayfly")
 
     said = subprocess.run(
@@ -138,7 +138,7 @@ def test_the_command_says_its_options() -> None:
         assert option in said
 
 
-def test_clock_runs_at_another_speed_while_an_endpoint_serves() -> None:
+def test_clock_speed_can_change_while_endpoint_serves() -> None:
     headers = {"authorization": "Bearer local"}
     with (
         Emulator(speed=3000, serving_speed=1.0) as emulator,

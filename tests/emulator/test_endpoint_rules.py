@@ -8,7 +8,7 @@ from together_emulator import Emulator
 
 
 @pytest.mark.parametrize("key", [None, "Bearer wrong", "local"])
-def test_nobody_gets_in_without_the_key(emulator: Emulator, key: str | None) -> None:
+def test_request_without_key_is_401(emulator: Emulator, key: str | None) -> None:
     headers = {} if key is None else {"authorization": key}
 
     refused = httpx.get(f"{emulator.url}/v3/whoami", headers=headers)
@@ -16,14 +16,14 @@ def test_nobody_gets_in_without_the_key(emulator: Emulator, key: str | None) -> 
     assert code(refused) == (401, "invalid_api_key")
 
 
-def test_an_error_has_the_shape_that_the_sdk_parses(rig: EmulatorClient) -> None:
+def test_error_has_the_shape_that_the_sdk_parses(rig: EmulatorClient) -> None:
     error = rig.http.get(f"{rig.p}/endpoints/ep_none").json()
 
     assert set(error) == {"error"}
     assert set(error["error"]) == {"message", "type", "param", "code"}
 
 
-def test_an_unknown_project_is_not_found_and_anothers_is_forbidden(rig: EmulatorClient) -> None:
+def test_unknown_project_is_404_and_foreign_project_is_403(rig: EmulatorClient) -> None:
     model = rig.profile()["model"]
     other = model.split("/")[1]
 
@@ -36,18 +36,18 @@ def test_an_unknown_project_is_not_found_and_anothers_is_forbidden(rig: Emulator
 
 
 @pytest.mark.parametrize("name", ["", "Batch", "-batch", "batch-", "a" * 64, "a b", "other/batch"])
-def test_a_name_outside_the_grammar_is_refused(rig: EmulatorClient, name: str) -> None:
+def test_invalid_endpoint_name_is_refused(rig: EmulatorClient, name: str) -> None:
     refused = rig.http.post(f"{rig.p}/endpoints", json={"name": name})
 
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == "name"
 
 
-def test_a_name_may_be_given_with_the_projects_slug(rig: EmulatorClient) -> None:
+def test_endpoint_name_may_have_project_slug(rig: EmulatorClient) -> None:
     assert rig.endpoint("emulated-project/batch")["name"] == "emulated-project/batch"
 
 
-def test_a_name_is_taken_once(rig: EmulatorClient) -> None:
+def test_duplicate_endpoint_name_is_refused(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     rig.deploy(endpoint)
 
@@ -57,7 +57,7 @@ def test_a_name_is_taken_once(rig: EmulatorClient) -> None:
     assert code(again) == code(deployment) == (409, "already_exists")
 
 
-def test_a_stale_etag_is_a_conflict_and_none_is_no_check(rig: EmulatorClient) -> None:
+def test_stale_etag_is_conflict_and_missing_etag_is_unchecked(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     path = f"{rig.p}/endpoints/{endpoint['id']}"
 
@@ -69,7 +69,7 @@ def test_a_stale_etag_is_a_conflict_and_none_is_no_check(rig: EmulatorClient) ->
     assert [r.status_code for r in (fresh, stale, stale_delete, unchecked)] == [200, 409, 409, 200]
 
 
-def test_an_empty_split_needs_the_mask(rig: EmulatorClient) -> None:
+def test_empty_traffic_split_needs_update_mask(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     path = f"{rig.p}/endpoints/{endpoint['id']}"
 
@@ -92,7 +92,7 @@ def test_an_empty_split_needs_the_mask(rig: EmulatorClient) -> None:
         "OWN",
     ],
 )
-def test_a_split_that_makes_no_sense_is_refused(rig: EmulatorClient, split: object) -> None:
+def test_invalid_traffic_split_is_refused(rig: EmulatorClient, split: object) -> None:
     endpoint = rig.endpoint()
     own = rig.deploy(endpoint)["id"]
     if isinstance(split, list):
@@ -140,9 +140,7 @@ def test_unknown_fields_and_parameters_are_refused(rig: EmulatorClient) -> None:
         ("autoscaling", {"minReplicas": 1, "scaleDownWindow": "soon"}),
     ],
 )
-def test_a_deployment_that_cannot_be_is_refused(
-    rig: EmulatorClient, field: str, value: object
-) -> None:
+def test_invalid_deployment_is_refused(rig: EmulatorClient, field: str, value: object) -> None:
     endpoint = rig.endpoint()
     body = rig.body() | {field: value}
 
@@ -152,7 +150,7 @@ def test_a_deployment_that_cannot_be_is_refused(
     assert field in message(refused) or refused.json()["error"]["param"]
 
 
-def test_a_config_of_another_model_is_refused(rig: EmulatorClient) -> None:
+def test_config_of_another_model_is_refused(rig: EmulatorClient) -> None:
     other = rig.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
     body = rig.body() | {"config": other["config"]}
 
@@ -161,7 +159,7 @@ def test_a_config_of_another_model_is_refused(rig: EmulatorClient) -> None:
     assert "not compatible" in message(refused)
 
 
-def test_a_model_without_profiles_cannot_be_deployed(rig: EmulatorClient) -> None:
+def test_model_without_profiles_cannot_be_deployed(rig: EmulatorClient) -> None:
     name = "deepseek-ai/DeepSeek-V3.1"
     found = rig.http.get("/v2/supported-models", params={"search": name}).json()["data"]
     configs = rig.http.get(
@@ -171,7 +169,7 @@ def test_a_model_without_profiles_cannot_be_deployed(rig: EmulatorClient) -> Non
     assert (found[0]["deploymentProfiles"], configs) == ([], [])
 
 
-def test_too_much_concurrency_is_reduced_in_silence(rig: EmulatorClient) -> None:
+def test_excessive_concurrency_is_reduced_silently(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
 
     default = rig.deploy(endpoint, name="a")
@@ -182,7 +180,7 @@ def test_too_much_concurrency_is_reduced_in_silence(rig: EmulatorClient) -> None
     assert limits == ["255", "32", "255"]
 
 
-def test_config_model_and_placement_cannot_be_updated(rig: EmulatorClient) -> None:
+def test_deployment_config_model_and_placement_are_immutable(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint())
 
     for field in ("config", "model", "placement", "hardware"):
@@ -206,7 +204,9 @@ def test_config_model_and_placement_cannot_be_updated(rig: EmulatorClient) -> No
         ('created_at < "2026-11-01T00:00:30+00:00"', ["alpha-1"]),
     ],
 )
-def test_a_filter_finds_what_it_says(rig: EmulatorClient, text: str, names: list[str]) -> None:
+def test_list_filter_selects_matching_endpoints(
+    rig: EmulatorClient, text: str, names: list[str]
+) -> None:
     for name in ("alpha-1", "alpha-2", "beta-1"):
         rig.endpoint(name)
         rig.emulator.clock.advance(60)
@@ -233,7 +233,7 @@ def test_a_filter_finds_what_it_says(rig: EmulatorClient, text: str, names: list
         'name = "a*b"',
     ],
 )
-def test_a_filter_that_cannot_be_read_is_refused(rig: EmulatorClient, text: str) -> None:
+def test_invalid_list_filter_is_refused(rig: EmulatorClient, text: str) -> None:
     refused = rig.http.get(f"{rig.p}/endpoints", params={"filter": text})
 
     assert refused.status_code == 400
@@ -255,11 +255,11 @@ def test_deployments_are_filtered_by_state_and_model(rig: EmulatorClient) -> Non
 @pytest.mark.parametrize(
     "query", [{"limit": "0"}, {"limit": "501"}, {"after": "?"}, {"orderBy": "x"}]
 )
-def test_a_page_that_cannot_be_is_refused(rig: EmulatorClient, query: dict[str, str]) -> None:
+def test_invalid_page_request_is_refused(rig: EmulatorClient, query: dict[str, str]) -> None:
     assert rig.http.get(f"{rig.p}/endpoints", params=query).status_code == 400
 
 
-def test_a_page_goes_on_behind_an_item_that_is_gone(rig: EmulatorClient) -> None:
+def test_page_token_survives_deletion_of_its_item(rig: EmulatorClient) -> None:
     made = [rig.endpoint(f"e-{n}") for n in range(4)]
     first = rig.http.get(
         f"{rig.p}/endpoints", params={"limit": 2, "orderBy": "created_at asc"}
@@ -277,7 +277,7 @@ def test_a_page_goes_on_behind_an_item_that_is_gone(rig: EmulatorClient) -> None
     assert seen == {endpoint["id"] for endpoint in made}
 
 
-def test_an_endpoint_shows_its_ten_newest_deployments(rig: EmulatorClient) -> None:
+def test_endpoint_shows_its_10_newest_deployments(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     for n in range(12):
         rig.deploy(endpoint, name=f"d-{n}", replicas=(0, 0))
@@ -289,10 +289,10 @@ def test_an_endpoint_shows_its_ten_newest_deployments(rig: EmulatorClient) -> No
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"'])
-def test_a_body_that_is_no_json_object_is_refused(rig: EmulatorClient, body: bytes) -> None:
+def test_body_that_is_no_json_object_is_refused(rig: EmulatorClient, body: bytes) -> None:
     assert code(rig.http.post(f"{rig.p}/endpoints", content=body)) == (400, "invalid_json")
 
 
-def test_a_path_or_method_that_is_not_there_is_said_so(rig: EmulatorClient) -> None:
+def test_unknown_path_or_method_is_404_or_405(rig: EmulatorClient) -> None:
     assert code(rig.http.get("/v2/nothing")) == (404, "http_404")
     assert code(rig.http.put("/v3/whoami")) == (405, "http_405")

@@ -9,7 +9,7 @@ from together import Together
 from tests.support.emulator_client import DRAIN_S, EmulatorClient, code
 
 
-def test_events_tell_a_life_newest_first(together: Together, rig: EmulatorClient) -> None:
+def test_events_list_lifecycle_newest_first(together: Together, rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
     rig.emulator.clock.advance(DRAIN_S)
@@ -29,7 +29,7 @@ def test_events_tell_a_life_newest_first(together: Together, rig: EmulatorClient
     assert all(event.endpoint_id == endpoint["id"] for event in events)
 
 
-def test_events_are_paged_and_chosen(together: Together, rig: EmulatorClient) -> None:
+def test_events_can_be_paged_and_filtered(together: Together, rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     since = rig.emulator.clock.epoch + timedelta(seconds=100)
 
@@ -62,9 +62,7 @@ def test_events_are_paged_and_chosen(together: Together, rig: EmulatorClient) ->
         {"colour": "red"},
     ],
 )
-def test_a_question_about_events_that_makes_no_sense_is_refused(
-    rig: EmulatorClient, query: dict[str, str]
-) -> None:
+def test_invalid_events_query_is_refused(rig: EmulatorClient, query: dict[str, str]) -> None:
     endpoint = rig.endpoint()
 
     refused = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/events", params=query)
@@ -100,9 +98,7 @@ def test_analytics_count_requests_tokens_and_latency(
     }
 
 
-def test_analytics_know_what_was_refused_and_forget_what_is_older_than_a_day(
-    together: Together, rig: EmulatorClient
-) -> None:
+def test_analytics_count_refusals_and_keep_one_day(together: Together, rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve(maxConcurrentRequestsPerReplica="1")
     rig.emulator.change(queue_per_replica=0)
     held = rig.emulator._store.deployments[deployment["id"]].replicas[0]
@@ -123,7 +119,7 @@ def test_analytics_know_what_was_refused_and_forget_what_is_older_than_a_day(
     assert later.request_metrics.total_requests == "0"
 
 
-def test_endpoints_shared_with_the_organization_are_listed_there(
+def test_shared_endpoints_are_listed_for_the_organization(
     together: Together, rig: EmulatorClient
 ) -> None:
     rig.endpoint("private")

@@ -19,7 +19,7 @@ def create(rig: EmulatorClient, name: str = "batch", timeout_s: float = 20) -> h
     return rig.http.post(f"{rig.p}/endpoints", json={"name": name}, timeout=timeout_s)
 
 
-def test_a_status_comes_with_its_headers_and_without_effect(rig: EmulatorClient) -> None:
+def test_status_fault_has_its_headers_and_no_effect(rig: EmulatorClient) -> None:
     rule = {"action": "status", "status": 429, "headers": {"Retry-After": "7"}, "code": "slow"}
     rig.emulator.use_faults(FaultRule.read(CREATE | rule))
 
@@ -30,7 +30,7 @@ def test_a_status_comes_with_its_headers_and_without_effect(rig: EmulatorClient)
     assert rig.emulator.endpoints() == []
 
 
-def test_a_hang_before_has_no_effect_and_a_hang_after_has(rig: EmulatorClient) -> None:
+def test_hang_fault_before_has_no_effect_and_after_has(rig: EmulatorClient) -> None:
     for action, standing in (("hang_before", []), ("hang_after", ["emulated-project/batch"])):
         rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
@@ -43,7 +43,7 @@ def test_a_hang_before_has_no_effect_and_a_hang_after_has(rig: EmulatorClient) -
         assert call.effect == (200 if standing else None)
 
 
-def test_a_reset_before_has_no_effect_and_a_reset_after_has(rig: EmulatorClient) -> None:
+def test_reset_fault_before_has_no_effect_and_after_has(rig: EmulatorClient) -> None:
     for action, standing in (("reset_before", []), ("reset_after", ["emulated-project/batch"])):
         rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
@@ -53,7 +53,7 @@ def test_a_reset_before_has_no_effect_and_a_reset_after_has(rig: EmulatorClient)
         assert rig.emulator.endpoints() == standing
 
 
-def test_a_truncated_answer_ends_in_the_middle_of_its_body(rig: EmulatorClient) -> None:
+def test_truncate_fault_ends_inside_the_body(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="truncate"))
 
     with pytest.raises(httpx.RemoteProtocolError):
@@ -63,7 +63,9 @@ def test_a_truncated_answer_ends_in_the_middle_of_its_body(rig: EmulatorClient) 
 
 
 @pytest.mark.parametrize(("action", "kind"), [("malformed", "json"), ("not_json", "html")])
-def test_a_200_may_hold_no_json(rig: EmulatorClient, action: Any, kind: str) -> None:
+def test_status_200_can_have_a_body_that_is_not_json(
+    rig: EmulatorClient, action: Any, kind: str
+) -> None:
     rig.emulator.use_faults(FaultRule(action=action))
 
     answer = create(rig)
@@ -74,7 +76,7 @@ def test_a_200_may_hold_no_json(rig: EmulatorClient, action: Any, kind: str) -> 
         answer.json()
 
 
-def test_a_rule_counts_what_it_matches(rig: EmulatorClient) -> None:
+def test_fault_rule_counts_its_matches(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="status", method="POST", nth=(2, 4)))
 
     statuses = [create(rig, f"e-{n}").status_code for n in range(5)]
@@ -82,14 +84,14 @@ def test_a_rule_counts_what_it_matches(rig: EmulatorClient) -> None:
     assert statuses == [200, 500, 200, 500, 200]
 
 
-def test_a_rule_can_pick_requests_by_their_body(rig: EmulatorClient) -> None:
+def test_fault_rule_matches_by_body(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="status", body="poison", status=503))
 
     assert create(rig, "poison").status_code == 503
     assert create(rig, "fine").status_code == 200
 
 
-def test_chance_is_the_same_for_the_same_seed() -> None:
+def test_fault_probability_is_deterministic_for_a_seed() -> None:
     def statuses() -> list[int]:
         rule = FaultRule(action="status", chance=0.5)
         with Emulator(clock=ManualClock(), seed=7, faults=[rule]) as emulator:
@@ -103,7 +105,7 @@ def test_chance_is_the_same_for_the_same_seed() -> None:
     assert set(first) == {200, 500}
 
 
-def test_a_vanished_endpoint_is_not_found_and_bills_no_more(rig: EmulatorClient) -> None:
+def test_vanish_fault_makes_endpoint_404_and_ends_its_billing(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     rig.emulator.use_faults(FaultRule(action="vanish", method="GET", target="batch"))
 
@@ -114,7 +116,7 @@ def test_a_vanished_endpoint_is_not_found_and_bills_no_more(rig: EmulatorClient)
     assert rig.chat(endpoint["name"]).status_code == 404
 
 
-def test_a_replica_can_be_lost_by_a_request(rig: EmulatorClient) -> None:
+def test_replica_loss_can_be_triggered_by_a_request(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve(replicas=(2, 2))
     rig.emulator.use_faults(FaultRule(action="lose_replica", path="/chat/", nth=(1,)))
 
@@ -124,7 +126,7 @@ def test_a_replica_can_be_lost_by_a_request(rig: EmulatorClient) -> None:
     assert rig.state(deployment) == "DEGRADED"
 
 
-def test_a_start_can_fail(rig: EmulatorClient) -> None:
+def test_start_failure_fault_fails_the_start(rig: EmulatorClient) -> None:
     rule = FaultRule(action="fail_start", path="/deployments$", message="Image pull failed")
     rig.emulator.use_faults(rule)
 
@@ -136,7 +138,7 @@ def test_a_start_can_fail(rig: EmulatorClient) -> None:
     assert rig.emulator.ledger().lines == ()
 
 
-def test_faults_come_from_json_and_toml_files(tmp_path: Path) -> None:
+def test_fault_rules_are_read_from_json_and_toml_files(tmp_path: Path) -> None:
     as_json = tmp_path / "faults.json"
     as_toml = tmp_path / "faults.toml"
     as_json.write_text('{"rules": [{"action": "delay", "delay_s": 0.5, "nth": 3}]}')
@@ -151,12 +153,12 @@ def test_faults_come_from_json_and_toml_files(tmp_path: Path) -> None:
     "rule",
     [{"action": "explode"}, {"action": "delay", "after": 3}, {"action": "delay", "path": "("}],
 )
-def test_a_rule_that_makes_no_sense_is_refused(rule: dict[str, Any]) -> None:
+def test_invalid_fault_rule_is_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="fault rule"):
         read_rules([rule])
 
 
-def test_faults_can_be_replaced_over_http(rig: EmulatorClient) -> None:
+def test_fault_rules_can_be_replaced_over_http(rig: EmulatorClient) -> None:
     rig.http.post("/_emulator/faults", json=[{"action": "status", "status": 502}])
     broken = create(rig).status_code
     refused = rig.http.post("/_emulator/faults", json=[{"action": "explode"}]).status_code
@@ -165,7 +167,7 @@ def test_faults_can_be_replaced_over_http(rig: EmulatorClient) -> None:
     assert (broken, refused, create(rig).status_code) == (502, 400, 200)
 
 
-def test_the_server_ends_even_while_a_request_hangs() -> None:
+def test_server_ends_while_a_request_hangs() -> None:
     arrived = threading.Event()
     failures: list[str] = []
 
@@ -188,7 +190,7 @@ def test_the_server_ends_even_while_a_request_hangs() -> None:
     assert failures == ["ReadError"]
 
 
-def test_the_journal_tells_who_asked_what_and_what_came_of_it(rig: EmulatorClient) -> None:
+def test_call_journal_has_caller_request_and_outcome(rig: EmulatorClient) -> None:
     create(rig)
     rig.http.get(f"{rig.p}/endpoints/ep_none", params={})
 
@@ -198,7 +200,7 @@ def test_the_journal_tells_who_asked_what_and_what_came_of_it(rig: EmulatorClien
     assert seen == [("POST", "endpoints", 200, '{"name":"batch"}'), ("GET", "ep_none", 404, "")]
 
 
-def test_a_slow_answer_drips_and_is_the_true_one(rig: EmulatorClient) -> None:
+def test_drip_fault_sends_the_true_response_slowly(rig: EmulatorClient) -> None:
     rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.001, piece_bytes=50))
 
     answer = create(rig)
@@ -207,7 +209,7 @@ def test_a_slow_answer_drips_and_is_the_true_one(rig: EmulatorClient) -> None:
     assert rig.emulator.calls()[-1].fault == "drip"
 
 
-def test_a_client_whose_patience_a_drip_outlasts_has_its_effect_all_the_same(
+def test_drip_fault_has_its_effect_when_the_client_times_out(
     rig: EmulatorClient,
 ) -> None:
     rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.3, piece_bytes=1))

@@ -14,7 +14,9 @@ from together_emulator import Emulator
 EMBEDDING = "intfloat/multilingual-e5-large-instruct"
 
 
-def test_a_completion_follows_from_its_prompt(together: Together, rig: EmulatorClient) -> None:
+def test_completion_is_deterministic_for_its_prompt(
+    together: Together, rig: EmulatorClient
+) -> None:
     endpoint, _ = rig.serve()
     name = endpoint["name"]
 
@@ -31,7 +33,7 @@ def test_a_completion_follows_from_its_prompt(together: Together, rig: EmulatorC
     assert [part.text for part in echoed.prompt] == ["Once"]
 
 
-def test_log_probabilities_come_with_each_token(together: Together, rig: EmulatorClient) -> None:
+def test_logprobs_have_an_entry_for_each_token(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     choice = together.chat.completions.create(
@@ -47,7 +49,7 @@ def test_log_probabilities_come_with_each_token(together: Together, rig: Emulato
     assert len(choice.logprobs.top_logprobs or {}) == 3
 
 
-def test_a_tool_is_called_and_its_result_answered(together: Together, rig: EmulatorClient) -> None:
+def test_tool_is_called_and_its_result_answered(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     messages = asked("Weather in Oslo?")
 
@@ -79,7 +81,7 @@ def test_a_tool_is_called_and_its_result_answered(together: Together, rig: Emula
         ({"type": "function", "function": {"name": "weather"}}, "tool_calls"),
     ],
 )
-def test_the_choice_of_tools_is_followed(rig: EmulatorClient, choice: Any, reason: str) -> None:
+def test_tool_choice_is_followed(rig: EmulatorClient, choice: Any, reason: str) -> None:
     endpoint, _ = rig.serve()
 
     answer = rig.chat(endpoint["name"], tools=[TOOL], tool_choice=choice).json()
@@ -87,7 +89,7 @@ def test_the_choice_of_tools_is_followed(rig: EmulatorClient, choice: Any, reaso
     assert answer["choices"][0]["finish_reason"] == reason
 
 
-def test_a_model_that_can_think_does_so_when_asked(together: Together, rig: EmulatorClient) -> None:
+def test_reasoning_model_thinks_on_request(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve(profile=rig.profile("Qwen/Qwen3-32B", "H200"))
     rig.emulator.clock.advance(600)
 
@@ -107,9 +109,7 @@ def test_a_model_that_can_think_does_so_when_asked(together: Together, rig: Emul
     assert thought.usage.completion_tokens > plain.usage.completion_tokens
 
 
-def test_embeddings_have_length_one_and_keep_the_order(
-    together: Together, rig: EmulatorClient
-) -> None:
+def test_embeddings_have_norm_one_and_keep_order(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve(profile=rig.profile(EMBEDDING))
 
     several = together.embeddings.create(model=endpoint["name"], input=["one", "two", "one"]).data
@@ -123,7 +123,7 @@ def test_embeddings_have_length_one_and_keep_the_order(
 
 
 @pytest.mark.parametrize("wrong", [None, "", [], ["one", ""], [1, 2], "word " * 2000])
-def test_what_cannot_be_embedded_is_refused(rig: EmulatorClient, wrong: Any) -> None:
+def test_invalid_embedding_input_is_refused(rig: EmulatorClient, wrong: Any) -> None:
     endpoint, _ = rig.serve(profile=rig.profile(EMBEDDING))
 
     refused = rig.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": wrong})
@@ -131,7 +131,7 @@ def test_what_cannot_be_embedded_is_refused(rig: EmulatorClient, wrong: Any) -> 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input")
 
 
-def test_a_chat_model_does_not_embed(rig: EmulatorClient) -> None:
+def test_chat_model_refuses_embeddings(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     refused = rig.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": "x"})
@@ -139,7 +139,7 @@ def test_a_chat_model_does_not_embed(rig: EmulatorClient) -> None:
     assert code(refused) == (400, "model_not_available")
 
 
-def test_every_answer_has_a_request_id_and_inference_says_who_served_it(
+def test_response_has_request_id_and_names_its_deployment(
     rig: EmulatorClient,
 ) -> None:
     endpoint, deployment = rig.serve()
@@ -154,7 +154,7 @@ def test_every_answer_has_a_request_id_and_inference_says_who_served_it(
     assert ids == [answer.headers["x-request-id"] for answer in (good, bad, listed)]
 
 
-def test_a_server_with_a_rate_limit_says_when_to_come_back(rig: EmulatorClient) -> None:
+def test_rate_limit_response_has_retry_after(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     rig.emulator.change(requests_per_s=2)
     rig.emulator.clock.advance(60)
@@ -170,7 +170,7 @@ def test_a_server_with_a_rate_limit_says_when_to_come_back(rig: EmulatorClient) 
     assert later.status_code == 200
 
 
-def test_a_dedicated_endpoint_has_no_rate_limit_unless_it_is_given_one(rig: EmulatorClient) -> None:
+def test_dedicated_endpoint_has_no_rate_limit_by_default(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     answers = [rig.chat(endpoint["name"], max_tokens=1) for _ in range(30)]
@@ -179,7 +179,7 @@ def test_a_dedicated_endpoint_has_no_rate_limit_unless_it_is_given_one(rig: Emul
     assert not any(name.startswith("x-ratelimit") for name in answers[0].headers)
 
 
-def test_the_usage_can_tell_of_cached_tokens_in_either_place_or_not_at_all(
+def test_usage_has_cached_tokens_in_either_field_or_none(
     rig: EmulatorClient, emulator: Emulator
 ) -> None:
     endpoint, _ = rig.serve()

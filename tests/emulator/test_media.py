@@ -59,7 +59,7 @@ def test_image_costs_tokens_by_its_size(rig: EmulatorClient) -> None:
     assert large - text_only == 400
 
 
-def test_image_by_https_is_accepted_without_being_fetched(rig: EmulatorClient) -> None:
+def test_image_by_https_is_accepted_without_fetch(rig: EmulatorClient) -> None:
     name = serve(rig, VISION)
 
     tokens = prompt_tokens(rig, name, messages("https://example.invalid/cat.jpg"))
@@ -76,7 +76,7 @@ def test_several_images_are_counted_each(rig: EmulatorClient) -> None:
     assert two - one == 100
 
 
-def test_answer_follows_from_the_image(rig: EmulatorClient) -> None:
+def test_answer_is_deterministic_for_its_image(rig: EmulatorClient) -> None:
     name = serve(rig, VISION)
 
     answers = {

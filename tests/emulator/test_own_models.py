@@ -67,7 +67,7 @@ def test_own_models_list_has_each_kind_with_its_base(together: Together) -> None
     assert all(model.name.startswith(f"{OWN_SLUG}/") for model in listed.values())
 
 
-def test_own_models_list_pages_by_cursor(rig: EmulatorClient) -> None:
+def test_own_models_list_has_pages_by_cursor(rig: EmulatorClient) -> None:
     first = rig.http.get(f"{rig.p}/models", params={"limit": 2}).json()
     second = rig.http.get(f"{rig.p}/models", params={"after": first["next_cursor"]}).json()
 
@@ -213,7 +213,7 @@ def test_deployment_of_a_revision_that_failed_validation_is_refused(rig: Emulato
     assert "failed validation" in message(refused)
 
 
-def test_deployment_with_a_config_of_a_rebuilt_path_is_refused(rig: EmulatorClient) -> None:
+def test_deployment_with_a_config_of_the_wrong_project_is_refused(rig: EmulatorClient) -> None:
     model = own(rig, FINE_TUNE)
     config = configs(rig, model["baseModel"])[0] | {"projectId": rig.emulator.project_id}
 
@@ -237,7 +237,7 @@ def test_deployment_of_a_merged_adapter_on_an_adapter_config_is_refused(
     assert "adapter_mode fixed" in message(refused)
 
 
-def test_model_without_a_config_has_none_anywhere(rig: EmulatorClient) -> None:
+def test_model_without_a_config_has_none_in_any_list(rig: EmulatorClient) -> None:
     model = own(rig, NO_CONFIG)
 
     assert configs(rig, path(model)) == configs(rig, model["baseModel"]) == []

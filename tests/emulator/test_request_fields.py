@@ -81,7 +81,7 @@ def test_regex_answer_matches_its_pattern(rig: EmulatorClient) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(", None])
-def test_regex_that_is_none_is_refused(rig: EmulatorClient, pattern: str | None) -> None:
+def test_invalid_regex_is_refused(rig: EmulatorClient, pattern: str | None) -> None:
     endpoint, _ = rig.serve()
 
     refused = rig.chat(endpoint["name"], response_format={"type": "regex", "pattern": pattern})

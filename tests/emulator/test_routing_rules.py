@@ -9,7 +9,7 @@ from tests.support.emulator_client import COLD_START_S, DRAIN_S, SMALL, Emulator
 from together_emulator import Emulator, ManualClock
 
 
-def test_a_ready_deployment_without_weight_serves_nothing(rig: EmulatorClient) -> None:
+def test_ready_deployment_without_weight_serves_nothing(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.emulator.clock.advance(COLD_START_S)
@@ -18,7 +18,7 @@ def test_a_ready_deployment_without_weight_serves_nothing(rig: EmulatorClient) -
     assert code(rig.chat(endpoint["name"])) == (400, "endpoint_not_configured")
 
 
-def test_a_split_takes_time_to_come_into_force(rig: EmulatorClient) -> None:
+def test_traffic_split_takes_effect_after_a_delay(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.emulator.clock.advance(COLD_START_S)
@@ -33,7 +33,7 @@ def test_a_split_takes_time_to_come_into_force(rig: EmulatorClient) -> None:
     assert later.status_code == 200
 
 
-def test_the_older_docs_answer_an_unrouted_endpoint_with_503() -> None:
+def test_unrouted_endpoint_is_503_by_the_older_docs() -> None:
     with Emulator(clock=ManualClock(), unrouted="routing_error") as emulator:
         headers = {"authorization": f"Bearer {emulator.key}"}
         with httpx.Client(base_url=emulator.url, headers=headers) as http:
@@ -43,7 +43,7 @@ def test_the_older_docs_answer_an_unrouted_endpoint_with_503() -> None:
             assert code(rig.chat(endpoint["name"])) == (503, "routing_error")
 
 
-def test_a_deployment_can_be_asked_by_its_own_name(rig: EmulatorClient) -> None:
+def test_deployment_can_be_requested_by_its_name(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.emulator.clock.advance(COLD_START_S)
@@ -51,7 +51,7 @@ def test_a_deployment_can_be_asked_by_its_own_name(rig: EmulatorClient) -> None:
     assert rig.chat(deployment["name"]).status_code == 200
 
 
-def test_names_that_nothing_serves_are_told_apart(rig: EmulatorClient) -> None:
+def test_unserved_model_errors_differ_by_cause(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
 
     unknown = rig.chat("emulated-project/none")
@@ -66,7 +66,7 @@ def test_names_that_nothing_serves_are_told_apart(rig: EmulatorClient) -> None:
     assert [r.status_code for r in (unknown, bare, wrong_pin, stopped)] == [404, 404, 404, 503]
 
 
-def test_a_starting_deployment_serves_nothing_yet(rig: EmulatorClient) -> None:
+def test_starting_deployment_serves_nothing_yet(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.route(endpoint, deployment)
@@ -74,7 +74,7 @@ def test_a_starting_deployment_serves_nothing_yet(rig: EmulatorClient) -> None:
     assert rig.chat(endpoint["name"]).status_code == 503
 
 
-def test_a_draining_deployment_still_serves(rig: EmulatorClient) -> None:
+def test_draining_deployment_still_serves(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve()
     rig.scale(deployment, 0, 0)
 
@@ -82,7 +82,7 @@ def test_a_draining_deployment_still_serves(rig: EmulatorClient) -> None:
     assert rig.chat(endpoint["name"]).status_code == 200
 
 
-def test_traffic_is_shared_by_weight_and_ready_replicas(rig: EmulatorClient) -> None:
+def test_traffic_is_split_by_weight_and_ready_replicas(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     one = rig.deploy(endpoint, name="one", replicas=(1, 1))
     three = rig.deploy(endpoint, name="three", replicas=(3, 3))

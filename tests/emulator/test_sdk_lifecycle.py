@@ -12,7 +12,7 @@ from together_emulator import Emulator
 SPLIT = "trafficSplit"
 
 
-def test_the_sdk_takes_an_endpoint_from_creation_to_deletion(
+def test_sync_sdk_creates_uses_and_deletes_an_endpoint(
     together: Together, emulator: Emulator
 ) -> None:
     profile = together.models.list_supported(search=SMALL).data[0].deployment_profiles[0]
@@ -57,7 +57,7 @@ def test_the_sdk_takes_an_endpoint_from_creation_to_deletion(
     assert emulator.billing == 0
 
 
-def test_the_async_sdk_takes_an_endpoint_from_creation_to_deletion(emulator: Emulator) -> None:
+def test_async_sdk_creates_uses_and_deletes_an_endpoint(emulator: Emulator) -> None:
     async def life() -> tuple[str, list[str]]:
         async with AsyncTogether(
             base_url=emulator.url,
@@ -107,7 +107,7 @@ def test_the_async_sdk_takes_an_endpoint_from_creation_to_deletion(emulator: Emu
     assert emulator.endpoints() == []
 
 
-def test_the_sdk_reads_who_we_are_and_what_can_be_rented(together: Together) -> None:
+def test_sdk_reads_identity_and_hardware(together: Together) -> None:
     who = together.whoami()
     projects = together.projects.list().data
     hardware = together.endpoints.hardware.list().data
@@ -125,7 +125,7 @@ def test_the_sdk_reads_who_we_are_and_what_can_be_rented(together: Together) -> 
     assert one.name == models[0].name
 
 
-def test_a_price_is_linear_in_the_number_of_gpus(together: Together) -> None:
+def test_price_is_linear_in_gpu_count(together: Together) -> None:
     kinds = together.endpoints.hardware.list().data
 
     per_gpu = {(kind.gpu_type, kind.price_cents_per_hour / kind.gpu_count) for kind in kinds}
@@ -133,7 +133,7 @@ def test_a_price_is_linear_in_the_number_of_gpus(together: Together) -> None:
     assert per_gpu == {("H100", 549.0), ("H200", 665.0), ("B200", 899.0)}
 
 
-def test_the_sdk_pages_through_all_endpoints_and_deployments(
+def test_sdk_pages_through_all_endpoints_and_deployments(
     together: Together, rig: EmulatorClient
 ) -> None:
     first = rig.endpoint("e-0")
@@ -148,7 +148,7 @@ def test_the_sdk_pages_through_all_endpoints_and_deployments(
     assert sorted(deployments) == [f"emulated-project/e-0/d-{n}" for n in range(1, 7)]
 
 
-def test_a_deployment_can_be_validated_without_being_made(
+def test_deployment_can_be_validated_without_creation(
     together: Together, rig: EmulatorClient
 ) -> None:
     endpoint, profile = rig.endpoint(), rig.profile()
@@ -167,7 +167,7 @@ def test_a_deployment_can_be_validated_without_being_made(
 
 
 @pytest.mark.parametrize("kind", ["rollouts", "abExperiments", "shadowExperiments"])
-def test_what_is_known_by_name_only_is_an_empty_list(rig: EmulatorClient, kind: str) -> None:
+def test_undocumented_list_is_empty(rig: EmulatorClient, kind: str) -> None:
     endpoint = rig.endpoint()
 
     answer = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/{kind}").json()
@@ -175,7 +175,7 @@ def test_what_is_known_by_name_only_is_an_empty_list(rig: EmulatorClient, kind: 
     assert answer == {"object": "list", "data": [], "next_cursor": None}
 
 
-def test_errors_reach_the_caller_as_the_sdks_own_exceptions(together: Together) -> None:
+def test_errors_reach_the_caller_as_sdk_exceptions(together: Together) -> None:
     together.endpoints.create(name="batch")
 
     with pytest.raises(ConflictError) as taken:
@@ -191,7 +191,7 @@ def test_errors_reach_the_caller_as_the_sdks_own_exceptions(together: Together) 
     assert gone.value.status_code == 404
 
 
-def test_refusals_may_come_in_the_manner_of_grpc(together: Together, emulator: Emulator) -> None:
+def test_errors_may_have_the_grpc_shape(together: Together, emulator: Emulator) -> None:
     emulator.change(errors="rpc")
     together.endpoints.create(name="batch")
 

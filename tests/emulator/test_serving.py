@@ -41,7 +41,7 @@ def deployment() -> Deployment:
 
 
 @given(tokens=st.integers(1, 4000), in_flight=st.integers(1, 500))
-def test_more_in_flight_is_slower_for_each_and_faster_for_all(tokens: int, in_flight: int) -> None:
+def test_higher_concurrency_raises_latency_and_throughput(tokens: int, in_flight: int) -> None:
     work = Work(prompt_tokens=100, completion_tokens=tokens)
     one, other = (service_s(deployment(), work, n) for n in (in_flight, in_flight + 1))
 
@@ -50,14 +50,14 @@ def test_more_in_flight_is_slower_for_each_and_faster_for_all(tokens: int, in_fl
 
 
 @given(prompt=st.integers(256, 30_000), cached=st.integers(1, 255), written=st.integers(1, 1000))
-def test_a_cached_prompt_is_answered_sooner(prompt: int, cached: int, written: int) -> None:
+def test_cached_prompt_has_lower_latency(prompt: int, cached: int, written: int) -> None:
     cold = Work(prompt_tokens=prompt, completion_tokens=written)
     warm = Work(prompt_tokens=prompt, cached_tokens=cached, completion_tokens=written)
 
     assert service_s(deployment(), warm, 4) < service_s(deployment(), cold, 4)
 
 
-def test_a_stream_alone_runs_at_the_published_speed() -> None:
+def test_single_stream_runs_at_the_published_speed() -> None:
     one = deployment()
     short, long = (Work(prompt_tokens=1, completion_tokens=n) for n in (100, 1100))
 
@@ -119,7 +119,7 @@ def _crowd(**settings: Any) -> Iterator[Crowd]:
         crowd.finish()
 
 
-def test_what_a_replica_cannot_take_waits_in_line_and_is_answered() -> None:
+def test_request_beyond_concurrency_is_queued_and_answered() -> None:
     with _crowd() as crowd:
         endpoint, _ = crowd.rig.serve(replicas=(2, 2), maxConcurrentRequestsPerReplica="3")
 
@@ -135,7 +135,7 @@ def test_what_a_replica_cannot_take_waits_in_line_and_is_answered() -> None:
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_beyond_the_line_a_replica_is_overloaded(status: int) -> None:
+def test_request_beyond_the_queue_is_refused_as_overload(status: int) -> None:
     with _crowd(queue_per_replica=2, overload=status) as crowd:
         endpoint, _ = crowd.rig.serve(maxConcurrentRequestsPerReplica="1")
 
@@ -145,7 +145,7 @@ def test_beyond_the_line_a_replica_is_overloaded(status: int) -> None:
         assert sorted(crowd.statuses) == [200, 200, 200, status, status]
 
 
-def test_a_draining_replica_finishes_what_it_works_on_and_bills_until_then() -> None:
+def test_draining_replica_finishes_requests_and_bills_until_then() -> None:
     with _crowd(drain_s=5) as crowd:
         endpoint, deployment = crowd.rig.serve()
         found = crowd.rig.emulator._store.deployments[deployment["id"]]
@@ -166,7 +166,7 @@ def test_a_draining_replica_finishes_what_it_works_on_and_bills_until_then() -> 
         assert crowd.rig.emulator.billing == 0
 
 
-def test_a_drain_ends_at_its_limit_and_what_is_left_is_broken_off() -> None:
+def test_drain_limit_cancels_remaining_requests() -> None:
     with _crowd(drain_s=5, drain_limit_s=30) as crowd:
         endpoint, deployment = crowd.rig.serve()
         crowd.rig.emulator.change(answer_tokens=(20_000, 20_001))

@@ -27,9 +27,7 @@ def asked(prompt: str = "Why?") -> Any:
     return [{"role": "user", "content": prompt}]
 
 
-def test_a_streamed_answer_is_the_whole_one_in_pieces(
-    together: Together, rig: EmulatorClient
-) -> None:
+def test_streamed_answer_equals_the_plain_answer(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     whole = together.chat.completions.create(model=endpoint["name"], messages=asked())
 
@@ -45,9 +43,7 @@ def test_a_streamed_answer_is_the_whole_one_in_pieces(
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_several_streamed_answers_are_told_apart_by_their_index(
-    together: Together, rig: EmulatorClient
-) -> None:
+def test_streamed_choices_have_their_index(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     stream = together.chat.completions.create(
@@ -60,7 +56,7 @@ def test_several_streamed_answers_are_told_apart_by_their_index(
     assert len(set(texts)) == 3
 
 
-def test_a_streamed_completion_is_the_whole_one_in_pieces(
+def test_streamed_completion_equals_the_plain_completion(
     together: Together, rig: EmulatorClient
 ) -> None:
     endpoint, _ = rig.serve()
@@ -78,7 +74,7 @@ def test_a_streamed_completion_is_the_whole_one_in_pieces(
     assert chunks[-1].usage == whole.usage
 
 
-def test_a_tool_call_is_streamed(together: Together, rig: EmulatorClient) -> None:
+def test_streamed_tool_call_equals_the_plain_call(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     chunks = list(
@@ -93,14 +89,14 @@ def test_a_tool_call_is_streamed(together: Together, rig: EmulatorClient) -> Non
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
-def test_a_stream_that_cannot_begin_is_refused_with_a_status(rig: EmulatorClient) -> None:
+def test_stream_that_cannot_begin_is_refused_with_a_status(rig: EmulatorClient) -> None:
     refused = rig.chat("emulated-project/none", stream=True)
 
     assert refused.status_code == 404
     assert refused.json()["id"] == refused.headers["x-request-id"]
 
 
-def test_a_stream_ends_in_an_error_when_its_replica_is_lost(together: Together) -> None:
+def test_stream_of_lost_replica_ends_in_an_error(together: Together) -> None:
     # Time stands still, so that the stream waits in its middle until the clock moves.
     clock = ManualClock(holds_answers=True)
     with Emulator(clock=clock) as emulator:
@@ -120,7 +116,7 @@ def test_a_stream_ends_in_an_error_when_its_replica_is_lost(together: Together) 
                 list(stream)
 
 
-def test_a_client_that_leaves_frees_its_place(rig: EmulatorClient) -> None:
+def test_stream_of_disconnected_client_frees_its_slot(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     body = {"model": endpoint["name"], "messages": asked(), "stream": True}
 
@@ -131,7 +127,7 @@ def test_a_client_that_leaves_frees_its_place(rig: EmulatorClient) -> None:
         pass
 
 
-def test_streams_are_events_of_text_that_end_in_done(rig: EmulatorClient) -> None:
+def test_stream_is_server_sent_events_that_end_in_done(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     answer = rig.chat(endpoint["name"], stream=True, max_tokens=2)

@@ -77,14 +77,14 @@ def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[d
 
 
 @given(schema=st.recursive(scalars, _objects, max_leaves=8), seed=seeds)
-def test_every_instance_is_valid(schema: dict[str, Any], seed: bytes) -> None:
+def test_generated_instance_is_valid_under_its_schema(schema: dict[str, Any], seed: bytes) -> None:
     instance = SchemaWriter(schema, seed).write()
 
     jsonschema.validate(json.loads(json.dumps(instance)), schema)
 
 
 @given(seed=seeds)
-def test_a_schema_that_points_into_itself_comes_to_an_end(seed: bytes) -> None:
+def test_recursive_schema_generates_a_finite_instance(seed: bytes) -> None:
     schema = {
         "$defs": {
             "node": {
@@ -103,7 +103,7 @@ def test_a_schema_that_points_into_itself_comes_to_an_end(seed: bytes) -> None:
     jsonschema.validate(SchemaWriter(schema, seed).write(), schema)
 
 
-def test_all_members_of_an_enum_are_chosen_over_many_prompts() -> None:
+def test_enum_members_are_all_chosen_over_many_prompts() -> None:
     schema = {"enum": ["positive", "negative", "neutral"]}
 
     chosen = {SchemaWriter(schema, seed_of(b"%d" % n)).write() for n in range(60)}
@@ -124,14 +124,14 @@ def test_all_members_of_an_enum_are_chosen_over_many_prompts() -> None:
         {"$ref": "#"},
     ],
 )
-def test_a_schema_that_cannot_be_followed_is_refused(schema: dict[str, Any]) -> None:
+def test_unsupported_schema_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as refused:
         SchemaWriter(schema, b"0123456789abcdef").write()
 
     assert (refused.value.status, refused.value.code) == (400, "invalid_schema")
 
 
-def test_a_structured_answer_over_http_is_valid_unless_it_is_cut(rig: EmulatorClient) -> None:
+def test_structured_answer_over_http_is_valid_unless_truncated(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
     schema = {
         "type": "object",
@@ -159,7 +159,7 @@ def test_a_structured_answer_over_http_is_valid_unless_it_is_cut(rig: EmulatorCl
         json.loads(cut["choices"][0]["message"]["content"])
 
 
-def test_json_without_a_schema_is_still_json(rig: EmulatorClient) -> None:
+def test_json_mode_without_schema_returns_json(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     answer = rig.chat(endpoint["name"], response_format={"type": "json_object"}).json()

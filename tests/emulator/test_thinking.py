@@ -52,7 +52,7 @@ def test_thinking_by_default_comes_beside_the_answer(
         {"chat_template_kwargs": {"thinking": False}},
     ],
 )
-def test_thinking_turned_off_leaves_the_answer_alone(
+def test_thinking_turned_off_leaves_only_the_answer(
     rig: EmulatorClient, body: dict[str, Any]
 ) -> None:
     name = served(rig, THINKING)
@@ -118,7 +118,7 @@ def test_thinking_before_a_tool_call_keeps_both(rig: EmulatorClient) -> None:
     assert json.loads(called["message"]["tool_calls"][0]["function"]["arguments"])
 
 
-def test_thinking_under_its_other_name(rig: EmulatorClient) -> None:
+def test_thinking_has_its_other_field_name_where_configured(rig: EmulatorClient) -> None:
     name = served(rig, THINKING)
     rig.emulator.change(reasoning_field="reasoning_content")
 

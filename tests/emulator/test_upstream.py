@@ -137,7 +137,7 @@ def emulator(behind: tuple[str, list[dict[str, Any]]]) -> Iterator[Emulator]:
         yield server
 
 
-def test_the_answer_is_the_other_servers_in_togethers_shape(
+def test_upstream_answer_is_returned_in_togethers_shape(
     together: Together, rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
 ) -> None:
     endpoint, _ = rig.serve()
@@ -157,7 +157,7 @@ def test_the_answer_is_the_other_servers_in_togethers_shape(
     assert "reasoning" not in sent
 
 
-def test_completions_embeddings_and_streams_pass_through(
+def test_upstream_completions_embeddings_and_streams_pass_through(
     together: Together, rig: EmulatorClient
 ) -> None:
     endpoint, _ = rig.serve()
@@ -179,7 +179,7 @@ def test_completions_embeddings_and_streams_pass_through(
     assert vector == [0.6, 0.8]
 
 
-def test_the_lifecycle_and_the_bill_stay_emulated(rig: EmulatorClient) -> None:
+def test_upstream_leaves_lifecycle_and_bill_emulated(rig: EmulatorClient) -> None:
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.route(endpoint, deployment)
@@ -196,7 +196,7 @@ def test_the_lifecycle_and_the_bill_stay_emulated(rig: EmulatorClient) -> None:
     assert rig.in_flight() == 0
 
 
-def test_refusals_pass_through_and_nonsense_is_a_bad_gateway(rig: EmulatorClient) -> None:
+def test_upstream_refusal_passes_through_and_garbage_is_502(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
 
     busy = rig.chat(endpoint["name"], seed=429)
@@ -210,7 +210,7 @@ def test_refusals_pass_through_and_nonsense_is_a_bad_gateway(rig: EmulatorClient
     assert rig.in_flight() == 0
 
 
-def test_a_server_that_is_not_there_is_a_bad_gateway() -> None:
+def test_unreachable_upstream_is_502() -> None:
     headers = {"authorization": "Bearer local"}
     with (
         Emulator(clock=ManualClock(), upstream="http://127.0.0.1:9/v1") as emulator,
@@ -247,7 +247,7 @@ def settle(done: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"stream": True}])
-def test_abandoned_request_is_dropped_by_the_server_behind(
+def test_abandoned_request_is_cancelled_upstream(
     rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]], body: dict[str, Any]
 ) -> None:
     endpoint, _ = rig.serve()
@@ -258,7 +258,7 @@ def test_abandoned_request_is_dropped_by_the_server_behind(
     settle(lambda: rig.in_flight() == 0)
 
 
-def test_abandoned_request_in_the_queue_frees_its_turn() -> None:
+def test_abandoned_request_in_upstream_queue_is_skipped() -> None:
     with listening() as (url, seen), in_front(url, slots=1) as rig:
         endpoint, _ = rig.serve()
         name = endpoint["name"]
@@ -285,7 +285,7 @@ def test_abandoned_request_is_finished_where_that_is_set(
         assert rig.in_flight() == 1
 
 
-def test_model_of_the_same_name_is_asked_behind() -> None:
+def test_model_of_the_same_name_is_used_upstream() -> None:
     with listening("other", "qwen2.5-7b-instruct") as (url, seen), in_front(url) as rig:
         endpoint, _ = rig.serve()
 
@@ -303,7 +303,7 @@ def test_model_of_the_same_name_is_asked_behind() -> None:
         ((("Qwen/Qwen3-32B", "big.gguf"),), "tiny.gguf"),
     ],
 )
-def test_model_behind_is_the_one_that_is_named(
+def test_upstream_model_is_the_one_that_is_configured(
     behind: tuple[str, list[dict[str, Any]]],
     models: tuple[tuple[str, str], ...],
     asked_for: str,
@@ -328,7 +328,7 @@ def test_model_behind_is_the_one_that_is_named(
         ({}, None),
     ],
 )
-def test_thinking_is_switched_in_the_template_behind(
+def test_thinking_is_switched_in_the_upstream_template(
     rig: EmulatorClient,
     behind: tuple[str, list[dict[str, Any]]],
     body: dict[str, Any],
@@ -342,7 +342,7 @@ def test_thinking_is_switched_in_the_template_behind(
     assert "reasoning" not in behind[1][-1]
 
 
-def test_images_and_extra_fields_pass_through(
+def test_images_and_extra_fields_pass_through_to_upstream(
     rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
 ) -> None:
     endpoint, _ = rig.serve(profile=rig.profile("Qwen/Qwen3-VL-8B-Instruct"))

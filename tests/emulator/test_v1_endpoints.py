@@ -55,7 +55,7 @@ def patch(rig: EmulatorClient, endpoint: dict[str, Any], **body: Any) -> httpx.R
     return rig.http.patch(path(endpoint), json=body)
 
 
-def test_an_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: EmulatorClient) -> None:
+def test_v1_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: EmulatorClient) -> None:
     clock = rig.emulator.clock
     endpoint = create(rig)
     states = [endpoint["state"]]
@@ -88,7 +88,7 @@ def test_an_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: EmulatorCl
     assert rig.emulator.billing == 0
 
 
-def test_an_endpoint_says_everything_that_was_asked_for(rig: EmulatorClient) -> None:
+def test_v1_endpoint_shows_all_requested_fields(rig: EmulatorClient) -> None:
     endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 3})
 
     assert endpoint.keys() == {
@@ -111,7 +111,7 @@ def test_an_endpoint_says_everything_that_was_asked_for(rig: EmulatorClient) -> 
 
 
 @pytest.mark.parametrize("call", ["create", "restart"])
-def test_creating_and_restarting_are_refused_unless_the_server_still_allows_it(call: str) -> None:
+def test_v1_create_and_restart_are_refused_unless_allowed(call: str) -> None:
     with Emulator(clock=ManualClock(), v1_create=call == "restart") as emulator:
         http = httpx.Client(
             base_url=emulator.url, headers={"authorization": f"Bearer {emulator.key}"}
@@ -129,7 +129,7 @@ def test_creating_and_restarting_are_refused_unless_the_server_still_allows_it(c
     assert code(refused) == (403, "endpoints_v1_create_access_disabled")
 
 
-def test_every_create_makes_another_endpoint(rig: EmulatorClient) -> None:
+def test_v1_create_is_never_idempotent(rig: EmulatorClient) -> None:
     first, second = create(rig), create(rig)
 
     listed = rig.http.get("/v1/endpoints", params={"mine": "true", "type": "dedicated"}).json()
@@ -139,7 +139,7 @@ def test_every_create_makes_another_endpoint(rig: EmulatorClient) -> None:
     assert [e["id"] for e in listed["data"]] == [first["id"], second["id"]]
 
 
-def test_inference_knows_the_name_only(rig: EmulatorClient) -> None:
+def test_v1_inference_accepts_the_name_only(rig: EmulatorClient) -> None:
     endpoint = create(rig)
     rig.emulator.clock.advance(COLD_START_S)
 
@@ -148,7 +148,7 @@ def test_inference_knows_the_name_only(rig: EmulatorClient) -> None:
     assert rig.chat(endpoint["display_name"]).status_code == 404
 
 
-def test_every_replica_bills_the_minutes_it_runs(rig: EmulatorClient) -> None:
+def test_v1_replica_bills_the_minutes_that_it_runs(rig: EmulatorClient) -> None:
     endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 2})
     rig.emulator.clock.advance(300 + 600)
     patch(rig, endpoint, state="STOPPED")
@@ -161,7 +161,7 @@ def test_every_replica_bills_the_minutes_it_runs(rig: EmulatorClient) -> None:
     assert bill.usd == pytest.approx(2 * minutes * 0.09)
 
 
-def test_an_endpoint_deleted_while_it_runs_bills_no_more(rig: EmulatorClient) -> None:
+def test_v1_endpoint_deleted_while_running_bills_no_more(rig: EmulatorClient) -> None:
     endpoint = create(rig)
     rig.emulator.clock.advance(300 + 60)
 
@@ -172,7 +172,7 @@ def test_an_endpoint_deleted_while_it_runs_bills_no_more(rig: EmulatorClient) ->
     assert rig.http.delete(path(endpoint)).status_code == 404
 
 
-def test_an_endpoint_can_be_made_stopped_and_costs_nothing(rig: EmulatorClient) -> None:
+def test_v1_endpoint_created_stopped_costs_nothing(rig: EmulatorClient) -> None:
     endpoint = create(rig, state="STOPPED")
     rig.emulator.clock.advance(COLD_START_S)
 
@@ -181,7 +181,7 @@ def test_an_endpoint_can_be_made_stopped_and_costs_nothing(rig: EmulatorClient) 
     assert rig.emulator.ledger().lines == ()
 
 
-def test_replicas_change_while_it_runs_and_outlast_a_stop(rig: EmulatorClient) -> None:
+def test_v1_replica_change_survives_a_stop(rig: EmulatorClient) -> None:
     endpoint = create(rig)
     rig.emulator.clock.advance(COLD_START_S)
     patch(rig, endpoint, autoscaling={"min_replicas": 3, "max_replicas": 3})
@@ -196,7 +196,7 @@ def test_replicas_change_while_it_runs_and_outlast_a_stop(rig: EmulatorClient) -
     assert (grown, rig.emulator.billing) == (3, 3)
 
 
-def test_without_room_an_endpoint_waits_as_pending(rig: EmulatorClient) -> None:
+def test_v1_endpoint_without_capacity_is_pending(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0)
     endpoint = create(rig)
     rig.emulator.clock.advance(COLD_START_S)
@@ -208,7 +208,7 @@ def test_without_room_an_endpoint_waits_as_pending(rig: EmulatorClient) -> None:
     assert (waiting, look(rig, endpoint)["state"]) == ("PENDING", "STARTED")
 
 
-def test_what_never_starts_is_in_error_and_cannot_be_restarted(rig: EmulatorClient) -> None:
+def test_v1_endpoint_that_never_starts_is_in_error_and_final(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0)
     endpoint = create(rig)
     rig.emulator.clock.advance(6 * 3600 + 1)
@@ -220,9 +220,7 @@ def test_what_never_starts_is_in_error_and_cannot_be_restarted(rig: EmulatorClie
 
 
 @pytest.mark.parametrize("where", ["json", "params"])
-def test_a_zone_is_kept_whether_the_body_or_the_query_names_it(
-    rig: EmulatorClient, where: str
-) -> None:
+def test_v1_zone_is_accepted_in_body_and_query(rig: EmulatorClient, where: str) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0, region="us-east-1")
     zone = {"availability_zone": "us-east-1"}
     body, query = (BODY | zone, {}) if where == "json" else (BODY, zone)
@@ -233,13 +231,13 @@ def test_a_zone_is_kept_whether_the_body_or_the_query_names_it(
     assert look(rig, endpoint)["state"] == "PENDING"
 
 
-def test_zones_are_listed(rig: EmulatorClient) -> None:
+def test_v1_zones_are_listed(rig: EmulatorClient) -> None:
     answer = rig.http.get("/v1/clusters/availability-zones").json()
 
     assert answer == {"avzones": ["eu-west-1", "us-central-1", "us-east-1"]}
 
 
-def test_hardware_has_a_price_and_for_a_model_whether_it_is_free(rig: EmulatorClient) -> None:
+def test_v1_hardware_has_price_and_availability_for_a_model(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h200-141gb", 0)
 
     every = rig.http.get("/v1/hardware").json()["data"]
@@ -256,7 +254,7 @@ def test_hardware_has_a_price_and_for_a_model_whether_it_is_free(rig: EmulatorCl
     assert prices == {9.0, 11.0, 15.0}
 
 
-def test_without_speculative_decoding_answers_take_longer(rig: EmulatorClient) -> None:
+def test_v1_answers_take_longer_without_speculative_decoding(rig: EmulatorClient) -> None:
     create(rig, disable_speculative_decoding=True)
     create(rig, disable_speculative_decoding=False)
     work = Work(prompt_tokens=100, cached_tokens=0, completion_tokens=100)
@@ -284,7 +282,7 @@ def test_without_speculative_decoding_answers_take_longer(rig: EmulatorClient) -
         ({"surprise": 1}, "unknown field"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_v1_invalid_request_is_refused(
     rig: EmulatorClient, body: dict[str, Any], words: str
 ) -> None:
     refused = rig.http.post("/v1/endpoints", json=BODY | body)
@@ -294,7 +292,7 @@ def test_what_makes_no_sense_is_refused(
     assert rig.emulator.endpoints() == []
 
 
-def test_the_generations_do_not_see_each_others_endpoints(rig: EmulatorClient) -> None:
+def test_v1_and_v2_do_not_list_each_others_endpoints(rig: EmulatorClient) -> None:
     legacy, modern = create(rig), rig.endpoint()
 
     assert [e["id"] for e in rig.http.get(f"{rig.p}/endpoints").json()["data"]] == [modern["id"]]
@@ -302,7 +300,7 @@ def test_the_generations_do_not_see_each_others_endpoints(rig: EmulatorClient) -
     assert rig.http.get(f"/v1/endpoints/{modern['id']}").status_code == 404
 
 
-def test_the_list_tells_what_is_ours_from_what_is_served_by_the_token(rig: EmulatorClient) -> None:
+def test_v1_list_separates_own_endpoints_from_serverless(rig: EmulatorClient) -> None:
     endpoint = create(rig)
 
     def listed(**query: str) -> list[str]:
@@ -315,7 +313,7 @@ def test_the_list_tells_what_is_ours_from_what_is_served_by_the_token(rig: Emula
     assert endpoint["type"] == "dedicated"
 
 
-def test_an_endpoint_that_vanishes_is_found_by_the_name_people_gave_it(rig: EmulatorClient) -> None:
+def test_v1_vanish_fault_accepts_the_display_name(rig: EmulatorClient) -> None:
     endpoint = create(rig, display_name="mayfly-one")
     create(rig, display_name="other")
 
