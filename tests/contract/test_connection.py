@@ -16,7 +16,7 @@ KEY = {"TOGETHER_API_KEY": "secret-key"}
 
 
 @pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/", "/v2", "  "])
-def test_an_address_is_the_same_with_and_without_a_version(
+def test_base_url_is_the_same_with_and_without_version(
     api: Api, emulator: Emulator, tail: str
 ) -> None:
     env = {"TOGETHER_API_KEY": emulator.key, "TOGETHER_BASE_URL": f"{emulator.url}{tail}"}
@@ -26,7 +26,7 @@ def test_an_address_is_the_same_with_and_without_a_version(
         assert plane.inference_url == f"{emulator.url}/v1"
 
 
-def test_without_an_address_each_generation_is_asked_where_it_is() -> None:
+def test_base_url_defaults_to_that_of_each_generation() -> None:
     there = Connection.from_env(KEY)
 
     assert there.base_url == MANAGEMENT_URL
@@ -35,30 +35,30 @@ def test_without_an_address_each_generation_is_asked_where_it_is() -> None:
         assert old.inference_url == f"{MANAGEMENT_URL}/v1"
 
 
-def test_the_address_of_the_inference_host_is_not_taken_for_the_whole_api() -> None:
+def test_base_url_of_inference_host_is_kept_to_inference() -> None:
     there = Connection.from_env(KEY | {"TOGETHER_BASE_URL": f"{INFERENCE_URL}/v1"})
 
     assert there.base_url == MANAGEMENT_URL
     assert there.inference_url == f"{INFERENCE_URL}/v1"
 
 
-def test_without_a_key_nothing_is_asked() -> None:
+def test_missing_key_is_refused_without_a_call() -> None:
     with pytest.raises(BadRequest, match="TOGETHER_API_KEY is not set"):
         Connection.from_env({"TOGETHER_API_KEY": "  "})
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_invalid_base_url_is_refused() -> None:
     with pytest.raises(BadRequest, match="is not a URL"):
         Connection.from_env(KEY | {"TOGETHER_BASE_URL": "api.together.ai"})
 
 
-def test_the_key_shows_in_no_print_of_a_connection() -> None:
+def test_connection_repr_hides_the_key() -> None:
     env = KEY | {"TOGETHER_CUSTOM_HEADERS": "X-Token: secret-too"}
 
     assert "secret" not in repr(Connection.from_env(env))
 
 
-def test_custom_headers_go_with_requests_and_calls_alike(
+def test_custom_headers_are_sent_by_inference_and_control_plane(
     api: Api, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -84,7 +84,7 @@ def test_custom_headers_go_with_requests_and_calls_alike(
 
 
 @given(name=st.sampled_from(["Authorization", "authorization", "AUTHORIZATION"]))
-def test_an_authorization_of_the_users_own_is_the_only_one(name: str) -> None:
+def test_custom_authorization_replaces_that_of_the_key(name: str) -> None:
     there = Connection.from_env(KEY | {"TOGETHER_CUSTOM_HEADERS": f"{name}: Bearer other"})
 
     headers = there.headers()
@@ -95,7 +95,7 @@ def test_an_authorization_of_the_users_own_is_the_only_one(name: str) -> None:
     assert len(headers) == 1
 
 
-def test_the_project_is_the_keys_own_unless_one_is_named(api: Api, emulator: Emulator) -> None:
+def test_project_defaults_to_that_of_the_key(api: Api, emulator: Emulator) -> None:
     with world(api, emulator) as asked:
         assert asked.plane.project == emulator.project_id
     before = len(emulator.calls())
@@ -105,7 +105,7 @@ def test_the_project_is_the_keys_own_unless_one_is_named(api: Api, emulator: Emu
     assert len(emulator.calls()) == before
 
 
-def test_a_project_that_the_key_cannot_see_is_refused_before_anything_stands(
+def test_invisible_project_is_refused_before_create(
     emulator: Emulator,
 ) -> None:
     with (
@@ -127,9 +127,7 @@ def _second_project(exchange: Exchange) -> None:
         exchange.answer["data"].append({"id": "proj_2", "name": "Second", "slug": "second"})
 
 
-def test_a_key_of_an_organization_with_one_project_means_that_one(
-    api: Api, emulator: Emulator
-) -> None:
+def test_organization_key_with_one_project_uses_it(api: Api, emulator: Emulator) -> None:
     with (
         OtherServer(emulator.url, Habit("org", after=_organization_key)) as other,
         world(api, emulator, url=other.url) as here,
@@ -137,7 +135,7 @@ def test_a_key_of_an_organization_with_one_project_means_that_one(
         assert here.plane.project == emulator.project_id
 
 
-def test_a_key_that_belongs_to_no_single_project_is_told_which_there_are(
+def test_organization_key_with_several_projects_is_refused_with_a_list(
     emulator: Emulator,
 ) -> None:
     habits = Habit("org", after=_organization_key), Habit("two", after=_second_project)
@@ -149,7 +147,7 @@ def test_a_key_that_belongs_to_no_single_project_is_told_which_there_are(
         pass
 
 
-def test_v1_works_with_a_key_of_several_projects(emulator: Emulator) -> None:
+def test_v1_accepts_a_key_of_several_projects(emulator: Emulator) -> None:
     habits = Habit("org", after=_organization_key), Habit("two", after=_second_project)
     with (
         OtherServer(emulator.url, *habits) as other,

@@ -36,7 +36,7 @@ def refuse(here: World, status: int, **rule: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-def test_a_key_that_may_not_create_is_not_worth_repeating(here: World, status: int) -> None:
+def test_forbidden_create_is_not_repeated(here: World, status: int) -> None:
     spec = here.spec()
     refuse(here, status, message="not with this key")
 
@@ -47,7 +47,7 @@ def test_a_key_that_may_not_create_is_not_worth_repeating(here: World, status: i
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_any_other_refusal_quotes_the_apis_words(here: World, status: int) -> None:
+def test_refusal_quotes_the_message_of_the_api(here: World, status: int) -> None:
     spec = here.spec()
     refuse(here, status, message="the name is too long", code="bad_name")
 
@@ -55,7 +55,7 @@ def test_any_other_refusal_quotes_the_apis_words(here: World, status: int) -> No
         here.plane.create(spec)
 
 
-def test_hardware_that_is_refused_leaves_other_hardware_to_try(here: World) -> None:
+def test_refused_hardware_is_an_error_of_that_hardware(here: World) -> None:
     spec = here.spec()
     post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
     here.emulator.use_faults(
@@ -66,7 +66,7 @@ def test_hardware_that_is_refused_leaves_other_hardware_to_try(here: World) -> N
         here.plane.create(spec)
 
 
-def test_a_404_of_an_endpoint_is_gone_and_not_an_error(here: World) -> None:
+def test_get_of_deleted_endpoint_is_none_and_no_error(here: World) -> None:
     ref = EndpointRef(api=here.api, name=NAME, endpoint_id="ep_gone")
 
     assert here.plane.observe(ref).phase is Phase.GONE
@@ -76,7 +76,7 @@ ANSWERS: tuple[Action, ...] = ("reset_before", "truncate", "malformed", "not_jso
 
 
 @pytest.mark.parametrize("action", ANSWERS)
-def test_a_look_without_an_answer_is_worth_another(here: World, action: Action) -> None:
+def test_failed_poll_is_transient(here: World, action: Action) -> None:
     ref = here.plane.create(here.spec())
     here.emulator.use_faults(FaultRule(action=action, method="GET", nth=(1,)))
 
@@ -87,9 +87,7 @@ def test_a_look_without_an_answer_is_worth_another(here: World, action: Action) 
 
 
 @pytest.mark.parametrize("action", ANSWERS)
-def test_a_list_without_an_answer_is_never_taken_for_an_empty_one(
-    here: World, action: Action
-) -> None:
+def test_failed_list_is_an_error_and_never_empty(here: World, action: Action) -> None:
     here.plane.create(here.spec())
     here.emulator.use_faults(FaultRule(action=action, method="GET"))
 
@@ -102,7 +100,7 @@ def test_a_list_without_an_answer_is_never_taken_for_an_empty_one(
             look()
 
 
-def test_a_page_for_people_is_no_proof_that_something_was_done(here: World) -> None:
+def test_html_page_is_no_success(here: World) -> None:
     ref = here.serve()
     here.emulator.use_faults(
         FaultRule(action="status", method="PATCH", status=200, json="<html>One moment</html>")
@@ -112,7 +110,7 @@ def test_a_page_for_people_is_no_proof_that_something_was_done(here: World) -> N
         here.plane.stop(ref)
 
 
-def test_an_answer_that_does_not_come_in_time_is_given_up(api: Api, emulator: Emulator) -> None:
+def test_response_after_the_timeout_is_an_error(api: Api, emulator: Emulator) -> None:
     with world(api, emulator, timeout_s=1.0) as here:
         ref = here.plane.create(here.spec())
         emulator.use_faults(FaultRule(action="hang_before", method="GET", nth=(1,)))
@@ -122,7 +120,7 @@ def test_an_answer_that_does_not_come_in_time_is_given_up(api: Api, emulator: Em
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_a_wrong_request_before_anything_stands(
+def test_refused_key_is_bad_request_before_create(
     api: Api, emulator: Emulator, status: int
 ) -> None:
     emulator.use_faults(FaultRule(action="status", path="whoami", status=status, message="no"))
@@ -136,7 +134,7 @@ def test_a_refused_key_is_a_wrong_request_before_anything_stands(
     assert refused.value.exit_code == 2
 
 
-def test_v1_that_is_closed_says_in_one_line_what_to_use_instead() -> None:
+def test_v1_create_that_is_closed_names_the_alternative() -> None:
     with Emulator(clock=ManualClock()) as closed, world("v1", closed) as here:
         spec = here.spec()
 
@@ -148,14 +146,14 @@ def test_v1_that_is_closed_says_in_one_line_what_to_use_instead() -> None:
     assert told.value.exit_code == 2
 
 
-def test_an_unknown_model_names_those_that_come_close(here: World) -> None:
+def test_unknown_model_error_names_similar_models(here: World) -> None:
     with pytest.raises(BadRequest, match=SMALL):
         here.plane.offers("Qwen/Qwen2.5-7B-Instrukt")
     with pytest.raises(BadRequest, match="no model has this name"):
         here.plane.offers("nobody/nothing")
 
 
-def test_a_key_that_the_server_sends_back_is_masked_wherever_it_is_read(api: Api) -> None:
+def test_key_in_a_response_is_masked_everywhere(api: Api) -> None:
     key = "tgp_v1_0123456789abcdefghij"
     there = replace(connection("", project="p"), api_key=key)
     echo = Habit("echo", after=_echo)
@@ -192,7 +190,7 @@ bodies = st.one_of(
 
 
 @given(status=st.integers(400, 599), body=bodies)
-def test_every_refusal_of_any_shape_becomes_one_line_of_ours(status: int, body: Any) -> None:
+def test_refusal_of_any_shape_becomes_one_line(status: int, body: Any) -> None:
     from together import APIStatusError  # noqa: PLC0415 - half a second
 
     answer = httpx.Response(status, request=httpx.Request("POST", "http://h/x"))

@@ -38,7 +38,7 @@ def path_of(here: World, name: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["name", "id", "path"])
-def test_a_fine_tune_is_found_by_name_id_and_path(v2: World, how: str) -> None:
+def test_fine_tune_is_found_by_name_id_and_path(v2: World, how: str) -> None:
     given = {"name": FINE_TUNE, "id": id_of(v2, FINE_TUNE), "path": path_of(v2, FINE_TUNE)}[how]
 
     offers = v2.plane.offers(given)
@@ -51,7 +51,7 @@ def test_a_fine_tune_is_found_by_name_id_and_path(v2: World, how: str) -> None:
     assert {offer.model_ref for offer in offers} == {path_of(v2, FINE_TUNE)}
 
 
-def test_a_config_keeps_its_own_project_and_no_benchmark_is_made_up(v2: World) -> None:
+def test_config_keeps_its_project_and_has_no_invented_benchmark(v2: World) -> None:
     offers = v2.plane.offers(FINE_TUNE)
 
     assert all(o.config_ref.startswith(f"projects/{PUBLIC_PROJECT}/configs/cr_") for o in offers)
@@ -59,7 +59,7 @@ def test_a_config_keeps_its_own_project_and_no_benchmark_is_made_up(v2: World) -
 
 
 @pytest.mark.parametrize("model", [FINE_TUNE, ADAPTER, UPLOAD])
-def test_an_own_model_is_deployed_and_answers(v2: World, model: str) -> None:
+def test_own_model_is_deployed_and_answers(v2: World, model: str) -> None:
     offer = v2.plane.offers(model)[0]
     spec = v2.spec(NAME)
     own = type(spec)(
@@ -82,14 +82,14 @@ def test_an_own_model_is_deployed_and_answers(v2: World, model: str) -> None:
     assert reply.status_code == 200, reply.text
 
 
-def test_an_adapter_is_merged_on_a_config_that_has_none_attached(v2: World) -> None:
+def test_adapter_is_merged_on_a_config_without_adapters(v2: World) -> None:
     merged = {offer.config for offer in v2.plane.offers(ADAPTER)}
     base = {offer.config for offer in v2.plane.offers(SMALL)}
 
     assert merged == base
 
 
-def test_a_revision_is_pinned(v2: World) -> None:
+def test_revision_is_pinned(v2: World) -> None:
     revisions = httpx.get(
         f"{v2.url}/v2/{path_of(v2, FINE_TUNE)}/revisions",
         headers={"authorization": f"Bearer {v2.emulator.key}"},
@@ -105,28 +105,28 @@ def test_a_revision_is_pinned(v2: World) -> None:
         v2.plane.offers(f"{path_of(v2, FINE_TUNE)}/revisions/rv_none")
 
 
-def test_a_model_without_a_config_is_refused_with_what_to_do(v2: World) -> None:
+def test_model_without_config_is_refused_with_remedy(v2: World) -> None:
     with pytest.raises(BadRequest, match=r"no config that could deploy it.*models --mine"):
         v2.plane.offers(NO_CONFIG)
 
 
-def test_a_draft_model_is_not_deployed_by_itself(v2: World) -> None:
+def test_draft_model_is_refused_as_model(v2: World) -> None:
     with pytest.raises(BadRequest, match="is not deployed by itself"):
         v2.plane.offers(DRAFT)
 
 
 @pytest.mark.parametrize("model", ["ml_nothing", "projects/p/models/ml_nothing"])
-def test_an_id_that_nobody_has_is_refused(v2: World, model: str) -> None:
+def test_unknown_model_id_is_refused(v2: World, model: str) -> None:
     with pytest.raises(BadRequest, match=f"--model {model}"):
         v2.plane.offers(model)
 
 
-def test_a_path_that_is_none_is_refused_with_how_to_write_it(v2: World) -> None:
+def test_invalid_model_path_is_refused_with_its_format(v2: World) -> None:
     with pytest.raises(BadRequest, match="write projects/PROJECT/models/ML"):
         v2.plane.offers("projects/p/ml_x")
 
 
-def test_a_config_is_pinned_also_one_that_the_catalogue_does_not_show(v2: World) -> None:
+def test_config_outside_the_catalogue_can_be_pinned(v2: World) -> None:
     shown = v2.plane.offers(SMALL)
     (one,) = v2.plane.offers(SMALL, config=shown[1].config)
     configs = httpx.get(
@@ -144,7 +144,7 @@ def test_a_config_is_pinned_also_one_that_the_catalogue_does_not_show(v2: World)
         v2.plane.offers(SMALL, config="cr_none")
 
 
-def test_v1_takes_no_config_and_no_ids(v2: World) -> None:
+def test_v1_refuses_config_and_ids(v2: World) -> None:
     with world("v1", v2.emulator) as old:
         with pytest.raises(BadRequest, match="API v1 has no configs"):
             old.plane.offers(SMALL, config="cr_1")
@@ -152,7 +152,7 @@ def test_v1_takes_no_config_and_no_ids(v2: World) -> None:
             old.plane.offers("ml_1")
 
 
-def test_v1_takes_the_name_of_a_fine_tune(v2: World) -> None:
+def test_v1_accepts_the_name_of_a_fine_tune(v2: World) -> None:
     with world("v1", v2.emulator) as old:
         assert old.plane.offers(FINE_TUNE)
 
@@ -167,7 +167,7 @@ def test_speculative_decoding_is_preferred_where_both_exist(v2: World) -> None:
     assert placement.chosen.optimization == "throughput"
 
 
-def test_of_a_wrong_name_only_near_ones_of_both_lists_are_suggested(v2: World) -> None:
+def test_unknown_model_suggestions_come_from_both_lists(v2: World) -> None:
     with pytest.raises(BadRequest, match=f"did you mean {FINE_TUNE}"):
         v2.plane.offers(f"{OWN_SLUG}/support-clasifier")
     with pytest.raises(BadRequest, match=rf"did you mean .*{SMALL}"):
@@ -178,7 +178,7 @@ def test_of_a_wrong_name_only_near_ones_of_both_lists_are_suggested(v2: World) -
     assert "`mayfly models`" in str(nothing_near.value)
 
 
-def test_near_names_are_near() -> None:
+def test_similar_names_are_those_at_small_distance() -> None:
     names = ["Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-32B", "zai-org/GLM-5", "team/support"]
 
     assert near_names("Qwen/Qwen2.5-7B-Instrct", names) == ["Qwen/Qwen2.5-7B-Instruct"]
@@ -186,7 +186,7 @@ def test_near_names_are_near() -> None:
     assert near_names("gpt-4", names) == []
 
 
-def test_a_list_of_own_models_that_is_refused_is_said(v2: World) -> None:
+def test_refused_list_of_own_models_is_reported(v2: World) -> None:
     v2.emulator.use_faults(FaultRule(action="status", path="/models$", status=403))
 
     with pytest.raises(MayflyError, match="HTTP 403"):
@@ -203,7 +203,7 @@ def terminal(
     return CommandLine("v2", capsys)
 
 
-def test_models_lists_own_ones_with_base_and_configs(terminal: CommandLine) -> None:
+def test_models_command_lists_own_models_with_base_and_configs(terminal: CommandLine) -> None:
     code, out = terminal.run("models", "--mine")
     lines = {line.split()[0]: line for line in out.splitlines()}
 
@@ -214,7 +214,7 @@ def test_models_lists_own_ones_with_base_and_configs(terminal: CommandLine) -> N
     assert "draft" in lines[DRAFT]
 
 
-def test_models_searches_the_catalogue(terminal: CommandLine) -> None:
+def test_models_command_searches_the_catalogue(terminal: CommandLine) -> None:
     found = terminal.json("models", "qwen2.5-7b")
 
     assert [entry["name"] for entry in found] == [SMALL]

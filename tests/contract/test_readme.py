@@ -6,7 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def test_each_test_that_the_table_names_is_there() -> None:
+def test_contract_readme_names_existing_tests() -> None:
     rows = [line for line in (HERE / "README.md").read_text().splitlines() if line.startswith("|")]
     named: list[tuple[str, str]] = []
     for row in rows:

@@ -26,7 +26,7 @@ def name(namespace: str, until: int) -> str:
     return str(EndpointName(namespace=namespace, job="0123456789", until=until))
 
 
-def test_a_sweep_ends_ours_whose_time_has_passed_and_nothing_else(api: Api, tmp_path: Path) -> None:
+def test_sweep_ends_own_expired_endpoints_only(api: Api, tmp_path: Path) -> None:
     left = {name("contract", FUTURE), name("others", PAST), "a-users-own"}
     with Emulator(speed=120, v1_create=True) as emulator, world(api, emulator) as here:
         for each in (name("contract", PAST), *left):
@@ -77,9 +77,7 @@ def swept(here: World, home: Path) -> dict[str, Any]:
     return {entry["name"]: entry for entry in report.found}
 
 
-def test_an_idle_orphan_is_ended_by_what_the_api_records_of_its_use(
-    v2: World, tmp_path: Path
-) -> None:
+def test_sweep_ends_idle_orphan_by_recorded_use(v2: World, tmp_path: Path) -> None:
     asked(v2, v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600)))
     v2.emulator.clock.advance(IDLE_S + 60)
 
@@ -107,9 +105,7 @@ def swept_with_time(here: World, home: Path) -> dict[str, Any]:
         ticking.join()
 
 
-def test_an_endpoint_in_use_elsewhere_is_spared_and_the_sweep_says_why(
-    v2: World, tmp_path: Path
-) -> None:
+def test_sweep_spares_endpoint_in_use_and_says_why(v2: World, tmp_path: Path) -> None:
     ref = v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600))
     v2.emulator.clock.advance(IDLE_S + 60)
     asked(v2, ref)
@@ -120,7 +116,7 @@ def test_an_endpoint_in_use_elsewhere_is_spared_and_the_sweep_says_why(
     assert (entry["done"], entry["why"]) == ("left", "in use: 1 requests within 30 min")
 
 
-def test_an_endpoint_that_has_just_become_ready_is_spared(v2: World, tmp_path: Path) -> None:
+def test_sweep_spares_endpoint_that_just_became_ready(v2: World, tmp_path: Path) -> None:
     v2.serve(v2.spec(ORPHAN))
 
     entry = swept(v2, tmp_path)[ORPHAN]
@@ -129,15 +125,13 @@ def test_an_endpoint_that_has_just_become_ready_is_spared(v2: World, tmp_path: P
     assert "changed within 30 min" in entry["why"]
 
 
-def test_an_endpoint_that_starts_is_spared(v2: World, tmp_path: Path) -> None:
+def test_sweep_spares_starting_endpoint(v2: World, tmp_path: Path) -> None:
     v2.plane.create(v2.spec(ORPHAN))
 
     assert "it is starting" in swept(v2, tmp_path)[ORPHAN]["why"]
 
 
-def test_v1_records_no_use_so_that_an_endpoint_of_it_is_spared_until_its_time(
-    v2: World, tmp_path: Path
-) -> None:
+def test_sweep_spares_v1_endpoint_until_it_expires(v2: World, tmp_path: Path) -> None:
     with world("v1", v2.emulator) as old:
         old.serve(old.spec(ORPHAN, inactive_timeout_min=600))
         v2.emulator.clock.advance(IDLE_S + 60)
@@ -148,7 +142,7 @@ def test_v1_records_no_use_so_that_an_endpoint_of_it_is_spared_until_its_time(
     assert "API v1 does not say whether it is used" in entry["why"]
 
 
-def test_a_sweep_ends_orphans_of_both_generations_without_being_told_which(tmp_path: Path) -> None:
+def test_sweep_ends_orphans_of_both_generations(tmp_path: Path) -> None:
     with Emulator(speed=120, v1_create=True) as emulator:
         for api in ("v1", "v2"):
             with world(api, emulator) as here:
@@ -160,7 +154,7 @@ def test_a_sweep_ends_orphans_of_both_generations_without_being_told_which(tmp_p
         assert emulator.endpoints() == []
 
 
-def test_a_generation_that_is_not_there_any_more_is_said_and_the_other_is_swept(
+def test_sweep_reports_unavailable_generation_and_covers_the_other(
     v2: World, tmp_path: Path
 ) -> None:
     v2.emulator.use_faults(FaultRule(action="status", path="^/v1/endpoints", status=404))
@@ -171,7 +165,7 @@ def test_a_generation_that_is_not_there_any_more_is_said_and_the_other_is_swept(
     assert any(note.startswith("API v1 was not swept") for note in report.notes)
 
 
-def test_with_a_damaged_lease_its_endpoint_is_ended_once_nobody_gives_a_heartbeat(
+def test_sweep_ends_endpoint_of_damaged_lease_without_heartbeat(
     tmp_path: Path,
 ) -> None:
     with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
@@ -191,7 +185,7 @@ def test_with_a_damaged_lease_its_endpoint_is_ended_once_nobody_gives_a_heartbea
         assert here.made() == 0
 
 
-def test_a_heartbeat_seen_while_watching_spares_a_lease_of_another_machine(tmp_path: Path) -> None:
+def test_sweep_spares_lease_of_another_machine_with_heartbeat(tmp_path: Path) -> None:
     # Its clock is an hour behind: the age of its heartbeats says nothing.
     with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
         ref = here.plane.create(here.spec(ORPHAN))

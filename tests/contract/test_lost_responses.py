@@ -44,7 +44,7 @@ def one_stands_and_serves(here: World, ref: EndpointRef) -> bool:
 
 @pytest.mark.parametrize("action", AFTER)
 @pytest.mark.parametrize(("api", "call"), CALLS)
-def test_an_answer_that_never_arrived_makes_nothing_twice(
+def test_create_with_lost_response_makes_one_endpoint(
     emulator: Emulator, api: Api, call: Call, action: Action
 ) -> None:
     with world(api, emulator) as here:
@@ -62,7 +62,7 @@ def test_an_answer_that_never_arrived_makes_nothing_twice(
         assert here.made() == 0
 
 
-def test_a_server_that_hangs_after_creating_makes_nothing_twice(
+def test_create_that_hangs_after_its_effect_makes_one_endpoint(
     api: Api, emulator: Emulator
 ) -> None:
     with world(api, emulator, timeout_s=2.0) as here:
@@ -79,7 +79,7 @@ def test_a_server_that_hangs_after_creating_makes_nothing_twice(
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 524, 529])
-def test_a_status_that_may_pass_is_worth_repeating(here: World, status: int) -> None:
+def test_create_with_transient_status_is_repeated(here: World, status: int) -> None:
     spec = here.spec()
     here.emulator.use_faults(
         FaultRule(
@@ -98,7 +98,7 @@ def test_a_status_that_may_pass_is_worth_repeating(here: World, status: int) -> 
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
-def test_an_error_that_was_sent_after_the_effect_makes_nothing_twice(
+def test_create_with_error_after_its_effect_makes_one_endpoint(
     api: Api, emulator: Emulator, status: int
 ) -> None:
     def fail(exchange: Exchange) -> None:
@@ -115,7 +115,7 @@ def test_an_error_that_was_sent_after_the_effect_makes_nothing_twice(
         assert one_stands_and_serves(here, ref)
 
 
-def test_a_conflict_is_our_own_endpoint_whose_entry_came_late(emulator: Emulator) -> None:
+def test_create_conflict_adopts_our_own_late_listed_endpoint(emulator: Emulator) -> None:
     lagging: list[str] = []
 
     def lag(exchange: Exchange) -> None:
@@ -163,7 +163,7 @@ def old(emulator: Emulator) -> Any:
         yield found
 
 
-def test_of_twins_one_is_adopted_and_the_other_removed(old: World) -> None:
+def test_twins_are_reduced_to_one(old: World) -> None:
     twin(old.emulator)
     twin(old.emulator)
 
@@ -172,7 +172,7 @@ def test_of_twins_one_is_adopted_and_the_other_removed(old: World) -> None:
     assert one_stands_and_serves(old, ref)
 
 
-def test_the_twin_that_has_come_further_is_kept(old: World) -> None:
+def test_twin_that_is_further_started_is_kept(old: World) -> None:
     first = twin(old.emulator)
     old.emulator.clock.advance(400)
     twin(old.emulator)
@@ -183,7 +183,7 @@ def test_the_twin_that_has_come_further_is_kept(old: World) -> None:
     assert old.emulator.billing == 1
 
 
-def test_a_twin_that_comes_while_we_wait_is_ended_at_first_sight(old: World) -> None:
+def test_twin_that_appears_during_the_wait_is_deleted(old: World) -> None:
     ref = old.plane.create(old.spec())
     twin(old.emulator)
 
@@ -193,7 +193,7 @@ def test_a_twin_that_comes_while_we_wait_is_ended_at_first_sight(old: World) -> 
     assert one_stands_and_serves(old, ref)
 
 
-def test_a_twin_is_torn_down_with_its_name(old: World) -> None:
+def test_twin_is_deleted_at_teardown(old: World) -> None:
     twin(old.emulator)
     twin(old.emulator)
 
@@ -202,7 +202,7 @@ def test_a_twin_is_torn_down_with_its_name(old: World) -> None:
     assert (old.made(), old.emulator.billing) == (0, 0)
 
 
-def test_a_twin_outlives_neither_the_one_that_vanished_nor_the_teardown(old: World) -> None:
+def test_twin_of_vanished_endpoint_is_deleted_at_teardown(old: World) -> None:
     ref = old.plane.create(old.spec())
     old.emulator.vanish()
     twin(old.emulator)
@@ -212,7 +212,7 @@ def test_a_twin_outlives_neither_the_one_that_vanished_nor_the_teardown(old: Wor
     assert old.made() == 0
 
 
-def test_a_users_endpoints_of_one_name_are_no_twins(old: World) -> None:
+def test_user_endpoints_of_one_name_are_no_twins(old: World) -> None:
     first = twin(old.emulator, "chat")
     twin(old.emulator, "chat")
     ref = old.plane.find(first["id"])

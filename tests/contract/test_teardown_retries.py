@@ -21,7 +21,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_every_second_call_may_fail_and_the_endpoint_is_gone_all_the_same(
+def test_teardown_with_every_second_call_failing_deletes_endpoint(
     here: World, trouble: str
 ) -> None:
     ref = here.serve()
@@ -39,7 +39,7 @@ def test_every_second_call_may_fail_and_the_endpoint_is_gone_all_the_same(
     assert proof.stop_requested_at <= proof.stopped_at <= proof.gone_at
 
 
-def test_one_that_cannot_be_ended_says_what_bills_and_how_to_end_it(here: World) -> None:
+def test_teardown_that_fails_says_what_bills_and_how_to_end_it(here: World) -> None:
     ref = here.serve()
     here.emulator.use_faults(FaultRule(action="status", status=503, message="at midnight"))
 

@@ -29,7 +29,7 @@ answers = st.dictionaries(
 
 
 @given(answer=answers | json_values)
-def test_an_answer_is_read_or_is_none(answer: Any) -> None:
+def test_body_is_parsed_or_is_an_error(answer: Any) -> None:
     for read in (read_endpoint, read_deployment):
         try:
             found = read("look", answer)
@@ -39,25 +39,25 @@ def test_an_answer_is_read_or_is_none(answer: Any) -> None:
 
 
 @given(answer=json_values, name=st.text(max_size=5))
-def test_a_field_that_is_not_there_is_nothing(answer: Any, name: str) -> None:
+def test_missing_field_is_none(answer: Any, name: str) -> None:
     if not isinstance(answer, dict) or name not in answer:
         assert field(answer, name) in (None, getattr(answer, name, None))
         assert items(None, name) == []
 
 
 @given(value=st.integers(-(2**62), 2**62))
-def test_a_count_is_the_same_as_number_and_as_text(value: int) -> None:
+def test_count_is_the_same_as_number_and_string(value: int) -> None:
     assert count({"n": value}, "n") == pytest.approx(value)
     assert count({"n": str(value)}, "n") == count({"n": value}, "n")
 
 
 @pytest.mark.parametrize("value", [None, "", "many", True, [], {}, "nan", "inf", 10**400])
-def test_what_is_no_number_is_none(value: Any) -> None:
+def test_value_that_is_no_number_is_none(value: Any) -> None:
     assert number({"n": value}, "n") is None
 
 
 @given(state=st.text())
-def test_a_state_that_nobody_knows_is_unknown_and_may_bill(state: str) -> None:
+def test_unknown_state_may_bill(state: str) -> None:
     known = ("PROVISIONING", "SCALING", "READY", "DEGRADED", "STOPPING", "STOPPED", "FAILED")
     deployment = read_deployment("look", {"id": "dep_1", "status": {"state": state}})
 
@@ -78,7 +78,7 @@ def test_a_state_that_nobody_knows_is_unknown_and_may_bill(state: str) -> None:
         ("FAILED", Phase.FAILED),
     ],
 )
-def test_each_state_is_a_phase_with_and_without_its_prefix(state: str, phase: Phase) -> None:
+def test_state_is_a_phase_with_and_without_prefix(state: str, phase: Phase) -> None:
     for word in (state, f"DEPLOYMENT_STATE_{state}"):
         assert read_deployment("look", {"id": "d", "status": {"state": word}}).phase is phase
 
@@ -92,20 +92,20 @@ def test_each_state_is_a_phase_with_and_without_its_prefix(state: str, phase: Ph
         ("READY", "insufficient GPU capacity", False),
     ],
 )
-def test_want_of_capacity_is_told_from_other_trouble(state: str, message: str, short: bool) -> None:
+def test_capacity_error_is_distinguished_from_others(state: str, message: str, short: bool) -> None:
     seen = read_deployment("look", {"id": "d", "status": {"state": state, "message": message}})
 
     assert seen.no_capacity is short
 
 
-def test_unlimited_concurrency_is_no_limit_of_zero() -> None:
+def test_concurrency_of_zero_means_unlimited() -> None:
     key = "max_concurrent_requests_per_replica"
 
     assert read_deployment("look", {"id": "d", key: "0"}).concurrency is None
     assert read_deployment("look", {"id": "d", key: "255"}).concurrency == 255
 
 
-def test_a_page_for_people_is_no_answer_and_an_empty_body_is_one_to_a_deletion() -> None:
+def test_html_page_is_an_error_and_empty_body_of_delete_is_success() -> None:
     with pytest.raises(OutcomeUnknown):
         must_be_json("do it", "<html>")
     with pytest.raises(OutcomeUnknown, match="an answer without id"):

@@ -17,7 +17,7 @@ from together_emulator import FaultRule
 READS = FaultRule(action="status", method="GET", status=503, message="no reads today")
 
 
-def test_a_stop_goes_out_at_once_where_every_read_fails(here: World) -> None:
+def test_stop_is_sent_at_once_when_every_read_fails(here: World) -> None:
     ref = here.serve()
     here.emulator.use_faults(READS)
 
@@ -35,7 +35,7 @@ def test_a_stop_goes_out_at_once_where_every_read_fails(here: World) -> None:
     assert patches[-1] < first_read
 
 
-def test_a_teardown_sends_its_stop_before_it_reads(here: World) -> None:
+def test_teardown_sends_stop_before_any_read(here: World) -> None:
     ref = here.serve()
     before = len(here.emulator.calls())
 
@@ -45,7 +45,7 @@ def test_a_teardown_sends_its_stop_before_it_reads(here: World) -> None:
     assert here.made() == 0
 
 
-def test_a_stop_that_is_refused_for_the_moment_is_sent_again(here: World) -> None:
+def test_stop_with_transient_refusal_is_sent_again(here: World) -> None:
     ref = here.serve()
     here.emulator.use_faults(
         FaultRule(action="status", method="PATCH", status=503, nth=(1, 2)), READS
@@ -58,7 +58,7 @@ def test_a_stop_that_is_refused_for_the_moment_is_sent_again(here: World) -> Non
     assert here.emulator.billing == 0
 
 
-def test_a_create_gives_each_id_before_the_next_call(here: World) -> None:
+def test_create_reports_each_id_before_the_next_call(here: World) -> None:
     known: list[tuple[EndpointRef, int]] = []
 
     ref = here.plane.create(
@@ -100,7 +100,7 @@ def trickle(every_s: float) -> Iterator[str]:
         listener.close()
 
 
-def test_an_answer_that_trickles_is_given_up_after_the_total_time(api: Api) -> None:
+def test_response_that_trickles_ends_at_the_total_timeout(api: Api) -> None:
     with trickle(0.2) as url, connect(api, connection(url, project="p", timeout_s=1.0)) as plane:
         ref = EndpointRef(
             api=api, name="a-users-own", endpoint_id="ep_1", deployment_ids=("dep_1",)

@@ -38,7 +38,9 @@ def life(here: World) -> None:
 
 
 @pytest.mark.parametrize("habit", HABITS.values(), ids=lambda habit: habit.name)
-def test_a_life_is_the_same_with_a_server_where(api: Api, emulator: Emulator, habit: Habit) -> None:
+def test_lifecycle_is_the_same_with_server_habit(
+    api: Api, emulator: Emulator, habit: Habit
+) -> None:
     with (
         OtherServer(emulator.url, habit) as other,
         world(api, emulator, url=other.url) as here,
@@ -46,7 +48,7 @@ def test_a_life_is_the_same_with_a_server_where(api: Api, emulator: Emulator, ha
         life(here)
 
 
-def test_hardware_is_found_by_gpu_and_count_where_nothing_else_names_it(
+def test_hardware_is_found_by_gpu_and_count(
     emulator: Emulator,
 ) -> None:
     habits = [HABITS[name] for name in ("selectors without hardware", "GPUs of other names")]

@@ -44,7 +44,7 @@ def shell(
     return Tables(here.api, capsys)
 
 
-def test_hardware_lists_all_there_is_the_cheapest_first(here: World, shell: Tables) -> None:
+def test_hardware_command_lists_all_cheapest_first(here: World, shell: Tables) -> None:
     offers = shell.json("hardware")
     code, table = shell.run("hardware")
 
@@ -59,7 +59,7 @@ def test_hardware_lists_all_there_is_the_cheapest_first(here: World, shell: Tabl
     assert here.made() == 0
 
 
-def test_hardware_of_a_model_is_what_it_runs_on_and_whether_it_is_free(
+def test_hardware_command_for_a_model_lists_fit_and_availability(
     here: World, shell: Tables
 ) -> None:
     here.emulator.set_free("2xnvidia-h100-80gb", 0)
@@ -76,7 +76,7 @@ def test_hardware_of_a_model_is_what_it_runs_on_and_whether_it_is_free(
         assert "us-east-1 0" in table
 
 
-def test_the_plan_says_of_each_hardware_why_it_is_taken_or_left(here: World, shell: Tables) -> None:
+def test_plan_says_why_each_hardware_is_chosen_or_not(here: World, shell: Tables) -> None:
     here.emulator.set_free("1xnvidia-h100-80gb", 0)
 
     plan = shell.plan()
@@ -94,15 +94,13 @@ def test_the_plan_says_of_each_hardware_why_it_is_taken_or_left(here: World, she
 
 
 @pytest.mark.parametrize("spelling", ["1xnvidia-h200-141gb", "1x_nvidia_h200_141gb_sxm"])
-def test_an_id_is_taken_in_the_spelling_of_either_generation(shell: Tables, spelling: str) -> None:
+def test_hardware_id_is_accepted_in_both_spellings(shell: Tables, spelling: str) -> None:
     chosen = shell.plan("--hardware", spelling)["hardware"]
 
     assert "h200" in chosen
 
 
-def test_an_id_that_does_not_fit_the_model_is_refused_with_those_that_do(
-    here: World, shell: Tables
-) -> None:
+def test_hardware_that_does_not_fit_is_refused_with_a_list(here: World, shell: Tables) -> None:
     why = shell.refused("--hardware", "8xnvidia-b200-180gb")
 
     assert why.startswith("2 ")
@@ -111,15 +109,13 @@ def test_an_id_that_does_not_fit_the_model_is_refused_with_those_that_do(
         assert offer.hardware in why
 
 
-def test_hardware_that_is_asked_for_and_full_is_no_fault_of_the_request(
-    here: World, shell: Tables
-) -> None:
+def test_hardware_without_capacity_is_no_bad_request(here: World, shell: Tables) -> None:
     here.emulator.set_free("1xnvidia-h100-80gb", 0)
 
     assert shell.refused("--hardware", "1xnvidia-h100-80gb").startswith("1 ")
 
 
-def test_a_region_that_is_allowed_is_where_it_goes(here: World, shell: Tables) -> None:
+def test_allowed_region_is_used(here: World, shell: Tables) -> None:
     plan = shell.plan("--region", "eu-west-1")
 
     chosen = next(c for c in plan["candidates"] if c["chosen"])
@@ -127,25 +123,25 @@ def test_a_region_that_is_allowed_is_where_it_goes(here: World, shell: Tables) -
     assert here.made() == 0
 
 
-def test_a_region_that_there_is_not_is_refused_with_those_there_are(shell: Tables) -> None:
+def test_unknown_region_is_refused_with_a_list(shell: Tables) -> None:
     why = shell.refused("--region", "atlantis")
 
     assert why.startswith("2 ")
     assert "us-east-1" in why
 
 
-def test_a_model_that_there_is_not_is_a_wrong_request(shell: Tables) -> None:
+def test_unknown_model_is_exit_2(shell: Tables) -> None:
     assert shell.refused(model="nobody/nothing").startswith("2 ")
 
 
-def test_a_model_that_cannot_be_deployed_is_a_wrong_request(shell: Tables) -> None:
+def test_undeployable_model_is_exit_2(shell: Tables) -> None:
     why = shell.refused(model="deepseek-ai/DeepSeek-V3.1")
 
     assert why.startswith("2 ")
     assert "no hardware that it can be deployed on" in why
 
 
-def test_switches_of_v1_are_taken_there_and_refused_elsewhere(here: World, shell: Tables) -> None:
+def test_v1_options_are_accepted_by_v1_only(here: World, shell: Tables) -> None:
     options = ("--no-speculative-decoding", "--availability-zone", "us-east-1")
     if here.api == "v1":
         assert shell.plan(*options)["hardware"]
@@ -157,19 +153,17 @@ def test_switches_of_v1_are_taken_there_and_refused_elsewhere(here: World, shell
             assert "v1" in why
 
 
-def test_an_idle_timeout_outside_what_the_platform_takes_is_refused(shell: Tables) -> None:
+def test_idle_timeout_out_of_range_is_refused(shell: Tables) -> None:
     assert "30" in shell.refused("--inactive-timeout", "5")
 
 
-def test_a_key_that_is_refused_is_a_wrong_request(
-    shell: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_key_is_exit_2(shell: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOGETHER_API_KEY", "of-nobody")
 
     assert shell.refused().startswith("2 ")
 
 
-def test_an_endpoint_that_stands_needs_no_hardware(here: World, shell: Tables) -> None:
+def test_existing_endpoint_needs_no_hardware(here: World, shell: Tables) -> None:
     ref = here.plane.create(here.spec())
 
     plan = shell.plan("--endpoint", ref.name)

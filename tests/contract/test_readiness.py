@@ -20,7 +20,7 @@ from together_emulator import FaultRule
 H100 = "1xnvidia-h100-80gb"
 
 
-def test_every_look_is_shown_until_it_is_ready(here: World) -> None:
+def test_each_poll_is_reported_until_ready(here: World) -> None:
     ref = here.plane.create(here.spec())
     seen: list[Observation] = []
 
@@ -33,7 +33,7 @@ def test_every_look_is_shown_until_it_is_ready(here: World) -> None:
     assert all(look.state for look in seen)
 
 
-def test_a_wait_that_is_used_up_says_what_was_seen_last(here: World) -> None:
+def test_wait_timeout_reports_the_last_state(here: World) -> None:
     ref = here.plane.create(here.spec())
 
     with pytest.raises(TimedOut, match=r"was not READY after 60 s; last seen: (SC|ST)A") as late:
@@ -43,7 +43,7 @@ def test_a_wait_that_is_used_up_says_what_was_seen_last(here: World) -> None:
     assert 60 <= here.emulator.clock.now_s() < 60 + LONGEST_LOOK_S
 
 
-def test_want_of_capacity_is_borne_for_a_set_time_only(here: World) -> None:
+def test_missing_capacity_ends_the_wait_at_its_limit(here: World) -> None:
     spec = here.spec()
     here.emulator.set_free(H100, 0)
     ref = here.plane.create(spec)
@@ -56,7 +56,7 @@ def test_want_of_capacity_is_borne_for_a_set_time_only(here: World) -> None:
     assert here.made() == 0
 
 
-def test_capacity_that_comes_in_time_is_taken(here: World) -> None:
+def test_capacity_within_its_limit_is_used(here: World) -> None:
     spec = here.spec()
     here.emulator.set_free(H100, 0)
     ref = here.plane.create(spec)
@@ -73,7 +73,7 @@ def test_capacity_that_comes_in_time_is_taken(here: World) -> None:
     assert seen.phase is Phase.READY
 
 
-def test_a_start_that_failed_is_the_hardwares_fault(here: World) -> None:
+def test_failed_start_is_an_error_of_the_hardware(here: World) -> None:
     post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
     here.emulator.use_faults(
         FaultRule(action="fail_start", method="POST", path=post, message="CUDA out of memory")
@@ -84,7 +84,7 @@ def test_a_start_that_failed_is_the_hardwares_fault(here: World) -> None:
         here.await_ready(ref)
 
 
-def test_an_endpoint_that_vanishes_is_lost(here: World) -> None:
+def test_vanished_endpoint_is_lost(here: World) -> None:
     ref = here.plane.create(here.spec())
     here.emulator.vanish()
 
@@ -92,14 +92,14 @@ def test_an_endpoint_that_vanishes_is_lost(here: World) -> None:
         here.await_ready(ref)
 
 
-def test_an_api_that_is_down_is_ridden_out(here: World) -> None:
+def test_api_outage_is_survived(here: World) -> None:
     ref = here.plane.create(here.spec())
     here.emulator.use_faults(FaultRule(action="status", method="GET", status=503, first=20))
 
     assert here.await_ready(ref).phase is Phase.READY
 
 
-def test_an_api_that_stays_down_is_named_when_the_time_is_up(here: World) -> None:
+def test_api_outage_beyond_the_timeout_is_named(here: World) -> None:
     ref = here.plane.create(here.spec())
     here.emulator.use_faults(
         FaultRule(action="status", method="GET", status=503, message="we are down")
@@ -139,7 +139,7 @@ looks = st.lists(
 
 
 @given(said=looks, timeout_s=st.floats(1, 2000), capacity_s=st.floats(1, 2000))
-def test_no_wait_outlasts_its_budget_and_none_ends_in_anything_but_ready(
+def test_wait_ends_ready_or_within_its_budget(
     said: list[Observation | None], timeout_s: float, capacity_s: float
 ) -> None:
     now_s = [0.0]
@@ -167,7 +167,7 @@ def test_no_wait_outlasts_its_budget_and_none_ends_in_anything_but_ready(
 
 
 @given(first=st.integers(0, 5), short=st.integers(1, 10))
-def test_capacity_counts_anew_once_it_was_there(first: int, short: int) -> None:
+def test_capacity_limit_starts_again_after_capacity_was_available(first: int, short: int) -> None:
     wanting = Observation(phase=Phase.DEGRADED, no_capacity=True)
     placed = Observation(phase=Phase.STARTING)
     said: list[Observation | None] = [

@@ -26,7 +26,7 @@ def created(here: World) -> dict[str, Any]:
     return sent(here.emulator, "POST", path)[-1]
 
 
-def test_an_idle_timeout_is_always_set(here: World) -> None:
+def test_idle_timeout_is_always_sent(here: World) -> None:
     here.plane.create(here.spec())
     first = created(here)
     here.plane.create(here.spec("mayfly-contract-0000000001-00000000", inactive_timeout_min=90))
@@ -36,7 +36,7 @@ def test_an_idle_timeout_is_always_set(here: World) -> None:
     assert created(here)[key] == 90
 
 
-def test_the_platform_stops_an_endpoint_that_nobody_asks_and_nobody_ends(here: World) -> None:
+def test_abandoned_endpoint_is_stopped_by_the_platform(here: World) -> None:
     ref = here.serve()
 
     here.emulator.clock.advance(31 * 60 + COLD_START_S)
@@ -45,7 +45,7 @@ def test_the_platform_stops_an_endpoint_that_nobody_asks_and_nobody_ends(here: W
     assert here.emulator.billing == 0
 
 
-def test_an_idle_timeout_that_the_platform_refuses_is_left_out(emulator: Emulator) -> None:
+def test_idle_timeout_that_the_platform_refuses_is_omitted(emulator: Emulator) -> None:
     def withdrawn(exchange: Exchange) -> None:
         if isinstance(exchange.body, dict) and "inactiveTimeout" in exchange.body:
             exchange.body["unknownInactiveTimeout"] = 1
@@ -61,14 +61,14 @@ def test_an_idle_timeout_that_the_platform_refuses_is_left_out(emulator: Emulato
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 1), (2, 2), (1, 3)])
-def test_bounds_on_replicas_are_sent_as_they_were_given(here: World, low: int, high: int) -> None:
+def test_replica_bounds_are_sent_as_given(here: World, low: int, high: int) -> None:
     here.plane.create(here.spec(replicas=Replicas(minimum=low, maximum=high)))
 
     keys = ("minReplicas", "maxReplicas") if here.api == "v2" else ("min_replicas", "max_replicas")
     assert tuple(created(here)["autoscaling"][key] for key in keys) == (low, high)
 
 
-def test_v2_is_told_the_allowed_regions_and_to_keep_to_them(emulator: Emulator) -> None:
+def test_v2_create_sends_allowed_regions_as_required(emulator: Emulator) -> None:
     with world("v2", emulator) as here:
         here.plane.create(here.spec(regions=("us-east-1", "eu-west-1")))
 
@@ -80,28 +80,30 @@ def test_v2_is_told_the_allowed_regions_and_to_keep_to_them(emulator: Emulator) 
         }
 
 
-def test_v1_is_told_one_zone(emulator: Emulator) -> None:
+def test_v1_create_sends_one_zone(emulator: Emulator) -> None:
     with world("v1", emulator) as here:
         here.plane.create(here.spec(regions=("us-east-1", "eu-west-1")))
 
         assert created(here)["availability_zone"] == "us-east-1"
 
 
-def test_without_a_wish_no_place_is_named(here: World) -> None:
+def test_create_without_region_sends_none(here: World) -> None:
     here.plane.create(here.spec())
 
     assert not {"placement", "availability_zone"} & created(here).keys()
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_v1_decodes_speculatively_unless_told_not_to(emulator: Emulator, wanted: bool) -> None:
+def test_v1_create_enables_speculative_decoding_by_default(
+    emulator: Emulator, wanted: bool
+) -> None:
     with world("v1", emulator) as here:
         here.plane.create(here.spec(speculative_decoding=wanted))
 
         assert created(here)["disable_speculative_decoding"] is not wanted
 
 
-def test_v1_carries_our_name_as_display_name_and_never_a_null(emulator: Emulator) -> None:
+def test_v1_create_sends_display_name_and_no_null(emulator: Emulator) -> None:
     with world("v1", emulator) as here:
         here.plane.create(here.spec())
 
@@ -111,7 +113,7 @@ def test_v1_carries_our_name_as_display_name_and_never_a_null(emulator: Emulator
         assert None not in body.values()
 
 
-def test_requests_reach_a_v2_endpoint_by_a_weight_that_was_set(emulator: Emulator) -> None:
+def test_v2_create_sets_the_traffic_weight(emulator: Emulator) -> None:
     with world("v2", emulator) as here:
         ref = here.plane.create(here.spec())
         routed = here.plane.observe(ref).routed
@@ -121,7 +123,7 @@ def test_requests_reach_a_v2_endpoint_by_a_weight_that_was_set(emulator: Emulato
         assert splits == [[{"deploymentId": ref.deployment_ids[0], "weight": 1.0}]]
 
 
-def test_an_endpoint_that_is_ready_but_not_routed_is_not_waited_for_in_vain(
+def test_ready_endpoint_without_route_gets_one(
     emulator: Emulator,
 ) -> None:
     with world("v2", emulator) as here:
@@ -135,7 +137,7 @@ def test_an_endpoint_that_is_ready_but_not_routed_is_not_waited_for_in_vain(
         assert here.await_ready(ref).routed
 
 
-def test_scaling_keeps_what_else_is_routed(emulator: Emulator) -> None:
+def test_scale_keeps_other_routes(emulator: Emulator) -> None:
     with world("v2", emulator) as here:
         ref = here.serve()
         client = here.plane._client  # type: ignore[attr-defined]
@@ -169,7 +171,7 @@ def test_ready_replicas_are_counted_for_the_bill(here: World, low: int, high: in
 
 
 @pytest.mark.parametrize(("model", "kinds"), [(SMALL, {1}), (MEDIUM, {1, 2}), (LARGE, {2, 4, 8})])
-def test_offers_are_what_the_model_runs_on(here: World, model: str, kinds: set[int]) -> None:
+def test_offers_are_the_hardware_of_the_model(here: World, model: str, kinds: set[int]) -> None:
     offers = here.plane.offers(model)
 
     assert {offer.gpu_count for offer in offers} == kinds
@@ -177,7 +179,7 @@ def test_offers_are_what_the_model_runs_on(here: World, model: str, kinds: set[i
     assert all(offer.gpu_memory_gib >= 80 for offer in offers)
 
 
-def test_a_price_is_of_one_replica_for_an_hour_in_dollars(here: World) -> None:
+def test_price_is_dollars_per_replica_hour(here: World) -> None:
     prices = {offer.hardware: offer.price_usd_per_h for offer in here.plane.all_hardware()}
 
     expected = {
@@ -188,7 +190,7 @@ def test_a_price_is_of_one_replica_for_an_hour_in_dollars(here: World) -> None:
         assert prices[hardware] == pytest.approx(usd)
 
 
-def test_what_is_not_free_is_not_chosen(here: World) -> None:
+def test_hardware_without_capacity_is_not_chosen(here: World) -> None:
     here.emulator.set_free("1xnvidia-h100-80gb", 0)
 
     offer = here.offer()
@@ -197,7 +199,7 @@ def test_what_is_not_free_is_not_chosen(here: World) -> None:
     assert here.offer(hardware="1xnvidia-h200-141gb").has_room((), 1)
 
 
-def test_v1_says_in_a_word_whether_hardware_is_free(emulator: Emulator) -> None:
+def test_v1_availability_status_is_read(emulator: Emulator) -> None:
     with world("v1", emulator) as here:
         free = here.offer().availability
         emulator.set_free("1xnvidia-h100-80gb", 0)
@@ -206,7 +208,7 @@ def test_v1_says_in_a_word_whether_hardware_is_free(emulator: Emulator) -> None:
         assert {offer.availability for offer in here.plane.all_hardware()} == {""}
 
 
-def test_v1_zones_are_where_a_region_may_be_asked_for(emulator: Emulator) -> None:
+def test_v1_zones_are_the_regions(emulator: Emulator) -> None:
     with world("v1", emulator) as here:
         offer = here.offer()
 
@@ -216,5 +218,5 @@ def test_v1_zones_are_where_a_region_may_be_asked_for(emulator: Emulator) -> Non
         }  # fmt: skip
 
 
-def test_a_model_that_cannot_be_deployed_has_no_offers(here: World) -> None:
+def test_undeployable_model_has_no_offers(here: World) -> None:
     assert here.plane.offers("deepseek-ai/DeepSeek-V3.1") == []

@@ -75,12 +75,12 @@ def lease(here: World, ref: EndpointRef, *, alive: bool) -> Lease:
     )  # fmt: skip
 
 
-def test_an_empty_project_says_so(terminal: Terminal) -> None:
+def test_list_of_empty_project_says_no_endpoints(terminal: Terminal) -> None:
     assert terminal.run("list") == (0, "there are no endpoints in this project\n")
     assert terminal.json("list") == []
 
 
-def test_list_shows_ours_first_with_phase_hardware_and_price(
+def test_list_shows_own_endpoints_first_with_phase_hardware_and_price(
     here: World, terminal: Terminal
 ) -> None:
     here.plane.create(here.spec(f"a-{USERS}"))
@@ -97,7 +97,7 @@ def test_list_shows_ours_first_with_phase_hardware_and_price(
     assert here.offer().hardware in table
 
 
-def test_show_tells_what_to_give_as_model(here: World, terminal: Terminal) -> None:
+def test_show_prints_the_model_name_for_requests(here: World, terminal: Terminal) -> None:
     ref = here.plane.create(here.spec())
 
     look = terminal.json("show", NAME)
@@ -109,7 +109,7 @@ def test_show_tells_what_to_give_as_model(here: World, terminal: Terminal) -> No
     assert ref.inference_name in table
 
 
-def test_stop_start_and_scale_by_hand(here: World, terminal: Terminal) -> None:
+def test_stop_start_and_scale_change_the_endpoint(here: World, terminal: Terminal) -> None:
     ready(here, here.plane.create(here.spec()))
 
     stopped = terminal.json("stop", NAME)
@@ -127,7 +127,7 @@ def test_stop_start_and_scale_by_hand(here: World, terminal: Terminal) -> None:
     assert here.emulator.billing == 2
 
 
-def test_starting_what_runs_changes_nothing(here: World, terminal: Terminal) -> None:
+def test_start_of_running_endpoint_changes_nothing(here: World, terminal: Terminal) -> None:
     spec = here.spec()
     ref = here.plane.create(spec)
     terminal.run("scale", NAME, "2")
@@ -140,9 +140,7 @@ def test_starting_what_runs_changes_nothing(here: World, terminal: Terminal) -> 
     assert here.emulator.billing == 2
 
 
-def test_delete_reads_back_that_it_is_gone_and_closes_the_lease(
-    here: World, terminal: Terminal
-) -> None:
+def test_delete_confirms_404_and_closes_the_lease(here: World, terminal: Terminal) -> None:
     ref = here.plane.create(here.spec())
     terminal.store.open(lease(here, ref, alive=False))
 
@@ -153,7 +151,7 @@ def test_delete_reads_back_that_it_is_gone_and_closes_the_lease(
     assert terminal.store.list().open == ()
 
 
-def test_delete_tells_each_step_as_it_is_done(here: World, terminal: Terminal) -> None:
+def test_delete_prints_each_step(here: World, terminal: Terminal) -> None:
     ready(here, here.plane.create(here.spec()))
 
     code, printed = terminal.run("delete", NAME)
@@ -163,9 +161,7 @@ def test_delete_tells_each_step_as_it_is_done(here: World, terminal: Terminal) -
     assert f"{NAME} deleted (confirmed: 404)" in printed
 
 
-def test_what_mayfly_did_not_make_is_deleted_only_when_that_is_said(
-    here: World, terminal: Terminal
-) -> None:
+def test_foreign_endpoint_is_deleted_only_with_its_option(here: World, terminal: Terminal) -> None:
     made = here.plane.create(here.spec(USERS))
 
     refused, why = terminal.run("delete", made.endpoint_id)
@@ -179,7 +175,7 @@ def test_what_mayfly_did_not_make_is_deleted_only_when_that_is_said(
     assert here.made() == 0
 
 
-def test_an_endpoint_of_another_namespace_is_not_ours_to_delete(
+def test_endpoint_of_another_namespace_is_foreign(
     here: World, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.plane.create(here.spec())
@@ -193,7 +189,7 @@ def test_an_endpoint_of_another_namespace_is_not_ours_to_delete(
 
 
 @pytest.mark.parametrize("action", ["stop", "delete"])
-def test_what_a_live_run_uses_is_ended_only_when_that_is_said(
+def test_endpoint_of_live_run_is_ended_only_with_its_option(
     here: World, terminal: Terminal, action: str
 ) -> None:
     ref = here.plane.create(here.spec())
@@ -206,7 +202,7 @@ def test_what_a_live_run_uses_is_ended_only_when_that_is_said(
     assert here.plane.observe(ref).phase.may_bill
 
 
-def test_a_name_that_is_not_there_is_a_wrong_request(terminal: Terminal) -> None:
+def test_unknown_endpoint_name_is_exit_2(terminal: Terminal) -> None:
     for action in ("show", "start", "stop", "delete"):
         code, why = terminal.run(action, "nobody")
         assert code == 2
@@ -214,7 +210,7 @@ def test_a_name_that_is_not_there_is_a_wrong_request(terminal: Terminal) -> None
 
 
 @pytest.mark.parametrize("replicas", ["two", "3-1", "-1", "0-2", "1-", ""])
-def test_replicas_that_make_no_sense_are_refused_before_anything_is_asked(
+def test_invalid_replicas_are_refused_without_a_call(
     here: World, terminal: Terminal, replicas: str
 ) -> None:
     before = len(here.emulator.calls())
@@ -226,7 +222,7 @@ def test_replicas_that_make_no_sense_are_refused_before_anything_is_asked(
     assert len(here.emulator.calls()) == before
 
 
-def test_a_refused_key_is_one_line_and_a_wrong_request(
+def test_refused_key_is_one_line_and_exit_2(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOGETHER_API_KEY", "of-somebody-else")
@@ -238,7 +234,7 @@ def test_a_refused_key_is_one_line_and_a_wrong_request(
     assert why.count("\n") == 1
 
 
-def test_a_project_that_the_key_cannot_see_is_a_wrong_request(
+def test_invisible_project_is_exit_2(
     here: World, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOGETHER_PROJECT_ID", "proj_of_others")
@@ -252,16 +248,14 @@ def test_a_project_that_the_key_cannot_see_is_a_wrong_request(
         assert "TOGETHER_PROJECT_ID proj_of_others" in printed
 
 
-def test_endpoints_are_shown_without_prices_where_those_cannot_be_had(
-    here: World, terminal: Terminal
-) -> None:
+def test_list_without_prices_still_shows_endpoints(here: World, terminal: Terminal) -> None:
     here.plane.create(here.spec())
     here.emulator.use_faults(FaultRule(action="status", path="instance-types|hardware", status=500))
 
     assert [look["usd_per_h"] for look in terminal.json("list")] == [None]
 
 
-def test_v1_that_is_closed_cannot_start_again_and_says_what_to_use(
+def test_v1_start_that_is_closed_names_the_alternative(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with Emulator(speed=60, v1_create=True) as server, world("v1", server) as here:

@@ -20,7 +20,7 @@ def ask(here: World, ref: EndpointRef) -> int:
     return answer.status_code
 
 
-def test_an_endpoint_is_made_answers_by_its_name_and_is_gone(here: World) -> None:
+def test_endpoint_is_created_answers_and_is_deleted(here: World) -> None:
     ref = here.plane.create(here.spec())
     before = here.plane.observe(ref)
     ready = here.await_ready(ref)
@@ -35,7 +35,7 @@ def test_an_endpoint_is_made_answers_by_its_name_and_is_gone(here: World) -> Non
     assert (here.made(), here.emulator.billing) == (0, 0)
 
 
-def test_what_stands_carries_our_name_hardware_and_price(here: World) -> None:
+def test_endpoint_has_our_name_hardware_and_price(here: World) -> None:
     spec = here.spec()
 
     ref = here.plane.create(spec)
@@ -47,7 +47,7 @@ def test_what_stands_carries_our_name_hardware_and_price(here: World) -> None:
     assert ref.created_by_us
 
 
-def test_a_reference_is_enough_for_another_process_to_end_the_endpoint(here: World) -> None:
+def test_reference_is_enough_for_another_process_to_delete(here: World) -> None:
     ref = here.serve()
 
     here.tear_down(EndpointRef.from_dict(ref.as_dict()))
@@ -55,7 +55,7 @@ def test_a_reference_is_enough_for_another_process_to_end_the_endpoint(here: Wor
     assert here.made() == 0
 
 
-def test_our_name_alone_is_enough_to_end_an_endpoint_whose_create_was_lost(here: World) -> None:
+def test_name_is_enough_to_delete_after_a_lost_create(here: World) -> None:
     here.plane.create(here.spec())
 
     here.tear_down(EndpointRef(api=here.api, name=NAME))
@@ -63,7 +63,7 @@ def test_our_name_alone_is_enough_to_end_an_endpoint_whose_create_was_lost(here:
     assert here.made() == 0
 
 
-def test_creating_twice_is_creating_once(here: World) -> None:
+def test_create_is_idempotent(here: World) -> None:
     first = here.plane.create(here.spec())
     second = here.plane.create(here.spec())
 
@@ -71,7 +71,7 @@ def test_creating_twice_is_creating_once(here: World) -> None:
     assert here.made() == 1
 
 
-def test_two_names_are_two_endpoints(here: World) -> None:
+def test_create_of_two_names_makes_two_endpoints(here: World) -> None:
     first = here.plane.create(here.spec())
     second = here.plane.create(here.spec(OTHER_NAME))
 
@@ -79,13 +79,13 @@ def test_two_names_are_two_endpoints(here: World) -> None:
     assert here.made() == 2
 
 
-def test_replicas_are_as_many_as_were_asked_for(here: World) -> None:
+def test_create_starts_the_requested_replicas(here: World) -> None:
     here.serve(here.spec(replicas=Replicas(minimum=3, maximum=3)))
 
     assert here.emulator.billing == 3
 
 
-def test_replicas_can_be_changed_while_it_runs(here: World) -> None:
+def test_scale_changes_replicas_of_running_endpoint(here: World) -> None:
     ref = here.serve()
 
     here.plane.scale(ref, Replicas(minimum=2, maximum=2))
@@ -95,7 +95,7 @@ def test_replicas_can_be_changed_while_it_runs(here: World) -> None:
     assert here.plane.observe(ref).phase is Phase.READY
 
 
-def test_scaling_to_none_stops(here: World) -> None:
+def test_scale_to_zero_stops(here: World) -> None:
     ref = here.serve()
 
     here.plane.scale(ref, Replicas(minimum=0, maximum=0))
@@ -105,7 +105,7 @@ def test_scaling_to_none_stops(here: World) -> None:
     assert here.emulator.billing == 0
 
 
-def test_a_stopped_endpoint_is_there_and_bills_nothing_and_starts_again(here: World) -> None:
+def test_stopped_endpoint_bills_nothing_and_starts_again(here: World) -> None:
     ref = here.serve()
     here.plane.stop(ref)
     stopping = here.plane.observe(ref)
@@ -121,7 +121,7 @@ def test_a_stopped_endpoint_is_there_and_bills_nothing_and_starts_again(here: Wo
     assert ask(here, ref) == 200
 
 
-def test_stopping_twice_is_stopping_once(here: World) -> None:
+def test_stop_is_idempotent(here: World) -> None:
     ref = here.serve()
 
     here.plane.stop(ref)
@@ -132,7 +132,7 @@ def test_stopping_twice_is_stopping_once(here: World) -> None:
     assert here.plane.observe(ref).phase is Phase.STOPPED
 
 
-def test_deleting_twice_is_deleting_once(here: World) -> None:
+def test_delete_is_idempotent(here: World) -> None:
     ref = here.serve()
     here.plane.stop(ref)
     here.emulator.clock.advance(DRAIN_S)
@@ -144,7 +144,7 @@ def test_deleting_twice_is_deleting_once(here: World) -> None:
 
 
 @pytest.mark.parametrize("by_id", [True, False])
-def test_what_is_gone_already_is_done(here: World, by_id: bool) -> None:
+def test_stop_and_delete_of_deleted_endpoint_succeed(here: World, by_id: bool) -> None:
     ref = here.serve()
     here.emulator.vanish()
     if not by_id:
@@ -156,12 +156,12 @@ def test_what_is_gone_already_is_done(here: World, by_id: bool) -> None:
     assert here.plane.observe(ref).phase is Phase.GONE
 
 
-def test_what_is_not_there_cannot_be_scaled(here: World) -> None:
+def test_scale_of_deleted_endpoint_is_an_error(here: World) -> None:
     with pytest.raises(TerminalError, match=f"endpoint {NAME} is not there"):
         here.plane.scale(EndpointRef(api=here.api, name=NAME), Replicas())
 
 
-def test_an_endpoint_that_is_still_starting_can_be_ended(here: World) -> None:
+def test_starting_endpoint_can_be_deleted(here: World) -> None:
     ref = here.plane.create(here.spec())
     here.emulator.clock.advance(30)
 
@@ -171,7 +171,7 @@ def test_an_endpoint_that_is_still_starting_can_be_ended(here: World) -> None:
     assert here.emulator.ledger().usd == 0
 
 
-def test_an_endpoint_whose_start_failed_is_ended_without_a_stop(here: World) -> None:
+def test_failed_endpoint_is_deleted_without_a_stop(here: World) -> None:
     post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
     here.emulator.use_faults(FaultRule(action="fail_start", method="POST", path=post))
     ref = here.serve()
@@ -183,7 +183,7 @@ def test_an_endpoint_whose_start_failed_is_ended_without_a_stop(here: World) -> 
     assert here.made() == 0
 
 
-def test_a_failed_endpoint_is_not_adopted_but_replaced(here: World) -> None:
+def test_failed_endpoint_is_replaced_and_not_adopted(here: World) -> None:
     post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
     here.emulator.use_faults(FaultRule(action="fail_start", method="POST", path=post, nth=(1,)))
     here.serve()
@@ -195,7 +195,7 @@ def test_a_failed_endpoint_is_not_adopted_but_replaced(here: World) -> None:
     assert here.made() == 0
 
 
-def test_a_list_holds_what_begins_with_the_prefix_and_nothing_else(here: World) -> None:
+def test_list_holds_names_with_the_prefix_only(here: World) -> None:
     ours = here.plane.create(here.spec())
     here.plane.create(here.spec(OTHER_NAME))
     here.plane.create(here.spec("a-users-own"))
@@ -210,7 +210,7 @@ def test_a_list_holds_what_begins_with_the_prefix_and_nothing_else(here: World) 
     assert here.plane.list_endpoints(NAME)[0].endpoint_id == ours.endpoint_id
 
 
-def test_an_endpoint_is_found_by_each_of_its_names(here: World) -> None:
+def test_endpoint_is_found_by_each_of_its_names(here: World) -> None:
     ref = here.plane.create(here.spec())
 
     found = [here.plane.find(name) for name in (NAME, ref.inference_name, ref.endpoint_id)]
@@ -221,7 +221,7 @@ def test_an_endpoint_is_found_by_each_of_its_names(here: World) -> None:
     assert here.plane.find("endpoint-nowhere") is None
 
 
-def test_what_was_found_is_not_taken_for_made_by_us(here: World) -> None:
+def test_found_endpoint_is_not_marked_as_created_by_us(here: World) -> None:
     here.plane.create(here.spec())
 
     found = here.plane.find(NAME)
