@@ -25,7 +25,7 @@ from mayfly.models.errors import NotApproved
 from mayfly.orchestration.artifacts import plan_question
 from mayfly.orchestration.flow_state import APPROVAL_KEY
 from mayfly.orchestration.record import is_recorded
-from mayfly.planning.approval import has_to_ask
+from mayfly.planning.approval import approval_needed
 from mayfly.runs.run import Run
 
 POLL_S = 2
@@ -54,7 +54,7 @@ def await_approval(run: Run) -> None:
     if plan is None or not is_recorded():
         return
     estimated_usd = None if plan.chosen is None else plan.chosen.forecast.usd.high
-    if not has_to_ask(
+    if not approval_needed(
         approve_above_usd=limits.approve_above_usd,
         estimated_usd=estimated_usd,
         max_cost_usd=limits.max_cost_usd,

@@ -8,7 +8,7 @@ from mayfly.planning.plan import make_plan
 from mayfly.planning.pricing import dollars
 from mayfly.reporting.progress import Step
 from mayfly.runs.accounting import measurement
-from mayfly.runs.calibration import try_rows
+from mayfly.runs.calibration import measure_rows
 from mayfly.runs.run import Run
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
 from mayfly.tasks.shards import settle_shards
@@ -37,7 +37,7 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
         try:
             create_endpoint(run, offer, calibrating=True)
             await_ready(run)
-            try_some_rows(run, rows)
+            run_calibration(run, rows)
         except (HardwareUnavailable, EndpointLost) as error:
             run.move_on(error)
             missing.append(offer)
@@ -54,10 +54,10 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
 
 
 @step("try rows")
-def try_some_rows(run: Run, rows: int) -> None:
+def run_calibration(run: Run, rows: int) -> None:
     """Answer some rows and measure how long they take."""
     run.progress.enter(Step.INFERRING)
-    trial = try_rows(run, rows)
+    trial = measure_rows(run, rows)
     session = run.provisioner.session
     hardware = session.ref.hardware
     if trial is None:
@@ -65,7 +65,7 @@ def try_some_rows(run: Run, rows: int) -> None:
     else:
         per_million = session.meter.price_usd_per_h / 3600 / trial.work_per_s * 1e6
         text = (
-            f"{hardware}: {trial.work_per_s:,.0f} tokens/s with {trial.places:.0f} in flight, "
+            f"{hardware}: {trial.work_per_s:,.0f} tokens/s with {trial.slots:.0f} in flight, "
             f"{dollars(per_million)} per million, by {trial.rows} rows"
         )
     run.progress.say(text)

@@ -1,17 +1,17 @@
-"""When a person has to be asked before money is spent."""
+"""Decide whether a person must approve a run before money is spent."""
 
 
-def has_to_ask(
+def approval_needed(
     *, approve_above_usd: float | None, estimated_usd: float | None, max_cost_usd: float | None
 ) -> bool:
-    """Whether a run may cost more than its owner lets it without being asked.
+    """Return whether a run may cost more than can be spent without approval.
 
-    A run whose cost cannot be estimated may cost anything; one with a limit costs no more.
+    A run whose cost cannot be estimated needs approval, unless `max_cost_usd` bounds it.
 
     Args:
-        approve_above_usd: What may be spent unasked, in dollars; None asks never.
-        estimated_usd: What the plan expects at most, in dollars; None is not known.
-        max_cost_usd: Where the run stops by itself, in dollars; None is nowhere.
+        approve_above_usd: Dollars that need no approval; None means that none is ever needed.
+        estimated_usd: Upper end of the estimated cost, in dollars; None when it is unknown.
+        max_cost_usd: The run's cost limit, in dollars; None when there is none.
     """
     if approve_above_usd is None:
         return False

@@ -1,7 +1,7 @@
-"""Where the search for the best number of requests in flight begins.
+"""The concurrency limit at which the adaptive search starts.
 
-What an earlier run of the same model and hardware settled at is worth most, what the platform says
-of a replica comes next, and a guess is a guess.
+In order of preference: the limit at which an earlier run of the same model and hardware settled,
+the platform's figure for one replica, and a default.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from mayfly.models.offers import same_hardware
 from mayfly.planning.measurements import Measurement
 
 LATEST_RUNS = 3
-"""Runs that count."""
+"""Only this many of the most recent runs are used."""
 
 QUEUE_FACTOR = 2
-"""More than so many times what a replica takes at once only waits in its queue."""
+"""Requests beyond this multiple of a replica's capacity would only wait in its queue."""
 
 
 class FirstLimit(NamedTuple):
-    """A number of requests in flight, where it comes from, and the most that is ever tried."""
+    """A concurrency limit, its source, and the largest limit to try."""
 
     limit: int
     source: Source
@@ -35,13 +35,13 @@ def first_limit(
     replicas: int,
     per_replica: int | None,
 ) -> FirstLimit:
-    """Return where to begin.
+    """Return the concurrency limit to start with.
 
     Args:
         past: Measurements of earlier runs, oldest first.
-        prompt_key: Digest of prompt and sampling; a run that asked the same counts most.
+        prompt_key: Digest of prompt and sampling; runs with the same digest are preferred.
         replicas: Ready replicas.
-        per_replica: Requests that one replica takes at once, if the platform says so.
+        per_replica: Concurrent requests of one replica, if the platform publishes the figure.
     """
     ceiling = CEILING if per_replica is None else QUEUE_FACTOR * per_replica * replicas
     settled = [
@@ -51,7 +51,7 @@ def first_limit(
     ]
     same_prompt = [one for one in settled if one.ask == prompt_key]
     if settled:
-        # The largest of the last: a short run may end just below where it would have settled.
+        # Use the largest recent value: a short run may end before its limit has settled.
         latest = (same_prompt or settled)[-LATEST_RUNS:]
         found = max(one.settled_limit for one in latest) * replicas
         return FirstLimit(max(1, min(round(found), ceiling)), "history", ceiling)

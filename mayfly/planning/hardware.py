@@ -1,4 +1,4 @@
-"""Which hardware: offers that fit, cheapest first, and why each is taken or left."""
+"""Select hardware: offers that fit the job, cheapest first, with the reason for each decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from mayfly.models.offers import Offer, same_hardware
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An offer and what was decided about it."""
+    """An offer and the decision on it."""
 
     offer: Offer
     eligible: bool
@@ -34,13 +34,13 @@ class Placement:
         return self.eligible[0]
 
     def without(self, hardware: Sequence[str]) -> Self:
-        """Return the placement with some hardware left out, unless that would be all of it."""
+        """Return the placement without some hardware, unless nothing would be left."""
         if not [offer for offer in self.eligible if offer.hardware not in hardware]:
             return self
         return replace(
             self,
             candidates=tuple(
-                replace(candidate, eligible=False, why="could not be had")
+                replace(candidate, eligible=False, why="not available")
                 if candidate.eligible and candidate.offer.hardware in hardware
                 else candidate
                 for candidate in self.candidates
@@ -49,7 +49,7 @@ class Placement:
 
 
 def _wanted(offers: Sequence[Offer], hardware: str) -> list[Offer]:
-    """Return the offers that were asked for; an id as it stands goes before one alike."""
+    """Return the requested offers; an exact id wins over one that only normalises to the same."""
     if hardware == "auto":
         return list(offers)
     named = [offer for offer in offers if offer.hardware == hardware.strip()]
@@ -57,10 +57,10 @@ def _wanted(offers: Sequence[Offer], hardware: str) -> list[Offer]:
 
 
 def _first_tried(offer: Offer) -> tuple[float, int, str, int, int, bool]:
-    """Return what offers are sorted by: the price, and of one price what a batch is faster on.
+    """Return the sort key of an offer: its price, then how fast it is expected to run a batch.
 
-    A batch wants throughput: configs that draft tokens, then those made for throughput, then those
-    of which a benchmark is known.
+    At equal price, configs with speculative decoding come first, then those optimised for
+    throughput, then those with a published benchmark.
     """
     made_for = {"throughput": 0, "balanced": 1, "": 1, "latency": 2}.get(offer.optimization, 1)
     return (
@@ -69,24 +69,23 @@ def _first_tried(offer: Offer) -> tuple[float, int, str, int, int, bool]:
     )
 
 
-def place(
+def select_offers(
     offers: Sequence[Offer], *, model: str, hardware: str, regions: Sequence[str], replicas: int
 ) -> Placement:
-    """Decide on every offer: the cheapest with room first, or just the hardware that was named.
+    """Decide on every offer: the cheapest with free capacity first, or only the named hardware.
 
     Args:
-        hardware: `auto`, or an id in either generation's spelling.
-        regions: Allowed regions; none means all.
-        replicas: How many must fit at the start.
+        hardware: `auto`, or a hardware id in v1 or v2 spelling.
+        regions: Allowed regions; empty means all.
+        replicas: Replicas that must fit at the start.
 
     Raises:
-        BadRequest: No offer fits the request; the message lists those that exist.
-        HardwareUnavailable: Offers fit, and none has room.
+        BadRequest: No offer fits the request; the message lists the offers that exist.
+        HardwareUnavailable: Offers fit, but none has free capacity.
     """
     if not offers:
         raise BadRequest(
-            f"model {model}: there is no hardware that it can be deployed on; "
-            "choose a model from the list of dedicated models"
+            f"model {model}: no hardware can deploy it; choose a model that `mayfly models` lists"
         )
     listed = ", ".join(offer.hardware for offer in offers)
     wanted = _wanted(offers, hardware)
@@ -95,7 +94,8 @@ def place(
     known = {region.name for offer in offers for region in offer.regions}
     if unknown := [name for name in regions if known and name not in known]:
         raise BadRequest(
-            f"region {unknown[0]} is not offered for {model}; choose of: {', '.join(sorted(known))}"
+            f"region {unknown[0]} is not offered for {model}; "
+            f"choose one of: {', '.join(sorted(known))}"
         )
     ranked = sorted(offers, key=_first_tried)
     judged: list[Candidate] = []
@@ -104,17 +104,18 @@ def place(
             judged.append(Candidate(offer=offer, eligible=False, why=f"not {hardware}"))
         elif offer.has_room(regions, replicas):
             first = not any(candidate.eligible for candidate in judged)
-            why = ("cheapest with room" if hardware == "auto" else "asked for") if first else "next"
+            best = "cheapest available" if hardware == "auto" else "requested"
+            why = best if first else "next"
             judged.append(Candidate(offer=offer, eligible=True, why=why))
         else:
             where = f" in {', '.join(regions)}" if regions else ""
-            judged.append(Candidate(offer=offer, eligible=False, why=f"no room{where} now"))
+            judged.append(Candidate(offer=offer, eligible=False, why=f"no capacity{where} now"))
     placement = Placement(candidates=tuple(judged))
     if not placement.eligible:
         where = f" in {', '.join(regions)}" if regions else ""
         raise HardwareUnavailable(
-            f"model {model}: no room{where} for {replicas} replica(s) on "
+            f"model {model}: no capacity{where} for {replicas} replica(s) on "
             f"{', '.join(offer.hardware for offer in wanted)}; "
-            "try again later, or name another --region or --hardware"
+            "try again later, or choose another --region or --hardware"
         )
     return placement

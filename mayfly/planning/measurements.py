@@ -1,4 +1,4 @@
-"""What a finished run teaches the next one."""
+"""Measurements of finished runs, which the plans of later runs use."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,21 +10,21 @@ from mayfly.models.rows import MOST_TOKENS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """The lesson of one finished run: what it asked, on what, how fast, for how much.
+    """What one run measured on one endpoint. The history stores it under `lessons`.
 
     Attributes:
-        ask: 10 hex digits of prompt and sampling; equal for runs that asked the same.
+        ask: 10 hex digits of prompt and sampling; equal for runs with the same prompt.
         answered: Rows answered by this run.
-        token_ratio: Prompt tokens that the API counted for each token guessed from characters;
-            0 when that is not known.
-        work_per_s: Work (see `mayfly.planning.throughput`) of one replica in a second while it
-            was busy; 0 when the run was too short to tell.
-        rows_per_s: Rows answered in a second by one replica while it was busy.
-        in_flight: Requests in flight on one replica then.
-        settled_limit: Requests in flight on one replica at which the adaptive limit has settled; 0
-            when it has not.
-        cold_start_s: From the create to READY; 0 when not seen.
-        drain_s: From the stop to stopped; 0 when not seen.
+        token_ratio: Prompt tokens counted by the API for each token estimated from characters;
+            0 when unknown.
+        work_per_s: Work (see `mayfly.planning.throughput`) per second of one busy replica; 0 when
+            the run was too short to measure it.
+        rows_per_s: Rows answered per second by one busy replica.
+        in_flight: Requests in flight on one busy replica.
+        settled_limit: Requests in flight on one replica at which the adaptive limit settled; 0
+            when it did not.
+        cold_start_s: From the create to READY, in seconds; 0 when not measured.
+        drain_s: From the stop to stopped, in seconds; 0 when not measured.
     """
 
     provider: str = ""
@@ -53,7 +53,7 @@ class Measurement:
 
     @classmethod
     def read(cls, value: Any) -> Self | None:
-        """Read what `as_dict` wrote, passing over what is not known; None when it is none."""
+        """Read what `as_dict` wrote, ignoring unknown keys; return None when it is invalid."""
         if not isinstance(value, Mapping):
             return None
         known: dict[str, Any] = {}
@@ -63,12 +63,12 @@ class Measurement:
                 return None
             known[field.name] = given
         found = cls(**known)
-        return found if found._can_be() else None
+        return found if found._is_plausible() else None
 
-    def _can_be(self) -> bool:
-        """Whether the counts are of so many answers at all.
+    def _is_plausible(self) -> bool:
+        """Whether the token counts are possible for that many answers.
 
-        One that a server made up, such as 1e20, would decide every later plan.
+        A bogus count from a server, such as 1e20, would dominate every later plan.
         """
         most = MOST_TOKENS * max(1, self.answered)
         return self.prompt_tokens <= most and self.completion_tokens <= most
@@ -85,10 +85,10 @@ def _listed(value: object) -> list[Any]:
 
 
 def measurements(records: Iterable[Mapping[str, Any]], provider: str) -> list[Measurement]:
-    """Return what the runs with one provider teach, oldest first.
+    """Return the measurements of the runs with one provider, oldest first.
 
     Args:
-        records: Of the history; a run on several endpoints has several lessons.
+        records: Records of the history; a run on several endpoints has several measurements.
     """
     return [
         past

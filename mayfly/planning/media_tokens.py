@@ -1,9 +1,9 @@
-"""About how many prompt tokens an image, sound or video has, before any was measured.
+"""Estimate the prompt tokens of images, audio and video before any run has measured them.
 
-Rules of thumb: an image has one token for each 28 x 28 pixels (Qwen2.5-VL and its successors;
-others are within a factor of two), sound has 25 tokens a second (Whisper's encoder, pooled as
-Qwen-Audio does) and a video about 1,024 tokens. What cannot be seen here, such as an image by URL,
-counts as one of a million pixels. Finished runs correct all of it together, by what was billed.
+Rules of thumb: an image has one token per 28 x 28 pixels (Qwen2.5-VL and its successors; others
+are within a factor of two), audio has 25 tokens per second (Whisper's encoder, pooled as in
+Qwen-Audio), and a video has about 1,024 tokens. An image whose size is unknown, such as one given
+by URL, counts as a million pixels. Finished runs correct the total by the billed tokens.
 """
 
 import binascii
@@ -17,14 +17,14 @@ UNSEEN_IMAGE_TOKENS = 1_024
 VIDEO_TOKENS = 1_024
 AUDIO_TOKENS_PER_S = 25
 AUDIO_BYTES_PER_S = 16_000
-"""Of compressed sound, at 128 kbit/s."""
+"""Compressed audio at 128 kbit/s."""
 
 HEAD_CHARACTERS = 4 * 2**16
-"""Base64 of an image's beginning, which has its width and height."""
+"""Base64 characters of an image's header, which holds its width and height."""
 
 
 def part_tokens(part: dict[str, Any]) -> float:
-    """Return about how many tokens a content part that is no text has; 0 for any other."""
+    """Return the estimated tokens of a media content part; 0 for any other part."""
     for name in ("image_url", "audio_url", "video_url"):
         given = part.get(name)
         if isinstance(given, dict) and isinstance(given.get("url"), str):

@@ -1,4 +1,4 @@
-"""Preview first, then plan: everything that can be wrong is found before anything is created."""
+"""Plan a previewed job: hardware, replicas, time and cost, before anything is created."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,33 +8,33 @@ from mayfly.models.endpoint import EndpointRef, Replicas
 from mayfly.models.errors import BadRequest
 from mayfly.models.job import Job
 from mayfly.models.offers import Offer, same_hardware
-from mayfly.planning.hardware import Placement, place
+from mayfly.planning.hardware import Placement, select_offers
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.preview import JobPreview
 from mayfly.planning.pricing import ByToken, advice, by_token
 from mayfly.planning.ranking import (
     Constraints,
     Quote,
-    in_order,
     quotes_for,
-    refuse_the_impossible,
+    rank_offers,
+    reject_impossible_limits,
     scale_at,
     warnings,
 )
 from mayfly.planning.tokens import Workload
-from mayfly.planning.workload import done_before, size_up, taught
+from mayfly.planning.workload import earlier_tally, estimate_workload, past_measurements
 from mayfly.together.control_plane import ControlPlane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run would do: the data, the endpoint that it would rent or use, time and cost.
+    """What a run would do: its data, the endpoint to create or use, time and cost.
 
     Attributes:
         placement: The offers in the order in which to try them; None with an existing endpoint.
-        load: What the rows that are left amount to.
-        quotes: What the job takes on each candidate of the placement, in its order.
-        warnings: What is likely to go otherwise than wished.
+        load: Workload of the remaining rows.
+        quotes: Time and cost on each candidate of the placement, in its order.
+        warnings: Limits that the run is likely to miss, one line each.
     """
 
     preview: JobPreview
@@ -46,49 +46,49 @@ class Plan:
 
     @property
     def replicas(self) -> Replicas:
-        """What the job starts with, on the hardware that is tried first."""
+        """Replicas to start with on the hardware that is tried first."""
         return self.replicas_on(self.placement.chosen if self.placement is not None else None)
 
     def replicas_on(self, offer: Offer | None) -> Replicas:
-        """Return the bounds on replicas to ask for: the user's, or what the deadline takes."""
+        """Return the replica bounds to request: the user's, or what the deadline requires."""
         rental, limits = self.preview.job.rental, self.preview.job.limits
         quote = self.quote_of(offer)
         bounds = rental.bounds()
-        # With a deadline a range is ours to steer in; without, it is the platform's.
+        # With a deadline the run scales within a range; without one the platform does.
         open_number = not rental.fixes_replicas or bounds.minimum < bounds.maximum
         if quote is None or limits.deadline_s is None or not open_number:
             return bounds
         return Replicas(minimum=quote.forecast.replicas, maximum=quote.forecast.replicas)
 
     def quote_of(self, offer: Offer | None) -> Quote | None:
-        """Return what the job takes on an offer, if that was worked out."""
+        """Return the quote of an offer, or None if it has none."""
         return next((quote for quote in self.quotes if quote.offer == offer), None)
 
     def scale_at(self, offer: Offer) -> float:
-        """Return the requests in flight per replica at which a further replica is worth it."""
+        """Return the requests in flight per replica at which the platform adds a replica."""
         return scale_at(self.quote_of(offer))
 
     @property
     def chosen(self) -> Quote | None:
-        """What the job takes on the hardware that is tried first."""
+        """The quote of the hardware that is tried first."""
         return self.quote_of(self.placement.chosen) if self.placement is not None else None
 
     @property
     def by_token(self) -> tuple[ByToken, ...]:
-        """The same job on serverless and as batches, where the catalogue has the price."""
+        """Cost of the same job on serverless and in batches, where the price is published."""
         if self.load is None or self.placement is None:
             return ()
         return by_token(self.load, self.placement.chosen.token_usd)
 
     @property
     def advice(self) -> str:
-        """Whether the job is cheaper by the token, in one line; "" when that is not known."""
+        """One line on whether the job is cheaper by the token; "" when that is unknown."""
         quote = self.chosen
         return "" if quote is None else advice(quote.forecast, self.by_token)
 
     @property
     def rows_over_context(self) -> int | None:
-        """About how many rows do not fit the model's context; None where that is not known."""
+        """Estimated rows that exceed the model's context; None when that is unknown."""
         context = None if self.placement is None else self.placement.chosen.max_context
         if context is None or self.load is None or self.load.sizes is None:
             return None
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def usd_per_h(self) -> float:
-        """Dollars per hour while the replicas that the job starts with are ready."""
+        """Dollars per hour while the initial replicas are ready."""
         if self.placement is None:
             return self.existing.price_usd_per_h if self.existing is not None else 0.0
         return self.placement.chosen.price_usd_per_h * self.replicas.minimum
@@ -148,26 +148,26 @@ def make_plan(
     without: Sequence[Offer] = (),
     spent_s: float = 0.0,
 ) -> Plan:
-    """Choose hardware for the job, or find the endpoint that it names; work out time and cost.
+    """Choose hardware for the job, or find the named endpoint; estimate time and cost.
 
     Args:
-        folders: The environment variables that name where mayfly keeps its history, and the
-            Hugging Face hub its tokenizers.
-        learned: What the run itself has measured.
-        without: Offers that could not be had a moment ago, whatever is said of their room.
-        spent_s: Time that the run has taken so far.
+        folders: The environment variables that name the folders of mayfly's history and of the
+            Hugging Face tokenizers.
+        learned: Measurements of this run.
+        without: Offers that were just refused, whatever capacity they report.
+        spent_s: Seconds that the run has taken so far.
 
     Raises:
-        BadRequest: No such model, hardware, region or endpoint; limits that cannot be kept.
-        HardwareUnavailable: Offers fit, and none has room now.
+        BadRequest: No such model, hardware, region or endpoint; limits that cannot be met.
+        HardwareUnavailable: Offers fit, but none has free capacity.
     """
     job = preview.job
-    past = [*taught(folders, preview.provider), *learned]
-    load = size_up(
+    past = [*past_measurements(folders, preview.provider), *learned]
+    load = estimate_workload(
         job,
         preview.dataset,
         preview.renderer,
-        before=done_before(job.output, preview.fingerprint),
+        before=earlier_tally(job.output, preview.fingerprint),
         past=past,
         folders=folders,
     )
@@ -175,19 +175,21 @@ def make_plan(
         existing = plane.find(job.rental.endpoint)
         if existing is None:
             raise BadRequest(
-                f"endpoint {job.rental.endpoint}: there is none of that name in project "
-                f"{plane.project}; see `mayfly endpoints list`"
+                f"endpoint {job.rental.endpoint} does not exist in project {plane.project}; "
+                "`mayfly endpoints list` shows those that do"
             )
         return Plan(preview=preview, placement=None, existing=priced(existing, plane), load=load)
     rough = select_hardware(job, plane).without([offer.hardware for offer in without])
     constraints = constraints_of(job, spent_s)
     quotes = quotes_for(rough, load, constraints, model=job.model, past=past)
-    placement = in_order(rough, quotes, constraints, by_hand=job.rental.hardware != "auto")
+    placement = rank_offers(
+        rough, quotes, constraints, hardware_named=job.rental.hardware != "auto"
+    )
     by_offer = {quote.offer: quote for quote in quotes}
     quotes = tuple(by_offer[candidate.offer] for candidate in placement.candidates)
     able = [by_offer[offer] for offer in placement.eligible]
     if not spent_s:
-        refuse_the_impossible(able, load, constraints)
+        reject_impossible_limits(able, load, constraints)
     return Plan(
         preview=preview,
         placement=placement,
@@ -199,7 +201,7 @@ def make_plan(
 
 
 def constraints_of(job: Job, spent_s: float = 0.0) -> Constraints:
-    """Return what a job asks of its endpoint when so much of its time has gone."""
+    """Return a job's constraints on its endpoint after `spent_s` seconds of its run."""
     deadline_s = job.limits.deadline_s
     bounds = job.rental.bounds()
     return Constraints(
@@ -212,7 +214,7 @@ def constraints_of(job: Job, spent_s: float = 0.0) -> Constraints:
 
 
 def priced(existing: EndpointRef, plane: ControlPlane) -> EndpointRef:
-    """Return an endpoint that stands with what its hardware costs, so that a cap can be kept."""
+    """Return an existing endpoint with the price of its hardware, so that --max-cost works."""
     for offer in plane.all_hardware() if existing.hardware else ():
         if same_hardware(offer.hardware, existing.hardware):
             return replace(existing, price_usd_per_h=offer.price_usd_per_h)
@@ -220,8 +222,8 @@ def priced(existing: EndpointRef, plane: ControlPlane) -> EndpointRef:
 
 
 def select_hardware(job: Job, plane: ControlPlane) -> Placement:
-    """Ask what is offered for the model now, and decide on each offer."""
-    return place(
+    """Fetch the current offers for the model and decide on each."""
+    return select_offers(
         plane.offers(job.model, config=job.rental.config),
         model=job.model,
         hardware=job.rental.hardware,

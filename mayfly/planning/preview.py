@@ -1,4 +1,4 @@
-"""Preview a job: the input, the prompts and what is left, without asking the API."""
+"""Preview a job: its input, its prompts and its remaining rows, without calling the API."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,20 +22,20 @@ from mayfly.storage.parts import check_columns
 from mayfly.storage.run_folder import check_output, earlier_manifest, leaving_nothing_unless_begun
 
 PREVIEW_ROWS = 8
-"""Rows rendered before anything is rented: enough to see a template that cannot work."""
+"""Rows rendered before anything is created: enough to detect a template that cannot work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPreview:
-    """What is known of a job without asking the API.
+    """What is known of a job without calling the API.
 
     Attributes:
         fingerprint: SHA-256 (hex) that ties the output to request, input and provider.
         provider: Identity of the API host.
-        checker: Says whether an answer fits the job's JSON Schema, if it has one.
-        columns: Those of the output, beside the input's.
+        checker: Validates answers against the job's JSON Schema, if it has one.
+        columns: Columns that the output adds to the input's.
         media: Reads the files that cells name.
-        grown: The earlier run's manifest with the files that have come since as further shards.
+        grown: The earlier run's manifest, with files added since then as further shards.
     """
 
     job: Job
@@ -75,14 +75,14 @@ def preview_job(
     """Read the input's footers, compile the prompt and render a few rows.
 
     Args:
-        provider: Identity of the API host, which keeps the outputs of different ones apart.
-        writes: Whether what has to be copied of the input may go into the output's folder;
-            otherwise it is copied for this process alone.
-        anywhere: Whether cells may name files outside of the input's folder, by a URI.
-        say: Is told what takes long.
+        provider: Identity of the API host; outputs of different hosts are not mixed.
+        writes: Whether a copy of the input, if one is needed, may be written to the output
+            folder; otherwise it is temporary.
+        anywhere: Whether cells may name files outside the input's folder, by URI.
+        say: Reports long operations.
 
     Raises:
-        BadRequest: The input, its columns or the prompt cannot work; one line says what to do.
+        BadRequest: The input, its columns or the prompt cannot work; the message says what to do.
     """
     if not writes:
         return _preview(job, provider, None, say, anywhere=anywhere)
@@ -124,8 +124,8 @@ def _preview(
     broken = [failure.words for failure in failures if failure.kind != NULL_PROMPT]
     if len(broken) == len(rendered):
         raise BadRequest(
-            f"input {job.input}: none of the first {len(rendered)} rows can be sent "
-            f"({broken[0]}); correct the prompt or the data"
+            f"input {job.input}: could not render any of the first {len(rendered)} rows "
+            f"({broken[0]}); fix the prompt or the data"
         )
     dataset.check_cells(renderer.needs)
     preview = JobPreview(
@@ -142,9 +142,9 @@ def _preview(
 
 
 def _after(preview: JobPreview, earlier: Manifest) -> JobPreview:
-    """Return the preview of a job that an output was begun for, where it is the same job.
+    """Return the preview to resume an output with, where the output is of the same job.
 
-    An output keeps the fingerprint that its first run gave it, however its input grows.
+    An output keeps the fingerprint of its first run, even if its input grows.
     """
     wanted = preview.manifest(0.0)
     same = replace(preview, fingerprint=earlier.fingerprint)

@@ -1,8 +1,8 @@
-"""What a job takes and costs: on each kind of hardware, and by the token where that is sold.
+"""Forecast a job's time and cost on dedicated hardware, and its price by the token.
 
 A dedicated replica bills every started minute from READY until it has drained; the cold start is
-free. The same rows cost tokens on serverless, and half of that through the Batch API, within its
-limits.
+not billed. On serverless the same rows are billed by the token, and at half that price through
+the Batch API, within its limits.
 """
 
 import math
@@ -17,26 +17,26 @@ from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Interval
 
 LEARN_S = 300.0
-"""After READY, until a run's own throughput is known well enough to act on it."""
+"""Seconds after READY until a run has measured its throughput well enough to act on it."""
 
 BATCH_REQUESTS = 50_000
 BATCH_BYTES = 100_000_000
 BATCH_HOURS = 24
 BATCH_DISCOUNT = 0.5
-"""Limits of one batch, its best effort, and its discount ("up to").
+"""Limits of one batch, its best-effort completion time, and its discount ("up to").
 Source: Together API, Batch API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a job takes on one kind of hardware.
+    """Time and cost of a job on one kind of hardware.
 
     Attributes:
         seconds: From the create to the last answer, cold start included.
-        busy_s: Of it, while replicas bill and answer.
-        usd: For all replicas, by started minutes.
-        usd_per_million: Per million tokens, prompts and responses: `usd` over all tokens.
-        measured: Whether the throughput was measured, not guessed.
+        busy_s: The billed part of it, in which replicas answer.
+        usd: Dollars for all replicas, by started minutes.
+        usd_per_million: Dollars per million tokens, prompts and responses together.
+        measured: Whether the throughput was measured rather than estimated.
     """
 
     replicas: int
@@ -64,11 +64,11 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByToken:
-    """What the same job costs where the model is sold by the token.
+    """Cost of the same job where the model is billed by the token.
 
     Attributes:
         name: `serverless` or `batch`.
-        requests: Batches that the job makes; 0 for serverless.
+        requests: Number of batches; 0 for serverless.
     """
 
     name: str
@@ -83,21 +83,21 @@ class ByToken:
 def forecast(
     load: Workload, rate: Rate, *, price_usd_per_h: float, replicas: int, drain_s: float = DRAIN_S
 ) -> Forecast:
-    """Return what a job takes on so many replicas of one kind.
+    """Forecast a job's time and cost on a number of replicas.
 
-    Busy time is work over rate, and once more the time that one row takes with all places filled
-    (Little's law): as many rows are on their way at the end. A job that does not fill the places
-    is no faster for it: one row takes a quarter of that time alone.
+    Busy time is work divided by rate, plus the time of one row with all slots in use (Little's
+    law), for the rows in flight at the end. A job that leaves slots empty gains little from it:
+    a row alone is assumed to take a quarter of that time.
     """
     each = work_per_row(load)
     total = each.scaled(max(1, load.rows)).over(rate.work_per_s.scaled(replicas))
-    filled = min(1.0, load.rows / (rate.places * replicas))
-    tail = each.over(rate.work_per_s).scaled(rate.places * max(filled, 0.25) * 0.5)
+    filled = min(1.0, load.rows / (rate.slots * replicas))
+    tail = each.over(rate.work_per_s).scaled(rate.slots * max(filled, 0.25) * 0.5)
     busy_s = total.plus(tail).interval
     usd = Interval(
         *(
             replicas * math.ceil((seconds + drain_s * share) / 60) * price_usd_per_h / 60
-            # The nearest end drains at once, the farthest takes twice as long as expected.
+            # The low end drains at once; the high end takes twice the expected time.
             for seconds, share in zip(busy_s, (0.0, 1.0, 2.0), strict=True)
         )
     )
@@ -116,7 +116,7 @@ def forecast(
     )
 
 
-def fewest(
+def fewest_replicas(
     load: Workload,
     rate: Rate,
     *,
@@ -126,12 +126,12 @@ def fewest(
     at_least: int = 1,
     drain_s: float = DRAIN_S,
 ) -> Forecast:
-    """Return the cheapest number of replicas with which a deadline can be promised.
+    """Return the forecast of the cheapest number of replicas that can meet a deadline.
 
-    That is: what is probable is done in time by those from the start, and the farthest end of the
-    interval by twice as many, of which half are asked for once the first minutes have shown that
-    they are needed. When even the most do not reach it, as many as make it noticeably faster; the
-    caller looks at its ends.
+    The initial replicas must meet it in the probable case. The high end of the interval may need
+    twice as many, half of them requested once the first minutes show the need. When no number up
+    to `most` meets the deadline, return the fewest replicas within 5 % of the fastest; the caller
+    compares the forecast with the deadline.
     """
     each = [
         forecast(load, rate, price_usd_per_h=price_usd_per_h, replicas=count, drain_s=drain_s)
@@ -155,9 +155,9 @@ def _in_time(found: Forecast, rate: Rate, within_s: float, most: int) -> bool:
 
 
 def by_token(load: Workload, token_usd: tuple[float, float] | None) -> tuple[ByToken, ...]:
-    """Return what the job costs by the token: on serverless and as batches; nothing where unsold.
+    """Return the job's cost on serverless and in batches; empty when there is no token price.
 
-    A batch takes at most 50,000 requests and 100 MB; a larger job makes several.
+    A batch takes at most 50,000 requests and 100 MB; a larger job is split.
     """
     if token_usd is None:
         return ()
@@ -177,14 +177,15 @@ def by_token(load: Workload, token_usd: tuple[float, float] | None) -> tuple[ByT
 
 
 def advice(dedicated: Forecast, others: Sequence[ByToken]) -> str:
-    """Return one line: whether the job is cheaper by the token, or "" when nothing is known."""
+    """Return one line on whether the job is cheaper by the token, or "" when that is unknown."""
     if not others:
         return ""
     least = min(others, key=lambda other: other.usd.mid)
     what = {"batch": "the Batch API", "serverless": "serverless"}[least.name]
     if least.usd.mid >= dedicated.usd.mid:
         return (
-            f"this endpoint is the cheapest way: {what} would take about {dollars(least.usd.mid)}"
+            f"this endpoint is the cheapest option: {what} would cost about "
+            f"{dollars(least.usd.mid)}"
         )
     limits = (
         f" ({least.requests} batch{'es' if least.requests > 1 else ''}, "
@@ -204,26 +205,26 @@ def by_cost(
 ) -> tuple[tuple[Offer, Forecast], ...]:
     """Return offers with their forecasts in the order in which to try them.
 
-    By price per hour, as long as throughput is a guess: guesses of one source err together, and
-    are no reason to rent the dearer machine. Once the first of that order has been measured, any
-    other that was measured too and does the job for less goes before it.
+    The order is by price per hour while throughput is only estimated: estimates from one source
+    share their error and do not justify more expensive hardware. Once the first offer has been
+    measured, other measured offers that do the job for less come before it.
 
     Args:
-        offers: In the order of the price per hour.
-        forecasts: One for each.
+        offers: Ordered by price per hour.
+        forecasts: One per offer.
     """
     pairs = list(zip(offers, forecasts, strict=True))
     if not pairs or not pairs[0][1].measured:
         return tuple(pairs)
     known = [pair for pair in pairs if pair[1].measured]
     guessed = [pair for pair in pairs if not pair[1].measured]
-    # Both kinds of rounding are left out: what differs is the price of the work itself.
+    # Compare the price of the work itself, without rounding to minutes or replicas.
     known.sort(key=lambda pair: pair[0].price_usd_per_h / pair[1].tokens_per_s.mid)
     return (*known, *guessed)
 
 
 def dollars(usd: float) -> str:
-    """Write an amount for people: `$0.004`, `$0.37`, `$12.40`, `$1,240`."""
+    """Format an amount for people: `$0.004`, `$0.37`, `$12.40`, `$1,240`."""
     if 0 < usd < 0.01:
         return f"${usd:.4f}".rstrip("0")
     return f"${usd:,.2f}" if usd < 1000 else f"${usd:,.0f}"

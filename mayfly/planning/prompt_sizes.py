@@ -1,4 +1,4 @@
-"""How long the prompts of a job are, and how many of its rows no context holds."""
+"""The distribution of prompt lengths, and how many rows exceed the model's context."""
 
 import math
 from collections import Counter
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSizes:
-    """Prompt tokens of the sampled rows, which stand for all of them.
+    """Prompt tokens of the sampled rows, which represent all rows.
 
     Attributes:
-        rows: Of the job.
-        tokens: Of each sampled prompt, ascending; at least one.
+        rows: Rows of the job.
+        tokens: Tokens of each sampled prompt, ascending; at least one.
     """
 
     rows: int
@@ -21,10 +21,10 @@ class PromptSizes:
 
     @classmethod
     def of_sample(cls, tokens: Sequence[float], *, rows: int, mean: float) -> "PromptSizes | None":
-        """Return the sizes of a sample, corrected to a mean; None of an empty one.
+        """Return the sizes of a sample, scaled to a mean; None for an empty sample.
 
         Args:
-            mean: Tokens of a prompt on average, as finished runs correct it.
+            mean: Mean prompt tokens, as corrected by finished runs.
         """
         total = sum(tokens)
         if not total:
@@ -33,7 +33,7 @@ class PromptSizes:
         return cls(rows=rows, tokens=tuple(sorted(count * factor for count in tokens)))
 
     def quantile(self, share: float) -> int:
-        """Return the tokens that a share of the prompts has at most."""
+        """Return the prompt length in tokens at a quantile (0 to 1)."""
         return round(self.tokens[min(int(share * len(self.tokens)), len(self.tokens) - 1)])
 
     @property
@@ -42,12 +42,12 @@ class PromptSizes:
         return round(self.tokens[-1])
 
     def over(self, tokens: float) -> int:
-        """Return about how many of all rows have a prompt of more tokens."""
+        """Estimate how many of all rows have a prompt longer than `tokens`."""
         above = sum(1 for count in self.tokens if count > tokens)
         return round(self.rows * above / len(self.tokens))
 
     def histogram(self) -> list[dict[str, int]]:
-        """Return about how many rows have up to 1, 2, 4, 8, … tokens and more than half of it."""
+        """Estimate the rows in each bin (`up_to` / 2, `up_to`]; bins are powers of two."""
         exponents = Counter(max(0, math.ceil(math.log2(max(count, 1)))) for count in self.tokens)
         return [
             {

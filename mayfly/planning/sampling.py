@@ -1,4 +1,4 @@
-"""A sample of the rows as they would be sent, spread over the input."""
+"""Sample rows, spread over the input, rendered as they would be sent."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,26 +12,26 @@ from mayfly.planning.tokens import Sample, guessed_tokens
 from mayfly.storage.dataset import Dataset
 
 SAMPLED_ROWS = 512
-PLACES = 16
-"""Places in the input from which the rows are taken, the same number from each."""
+SAMPLE_POSITIONS = 16
+"""Positions in the input from which rows are taken, the same number from each."""
 
 SAMPLED_BYTES = 64 * 2**20
-"""Of input that is read for the sample: a few dozen rows where each has an image."""
+"""Maximum input bytes to read for the sample: a few dozen rows where each has an image."""
 
-FAR_INTO_A_GROUP = 20_000
-"""Rows of a row group that are not worth decoding on the way to a place inside it."""
+MAX_ROWS_SKIPPED = 20_000
+"""Rows to decode at most in order to reach a position inside a row group."""
 
 MESSAGE_TOKENS = 4
-"""What a chat template puts around each message, and before the answer."""
+"""Tokens that a chat template adds around each message, and before the answer."""
 
 
 def take_sample(
     dataset: Dataset, renderer: Renderer, model: str, *, count: Callable[[str], int] | None = None
 ) -> Sample:
-    """Render some rows and count their tokens, or guess them by their characters.
+    """Render some rows and count their tokens, or estimate them from their characters.
 
     Args:
-        count: The model's own tokenizer, where one is at hand.
+        count: The model's tokenizer, where one is available locally.
     """
     tokens: list[float] = []
     size = unsendable = 0
@@ -56,17 +56,18 @@ def take_sample(
 
 
 def sampled_requests(dataset: Dataset, renderer: Renderer, model: str) -> Iterator[RowRequest]:
-    """Yield rows from places that are evenly spread over the input, or all rows of a small one."""
+    """Yield rows from evenly spaced positions of the input, or all rows of a small input."""
     row_bytes = max(1, sum(group.bytes for group in dataset.row_groups) // dataset.rows)
-    most = min(SAMPLED_ROWS, max(PLACES, SAMPLED_BYTES // row_bytes))
-    each = max(1, most // PLACES)
+    most = min(SAMPLED_ROWS, max(SAMPLE_POSITIONS, SAMPLED_BYTES // row_bytes))
+    each = max(1, most // SAMPLE_POSITIONS)
     if dataset.rows <= most:
         spans = [(0, dataset.rows)]
     else:
         spans = [
-            (place, min(each, dataset.rows - place))
-            for place in dict.fromkeys(
-                _near_a_start(dataset, dataset.rows * number // PLACES) for number in range(PLACES)
+            (position, min(each, dataset.rows - position))
+            for position in dict.fromkeys(
+                _near_group_start(dataset, dataset.rows * number // SAMPLE_POSITIONS)
+                for number in range(SAMPLE_POSITIONS)
             )
         ]
     for first, rows in spans:
@@ -75,7 +76,7 @@ def sampled_requests(dataset: Dataset, renderer: Renderer, model: str) -> Iterat
 
 
 def prompt_content(body: bytes) -> tuple[list[str], float]:
-    """Return the texts of a request's prompt, and the tokens of its images, sound and videos."""
+    """Return the texts of a request's prompt, and the tokens of its images, audio and video."""
     request: dict[str, Any] = orjson.loads(body)
     if "messages" not in request:
         return _texts(request.get("prompt", request.get("input", ""))), 0.0
@@ -102,11 +103,11 @@ def _texts(content: Any) -> list[str]:
     return []
 
 
-def _near_a_start(dataset: Dataset, row: int) -> int:
-    """Return the row, or the start of its row group when that is far before it."""
+def _near_group_start(dataset: Dataset, row: int) -> int:
+    """Return the row, or the start of its row group when the row is far inside it."""
     start = 0
     for group in dataset.row_groups:
         if row < start + group.rows:
             break
         start += group.rows
-    return start if row - start > FAR_INTO_A_GROUP else row
+    return start if row - start > MAX_ROWS_SKIPPED else row

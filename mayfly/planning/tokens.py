@@ -1,9 +1,9 @@
-"""How many tokens a job has: prompts from a sample of its rows, answers from what is known.
+"""Estimate the tokens of a job: prompts from a sample of its rows, answers from earlier runs.
 
-Prompts are counted by the model's tokenizer where one is at hand, otherwise by a ratio of tokens
-to characters that finished runs correct. Answers cannot be counted beforehand: the best evidence
-is this output's own earlier answers, then runs that asked the same, then runs of the same model,
-then `max_tokens`.
+Prompts are counted with the model's tokenizer where it is available locally, otherwise from a
+ratio of tokens to characters that finished runs correct. Answers are estimated, in order of
+preference, from earlier answers in the same output, from runs with the same prompt, from runs of
+the same model, and from `max_tokens`.
 """
 
 import math
@@ -13,24 +13,24 @@ from typing import Any
 
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.prompt_sizes import PromptSizes
-from mayfly.planning.uncertainty import Estimate, weighed
+from mayfly.planning.uncertainty import Estimate, combined_estimate
 
 TOKENS_PER_ASCII = 1 / 4
 TOKENS_PER_OTHER = 0.7
-"""Per character: English text has about four characters in a token; other scripts, whose
-characters take more bytes, have one or two. Source: byte-pair vocabularies of about 150,000."""
+"""Tokens per character: English text has about four characters per token; other scripts, whose
+characters take more bytes, one or two. Source: byte-pair vocabularies of about 150,000 tokens."""
 
 RATIO_SPREAD = 0.2
-"""Doubt of an uncorrected ratio: 9 of 10 texts within a factor of 1.4."""
+"""Spread of an uncorrected ratio: 90 % of texts are within a factor of 1.4."""
 
 COUNTED_SPREAD = 0.04
-"""Doubt of a count: chat templates add tokens of their own."""
+"""Spread of a tokenizer's count: chat templates add tokens."""
 
 LEARNED_SPREAD = 0.08
-"""Doubt of what finished runs taught, however many they were: data differ."""
+"""Smallest spread of an estimate from finished runs, however many: data differ."""
 
-PRIOR_ANSWER = Estimate(250.0, 0.9)
-"""Tokens of an answer of which nothing is known, not even a limit."""
+PRIOR_RESPONSE = Estimate(250.0, 0.9)
+"""Tokens of an answer without any evidence, not even a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,11 @@ class Sample:
     """Some rows of the input, spread over it, as they would be sent.
 
     Attributes:
-        rows: Of the whole job.
-        tokens: Of each sampled row's prompt: counted, or guessed from its characters.
+        rows: Rows of the whole job.
+        tokens: Tokens of each sampled prompt: counted, or estimated from its characters.
         counted: Whether a tokenizer counted them.
-        body_bytes: Of one request, on average.
-        unsendable: Share of the sampled rows that cannot be sent.
+        body_bytes: Mean size of a request.
+        unsendable: Share of the sampled rows that could not be rendered.
     """
 
     rows: int
@@ -53,21 +53,21 @@ class Sample:
 
     @property
     def mean(self) -> float:
-        """Prompt tokens of a row, on average over the sample; at least 1."""
+        """Mean prompt tokens of the sample; at least 1."""
         return max(1.0, sum(self.tokens) / len(self.tokens)) if self.tokens else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What a job amounts to.
+    """The size of a job.
 
     Attributes:
-        rows: To be answered.
+        rows: Rows to answer.
         prompt, answer: Tokens of one row.
-        guessed_prompt: Tokens of one prompt as guessed from its characters, before anything that
-            was learned corrects them; 0 where they were counted.
-        basis: Where the figures come from, in words.
-        sizes: How long the prompts are; None where no row could be rendered.
+        guessed_prompt: Tokens of one prompt estimated from its characters, before correction by
+            finished runs; 0 when they were counted.
+        basis: Sources of the figures, for people.
+        sizes: Distribution of prompt lengths; None when no row could be rendered.
     """
 
     rows: int
@@ -80,12 +80,12 @@ class Workload:
 
     @property
     def prompt_tokens(self) -> Estimate:
-        """Of all rows."""
+        """Prompt tokens of all rows."""
         return self.prompt.scaled(self.rows)
 
     @property
     def answer_tokens(self) -> Estimate:
-        """Of all rows."""
+        """Completion tokens of all rows."""
         return self.answer.scaled(self.rows)
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,8 +102,8 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """Answers of this very job that are there already."""
+class EarlierResponses:
+    """Totals of the responses that this output already holds."""
 
     rows: int = 0
     prompt_tokens: int = 0
@@ -111,7 +111,7 @@ class Seen:
 
 
 def guessed_tokens(text: str) -> float:
-    """Return about how many tokens a text has, by its characters."""
+    """Estimate the tokens of a text from its characters."""
     other = 0 if text.isascii() else sum(character > "\x7f" for character in text)
     return (len(text) - other) * TOKENS_PER_ASCII + other * TOKENS_PER_OTHER
 
@@ -124,21 +124,21 @@ def workload(
     ask: str,
     max_tokens: int | None,
     past: Sequence[Measurement] = (),
-    seen: Seen | None = None,
+    earlier: EarlierResponses | None = None,
     answers: bool = True,
 ) -> Workload:
-    """Return what `rows` rows of the sampled job amount to.
+    """Estimate the workload of `rows` rows of the sampled job.
 
     Args:
-        ask: What identifies the question (prompt and sampling), see `Measurement.ask`.
+        ask: Digest of prompt and sampling; see `Measurement.ask`.
         past: Finished runs with the same provider, oldest first.
-        seen: What earlier runs into the same output have answered.
-        answers: False for embeddings, which have none.
+        earlier: Responses of earlier runs into the same output.
+        answers: False for embeddings, which have no completion tokens.
     """
-    prompt, prompt_basis = prompt_tokens(sample, model=model, past=past, seen=seen)
+    prompt, prompt_basis = prompt_tokens(sample, model=model, past=past, earlier=earlier)
     if answers:
         answer, answer_basis = answer_tokens(
-            model=model, ask=ask, max_tokens=max_tokens, past=past, seen=seen
+            model=model, ask=ask, max_tokens=max_tokens, past=past, earlier=earlier
         )
     else:
         answer, answer_basis = Estimate(1e-9, 0.0), "no answers: embeddings"
@@ -154,14 +154,14 @@ def workload(
 
 
 def prompt_tokens(
-    sample: Sample, *, model: str, past: Sequence[Measurement], seen: Seen | None
+    sample: Sample, *, model: str, past: Sequence[Measurement], earlier: EarlierResponses | None
 ) -> tuple[Estimate, str]:
-    """Return the tokens of one prompt, and where the figure comes from."""
+    """Return the tokens of one prompt, and the source of the figure."""
     count = len(sample.tokens)
-    if seen is not None and seen.rows >= 64 and seen.prompt_tokens:
-        mean = seen.prompt_tokens / seen.rows
+    if earlier is not None and earlier.rows >= 64 and earlier.prompt_tokens:
+        mean = earlier.prompt_tokens / earlier.rows
         return Estimate(
-            mean, LEARNED_SPREAD + 0.5 / math.sqrt(seen.rows)
+            mean, LEARNED_SPREAD + 0.5 / math.sqrt(earlier.rows)
         ), "prompts answered so far"
     sampling = _standard_error(sample) / sample.mean
     if sample.counted:
@@ -175,7 +175,7 @@ def prompt_tokens(
         if record.model == model and record.token_ratio
     ]
     if ratios:
-        learned = weighed(ratios[-8:])
+        learned = combined_estimate(ratios[-8:])
         ratio = Estimate(learned.mid, max(learned.spread, LEARNED_SPREAD))
         basis = f"characters of {count:,} rows, corrected by {_runs(len(ratios))}"
     else:
@@ -184,34 +184,39 @@ def prompt_tokens(
 
 
 def answer_tokens(
-    *, model: str, ask: str, max_tokens: int | None, past: Sequence[Measurement], seen: Seen | None
+    *,
+    model: str,
+    ask: str,
+    max_tokens: int | None,
+    past: Sequence[Measurement],
+    earlier: EarlierResponses | None,
 ) -> tuple[Estimate, str]:
-    """Return the tokens of one answer, and where the figure comes from."""
-    if seen is not None and seen.rows >= 64 and seen.completion_tokens:
-        # The rows that are back first are the short ones: hence no less doubt than this.
-        spread = LEARNED_SPREAD + 0.7 / math.sqrt(seen.rows)
-        return Estimate(
-            seen.completion_tokens / seen.rows, spread
-        ), "answers that are there already"
+    """Return the tokens of one answer, and the source of the figure."""
+    if earlier is not None and earlier.rows >= 64 and earlier.completion_tokens:
+        # Short answers arrive first, so the spread stays at least this wide.
+        spread = LEARNED_SPREAD + 0.7 / math.sqrt(earlier.rows)
+        return Estimate(earlier.completion_tokens / earlier.rows, spread), "answers in this output"
     of_model = [r for r in past if r.model == model and r.answered and r.completion_tokens]
     same = [record for record in of_model if ask and record.ask == ask]
     if same:
-        told = weighed(
+        combined = combined_estimate(
             Estimate(r.answer_tokens, LEARNED_SPREAD + 0.7 / math.sqrt(r.answered))
             for r in same[-8:]
         )
-        estimate = Estimate(told.mid, max(told.spread, LEARNED_SPREAD))
+        estimate = Estimate(combined.mid, max(combined.spread, LEARNED_SPREAD))
         basis = f"answers of {_runs(len(same))} of the same prompt"
     elif of_model:
-        told = weighed(Estimate(record.answer_tokens, 0.6) for record in of_model[-8:])
-        estimate = Estimate(told.mid, max(told.spread, 0.6))
+        combined = combined_estimate(
+            Estimate(record.answer_tokens, 0.6) for record in of_model[-8:]
+        )
+        estimate = Estimate(combined.mid, max(combined.spread, 0.6))
         basis = f"answers of {_runs(len(of_model))} of the model with a different prompt"
     elif max_tokens is not None:
-        # Short limits are mostly reached, long ones hardly ever.
+        # Short limits are mostly reached, long limits hardly ever.
         estimate = Estimate(max(1.0, min(0.6 * max_tokens, 100 + 0.15 * max_tokens)), 0.75)
         basis = f"output length estimated from --max-tokens {max_tokens}"
     else:
-        estimate, basis = PRIOR_ANSWER, "output length estimated (no --max-tokens, no history)"
+        estimate, basis = PRIOR_RESPONSE, "output length estimated (no --max-tokens, no history)"
     if max_tokens is not None and estimate.mid > max_tokens:
         estimate = Estimate(float(max_tokens), estimate.spread)
     return estimate, basis
@@ -222,7 +227,7 @@ def _runs(count: int) -> str:
 
 
 def _standard_error(sample: Sample) -> float:
-    """Return the standard error of the sample's mean; nothing when every row was looked at."""
+    """Return the standard error of the sample's mean; 0 when every row was sampled."""
     count = len(sample.tokens)
     if count < 2 or count >= sample.rows:
         return 0.0 if count >= sample.rows else sample.mean * 0.5

@@ -1,7 +1,7 @@
-"""How sure we are of a positive number: a most likely value, and how far it may be off.
+"""Estimates of positive numbers: a most likely value and its uncertainty.
 
-Rates, lengths and counts are positive and err by factors, not by amounts, so a belief is
-log-normal: `spread` is the standard deviation of the logarithm. An interval holds 9 of 10 cases.
+Rates, lengths and counts are positive, and their errors are factors, so an estimate is
+log-normal: `spread` is the standard deviation of the logarithm. An interval covers 90 %.
 """
 
 import math
@@ -14,22 +14,22 @@ NINE_IN_TEN = 1.645
 
 
 class Interval(NamedTuple):
-    """Nearest, most likely and farthest value; 9 of 10 true values lie between the two ends."""
+    """Low, most likely and high value; 90 % of true values lie between the two ends."""
 
     low: float
     mid: float
     high: float
 
     def holds(self, value: float) -> bool:
-        """Whether a true value lies inside."""
+        """Whether a value lies inside."""
         return self.low <= value <= self.high
 
     def plus(self, other: "Interval") -> "Interval":
-        """Return the sum; ends add up, which errs on the wide side."""
+        """Return the sum. The ends are added, which makes it wider rather than narrower."""
         return Interval(self.low + other.low, self.mid + other.mid, self.high + other.high)
 
     def times(self, factor: float) -> "Interval":
-        """Return the interval times a number above 0."""
+        """Return the interval multiplied by a number above 0."""
         return Interval(self.low * factor, self.mid * factor, self.high * factor)
 
     def as_dict(self) -> dict[str, float]:
@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A positive number that is not known exactly.
+    """An estimate of a positive number.
 
     Attributes:
         mid: The most likely value, above 0.
@@ -51,45 +51,48 @@ class Estimate:
 
     @property
     def interval(self) -> Interval:
-        """Where 9 of 10 true values lie."""
+        """The interval that holds 90 % of true values."""
         factor = math.exp(NINE_IN_TEN * self.spread)
         return Interval(self.mid / factor, self.mid, self.mid * factor)
 
     def scaled(self, factor: float) -> "Estimate":
-        """Return the belief about this number times one that is known exactly."""
+        """Return the estimate multiplied by an exact number."""
         return Estimate(self.mid * factor, self.spread)
 
     def times(self, other: "Estimate") -> "Estimate":
-        """Return the belief about the product of two independent numbers."""
+        """Return the estimate of the product of two independent numbers."""
         return Estimate(self.mid * other.mid, math.hypot(self.spread, other.spread))
 
     def over(self, other: "Estimate") -> "Estimate":
-        """Return the belief about the quotient of two independent numbers."""
+        """Return the estimate of the quotient of two independent numbers."""
         return Estimate(self.mid / other.mid, math.hypot(self.spread, other.spread))
 
     def plus(self, other: "Estimate") -> "Estimate":
-        """Return the belief about the sum of two independent numbers (of the first order)."""
+        """Return the estimate of the sum of two independent numbers (first order)."""
         mid = self.mid + other.mid
-        if not mid:  # Nothing is left to do: that is certain.
+        if not mid:  # No work is left, and that is exact.
             return Estimate(0.0, 0.0)
         return Estimate(mid, math.hypot(self.mid * self.spread, other.mid * other.spread) / mid)
 
     def wider(self, spread: float) -> "Estimate":
-        """Return the belief with another independent doubt added."""
+        """Return the estimate with a further independent uncertainty."""
         return Estimate(self.mid, math.hypot(self.spread, spread))
 
 
-def weighed(beliefs: Iterable[Estimate]) -> Estimate:
-    """Return what independent beliefs about one number amount to together, the surer counting more.
+def combined_estimate(estimates: Iterable[Estimate]) -> Estimate:
+    """Combine independent estimates of one number, weighted by 1 / spread².
 
-    The weights are 1 / spread². Beliefs that contradict each other do not make one surer: the
-    result is at least as wide as their disagreement (ValueError when there are none).
+    The result is at least as wide as the estimates disagree: contradictory estimates do not make
+    it more certain.
+
+    Raises:
+        ValueError: There are no estimates.
     """
-    found = list(beliefs)
+    found = list(estimates)
     weights = [1 / max(estimate.spread, 1e-6) ** 2 for estimate in found]
     total = sum(weights)
     if not total:
-        raise ValueError("nothing to weigh")
+        raise ValueError("no estimates to combine")
     mean = sum(w * math.log(b.mid) for w, b in zip(weights, found, strict=True)) / total
     between = (
         sum(w * (math.log(b.mid) - mean) ** 2 for w, b in zip(weights, found, strict=True)) / total

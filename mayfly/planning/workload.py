@@ -1,4 +1,4 @@
-"""What the job amounts to and what finished runs have taught, brought together for the plan."""
+"""Estimate a job's workload from a sample of its rows and from finished runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from mayfly.models.job import Job
 from mayfly.models.rows import Tally
 from mayfly.planning.measurements import Measurement, measurements
 from mayfly.planning.sampling import take_sample
-from mayfly.planning.tokens import Seen, Workload, workload
+from mayfly.planning.tokens import EarlierResponses, Workload, workload
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.history_store import read_history
 from mayfly.storage.manifest_store import load_manifest
@@ -20,8 +20,8 @@ from mayfly.storage.run_folder import journalled
 from mayfly.storage.tokenizer import cached_tokenizer
 
 
-def ask_digest(job: Job) -> str:
-    """Return the 10 hex digits of what is asked: equal for runs whose answers are alike."""
+def prompt_digest(job: Job) -> str:
+    """Return 10 hex digits of prompt and sampling: equal for runs with comparable answers."""
     asked: dict[str, Any] = {
         "prompt": job.prompt.model_dump(mode="json"),
         "sampling": job.sampling.model_dump(mode="json"),
@@ -29,13 +29,13 @@ def ask_digest(job: Job) -> str:
     return job_digest(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS).decode())
 
 
-def taught(folders: Mapping[str, str], provider: str) -> list[Measurement]:
-    """Return what finished runs with a provider teach, oldest first."""
+def past_measurements(folders: Mapping[str, str], provider: str) -> list[Measurement]:
+    """Return the measurements of finished runs with a provider, oldest first."""
     return measurements(read_history(folders), provider)
 
 
-def done_before(output: str, fingerprint: str) -> Tally:
-    """Return the sums over what earlier runs of this very job have put into its output."""
+def earlier_tally(output: str, fingerprint: str) -> Tally:
+    """Return the totals of what earlier runs of this job wrote to its output."""
     paths = paths_of(output)
     manifest = load_manifest(paths.manifest)
     if manifest is None or manifest.fingerprint != fingerprint:
@@ -43,7 +43,7 @@ def done_before(output: str, fingerprint: str) -> Tally:
     return manifest.tally + journalled(paths, manifest)
 
 
-def size_up(
+def estimate_workload(
     job: Job,
     dataset: Dataset,
     renderer: Renderer,
@@ -52,11 +52,11 @@ def size_up(
     past: list[Measurement],
     folders: Mapping[str, str],
 ) -> Workload:
-    """Return what the rows that are left amount to, in tokens.
+    """Estimate the tokens of the remaining rows.
 
     Args:
-        before: What earlier runs into the same output have answered.
-        folders: The environment variables that say where a tokenizer may be.
+        before: Totals of earlier runs into the same output.
+        folders: The environment variables that name where a tokenizer may be cached.
     """
     sample = take_sample(dataset, renderer, job.model, count=cached_tokenizer(folders, job.model))
     sent = before.done - before.failed
@@ -64,10 +64,10 @@ def size_up(
         sample,
         rows=max(0, dataset.rows - before.done),
         model=job.model,
-        ask=ask_digest(job),
+        ask=prompt_digest(job),
         max_tokens=job.sampling.max_tokens,
         past=past,
-        seen=Seen(
+        earlier=EarlierResponses(
             rows=sent,
             prompt_tokens=before.prompt_tokens,
             completion_tokens=before.completion_tokens,

@@ -10,7 +10,7 @@ from mayfly.planning.measurements import Measurement
 from mayfly.planning.plan import Plan
 from mayfly.planning.preview import JobPreview
 from mayfly.planning.uncertainty import Interval
-from mayfly.planning.workload import ask_digest
+from mayfly.planning.workload import prompt_digest
 
 _UNTIL_THE_LAST_ANSWER = ("creating", "waiting", "inferring")
 
@@ -140,7 +140,7 @@ def measurement(session: EndpointSession, plan: Plan | None, *, provider: str) -
         provider=provider,
         model=plan.preview.job.model if plan is not None else "",
         hardware=session.ref.hardware,
-        ask=ask_digest(plan.preview.job) if plan is not None else "",
+        ask=prompt_digest(plan.preview.job) if plan is not None else "",
         answered=answered,
         prompt_tokens=done.prompt_tokens,
         completion_tokens=done.completion_tokens,

@@ -12,20 +12,20 @@ from mayfly.inference.engine import Engine
 from mayfly.models.errors import RunStopped
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
-from mayfly.planning.throughput import met_in_flight, two_points, work
+from mayfly.planning.throughput import extrapolate_throughput, mean_in_flight, work
 from mayfly.runs.run import Run
-from mayfly.shards.runner import ask
+from mayfly.shards.runner import send_rows
 from mayfly.storage.journal import open_journal
 
 FEW_SHARE = 4
 """Of the rows, one in so many is sent with few in flight."""
 
-FEW_TURNS, MANY_TURNS = 8, 4
+FEW_ROUNDS, MANY_ROUNDS = 8, 4
 """How often the places are filled anew, with few in flight and with many: the farther apart the
 two numbers are, the less does chance decide what is made of them. A hundred rows tell hardware
 apart that differs by half, 250 what differs by a quarter (measured on the emulator)."""
 
-FARTHEST = 16.0
+EXTRAPOLATION_LIMIT = 16.0
 """How many times the requests in flight that were measured a throughput is worked out for."""
 
 CHECK_EVERY_S = 0.5
@@ -48,11 +48,11 @@ class Trial(NamedTuple):
     """
 
     work_per_s: float
-    places: float
+    slots: float
     rows: int
 
 
-def try_rows(run: Run, rows: int) -> Trial | None:
+def measure_rows(run: Run, rows: int) -> Trial | None:
     """Answer some rows on the endpoint in use; None when too few are left to tell anything.
 
     They go in two parts: with few requests in flight, and with many. How much longer an answer
@@ -66,7 +66,7 @@ def try_rows(run: Run, rows: int) -> Trial | None:
     rounds = [
         found
         for count, turns in (
-            ((few, FEW_TURNS), (many, MANY_TURNS)) if few >= 2 else ((rows, MANY_TURNS),)
+            ((few, FEW_ROUNDS), (many, MANY_ROUNDS)) if few >= 2 else ((rows, MANY_ROUNDS),)
         )
         if (found := _round(run, count, max(1, count // turns))) is not None
     ]
@@ -74,10 +74,10 @@ def try_rows(run: Run, rows: int) -> Trial | None:
         return None
     first, last = rounds[0], rounds[-1]
     session = run.provisioner.session
-    places = float(run.job.limits.concurrency or session.first_limit)
+    slots = float(run.job.limits.concurrency or session.first_limit)
     # Few rows say little about very many in flight: not farther than this is thought ahead.
-    places = min(places, FARTHEST * last.in_flight)
-    rate, at = two_points(first[:2], last[:2], places)
+    slots = min(slots, EXTRAPOLATION_LIMIT * last.in_flight)
+    rate, at = extrapolate_throughput(first[:2], last[:2], slots)
     trial = Trial(rate, at, sum(found.rows for found in rounds))
     session.record_trial(
         {
@@ -116,7 +116,7 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
     if len(good) < 2 or total <= 0:
         return None
     latency_s = sum(answer.latency_s for _, answer in good)
-    met = met_in_flight([(at - answer.latency_s, at) for at, answer in good])
+    met = mean_in_flight([(at - answer.latency_s, at) for at, answer in good])
     return Round(max(1.0, met), latency_s / total, len(good))
 
 
@@ -137,7 +137,7 @@ def _answer_some(run: Run, engine: Engine, rows: int, kept: list[tuple[float, An
 
             if wanted:
                 others = frozenset(mine).difference(wanted)
-                ask(batch, shard, others, journal, engine, also)
+                send_rows(batch, shard, others, journal, engine, also)
         left -= len(wanted)
         if not left:
             return

@@ -20,7 +20,7 @@ from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
 from mayfly.planning.first_limit import FirstLimit, first_limit
 from mayfly.planning.preview import JobPreview
-from mayfly.planning.workload import ask_digest, taught
+from mayfly.planning.workload import past_measurements, prompt_digest
 from mayfly.reporting.progress import Progress
 from mayfly.runs.calls import DaemonCall
 from mayfly.runs.environment import Environment
@@ -137,10 +137,10 @@ class Inference:
         """Return where the search for the best number in flight begins on this endpoint."""
         session, environment = self._provisioner.session, self._environment
         return first_limit(
-            taught(environment.folders, environment.connection.provider),
+            past_measurements(environment.folders, environment.connection.provider),
             model=self._job.model,
             hardware=session.ref.hardware,
-            prompt_key=ask_digest(self._job),
+            prompt_key=prompt_digest(self._job),
             replicas=session.started_with,
             per_replica=session.concurrency_per_replica,
         )

@@ -22,7 +22,7 @@ from mayfly.runs.autoscaler import Autoscaler, RunState
 from mayfly.runs.error_rate import check_error_rate
 from mayfly.together.control_plane import ControlPlane
 
-UNKNOWN_PACE = Estimate(1.0, 1.5)
+UNKNOWN_RATE = Estimate(1.0, 1.5)
 """Rows per second of a replica of which nothing at all is known."""
 
 
@@ -44,7 +44,7 @@ def autoscaler_for(
         and (not job.rental.fixes_replicas or bounds.minimum < bounds.maximum)
     )
     most = bounds.maximum if job.rental.fixes_replicas else quote.most if quote else 1
-    throughput = UNKNOWN_PACE
+    throughput = UNKNOWN_RATE
     if quote is not None and plan.load is not None:
         throughput = quote.rate.work_per_s.over(work_per_row(plan.load))
     autoscaler = Autoscaler(
@@ -58,7 +58,7 @@ def autoscaler_for(
     )
     if quote is not None:
         autoscaler.start_s = quote.rate.cold_start_s.mid
-        autoscaler.places = quote.rate.places
+        autoscaler.slots = quote.rate.slots
     return autoscaler
 
 
@@ -126,7 +126,7 @@ class LimitEnforcer:
             failure="" if engine is None else engine.failure,
         )
         if engine is not None and meter.ready:
-            autoscaler.places = max(1.0, engine.limit / meter.ready)
+            autoscaler.slots = max(1.0, engine.limit / meter.ready)
             if engine.settled:
                 session.settled_limit = engine.settled / meter.ready
         if session.ready_at is not None:

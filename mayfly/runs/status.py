@@ -46,15 +46,15 @@ def read_status(output: str | Path, store: LeaseStore) -> dict[str, Any]:
     tally = manifest.tally + journalled(paths, manifest)
     leases, proofs = _open_leases(paths, store), read_proofs(paths)
     at = time.time()
-    heartbeat = _pulse(paths, at)
+    heartbeat = _heartbeat(paths, at)
     on = heartbeat is not None and heartbeat["heard_s_ago"] <= _silent_after_s(heartbeat)
     recorded = {run["run"] for run in manifest.runs}
     # A run that was killed recorded nothing; who ended its endpoint knows what it was billed.
     lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
-    pulse_usd = heartbeat["usd"] if heartbeat is not None else 0.0
+    heartbeat_usd = heartbeat["usd"] if heartbeat is not None else 0.0
     usd = sum(run["cost"]["usd"] for run in manifest.runs)
     # The last numbers of one that was killed are of the same endpoint as its proof of teardown.
-    usd += lost_usd + pulse_usd if on else max(lost_usd, pulse_usd)
+    usd += lost_usd + heartbeat_usd if on else max(lost_usd, heartbeat_usd)
     return {
         "input": manifest.input["uri"],
         "model": manifest.identity["model"],
@@ -102,7 +102,7 @@ def _outcome(manifest: Manifest, heartbeat: Mapping[str, Any] | None, *, on: boo
     return str(manifest.runs[-1]["outcome"]) if manifest.runs else "not ended yet"
 
 
-def _pulse(paths: RunPaths, at: float) -> dict[str, Any] | None:
+def _heartbeat(paths: RunPaths, at: float) -> dict[str, Any] | None:
     """Return the live numbers that a run has left last, with who gave them and how long ago."""
     try:
         heartbeat = json.loads(paths.heartbeat.read_text())

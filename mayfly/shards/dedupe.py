@@ -36,7 +36,7 @@ class Deduplication:
     since: float = 0.0
 
     def answers(
-        self, wanted: Mapping[int, int], own: Mapping[int, Answer], go_on: Callable[[], None]
+        self, wanted: Mapping[int, int], own: Mapping[int, Answer], check: Callable[[], None]
     ) -> dict[int, Answer]:
         """Return the answers of rows that copy others; waits for shards that are under way.
 
@@ -60,7 +60,7 @@ class Deduplication:
                     part = self.paths.part(shard.index)
                     self.duplicates.keep_answers(shard, read_answers(part, self.columns))
                 else:
-                    go_on()
+                    check()
                     time.sleep(LOOK_EVERY_S)
             found |= {answer.row: answer for answer in self.duplicates.answers(firsts)}
         return {row: _copy(row, found[first]) for row, first in wanted.items()}

@@ -45,14 +45,14 @@ class Turns:
         self._taken = False
 
     @contextmanager
-    def of(self, shard: Shard, go_on: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Have the turn for as long as the block lasts; `go_on` raises what has ended the run."""
+    def of(self, shard: Shard, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Have the turn for as long as the block lasts; `check` raises what has ended the run."""
         with self._changed:
             self._waiting.add(shard.index)
             try:
                 while self._taken or shard.index > min(self._waiting):
                     self._changed.wait(LOOK_EVERY_S)
-                    go_on()
+                    check()
                 self._taken = True
             finally:
                 self._waiting.remove(shard.index)
@@ -160,7 +160,7 @@ def answer_rows(
     """Answer the rows of one shard by an engine, then commit its part file; see `complete`."""
 
     def send(answered: frozenset[int], journal: Journal) -> None:
-        ask(batch, shard, answered, journal, engine)
+        send_rows(batch, shard, answered, journal, engine)
 
     return complete(batch, shard, engine, send, answered_all)
 
@@ -215,7 +215,7 @@ def complete(
             )
 
 
-def ask(
+def send_rows(
     batch: BatchRequests,
     shard: Shard,
     answered: frozenset[int],
@@ -265,12 +265,12 @@ def ask(
     if batch.cache_keys and not batch.renderer.embeds:
         source = with_cache_keys(iter(source), frame)
     with closing(rows), periodic_sync(journal, engine):
-        engine.answer(held_up(source, journal), record, write)
+        engine.answer(with_backpressure(source, journal), record, write)
     journal.commit()
 
 
 def requests(
-    batch: BatchRequests, shard: Shard, answered: frozenset[int], go_on: Callable[[], None]
+    batch: BatchRequests, shard: Shard, answered: frozenset[int], check: Callable[[], None]
 ) -> Generator[RowRequest]:
     """Render the rows of a shard that have no answer yet, a batch at a time, when it is its turn.
 
@@ -278,14 +278,14 @@ def requests(
         go_on: Raises what has ended the run.
     """
     render = batch.renderer
-    with batch.reading.of(shard, go_on):
+    with batch.reading.of(shard, check):
         for chunk in batch.dataset.read(shard.first_row, shard.rows, render.needs):
             for request in render.bodies(batch.model, chunk.first_row, chunk.columns, chunk.rows):
                 if request.row not in answered:
                     yield request
 
 
-def held_up(requests: Iterable[RowRequest], journal: AnswerSink) -> Iterator[RowRequest]:
+def with_backpressure(requests: Iterable[RowRequest], journal: AnswerSink) -> Iterator[RowRequest]:
     """Yield the requests, no faster than the disk takes what comes of them."""
     for request in requests:
         journal.keep_up()

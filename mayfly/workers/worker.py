@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from mayfly.models.errors import EndpointLost, TerminalError
-from mayfly.shards.runner import ask
+from mayfly.shards.runner import send_rows
 from mayfly.workers.answers import AcknowledgedSender, CarriedRows, SentAnswers
 from mayfly.workers.protocol import (
     Alive,
@@ -153,7 +153,7 @@ class ShardWorker:
         sender = AcknowledgedSender(self._engine, answers, self._allowance)
         try:
             try:
-                ask(batch, order.shard, order.answered, answers, sender)
+                send_rows(batch, order.shard, order.answered, answers, sender)
             finally:
                 # What has come is the run's, whatever ended the shard.
                 answers.commit()

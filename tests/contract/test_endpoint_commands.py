@@ -206,7 +206,7 @@ def test_unknown_endpoint_name_is_exit_2(terminal: Terminal) -> None:
     for action in ("show", "start", "stop", "delete"):
         code, why = terminal.run(action, "nobody")
         assert code == 2
-        assert "endpoint nobody: there is none of that name" in why
+        assert "endpoint nobody does not exist" in why
 
 
 @pytest.mark.parametrize("replicas", ["two", "3-1", "-1", "0-2", "1-", ""])

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from mayfly.models.errors import BadRequest, MayflyError
-from mayfly.planning.hardware import place
+from mayfly.planning.hardware import select_offers
 from mayfly.together.suggestions import near_names
 from tests.support.command_line import CommandLine
 from tests.support.control_plane import NAME, SMALL, World, world
@@ -159,7 +159,7 @@ def test_v1_accepts_the_name_of_a_fine_tune(v2: World) -> None:
 
 def test_speculative_decoding_is_preferred_where_both_exist(v2: World) -> None:
     offers = v2.plane.offers(THINKING)
-    placement = place(offers, model=THINKING, hardware="auto", regions=(), replicas=1)
+    placement = select_offers(offers, model=THINKING, hardware="auto", regions=(), replicas=1)
     same = [o for o in offers if o.hardware == placement.chosen.hardware]
 
     assert len(same) == 2

@@ -3,7 +3,7 @@
 import math
 from random import Random
 
-from mayfly.planning.pricing import fewest
+from mayfly.planning.pricing import fewest_replicas
 from mayfly.planning.throughput import Rate
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Estimate, Interval
@@ -25,16 +25,16 @@ def test_the_cap_holds_in_every_run_whatever_the_endpoint_does() -> None:
         world = World(
             rows=max(50, int(rate * replicas * minutes * 60)),
             rows_per_s=rate,
-            places=rng.choice([16, 64, 128]),
+            slots=rng.choice([16, 64, 128]),
             lost_per_h=rng.choice([0.0, 1.0, 6.0]),
             gone_at_s=rng.choice([0.0, 0.0, rng.uniform(300, 1500)]),
             drift=0.3,
         )
         replica_minute = world.price_usd_per_h / 60
         cap_usd = replica_minute * replicas * rng.uniform(1.0, minutes * 1.2)
-        believed = Estimate(rate * math.exp(rng.gauss(0, 0.9)), 0.9)
+        estimated_rate = Estimate(rate * math.exp(rng.gauss(0, 0.9)), 0.9)
 
-        run = drive(world, seed, replicas=replicas, before=believed, cap_usd=cap_usd)
+        run = drive(world, seed, replicas=replicas, before=estimated_rate, cap_usd=cap_usd)
 
         assert run.usd <= cap_usd + replica_minute + 1e-9, (seed, run, cap_usd)
         assert run.done == world.rows or run.action == "stop_cost"
@@ -73,7 +73,7 @@ def test_deadlines_that_can_be_met_are_met_at_about_the_least_cost() -> None:
         world = World(
             rows=int(rate * (deadline_s - 500) * share),
             rows_per_s=rate,
-            places=rng.choice([16, 64]),
+            slots=rng.choice([16, 64]),
             lost_per_h=rng.choice([0.0, 0.3]),
             drift=0.1,
         )
@@ -82,17 +82,19 @@ def test_deadlines_that_can_be_met_are_met_at_about_the_least_cost() -> None:
             continue
         # Half of the runs know what finished runs taught, half only what the catalogue says.
         spread = rng.choice([0.12, 0.6])
-        believed = Estimate(rate * math.exp(rng.gauss(0, spread * 0.8)), spread)
+        estimated_rate = Estimate(rate * math.exp(rng.gauss(0, spread * 0.8)), spread)
         load = Workload(rows=world.rows, prompt=Estimate(1e-9, 0), answer=Estimate(1.0, 0))
         hardware = Rate(
-            work_per_s=believed,
-            places=float(world.places),
+            work_per_s=estimated_rate,
+            slots=float(world.slots),
             cold_start_s=Interval(world.start_s[0], 260.0, world.start_s[1]),
         )
-        start = fewest(load, hardware, price_usd_per_h=6.0, within_s=deadline_s, most=MOST).replicas
+        start = fewest_replicas(
+            load, hardware, price_usd_per_h=6.0, within_s=deadline_s, most=MOST
+        ).replicas
 
         run = drive(
-            world, seed, replicas=start, maximum=MOST, before=believed,
+            world, seed, replicas=start, maximum=MOST, before=estimated_rate,
             deadline_s=deadline_s,
         )  # fmt: skip
 

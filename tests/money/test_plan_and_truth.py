@@ -6,12 +6,12 @@ from random import Random
 from mayfly.models.offers import Offer
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.pricing import by_cost, forecast
-from mayfly.planning.throughput import believed, cold_start, two_points, work
-from mayfly.planning.tokens import Sample, Seen, workload
+from mayfly.planning.throughput import cold_start, estimated_rate, extrapolate_throughput, work
+from mayfly.planning.tokens import EarlierResponses, Sample, workload
 from tests.support.simulated_endpoint import World, drive
 
 MODEL = "some/model"
-PLACES = 128
+DEFAULT_SLOTS = 128
 
 
 def offer(hardware: str, usd: float, tokens_per_s: float | None) -> Offer:
@@ -38,7 +38,7 @@ class Machine:
     @property
     def work_per_s(self) -> float:
         """Of a replica with its places filled."""
-        return PLACES / self.seconds(PLACES)
+        return DEFAULT_SLOTS / self.seconds(DEFAULT_SLOTS)
 
     @property
     def usd_per_work(self) -> float:
@@ -76,20 +76,21 @@ def test_nine_of_ten_plans_hold_the_truth_before_and_after_runs_have_taught() ->
                 answered=2000, prompt_tokens=int(2000 * prompt),
                 completion_tokens=int(2000 * answer * math.exp(rng.gauss(0, 0.03))),
                 token_ratio=ratio, work_per_s=machine.work_per_s * math.exp(rng.gauss(0, 0.08)),
-                in_flight=PLACES, cold_start_s=start_s * rng.uniform(0.8, 1.25),
+                in_flight=DEFAULT_SLOTS, cold_start_s=start_s * rng.uniform(0.8, 1.25),
             )  # fmt: skip
 
         per_s = machine.work_per_s / work(prompt, 0, answer) * math.exp(rng.gauss(0, 0.05))
         world = World(
-            rows=rows, rows_per_s=per_s, places=PLACES, start_s=(start_s, start_s),
-            price_usd_per_h=machine.offer.price_usd_per_h, tick_s=min(3.0, PLACES / per_s / 5),
+            rows=rows, rows_per_s=per_s, slots=DEFAULT_SLOTS, start_s=(start_s, start_s),
+            price_usd_per_h=machine.offer.price_usd_per_h,
+            tick_s=min(3.0, DEFAULT_SLOTS / per_s / 5),
         )  # fmt: skip
         truth = drive(world, seed, replicas=1)
         for name, past in (("catalogue", []), ("learned", [measurement() for _ in range(3)])):
             load = workload(
                 sample, rows=rows, model=MODEL, ask="ask", max_tokens=max_tokens, past=past
             )
-            rate = believed(machine.offer, model=MODEL, past=past, offers=[machine.offer])
+            rate = estimated_rate(machine.offer, model=MODEL, past=past, offers=[machine.offer])
 
             plan = forecast(load, rate, price_usd_per_h=machine.offer.price_usd_per_h, replicas=1)
 
@@ -116,11 +117,11 @@ def test_after_calibration_the_chosen_hardware_is_within_five_percent_of_the_che
             points = [
                 (count, machine.seconds(count) * math.exp(rng.gauss(0, 0.01))) for count in (4, 32)
             ]
-            rate, _ = two_points(points[0], points[1], PLACES)
+            rate, _ = extrapolate_throughput(points[0], points[1], DEFAULT_SLOTS)
             past.append(
                 Measurement(
                     provider="p", model=MODEL, hardware=machine.offer.hardware,
-                    work_per_s=rate, in_flight=PLACES,
+                    work_per_s=rate, in_flight=DEFAULT_SLOTS,
                 )
             )  # fmt: skip
         offers = [machine.offer for machine in machines]
@@ -130,7 +131,7 @@ def test_after_calibration_the_chosen_hardware_is_within_five_percent_of_the_che
         )  # fmt: skip
         forecasts = [
             forecast(
-                load, believed(o, model=MODEL, past=past, offers=offers),
+                load, estimated_rate(o, model=MODEL, past=past, offers=offers),
                 price_usd_per_h=o.price_usd_per_h, replicas=1,
             )
             for o in offers
@@ -154,7 +155,7 @@ def test_answers_that_are_there_already_decide_how_long_answers_are() -> None:
 
     load = workload(
         sample, rows=900, model=MODEL, ask="", max_tokens=512,
-        seen=Seen(rows=400, prompt_tokens=22_000, completion_tokens=8_000),
+        earlier=EarlierResponses(rows=400, prompt_tokens=22_000, completion_tokens=8_000),
     )  # fmt: skip
 
     assert load.answer.interval.holds(20.0)

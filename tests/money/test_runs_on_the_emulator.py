@@ -7,7 +7,7 @@ from pathlib import Path
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.plan import make_plan
 from mayfly.runs.accounting import measurement
-from mayfly.runs.calibration import try_rows
+from mayfly.runs.calibration import measure_rows
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.run import begin
 from tests.support.plain_run import (
@@ -179,7 +179,7 @@ def teach(home: Path, past: list[Measurement]) -> None:
 def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
     tmp_path: Path,
 ) -> None:
-    places = 255
+    slots = 255
     with emulated(
         tmp_path / "home", speed=0.8, start_factor=0.0005, schedule_s=0.1, drain_s=0.2,
         routing_s=0.1,
@@ -194,7 +194,7 @@ def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
             run.provisioner.rent(offer, calibrating=True)
             session = run.provisioner.session
             session.await_ready(run.monitor.check_while_waiting)
-            try_rows(run, 256)
+            measure_rows(run, 256)
             tear_down(run)
             run.inference.settle()
             measurements.append(measurement(session, plan, provider="loopback"))
@@ -207,8 +207,8 @@ def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
     assert chosen is not None
     true_usd = {
         offer.hardware: offer.price_usd_per_h
-        * (1 + (places - 1) / profiles[offer.hardware].saturation)
-        / (places * profiles[offer.hardware].served_tps)
+        * (1 + (slots - 1) / profiles[offer.hardware].saturation)
+        / (slots * profiles[offer.hardware].served_tps)
         for offer in plan.placement.eligible
     }
     excess = true_usd[chosen.offer.hardware] / min(true_usd.values()) - 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mayfly.planning.approval import has_to_ask
+from mayfly.planning.approval import approval_needed
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,6 @@ from mayfly.planning.approval import has_to_ask
 def test_only_a_run_that_may_cost_more_than_was_allowed_asks(
     above: float | None, estimated: float | None, cap: float | None, asks: bool
 ) -> None:
-    assert asks == has_to_ask(approve_above_usd=above, estimated_usd=estimated, max_cost_usd=cap)
+    assert asks == approval_needed(
+        approve_above_usd=above, estimated_usd=estimated, max_cost_usd=cap
+    )

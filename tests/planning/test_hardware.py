@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest, HardwareUnavailable
 from mayfly.models.offers import Offer, RegionCapacity, same_hardware
-from mayfly.planning.hardware import place
+from mayfly.planning.hardware import select_offers
 
 
 def offer(hardware: str, usd: float, *regions: RegionCapacity) -> Offer:
@@ -27,7 +27,7 @@ EAST, WEST = RegionCapacity(name="east", free=2), RegionCapacity(name="west", fr
 def test_the_cheapest_with_room_is_taken() -> None:
     offers = [offer("4xnvidia-h100-80gb", 22.0, EAST), offer("2xnvidia-h100-80gb", 11.0, EAST)]
 
-    placement = place(offers, model="m", hardware="auto", regions=(), replicas=1)
+    placement = select_offers(offers, model="m", hardware="auto", regions=(), replicas=1)
 
     assert placement.chosen.hardware == "2xnvidia-h100-80gb"
     assert [o.hardware for o in placement.eligible] == ["2xnvidia-h100-80gb", "4xnvidia-h100-80gb"]
@@ -36,10 +36,10 @@ def test_the_cheapest_with_room_is_taken() -> None:
 def test_hardware_without_room_is_left_and_says_so() -> None:
     offers = [offer("1xnvidia-h100-80gb", 5.0, WEST), offer("2xnvidia-h100-80gb", 11.0, EAST)]
 
-    placement = place(offers, model="m", hardware="auto", regions=(), replicas=1)
+    placement = select_offers(offers, model="m", hardware="auto", regions=(), replicas=1)
 
     assert placement.chosen.hardware == "2xnvidia-h100-80gb"
-    assert placement.candidates[0].why == "no room now"
+    assert placement.candidates[0].why == "no capacity now"
 
 
 @pytest.mark.parametrize(
@@ -48,30 +48,30 @@ def test_hardware_without_room_is_left_and_says_so() -> None:
 def test_hardware_is_known_in_both_spellings(spelling: str) -> None:
     offers = [offer("1xnvidia-h100-80gb", 5.0, EAST), offer("2xnvidia-h100-80gb", 11.0, EAST)]
 
-    placement = place(offers, model="m", hardware=spelling, regions=(), replicas=1)
+    placement = select_offers(offers, model="m", hardware=spelling, regions=(), replicas=1)
 
     assert placement.chosen.hardware == "2xnvidia-h100-80gb"
 
 
 def test_hardware_that_does_not_fit_is_refused_with_the_list_of_what_does() -> None:
     with pytest.raises(BadRequest, match="does not fit m; choose one of: 1xnvidia-h100-80gb"):
-        place(
+        select_offers(
             [offer("1xnvidia-h100-80gb", 5.0, EAST)],
             model="m", hardware="8xnvidia-b200-180gb", regions=(), replicas=1,
         )  # fmt: skip
 
 
 def test_a_region_that_is_not_offered_is_refused_with_those_that_are() -> None:
-    with pytest.raises(BadRequest, match=r"region mars .* choose of: east"):
-        place(
+    with pytest.raises(BadRequest, match=r"region mars .* choose one of: east"):
+        select_offers(
             [offer("1xnvidia-h100-80gb", 5.0, EAST)],
             model="m", hardware="auto", regions=("mars",), replicas=1,
         )  # fmt: skip
 
 
 def test_a_full_cloud_is_no_fault_of_the_request() -> None:
-    with pytest.raises(HardwareUnavailable, match="no room in east for 3"):
-        place(
+    with pytest.raises(HardwareUnavailable, match="no capacity in east for 3"):
+        select_offers(
             [offer("1xnvidia-h100-80gb", 5.0, EAST)],
             model="m", hardware="auto", regions=("east",), replicas=3,
         )  # fmt: skip
@@ -80,7 +80,10 @@ def test_a_full_cloud_is_no_fault_of_the_request() -> None:
 def test_unknown_headroom_counts_as_room() -> None:
     offers = [offer("1xnvidia-h100-80gb", 5.0, RegionCapacity(name="east"))]
 
-    assert place(offers, model="m", hardware="auto", regions=(), replicas=9).chosen == offers[0]
+    assert (
+        select_offers(offers, model="m", hardware="auto", regions=(), replicas=9).chosen
+        == offers[0]
+    )
 
 
 @given(

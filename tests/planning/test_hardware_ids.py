@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mayfly.models.errors import HardwareUnavailable
 from mayfly.models.offers import Offer, RegionCapacity, same_hardware
-from mayfly.planning.hardware import place
+from mayfly.planning.hardware import select_offers
 
 
 def offer(hardware: str, *, availability: str = "", usd: float = 5.0) -> Offer:
@@ -28,7 +28,7 @@ SXM, PCIE = "1x_nvidia_h100_80gb_sxm", "1x_nvidia_h100_80gb_pcie"
 def test_an_id_as_it_stands_goes_before_one_that_is_alike() -> None:
     offers = [offer(PCIE, usd=3.0), offer(SXM, usd=5.0)]
 
-    chosen = place(offers, model="m", hardware=SXM, regions=(), replicas=1).chosen
+    chosen = select_offers(offers, model="m", hardware=SXM, regions=(), replicas=1).chosen
 
     assert chosen.hardware == SXM
 
@@ -36,7 +36,9 @@ def test_an_id_as_it_stands_goes_before_one_that_is_alike() -> None:
 def test_an_id_of_the_other_generation_takes_the_cheapest_that_is_alike() -> None:
     offers = [offer(SXM, usd=5.0), offer(PCIE, usd=3.0)]
 
-    chosen = place(offers, model="m", hardware="1xnvidia-h100-80gb", regions=(), replicas=1).chosen
+    chosen = select_offers(
+        offers, model="m", hardware="1xnvidia-h100-80gb", regions=(), replicas=1
+    ).chosen
 
     assert chosen.hardware == PCIE
 
@@ -48,7 +50,7 @@ def test_what_v1_calls_not_free_has_no_room_anywhere(word: str) -> None:
     assert not short.has_room((), 1)
     assert not short.has_room(("us-east-1",), 1)
     with pytest.raises(HardwareUnavailable):
-        place([short], model="m", hardware="auto", regions=(), replicas=1)
+        select_offers([short], model="m", hardware="auto", regions=(), replicas=1)
 
 
 @given(word=st.sampled_from(["available", ""]), replicas=st.integers(1, 99))

@@ -8,8 +8,15 @@ from hypothesis import strategies as st
 
 from mayfly.models.offers import Offer
 from mayfly.planning.measurements import Measurement
-from mayfly.planning.pricing import advice, by_cost, by_token, dollars, fewest, forecast
-from mayfly.planning.throughput import Rate, Throughput, believed, met_in_flight, two_points, work
+from mayfly.planning.pricing import advice, by_cost, by_token, dollars, fewest_replicas, forecast
+from mayfly.planning.throughput import (
+    Rate,
+    Throughput,
+    estimated_rate,
+    extrapolate_throughput,
+    mean_in_flight,
+    work,
+)
 from mayfly.planning.tokens import Workload
 from mayfly.planning.uncertainty import Estimate, Interval
 
@@ -23,7 +30,7 @@ loads = st.builds(
 rates = st.builds(
     Rate,
     work_per_s=st.builds(Estimate, st.floats(10, 50_000), st.floats(0.05, 1)),
-    places=st.floats(1, 512),
+    slots=st.floats(1, 512),
 )
 
 
@@ -62,7 +69,7 @@ def test_more_replicas_are_faster_and_never_much_cheaper(
 def test_the_fewest_are_within_what_there_is(
     load: Workload, rate: Rate, within_s: float, most: int
 ) -> None:
-    assert 1 <= fewest(
+    assert 1 <= fewest_replicas(
         load, rate, price_usd_per_h=6.0, within_s=within_s, most=most
     ).replicas <= most  # fmt: skip
 
@@ -87,7 +94,7 @@ def test_what_is_not_sold_by_the_token_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(300, "the Batch API is cheaper"), (5_000_000, "cheapest way")]
+    ("rows", "words"), [(300, "the Batch API is cheaper"), (5_000_000, "cheapest option")]
 )
 def test_the_advice_is_the_batch_api_for_little_and_the_endpoint_for_much(
     rows: int, words: str
@@ -108,7 +115,7 @@ def test_guesses_leave_the_order_by_the_hour_and_measurements_change_it() -> Non
         offers = [cheap, dear]
         found = [
             forecast(
-                load, believed(o, model="m", past=past, offers=offers),
+                load, estimated_rate(o, model="m", past=past, offers=offers),
                 price_usd_per_h=o.price_usd_per_h, replicas=1,
             )
             for o in offers
@@ -127,25 +134,30 @@ def test_guesses_leave_the_order_by_the_hour_and_measurements_change_it() -> Non
 def test_a_figure_that_is_missing_is_guessed_from_what_a_dollar_buys_elsewhere() -> None:
     known, unknown = offer("a", 5.0, 100.0), offer("b", 10.0)
 
-    rate = believed(unknown, model="m", past=[], offers=[known, unknown])
+    rate = estimated_rate(unknown, model="m", past=[], offers=[known, unknown])
 
     assert rate.work_per_s.mid == pytest.approx(8000.0)
-    assert rate.work_per_s.spread > believed(known, model="m", past=[], offers=[]).work_per_s.spread
+    assert (
+        rate.work_per_s.spread
+        > estimated_rate(known, model="m", past=[], offers=[]).work_per_s.spread
+    )
     assert not rate.measured
 
 
 @given(
     start=st.floats(1e-4, 0.1), slope=st.floats(1e-6, 0.01), few=st.integers(1, 8),
-    more=st.integers(1, 64), places=st.integers(1, 512),
+    more=st.integers(1, 64), slots=st.integers(1, 512),
 )  # fmt: skip
 def test_two_points_of_a_line_give_the_whole_line(
-    start: float, slope: float, few: int, more: int, places: int
+    start: float, slope: float, few: int, more: int, slots: int
 ) -> None:
     many = few + more
 
-    rate, at = two_points((few, start + slope * few), (many, start + slope * many), float(places))
+    rate, at = extrapolate_throughput(
+        (few, start + slope * few), (many, start + slope * many), float(slots)
+    )
 
-    assert at == max(places, many)
+    assert at == max(slots, many)
     assert rate == pytest.approx(at / (start + slope * at), rel=1e-3)
 
 
@@ -153,20 +165,20 @@ def test_two_points_of_a_line_give_the_whole_line(
 def test_a_run_believes_what_it_measures(rate: float, replicas: int, before: float) -> None:
     throughput = Throughput()
     for second in range(10, 1500, 10):
-        throughput.look(second, int(second * rate * replicas), second * replicas)
+        throughput.sample(second, int(second * rate * replicas), second * replicas)
 
-    told = throughput.estimate(Estimate(before, 0.9), 16)
+    combined = throughput.estimate(Estimate(before, 0.9), 16)
 
     if throughput.rows > 500:
-        assert told.mid == pytest.approx(rate, rel=0.2)
-        assert told.spread < 0.2
+        assert combined.mid == pytest.approx(rate, rel=0.2)
+        assert combined.spread < 0.2
 
 
 def test_the_pace_forgets_what_was_long_ago() -> None:
     throughput = Throughput(window_s=100)
     for second in range(10, 1000, 10):
         rows = min(second, 500) * 10 + max(0, second - 500)
-        throughput.look(second, rows, second)
+        throughput.sample(second, rows, second)
 
     measured = throughput.measured(8)
 
@@ -184,8 +196,8 @@ def test_a_request_meets_those_that_are_on_their_way_with_it(
         for _ in range(count)
     ]
 
-    assert met_in_flight(spans) == pytest.approx(count)
-    assert met_in_flight([]) == 1.0
+    assert mean_in_flight(spans) == pytest.approx(count)
+    assert mean_in_flight([]) == 1.0
 
 
 def test_work_counts_what_is_written_more_than_what_is_read() -> None:

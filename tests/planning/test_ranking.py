@@ -4,15 +4,15 @@ import pytest
 
 from mayfly.models.errors import BadRequest
 from mayfly.models.offers import Offer, RegionCapacity
-from mayfly.planning.hardware import Placement, place
+from mayfly.planning.hardware import Placement, select_offers
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.ranking import (
     Constraints,
     Quote,
-    in_order,
     most_replicas,
     quotes_for,
-    refuse_the_impossible,
+    rank_offers,
+    reject_impossible_limits,
     warnings,
 )
 from mayfly.planning.tokens import Workload
@@ -37,9 +37,9 @@ def planned(
     constraints: Constraints, past: list[Measurement], hardware: str = "auto"
 ) -> tuple[Placement, list[Quote]]:
     """Return the order of the two and their quotes in it."""
-    rough = place([CHEAP, DEAR], model="m", hardware=hardware, regions=(), replicas=1)
+    rough = select_offers([CHEAP, DEAR], model="m", hardware=hardware, regions=(), replicas=1)
     quotes = quotes_for(rough, LOAD, constraints, model="m", past=past)
-    placement = in_order(rough, quotes, constraints, by_hand=hardware != "auto")
+    placement = rank_offers(rough, quotes, constraints, hardware_named=hardware != "auto")
     return placement, [next(q for q in quotes if q.offer == o) for o in placement.eligible]
 
 
@@ -52,7 +52,7 @@ def test_a_guess_leaves_the_cheapest_per_hour_first() -> None:
     placement, quotes = planned(Constraints(), [])
 
     assert placement.chosen == CHEAP
-    assert [c.why for c in placement.candidates] == ["cheapest with room", "next"]
+    assert [c.why for c in placement.candidates] == ["cheapest available", "next"]
     assert quotes[0].forecast.replicas == 1
 
 
@@ -69,7 +69,7 @@ def test_hardware_that_was_named_stays() -> None:
     placement, _ = planned(Constraints(), past, hardware=CHEAP.hardware)
 
     assert placement.chosen == CHEAP
-    assert placement.candidates[0].why == "asked for"
+    assert placement.candidates[0].why == "requested"
 
 
 def test_a_deadline_takes_as_many_replicas_as_it_needs_and_no_more() -> None:
@@ -93,26 +93,25 @@ def test_what_meets_the_deadline_comes_before_what_may_not() -> None:
 def test_a_deadline_that_cannot_be_met_is_refused_with_the_earliest_that_can() -> None:
     _, quotes = planned(Constraints(deadline_s=60), [run(CHEAP, 5000.0), run(DEAR, 5000.0)])
 
-    with pytest.raises(BadRequest, match=r"--deadline 1 min 00 s: .* earliest possible is \d+ min"):
-        refuse_the_impossible(quotes, LOAD, Constraints(deadline_s=60))
+    with pytest.raises(BadRequest, match=r"--deadline 1 min 00 s cannot .* takes at least \d+ min"):
+        reject_impossible_limits(quotes, LOAD, Constraints(deadline_s=60))
 
 
 def test_a_cap_below_one_minute_is_refused_with_what_that_costs() -> None:
     _, quotes = planned(Constraints(), [])
 
-    refuse_the_impossible(quotes, LOAD, Constraints(max_cost_usd=0.1))
-    with pytest.raises(BadRequest, match=r"--max-cost \$0.05: a single minute .* costs \$0.10"):
-        refuse_the_impossible(quotes, LOAD, Constraints(max_cost_usd=0.05))
-    with pytest.raises(BadRequest, match=r"single minute of 2 replicas .* costs \$0.20"):
-        refuse_the_impossible(quotes, LOAD, Constraints(minimum=2, max_cost_usd=0.15))
+    reject_impossible_limits(quotes, LOAD, Constraints(max_cost_usd=0.1))
+    with pytest.raises(BadRequest, match=r"--max-cost \$0.05: one minute .* costs \$0.10"):
+        reject_impossible_limits(quotes, LOAD, Constraints(max_cost_usd=0.05))
+    with pytest.raises(BadRequest, match=r"one minute of 2 replicas .* costs \$0.20"):
+        reject_impossible_limits(quotes, LOAD, Constraints(minimum=2, max_cost_usd=0.15))
 
 
 def test_a_cap_below_the_estimate_is_said_before_anything_is_spent() -> None:
     _, quotes = planned(Constraints(), [run(CHEAP, 5000.0)])
 
-    assert (
-        "likely to end the run early" in warnings(quotes[0], LOAD, Constraints(max_cost_usd=2.0))[0]
-    )
+    found = warnings(quotes[0], LOAD, Constraints(max_cost_usd=2.0))
+    assert "likely to stop the run early" in found[0]
     assert warnings(quotes[0], LOAD, Constraints(max_cost_usd=100.0)) == []
 
 
@@ -123,8 +122,8 @@ def test_replicas_are_as_many_as_one_allowed_region_holds() -> None:
         RegionCapacity(name="north"),
     )  # fmt: skip
 
-    assert most_replicas(both, ("east",), unsaid=64) == 6
-    assert most_replicas(both, ("west",), unsaid=4) == 8
-    assert most_replicas(both, ("west",), unsaid=64) == 64
-    assert most_replicas(both, (), unsaid=4) == 8
-    assert most_replicas(both, ("north",), unsaid=4) == 4
+    assert most_replicas(both, ("east",), default=64) == 6
+    assert most_replicas(both, ("west",), default=4) == 8
+    assert most_replicas(both, ("west",), default=64) == 64
+    assert most_replicas(both, (), default=4) == 8
+    assert most_replicas(both, ("north",), default=4) == 4

@@ -8,13 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mayfly.planning.measurements import Measurement, measurements
-from mayfly.planning.tokens import PRIOR_ANSWER, Sample, Seen, Workload, guessed_tokens, workload
-from mayfly.planning.uncertainty import Estimate, Interval, weighed
+from mayfly.planning.tokens import (
+    PRIOR_RESPONSE,
+    EarlierResponses,
+    Sample,
+    Workload,
+    guessed_tokens,
+    workload,
+)
+from mayfly.planning.uncertainty import Estimate, Interval, combined_estimate
 
-beliefs = st.builds(Estimate, st.floats(1e-3, 1e6), st.floats(0.01, 2))
+estimates = st.builds(Estimate, st.floats(1e-3, 1e6), st.floats(0.01, 2))
 
 
-@given(estimate=beliefs, factor=st.floats(1e-3, 1e3))
+@given(estimate=estimates, factor=st.floats(1e-3, 1e3))
 def test_an_interval_holds_its_middle_and_scales_with_it(estimate: Estimate, factor: float) -> None:
     interval = estimate.interval
 
@@ -22,22 +29,22 @@ def test_an_interval_holds_its_middle_and_scales_with_it(estimate: Estimate, fac
     assert estimate.scaled(factor).interval.high == pytest.approx(interval.high * factor)
 
 
-@given(left=beliefs, right=beliefs)
+@given(left=estimates, right=estimates)
 def test_what_is_put_together_is_no_surer_than_its_parts(left: Estimate, right: Estimate) -> None:
     assert left.times(right).spread >= max(left.spread, right.spread)
     assert left.over(right).spread >= max(left.spread, right.spread)
 
 
-@given(found=st.lists(beliefs, min_size=1, max_size=6))
+@given(found=st.lists(estimates, min_size=1, max_size=6))
 def test_weighed_beliefs_lie_between_the_least_and_the_most(found: list[Estimate]) -> None:
-    told = weighed(found)
+    combined = combined_estimate(found)
 
-    assert min(b.mid for b in found) * 0.999 <= told.mid <= max(b.mid for b in found) * 1.001
-    assert told.spread > 0
+    assert min(b.mid for b in found) * 0.999 <= combined.mid <= max(b.mid for b in found) * 1.001
+    assert combined.spread > 0
 
 
 def test_beliefs_that_contradict_each_other_make_nobody_surer() -> None:
-    assert weighed([Estimate(10.0, 0.1), Estimate(1000.0, 0.1)]).spread > 1
+    assert combined_estimate([Estimate(10.0, 0.1), Estimate(1000.0, 0.1)]).spread > 1
 
 
 @given(text=st.text(max_size=400))
@@ -79,9 +86,9 @@ def test_finished_runs_correct_the_ratio_of_tokens_to_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("past", "seen", "mid"),
+    ("past", "earlier", "mid"),
     [
-        ([], None, PRIOR_ANSWER.mid),
+        ([], None, PRIOR_RESPONSE.mid),
         (
             [Measurement(model="m", ask="other", answered=500, completion_tokens=50_000)],
             None,
@@ -89,13 +96,13 @@ def test_finished_runs_correct_the_ratio_of_tokens_to_characters() -> None:
         ),
         ([Measurement(model="m", ask="ask", answered=500, completion_tokens=10_000)], None, 20.0),
         ([Measurement(model="n", ask="ask", answered=500, completion_tokens=10_000)], None, 250.0),
-        ([], Seen(rows=100, prompt_tokens=1, completion_tokens=3000), 30.0),
+        ([], EarlierResponses(rows=100, prompt_tokens=1, completion_tokens=3000), 30.0),
     ],
 )
 def test_the_best_evidence_decides_how_long_answers_are(
-    past: list[Measurement], seen: Seen | None, mid: float
+    past: list[Measurement], earlier: EarlierResponses | None, mid: float
 ) -> None:
-    load = _load(Sample(rows=1000, tokens=(9.0,) * 20), past=past, seen=seen)
+    load = _load(Sample(rows=1000, tokens=(9.0,) * 20), past=past, earlier=earlier)
 
     assert load.answer.mid == pytest.approx(mid)
 
@@ -133,8 +140,8 @@ def _load(
     rows: int = 1000,
     limit: int | None = None,
     past: list[Measurement] | None = None,
-    seen: Seen | None = None,
+    earlier: EarlierResponses | None = None,
 ) -> Workload:
     return workload(
-        sample, rows=rows, model="m", ask="ask", max_tokens=limit, past=past or [], seen=seen
+        sample, rows=rows, model="m", ask="ask", max_tokens=limit, past=past or [], earlier=earlier
     )

@@ -104,7 +104,7 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
     form.page.get_by_text("delete endpoint").first.wait_for()
     form.picture("run")
     for key, told in (
-        ("batch-inference-plan", "cheapest with room"),
+        ("batch-inference-plan", "cheapest available"),
         ("batch-inference-progress", "300 of 300 rows"),
         ("batch-inference-result", "300 of 300 rows answered"),
     ):

@@ -165,7 +165,7 @@ def test_the_plan_is_a_table_the_progress_moved_and_the_result_is_a_page(
     progress = stage.prefect.artifact(run, "batch-inference-progress")
     result = stage.prefect.artifact(run, "batch-inference-result")
 
-    assert "cheapest with room" in plan["data"]
+    assert "cheapest available" in plan["data"]
     assert progress["data"] == 100
     assert progress["updated"] > progress["created"]
     assert "10,000 of 10,000 rows" in progress["description"]

@@ -13,7 +13,7 @@ from mayfly.runs.autoscaler import GO, Autoscaler, RunState
 lines = st.lists(st.tuples(st.floats(0, 3000), st.floats(1, 3000)), min_size=1, max_size=8)
 
 
-def sight(
+def state(
     *, now_s: float = 600.0, done: int = 1000, left: int = 1000, in_flight: int = 64,
     ready: int = 1, bound_usd: float = 0.0, worst_usd: float = 0.0,
 ) -> RunState:  # fmt: skip
@@ -78,9 +78,9 @@ def test_the_run_stops_before_the_cap() -> None:
         replica_usd=0.1,
     )  # fmt: skip
 
-    assert autoscaler.decide(sight(bound_usd=1.0, worst_usd=1.1)) == GO
-    assert autoscaler.decide(sight(bound_usd=1.1, worst_usd=1.1)).action == "stop_cost"
-    assert autoscaler.decide(sight(bound_usd=1.0, worst_usd=1.2)).action == "stop_cost"
+    assert autoscaler.decide(state(bound_usd=1.0, worst_usd=1.1)) == GO
+    assert autoscaler.decide(state(bound_usd=1.1, worst_usd=1.1)).action == "stop_cost"
+    assert autoscaler.decide(state(bound_usd=1.0, worst_usd=1.2)).action == "stop_cost"
 
 
 def test_the_run_stops_at_the_deadline() -> None:
@@ -88,8 +88,8 @@ def test_the_run_stops_at_the_deadline() -> None:
         minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0
     )
 
-    assert autoscaler.decide(sight(now_s=3599.0)) == GO
-    assert autoscaler.decide(sight(now_s=3600.0)).action == "stop_time"
+    assert autoscaler.decide(state(now_s=3599.0)) == GO
+    assert autoscaler.decide(state(now_s=3600.0)).action == "stop_time"
 
 
 def test_a_number_fixed_by_hand_is_never_changed() -> None:
@@ -97,7 +97,7 @@ def test_a_number_fixed_by_hand_is_never_changed() -> None:
         minimum=2, maximum=2, wanted=2, rows_per_s=Estimate(0.001, 0.1), deadline_s=3600.0
     )
 
-    assert autoscaler.decide(sight(left=100_000)) == GO
+    assert autoscaler.decide(state(left=100_000)) == GO
 
 
 def test_a_deadline_in_danger_takes_more_replicas() -> None:
@@ -105,7 +105,7 @@ def test_a_deadline_in_danger_takes_more_replicas() -> None:
         minimum=1, maximum=8, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0, start_s=200
     )
 
-    decision = autoscaler.decide(sight(now_s=600, left=6000))
+    decision = autoscaler.decide(state(now_s=600, left=6000))
 
     assert decision.action == "scale"
     assert 3 <= decision.replicas <= 5
@@ -118,15 +118,15 @@ def test_a_cap_comes_before_a_deadline() -> None:
         start_s=200, max_cost_usd=1.0, replica_usd=0.1,
     )  # fmt: skip
 
-    assert autoscaler.decide(sight(now_s=600, left=6000, bound_usd=0.95, worst_usd=0.95)) == GO
+    assert autoscaler.decide(state(now_s=600, left=6000, bound_usd=0.95, worst_usd=0.95)) == GO
 
 
 def test_replicas_that_the_last_rows_do_not_fill_are_let_go() -> None:
     autoscaler = Autoscaler(
-        minimum=1, maximum=8, wanted=6, rows_per_s=Estimate(1, 0.1), deadline_s=36_000.0, places=64
+        minimum=1, maximum=8, wanted=6, rows_per_s=Estimate(1, 0.1), deadline_s=36_000.0, slots=64
     )
 
-    decision = autoscaler.decide(sight(left=100, in_flight=100, ready=6))
+    decision = autoscaler.decide(state(left=100, in_flight=100, ready=6))
 
     assert (decision.action, decision.replicas) == ("scale", 2)
 
@@ -142,7 +142,7 @@ def test_replicas_stay_within_their_bounds(
         minimum=1, maximum=16, wanted=wanted, rows_per_s=Estimate(rate, spread), deadline_s=9000.0
     )
 
-    decision = autoscaler.decide(sight(now_s=now_s, left=left, in_flight=left, ready=ready))
+    decision = autoscaler.decide(state(now_s=now_s, left=left, in_flight=left, ready=ready))
 
     if decision.action == "scale":
         assert 1 <= decision.replicas <= 16

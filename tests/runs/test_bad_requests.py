@@ -49,11 +49,11 @@ CASES: dict[str, Case] = {
     ),
     "template that fails on every row": lambda d: (
         [put(d), "--prompt", "{{ q + 1 }}"],
-        "none of the first 2 rows can be sent",
+        "could not render any of the first 2 rows",
     ),
     "endless template": lambda d: (
         [put(d), "--prompt", "{{ q * 10**9 }}"],
-        "none of the first 2 rows can be sent .*longer than",
+        "could not render any of the first 2 rows .*longer than",
     ),
     "no prompt at all": lambda d: ([put(d)], "neither a messages nor a prompt column.*: q"),
     "unknown messages column": lambda d: (

@@ -17,7 +17,7 @@ from mayfly.inference.row_stream import AHEAD_BYTES
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Answer, RowRequest, Tally
 from mayfly.models.shards import plan_shards
-from mayfly.shards.runner import Batch, answer_rows, ask
+from mayfly.shards.runner import Batch, answer_rows, send_rows
 from mayfly.storage import journal as journals
 from mayfly.storage.journal import Journal
 from mayfly.storage.open_input import open_dataset
@@ -143,7 +143,7 @@ def test_what_was_answered_is_in_the_file_before_more_is_sent_also_for_who_tries
         engine_on(server) as engine,
         Journal(path, fingerprint=batch.fingerprint, shard=shard) as journal,
     ):
-        ask(batch, shard, frozenset(range(100)), journal, engine, seen.append)
+        send_rows(batch, shard, frozenset(range(100)), journal, engine, seen.append)
 
     assert sorted(answer.row for answer in seen) == list(range(100, 300))
     assert max(behind) == 16

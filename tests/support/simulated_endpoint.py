@@ -32,7 +32,7 @@ class World:
 
     rows: int
     rows_per_s: float
-    places: int = 64
+    slots: int = 64
     start_s: tuple[float, float] = (120.0, 400.0)
     drain_s: tuple[float, float] = (5.0, 28.0)
     lost_per_h: float = 0.0
@@ -128,13 +128,13 @@ class Endpoint:
         ready = self.ready
         for replica in ready:
             share = math.ceil(self.unsent / len(ready))
-            take = min(world.places - replica.in_flight, share, self.unsent) if sending else 0
+            take = min(world.slots - replica.in_flight, share, self.unsent) if sending else 0
             if take > 0:
                 self.unsent -= take
                 replica.in_flight += take
-                filled = replica.in_flight / world.places
+                filled = replica.in_flight / world.slots
                 # Few in flight are answered sooner each: 0.4 of the full time alone.
-                one_row_s = world.places / (world.rows_per_s * replica.speed * factor)
+                one_row_s = world.slots / (world.rows_per_s * replica.speed * factor)
                 took_s = one_row_s * (0.4 + 0.6 * filled) * math.exp(self.noise.gauss(0, 0.15))
                 heapq.heappush(replica.batches, (now_s + took_s, take))
 
@@ -202,7 +202,7 @@ def drive(
         deadline_s=deadline_s,
         replica_usd=price / 60,
         start_s=sum(world.start_s) / 2,
-        places=float(world.places),
+        slots=float(world.slots),
         throughput=Throughput(),
     )
     endpoint = Endpoint(world, seed)
