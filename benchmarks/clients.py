@@ -67,7 +67,7 @@ def mayfly(options: argparse.Namespace) -> None:
         if file is not None and file.exists():
             engine.begin_at(int(file.read_text()), "history")
         if options.replicas:
-            engine.nothing_follows(calls=len(shards), replicas=options.replicas)
+            engine.hedge_after(calls=len(shards), replicas=options.replicas)
         done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
         if file is not None and (settled := engine.snapshot().settled):
             file.write_text(str(settled))

@@ -18,7 +18,7 @@ from statistics import median
 
 from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
-from mayfly.models.rows import NOTHING, Answer
+from mayfly.models.rows import EMPTY_TALLY, Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.answer_record import to_record
 from mayfly.storage.journal import Journal
@@ -55,7 +55,7 @@ def cost_per_row(block_rows: int, folder: Path) -> tuple[float, float]:
         taking = 0.0
         for first in range(0, ROWS, block_rows):
             some = answers[first : first + block_rows]
-            block = Block(0, [to_record(answer) for answer in some], NOTHING, len(some))
+            block = Block(0, [to_record(answer) for answer in some], EMPTY_TALLY, len(some))
             message = pickle.dumps(block)
             began = time.process_time()
             taken: Block = pickle.loads(message)  # noqa: S301 - made above

@@ -72,7 +72,7 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
         WorkerPool(
             assignment,
             fleet=LocalFleet(options.processes, paths.workers_log),
-            say=print,
+            log=print,
         ) as pool,
         ThreadPoolExecutor(2 * options.processes) as threads,
     ):

@@ -81,7 +81,7 @@ def batch_inference(
         job = job_of(parameters)
         if handle.environment is None:
             handle.environment = environment_with(credentials_of(credentials))
-        return resumable(lambda: infer_batch(job, handle), say=handle.progress.say)
+        return resumable(lambda: infer_batch(job, handle), log=handle.progress.log)
 
     return ended_in_one_line(body)
 

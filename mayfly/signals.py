@@ -98,7 +98,7 @@ def exit_code_of(received: list[int]) -> int:
 
 @contextmanager
 def defer_signals(
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     left_behind: Callable[[], str | None],
     on_broken_off: Callable[[str], None],
 ) -> Iterator[None]:
@@ -120,14 +120,14 @@ def defer_signals(
         nonlocal seen
         seen += 1
         if seen == 1:
-            say(
+            log(
                 f"{signal.Signals(number).name}: the endpoint is being torn down, so that it "
                 "stops billing; this takes a moment. Once more breaks it off."
             )
             return
         if left := left_behind():
             on_broken_off(left)
-        say(f"{signal.Signals(number).name}: broken off; {left or 'nothing of this run stands'}")
+        log(f"{signal.Signals(number).name}: broken off; {left or 'nothing of this run stands'}")
         raise KeyboardInterrupt
 
     # Masking the signals would not do: another thread takes them, and Python runs the handler in

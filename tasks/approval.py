@@ -60,7 +60,7 @@ def await_approval(run: Run) -> None:
         max_cost_usd=limits.max_cost_usd,
     ):
         return
-    run.progress.say("waiting for approval; nothing is rented meanwhile")
+    run.progress.log("waiting for approval; nothing is rented meanwhile")
     question = Approval.with_initial_data(description=plan_question(plan))
     within_s, monotonic = limits.approve_within_s, run.environment.clock.monotonic
     asked = monotonic()
@@ -80,7 +80,7 @@ def await_approval(run: Run) -> None:
         raise unanswered from error
     if answer.decision == "refuse":
         raise NotApproved("the plan was refused; nothing was rented")
-    run.progress.say("the plan was approved")
+    run.progress.log("the plan was approved")
     # The time that a person thinks is not the run's: its deadline counts from here on.
     run.monitor.leave_out(monotonic() - asked)
 

@@ -33,7 +33,7 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
     measurements: list[Measurement] = []
     missing: list[Offer] = []
     for offer in placement.eligible[:CANDIDATES]:
-        run.progress.say(f"trying {offer.hardware}")
+        run.progress.log(f"trying {offer.hardware}")
         try:
             create_endpoint(run, offer, calibrating=True)
             await_ready(run)
@@ -68,7 +68,7 @@ def run_calibration(run: Run, rows: int) -> None:
             f"{hardware}: {trial.work_per_s:,.0f} tokens/s with {trial.slots:.0f} in flight, "
             f"{dollars(per_million)} per million, by {trial.rows} rows"
         )
-    run.progress.say(text)
+    run.progress.log(text)
     tell(text)
 
 
@@ -89,6 +89,6 @@ def choose_again(
     run.agree(plan)
     if (quote := plan.chosen) is not None and plan.placement is not None:
         why = plan.placement.candidates[0].why
-        run.progress.say(f"going on with {quote.offer.hardware}: {why}")
+        run.progress.log(f"going on with {quote.offer.hardware}: {why}")
         tell(f"{quote.offer.hardware}: {why}")
     return plan.placement

@@ -17,7 +17,7 @@ def create_endpoint(run: Run, offer: Offer | None, *, calibrating: bool = False)
     run.monitor.check_may_rent()
     ref = run.provisioner.rent(offer, calibrating=calibrating)
     done = "using" if offer is None else "created"
-    run.progress.say(f"{done} {ref.name} on {of_hardware(ref.hardware)}")
+    run.progress.log(f"{done} {ref.name} on {of_hardware(ref.hardware)}")
     tell(f"{done} {ref.name} on {of_hardware(ref.hardware)}; bills from READY on")
     return ref.name
 
@@ -36,7 +36,7 @@ def await_ready(run: Run) -> str:
         run.monitor.check_while_waiting(observation)
         if said[-1:] != [str(observation)]:
             said.append(str(observation))
-            run.progress.say(str(observation))
+            run.progress.log(str(observation))
             logger.info("%s", observation)
 
     session = run.provisioner.session
@@ -70,5 +70,5 @@ def delete_endpoint(run: Run) -> None:
             state=ended.partition(";")[0].partition(" (")[0].upper(), ready_replicas=0
         )
         if session.policy != "delete":
-            run.progress.say(f"{session.ref.name}: {ended}")
+            run.progress.log(f"{session.ref.name}: {ended}")
         tell(f"{session.ref.name}: {ended}")

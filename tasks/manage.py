@@ -22,7 +22,7 @@ def manage(
         raise BadRequest(f"{action} needs the endpoint's name; list shows all names")
     connection = environment.connection
     with connect(api, connection) as plane:
-        admin = EndpointAdmin(plane, environment.leases, connection, say=get_run_logger().info)
+        admin = EndpointAdmin(plane, environment.leases, connection, log=get_run_logger().info)
         found = _done(admin, action, name=name, replicas=replicas, anyway=anyway)
     try:
         create_table_artifact(found, key="endpoints", description=f"After: {action} {name}".strip())

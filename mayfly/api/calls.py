@@ -118,8 +118,8 @@ def _job(data: Any, *, model: str, prompt: str | None, output: Any, options: Opt
 
 def _plan(job: Job, environment: Environment, screen: TerminalScreen | None) -> Plan:
     """Find everything that can be wrong before anything is created."""
-    say = screen.say if screen is not None else _nothing
-    preview = preview_job(job, environment.connection.provider, say=say)
+    log = screen.log if screen is not None else _nothing
+    preview = preview_job(job, environment.connection.provider, log=log)
     check_output(job.output, preview.manifest(time.time()))
     check_free(job.output)
     with connect(job.rental.api, environment.connection) as plane:

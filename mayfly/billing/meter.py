@@ -25,7 +25,7 @@ class Meter:
     """Adds up the minutes of each replica from looks at how many are ready.
 
     Every doubt errs upwards: a replica that appears between two looks counts from the earlier one,
-    one that disappears counts to the later one (and `lingers_s` longer where it may drain).
+    one that disappears counts to the later one (and `draining_s` longer where it may drain).
 
     Attributes:
         price_usd_per_h: Of one replica.
@@ -43,7 +43,7 @@ class Meter:
     _closed: list[tuple[float, float]] = field(default_factory=list, repr=False)
     """(from, to) of each replica that is gone, or drains until then."""
 
-    def look(self, now_s: float, ready_replicas: int, *, lingers_s: float = 0.0) -> None:
+    def sample(self, now_s: float, ready_replicas: int, *, draining_s: float = 0.0) -> None:
         """Take note of `ready_replicas` at `now_s` (any clock that only goes forward, seconds)."""
         since_s = now_s if self._last_s is None else min(self._last_s, now_s)
         if self._last_s is not None:
@@ -55,7 +55,7 @@ class Meter:
         if going and ready_replicas and len({start % 60 for start in self._open}) > 1:
             self.doubt_minutes += going
         for start in self._open[:going]:
-            self._closed.append((start, now_s + lingers_s))
+            self._closed.append((start, now_s + draining_s))
         del self._open[:going]
 
     def replica_s_at(self, now_s: float) -> float:
@@ -79,14 +79,14 @@ class Meter:
             billed_minutes(now_s - start) for start in self._open
         )
 
-    def bound_usd(self, ends_s: float, *, coming: int = 0, coming_s: float = 0.0) -> float:
+    def bound_usd(self, ends_s: float, *, pending: int = 0, pending_s: float = 0.0) -> float:
         """Return the most that is billed if no replica is left at `ends_s`.
 
         Args:
             coming: Replicas that were asked for and may be ready any moment.
             coming_s: How long each of them may bill by then.
         """
-        minutes = self.minutes(ends_s) + self.doubt_minutes + coming * billed_minutes(coming_s)
+        minutes = self.minutes(ends_s) + self.doubt_minutes + pending * billed_minutes(pending_s)
         return minutes * self.price_usd_per_h / 60
 
     @property
@@ -95,6 +95,6 @@ class Meter:
         return 0 if self._last_s is None else self.minutes(self._last_s)
 
 
-def least_usd(price_usd_per_h: float, replicas: int) -> float:
+def minimum_usd(price_usd_per_h: float, replicas: int) -> float:
     """Return the least that any use of so many replicas costs: a started minute of each."""
     return replicas * price_usd_per_h / 60

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Paid(StrEnum):
+class BilledPhase(StrEnum):
     """What replicas do while they are billed.
 
     WAITING: nothing is sent yet. WARMING: requests are sent, and none is answered yet. BUSY: rows
@@ -31,12 +31,14 @@ class Usage:
         busy_in_flight_s: Requests in flight, integrated over the busy time.
     """
 
-    replica_s: dict[Paid, float] = field(default_factory=lambda: dict.fromkeys(Paid, 0.0))
+    replica_s: dict[BilledPhase, float] = field(
+        default_factory=lambda: dict.fromkeys(BilledPhase, 0.0)
+    )
     used_s: float = 0.0
     busy_work: float = 0.0
     busy_rows: int = 0
     busy_in_flight_s: float = 0.0
-    _phase: Paid = Paid.WAITING
+    _phase: BilledPhase = BilledPhase.WAITING
     _last_s: float | None = None
     _ready: int = 0
     _in_flight: int = 0
@@ -47,7 +49,7 @@ class Usage:
     def sample(
         self,
         now_s: float,
-        phase: Paid,
+        phase: BilledPhase,
         ready: int,
         *,
         in_flight: int = 0,
@@ -67,14 +69,14 @@ class Usage:
             paid_s = elapsed_s * self._ready
             self.replica_s[self._phase] += paid_s
             self.used_s += paid_s * (min(1.0, self._in_flight / self._limit) if self._limit else 0)
-            if self._phase is Paid.BUSY and self._ready:
+            if self._phase is BilledPhase.BUSY and self._ready:
                 self.busy_work += max(0.0, work - self._work)
                 self.busy_rows += max(0, rows - self._rows)
                 self.busy_in_flight_s += elapsed_s * self._in_flight
         self._last_s, self._phase, self._ready = now_s, phase, ready
         self._in_flight, self._limit, self._work, self._rows = in_flight, limit, work, rows
 
-    def phase_of(self, *, sent: bool, back: int, left: int, in_flight: int) -> Paid:
+    def phase_of(self, *, sent: bool, back: int, left: int, in_flight: int) -> BilledPhase:
         """Return the phase that an endpoint is in while rows are sent.
 
         Args:
@@ -83,32 +85,32 @@ class Usage:
             left: Rows without a response, those in flight included.
         """
         if not sent:
-            return Paid.WAITING
+            return BilledPhase.WAITING
         if not back:
-            return Paid.WARMING
-        return Paid.BUSY if left > in_flight else Paid.TAIL
+            return BilledPhase.WARMING
+        return BilledPhase.BUSY if left > in_flight else BilledPhase.TAIL
 
     @property
     def work_per_s(self) -> float:
         """Work of one replica per second while busy; 0 when that was too short to be measured."""
-        busy_s = self.replica_s[Paid.BUSY]
+        busy_s = self.replica_s[BilledPhase.BUSY]
         return self.busy_work / busy_s if self._is_measured else 0.0
 
     @property
     def rows_per_s(self) -> float:
         """Rows of one replica per second while busy; 0 when that was too short to be measured."""
-        return self.busy_rows / self.replica_s[Paid.BUSY] if self._is_measured else 0.0
+        return self.busy_rows / self.replica_s[BilledPhase.BUSY] if self._is_measured else 0.0
 
     @property
     def in_flight(self) -> float:
         """Requests in flight on one replica while it was busy."""
-        busy_s = self.replica_s[Paid.BUSY]
+        busy_s = self.replica_s[BilledPhase.BUSY]
         return self.busy_in_flight_s / busy_s if busy_s else 0.0
 
     @property
     def _is_measured(self) -> bool:
         # As many rows again as fill the slots: those of the first filling come back in a burst.
-        return self.replica_s[Paid.BUSY] >= 5 and self.busy_rows >= max(64.0, self.in_flight)
+        return self.replica_s[BilledPhase.BUSY] >= 5 and self.busy_rows >= max(64.0, self.in_flight)
 
     def as_dict(self, *, usd: float, price_usd_per_h: float) -> dict[str, Any]:
         """Return plain JSON values: dollars by phase, which add up to the bill.

@@ -20,7 +20,7 @@ def deploy(
     from mayfly.orchestration.deployments import deploy as register  # noqa: PLC0415
 
     screen = console()
-    register(pool=pool, notify=notify, say=lambda text: screen.print(text, markup=False))
+    register(pool=pool, notify=notify, log=lambda text: screen.print(text, markup=False))
     screen.print(
         f"start a worker with: prefect worker start --pool {pool}", markup=False, soft_wrap=True
     )

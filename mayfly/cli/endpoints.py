@@ -65,12 +65,12 @@ def _admin(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[En
     """Open the administration of endpoints; `quiet` leaves the output to JSON."""
     console = terminal.console()
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         if not quiet:
             console.print(text, markup=False)
 
     with control_plane(api=api, local=local) as (plane, environment):
-        yield EndpointAdmin(plane, environment.leases, environment.connection, say=say)
+        yield EndpointAdmin(plane, environment.leases, environment.connection, log=log)
 
 
 def _print_facts(endpoint: EndpointFacts, *, json: bool) -> int:

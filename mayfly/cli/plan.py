@@ -32,7 +32,7 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
                 refuse_output_below(job.input, job.output)
                 check_output(job.output, preview.manifest(time.time()))
         with waiting(terminal.console(sys.stderr), "asking Together what can be rented"):
-            plan = with_retries(lambda: make_plan(preview, plane, environment.folders), say=waits)
+            plan = with_retries(lambda: make_plan(preview, plane, environment.folders), log=waits)
         try:
             check_budget(plan, environment)
         except BadRequest as refusal:

@@ -44,7 +44,7 @@ def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Envi
     """Open the control plane that the environment names, or the embedded one's."""
     with here(api=api, local=local) as environment:
         try:
-            with connect(api, environment.connection, say=waits) as plane:
+            with connect(api, environment.connection, log=waits) as plane:
                 yield plane, environment
         except CredentialsRefused as refusal:
             raise BadRequest(str(refusal)) from refusal
@@ -84,7 +84,7 @@ def hardware(
         waiting(terminal.console(sys.stderr), "asking Together what can be rented"),
     ):
         offers = with_retries(
-            plane.all_hardware if model is None else lambda: plane.offers(model), say=waits
+            plane.all_hardware if model is None else lambda: plane.offers(model), log=waits
         )
     offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
     if json:
@@ -112,7 +112,7 @@ def models(
         control_plane(api=api, local=local) as (plane, _),
         waiting(terminal.console(sys.stderr), "asking Together for its models"),
     ):
-        entries = with_retries(lambda: plane.models(mine=mine), say=waits)
+        entries = with_retries(lambda: plane.models(mine=mine), log=waits)
     found = sorted(
         (entry for entry in entries if search.lower() in entry.name.lower()),
         key=lambda entry: entry.name.lower(),

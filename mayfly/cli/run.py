@@ -69,7 +69,7 @@ def run(
             environment = stack.enter_context(here(api=job.rental.api, local=options.local))
         stack.enter_context(leaving_nothing_unless_begun(output))
         with screen.waiting("reading the input"):
-            preview = preview_job(job, environment.connection.provider, say=screen.say)
+            preview = preview_job(job, environment.connection.provider, log=screen.log)
             check_output(output, preview.manifest(time.time()))
             check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
@@ -78,17 +78,17 @@ def run(
         stack.callback(importing.join)
         with (
             screen.waiting("asking Together what can be rented"),
-            connect(job.rental.api, environment.connection, say=screen.say) as plane,
+            connect(job.rental.api, environment.connection, log=screen.log) as plane,
         ):
             plan = with_retries(
-                lambda: make_plan(preview, plane, environment.folders), say=screen.say
+                lambda: make_plan(preview, plane, environment.folders), log=screen.log
             )
         signals_so_far()
         screen.plan(plan)
         check_budget(plan, environment)
         # The embedded endpoint costs nothing.
         if not yes and not options.local and not agreed(plan):
-            screen.say("nothing was created")
+            screen.log("nothing was created")
             return 2
         recorded = has_started(server, screen) if configured is None else is_up(configured, screen)
         with screen.waiting("loading Prefect"):
@@ -150,7 +150,7 @@ def is_up(api_url: str, screen: Screen) -> bool:
         except OSError as error:
             why = str(getattr(error, "reason", error))
         if time.monotonic() > end:
-            screen.say(
+            screen.log(
                 f"the Prefect server at {api_url} does not answer ({why}); the run goes on without "
                 "a record in Prefect"
             )
@@ -160,7 +160,7 @@ def is_up(api_url: str, screen: Screen) -> bool:
 
 def say_no_record(screen: Screen, why: Exception) -> None:
     """Say that this run has no record in Prefect."""
-    screen.say(
+    screen.log(
         f"Prefect's temporary server did not start: {why}; the run goes on without a record in "
         "Prefect (set PREFECT_API_URL to use a server of your own)"
     )
@@ -205,7 +205,7 @@ def run_here(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int
             screen.end(progress.report, code)
         if handle.broken_off:
             raise TeardownFailed(handle.broken_off) from None
-        screen.say(f"interrupted; resume with the same command (exit {code})")
+        screen.log(f"interrupted; resume with the same command (exit {code})")
         return code
     except MayflyError as error:
         if progress.report:
@@ -223,7 +223,7 @@ def announce_signals(received: list[int], progress: Progress) -> None:
 
     def end(number: int, frame: FrameType | None) -> None:
         if not received:
-            progress.say(ending(signal.Signals(number), progress.snapshot()))
+            progress.log(ending(signal.Signals(number), progress.snapshot()))
         received.append(number)
         interrupt_outside_imports(number, frame)
 
@@ -284,5 +284,5 @@ def carried_out(handle: RunHandle, *, recorded: bool = True) -> dict[str, Any]:
             raise progress.error from error
         if progress.report is None:
             raise
-        progress.say(f"Prefect has no record of the run's end: {type(error).__name__}: {error}")
+        progress.log(f"Prefect has no record of the run's end: {type(error).__name__}: {error}")
         return progress.report

@@ -37,7 +37,7 @@ def cancel(
     status = cancel_run(
         folder,
         os.environ,
-        say=lambda text: notes.print(text, markup=False, soft_wrap=True),
+        log=lambda text: notes.print(text, markup=False, soft_wrap=True),
     )
     if json:
         show(status)

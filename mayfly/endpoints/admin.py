@@ -36,7 +36,7 @@ class EndpointAdmin:
     """What can be done to the endpoints of one project.
 
     Args:
-        say: Is told each thing done.
+        log: Receives a line for each step.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class EndpointAdmin:
         store: LeaseStore,
         connection: Connection,
         *,
-        say: Callable[[str], None] = lambda _text: None,
+        log: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        self._plane, self._store, self._connection, self._say = plane, store, connection, say
+        self._plane, self._store, self._connection, self._log = plane, store, connection, log
 
     def list_all(self) -> list[EndpointFacts]:
         """Return the facts of every endpoint of the project, mayfly's first."""
@@ -84,16 +84,16 @@ class EndpointAdmin:
             )
         if seen.phase is Phase.STOPPED:
             with_retries(lambda: self._plane.scale(ref, replicas))
-            self._say(f"asked {ref.name} for {replicas} replica(s); it bills from READY on")
+            self._log(f"asked {ref.name} for {replicas} replica(s); it bills from READY on")
         else:
-            self._say(f"{ref.name} runs already ({seen.state})")
+            self._log(f"{ref.name} runs already ({seen.state})")
         return self._facts(ref, self._prices())
 
     def scale(self, name: str, replicas: Replicas) -> EndpointFacts:
         """Set the bounds on an endpoint's replicas."""
         ref = self.find(name)
         with_retries(lambda: self._plane.scale(ref, replicas))
-        self._say(f"asked {ref.name} for {replicas} replica(s)")
+        self._log(f"asked {ref.name} for {replicas} replica(s)")
         return self._facts(ref, self._prices())
 
     def stop(self, ref: EndpointRef) -> TeardownProof:
@@ -130,7 +130,7 @@ class EndpointAdmin:
 
     def _end(self, ref: EndpointRef, policy: Literal["delete", "stop"]) -> TeardownProof:
         return tear_down(
-            self._plane, ref, policy=policy, line="by hand", budget_s=BUDGET_S, on_step=self._say
+            self._plane, ref, policy=policy, line="by hand", budget_s=BUDGET_S, on_step=self._log
         )
 
     def _lease(self, ref: EndpointRef) -> Lease | None:

@@ -63,7 +63,7 @@ def owner_is_dead(
     lease: Lease,
     store: LeaseStore,
     *,
-    say: Callable[[str], None] = lambda _text: None,
+    log: Callable[[str], None] = lambda _text: None,
     sleep: Callable[[float], None] = time.sleep,
     watch_s: float = WATCH_S,
 ) -> bool:
@@ -74,7 +74,7 @@ def owner_is_dead(
     alive = owner_is_alive(lease.owner)
     if alive is not None:
         return not alive
-    say(
+    log(
         f"watching the lease of {lease.name} for a heartbeat of {lease.owner.host}, {watch_s:.0f} s"
     )
     before = store.heartbeat(lease.name)

@@ -27,7 +27,7 @@ class Heartbeat:
 
     Args:
         arm: Starts a guardian that knows this lease.
-        say: Is told when a guardian had to be replaced.
+        log: Receives a line when a guardian had to be replaced.
         heartbeat_s: How often the lease is renewed, in seconds.
         now, clock: Unix time, and a clock that only goes forward, in seconds.
     """
@@ -37,7 +37,7 @@ class Heartbeat:
         lease: Lease,
         store: LeaseStore,
         arm: Callable[[bytes], Guardian],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         *,
         heartbeat_s: float = HEARTBEAT_S,
         now: Callable[[], float] = time.time,
@@ -46,7 +46,7 @@ class Heartbeat:
         self.lease = lease
         self._heartbeat_s = heartbeat_s
         self._unwritten = False
-        self._store, self._arm, self._say = store, arm, say
+        self._store, self._arm, self._log = store, arm, log
         self._now, self._clock = now, clock
         self._moved_at = clock()
         self._let_go, self._arming = threading.Event(), threading.Lock()
@@ -90,7 +90,7 @@ class Heartbeat:
         with self._arming:
             if self._guardian is None or self._let_go.is_set() or self._guardian.alive():
                 return
-            self._say("the guardian has died; waking another")
+            self._log("the guardian has died; waking another")
             self._guardian = self._arm(_line(self.lease))
 
     def end(self) -> None:

@@ -126,14 +126,14 @@ class Provisioner:
                 # It has let the folder go, and is still about to end its endpoint.
                 continue
             if not mine and not owner_is_dead(
-                lease, self._store, say=self._progress.say, sleep=self._clock.sleep
+                lease, self._store, log=self._progress.log, sleep=self._clock.sleep
             ):
                 # A file system that two machines share may keep their locks apart.
                 raise BadRequest(
                     f"output {self._run.output} is in use by process {lease.owner.pid} on "
                     f"{lease.owner.host}; wait until it has ended, or stop it"
                 )
-            self._progress.say(f"an earlier run left endpoint {lease.name} behind; ending it")
+            self._progress.log(f"an earlier run left endpoint {lease.name} behind; ending it")
             end_leases_endpoint(
                 lease,
                 self._plane,
@@ -141,7 +141,7 @@ class Provisioner:
                 line="next run",
                 store=self._store,
                 budget_s=self._timeouts.teardown_s,
-                on_step=self._progress.say,
+                on_step=self._progress.log,
             )
 
     def in_turn(
@@ -179,7 +179,7 @@ class Provisioner:
         if self.exists:
             self.session.give_up()
         self.moves.append(str(error))
-        self._progress.say(str(error))
+        self._progress.log(str(error))
 
     @property
     def session(self) -> EndpointSession:
@@ -206,7 +206,7 @@ class Provisioner:
                 connection=self._connection,
                 rental=self._job.rental,
                 lease=lease,
-                say=self._progress.say,
+                log=self._progress.log,
                 timeouts=self._timeouts,
                 clock=self._clock,
                 calibrating=calibrating,
@@ -300,7 +300,8 @@ class Provisioner:
             config_ref=offer.config_ref,
             replicas=Replicas() if session.calibrating else terms.replicas_on(offer),
             scale_at_in_flight=terms.scale_at(offer),
-            regions=rental.placement and offer.rooms(rental.placement, rental.bounds().minimum),
+            regions=rental.placement
+            and offer.regions_with_capacity(rental.placement, rental.bounds().minimum),
             inactive_timeout_min=rental.inactive_timeout_min,
             speculative_decoding=rental.speculative_decoding,
         )

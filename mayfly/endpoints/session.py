@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from mayfly.billing.meter import DRAIN_S, Meter
-from mayfly.billing.usage import Paid, Usage
+from mayfly.billing.usage import BilledPhase, Usage
 from mayfly.clock import SYSTEM_CLOCK, Clock
 from mayfly.endpoints.guardian import Guardian
 from mayfly.endpoints.heartbeat import Heartbeat
@@ -31,8 +31,8 @@ from mayfly.models.errors import (
 )
 from mayfly.models.job import Rental, Teardown
 from mayfly.models.lease import SETTLE_S, Lease
-from mayfly.models.rows import NOTHING
-from mayfly.models.teardown import TeardownProof, still_there
+from mayfly.models.rows import EMPTY_TALLY
+from mayfly.models.teardown import TeardownProof, unfinished_teardown
 from mayfly.models.timeouts import Timeouts
 from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.connection import Connection
@@ -68,7 +68,7 @@ class EndpointSession:
         connection: Connection,
         rental: Rental,
         lease: Lease,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         timeouts: Timeouts,
         clock: Clock = SYSTEM_CLOCK,
         calibrating: bool = False,
@@ -76,7 +76,7 @@ class EndpointSession:
         self.ref = lease.ref
         self.meter = Meter(price_usd_per_h=lease.ref.price_usd_per_h)
         self.spending = Usage()
-        self.answered = NOTHING
+        self.answered = EMPTY_TALLY
         self.drain_s = 0.0
         self.started_with = 1
         self.calibrating = calibrating
@@ -90,9 +90,9 @@ class EndpointSession:
         self.policy: Teardown = lease.teardown
         self.over = False
         self._plane, self._store, self._connection = plane, store, connection
-        self._rental, self._say = rental, say
+        self._rental, self._log = rental, log
         self._timeouts, self._clock = timeouts, clock
-        self._heart = Heartbeat(lease, store, self._arm, say, heartbeat_s=timeouts.heartbeat_s)
+        self._heart = Heartbeat(lease, store, self._arm, log, heartbeat_s=timeouts.heartbeat_s)
         # When absence proves that there is none; see `tear_down`. Nothing has been sent yet.
         self._settled_at = 0.0
         self._stop_requested_at: float | None = None
@@ -125,7 +125,7 @@ class EndpointSession:
         """Use an endpoint that exists; start it if it is stopped."""
         self._keep(ref)
         if not self._plane.observe(ref).phase.may_bill:
-            self._say(f"endpoint {ref.name} is stopped; starting it")
+            self._log(f"endpoint {ref.name} is stopped; starting it")
             self._plane.scale(ref, replicas)
         return self.ref
 
@@ -141,7 +141,7 @@ class EndpointSession:
             self.ref,
             ready_timeout_s=self._rental.ready_timeout_s,
             capacity_timeout_s=self._rental.capacity_timeout_s,
-            on_look=observed,
+            on_observation=observed,
             partly=True,
             clock=self._clock.monotonic,
             sleep=self._sleep,
@@ -244,7 +244,7 @@ class EndpointSession:
 
     def left_behind(self) -> str:
         """Return what a teardown that is broken off now leaves, with the way out."""
-        return still_there(
+        return unfinished_teardown(
             self.ref,
             bills=self.proof is None or self.proof.stopped_at is None,
             since=self.ready_at,
@@ -274,7 +274,7 @@ class EndpointSession:
     def _end(self, policy: Teardown) -> None:
         assert policy != "keep"  # noqa: S101 - the callers' business
         began, billing = self._clock.monotonic(), self.meter.ready
-        self.spending.sample(began, Paid.DRAINING, billing)
+        self.spending.sample(began, BilledPhase.DRAINING, billing)
         proof = tear_down(
             self._plane,
             self.ref,
@@ -286,15 +286,15 @@ class EndpointSession:
             billing_since=self.ready_at,
             aim="delete" if self.policy == "delete" else "stop",
             stopped=self.proof is not None and self.proof.stopped_at is not None,
-            on_step=self._say,
+            on_step=self._log,
             now=self._clock.time,
             clock=self._clock.monotonic,
             sleep=self._sleep,
         )
         self.proof = proof if self.proof is None else self.proof.followed_by(proof)
         now = self._clock.monotonic()
-        self.meter.look(now, 0)
-        self.spending.sample(now, Paid.DRAINING, 0)
+        self.meter.sample(now, 0)
+        self.spending.sample(now, BilledPhase.DRAINING, 0)
         if billing:
             self.drain_s = now - began
 
@@ -306,7 +306,7 @@ class EndpointSession:
         # Replicas that were told to go may drain, and bill, for a while.
         desired = observation.desired_replicas
         scaled_in = ready < self.meter.ready and desired is not None and desired <= ready
-        self.meter.look(self._clock.monotonic(), ready, lingers_s=DRAIN_S if scaled_in else 0.0)
+        self.meter.sample(self._clock.monotonic(), ready, draining_s=DRAIN_S if scaled_in else 0.0)
 
     def _keep(self, ref: EndpointRef) -> None:
         self.ref = replace(

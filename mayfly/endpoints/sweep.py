@@ -82,7 +82,7 @@ def sweep_all(
     refused: list[MayflyError] = []
     for api in apis:
         try:
-            with connect(api, connection, say=on_step) as plane:
+            with connect(api, connection, log=on_step) as plane:
                 part = sweep(plane, store, connection, dry_run=dry_run, on_step=on_step, apis=apis)
         except (BadRequest, CredentialsRefused) as error:
             refused.append(error)
@@ -154,7 +154,7 @@ class _Sweep:
         self, apis: Sequence[Api], watch_s: float, sleep: Callable[[float], None]
     ) -> SweepReport:
         """Judge everything, one after another."""
-        refs = with_retries(lambda: self._plane.list_endpoints(f"{PREFIX}-"), say=self._on_step)
+        refs = with_retries(lambda: self._plane.list_endpoints(f"{PREFIX}-"), log=self._on_step)
         listed = {ref.name: ref for ref in refs}
         leases = self._store.list()
         leased = {
@@ -267,8 +267,8 @@ class _Sweep:
             return None, None
         try:
             return (
-                with_retries(lambda: self._plane.observe(ref), say=self._on_step),
-                with_retries(lambda: self._plane.last_use(ref, within_s=IDLE_S), say=self._on_step),
+                with_retries(lambda: self._plane.observe(ref), log=self._on_step),
+                with_retries(lambda: self._plane.last_use(ref, within_s=IDLE_S), log=self._on_step),
             )
         except MayflyError as error:
             self.report.notes.append(f"{name}: the API does not say how it is used: {error}")

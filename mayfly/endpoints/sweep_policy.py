@@ -100,10 +100,10 @@ def _by_use(api: Api, seen: Observation | None, use: Use | None) -> Judgement:
         return Judgement("leave", spared)
     minutes = f"{use.span_s / 60:.0f} min"
     reasons = (
-        (not seen.phase.may_bill, f"{spared}; it does not bill ({seen.word})"),
+        (not seen.phase.may_bill, f"{spared}; it does not bill ({seen.short_state})"),
         (
             seen.phase is not Phase.READY and not seen.ready_replicas,
-            f"{spared}; it is starting ({seen.word})",
+            f"{spared}; it is starting ({seen.short_state})",
         ),
         (
             use.requests is None or use.event is None,

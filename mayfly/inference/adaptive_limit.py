@@ -41,7 +41,7 @@ MIN_START = 8
 COARSE, FINE = 2.0, 1.25
 """Factors of a step: while searching from afar, and near the knee."""
 
-HOLD, LONGEST_HOLD = 4, 32
+HOLD, MAX_HOLD = 4, 32
 """Windows measured between two probes; doubled while probes show nothing new."""
 
 DRIFT = 0.15
@@ -271,7 +271,7 @@ class AdaptiveLimiter:
 
     def _rest(self) -> None:
         """Hold, the longer the less the probes before it have shown."""
-        self._hold, self._hold_next = self._hold_next, min(2 * self._hold_next, LONGEST_HOLD)
+        self._hold, self._hold_next = self._hold_next, min(2 * self._hold_next, MAX_HOLD)
 
     def _held(self, found: _Throughput) -> None:
         """Note the throughput at the base, and probe when it is time or something has moved."""

@@ -17,8 +17,8 @@ class RowError(ValueError):
         kind: A class of `mayfly.models.failures`.
     """
 
-    def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
         self.kind = kind
 
 
@@ -86,8 +86,8 @@ def _usable(column: str, cell: Any) -> Any:
     except UnicodeDecodeError:
         return BadCell(RowError(BAD_CELL, f"column {column} has bytes that are not UTF-8 text"))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        words = " ".join(str(error).split()) or type(error).__name__
-        return BadCell(RowError(BAD_CELL, f"column {column}: {words}"))
+        message = " ".join(str(error).split()) or type(error).__name__
+        return BadCell(RowError(BAD_CELL, f"column {column}: {message}"))
     return found
 
 

@@ -62,8 +62,8 @@ class CircuitBreaker:
             return None
         if self._proven or failure.kind in _OF_THE_ROW:
             return None
-        words = "" if failure.kind == f.SCHEMA else _NUMBER.sub("#", failure.words)
-        alike = (failure.kind, failure.status, failure.code, words)
+        message = "" if failure.kind == f.SCHEMA else _NUMBER.sub("#", failure.message)
+        alike = (failure.kind, failure.status, failure.code, message)
         self._count = self._count + 1 if alike == self._alike else 1
         self._alike = alike
         if self._count < self._rows:

@@ -12,7 +12,6 @@ from contextlib import suppress
 
 from mayfly.inference.concurrency import Limiter
 from mayfly.inference.hedging import Hedging
-from mayfly.inference.notes import Notes
 from mayfly.inference.pacing import Pacer
 from mayfly.inference.responses import ServerError, read_error
 from mayfly.inference.retry_policy import Next, RetryPolicy
@@ -20,6 +19,7 @@ from mayfly.inference.row_stream import Attempt, ReadReply, Row, RowStream
 from mayfly.inference.row_timeout import RowTimeout
 from mayfly.inference.settings import EngineSettings
 from mayfly.inference.status_codes import FAIL_ROW, judge
+from mayfly.inference.throttled_log import ThrottledLog
 from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply, Transport
 from mayfly.models.errors import MayflyError
 from mayfly.models.failures import (
@@ -77,7 +77,7 @@ class Dispatcher:
         settings: EngineSettings,
         read: ReadReply,
         end: Callable[[MayflyError], None],
-        say: Callable[[str], None] = lambda _message: None,
+        log: Callable[[str], None] = lambda _message: None,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
         most: int = UNBOUNDED,
@@ -87,7 +87,7 @@ class Dispatcher:
 
         Args:
             end: Called with what ends the run.
-            say: Takes messages for people.
+            log: Receives messages for the user.
             clock: Seconds on a forward clock.
             uniform: Source of jitter.
             most: Requests in flight that this process has connections for.
@@ -101,11 +101,11 @@ class Dispatcher:
         self._settings, self._secrets = settings, secrets
         self._stopped = self._due = False
         self._freed = 0
-        self._landed_all = asyncio.Event()
+        self._all_finished = asyncio.Event()
         self._hedging: Hedging | None = None
         self._joined = self._last = 0
-        self._flying: set[Attempt] = set()
-        self._notes = Notes(say, clock)
+        self._active: set[Attempt] = set()
+        self._notes = ThrottledLog(log, clock)
         self._retries = RetryPolicy(settings, uniform=uniform)
         self._pacer = Pacer()
         self._is_paced = False
@@ -127,8 +127,8 @@ class Dispatcher:
         self._due = False
         self._record()
         if self._stopped:
-            if not self._flying:
-                self._landed_all.set()
+            if not self._active:
+                self._all_finished.set()
             return
         room = min(self._limiter.limit, self._bound) - self.in_flight
         if room <= 0:
@@ -153,44 +153,44 @@ class Dispatcher:
         longest_s = self._timeout.current_s
         overdue = [
             attempt
-            for attempt in self._flying
+            for attempt in self._active
             if now - attempt.began > max(longest_s, attempt.row.timeout_s)
         ]
         for attempt in overdue:
             attempt.call.cancel()
             waited_s = now - attempt.began
-            self.landed(attempt, NoAnswer(f"none within {waited_s:.0f} s", timed_out=True))
+            self.finished(attempt, NoAnswer(f"none within {waited_s:.0f} s", timed_out=True))
         self._pacer.roll(now)
         if self._is_paced and self._pacer.rate is None:
             if self._rate_refusals > self._wall_refusals:
                 self._limiter.lifted()
             self._rate_refusals = self._wall_refusals = 0
-            self._notes.say("lifted", "load is no longer refused; sending without a pace")
+            self._notes.log("lifted", "load is no longer refused; sending without a pace")
         self._is_paced = self._pacer.rate is not None
         if self._pacer.rate is not None and self._refusal:
-            self._notes.say(
+            self._notes.log(
                 "refused",
                 f"the endpoint refuses load ({self._refusal}); rows wait, "
                 f"sending at most {self._pacer.rate:,.0f} requests/s",
             )
             self._refusal = ""
-        if self._is_paced and any(now - a.began > OLD_FLIGHT_S for a in self._flying):
+        if self._is_paced and any(now - a.began > OLD_FLIGHT_S for a in self._active):
             self._retries.accepted()
         self._answered_among_before, self._answered_among = self._answered_among, 0
         self._bound = min(self._most, self._answerable(longest_s))
-        if self._stopped and not self._flying:
+        if self._stopped and not self._active:
             return
         self._loop.call_later(TICK_S, self.tick)
 
     async def stop(self, grace_s: float) -> None:
         """Send nothing more; give up what is still under way after the grace, in seconds."""
         self._stopped = True
-        if self._flying and grace_s > 0:
+        if self._active and grace_s > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._landed_all.wait(), grace_s)
-        for attempt in self._flying:
+                await asyncio.wait_for(self._all_finished.wait(), grace_s)
+        for attempt in self._active:
             attempt.call.cancel()
-        self._flying.clear()
+        self._active.clear()
         self._record()
         self.in_flight = 0
 
@@ -203,7 +203,7 @@ class Dispatcher:
         self.streams.append(stream)
         self._joined += 1
 
-    def nothing_follows(self, *, calls: int, replicas: int) -> None:
+    def hedge_after(self, *, calls: int, replicas: int) -> None:
         """Once so many streams have come, empty slots may be used to hedge slow rows."""
         self._last = calls
         if self._hedging is None:
@@ -216,22 +216,22 @@ class Dispatcher:
         self.in_flight += 1
         if self._first_sent_at is None:
             self._first_sent_at = now
-        attempt = Attempt(row, now, self.in_flight, self.landed)
-        row.flying.append(attempt)
-        self._flying.add(attempt)
+        attempt = Attempt(row, now, self.in_flight, self.finished)
+        row.active.append(attempt)
+        self._active.add(attempt)
         attempt.call = self._transport.send(row.body, attempt.done)
 
-    def _later(self, row: Row, wait_s: float) -> None:
+    def _send_later(self, row: Row, wait_s: float) -> None:
         self.delayed += 1
-        self._loop.call_later(wait_s, self._return, row)
+        self._loop.call_later(wait_s, self._send_again, row)
 
-    def _return(self, row: Row) -> None:
+    def _send_again(self, row: Row) -> None:
         self.delayed -= 1
-        self._unsend(row)
+        self._requeue(row)
         self.pump()
 
     @staticmethod
-    def _unsend(row: Row) -> None:
+    def _requeue(row: Row) -> None:
         row.stream.waiting.appendleft(row)
 
     def _wait_for_pace(self, now: float) -> None:
@@ -251,10 +251,10 @@ class Dispatcher:
             return
         room = min(self._limiter.limit, self._bound) - self.in_flight
         idle = self._joined >= self._last and not self.delayed and self._pacer.rate is None
-        idle = idle and all(s.dry and not s.waiting and not s.again for s in self.streams)
-        if idle and room > 0 and self._flying:
+        idle = idle and all(s.exhausted and not s.waiting and not s.again for s in self.streams)
+        if idle and room > 0 and self._active:
             now = self._clock()
-            alone = [attempt for attempt in self._flying if len(attempt.row.flying) == 1]
+            alone = [attempt for attempt in self._active if len(attempt.row.active) == 1]
             slow = self._hedging.worth_repeating(
                 {attempt: now - attempt.began for attempt in alone}, room=room
             )
@@ -265,17 +265,17 @@ class Dispatcher:
 
     # Outcomes coming in.
 
-    def landed(self, attempt: Attempt, outcome: Outcome) -> None:
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take an attempt's outcome; its slot is free when this turn's outcomes are recorded."""
         self._freed += 1
-        self._flying.discard(attempt)
+        self._active.discard(attempt)
         row = attempt.row
-        if attempt in row.flying:
-            row.flying.remove(attempt)
+        if attempt in row.active:
+            row.active.remove(attempt)
         try:
             self._take(attempt, outcome)
         except Exception as error:  # noqa: BLE001 - a row must never keep its slot
-            self._spoilt(row, error)
+            self._fail_internally(row, error)
         if not self._due:
             self._due = True
             self._loop.call_soon(self.pump)
@@ -298,15 +298,15 @@ class Dispatcher:
             else:
                 self._refused(attempt, outcome, read_error(outcome.status, outcome.body))
         elif isinstance(outcome, NotSent):
-            self._notes.say("silence", f"cannot connect: {outcome}; waiting for it")
-            self._go_on(row, self._retries.silence(outcome, self._clock()), "silence")
+            self._notes.log("silence", f"cannot connect: {outcome}; waiting for it")
+            self._apply(row, self._retries.silence(outcome, self._clock()), "silence")
         elif outcome.timed_out:
             row.attempts += 1
             self._timed_out(attempt, self._clock())
         else:
             row.attempts += 1
             failure = Failure(NO_ANSWER, str(outcome))
-            self._go_on(row, self._retries.again(row, failure), NO_ANSWER)
+            self._apply(row, self._retries.again(row, failure), NO_ANSWER)
 
     def _record(self) -> None:
         """Have the answers of this turn recorded and written; their slots are free then."""
@@ -325,12 +325,12 @@ class Dispatcher:
     def _answered(self, attempt: Attempt, reply: Reply) -> None:
         row, now = attempt.row, self._clock()
         latency_s = now - attempt.began
-        answer = self._read(row.row, reply.body, row.attempts + len(row.flying), latency_s)
+        answer = self._read(row.row, reply.body, row.attempts + len(row.active), latency_s)
         if isinstance(answer, ServerError):  # A 200 with the body of an error.
             self._refused(attempt, reply, answer)
             return
         if answer.failure is not None and answer.failure.kind == UNREADABLE:
-            self._go_on(row, self._retries.again(row, answer.failure), UNREADABLE)
+            self._apply(row, self._retries.again(row, answer.failure), UNREADABLE)
             return
         self._settle(row, answer)
         # What follows only measures: the row is settled, whatever becomes of it.
@@ -354,7 +354,7 @@ class Dispatcher:
         if not verdict.refused_load:
             if verdict.overload:
                 self._overloaded(now)
-            self._go_on(row, self._retries.refused(row, verdict, failure, now), reason)
+            self._apply(row, self._retries.refused(row, verdict, failure, now), reason)
             return
         self._pacer.refused(now, sent_at_s=attempt.began, retry_after_s=verdict.retry_after_s)
         if self._is_wall(attempt, now):
@@ -371,7 +371,7 @@ class Dispatcher:
             )
         paced = self._pacer.rate is not None
         then = self._retries.refused_load(row, verdict, failure, now, paced=paced)
-        self._go_on(row, then, reason)
+        self._apply(row, then, reason)
 
     def _is_wall(self, attempt: Attempt, now: float) -> bool:
         """Whether a refusal speaks of too many in flight, rather than of too many a second.
@@ -384,7 +384,7 @@ class Dispatcher:
         if now - self._flights_seen_at > FLIGHTS_EVERY_S:
             self._flights_seen_at = now
             old = now - max(10 * (now - attempt.began), 0.1)
-            self._old_flight = max((a.in_flight for a in self._flying if a.began < old), default=0)
+            self._old_flight = max((a.in_flight for a in self._active if a.began < old), default=0)
         return 0 < max(accepted, self._old_flight) < attempt.in_flight
 
     def _timed_out(self, attempt: Attempt, now: float) -> None:
@@ -416,7 +416,7 @@ class Dispatcher:
             self._notes.once(
                 "timeout", f"row {row.row}: no answer within {waited_s:.0f} s (--row-timeout)"
             )
-        self._go_on(row, then, TIMEOUT)
+        self._apply(row, then, TIMEOUT)
 
     def _still_abandoned(self, now: float) -> float:
         """Return how many requests that were given up a server may still be working through."""
@@ -440,12 +440,12 @@ class Dispatcher:
     def _overloaded(self, now: float) -> None:
         self._limiter.overloaded(now, in_flight=self.in_flight - self._freed)
 
-    def _go_on(self, row: Row, then: Next, reason: str) -> None:
+    def _apply(self, row: Row, then: Next, reason: str) -> None:
         """Do what was decided about a row that was not answered; `reason` is counted."""
         if then.ends is not None:
-            self._unsend(row)
+            self._requeue(row)
             self._stop_for(then.ends)
-        elif row.flying:  # It was hedged: the other request may still be answered.
+        elif row.active:  # It was hedged: the other request may still be answered.
             return
         elif then.failure is not None:
             failure = then.failure._replace(attempts=row.attempts)
@@ -456,16 +456,16 @@ class Dispatcher:
             self.retries += 1
             self.reasons[reason] = self.reasons.get(reason, 0) + 1
             if then.wait_s > 0:
-                self._later(row, then.wait_s)
+                self._send_later(row, then.wait_s)
             else:
-                self._unsend(row)
+                self._requeue(row)
 
-    def _spoilt(self, row: Row, error: Exception) -> None:
+    def _fail_internally(self, row: Row, error: Exception) -> None:
         """Settle a row whose answer could not be taken: a fault of ours, said once."""
-        words = f"mayfly could not take the answer: {type(error).__name__}: {error}"
-        self._notes.once("spoilt", f"row {row.row}: {words}; please report this")
+        message = f"mayfly could not take the answer: {type(error).__name__}: {error}"
+        self._notes.once("spoilt", f"row {row.row}: {message}; please report this")
         if not row.settled:
-            failure = Failure(INTERNAL, words, 200, attempts=row.attempts)
+            failure = Failure(INTERNAL, message, 200, attempts=row.attempts)
             self._settle(row, Answer(row.row, None, failure, attempts=row.attempts))
 
     def _stop_for(self, reason: MayflyError) -> None:
@@ -477,9 +477,9 @@ class Dispatcher:
         row.settled = True
         # Whoever still knows the row keeps no megabytes of it.
         row.body = b""
-        for rival in row.flying:
+        for rival in row.active:
             rival.call.cancel()
-            self._flying.remove(rival)
+            self._active.remove(rival)
             self._freed += 1
-        row.flying.clear()
+        row.active.clear()
         row.stream.take(answer)

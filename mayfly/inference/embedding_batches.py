@@ -10,8 +10,8 @@ from mayfly.models.errors import MayflyError
 from mayfly.models.failures import INTERNAL, INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
 from mayfly.models.rows import Answer, RowRequest
 
-MOST_TEXTS = 64
-MOST_BYTES = 128 * 2**10
+MAX_TEXTS = 64
+MAX_BYTES = 128 * 2**10
 """A request carries at most so many texts and, unless one is longer, so many bytes of them."""
 
 
@@ -59,7 +59,7 @@ class PackedTexts:
             if row.failure is not None:
                 yield row
                 continue
-            if rows and (len(rows) == MOST_TEXTS or size + len(row.body) > MOST_BYTES):
+            if rows and (len(rows) == MAX_TEXTS or size + len(row.body) > MAX_BYTES):
                 yield self._send(_Batch(rows))
                 rows, size = [], 0
             rows.append(row)
@@ -78,9 +78,9 @@ class PackedTexts:
         except MayflyError:
             raise
         except Exception as error:  # noqa: BLE001 - the rows are settled, and their slot comes free
-            words = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
+            message = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
             attempts = batch.attempts + answer.attempts
-            failure = Failure(INTERNAL, words, 200, attempts=attempts)
+            failure = Failure(INTERNAL, message, 200, attempts=attempts)
             return self._failed(batch.rows, failure, attempts)
 
     def _taken(self, batch: _Batch, answer: Answer) -> Sequence[Answer | RowRequest]:
@@ -95,8 +95,8 @@ class PackedTexts:
             return self._failed(rows, failure, attempts)
         found = answer.responses or ()
         if len(found) != len(rows):
-            words = f"{len(found)} vectors for {len(rows)} texts"
-            return self._failed(rows, Failure(UNREADABLE, words, 200, "", attempts), attempts)
+            message = f"{len(found)} vectors for {len(rows)} texts"
+            return self._failed(rows, Failure(UNREADABLE, message, 200, "", attempts), attempts)
         self._breaker.answered()
         tokens = _shares(answer.prompt_tokens, [len(row.body) for row in rows])
         none = Failure(UNREADABLE, _NO_VECTOR, 200, attempts=attempts)

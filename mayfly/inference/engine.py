@@ -21,14 +21,14 @@ import uvloop
 from mayfly.inference.adaptive_limit import AdaptiveLimiter
 from mayfly.inference.concurrency import CEILING, Fixed, Limiter, Source
 from mayfly.inference.dispatcher import Dispatcher
-from mayfly.inference.open_files import most_connections
+from mayfly.inference.open_files import max_connections
 from mayfly.inference.responses import read_completion
 from mayfly.inference.row_stream import ReadReply, Record, RowStream, Snapshot
 from mayfly.inference.settings import EngineSettings, Target
 from mayfly.inference.transport.base import Transport
 from mayfly.inference.transport.select import open_transport
 from mayfly.models.errors import EndpointLost, MayflyError
-from mayfly.models.rows import NOTHING, RowRequest, Tally
+from mayfly.models.rows import EMPTY_TALLY, RowRequest, Tally
 from mayfly.models.secrets import secrets_of
 
 __all__ = ["Engine", "EngineSettings", "Snapshot", "Target"]
@@ -55,7 +55,7 @@ class Engine:
         transport: Callable[[], Transport] | None = None,
         read: ReadReply = read_completion,
         limiter: Limiter | None = None,
-        say: Callable[[str], None] = lambda _message: None,
+        log: Callable[[str], None] = lambda _message: None,
     ) -> None:
         """Prepare; nothing runs before the context is entered.
 
@@ -63,15 +63,15 @@ class Engine:
             transport: Makes another transport; called on the loop.
             read: Makes an answer of the body of a 200; on the loop, so it must be quick.
             limiter: Replaces the one that the settings name; used on the loop.
-            say: Takes messages for people; called on the loop.
+            log: Receives messages for the user; called on the loop.
         """
         self._settings = settings
         self._secrets = secrets_of(target.headers)
         self._read = read
         self._make_transport = transport or (lambda: open_transport(target.url, target.headers))
         self._limiter = limiter or limiter_for(settings)
-        self._say = say
-        self._finished, self._last_failure = NOTHING, ""
+        self._log = log
+        self._finished, self._last_failure = EMPTY_TALLY, ""
         self._changes = deque[Callable[[], object]]()
         self._reason: MayflyError | None = None
         self._ended = threading.Event()
@@ -130,7 +130,7 @@ class Engine:
                     self._call(self._sender.pump)
                 if stream.error is not None:
                     raise stream.error
-                if stream.dry and not stream.unrecorded:
+                if stream.exhausted and not stream.unrecorded:
                     return stream.tally
                 ended = self._ended.is_set()
                 if ended and stream.unrecorded:
@@ -168,12 +168,12 @@ class Engine:
         """
         self._call(partial(self._limiter.begin_at, limit, source, ceiling=ceiling))
 
-    def nothing_follows(self, *, calls: int, replicas: int) -> None:
+    def hedge_after(self, *, calls: int, replicas: int) -> None:
         """Tell that no more calls of `answer` will begin than so many, counted from the first.
 
         From then on the slowest rows are hedged with slots that stay empty.
         """
-        self._call(lambda: self._sender.nothing_follows(calls=calls, replicas=replicas))
+        self._call(lambda: self._sender.hedge_after(calls=calls, replicas=replicas))
 
     def warm(self, connections: int) -> None:
         """Open connections ahead of the first request."""
@@ -210,7 +210,7 @@ class Engine:
             sender.retries,
             sender.hedges,
             sum((stream.tally for stream in streams), start=self._finished),
-            not over and any(not stream.dry for stream in streams),
+            not over and any(not stream.exhausted for stream in streams),
             self._limiter.settled,
             next((s.last_failure for s in streams if s.last_failure), self._last_failure),
             sender.reasons.copy(),
@@ -241,8 +241,8 @@ class Engine:
             settings=self._settings,
             read=self._read,
             end=lambda reason: self._begin_stop(reason, 0),
-            say=self._say,
-            most=most_connections(),
+            log=self._log,
+            most=max_connections(),
             secrets=self._secrets,
         )
         self._sender.tick()

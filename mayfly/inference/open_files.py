@@ -9,10 +9,10 @@ WANTED_FILES = 65_536
 RESERVED_FILES = 96
 """Left to files, journals, pipes and the control plane."""
 
-FEWEST = 1
+MIN_CONNECTIONS = 1
 
 
-def most_connections() -> int:
+def max_connections() -> int:
     """Raise the limit on open files as far as it goes; return how many connections fit below it."""
     try:
         import resource  # noqa: PLC0415 - only where there is one
@@ -26,7 +26,7 @@ def most_connections() -> int:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    return max(soft - open_files() - RESERVED_FILES, FEWEST)
+    return max(soft - open_files() - RESERVED_FILES, MIN_CONNECTIONS)
 
 
 def open_files() -> int:

@@ -27,7 +27,7 @@ COMPARED_BYTES = 4096
 """How much of a prompt's beginning counts; prompts alike so far keep the input's order."""
 
 
-def by_beginning(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowRequest]:
+def by_prefix(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowRequest]:
     """Yield the requests sorted by how their rows' own parts begin, a window at a time."""
     start = len(frame.head)
     end = start + COMPARED_BYTES

@@ -28,7 +28,7 @@ MEMORY_BYTES = 2 * 2**30
 ENDING_S = 5.0
 """How long a process that has closed its pipe may take to end."""
 
-MOST_ENDED = 16
+MAX_CRASHED_ROWS = 16
 """So many rows in a row that end the process mean that the template is at fault, and not they."""
 
 
@@ -83,8 +83,8 @@ class RenderProcess:
         try:
             send(process.stdin, rows)
             for _ in rows:
-                text, words = pickle.load(process.stdout)  # noqa: S301 - a process of our own
-                found.append(text if words is None else RowError(TEMPLATE, words))
+                text, message = pickle.load(process.stdout)  # noqa: S301 - a process of our own
+                found.append(text if message is None else RowError(TEMPLATE, message))
         except (EOFError, OSError, pickle.UnpicklingError):
             self._process = None
             return _ended(process)
@@ -98,7 +98,7 @@ class RenderProcess:
             if status == -signal.SIGPROF
             else f"ended its process (status {status}); it may take too much memory"
         )
-        if self._ended >= MOST_ENDED:
+        if self._ended >= MAX_CRASHED_ROWS:
             raise TerminalError(
                 f"--prompt: the template {took} for each of {self._ended} rows in a row; "
                 "simplify it and run again"

@@ -16,7 +16,7 @@ from mayfly.models.texts import cleaned
 LARGEST_BYTES = 256 * 2**20
 """A compressed body may have so many bytes when it is opened."""
 
-LARGEST_CHARACTERS = 64 * 2**20
+MAX_CHARS = 64 * 2**20
 
 NOT_JSON: Final = object()
 """What `loads` returns for a body that holds no JSON at all."""
@@ -33,7 +33,7 @@ def loads(body: memoryview) -> Any:
         pass
     for text in _texts(data):
         start = len(text) - len(text.lstrip("\ufeff \t\r\n\0"))
-        if len(text) - start > LARGEST_CHARACTERS or start == len(text):
+        if len(text) - start > MAX_CHARS or start == len(text):
             continue
         try:
             return cleaned(_DECODER.raw_decode(text, start)[0])

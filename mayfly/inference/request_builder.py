@@ -31,7 +31,7 @@ from mayfly.models.rows import RowRequest
 
 MESSAGES, PROMPT = "messages", "prompt"
 
-TOGETHER = 16
+TEMPLATE_BATCH_ROWS = 16
 """Rows given to a template at once."""
 
 if TYPE_CHECKING:
@@ -190,8 +190,8 @@ class Renderer:
             except RowError as error:
                 yield RowRequest(row, b"", Failure(error.kind, str(error)))
             except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                words = f"{type(error).__name__}: {error}"
-                yield RowRequest(row, b"", Failure(BAD_CELL, words))
+                message = f"{type(error).__name__}: {error}"
+                yield RowRequest(row, b"", Failure(BAD_CELL, message))
             else:
                 yield RowRequest(row, head + content + tail)
 
@@ -342,7 +342,7 @@ def _rendered(template: "Template", columns: Columns, rows: int) -> Iterator[str
 
 def _batched(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
     rows = iter(rows)
-    while some := list(islice(rows, TOGETHER)):
+    while some := list(islice(rows, TEMPLATE_BATCH_ROWS)):
         yield some
 
 

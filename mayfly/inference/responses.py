@@ -17,7 +17,13 @@ import orjson
 
 from mayfly.inference.choice_text import KNOWN_OF_CHOICE, Said, as_json, said, text_of
 from mayfly.inference.reply_body import NOT_JSON, loads
-from mayfly.inference.server_error import LONGEST_WORDS, ServerError, error_in, read_error, short
+from mayfly.inference.server_error import (
+    MAX_MESSAGE_CHARS,
+    ServerError,
+    error_in,
+    read_error,
+    short,
+)
 from mayfly.inference.token_logprobs import token_logprobs
 from mayfly.models.failures import (
     CUT_THINKING,
@@ -27,9 +33,9 @@ from mayfly.models.failures import (
     UNREADABLE,
     Failure,
 )
-from mayfly.models.rows import MOST_TOKENS, Answer, as_count
+from mayfly.models.rows import MAX_TOKENS, Answer, as_count
 
-__all__ = ["LONGEST_WORDS", "ServerError", "read_embeddings", "read_error", "short"]
+__all__ = ["MAX_MESSAGE_CHARS", "ServerError", "read_embeddings", "read_error", "short"]
 
 Read = Answer | ServerError
 
@@ -37,7 +43,7 @@ RESPONSES: Final = "responses"
 LOGPROBS: Final = "logprobs"
 """What is kept where the job has a column for it, and counted as dropped where it has none."""
 
-NOTHING_MORE: frozenset[str] = frozenset()
+NO_COLUMNS: frozenset[str] = frozenset()
 
 _KNOWN = frozenset(
     {
@@ -61,7 +67,7 @@ def read_completion(
     attempts: int,
     latency_s: float,
     *,
-    keeps: frozenset[str] = NOTHING_MORE,
+    keeps: frozenset[str] = NO_COLUMNS,
 ) -> Read:
     """Read the body of a 200 to a chat completion.
 
@@ -80,7 +86,7 @@ def read_text(
     attempts: int,
     latency_s: float,
     *,
-    keeps: frozenset[str] = NOTHING_MORE,
+    keeps: frozenset[str] = NO_COLUMNS,
 ) -> Read:
     """Read the body of a 200 to a completion of plain text; as `read_completion`."""
     return _completion(row, _parse(body), attempts, latency_s, is_chat=False, keeps=keeps)
@@ -121,8 +127,8 @@ def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | No
             or first == "<"
             or type(prompt) is not int
             or type(completion) is not int
-            or not 0 <= prompt <= MOST_TOKENS
-            or not 0 <= completion <= MOST_TOKENS
+            or not 0 <= prompt <= MAX_TOKENS
+            or not 0 <= completion <= MAX_TOKENS
             or choice.get("logprobs")
             or value.get("prompt")
             or not _KNOWN.issuperset(value)
@@ -135,7 +141,7 @@ def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | No
             )
         ):
             return None
-        if type(cached) is not int or not 0 <= cached <= MOST_TOKENS:
+        if type(cached) is not int or not 0 <= cached <= MAX_TOKENS:
             _, _, cached = _usage(usage)
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
@@ -284,20 +290,20 @@ def _without_text(
 ) -> Failure:
     """Return why an answer has neither text nor tool calls."""
     if found.refusal:
-        kind, words = REFUSAL, f"the model refused: {found.refusal}"
+        kind, message = REFUSAL, f"the model refused: {found.refusal}"
     elif finish == "content_filter":
-        kind, words = FILTERED, "filtered: the content filter held the answer back"
+        kind, message = FILTERED, "filtered: the content filter held the answer back"
     elif finish == "length" and is_chat:
         used = "" if completion_tokens is None else f" after {completion_tokens} tokens"
         kind = CUT_THINKING
-        words = (
+        message = (
             f"cut while thinking{used}, before an answer (finish_reason length); raise "
             "--max-tokens, or give --reasoning off"
         )
     else:
         only = "only thinking, and " if found.reasoning else ""
-        kind, words = NO_TEXT, f"empty: the answer has {only}no text (finish_reason {finish})"
-    return Failure(kind, short(words), 200, attempts=attempts)
+        kind, message = NO_TEXT, f"empty: the answer has {only}no text (finish_reason {finish})"
+    return Failure(kind, short(message), 200, attempts=attempts)
 
 
 def _usage(usage: Any) -> tuple[int | None, int | None, int | None]:
@@ -310,8 +316,8 @@ def _usage(usage: Any) -> tuple[int | None, int | None, int | None]:
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if (
         type(prompt) is type(completion) is int
-        and 0 <= prompt <= MOST_TOKENS
-        and 0 <= completion <= MOST_TOKENS
+        and 0 <= prompt <= MAX_TOKENS
+        and 0 <= completion <= MAX_TOKENS
     ):
         return prompt, completion, None if cached is None else as_count(cached)
     return as_count(prompt), as_count(completion), as_count(cached)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mayfly.inference.server_error import ServerError
 from mayfly.inference.transport.base import Call, Outcome
-from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
+from mayfly.models.rows import EMPTY_TALLY, Answer, RowRequest, Tally
 
 AHEAD_ROWS = 256
 AHEAD_BYTES = 16 * 2**20
@@ -19,7 +19,7 @@ HELD_BYTES = 192 * 2**20
 """Rows that are rendered or in flight have about so many bytes at most, however many may be sent:
 a request with an image is kept until it is answered, because it may have to be repeated."""
 
-LEAST_BYTES = 2 * 2**20
+MIN_STREAM_BYTES = 2 * 2**20
 """So much of that each stream may hold whatever others do, and one row in any case."""
 
 TAKE = 64
@@ -86,14 +86,14 @@ class Row:
         timeout_s: Longest wait for its answer where that is longer than for others, or 0.
     """
 
-    __slots__ = ("attempts", "body", "flying", "row", "settled", "stream", "timeout_s", "trouble")
+    __slots__ = ("active", "attempts", "body", "row", "settled", "stream", "timeout_s", "trouble")
 
     def __init__(self, stream: "RowStream", request: RowRequest) -> None:
         self.stream = stream
         self.row, self.body = request.row, request.body
         self.attempts, self.timeout_s = 0, 0.0
         self.settled = False
-        self.flying: list[Attempt] = []
+        self.active: list[Attempt] = []
         self.trouble: Trouble | None = None
 
     def in_trouble(self) -> Trouble:
@@ -111,7 +111,7 @@ class Attempt:
         in_flight: Requests in flight when it was sent, itself included.
     """
 
-    __slots__ = ("began", "call", "in_flight", "landed", "row")
+    __slots__ = ("began", "call", "finished", "in_flight", "row")
 
     call: Call
 
@@ -120,13 +120,13 @@ class Attempt:
         row: Row,
         began: float,
         in_flight: int,
-        landed: "Callable[[Attempt, Outcome], None]",
+        finished: "Callable[[Attempt, Outcome], None]",
     ) -> None:
-        self.row, self.began, self.in_flight, self.landed = row, began, in_flight, landed
+        self.row, self.began, self.in_flight, self.finished = row, began, in_flight, finished
 
     def done(self, outcome: Outcome) -> None:
         """Pass its outcome on."""
-        self.landed(self, outcome)
+        self.finished(self, outcome)
 
 
 class RowStream:
@@ -151,8 +151,8 @@ class RowStream:
         "again",
         "answers",
         "arrived",
-        "dry",
         "error",
+        "exhausted",
         "last_failure",
         "tally",
         "waiting",
@@ -170,8 +170,8 @@ class RowStream:
         self.again: deque[Row] = deque()
         self.answers: deque[Answer] = deque()
         self.arrived = threading.Event()
-        self.tally = NOTHING
-        self.dry = False
+        self.tally = EMPTY_TALLY
+        self.exhausted = False
         self.last_failure = ""
         self.error: Exception | None = None
         # Each is changed by one thread only.
@@ -201,7 +201,7 @@ class RowStream:
         """
         ahead = min(limit + AHEAD_ROWS, max(AHEAD_BYTES // self._row_bytes, 1))
         # Something goes on always: others may hold all of it for as long as a server is slow.
-        least = max(LEAST_BYTES // self._row_bytes, 1)
+        least = max(MIN_STREAM_BYTES // self._row_bytes, 1)
         most = min(limit + ahead, max((HELD_BYTES - elsewhere) // self._row_bytes, least))
         few = (min(ahead, most, TAKE) + 1) // 2
         # Set the threshold before reading the count: else an answer between the two is missed.
@@ -222,7 +222,7 @@ class RowStream:
         self._fed += fed
         if fed:  # What is held is still as large as it was.
             self._row_bytes = max(size // fed, 1)
-        self.dry = not fed
+        self.exhausted = not fed
         return fed > 0
 
     # For the loop.
@@ -262,5 +262,5 @@ class RowStream:
             self._write(tally)
             self.tally = tally
         self._recorded += recorded
-        if not self.unrecorded or (self.unrecorded <= self._wanted_below and not self.dry):
+        if not self.unrecorded or (self.unrecorded <= self._wanted_below and not self.exhausted):
             self.arrived.set()

@@ -10,7 +10,7 @@ import orjson
 from mayfly.inference.reply_body import NOT_JSON, decompressed, loads
 from mayfly.models.http_errors import error_message, word
 
-LONGEST_WORDS = 500
+MAX_MESSAGE_CHARS = 500
 """Characters of a server's words that are kept in a row's error."""
 
 
@@ -24,7 +24,7 @@ class ServerError(NamedTuple):
 
     status: int
     code: str
-    words: str
+    message: str
 
 
 def read_error(status: int, body: memoryview) -> ServerError:
@@ -34,10 +34,10 @@ def read_error(status: int, body: memoryview) -> ServerError:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         value = loads(body)
-    code, words = ("", "") if value is NOT_JSON else error_message(value)
-    if not words:
-        words = decompressed(bytes(body))[: 4 * LONGEST_WORDS].decode(errors="replace")
-    return ServerError(status, *_once(status, code, words))
+    code, message = ("", "") if value is NOT_JSON else error_message(value)
+    if not message:
+        message = decompressed(bytes(body))[: 4 * MAX_MESSAGE_CHARS].decode(errors="replace")
+    return ServerError(status, *_once(status, code, message))
 
 
 def error_in(value: dict[str, Any]) -> ServerError | None:
@@ -46,7 +46,7 @@ def error_in(value: dict[str, Any]) -> ServerError | None:
     is_error = value.get("object") == "error" or {"code", "message"} <= value.keys()
     if not (inner or is_error or "detail" in value):
         return None
-    code, words = error_message(value)
+    code, message = error_message(value)
     kinds = [inner, value] if isinstance(inner, dict) else [value]
     status = next(
         (
@@ -60,27 +60,27 @@ def error_in(value: dict[str, Any]) -> ServerError | None:
     if status is None:
         type_ = next((str(body["type"]) for body in kinds if body.get("type")), "")
         status = _implied(f"{code} {type_}".lower())
-    return ServerError(status, *_once(status, code, words))
+    return ServerError(status, *_once(status, code, message))
 
 
 def short(text: str) -> str:
     """Return a text in one line, its end cut off where it is long."""
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
+    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
 
 
-def _once(status: int, code: str, words: str) -> tuple[str, str]:
+def _once(status: int, code: str, message: str) -> tuple[str, str]:
     """Return code and words so that neither repeats the status or the other."""
-    words = short(words)
+    message = short(message)
     if code == str(status):
         code = ""
     for said in (f"Error code: {status}", f"HTTP {status}", str(status), code):
-        if said and words[: len(said)].lower() == said.lower():
-            rest = words[len(said) :]
+        if said and message[: len(said)].lower() == said.lower():
+            rest = message[len(said) :]
             # Only where it is a word of its own, and something is left to say.
             if rest[:1] in (":", "-", " ", ",") and rest.strip(":-, "):
-                words = rest.lstrip(":-, ")
-    return code, words
+                message = rest.lstrip(":-, ")
+    return code, message
 
 
 def _status(value: Any) -> int | None:
@@ -94,8 +94,8 @@ def _status(value: Any) -> int | None:
 
 def _implied(names: str) -> int:
     """Return the status that the names of an error stand for; a server's error where none does."""
-    for words, status in _STATUS_OF:
-        if any(word in names for word in words):
+    for message, status in _STATUS_OF:
+        if any(word in names for word in message):
             return status
     return 500
 

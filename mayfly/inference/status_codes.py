@@ -9,10 +9,10 @@ from enum import Enum
 
 from mayfly.models.http_errors import (
     CREDENTIALS,
-    LONGEST_RETRY_AFTER_S,
+    MAX_RETRY_AFTER_S,
     TIMEOUTS,
     is_refused_load,
-    may_pass,
+    is_retryable,
     retry_after,
 )
 
@@ -53,12 +53,12 @@ class Verdict:
     @property
     def retry_after_s(self) -> float | None:
         """What is waited for at the server's request, in seconds: a minute at most."""
-        return None if self.asked_s is None else min(self.asked_s, LONGEST_RETRY_AFTER_S)
+        return None if self.asked_s is None else min(self.asked_s, MAX_RETRY_AFTER_S)
 
     @property
     def capped(self) -> bool:
         """Whether the server asked for more than is waited for."""
-        return self.asked_s is not None and self.asked_s > LONGEST_RETRY_AFTER_S
+        return self.asked_s is not None and self.asked_s > MAX_RETRY_AFTER_S
 
 
 FAIL_ROW = Verdict(Action.FAIL_ROW)
@@ -83,6 +83,6 @@ def judge(
     if status in CREDENTIALS:
         # A 403 may be about one row: older answers for a prompt too long were of this kind.
         return Verdict(Action.END_CREDENTIALS, at_once=status in _AT_ONCE)
-    if not may_pass(status):
+    if not is_retryable(status):
         return FAIL_ROW
     return Verdict(Action.RETRY, retry_after(header), overload=status in TIMEOUTS)

@@ -12,9 +12,9 @@ from mayfly.models.failures import INTERNAL, SCHEMA, Failure
 from mayfly.models.json_schema import SchemaChecker
 from mayfly.models.rows import Answer, RowRequest, added
 
-__all__ = ["ASKS", "SchemaChecker", "ValidatedResponses"]
+__all__ = ["MAX_VALIDATION_ATTEMPTS", "SchemaChecker", "ValidatedResponses"]
 
-ASKS = 3
+MAX_VALIDATION_ATTEMPTS = 3
 """How often one row is asked for an answer that fits."""
 
 
@@ -62,8 +62,8 @@ class ValidatedResponses:
         except MayflyError:
             raise
         except Exception as error:  # noqa: BLE001 - the row is settled, and its slot comes free
-            words = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
-            failure = Failure(INTERNAL, words, 200, attempts=answer.attempts)
+            message = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
+            failure = Failure(INTERNAL, message, 200, attempts=answer.attempts)
             answer = answer._replace(response=None, failure=failure)
             self._keep(answer)
             return (answer,)
@@ -74,13 +74,13 @@ class ValidatedResponses:
         """Return what settles a row, which is kept, or what sends it again."""
         if answer.response is not None and (wrong := self._checker.wrong(answer.response)):
             # What the limit on tokens has cut off would be cut off again.
-            if len(earlier) + 1 < ASKS and answer.finish_reason != "length":
+            if len(earlier) + 1 < MAX_VALIDATION_ATTEMPTS and answer.finish_reason != "length":
                 self._out[answer.row] = request, [*earlier, answer]
                 return (self._corrected(request, answer.response, wrong),)
-            words = short(f"{wrong}; the answer was {answer.response}")
+            message = short(f"{wrong}; the answer was {answer.response}")
             if answer.finish_reason == "length":
-                words = short(f"cut off at max_tokens, {words}")
-            failure = Failure(SCHEMA, words, 200)
+                message = short(f"cut off at max_tokens, {message}")
+            failure = Failure(SCHEMA, message, 200)
             answer = _sum(answer, earlier)._replace(response=None)
             failure = failure._replace(attempts=answer.attempts)
             answer = answer._replace(failure=failure)

@@ -14,7 +14,7 @@ from jinja2.meta import TrackingCodeGenerator
 
 from mayfly.inference.cell_text import Row, RowError
 from mayfly.inference.render_process import RenderProcess
-from mayfly.inference.template_cost import grows_with_the_row
+from mayfly.inference.template_cost import is_linear
 from mayfly.inference.template_sandbox import LONGEST, Sandbox
 from mayfly.models.errors import BadRequest
 from mayfly.models.failures import TEMPLATE
@@ -91,7 +91,7 @@ class Template:
         # Searched for every row; a chain of dictionaries takes ten times as long.
         self._template.globals = dict(self._template.globals)
         self._process: RenderProcess | None = None
-        if not grows_with_the_row(parsed):
+        if not is_linear(parsed):
             self._process = RenderProcess(text, self._columns)
 
     def render_all(self, rows: Sequence[dict[str, Any]]) -> list[str | RowError]:

@@ -74,7 +74,7 @@ _HARMLESS = (
 )
 
 
-def grows_with_the_row(parsed: nodes.Template) -> bool:
+def is_linear(parsed: nodes.Template) -> bool:
     """Whether a template takes time and memory in proportion to its row and no more."""
     return all(_is_harmless(node) for node in _all(parsed))
 

@@ -19,7 +19,7 @@ from mayfly.inference.cell_text import PLAIN, Row, as_json, view
 LONGEST = 10_000_000
 """Characters of one prompt, or of one text on the way to it."""
 
-MOST_STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 """What all `range` of one row may add up to."""
 
 _WIDTH = re.compile(r"[%{][^%{}]*\d{6}")
@@ -82,8 +82,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _range(self, *args: int) -> range:
         steps = range(*args)
         self._row.steps = getattr(self._row, "steps", 0) + len(steps)
-        if self._row.steps > MOST_STEPS:
-            raise SecurityError(f"loops of more than {MOST_STEPS:,} steps")
+        if self._row.steps > MAX_STEPS:
+            raise SecurityError(f"loops of more than {MAX_STEPS:,} steps")
         return steps
 
 

@@ -176,14 +176,14 @@ class Observation:
     concurrency_per_replica: int | None = None
 
     @property
-    def word(self) -> str:
+    def short_state(self) -> str:
         """The state in one word, without what every state of its kind begins with."""
         return self.state.rpartition("_STATE_")[2] or str(self.phase)
 
     def __str__(self) -> str:
         replicas = "" if self.ready_replicas is None else f", {self.ready_replicas} ready"
         message = f": {self.message}" if self.message else ""
-        return f"{self.word}{message}{replicas}"
+        return f"{self.short_state}{message}{replicas}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ class Failure(NamedTuple):
     """
 
     kind: str
-    words: str
+    message: str
     status: int | None = None
     code: str = ""
     attempts: int = 0
@@ -79,7 +79,7 @@ class Failure(NamedTuple):
             what = "no answer" if self.attempts else "not sent"
         plural = "" if self.attempts == 1 else "s"
         after = f" after {self.attempts} attempt{plural}" if self.attempts else ""
-        return f"{self.kind}: {what}{after}: {self.words}"
+        return f"{self.kind}: {what}{after}: {self.message}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -97,23 +97,23 @@ class Failure(NamedTuple):
         )
 
 
-def kind_of(status: int, code: str = "", words: str = "") -> str:
+def kind_of(status: int, code: str = "", message: str = "") -> str:
     """Return the class of an HTTP answer that is not 200.
 
     Source: Together API, error codes; context overflow is a 400 with a code of its own, or words
     that say so, under any status that blames the request.
     """
-    if "context_length" in code or (400 <= status < 500 and status != 429 and too_long(words)):
+    if "context_length" in code or (400 <= status < 500 and status != 429 and too_long(message)):
         return TOO_LONG
     return _BY_STATUS.get(status) or (SERVER_ERROR if status >= 500 else INVALID_REQUEST)
 
 
-def too_long(words: str) -> bool:
+def too_long(message: str) -> bool:
     """Whether a server's words say that a prompt does not fit the model's context.
 
     Source: the messages of vLLM, SGLang, TGI, TEI, TensorRT-LLM, llama.cpp, OpenAI and Together.
     """
-    return _TOO_LONG.search(words) is not None
+    return _TOO_LONG.search(message) is not None
 
 
 _TOO_LONG = re.compile(

@@ -41,14 +41,14 @@ TIMEOUTS = frozenset({408, 504, 524})
 
 CREDENTIALS = frozenset({401, 402, 403})
 
-LONGEST_RETRY_AFTER_S = 60.0
+MAX_RETRY_AFTER_S = 60.0
 """The most that is waited at a server's request: an endpoint bills while a client waits. Source:
 the official SDK's own bound."""
 
 _UNITS_S = (("retry-after-ms", 0.001), ("retry-after", 1.0), ("x-ratelimit-reset", 1.0))
 
 
-def may_pass(status: int) -> bool:
+def is_retryable(status: int) -> bool:
     """Whether the same call may succeed later."""
     return status in RETRYABLE or status >= 500
 
@@ -62,7 +62,7 @@ def retry_after(header: Callable[[str], str | None]) -> float | None:
     """Return what the server asks for, in seconds, or None when it asks for nothing.
 
     Read are `retry-after-ms`, `retry-after` (seconds, or a date, counted from the answer's own
-    `date`), and `x-ratelimit-reset` (seconds). Not bounded: see `LONGEST_RETRY_AFTER_S`.
+    `date`), and `x-ratelimit-reset` (seconds). Not bounded: see `MAX_RETRY_AFTER_S`.
 
     Args:
         header: Looks a header up by its lower-case name.
@@ -90,14 +90,14 @@ def retry_after(header: Callable[[str], str | None]) -> float | None:
 def bounded_retry_after(header: Callable[[str], str | None]) -> float | None:
     """Return what is waited at the server's request, in seconds: what it asks, a minute at most."""
     asked_s = retry_after(header)
-    return None if asked_s is None else min(asked_s, LONGEST_RETRY_AFTER_S)
+    return None if asked_s is None else min(asked_s, MAX_RETRY_AFTER_S)
 
 
 def error_message(value: Any) -> tuple[str, str]:
     """Return the code and the message of a parsed error body of any shape; "" for none.
 
     Source: together 3.1 CLI: `{"error": {"message", "code"}}` and `{"code", "message"}`; TGI and
-    TEI: `{"error": words, "error_type"}`; FastAPI: `{"detail"}`; gRPC gateways: `{"details"}`.
+    TEI: `{"error": message, "error_type"}`; FastAPI: `{"detail"}`; gRPC gateways: `{"details"}`.
     """
     code = ""
     if isinstance(value, dict):
@@ -111,12 +111,12 @@ def error_message(value: Any) -> tuple[str, str]:
             return code, _with_details(inner, value)
     if isinstance(value, dict):
         for name in ("message", "msg", "detail", "error_message"):
-            if words := value.get(name):
-                return code, _with_details(_flat(words), value)
+            if message := value.get(name):
+                return code, _with_details(_flat(message), value)
     return code, value if isinstance(value, str) else ""
 
 
-def _with_details(words: str, value: dict[str, Any]) -> str:
+def _with_details(message: str, value: dict[str, Any]) -> str:
     """Return the words with those of gRPC's details, where there are any."""
     details = value.get("details")
     more = [
@@ -124,7 +124,7 @@ def _with_details(words: str, value: dict[str, Any]) -> str:
         for item in (details if isinstance(details, list) else [])
         if isinstance(item, dict) and isinstance(item.get("detail"), str)
     ]
-    return "; ".join([words, *more])
+    return "; ".join([message, *more])
 
 
 def _flat(value: Any) -> str:

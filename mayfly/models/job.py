@@ -31,7 +31,7 @@ __all__ = [
 Teardown = Literal["delete", "stop", "keep"]
 Runner = Literal["local", "processes", "dask"]
 
-MOST_ROWS = 10**12
+MAX_ROWS = 10**12
 """Bounds what is given in rows, so that 64 bits hold it everywhere."""
 
 
@@ -113,7 +113,7 @@ class Rental(JobPart):
     calibrate_rows: Annotated[int | None, option("--calibrate", "K")] = Field(
         default=None,
         ge=1,
-        le=MOST_ROWS,
+        le=MAX_ROWS,
         title="Calibrate (rows)",
         description="Try this many rows on each of the best hardware, then choose by measured "
         "cost.",
@@ -215,7 +215,7 @@ class Limits(JobPart):
     shard_rows: Annotated[int | None, option("--shard-rows", "N")] = Field(
         default=None,
         ge=1,
-        le=MOST_ROWS,
+        le=MAX_ROWS,
         title="Rows per shard",
         description="Rows per shard, the unit of progress; by default a few dozen shards at most.",
     )
@@ -225,7 +225,7 @@ class Rows(JobPart):
     """Which rows of the input are sent."""
 
     limit: Annotated[int | None, option("--limit", "N")] = Field(
-        default=None, ge=1, le=MOST_ROWS, title="Row limit", description="Only the first N rows."
+        default=None, ge=1, le=MAX_ROWS, title="Row limit", description="Only the first N rows."
     )
     retry_failed: Annotated[bool, option("--retry-failed")] = Field(
         default=False,

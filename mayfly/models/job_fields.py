@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from mayfly.models.nearest import nearest, one_of
 
-LONGEST_SHOWN = 60
+MAX_SHOWN_CHARS = 60
 """Characters of a wrong value that an error repeats."""
 
 NO_FIELDS = "must be an object with named fields"
@@ -150,8 +150,8 @@ def _not(given: object, field: FieldInfo | None) -> str:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         return ""
     text = str(given)
-    if len(text) > LONGEST_SHOWN:
-        text = f"{text[:LONGEST_SHOWN]}..."
+    if len(text) > MAX_SHOWN_CHARS:
+        text = f"{text[:MAX_SHOWN_CHARS]}..."
     shown = repr(text) if isinstance(given, str) and not _is_number(text) else text
     return f", not {shown}{nearest(text, [] if field is None else list(choices(field)))}"
 

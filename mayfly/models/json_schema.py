@@ -11,7 +11,7 @@ import orjson
 from mayfly.models.errors import BadRequest
 from mayfly.models.texts import cleaned
 
-LONGEST_WORDS = 500
+MAX_MESSAGE_CHARS = 500
 
 TRIED = 200
 """Places in a response at which a JSON value is looked for, at most."""
@@ -148,7 +148,7 @@ def _retrieve(uri: str) -> Any:
 
 def _short(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
+    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
 
 
 _OPENING = re.compile(r"[{\[]")

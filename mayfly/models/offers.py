@@ -78,7 +78,7 @@ class Offer:
         """The hardware for people, told apart from the same without speculative decoding."""
         return f"{self.hardware} speculative" if self.draft_model else self.hardware
 
-    def has_room(self, regions: Sequence[str], replicas: int) -> bool:
+    def has_capacity(self, regions: Sequence[str], replicas: int) -> bool:
         """Whether one allowed region may hold that many replicas; unknown counts as yes."""
         if self.availability in _NOT_FREE:
             return False
@@ -90,7 +90,7 @@ class Offer:
             if not regions or region.name in regions
         )
 
-    def rooms(self, regions: Sequence[str], replicas: int) -> tuple[str, ...]:
+    def regions_with_capacity(self, regions: Sequence[str], replicas: int) -> tuple[str, ...]:
         """Return the allowed regions that may hold that many replicas, the roomiest first."""
         fitting = [
             region

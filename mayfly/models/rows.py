@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mayfly.models.failures import Failure
 
-MOST_TOKENS = 2**31 - 1
+MAX_TOKENS = 2**31 - 1
 """No single answer has more tokens: a count above it is an error of the server that sent it."""
 
 
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 class BadCell(NamedTuple):
     """Takes the place of a cell that cannot be converted to a Python value; says why."""
 
-    words: str
+    message: str
 
 
 class Tally(NamedTuple):
@@ -106,14 +106,14 @@ class Tally(NamedTuple):
         return Tally(done, failed, prompt, completion, cached, requests)
 
 
-NOTHING = Tally()
+EMPTY_TALLY = Tally()
 
 
 def as_count(value: object) -> int | None:
     """Return a count of tokens as a server sent it; None where it is none.
 
     Numbers as text and whole floats are understood; booleans, fractions, what is below 0 or above
-    `MOST_TOKENS` are not counts.
+    `MAX_TOKENS` are not counts.
     """
     if isinstance(value, str) and len(value) <= 32:
         try:
@@ -122,7 +122,7 @@ def as_count(value: object) -> int | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not 0 <= value <= MOST_TOKENS or value != int(value):
+    if not 0 <= value <= MAX_TOKENS or value != int(value):
         return None
     return int(value)
 

@@ -75,7 +75,7 @@ class TeardownProof:
         return {**asdict(self), "steps": list(self.steps)}
 
 
-def still_there(
+def unfinished_teardown(
     ref: EndpointRef,
     *,
     bills: bool,

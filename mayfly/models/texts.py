@@ -17,7 +17,7 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(" ", text)
 
 
-def without_halves(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Return a text with U+FFFD for each half of a surrogate pair, which has no UTF-8."""
     if text.isascii():
         return text
@@ -35,9 +35,9 @@ def cleaned(value: Any) -> Any:
         RecursionError: It is nested too deep.
     """
     if isinstance(value, str):
-        return without_halves(value)
+        return without_surrogates(value)
     if isinstance(value, list):
         return [cleaned(item) for item in value]
     if isinstance(value, dict):
-        return {without_halves(key): cleaned(item) for key, item in value.items()}
+        return {without_surrogates(key): cleaned(item) for key, item in value.items()}
     return value

@@ -111,7 +111,7 @@ DEPLOYMENTS = (
 )
 
 
-def deploy(*, pool: str, notify: str = "", say: Callable[[str], None]) -> None:
+def deploy(*, pool: str, notify: str = "", log: Callable[[str], None]) -> None:
     """Register block type, work pool and deployments; run it again after an update.
 
     Args:
@@ -131,14 +131,14 @@ def deploy(*, pool: str, notify: str = "", say: Callable[[str], None]) -> None:
     try:
         with get_client(sync_client=True) as client:
             TogetherCredentials.register_type_and_schema()
-            say("block type Together Credentials")
+            log("block type Together Credentials")
             kind = _ensure_pool(client, pool)
-            say(f"work pool {pool} ({kind})")
+            log(f"work pool {pool} ({kind})")
             for deployment in DEPLOYMENTS:
                 _register(client, deployment, pool, kind)
-                say(f"deployment {deployment.name}/{deployment.name}")
+                log(f"deployment {deployment.name}/{deployment.name}")
         if notify:
-            notify_through(notify, say=say)
+            notify_through(notify, log=log)
     except PrefectHTTPStatusError as error:
         raise TerminalError(
             f"the Prefect server at {url} refused: HTTP {error.response.status_code} "

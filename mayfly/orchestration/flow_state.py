@@ -89,7 +89,7 @@ def observe_state(handle: RunHandle, *, every_s: float) -> Iterator[None]:
                 if not has_left(state, of_worker=of_worker) or over.is_set():
                     continue
                 if not seen:
-                    handle.progress.say(
+                    handle.progress.log(
                         f"{state.name} in Prefect: sending nothing more, deleting the endpoint"
                     )
                 seen.append(state)
@@ -133,7 +133,7 @@ def read_state(run: UUID) -> State:
     return state
 
 
-def resumable(body: Callable[[], R], *, say: Callable[[str], None]) -> R:
+def resumable(body: Callable[[], R], *, log: Callable[[str], None]) -> R:
     """Call a flow's body; again after each time that it was paused and resumed in its process.
 
     Raises:
@@ -161,7 +161,7 @@ def resumable(body: Callable[[], R], *, say: Callable[[str], None]) -> R:
         run = UUID(runtime.flow_run.id)
         if runtime.deployment.id:
             _suspend(run, state)
-        await_resume(run, say=say)
+        await_resume(run, log=log)
 
 
 def _paused_state() -> State | None:
@@ -190,7 +190,7 @@ def _suspend(run: UUID, state: State) -> NoReturn:
 def await_resume(
     run: UUID,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Wait until a paused ad-hoc run is Running again.
@@ -198,12 +198,12 @@ def await_resume(
     Raises:
         KeyboardInterrupt: It was cancelled, or ended, instead.
     """
-    say("paused in Prefect; nothing bills; waiting for Resume")
+    log("paused in Prefect; nothing bills; waiting for Resume")
     while True:
         with suppress(Exception):
             state = read_state(run)
             if state.is_running():
-                say("resumed")
+                log("resumed")
                 return
             if not state.is_paused():
                 raise KeyboardInterrupt

@@ -93,7 +93,7 @@ def automations(block: UUID) -> list[Automation]:
     ]
 
 
-def notify_through(name: str, *, say: Callable[[str], None]) -> None:
+def notify_through(name: str, *, log: Callable[[str], None]) -> None:
     """Create the automations, or change those of the same name.
 
     Args:
@@ -111,7 +111,7 @@ def notify_through(name: str, *, say: Callable[[str], None]) -> None:
         else:
             automation.id = present.id
             automation.update()
-        say(f"automation {automation.name!r}, through {name}")
+        log(f"automation {automation.name!r}, through {name}")
 
 
 def _notification_block(name: str) -> UUID:
@@ -153,7 +153,7 @@ def main() -> int:
     parser.add_argument("block", help="a notification block, as type/name: slack-webhook/ops")
     name = parser.parse_args().block
     try:
-        notify_through(name, say=print)
+        notify_through(name, log=print)
     except BadRequest as error:
         print(str(error).replace("--notify ", ""), file=sys.stderr)  # noqa: T201
         return error.exit_code

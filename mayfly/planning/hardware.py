@@ -102,7 +102,7 @@ def select_offers(
     for offer in ranked:
         if offer not in wanted:
             judged.append(Candidate(offer=offer, eligible=False, why=f"not {hardware}"))
-        elif offer.has_room(regions, replicas):
+        elif offer.has_capacity(regions, replicas):
             first = not any(candidate.eligible for candidate in judged)
             best = "cheapest available" if hardware == "auto" else "requested"
             why = best if first else "next"

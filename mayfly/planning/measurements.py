@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from mayfly.models.rows import MOST_TOKENS
+from mayfly.models.rows import MAX_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Measurement:
 
         A bogus count from a server, such as 1e20, would dominate every later plan.
         """
-        most = MOST_TOKENS * max(1, self.answered)
+        most = MAX_TOKENS * max(1, self.answered)
         return self.prompt_tokens <= most and self.completion_tokens <= most
 
 

@@ -70,7 +70,7 @@ def preview_job(
     *,
     writes: bool = True,
     anywhere: bool = True,
-    say: Callable[[str], object] = lambda _: None,
+    log: Callable[[str], object] = lambda _: None,
 ) -> JobPreview:
     """Read the input's footers, compile the prompt and render a few rows.
 
@@ -79,31 +79,31 @@ def preview_job(
         writes: Whether a copy of the input, if one is needed, may be written to the output
             folder; otherwise it is temporary.
         anywhere: Whether cells may name files outside the input's folder, by URI.
-        say: Reports long operations.
+        log: Reports long operations.
 
     Raises:
         BadRequest: The input, its columns or the prompt cannot work; the message says what to do.
     """
     if not writes:
-        return _preview(job, provider, None, say, anywhere=anywhere)
+        return _preview(job, provider, None, log, anywhere=anywhere)
     refuse_output_below(job.input, job.output)
     check_output(job.output)
     beside = paths_of(job.output).input
     with leaving_nothing_unless_begun(job.output, even_at_success=False):
-        return _preview(job, provider, beside, say, anywhere=anywhere)
+        return _preview(job, provider, beside, log, anywhere=anywhere)
 
 
 def _preview(
     job: Job,
     provider: str,
     beside: Path | None,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
     *,
     anywhere: bool,
 ) -> JobPreview:
     earlier = earlier_manifest(job.output)
     known = [] if earlier is None else [str(name) for name, *_ in earlier.sources]
-    dataset = open_dataset(job.input, limit=job.rows.limit, known=known, beside=beside, say=say)
+    dataset = open_dataset(job.input, limit=job.rows.limit, known=known, beside=beside, log=log)
     requests = asked_by(dataset.requests, job.prompt)
     if requests is not None:
         check_model(requests, job.model)
@@ -121,7 +121,7 @@ def _preview(
         for request in renderer.bodies(job.model, chunk.first_row, chunk.columns, chunk.rows)
     ]
     failures = [request.failure for request in rendered if request.failure is not None]
-    broken = [failure.words for failure in failures if failure.kind != NULL_PROMPT]
+    broken = [failure.message for failure in failures if failure.kind != NULL_PROMPT]
     if len(broken) == len(rendered):
         raise BadRequest(
             f"input {job.input}: could not render any of the first {len(rendered)} rows "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mayfly.billing.meter import DRAIN_S, least_usd
+from mayfly.billing.meter import DRAIN_S, minimum_usd
 from mayfly.models.durations import span
 from mayfly.models.errors import BadRequest
 from mayfly.models.offers import Offer
@@ -167,7 +167,7 @@ def reject_impossible_limits(
             the deadline even in the best case; the message says what is possible.
     """
     first = quotes[0]
-    needed_usd = least_usd(first.offer.price_usd_per_h, constraints.minimum)
+    needed_usd = minimum_usd(first.offer.price_usd_per_h, constraints.minimum)
     if constraints.max_cost_usd is not None and constraints.max_cost_usd < needed_usd - 1e-9:
         replicas = f"{constraints.minimum} replicas" if constraints.minimum > 1 else "one replica"
         raise BadRequest(

@@ -38,7 +38,7 @@ def exporters_for(
     try:
         from mayfly.reporting.telemetry import Telemetry  # noqa: PLC0415 - an optional dependency
     except ImportError:
-        progress.say(
+        progress.log(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: no figures "
             "are sent; pip install 'mayfly[otel]'"
         )

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from mayfly.clock import SYSTEM_CLOCK, Clock
-from mayfly.models.rows import NOTHING, Tally
+from mayfly.models.rows import EMPTY_TALLY, Tally
 from mayfly.reporting.time_series import Series
 
 RECENT_S = 10.0
@@ -63,8 +63,8 @@ class Snapshot:
     step: Step = Step.LOOKING
     detail: str = ""
     rows: int = 0
-    resumed: Tally = NOTHING
-    tally: Tally = NOTHING
+    resumed: Tally = EMPTY_TALLY
+    tally: Tally = EMPTY_TALLY
     retries: Mapping[str, int] = field(default_factory=dict)
     copied: int = 0
     in_flight: int = 0
@@ -150,7 +150,7 @@ class Progress:
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        # One that its holder may take again: a signal is answered with `say`, and may come while
+        # One that its holder may take again: a signal is answered with `log`, and may come while
         # the main thread is in here.
         self._lock = threading.RLock()
         self._snapshot = Snapshot()
@@ -193,7 +193,7 @@ class Progress:
                 text = f"endpoint {now['name']}: {now['state'] or 'not looked at yet'}"
                 self.story.append(RunEvent(self._at_s(), "endpoint", text, now))
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Add a message for people; one that repeats the last is left out."""
         with self._lock:
             last = next((moment for moment in self.story[::-1] if moment.kind == "note"), None)

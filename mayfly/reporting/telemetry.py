@@ -48,7 +48,7 @@ class Telemetry:
             started_at: Of the run, Unix time in seconds.
         """
         self._progress, self._started_ns = progress, round(started_at * 1e9)
-        self._complaints = _Complaints(progress.say)
+        self._complaints = _Complaints(progress.log)
         logging.getLogger(_LOGGER).addHandler(self._complaints)
         resource = Resource.create({"service.name": "mayfly", **attributes})
         self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -125,15 +125,15 @@ class Telemetry:
 class _Complaints(logging.Handler):
     """Says the first thing that the exporters complain of, where the run's reader sees it."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, log: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._say, self._said = say, False
+        self._log, self._said = log, False
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self._said:
             self._said = True
             text = " ".join(record.getMessage().split())[:300]
-            self._say(f"figures cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT: {text}")
+            self._log(f"figures cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT: {text}")
 
 
 def _attributes(now: Snapshot) -> dict[str, str | int | float]:

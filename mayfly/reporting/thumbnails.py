@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from mayfly.storage.cells import shown
 
 SIDE_PX = 240
-MOST_BYTES = 128 * 2**10
+MAX_BYTES = 128 * 2**10
 """A larger image that cannot be made smaller is named, not shown."""
 
 _MAGIC = (
@@ -40,7 +40,7 @@ def thumbnail(value: Any) -> dict[str, str]:
     text = _short(name) or f"{len(value):,} bytes"
     small = _smaller(value)
     kind = _kind(small)
-    if kind is None or len(small) > MOST_BYTES:
+    if kind is None or len(small) > MAX_BYTES:
         return {"text": text}
     return {"src": f"data:{kind};base64,{base64.b64encode(small).decode()}", "text": text}
 

@@ -120,11 +120,13 @@ class Autoscaler:
 
         Replicas that were asked for and are not ready may be ready the moment after.
         """
-        coming = max(0, desired - meter.ready)
+        pending = max(0, desired - meter.ready)
         return (
-            meter.bound_usd(now_s + self.stop_s, coming=coming, coming_s=self.stop_s),
+            meter.bound_usd(now_s + self.stop_s, pending=pending, pending_s=self.stop_s),
             meter.bound_usd(
-                now_s + self.slow_stop_s, coming=coming, coming_s=self.slow_stop_s + OBSERVE_DELAY_S
+                now_s + self.slow_stop_s,
+                pending=pending,
+                pending_s=self.slow_stop_s + OBSERVE_DELAY_S,
             ),
         )
 

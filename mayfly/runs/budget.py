@@ -72,10 +72,10 @@ def check_budget(plan: Plan, environment: Environment) -> None:
         return
     left_usd = budget_usd - spent_usd
     run = f", and this run probably costs {dollars(cost_usd)}" if known else ""
-    least_usd = plan.usd_per_h / 60
+    minimum_usd = plan.usd_per_h / 60
     advice = (
         f"raise it, or give --max-cost {math.floor(left_usd * 100) / 100:.2f}"
-        if left_usd >= max(least_usd, 0.01)
+        if left_usd >= max(minimum_usd, 0.01)
         else "raise it, or wait for the next month"
     )
     raise BadRequest(

@@ -168,7 +168,7 @@ class Inference:
         closing = DaemonCall(partial(engine.__exit__, None, None, None), name="close engine")
         closing.ended_within(CLOSE_S)
         if (hedges := engine.snapshot().hedges) > 0:
-            self._progress.say(f"{hedges:,} of the last requests were sent a second time (hedged)")
+            self._progress.log(f"{hedges:,} of the last requests were sent a second time (hedged)")
         self._monitor.watch(None)
 
     # The shards.
@@ -203,7 +203,7 @@ class Inference:
                     begun += 1
                 if not left:
                     replicas = self._progress.snapshot().ready_replicas
-                    engine.nothing_follows(calls=begun, replicas=replicas)
+                    engine.hedge_after(calls=begun, replicas=replicas)
                 for event in self._arrived():
                     if isinstance(event, int):
                         unanswered.discard(event)
@@ -347,7 +347,7 @@ class Inference:
         calibrating = self._provisioner.session.calibrating
         if self._job.runner == "local" or concurrency is not None or calibrating:
             return Engine(
-                target=target, settings=settings, read=renderer.read, say=self._progress.say
+                target=target, settings=settings, read=renderer.read, log=self._progress.log
             )
         dataset = self._preview.dataset
         return WorkerPool(
@@ -363,14 +363,14 @@ class Inference:
                 media=self._preview.media,
             ),
             fleet=self._fleet(),
-            say=self._progress.say,
+            log=self._progress.log,
         )
 
     def _fleet(self) -> Fleet:
-        shards, log = len(self._output.shards_left()), self._output.paths.workers_log
-        local = LocalFleet(workers_for(shards), log)
+        shards, worker_log = len(self._output.shards_left()), self._output.paths.workers_log
+        local = LocalFleet(workers_for(shards), worker_log)
         return (
             local
             if self._cluster is None
-            else DaskFleet(self._cluster, local, shards=shards, say=self._progress.say)
+            else DaskFleet(self._cluster, local, shards=shards, log=self._progress.log)
         )

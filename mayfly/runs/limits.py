@@ -5,7 +5,7 @@ The decisions are `mayfly.runs.autoscaler`'s; here is what they look at and what
 
 from collections.abc import Callable
 
-from mayfly.billing.usage import Paid
+from mayfly.billing.usage import BilledPhase
 from mayfly.endpoints.session import EndpointSession
 from mayfly.inference.engine import Snapshot
 from mayfly.models.cost import billed_minutes
@@ -76,7 +76,7 @@ class LimitEnforcer:
         *,
         plane: ControlPlane,
         before: Tally,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         max_error_rate: float | None = None,
     ) -> None:
         """Begin to look after an endpoint.
@@ -89,7 +89,7 @@ class LimitEnforcer:
         self.autoscaler = autoscaler
         self.desired = autoscaler.wanted
         self._followed = 0
-        self._plane, self._say = plane, say
+        self._plane, self._log = plane, log
         self._before = before
         self._max_error_rate = max_error_rate
 
@@ -180,7 +180,7 @@ class LimitEnforcer:
     def _spend(self, now: float, tally: Tally, left: int, engine: Snapshot | None) -> None:
         spending, ready = self.session.spending, self.session.meter.ready
         if engine is None:
-            spending.sample(now, Paid.WAITING, ready)
+            spending.sample(now, BilledPhase.WAITING, ready)
             return
         here = Tally(*(n - o for n, o in zip(tally, self._before, strict=True)))
         self.session.answered = here
@@ -200,10 +200,10 @@ class LimitEnforcer:
         except MayflyError as error:
             # The next decision asks again, if it is still wanted then.
             self.autoscaler.wanted = max(before, 1)
-            self._say(f"could not change to {replicas} replicas: {error}")
+            self._log(f"could not change to {replicas} replicas: {error}")
             return
         self.desired = max(replicas, self.session.meter.ready)
-        self._say(f"{before} replicas, changing to {replicas}: {why}")
+        self._log(f"{before} replicas, changing to {replicas}: {why}")
 
     def _resume(self, left: int) -> str:
         """Say how the rows that are left can be had, and for how much."""

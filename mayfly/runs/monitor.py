@@ -9,7 +9,7 @@ from mayfly.endpoints.provisioner import Provisioner
 from mayfly.models.endpoint import Observation
 from mayfly.models.errors import RunStopped
 from mayfly.models.job import Job
-from mayfly.models.rows import NOTHING
+from mayfly.models.rows import EMPTY_TALLY
 from mayfly.models.timeouts import Timeouts
 from mayfly.planning.plan import Plan
 from mayfly.reporting.progress import Progress
@@ -37,7 +37,7 @@ class Monitor:
         self._plan: Plan | None = None
         self._engine: Sending | None = None
         # What the run had done before the engine that sends now, which counts from nothing.
-        self._sent_before = NOTHING
+        self._sent_before = EMPTY_TALLY
         self._retries_before: Mapping[str, int] = {}
         self._observed_at = 0.0
         self._bad = self._answered = 0
@@ -110,8 +110,8 @@ class Monitor:
             )
         if limits.max_cost_usd is None or self._plan is None or not self._provisioner.sessions:
             return
-        spent_usd, least_usd = self._provisioner.spent_usd(), self._plan.usd_per_h / 60
-        if spent_usd + least_usd > limits.max_cost_usd:
+        spent_usd, minimum_usd = self._provisioner.spent_usd(), self._plan.usd_per_h / 60
+        if spent_usd + minimum_usd > limits.max_cost_usd:
             raise RunStopped(
                 f"stopped at --max-cost, ${spent_usd:.2f} spent: no minute of another "
                 "endpoint is left; run the same command again to go on"
@@ -150,7 +150,7 @@ class Monitor:
                 ),
                 plane=self._plane,
                 before=self._progress.snapshot().tally,
-                say=self._progress.say,
+                log=self._progress.log,
                 max_error_rate=self._job.limits.max_error_rate,
             )
         return self._enforcer
@@ -167,7 +167,7 @@ class Monitor:
 
     def _note(self, observation: Observation) -> None:
         ready = observation.ready_replicas or 0
-        self._progress.update(state=observation.word, ready_replicas=ready)
+        self._progress.update(state=observation.short_state, ready_replicas=ready)
         self._limits.seen(observation.desired_replicas)
 
     def _follow(self, ready: int) -> None:

@@ -63,7 +63,7 @@ def cancel_run(
     output: str,
     environ: Mapping[str, str],
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     timeout_s: float = 600.0,
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
@@ -86,7 +86,7 @@ def cancel_run(
             f"no run is on in {printable(output)} on this machine; `mayfly runs` lists them"
         )
     os.kill(entry.owner.pid, signal.SIGTERM)
-    say(f"asked process {entry.owner.pid} to end; it tears the endpoint down first")
+    log(f"asked process {entry.owner.pid} to end; it tears the endpoint down first")
     began = told = monotonic()
     while owner_is_alive(entry.owner) is True and not _has_ended(entry, store):
         if monotonic() - began > timeout_s:
@@ -96,7 +96,7 @@ def cancel_run(
             )
         if monotonic() - told >= REPORT_EVERY_S:
             told = monotonic()
-            say("waiting for the endpoint's teardown")
+            log("waiting for the endpoint's teardown")
         sleep(POLL_S)
     return read_status(Path(folder), store)
 

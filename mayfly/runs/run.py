@@ -141,7 +141,7 @@ class Run:
     def signals_deferred(self) -> AbstractContextManager[None]:
         """Hold signals back while the endpoint is torn down; see `defer_signals`."""
         return defer_signals(
-            self.progress.say, self.provisioner.left_behind, self.handle.note_broken_off
+            self.progress.log, self.provisioner.left_behind, self.handle.note_broken_off
         )
 
     def write_report(self, outcome: str) -> dict[str, Any]:
@@ -209,11 +209,11 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
         cluster = None
         if job.dask is not None and job.runner == "dask":
             # Before anything is created: a cluster that cannot work is a wrong request.
-            cluster = stack.enter_context(DaskCluster(job.dask, preview.dataset, say=progress.say))
-        plane = stack.enter_context(connect(job.rental.api, connection, say=progress.say))
+            cluster = stack.enter_context(DaskCluster(job.dask, preview.dataset, log=progress.log))
+        plane = stack.enter_context(connect(job.rental.api, connection, log=progress.log))
         folder = stack.enter_context(
             RunFolder.open(
-                job.output, preview.manifest(started_at), now=started_at, say=progress.say
+                job.output, preview.manifest(started_at), now=started_at, log=progress.log
             )
         )
         begun = Run(

@@ -15,7 +15,7 @@ from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import part_label, read_answers
 from mayfly.storage.run_paths import RunPaths
 
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Deduplication:
                     self.duplicates.keep_answers(shard, read_answers(part, self.columns))
                 else:
                     check()
-                    time.sleep(LOOK_EVERY_S)
+                    time.sleep(POLL_EVERY_S)
             found |= {answer.row: answer for answer in self.duplicates.answers(firsts)}
         return {row: _copy(row, found[first]) for row, first in wanted.items()}
 

@@ -15,7 +15,7 @@ from mayfly.models.failures import (
 from mayfly.models.manifest import Manifest
 from mayfly.shards.requests import RequestSource
 from mayfly.storage.dataset import Dataset
-from mayfly.storage.dead_letters import failed_rows, letters_kept, write_dead_letters
+from mayfly.storage.dead_letters import dead_letter_counts, failed_rows, write_dead_letters
 from mayfly.storage.journal import load_journal
 from mayfly.storage.output_columns import OutputColumns
 from mayfly.storage.parts import read_answers, write_part
@@ -45,7 +45,7 @@ def update_dead_letters(
     Args:
         changed: Shards whose parts were just replaced; others are compared by their counts.
     """
-    kept = letters_kept(folder.paths.dead_letters)
+    kept = dead_letter_counts(folder.paths.dead_letters)
     failed = {index: tally.failed for index, tally in folder.manifest.done.items() if tally.failed}
     stale = {index for index in kept | failed if kept.get(index) != failed.get(index)}
     stale |= {index for index in changed if index in failed}

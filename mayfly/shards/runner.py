@@ -11,7 +11,7 @@ from typing import Protocol
 from mayfly.inference.cache_affinity import with_cache_keys
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.embedding_batches import PackedTexts
-from mayfly.inference.prefix_order import by_beginning
+from mayfly.inference.prefix_order import by_prefix
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.row_stream import Record
 from mayfly.inference.structured_output import SchemaChecker, ValidatedResponses
@@ -25,7 +25,7 @@ from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_paths import RunPaths
 
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 
 SYNC_EVERY_S = 0.5
 """What a power cut may cost: the answers of this long. The death of the process costs what was in
@@ -51,7 +51,7 @@ class Turns:
             self._waiting.add(shard.index)
             try:
                 while self._taken or shard.index > min(self._waiting):
-                    self._changed.wait(LOOK_EVERY_S)
+                    self._changed.wait(POLL_EVERY_S)
                     check()
                 self._taken = True
             finally:
@@ -252,7 +252,7 @@ def send_rows(
         record = packed.record
     elif batch.checker is not None:
         source = fitting = ValidatedResponses(
-            by_beginning(rows, frame),
+            by_prefix(rows, frame),
             keep,
             checker=batch.checker,
             frame=frame,
@@ -261,7 +261,7 @@ def send_rows(
         )
         record = fitting.record
     else:
-        source, record = by_beginning(rows, frame), keep
+        source, record = by_prefix(rows, frame), keep
     if batch.cache_keys and not batch.renderer.embeds:
         source = with_cache_keys(iter(source), frame)
     with closing(rows), periodic_sync(journal, engine):

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from mayfly.models.failures import NO_TEXT, OTHER, Failure
-from mayfly.models.rows import MOST_TOKENS, Answer, as_count
-from mayfly.models.texts import without_halves
+from mayfly.models.rows import MAX_TOKENS, Answer, as_count
+from mayfly.models.texts import without_surrogates
 
 _SHORT = len(Answer._fields[: Answer._fields.index("reasoning")])
 _USUAL_TYPES = [int, str, type(None), str, int, int, int, int, float]
@@ -51,7 +51,7 @@ def _is_usual(values: list[Any]) -> bool:
         return False
     counts: list[int] = values[4:8]
     latency_s: float = values[8]
-    return min(counts) >= 0 and max(counts) <= MOST_TOKENS and 0 <= latency_s < math.inf
+    return min(counts) >= 0 and max(counts) <= MAX_TOKENS and 0 <= latency_s < math.inf
 
 
 def row_of(record: bytes) -> int | None:
@@ -99,13 +99,13 @@ def _failure(given: object) -> Failure | None:
     if given is None:
         return None
     if isinstance(given, str):
-        return Failure.parse(without_halves(given))
+        return Failure.parse(without_surrogates(given))
     if not isinstance(given, Sequence) or not 2 <= len(given) <= len(Failure._fields):
         return Failure(OTHER, _json(given))
-    kind, words, status, code, attempts = Failure(*given)
+    kind, message, status, code, attempts = Failure(*given)
     return Failure(
         _text(kind) or OTHER,
-        _text(words) or "",
+        _text(message) or "",
         as_count(status),
         _text(code) or "",
         as_count(attempts) or 0,
@@ -115,7 +115,7 @@ def _failure(given: object) -> Failure | None:
 def _text(given: object) -> str | None:
     if given is None:
         return None
-    return without_halves(given) if isinstance(given, str) else _json(given)
+    return without_surrogates(given) if isinstance(given, str) else _json(given)
 
 
 def _texts(given: object) -> list[str | None] | None:
@@ -165,4 +165,4 @@ def _json(value: object) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError:
-        return without_halves(str(value))
+        return without_surrogates(str(value))

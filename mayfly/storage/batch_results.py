@@ -45,9 +45,9 @@ class BatchResults:
             return line
         failure = Failure.parse(str(row["error"]))
         code = failure.code or failure.kind
-        line["error"] = {"code": code, "message": failure.words}
+        line["error"] = {"code": code, "message": failure.message}
         if failure.status is not None and failure.status != 200:
-            about = {"message": failure.words, "type": failure.kind, "param": None, "code": code}
+            about = {"message": failure.message, "type": failure.kind, "param": None, "code": code}
             line["response"] = _response(failure.status, digest, {"error": about})
         return line
 

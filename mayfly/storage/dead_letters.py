@@ -62,7 +62,7 @@ def failed_rows(part: Path) -> Iterator[Failed]:
             row += batch.num_rows
 
 
-def letters_kept(path: Path) -> dict[int, int]:
+def dead_letter_counts(path: Path) -> dict[int, int]:
     """Return how many letters a file has, by the index of their shard; no file means none."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
@@ -86,7 +86,7 @@ def write_dead_letters(
     if not parts:
         path.unlink(missing_ok=True)
         return
-    earlier = letters_kept(path)
+    earlier = dead_letter_counts(path)
     places = {index: place for place, index in enumerate(sorted(earlier))}
     again = set(stale)
     counts: dict[int, int] = {}
@@ -125,7 +125,7 @@ def _table(failed: list[Failed], digests: Digests) -> pa.Table:
         "status": [failure.status for _, failure in failed],
         "code": [failure.code or None for _, failure in failed],
         "attempts": [failure.attempts for _, failure in failed],
-        "words": [failure.words for _, failure in failed],
+        "words": [failure.message for _, failure in failed],
         "digest": [known.get(row) for row, _ in failed],
     }
     return pa.table(columns, schema=SCHEMA)

@@ -20,7 +20,7 @@ READ_BYTES = 2**20
 SOME = 10
 """Models or URLs of an input that are kept: with two it is refused already."""
 
-MOST_FIELDS = 200
+MAX_FIELDS = 200
 """An object with more names than this, over a block of lines, is a map and kept as JSON text."""
 
 _UNTYPED = (
@@ -194,7 +194,7 @@ def _column(values: list[Any], *, force_json: bool = False) -> tuple[pa.Array, b
 def _keeps(kind: pa.DataType) -> bool:
     """Whether Parquet keeps a type, and it is one that a schema should have."""
     if pa.types.is_struct(kind):
-        return 0 < kind.num_fields <= MOST_FIELDS and all(_keeps(f.type) for f in kind)
+        return 0 < kind.num_fields <= MAX_FIELDS and all(_keeps(f.type) for f in kind)
     return _keeps(kind.value_type) if pa.types.is_list(kind) else True
 
 

@@ -23,12 +23,12 @@ from mayfly.storage.work_folder import (
     mark_of,
 )
 
-LOOK_EVERY_S = 1.0
+POLL_EVERY_S = 1.0
 SETTLE_S = 2.0
 """Shards that end within so long share one manifest."""
 
 FIRST_RENEWAL_S = 5.0
-LONGEST_PAUSE_S = 60.0
+MAX_PAUSE_S = 60.0
 CLOSE_S = 900.0
 """How long the uploads of a run that has ended may take in all."""
 
@@ -53,13 +53,13 @@ class Mirror:
         lock: StoreLock,
         manifest: Version | None,
         *,
-        say: Callable[[str], object],
+        log: Callable[[str], object],
         renew_s: float = RENEW_S,
         interrupted_s: float = INTERRUPTED_S,
     ) -> None:
         self._store, self._work, self._lock = store, work, lock
         self._manifest = manifest
-        self._say, self._renew_s, self._interrupted_s = say, renew_s, interrupted_s
+        self._log, self._renew_s, self._interrupted_s = log, renew_s, interrupted_s
         self.lost: str | None = None
         self._wake, self._closing, self._closed = (threading.Event() for _ in range(3))
         self._problem: str | None = None
@@ -119,7 +119,7 @@ class Mirror:
         pause_s = 0.0
         try:
             while not self._closing.is_set() and self.lost is None:
-                if not self._wake.wait(LOOK_EVERY_S) and not self._lease_changed():
+                if not self._wake.wait(POLL_EVERY_S) and not self._lease_changed():
                     continue
                 self._closing.wait(max(SETTLE_S, pause_s))
                 if self._closing.is_set():
@@ -131,7 +131,7 @@ class Mirror:
                 except OSError as error:
                     self._note(error)
                     self._wake.set()
-                    pause_s = min(LONGEST_PAUSE_S, 2 * pause_s or SETTLE_S)
+                    pause_s = min(MAX_PAUSE_S, 2 * pause_s or SETTLE_S)
             self._threads[0].join()
             self._finish()
         except LockLost as error:
@@ -214,7 +214,7 @@ class Mirror:
     def _note(self, error: OSError) -> None:
         reason = str(error.strerror or error)
         if self._problem is None:
-            self._say(
+            self._log(
                 f"{self._store.uri} cannot be written ({reason}); the run goes on, and keeps what "
                 f"it finishes in {self._work.paths.folder} until it can"
             )

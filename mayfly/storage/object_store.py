@@ -24,7 +24,7 @@ RETRIES = 3
 RETRY_S = 30.0
 """How long after its first attempt a request is not tried again."""
 
-LONGEST_REASON = 220
+MAX_REASON_CHARS = 220
 
 
 class StoreError(OSError):
@@ -285,4 +285,4 @@ def _reason(error: BaseException) -> str:
     else:
         text = re.sub(r"\?\S+", "", " ".join(text.split()))
     text = " ".join(text.split()).rstrip(".")
-    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
+    return text if len(text) <= MAX_REASON_CHARS else f"{text[: MAX_REASON_CHARS - 3]}..."

@@ -44,7 +44,7 @@ def open_dataset(
     limit: int | None = None,
     known: Sequence[str] = (),
     beside: Path | None = None,
-    say: Callable[[str], object] = lambda _: None,
+    log: Callable[[str], object] = lambda _: None,
 ) -> Dataset:
     """Describe an input: a file, a folder, a glob or a Delta table, local or a URI.
 
@@ -62,7 +62,7 @@ def open_dataset(
         known: Names of files that earlier runs had, in their order: these come first, so that
             their rows stay where they were.
         beside: Folder for copies and blocks; None is a temporary one, which ends with the process.
-        say: Is told what takes long.
+        log: Receives a line about each slow step.
 
     Raises:
         BadRequest: Nothing there, of another kind than its name says, truncated, encrypted, no
@@ -70,7 +70,7 @@ def open_dataset(
             that says what to do.
     """
     with closing(locate(uri)) as located:
-        return _describe(located, uri, limit, known, beside, say)
+        return _describe(located, uri, limit, known, beside, log)
 
 
 def _describe(
@@ -79,7 +79,7 @@ def _describe(
     limit: int | None,
     known: Sequence[str],
     beside: Path | None,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> Dataset:
     kind = _one_kind(located)
     folder = Path(beside) if beside is not None else _temporary()
@@ -87,7 +87,7 @@ def _describe(
     if located.filesystem is not None:
         store = BlockStore(located.filesystem, folder / "blocks", uri)
     started = time.monotonic()
-    opened = _open_all(located, store, folder, say)
+    opened = _open_all(located, store, folder, log)
     footers = [footer for one in opened for footer in one.footers if footer.file.rows]
     if not footers:
         raise BadRequest(f"input {uri} has 0 rows; give an input with rows")
@@ -131,7 +131,7 @@ def _one_kind(located: Located) -> Kind:
 
 
 def _open_all(
-    located: Located, store: BlockStore | None, folder: Path, say: Callable[[str], object]
+    located: Located, store: BlockStore | None, folder: Path, log: Callable[[str], object]
 ) -> list[_Opened]:
     files = located.files
     what = files[0].path if len(files) == 1 else f"{len(files):,} files"
@@ -140,7 +140,7 @@ def _open_all(
     def begins() -> None:
         if not said:
             said.append(f"copying {what} to Parquet, which is done once")
-            say(said[0])
+            log(said[0])
 
     open_one = partial(_open_one, store=store, folder=folder, begins=begins)
     if len(files) == 1:

@@ -19,11 +19,11 @@ from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.footer import InputFile, read_footer
 
-FEWEST_FILES = 65
+MIN_FILES = 65
 SMALL_BYTES = 256 * 2**10
 """Files are small when they are no larger than this on average."""
 
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """More is not copied, however small its files are."""
 
 GROUP_ROWS = 65_536
@@ -42,7 +42,7 @@ def packed(dataset: Dataset, folder: Path) -> Dataset:
     """
     size = sum(file.size for file in dataset.files)
     count = len({file.path for file in dataset.files})
-    if count < FEWEST_FILES or size > min(count * SMALL_BYTES, MOST_BYTES):
+    if count < MIN_FILES or size > min(count * SMALL_BYTES, MAX_BYTES):
         return dataset
     path = folder / f"{dataset.fingerprint[:32]}.parquet"
     whole = replace(dataset, limit=None)

@@ -15,7 +15,7 @@ from mayfly.storage.mirror import Mirror
 from mayfly.storage.object_store import Listing, StoreError, Version, open_store
 from mayfly.storage.output_location import paths_of
 from mayfly.storage.run_paths import KEPT, RunPaths
-from mayfly.storage.store_lock import CLOCK, LOCK, StoreLock, pulse_of, read_holder
+from mayfly.storage.store_lock import CLOCK, LOCK, StoreLock, heartbeat_of, read_holder
 from mayfly.storage.work_folder import JOURNALS, LEASE, MANIFEST, WorkFolder
 
 _NOT_FOREIGN = (LOCK, CLOCK, LEASE)
@@ -92,7 +92,7 @@ def refresh_status(output: str, environ: Mapping[str, str] = os.environ) -> RunP
                 if LOCK in listed:
                     # By this machine's clock: who only reads may not be allowed to write.
                     silent = datetime.now(UTC) - listed[LOCK].modified
-                    pulse = pulse_of(read_holder(store), silent.total_seconds())
+                    pulse = heartbeat_of(read_holder(store), silent.total_seconds())
             except StoreError as error:
                 raise BadRequest(f"output {output} cannot be read: {error}") from error
             if pulse is None:
@@ -102,7 +102,7 @@ def refresh_status(output: str, environ: Mapping[str, str] = os.environ) -> RunP
     return paths
 
 
-def claim(output: str, paths: RunPaths, *, now: float, say: Callable[[str], object]) -> "Claim":
+def claim(output: str, paths: RunPaths, *, now: float, log: Callable[[str], object]) -> "Claim":
     """Take an output for a run, whose process holds the lock of the work folder already.
 
     Creating the lock is the first write, and so the proof that writes are allowed.
@@ -134,7 +134,7 @@ def claim(output: str, paths: RunPaths, *, now: float, say: Callable[[str], obje
         if isinstance(error, OSError):
             raise TerminalError(f"output {output} cannot be read: {error.strerror}") from error
         raise
-    mirror = Mirror(store, work, lock, version, say=say)
+    mirror = Mirror(store, work, lock, version, log=log)
     return Claim(mirror, lock, earlier=earlier, work=work, output=output)
 
 

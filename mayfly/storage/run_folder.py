@@ -153,12 +153,12 @@ class RunFolder:
         lock: int,
         *,
         remote: Claim | None = None,
-        say: Callable[[str], object] = lambda _: None,
+        log: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.paths = paths
         self.manifest = manifest
         self._lock = lock
-        self._remote, self._say = remote, say
+        self._remote, self._log = remote, log
 
     @classmethod
     def open(
@@ -167,7 +167,7 @@ class RunFolder:
         wanted: Manifest,
         *,
         now: float,
-        say: Callable[[str], object] = lambda _: None,
+        log: Callable[[str], object] = lambda _: None,
     ) -> "RunFolder":
         """Check, create if need be, lock and reconcile the folder of a run.
 
@@ -179,7 +179,7 @@ class RunFolder:
             output: `--output`.
             wanted: The job, with `done` and `runs` empty.
             now: Unix time in seconds, for those that the lock keeps out.
-            say: Is told what an object store does not take, or has not got.
+            log: Receives a line for whatever an object store rejects or lacks.
 
         Raises:
             BadRequest: As `check_output`, or another run is using the folder. What was there
@@ -197,7 +197,7 @@ class RunFolder:
         remote: Claim | None = None
         try:
             if is_remote(output):
-                remote = claim(output, paths, now=now, say=say)
+                remote = claim(output, paths, now=now, log=log)
                 earlier = load_manifest(paths.manifest)
                 if earlier is not None:
                     _check_same_job(output, earlier, wanted)
@@ -209,7 +209,7 @@ class RunFolder:
             manifest = earlier or wanted
             if earlier is not None and wanted.input.get("before") == earlier.input["fingerprint"]:
                 manifest = replace(earlier, input=wanted.input, shards=wanted.shards)
-            folder = cls(paths, manifest, lock, remote=remote, say=say)
+            folder = cls(paths, manifest, lock, remote=remote, log=log)
             folder.commit(reconciled(paths, folder.manifest))
         except BaseException:
             if remote is not None:
@@ -219,7 +219,7 @@ class RunFolder:
         if remote is not None:
             here = (folder.manifest.tally + journalled(paths, folder.manifest)).done
             if lost := remote.rows_lost(here):
-                say(
+                log(
                     f"{lost:,} rows that {remote.died_on} had answered were in no finished shard "
                     "when it died; they are sent again"
                 )
@@ -268,7 +268,7 @@ class RunFolder:
         if problem is not None:
             if ended_by is None:
                 raise TerminalError(problem)
-            self._say(problem)
+            self._log(problem)
 
     def __enter__(self) -> "RunFolder":
         return self

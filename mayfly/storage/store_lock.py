@@ -116,7 +116,7 @@ def in_use(uri: str, holder: dict[str, Any], silent_s: float) -> str:
     )
 
 
-def pulse_of(holder: dict[str, Any], silent_s: float) -> dict[str, Any] | None:
+def heartbeat_of(holder: dict[str, Any], silent_s: float) -> dict[str, Any] | None:
     """Return the live numbers that a lock has, with who gave them and how long ago."""
     pulse = holder.get("pulse")
     if not isinstance(pulse, dict):

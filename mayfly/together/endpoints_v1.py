@@ -264,7 +264,7 @@ class EndpointsV1:
             with translated(call):
                 made = self._client.post(_PATH, cast_to=object, body=body)
         except Refused as refusal:
-            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.words}") from refusal
+            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.reason}") from refusal
         return _read(call, must_be_json(call, made), {})
 
     def _update(self, endpoint_id: str, what: str, body: dict[str, Any]) -> None:

@@ -284,7 +284,7 @@ class EndpointsV2:
             except Refused as refusal:
                 # The platform had withdrawn the idle timeout for a while: it is our last line of
                 # defence, not a reason to have no endpoint.
-                if "inactive" not in refusal.words.lower():
+                if "inactive" not in refusal.reason.lower():
                     raise
                 wanted.pop("inactive_timeout")
                 with translated(call):
@@ -294,7 +294,7 @@ class EndpointsV2:
                 return ours
             raise
         except Refused as refusal:
-            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.words}") from refusal
+            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.reason}") from refusal
         return read_deployment(call, made)
 
     def _wanted(self, spec: EndpointSpec, earlier: int) -> dict[str, Any]:

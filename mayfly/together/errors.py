@@ -19,7 +19,7 @@ from mayfly.models.errors import (
     TerminalError,
     Unreachable,
 )
-from mayfly.models.http_errors import CREDENTIALS, bounded_retry_after, error_message, may_pass
+from mayfly.models.http_errors import CREDENTIALS, bounded_retry_after, error_message, is_retryable
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
 _V1_CLOSED = "endpoints_v1_create_access_disabled"
@@ -35,9 +35,9 @@ class Refused(TerminalError):
         words: The API's message.
     """
 
-    def __init__(self, message: str, *, status: int, code: str, words: str) -> None:
+    def __init__(self, message: str, *, status: int, code: str, reason: str) -> None:
         super().__init__(message)
-        self.status, self.code, self.words = status, code, words
+        self.status, self.code, self.reason = status, code, reason
 
 
 @contextmanager
@@ -92,27 +92,27 @@ def unreachable(error: BaseException | None) -> str | None:
 
 
 def _status_error(call: str, error: APIStatusError) -> MayflyError:
-    status, (words, code) = error.status_code, _words(error.body, error.message)
-    message = f"{call}: HTTP {status}: {words}"
+    status, (reason, code) = error.status_code, _reason(error.body, error.message)
+    message = f"{call}: HTTP {status}: {reason}"
     if code == _V1_CLOSED:
         return BadRequest(
             f"{call}: Together no longer creates or starts v1 endpoints ({code}); use --api v2"
         )
-    if may_pass(status):
+    if is_retryable(status):
         return RetryableError(message, status=status, retry_after_s=_retry_after_s(error))
     if status in CREDENTIALS:
         return CredentialsRefused(message)
-    return Refused(message, status=status, code=code, words=words)
+    return Refused(message, status=status, code=code, reason=reason)
 
 
-def _words(body: object, fallback: str) -> tuple[str, str]:
+def _reason(body: object, fallback: str) -> tuple[str, str]:
     """Return message and code of an error body, or its beginning where it has no message."""
     code, message = error_message(body)
     return _one_line(message or (str(body)[:200] if body else fallback)), code
 
 
-def _one_line(words: str) -> str:
-    return " ".join(words.split())
+def _one_line(reason: str) -> str:
+    return " ".join(reason.split())
 
 
 def _retry_after_s(error: APIStatusError) -> float | None:

@@ -7,8 +7,8 @@ from mayfly.models.endpoint import EndpointRef, Observation, Phase
 from mayfly.models.errors import EndpointLost, HardwareUnavailable, RetryableError, TimedOut
 from mayfly.together.control_plane import ControlPlane
 
-FIRST_LOOK_S = 0.5
-LONGEST_LOOK_S = 5.0
+FIRST_POLL_S = 0.5
+MAX_POLL_S = 5.0
 
 
 def await_ready(
@@ -17,7 +17,7 @@ def await_ready(
     *,
     ready_timeout_s: float,
     capacity_timeout_s: float,
-    on_look: Callable[[Observation], None],
+    on_observation: Callable[[Observation], None],
     partly: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -36,7 +36,7 @@ def await_ready(
         EndpointLost: It is not there.
         TimedOut: The budget is used up; the message says what was last seen.
     """
-    began, wait_s = clock(), FIRST_LOOK_S
+    began, wait_s = clock(), FIRST_POLL_S
     short_since: float | None = None
     last = "nothing, the API did not answer"
     while (waited_s := clock() - began) < ready_timeout_s:
@@ -46,7 +46,7 @@ def await_ready(
             last = str(error)
         else:
             last = str(observation)
-            on_look(observation)
+            on_observation(observation)
             if observation.routed and (
                 observation.phase is Phase.READY or (partly and _serves(observation))
             ):
@@ -62,7 +62,7 @@ def await_ready(
                     f"{clock() - short_since:.0f} s ({observation})"
                 )
         sleep(min(wait_s, max(0.0, ready_timeout_s - waited_s)))
-        wait_s = min(wait_s * 1.5, LONGEST_LOOK_S)
+        wait_s = min(wait_s * 1.5, MAX_POLL_S)
     raise TimedOut(
         f"endpoint {ref.name} was not READY after {ready_timeout_s:.0f} s; last seen: {last}; "
         "raise the time to wait for READY, or choose other hardware"

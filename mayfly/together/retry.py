@@ -21,7 +21,7 @@ def with_retries(
     call: Callable[[], R],
     *,
     budget_s: float = BUDGET_S,
-    say: Callable[[str], None] = lambda _text: None,
+    log: Callable[[str], None] = lambda _text: None,
     under_way: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -33,7 +33,7 @@ def with_retries(
         call: Has no effect that a second call would double.
         budget_s: When the next attempt would begin later than this, in seconds, the last error
             is raised.
-        say: Is told what is waited for, at each attempt that failed.
+        log: Receives a line about each failed attempt.
         under_way: Whether something may have been created: then a host that refuses connections is
             waited for too, as an API that is restarted does.
 
@@ -52,5 +52,5 @@ def with_retries(
             wait_s = delay_s(_PAUSES, attempt, retry_after_s=error.retry_after_s, uniform=uniform)
             if clock() + wait_s > end:
                 raise
-            say(f"{error}; trying again in {wait_s:.0f} s")
+            log(f"{error}; trying again in {wait_s:.0f} s")
         sleep(wait_s)

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from mayfly.models.endpoint import EndpointRef, Observation, Phase
 from mayfly.models.errors import MayflyError, RetryableError, TeardownFailed
 from mayfly.models.lease import SETTLE_S
-from mayfly.models.teardown import Line, TeardownProof, still_there
+from mayfly.models.teardown import Line, TeardownProof, unfinished_teardown
 from mayfly.together.control_plane import ControlPlane
 
-LONGEST_PAUSE_S = 10.0
-LOOK_EVERY_S = 1.0
-FIRST_LOOK_S = 0.2
+MAX_PAUSE_S = 10.0
+POLL_EVERY_S = 1.0
+FIRST_POLL_S = 0.2
 """What never served, or has little in flight, stops at once."""
 
 
@@ -67,23 +67,23 @@ def tear_down(
     ending.known_stopped = stopped
     if stop_requested_at is not None and not stopped:
         ending.asked(stop_requested_at)
-    end, pause_s, looks = clock() + budget_s, LOOK_EVERY_S, 0
+    end, pause_s, looks = clock() + budget_s, POLL_EVERY_S, 0
     while clock() < end:
         try:
             if ending.advance():
                 return ending.proof
-            pause_s = LOOK_EVERY_S if looks else FIRST_LOOK_S
+            pause_s = POLL_EVERY_S if looks else FIRST_POLL_S
             looks += 1
         except RetryableError as error:
             ending.missed(error)
-            pause_s = min(max(pause_s * 2, error.retry_after_s or 0.0), LONGEST_PAUSE_S)
+            pause_s = min(max(pause_s * 2, error.retry_after_s or 0.0), MAX_PAUSE_S)
         except MayflyError as error:
             # A refusal may be of the moment (a state that has just changed): look again.
             ending.missed(error)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, MAX_PAUSE_S)
         sleep(uniform(pause_s / 2, pause_s))
     raise TeardownFailed(
-        still_there(
+        unfinished_teardown(
             ref,
             bills=ending.proof.stopped_at is None,
             since=billing_since,
@@ -135,7 +135,7 @@ class _Ending:
             return False
         if self.proof.stopped_at is None:
             self._did(
-                f"{self._ref.name} stopped; billing has ended ({seen.word})",
+                f"{self._ref.name} stopped; billing has ended ({seen.short_state})",
                 stopped_at=self._now(),
                 # It may be a stop whose answer was lost that has worked.
                 stop_requested_at=self.proof.stop_requested_at or self._asked_at,
@@ -170,7 +170,9 @@ class _Ending:
             self._asked_at = self._asked_at or self._now()
             self._plane.stop(self._ref)
         if self.proof.stop_requested_at is None:
-            self._did(f"stopping {self._ref.name} ({seen.word})", stop_requested_at=self._now())
+            self._did(
+                f"stopping {self._ref.name} ({seen.short_state})", stop_requested_at=self._now()
+            )
 
     def _absent(self) -> bool:
         now = self._now()

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 
 from mayfly.inference.row_stream import Record
 from mayfly.models.errors import EndpointLost
-from mayfly.models.rows import NOTHING, Answer, RowRequest, Tally
+from mayfly.models.rows import EMPTY_TALLY, Answer, RowRequest, Tally
 from mayfly.shards.runner import AnsweringSender
 from mayfly.storage.answer_record import to_record
 from mayfly.storage.dataset import Chunk
@@ -89,7 +89,7 @@ class SentAnswers:
         with self._changed:
             if self._under_way or not (self._records or self._requests):
                 return
-            tally = NOTHING.with_all(self._answers)
+            tally = EMPTY_TALLY.with_all(self._answers)
             block = Block(self._shard, self._records, tally, self._requests)
             self._records, self._answers, self._bytes, self._requests = [], [], 0, 0
             self._under_way = True

@@ -33,14 +33,14 @@ class DaskCluster:
     Args:
         address: `tcp://HOST:PORT` or `tls://HOST:PORT` of the scheduler.
         dataset: The input; workers read it where it is remote, and get rows from the run otherwise.
-        say: Takes messages for people.
+        log: Receives messages for the user.
 
     Raises:
         BadRequest: On entering: what is missing, and on which worker.
     """
 
-    def __init__(self, address: str, dataset: Dataset, *, say: Callable[[str], object]) -> None:
-        self.address, self._say = address, say
+    def __init__(self, address: str, dataset: Dataset, *, log: Callable[[str], object]) -> None:
+        self.address, self._log = address, log
         self.workers_read = all(file.remote for file in dataset.files) and not dataset.packed
         self._dataset = dataset if self.workers_read else None
         self._client: Any = None
@@ -125,7 +125,7 @@ class DaskCluster:
         wrong = self._wrong({address: self._facts([address]).get(address)})
         if wrong:
             self._refused.add(address)
-            self._say(f"{wrong}; it is not used")
+            self._log(f"{wrong}; it is not used")
         return not wrong
 
     def start(self, address: str) -> Any:
@@ -158,7 +158,7 @@ class DaskCluster:
     def _check(self) -> None:
         addresses = self.addresses()
         if not addresses:
-            self._say(f"--dask {self.address} has no workers; waiting up to {WORKERS_S:.0f} s")
+            self._log(f"--dask {self.address} has no workers; waiting up to {WORKERS_S:.0f} s")
             # An adaptive cluster starts workers for work that waits.
             wanted = self._client.submit(facts, None, pure=False)
             end = time.monotonic() + WORKERS_S

@@ -103,10 +103,10 @@ class DaskFleet:
         local: Fleet,
         *,
         shards: int,
-        say: Callable[[str], object] = lambda _message: None,
+        log: Callable[[str], object] = lambda _message: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cluster, self._local, self._say, self._clock = cluster, local, say, clock
+        self._cluster, self._local, self._log, self._clock = cluster, local, log, clock
         self.size = max(1, min(shards, len(cluster.addresses())))
         self._changing = threading.Lock()
         self._used: set[str] = set()
@@ -177,7 +177,7 @@ class DaskFleet:
         if self._over.is_set():
             return
         self._is_local = True
-        self._say(
+        self._log(
             f"the Dask cluster at {self._cluster.address} {why}; "
             "the run goes on in processes of this machine"
         )

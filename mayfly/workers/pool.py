@@ -18,9 +18,9 @@ from typing import Self
 
 from mayfly.inference.concurrency import CEILING, Source
 from mayfly.inference.engine import Engine, Snapshot, limiter_for
-from mayfly.inference.notes import Notes
+from mayfly.inference.throttled_log import ThrottledLog
 from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
-from mayfly.models.rows import NOTHING, Tally
+from mayfly.models.rows import EMPTY_TALLY, Tally
 from mayfly.models.shards import Shard
 from mayfly.shards.runner import Batch, periodic_sync
 from mayfly.storage.dataset import Chunk
@@ -61,15 +61,15 @@ LATEST_S = 10.0
 class WorkerPool:
     """Has shards sent for many threads; use as a context manager."""
 
-    def __init__(self, assignment: Assignment, *, fleet: Fleet, say: Callable[[str], None]) -> None:
+    def __init__(self, assignment: Assignment, *, fleet: Fleet, log: Callable[[str], None]) -> None:
         """Prepare; nothing runs before the context is entered.
 
         Args:
             fleet: Starts workers.
-            say: Takes messages for people.
+            log: Receives messages for the user.
         """
-        self._assignment, self._fleet, self._say = assignment, fleet, say
-        self._notes = Notes(say, time.monotonic)
+        self._assignment, self._fleet, self._log = assignment, fleet, log
+        self._notes = ThrottledLog(log, time.monotonic)
         self._limiter = limiter_for(assignment.settings)
         self._shares = SlotShares()
         self._workers: dict[int, WorkerHandle] = {}
@@ -77,7 +77,7 @@ class WorkerPool:
         self._joined = self._coming = 0
         self._unassigned: list[ShardTask] = []
         self._alive_at = 0.0
-        self._tally = NOTHING
+        self._tally = EMPTY_TALLY
         self._proven = assignment.settings.proven
         self._last: tuple[int, int] | None = None
         self._given = self._retries = self._hedges = 0
@@ -85,7 +85,7 @@ class WorkerPool:
         self._reason: MayflyError | None = None
         self._kill_at: float | None = None
         self._calls, self._opened, self._changed = CallQueue(), False, True
-        self._snapshot = Snapshot(0, self._limiter.limit, 0, 0, 0, NOTHING)
+        self._snapshot = Snapshot(0, self._limiter.limit, 0, 0, 0, EMPTY_TALLY)
         self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
 
     def open(self) -> Self:
@@ -205,7 +205,7 @@ class WorkerPool:
         """Open connections ahead of the first request."""
         self._calls.leave(lambda: self._send_all(Warm(-(-connections // self.size))))
 
-    def nothing_follows(self, *, calls: int, replicas: int) -> None:
+    def hedge_after(self, *, calls: int, replicas: int) -> None:
         """Tell that no more calls of `send` will begin than so many, counted from the first."""
         self._calls.leave(self._end_is_near, calls, replicas)
 
@@ -393,7 +393,7 @@ class WorkerPool:
         self._learn(worker, report.samples)
         for message in report.messages:
             # What one worker meets, the others meet as well.
-            self._notes.say(message.partition(" (")[0], message)
+            self._notes.log(message.partition(" (")[0], message)
 
     def _learn(self, worker: WorkerHandle, samples: list[Sample]) -> None:
         """Let the limiter learn from what a worker has seen under the limit that holds now."""
@@ -444,7 +444,7 @@ class WorkerPool:
             for task in tasks:
                 task.events.put(Ended(task.order.shard.index, error=error))
             raise
-        self._say(f"{carrier.name} was {reason}; another goes on with its shards")
+        self._log(f"{carrier.name} was {reason}; another goes on with its shards")
         for task in tasks:
             task.events.put(WorkerLost(reason))
 

@@ -64,15 +64,15 @@ class Assignment:
         return Renderer(self.prompt, self.sampling, self.columns, requests=self.requests, **read)
 
     def engine(
-        self, renderer: Renderer, allowance: SlotAllowance, say: Callable[[str], None]
+        self, renderer: Renderer, allowance: SlotAllowance, log: Callable[[str], None]
     ) -> Engine:
-        """Return an engine that sends no more than it is allowed; `say` takes its messages."""
+        """Return an engine that sends no more than it is allowed; `log` takes its messages."""
         return Engine(
             target=self.target,
             settings=self.settings,
             read=renderer.read,
             limiter=allowance,
-            say=say,
+            log=log,
         )
 
 

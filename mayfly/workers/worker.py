@@ -122,7 +122,7 @@ class ShardWorker:
             case Warm(connections):
                 engine.warm(connections)
             case NothingFollows(shards, replicas):
-                engine.nothing_follows(calls=shards, replicas=replicas)
+                engine.hedge_after(calls=shards, replicas=replicas)
             case Alive():
                 return
             case Proven():

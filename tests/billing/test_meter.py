@@ -15,7 +15,7 @@ def test_money_spent_never_goes_down(steps: list[tuple[float, int]]) -> None:
     meter, now_s, before_usd = Meter(price_usd_per_h=10.98), 0.0, 0.0
     for wait_s, ready in steps:
         now_s += wait_s
-        meter.look(now_s, ready)
+        meter.sample(now_s, ready)
         assert meter.spent_usd(now_s) >= before_usd
         before_usd = meter.spent_usd(now_s)
 
@@ -27,8 +27,8 @@ def test_nothing_bills_while_no_replica_is_ready(
     meter, now_s = Meter(price_usd_per_h=10.98), 0.0
     for wait_s, ready in steps:
         now_s += wait_s
-        meter.look(now_s, ready)
-    meter.look(now_s, 0)
+        meter.sample(now_s, ready)
+    meter.sample(now_s, 0)
 
     spent_usd = meter.spent_usd(now_s)
 
@@ -48,7 +48,7 @@ def test_an_hour_costs_the_hourly_price() -> None:
 
 def test_between_two_looks_the_larger_number_of_replicas_counts() -> None:
     meter = Meter(price_usd_per_h=60.0)
-    meter.look(0.0, 1)
-    meter.look(60.0, 2)
+    meter.sample(0.0, 1)
+    meter.sample(60.0, 2)
 
     assert meter.replica_minutes == 2

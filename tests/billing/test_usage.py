@@ -4,11 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.billing.usage import Paid, Usage, together
+from mayfly.billing.usage import BilledPhase, Usage, together
 
 looks = st.lists(
     st.tuples(
-        st.floats(0, 300), st.sampled_from(list(Paid)), st.integers(0, 8), st.integers(0, 500)
+        st.floats(0, 300),
+        st.sampled_from(list(BilledPhase)),
+        st.integers(0, 8),
+        st.integers(0, 500),
     ),
     max_size=30,
 )
@@ -16,7 +19,7 @@ looks = st.lists(
 
 @given(steps=looks)
 def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
-    steps: list[tuple[float, Paid, int, int]],
+    steps: list[tuple[float, BilledPhase, int, int]],
 ) -> None:
     spending, now_s, paid_s, ready_before = Usage(), 0.0, 0.0, 0
     for index, (wait_s, phase, ready, in_flight) in enumerate(steps):
@@ -31,10 +34,10 @@ def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
 
 def test_phases_and_rounding_add_up_to_the_bill() -> None:
     spending = Usage()
-    spending.sample(0.0, Paid.WAITING, 1)
-    spending.sample(10.0, Paid.BUSY, 1, in_flight=50, limit=100)
-    spending.sample(50.0, Paid.DRAINING, 1)
-    spending.sample(65.0, Paid.DRAINING, 0)
+    spending.sample(0.0, BilledPhase.WAITING, 1)
+    spending.sample(10.0, BilledPhase.BUSY, 1, in_flight=50, limit=100)
+    spending.sample(50.0, BilledPhase.DRAINING, 1)
+    spending.sample(65.0, BilledPhase.DRAINING, 0)
 
     record = spending.as_dict(usd=2.0, price_usd_per_h=60.0)
 
@@ -47,14 +50,14 @@ def test_phases_and_rounding_add_up_to_the_bill() -> None:
 @pytest.mark.parametrize(
     ("sent", "back", "left", "in_flight", "phase"),
     [
-        (False, 0, 100, 0, Paid.WAITING),
-        (True, 0, 100, 20, Paid.WARMING),
-        (True, 5, 95, 20, Paid.BUSY),
-        (True, 90, 10, 10, Paid.TAIL),
+        (False, 0, 100, 0, BilledPhase.WAITING),
+        (True, 0, 100, 20, BilledPhase.WARMING),
+        (True, 5, 95, 20, BilledPhase.BUSY),
+        (True, 90, 10, 10, BilledPhase.TAIL),
     ],
 )
 def test_the_phase_follows_from_what_is_on_its_way(
-    sent: bool, back: int, left: int, in_flight: int, phase: Paid
+    sent: bool, back: int, left: int, in_flight: int, phase: BilledPhase
 ) -> None:
     assert Usage().phase_of(sent=sent, back=back, left=left, in_flight=in_flight) is phase
 
@@ -62,9 +65,9 @@ def test_the_phase_follows_from_what_is_on_its_way(
 def test_a_run_too_short_to_tell_teaches_no_throughput() -> None:
     short, long = Usage(), Usage()
     for spending, seconds in ((short, 3.0), (long, 300.0)):
-        spending.sample(0.0, Paid.BUSY, 1, in_flight=50, limit=50)
+        spending.sample(0.0, BilledPhase.BUSY, 1, in_flight=50, limit=50)
         spending.sample(
-            seconds, Paid.TAIL, 1, in_flight=50, limit=50, work=seconds * 1000, rows=1000
+            seconds, BilledPhase.TAIL, 1, in_flight=50, limit=50, work=seconds * 1000, rows=1000
         )
 
     assert (short.work_per_s, short.rows_per_s) == (0.0, 0.0)

@@ -109,9 +109,9 @@ def test_line_of_an_event_after_an_hour_is_whole() -> None:
     clock.at_s = 14 * 60 + 22
 
     with Display(console, progress):
-        progress.say("rows wait")
+        progress.log("rows wait")
         clock.at_s = 101 * HOUR_S
-        progress.say("rows go on")
+        progress.log("rows go on")
 
     lines = out.getvalue().splitlines()
     assert any(re.fullmatch(r" *14 min 22 s  rows wait *", line) for line in lines)

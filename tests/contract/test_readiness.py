@@ -13,7 +13,7 @@ from mayfly.models.errors import (
     TimedOut,
 )
 from mayfly.together.control_plane import ControlPlane
-from mayfly.together.readiness import LONGEST_LOOK_S, await_ready
+from mayfly.together.readiness import MAX_POLL_S, await_ready
 from tests.support.control_plane import MEDIUM, World
 from together_emulator import FaultRule
 
@@ -24,7 +24,7 @@ def test_each_poll_is_reported_until_ready(here: World) -> None:
     ref = here.plane.create(here.spec())
     seen: list[Observation] = []
 
-    here.await_ready(ref, on_look=seen.append)
+    here.await_ready(ref, on_observation=seen.append)
 
     phases = [look.phase for look in seen]
     assert phases[0] is Phase.STARTING
@@ -40,7 +40,7 @@ def test_wait_timeout_reports_the_last_state(here: World) -> None:
         here.await_ready(ref, ready_timeout_s=60)
 
     assert ref.name in str(late.value)
-    assert 60 <= here.emulator.clock.now_s() < 60 + LONGEST_LOOK_S
+    assert 60 <= here.emulator.clock.now_s() < 60 + MAX_POLL_S
 
 
 def test_missing_capacity_ends_the_wait_at_its_limit(here: World) -> None:
@@ -67,7 +67,7 @@ def test_capacity_within_its_limit_is_used(here: World) -> None:
         if here.emulator.clock.now_s() > 90:
             here.emulator.set_free(H100, 1)
 
-    seen = here.await_ready(ref, capacity_timeout_s=200, on_look=free_it_soon)
+    seen = here.await_ready(ref, capacity_timeout_s=200, on_observation=free_it_soon)
 
     assert any(look.no_capacity for look in looks)
     assert seen.phase is Phase.READY
@@ -155,7 +155,7 @@ def test_wait_ends_ready_or_within_its_budget(
             EndpointRef(api="v2", name="n"),
             ready_timeout_s=timeout_s,
             capacity_timeout_s=capacity_s,
-            on_look=lambda _look: None,
+            on_observation=lambda _look: None,
             clock=lambda: now_s[0],
             sleep=sleep,
         )
@@ -182,8 +182,8 @@ def test_capacity_limit_starts_again_after_capacity_was_available(first: int, sh
         Script(said),  # type: ignore[arg-type]
         EndpointRef(api="v2", name="n"),
         ready_timeout_s=1e6,
-        capacity_timeout_s=LONGEST_LOOK_S * (max(first, short) + 1),
-        on_look=lambda _look: None,
+        capacity_timeout_s=MAX_POLL_S * (max(first, short) + 1),
+        on_observation=lambda _look: None,
         clock=lambda: now_s[0],
         sleep=sleep,
     )

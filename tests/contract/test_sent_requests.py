@@ -195,8 +195,8 @@ def test_hardware_without_capacity_is_not_chosen(here: World) -> None:
 
     offer = here.offer()
 
-    assert not offer.has_room((), 1)
-    assert here.offer(hardware="1xnvidia-h200-141gb").has_room((), 1)
+    assert not offer.has_capacity((), 1)
+    assert here.offer(hardware="1xnvidia-h200-141gb").has_capacity((), 1)
 
 
 def test_v1_availability_status_is_read(emulator: Emulator) -> None:
@@ -212,7 +212,7 @@ def test_v1_zones_are_the_regions(emulator: Emulator) -> None:
     with world("v1", emulator) as here:
         offer = here.offer()
 
-        assert offer.rooms(("eu-west-1",), 1) == ("eu-west-1",)
+        assert offer.regions_with_capacity(("eu-west-1",), 1) == ("eu-west-1",)
         assert {region.name for region in offer.regions} == {
             "eu-west-1", "us-central-1", "us-east-1",
         }  # fmt: skip

@@ -21,7 +21,7 @@ def sent(bodies: list[Any], lines: BatchLines = CHAT, **sampling: Any) -> list[A
     renderer = Renderer(PromptSpec(), Sampling(**sampling), ["custom_id", "body"], requests=lines)
     requests = renderer.bodies("endpoint", 0, {"body": bodies}, len(bodies))
     return [
-        orjson.loads(one.body) if one.failure is None else one.failure.words for one in requests
+        orjson.loads(one.body) if one.failure is None else one.failure.message for one in requests
     ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
-from mayfly.inference.embedding_batches import MOST_TEXTS, PackedTexts
+from mayfly.inference.embedding_batches import MAX_TEXTS, PackedTexts
 from mayfly.inference.request_builder import Renderer
 from mayfly.models.errors import MayflyError, TerminalError
 from mayfly.models.failures import INVALID_REQUEST, NULL_PROMPT, UNREADABLE, Failure
@@ -78,7 +78,7 @@ def test_every_text_gets_its_own_vector_and_every_null_its_error(texts: list[str
         else:
             assert floats(kept[row]) == vector(text)
     sent = sum(text is not None for text in texts)
-    assert len(server.bodies) == -(-sent // MOST_TEXTS)
+    assert len(server.bodies) == -(-sent // MAX_TEXTS)
     assert tally.done == len(texts)
     assert tally.prompt_tokens == 7 * sent
 
@@ -91,7 +91,7 @@ def test_one_bad_text_does_not_fail_its_neighbours() -> None:
 
     assert [row for row in sorted(kept) if kept[row].error] == [5, 300]
     failure = Failure.parse(kept[5].error or "")
-    assert (failure.kind, failure.words) == (INVALID_REQUEST, "bad text")
+    assert (failure.kind, failure.message) == (INVALID_REQUEST, "bad text")
     assert kept[5].attempts == failure.attempts == 7
     assert tally.failed == 2
     assert len(server.bodies) == 7 + 2 * 12

@@ -265,7 +265,7 @@ def test_at_the_end_a_slow_row_is_sent_a_second_time_and_recorded_once() -> None
         return await echo(request)
 
     with engine_on(script) as (engine, server):
-        engine.nothing_follows(calls=1, replicas=2)
+        engine.hedge_after(calls=1, replicas=2)
         found = answers(engine, rows(200))
         hedges = engine.snapshot().hedges
 

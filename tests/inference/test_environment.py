@@ -15,7 +15,7 @@ import httpx
 import pytest
 import uvloop
 
-from mayfly.inference.open_files import RESERVED_FILES, most_connections, open_files
+from mayfly.inference.open_files import RESERVED_FILES, max_connections, open_files
 from mayfly.inference.transport.base import NotSent, Outcome, Reply, Transport
 from mayfly.inference.transport.http1 import Http1Transport
 from mayfly.inference.transport.reqwest import RustTransport
@@ -155,7 +155,7 @@ def test_host_that_is_unknown_is_not_waited_for() -> None:
 def test_few_open_files_bound_the_connections() -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
-        "from mayfly.inference.open_files import most_connections; print(most_connections())"
+        "from mayfly.inference.open_files import max_connections; print(max_connections())"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
@@ -170,7 +170,7 @@ def test_the_soft_limit_on_open_files_is_raised() -> None:
     lowered = min(hard, 512)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowered, hard))
     try:
-        most = most_connections()
+        most = max_connections()
         raised = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -175,22 +175,22 @@ def test_what_cannot_be_sent_is_an_error_of_its_row_with_its_column(
     found = failure(cell)
 
     assert found.kind == kind
-    assert found.words.startswith("column image: ")
-    assert words in found.words
+    assert found.message.startswith("column image: ")
+    assert words in found.message
 
 
 def test_too_large_a_part_names_its_size_and_the_limit() -> None:
     found = failure(png() + bytes(PART_BYTES))
 
     assert found.kind == BAD_MEDIA
-    assert "20.0 MB; an image may have 20.0 MB" in found.words
+    assert "20.0 MB; an image may have 20.0 MB" in found.message
 
 
 def test_too_large_a_request_names_its_size_and_the_limit() -> None:
     each = png() + bytes(PART_BYTES - 1000)
     assert 2 * len(each) * 4 // 3 > REQUEST_BYTES
 
-    assert "a request may have 50.0 MB" in failure([each, each]).words
+    assert "a request may have 50.0 MB" in failure([each, each]).message
 
 
 def test_parts_follow_the_text_of_a_template() -> None:

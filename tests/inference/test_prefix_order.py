@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.inference.prefix_order import WINDOW_ROWS, by_beginning
+from mayfly.inference.prefix_order import WINDOW_ROWS, by_prefix
 from mayfly.inference.request_builder import Frame
 from mayfly.models.rows import RowRequest
 
@@ -22,14 +22,14 @@ def requests(texts: Iterable[bytes]) -> list[RowRequest]:
 def test_every_row_is_sent_once_and_no_row_waits_for_more_than_a_window(texts: list[bytes]) -> None:
     asked = requests(texts)
 
-    sent = list(by_beginning(iter(asked), FRAME))
+    sent = list(by_prefix(iter(asked), FRAME))
 
     assert sorted(sent) == asked
     assert all(abs(place - request.row) < WINDOW_ROWS for place, request in enumerate(sent))
 
 
 def test_rows_that_begin_alike_keep_the_order_of_the_input() -> None:
-    sent = list(by_beginning(iter(requests([b"b", b"a", b"b", b"a"])), FRAME))
+    sent = list(by_prefix(iter(requests([b"b", b"a", b"b", b"a"])), FRAME))
 
     assert [request.row for request in sent] == [1, 3, 0, 2]
 
@@ -53,7 +53,7 @@ def test_a_shuffled_input_hits_a_small_cache_as_if_it_were_sorted() -> None:
     random.Random(7).shuffle(texts)
     asked = requests(texts)
 
-    sorted_hits = hits(by_beginning(iter(asked), FRAME), places=20)
+    sorted_hits = hits(by_prefix(iter(asked), FRAME), places=20)
 
     assert hits(asked, places=20) < 0.1 * len(asked)
     assert sorted_hits > 0.7 * len(asked)

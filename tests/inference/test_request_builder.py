@@ -91,7 +91,7 @@ def test_a_cell_that_is_nested_is_no_prompt_and_a_template_sends_it_as_json(cell
     for prompt in (None, PromptSpec(completions=True), PromptSpec(embed_column="prompt")):
         found = failure({"prompt": cell}, prompt)
         assert found.kind == f.BAD_CELL
-        assert "--prompt '{{ prompt }}' sends it as JSON" in found.words
+        assert "--prompt '{{ prompt }}' sends it as JSON" in found.message
 
     sent = body({"prompt": cell}, PromptSpec(template="{{ prompt }}"))["messages"][0]["content"]
 

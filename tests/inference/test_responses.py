@@ -22,7 +22,7 @@ from mayfly.inference.responses import (
     read_text,
 )
 from mayfly.models import failures as f
-from mayfly.models.rows import MOST_TOKENS, Answer
+from mayfly.models.rows import MAX_TOKENS, Answer
 from mayfly.storage.answer_record import made_fit
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
@@ -157,7 +157,7 @@ def test_any_body_of_an_error_has_words(body: bytes) -> None:
     error = read_error(418, memoryview(body))
 
     assert error.status == 418
-    assert len(error.words) <= 500
+    assert len(error.message) <= 500
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_any_body_of_an_error_has_words(body: bytes) -> None:
         ("8", 8),
         (" 7.0 ", 7),
         (0, 0),
-        (MOST_TOKENS, MOST_TOKENS),
+        (MAX_TOKENS, MAX_TOKENS),
         (1e20, None),
-        (MOST_TOKENS + 1, None),
+        (MAX_TOKENS + 1, None),
         (-1, None),
         (7.5, None),
         (True, None),

@@ -8,7 +8,11 @@ import pytest
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Renderer
-from mayfly.inference.structured_output import ASKS, SchemaChecker, ValidatedResponses
+from mayfly.inference.structured_output import (
+    MAX_VALIDATION_ATTEMPTS,
+    SchemaChecker,
+    ValidatedResponses,
+)
 from mayfly.models.errors import BadRequest, MayflyError, TerminalError
 from mayfly.models.failures import INTERNAL, NULL_PROMPT, SCHEMA, Failure
 from mayfly.models.job import PromptSpec, Sampling
@@ -99,10 +103,14 @@ def test_what_never_fits_is_an_error_with_the_answer_in_its_words(answer: str) -
     kept, tally = asked(server, ["x"])
 
     failure = Failure.parse(kept[0].error or "")
-    assert (failure.kind, failure.status, failure.attempts) == (SCHEMA, 200, ASKS)
-    assert f"the answer was {answer}" in failure.words
+    assert (failure.kind, failure.status, failure.attempts) == (
+        SCHEMA,
+        200,
+        MAX_VALIDATION_ATTEMPTS,
+    )
+    assert f"the answer was {answer}" in failure.message
     assert kept[0].response is None
-    assert kept[0].attempts == ASKS == len(server.bodies)
+    assert kept[0].attempts == MAX_VALIDATION_ATTEMPTS == len(server.bodies)
     assert tally.failed == 1
 
 
@@ -124,7 +132,7 @@ def test_rows_that_cannot_be_sent_or_are_refused_keep_their_own_errors() -> None
 
     assert kept[0].response == GOOD
     assert Failure.parse(kept[1].error or "").kind == NULL_PROMPT
-    assert Failure.parse(kept[2].error or "").words == "bad"
+    assert Failure.parse(kept[2].error or "").message == "bad"
     assert tally.done == 3
 
 

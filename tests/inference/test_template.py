@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 
 from mayfly.inference.cell_text import RowError, view
-from mayfly.inference.render_process import MOST_ENDED, Limits, RenderProcess
+from mayfly.inference.render_process import MAX_CRASHED_ROWS, Limits, RenderProcess
 from mayfly.inference.template import TEMPLATE_ERRORS, Template
 from mayfly.models.errors import BadRequest, TerminalError
 
@@ -184,7 +184,7 @@ def test_a_template_that_ends_its_process_for_row_after_row_ends_the_run() -> No
     process = RenderProcess(ENDLESS[1], ["q"], Limits(cpu_s=0.05, memory_bytes=2**30))
 
     with pytest.raises(TerminalError, match="simplify it"):
-        process.render_all([{"q": "x"}] * MOST_ENDED)
+        process.render_all([{"q": "x"}] * MAX_CRASHED_ROWS)
 
 
 def test_a_process_that_is_killed_from_outside_costs_no_row() -> None:

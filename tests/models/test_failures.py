@@ -13,7 +13,7 @@ codes = st.text(st.characters(categories=["L", "N"], include_characters="_-."), 
 failures = st.builds(
     Failure,
     kind=st.sampled_from([f.TOO_LONG, f.SCHEMA, f.NULL_PROMPT, f.OTHER]),
-    words=st.text(),
+    message=st.text(),
     status=st.none() | st.integers(100, 599),
     code=codes,
     attempts=st.integers(0, 10**6),
@@ -30,7 +30,7 @@ def test_the_text_of_a_failure_can_be_read_back(failure: Failure) -> None:
 
 @given(st.text())
 def test_any_text_is_some_failure(text: str) -> None:
-    assert Failure.parse(text).words in text
+    assert Failure.parse(text).message in text
 
 
 def test_a_failure_reads_as_a_sentence() -> None:
@@ -121,7 +121,7 @@ SAME = Failure(f.INVALID_REQUEST, "max_tokens must be <= 4096, given 5000", 400,
 def test_a_request_that_no_row_can_succeed_with_is_found_out() -> None:
     breaker = CircuitBreaker(rows=4)
 
-    ends = [breaker.failed(SAME._replace(words=f"given {row}")) for row in range(4)]
+    ends = [breaker.failed(SAME._replace(message=f"given {row}")) for row in range(4)]
 
     assert ends[:3] == [None] * 3
     assert isinstance(ends[3], TerminalError)

@@ -47,8 +47,8 @@ def test_an_id_of_the_other_generation_takes_the_cheapest_that_is_alike() -> Non
 def test_what_v1_calls_not_free_has_no_room_anywhere(word: str) -> None:
     short = offer(SXM, availability=word)
 
-    assert not short.has_room((), 1)
-    assert not short.has_room(("us-east-1",), 1)
+    assert not short.has_capacity((), 1)
+    assert not short.has_capacity(("us-east-1",), 1)
     with pytest.raises(HardwareUnavailable):
         select_offers([short], model="m", hardware="auto", regions=(), replicas=1)
 
@@ -57,9 +57,9 @@ def test_what_v1_calls_not_free_has_no_room_anywhere(word: str) -> None:
 def test_what_is_free_or_not_said_may_be_tried(word: str, replicas: int) -> None:
     free = offer(SXM, availability=word)
 
-    assert free.has_room((), replicas)
-    assert free.has_room(("eu-west-1",), replicas)
-    assert not free.has_room(("mars",), replicas)
+    assert free.has_capacity((), replicas)
+    assert free.has_capacity(("eu-west-1",), replicas)
+    assert not free.has_capacity(("mars",), replicas)
 
 
 @given(left=st.text(max_size=40), right=st.text(max_size=40))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mayfly.reporting.samples import SHOWN_CHARACTERS, sample
-from mayfly.reporting.thumbnails import MOST_BYTES, thumbnail
+from mayfly.reporting.thumbnails import MAX_BYTES, thumbnail
 from mayfly.storage.cells import UnreadableCell
 
 
@@ -70,7 +70,7 @@ def test_image_inside_the_row_becomes_a_thumbnail(shape: str) -> None:
     shown = thumbnail(value)
 
     assert shown["src"].startswith("data:image/")
-    assert len(shown["src"]) < MOST_BYTES
+    assert len(shown["src"]) < MAX_BYTES
     assert shown["text"] == ("cat.png" if shape == "struct" else f"{len(image):,} bytes")
 
 

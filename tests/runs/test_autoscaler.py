@@ -28,14 +28,14 @@ def test_the_meter_is_never_below_the_bill_but_for_its_doubt(
     meter, now_s = Meter(price_usd_per_h=60.0), 0.0
     standing: list[float] = []
     owed = 0
-    meter.look(now_s, 0)
+    meter.sample(now_s, 0)
     for which, wait_s in changes:
         now_s += wait_s
         if which < len(standing):
             owed += math.ceil((now_s - standing.pop(which)) / 60)
         else:
             standing.append(now_s)
-        meter.look(now_s, len(standing))
+        meter.sample(now_s, len(standing))
     owed += sum(math.ceil((now_s - start) / 60) for start in standing)
 
     assert meter.minutes(now_s) + meter.doubt_minutes >= owed
@@ -48,7 +48,7 @@ def test_the_meter_is_at_most_a_minute_or_so_above_the_bill_of_each_replica(
     meter, now_s = Meter(price_usd_per_h=60.0), 0.0
     while now_s < 6100:
         now_s += 10
-        meter.look(now_s, sum(start <= now_s < start + length for start, length in bill))
+        meter.sample(now_s, sum(start <= now_s < start + length for start, length in bill))
 
     # Looks are 10 s apart: each end of a line is seen so much later, each start so much earlier.
     owed = sum(math.ceil((length + 20) / 60) for _, length in bill)
@@ -57,16 +57,16 @@ def test_the_meter_is_at_most_a_minute_or_so_above_the_bill_of_each_replica(
 
 def test_a_replica_that_was_asked_for_counts_as_if_it_were_ready_the_moment_after() -> None:
     meter = Meter(price_usd_per_h=60.0)
-    meter.look(0.0, 1)
+    meter.sample(0.0, 1)
 
     assert meter.bound_usd(30.0) == 1.0
-    assert meter.bound_usd(30.0, coming=2, coming_s=70.0) == 5.0
+    assert meter.bound_usd(30.0, pending=2, pending_s=70.0) == 5.0
 
 
 def test_a_replica_that_drains_bills_on() -> None:
     meter = Meter(price_usd_per_h=60.0)
-    meter.look(0.0, 2)
-    meter.look(50.0, 1, lingers_s=30.0)
+    meter.sample(0.0, 2)
+    meter.sample(50.0, 1, draining_s=30.0)
 
     assert meter.minutes(50.0) == 2
     assert meter.minutes(200.0) == 2 + 4
@@ -152,7 +152,7 @@ def test_replicas_stay_within_their_bounds(
 def test_stopping_slowly_is_never_cheaper_than_stopping_as_expected(ready: int) -> None:
     autoscaler = Autoscaler(minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1))
     meter = Meter(price_usd_per_h=6.0)
-    meter.look(0.0, ready)
+    meter.sample(0.0, ready)
 
     expected, worst = autoscaler.bounds_usd(meter, 100.0, 3)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mayfly.inference.prefix_order import WINDOW_BYTES, by_beginning
+from mayfly.inference.prefix_order import WINDOW_BYTES, by_prefix
 from mayfly.inference.request_builder import Frame, Renderer
 from mayfly.inference.row_stream import AHEAD_BYTES
 from mayfly.models.job import PromptSpec, Sampling
@@ -119,7 +119,7 @@ def test_a_window_of_large_rows_is_bounded_by_their_bytes() -> None:
             read += 1
             yield RowRequest(row, b"%06d" % row + b"x" * size)
 
-    for sent, _ in enumerate(by_beginning(rows(), Frame(b"", b"")), 1):
+    for sent, _ in enumerate(by_prefix(rows(), Frame(b"", b"")), 1):
         most = max(most, read - sent)
 
     assert read == 300

@@ -217,12 +217,12 @@ def test_a_copy_is_made_once_and_again_when_the_source_changes(tmp_path: Path) -
     path = tmp_path / "a.jsonl"
     write_lines(path, [{"a": 1}])
     said: list[str] = []
-    first = open_dataset(str(path), beside=tmp_path / "kept", say=said.append)
+    first = open_dataset(str(path), beside=tmp_path / "kept", log=said.append)
     assert first.copied.startswith("1 file, 1 rows")
     assert said == [f"copying {path} to Parquet, which is done once"]
 
     os.utime(path, (1, 1))
-    touched = open_dataset(str(path), beside=tmp_path / "kept", say=said.append)
+    touched = open_dataset(str(path), beside=tmp_path / "kept", log=said.append)
     assert len(said) == 1
     assert "before" in touched.copied
     assert touched.fingerprint == first.fingerprint

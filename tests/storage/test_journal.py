@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest, RetryableError
 from mayfly.models.failures import Failure
-from mayfly.models.rows import MOST_TOKENS, Answer
+from mayfly.models.rows import MAX_TOKENS, Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.journal import BEHIND_BYTES, Journal, load_journal, open_journal
 from mayfly.storage.journal_index import HELD_BYTES
@@ -24,7 +24,7 @@ JOB = "f" * 64
 on_disk = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-counts = st.none() | st.integers(0, MOST_TOKENS)
+counts = st.none() | st.integers(0, MAX_TOKENS)
 known = {
     "row": st.integers(100, 149),
     "finish_reason": st.none() | st.just("stop"),
@@ -234,7 +234,7 @@ import resource, signal, sys
 from pathlib import Path
 from mayfly.models.errors import TerminalError
 from mayfly.models.failures import Failure
-from mayfly.models.rows import MOST_TOKENS, Answer
+from mayfly.models.rows import MAX_TOKENS, Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.journal_index import HELD_BYTES
 from mayfly.storage.journal import Journal

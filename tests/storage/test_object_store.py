@@ -135,7 +135,7 @@ def claimed(bucket: ObjectStore, folder: Path, **times: Any) -> tuple[Mirror, Wo
     work = WorkFolder(RunPaths(folder), bucket.uri)
     work.paths.journals.mkdir(parents=True, exist_ok=True)
     lock, _ = StoreLock.acquire(bucket, work=work.id, now=0.0)
-    mirror = Mirror(bucket, work, lock, None, say=times.pop("say", lambda _: None), **times)
+    mirror = Mirror(bucket, work, lock, None, log=times.pop("log", lambda _: None), **times)
     return mirror, work
 
 
@@ -212,7 +212,7 @@ def test_store_that_hangs_holds_up_nobody_and_is_named_at_the_end(
         store = open_store("s3://bucket/run", hung)
         there = open_store("s3://bucket/run", s3.env)
         lock, _ = StoreLock.acquire(there, work=work.id, now=0.0)
-        mirror = Mirror(store, work, lock, None, say=lambda _: None, interrupted_s=0.5)
+        mirror = Mirror(store, work, lock, None, log=lambda _: None, interrupted_s=0.5)
         mirror.start()
         mirror.changed()
 
@@ -228,7 +228,7 @@ def test_store_that_refuses_is_said_once_while_the_run_goes_on(
     work.paths.kept.mkdir()
     work.paths.part(0).write_bytes(b"part")
     lock, _ = StoreLock.acquire(bucket, work=work.id, now=0.0)
-    mirror = Mirror(open_store(bucket.uri, nobody), work, lock, None, say=said.append, renew_s=0.1)
+    mirror = Mirror(open_store(bucket.uri, nobody), work, lock, None, log=said.append, renew_s=0.1)
     mirror.start()
     wait_until(lambda: bool(said), "the problem is said")
 

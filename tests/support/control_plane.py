@@ -90,7 +90,7 @@ class World:
         *,
         ready_timeout_s: float = 3600.0,
         capacity_timeout_s: float = 300.0,
-        on_look: Callable[[Observation], None] = lambda _look: None,
+        on_observation: Callable[[Observation], None] = lambda _look: None,
     ) -> Observation:
         """Wait for READY on the emulator's own clock."""
         return await_ready(
@@ -98,7 +98,7 @@ class World:
             ref,
             ready_timeout_s=ready_timeout_s,
             capacity_timeout_s=capacity_timeout_s,
-            on_look=on_look,
+            on_observation=on_observation,
             clock=self.emulator.clock.now_s,
             sleep=self.emulator.clock.advance,
         )

@@ -39,9 +39,9 @@ def main(folder: Path, scheduler: str, url: str) -> None:
         target=Target(url=url, headers={}),
     )
     shards = plan_shards(dataset.row_groups)
-    with DaskCluster(scheduler, dataset, say=print) as cluster:
+    with DaskCluster(scheduler, dataset, log=print) as cluster:
         fleet = DaskFleet(cluster, LocalFleet(1, paths.workers_log), shards=len(shards))
-        with WorkerPool(assignment, fleet=fleet, say=print) as pool:
+        with WorkerPool(assignment, fleet=fleet, log=print) as pool:
             for shard in shards:
                 complete(batch, shard, pool, partial(pool.send, batch, shard))
 

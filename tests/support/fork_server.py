@@ -41,7 +41,7 @@ def main() -> None:
     """Serve until standard input ends."""
     for name in PRELOADED:
         importlib.import_module(name)
-    say({"ready": True})
+    log({"ready": True})
     children: dict[int, int] = {}
     pending = b""
     while True:
@@ -54,17 +54,17 @@ def main() -> None:
                 command = json.loads(line)
                 pid = start(command)
                 children[pid] = command["id"]
-                say({"id": command["id"], "pid": pid})
+                log({"id": command["id"], "pid": pid})
         while children:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 break
             cpu_s = usage.ru_utime + usage.ru_stime
             code = os.waitstatus_to_exitcode(status)
-            say({"id": children.pop(pid), "code": code, "cpu_s": cpu_s})
+            log({"id": children.pop(pid), "code": code, "cpu_s": cpu_s})
 
 
-def say(event: dict[str, Any]) -> None:
+def log(event: dict[str, Any]) -> None:
     """Write one event."""
     os.write(1, json.dumps(event).encode() + b"\n")
 

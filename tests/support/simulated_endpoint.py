@@ -15,7 +15,7 @@ from mayfly.planning.uncertainty import Estimate
 from mayfly.runs.autoscaler import Autoscaler, RunState
 
 TICK_S = 3.0
-LOOK_EVERY_S = 10.0
+POLL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +208,7 @@ def drive(
     endpoint = Endpoint(world, seed)
     drifts, calls = Random(f"drift {seed}"), Random(f"call {seed}")
     endpoint.scale(0.0, replicas)
-    now_s, looked_s, action, scales, seen = 0.0, -LOOK_EVERY_S, "go", 0, 0
+    now_s, looked_s, action, scales, seen = 0.0, -POLL_EVERY_S, "go", 0, 0
     factor, gone = 1.0, False
     while endpoint.done < world.rows and now_s < 100 * 3600:
         now_s += world.tick_s
@@ -217,16 +217,16 @@ def drive(
         if world.gone_at_s and now_s >= world.gone_at_s and not gone:
             gone = True
             endpoint.vanish(now_s)
-        if now_s - looked_s >= LOOK_EVERY_S:
+        if now_s - looked_s >= POLL_EVERY_S:
             looked_s = now_s
             before_ready, seen = seen, len(endpoint.ready)
             lingers = 30.0 if seen < before_ready and scales else 0.0
-            meters[-1].look(now_s, seen, lingers_s=lingers)
+            meters[-1].sample(now_s, seen, draining_s=lingers)
             if gone and not endpoint.replicas:
                 meters.append(Meter(price_usd_per_h=price))
                 spent = sum(meter.spent_usd(now_s) for meter in meters)
-                coming = autoscaler.bounds_usd(meters[-1], now_s, autoscaler.wanted)[0]
-                if cap_usd is not None and spent + coming > cap_usd:
+                pending = autoscaler.bounds_usd(meters[-1], now_s, autoscaler.wanted)[0]
+                if cap_usd is not None and spent + pending > cap_usd:
                     action = "stop_cost"
                     break
                 endpoint.scale(now_s, autoscaler.wanted)
@@ -256,7 +256,7 @@ def drive(
             now_s += world.tick_s
             endpoint.tick(now_s, factor, sending=False)
     now_s = endpoint.stop(now_s + calls.uniform(0.5, 8.0))
-    meters[-1].look(now_s, 0)
+    meters[-1].sample(now_s, 0)
     return Outcome(
         usd=endpoint.usd(),
         metered_usd=sum(meter.spent_usd(now_s) for meter in meters),

@@ -266,14 +266,14 @@ def run_batch(
             settings=chosen,
             read=read,
             end=ends.append,
-            say=batch.messages.append,
+            log=batch.messages.append,
             clock=loop.time,
             uniform=random.Random(seed).uniform,
         )
         dispatcher.tick()
         stream = RowStream(requests, record)
         dispatcher.join(stream)
-        while not (stream.dry and not stream.unrecorded):
+        while not (stream.exhausted and not stream.unrecorded):
             while stream.feed(law.limit):
                 dispatcher.pump()
             if ends:

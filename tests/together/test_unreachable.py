@@ -87,7 +87,7 @@ def test_each_wait_is_said() -> None:
             raise left.pop()
         return "answer"
 
-    assert with_retries(call, say=said.append, sleep=lambda _s: None) == "answer"
+    assert with_retries(call, log=said.append, sleep=lambda _s: None) == "answer"
     assert len(said) == 3
     assert all("at midnight; trying again in" in line for line in said)
 

@@ -82,7 +82,7 @@ class Job:
         )
         with (
             ScriptedServer(self._script) as self.server,
-            DaskCluster(self.processes.address, self.dataset, say=self.messages.append) as cluster,
+            DaskCluster(self.processes.address, self.dataset, log=self.messages.append) as cluster,
         ):
             assignment = Assignment(
                 prompt=PromptSpec(),
@@ -97,10 +97,10 @@ class Job:
                 cluster,
                 LocalFleet(2, paths.workers_log),
                 shards=len(self.shards),
-                say=self.messages.append,
+                log=self.messages.append,
             )
             self.cluster = cluster
-            with WorkerPool(assignment, fleet=fleet, say=self.messages.append) as pool:
+            with WorkerPool(assignment, fleet=fleet, log=self.messages.append) as pool:
                 yield pool
 
     def answer_all(self, pool: WorkerPool) -> None:
@@ -207,7 +207,7 @@ def test_a_worker_that_joins_midway_gets_rows(tmp_path: Path) -> None:
 
 
 def _refusal(address: str, dataset: Dataset) -> str:
-    with pytest.raises(BadRequest) as refused, DaskCluster(address, dataset, say=print):
+    with pytest.raises(BadRequest) as refused, DaskCluster(address, dataset, log=print):
         pass
     return str(refused.value)
 

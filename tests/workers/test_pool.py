@@ -25,7 +25,7 @@ from mayfly.inference.engine import EngineSettings, Target
 from mayfly.inference.request_builder import Renderer
 from mayfly.models.errors import CredentialsRefused, RunStopped, TerminalError
 from mayfly.models.job import PromptSpec, Sampling
-from mayfly.models.rows import NOTHING, Tally
+from mayfly.models.rows import EMPTY_TALLY, Tally
 from mayfly.models.shards import Shard, plan_shards
 from mayfly.shards.runner import Batch, complete
 from mayfly.storage.open_input import open_dataset
@@ -99,9 +99,9 @@ class House:
 
     def answer_all(self) -> Tally:
         with ThreadPoolExecutor(len(self.shards)) as threads:
-            self.pool.nothing_follows(calls=len(self.shards), replicas=1)
+            self.pool.hedge_after(calls=len(self.shards), replicas=1)
             tallies = threads.map(self.answer, self.shards)
-            return sum(tallies, start=NOTHING)
+            return sum(tallies, start=EMPTY_TALLY)
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def house(
         )
         shards = plan_shards(dataset.row_groups, shard_rows=-(-rows // 4))
         fleet = LocalFleet(2, paths.workers_log, start=start or (lambda: Threaded(serve)))
-        with WorkerPool(assignment, fleet=fleet, say=lambda _text: None) as pool:
+        with WorkerPool(assignment, fleet=fleet, log=lambda _text: None) as pool:
             yield House(pool, server, shards, batch)
 
 

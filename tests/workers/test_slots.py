@@ -46,7 +46,7 @@ class Dispatcher:
             self.allowance.take(self.inbox.popleft())
             self.send()
 
-    def say(self) -> None:
+    def log(self) -> None:
         self.outbox.append(
             {"taken": self.allowance.taken, "in_flight": self.in_flight, "waiting": self.rows}
         )
@@ -82,7 +82,7 @@ class House:
                 while sender.inbox:
                     sender.listen()
                 sender.send()
-                sender.say()
+                sender.log()
                 while sender.outbox:
                     self.hear(number)
 
@@ -112,7 +112,7 @@ def play(house: House, steps: list[tuple[str, int, int]]) -> None:
             case "listen":
                 sender.listen()
             case "say":
-                sender.say()
+                sender.log()
             case _:
                 house.hear(number % len(house.senders))
         assert house.in_flight <= house.limit
@@ -190,7 +190,7 @@ def test_one_that_does_not_listen_is_told_no_more_and_keeps_nobody_else_from_sen
         while other.inbox:
             other.listen()
         other.land(other.in_flight)
-        other.say()
+        other.log()
         house.hear(1)
 
     assert len(deaf.inbox) <= 8

@@ -32,7 +32,7 @@ class Screen(Protocol):
     def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show a message."""
 
     def end(self, report: dict[str, Any], code: int) -> None:
@@ -61,7 +61,7 @@ class TerminalScreen:
         """Follow a run while the block lasts."""
         return Display(self.console, progress)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show a message."""
         self.console.print(Text(text))
 
@@ -119,7 +119,7 @@ class JsonScreen:
             if progress.began:
                 self.emit("progress", numbers(progress.snapshot()))
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show a message."""
         self.emit("note", {"text": text})
 

@@ -17,7 +17,7 @@ from mayfly.runs.status import read_status
 from mayfly.storage.lease_store import LeaseStore
 from mayfly.storage.output_location import is_remote
 
-LOOK_EVERY_S = 2.0
+POLL_EVERY_S = 2.0
 REMOTE_EVERY_S = 20.0
 """A run elsewhere says so often at its object store how it is getting on."""
 
@@ -76,13 +76,13 @@ def watched(folder: str, store: LeaseStore, console: Console, *, json: bool) -> 
     try:
         if json or not is_live(console):
             while _told(folder, store, console, as_json=json)["outcome"] == "running":
-                time.sleep(REMOTE_EVERY_S if is_remote(folder) else LOOK_EVERY_S)
+                time.sleep(REMOTE_EVERY_S if is_remote(folder) else POLL_EVERY_S)
             return
         block = LiveBlock(console)
         try:
             while (status := read_status(folder, store))["outcome"] == "running":
                 block.show(status_table(status))
-                time.sleep(REMOTE_EVERY_S if is_remote(folder) else LOOK_EVERY_S)
+                time.sleep(REMOTE_EVERY_S if is_remote(folder) else POLL_EVERY_S)
         finally:
             block.end()
         console.print(status_table(status))

@@ -31,10 +31,10 @@ def waiting(console: Console, text: str, *, silent_s: float = SILENT_S) -> Itera
 
 @contextmanager
 def waiting_quietly(
-    text: str, say: Callable[[str], object], *, silent_s: float = SILENT_S
+    text: str, log: Callable[[str], object], *, silent_s: float = SILENT_S
 ) -> Iterator[None]:
     """Say what is waited for once, when the block has taken `silent_s` seconds."""
-    timer = threading.Timer(silent_s, say, [text])
+    timer = threading.Timer(silent_s, log, [text])
     timer.daemon = True
     timer.start()
     try:

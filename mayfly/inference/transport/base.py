@@ -41,8 +41,8 @@ class NoAnswer(Exception):
         timed_out: The time for an answer was over; else the connection broke.
     """
 
-    def __init__(self, words: str, *, timed_out: bool = False) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
         self.timed_out = timed_out
 
 

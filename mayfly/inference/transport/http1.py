@@ -229,7 +229,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._end(NoAnswer(f"not HTTP: {_words(error)}"))
+            self._end(NoAnswer(f"not HTTP: {_reason(error)}"))
             return
         if self._whole:
             self._finish()
@@ -242,7 +242,7 @@ class _Connection(asyncio.Protocol):
         if exc is None and self._ends_with_the_connection():
             self._finish()
         else:
-            self._end(NoAnswer(f"the connection broke{f': {_words(exc)}' if exc else ''}"))
+            self._end(NoAnswer(f"the connection broke{f': {_reason(exc)}' if exc else ''}"))
 
     # For the parser.
 
@@ -309,18 +309,18 @@ def _not_sent(error: OSError, host: str, port: int) -> NotSent:
             patience_s=0.0,
         )
     if isinstance(error, ssl.SSLError):
-        return NotSent(f"no TLS with {at}: {_words(error)}", patience_s=0.0)
+        return NotSent(f"no TLS with {at}: {_reason(error)}", patience_s=0.0)
     if isinstance(error, socket.gaierror):
         unknown = error.errno != socket.EAI_AGAIN
         return NotSent(
-            f"host {host} is unknown: {_words(error)}", patience_s=0.0 if unknown else None
+            f"host {host} is unknown: {_reason(error)}", patience_s=0.0 if unknown else None
         )
     # uvloop folds the errors of several addresses into one message.
     refused = isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(
         error
     )
     return NotSent(
-        f"{at} refused the connection" if refused else f"no connection to {at}: {_words(error)}",
+        f"{at} refused the connection" if refused else f"no connection to {at}: {_reason(error)}",
         patience_s=REFUSED_PATIENCE_S if refused else None,
     )
 
@@ -362,5 +362,5 @@ def _find(headers: list[tuple[bytes, bytes]], wanted: str) -> str | None:
     return None
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

@@ -84,9 +84,9 @@ class RustTransport:
                 return self._not_sent("proxy authorization required")
             return Reply(response.status, memoryview(await response.bytes()), response.get_header)
         except (ConnectError, ConnectTimeoutError, PoolTimeoutError) as error:
-            return self._not_sent(_words(error))
+            return self._not_sent(_reason(error))
         except DetailedPyreqwestError as error:
-            return NoAnswer(_words(error), timed_out=isinstance(error, RequestTimeoutError))
+            return NoAnswer(_reason(error), timed_out=isinstance(error, RequestTimeoutError))
 
     def _not_sent(self, message: str) -> NotSent:
         """Return why nothing was sent, with the proxy, and whether it is worth to wait."""
@@ -106,7 +106,7 @@ class _Call:
         self._task.cancel()
 
 
-def _words(error: DetailedPyreqwestError) -> str:
+def _reason(error: DetailedPyreqwestError) -> str:
     """Return the innermost cause, in one line: what a person can do something about."""
     causes = error.details.get("causes")
     return f"{type(error).__name__}: {causes[-1]['message'] if causes else error.message}"

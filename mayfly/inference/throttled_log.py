@@ -6,22 +6,22 @@ EVERY_S = 5.0
 """How often a message of one kind is repeated at most."""
 
 
-class Notes:
+class ThrottledLog:
     """Passes messages on, those of one kind not more often than every few seconds."""
 
-    def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self._say, self._clock = say, clock
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._log, self._clock = log, clock
         self._said_at: dict[str, float] = {}
 
-    def say(self, kind: str, message: str) -> None:
+    def log(self, kind: str, message: str) -> None:
         """Pass a message on unless one of its kind was a moment ago."""
         now = self._clock()
         if now - self._said_at.get(kind, -EVERY_S) >= EVERY_S:
             self._said_at[kind] = now
-            self._say(message)
+            self._log(message)
 
     def once(self, kind: str, message: str) -> None:
         """Pass a message on, the first of its kind only."""
         if kind not in self._said_at:
             self._said_at[kind] = self._clock()
-            self._say(message)
+            self._log(message)
