@@ -22,7 +22,12 @@ import pyarrow.parquet as pq
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.storage.atomic import make_folder, sync_folder, temporary_beside
-from mayfly.storage.csv_text import csv_batches
+from mayfly.storage.csv_text import (
+    BLOCK_BYTES,
+    LARGE_BLOCK_BYTES,
+    RecordTooLong,
+    csv_batches,
+)
 from mayfly.storage.formats import ARROW, CSV, JSON_LINES, Kind
 from mayfly.storage.json_lines import BatchRequests, json_batches
 from mayfly.storage.unified_types import Mixed, TypesDiffer, fitted, merged
@@ -93,8 +98,13 @@ def copied(source: Source, folder: Path, begins: Callable[[], object] = lambda: 
     try:
         make_folder(folder)
         _remove_leftovers(home)
-        temporary.mkdir()
-        _make(source, temporary)
+        try:
+            temporary.mkdir()
+            _make(source, temporary)
+        except RecordTooLong:
+            shutil.rmtree(temporary)
+            temporary.mkdir()
+            _make(source, temporary, LARGE_BLOCK_BYTES)
         sync_folder(temporary)
         if home.exists():
             shutil.rmtree(home)
@@ -102,6 +112,9 @@ def copied(source: Source, folder: Path, begins: Callable[[], object] = lambda: 
         sync_folder(folder)
     except BadRequest:
         raise
+    except RecordTooLong as error:
+        most = f"a record is longer than {LARGE_BLOCK_BYTES / 2**20:.0f} MiB, or a quote has no end"
+        raise _cannot(source, error, most) from error
     except TypesDiffer as error:
         raise _cannot(source, error, f"its batches have {error}") from error
     except (OSError, pa.ArrowException) as error:
@@ -180,7 +193,7 @@ def _keep_digest(source: Source) -> str:
     return hashlib.sha256(bytes(bytearray(source.keep.to_pylist()))).hexdigest()
 
 
-def _make(source: Source, folder: Path) -> None:
+def _make(source: Source, folder: Path, block_bytes: int = BLOCK_BYTES) -> None:
     requests = BatchRequests()
     with source.open() as opened:
         counted = _Counted(opened)
@@ -189,7 +202,10 @@ def _make(source: Source, folder: Path) -> None:
             stream = pa.CompressedInputStream(
                 pa.PythonFile(counted, mode="r"), source.kind.compression
             )
-        batches = _batches(source, stream, folder, requests)
+        if source.kind.format == CSV:
+            batches = csv_batches(cast("BinaryIO", stream), source.shown, block_bytes)
+        else:
+            batches = _batches(source, stream, folder, requests)
         with _Parts(folder, MIXED.get(source.kind.format)) as parts:
             for batch in _kept(batches, source.keep):
                 parts.add(batch)
@@ -214,8 +230,6 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     if source.kind.format == JSON_LINES:
         return json_batches(cast("BinaryIO", stream), source.shown, requests)
-    if source.kind.format == CSV:
-        return csv_batches(cast("BinaryIO", stream), source.shown)
     if source.kind.format == ARROW:
         return _arrow_batches(source, stream, folder)
     return _parquet_batches(stream, folder)

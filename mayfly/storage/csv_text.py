@@ -6,7 +6,9 @@ is null, a quoted empty one is empty text.
 
 import csv
 import io
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -15,6 +17,15 @@ import pyarrow.csv as pv
 from mayfly.models.errors import BadRequest
 
 BLOCK_BYTES = 4 * 2**20
+LARGE_BLOCK_BYTES = 2**28
+"""For files that have a record of more than a block; a larger record cannot be read."""
+
+AHEAD = 3
+"""Blocks that are read before they are wanted. Arrow by itself reads 32 of them ahead."""
+
+NO_BATCH_S = 0.05
+"""After so long in which the parser gave nothing it is taken to need another block."""
+
 HEADER_BYTES = 2**20
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -22,22 +33,34 @@ _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 """Integers as int64 writes them: cast there and back, they are the same text."""
 
 
-def csv_batches(stream: BinaryIO, shown: str) -> Iterator[pa.RecordBatch]:
-    """Yield the records of a file with a header, in batches of some MiB.
+class RecordTooLong(Exception):
+    """A record does not fit into a block; batches that came before it are right."""
+
+
+def csv_batches(
+    stream: BinaryIO,
+    shown: str,
+    block_bytes: int = BLOCK_BYTES,
+    no_batch_s: float = NO_BATCH_S,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the records of a file with a header, in batches of about a block.
 
     Args:
         shown: What errors call the file.
+        block_bytes: Upper bound of a record's length.
+        no_batch_s: See `NO_BATCH_S`.
 
     Raises:
         BadRequest: No header, or records that do not have its columns.
+        RecordTooLong: A record is longer than `block_bytes`.
     """
     start = stream.read(HEADER_BYTES)
     names, delimiter = _header(start, shown)
-    source = _Chained(start, stream)
+    source = _Paced(start, stream, no_batch_s)
     try:
         reader = pv.open_csv(
             pa.PythonFile(source, mode="r"),
-            read_options=pv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+            read_options=pv.ReadOptions(block_size=block_bytes, use_threads=False),
             parse_options=pv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
@@ -47,12 +70,24 @@ def csv_batches(stream: BinaryIO, shown: str) -> Iterator[pa.RecordBatch]:
                 quoted_strings_can_be_null=False,
             ),
         )
-        for batch in reader:
+        while (batch := _next(reader, source)) is not None:
             if batch.num_rows:
                 yield _typed(batch)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         reason = " ".join(str(error).split())
+        if "straddles two block boundaries" in reason:
+            raise RecordTooLong from error
         raise BadRequest(f"input {shown} cannot be read as CSV: {reason}; repair it") from error
+    finally:
+        source.stop()
+
+
+def _next(reader: pv.CSVStreamingReader, source: "_Paced") -> pa.RecordBatch | None:
+    with source.wanted():
+        try:
+            return reader.read_next_batch()
+        except StopIteration:
+            return None
 
 
 def _header(start: bytes, shown: str) -> tuple[list[str], str]:
@@ -87,17 +122,49 @@ def _column(column: pa.Array) -> pa.Array:
     return column.cast(pa.int64())
 
 
-class _Chained(io.RawIOBase):
-    """What was read already, then the rest."""
+class _Paced(io.RawIOBase):
+    """What was read already, then the rest; read by Arrow's thread no faster than it is wanted.
 
-    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+    Each batch that is wanted allows one more block, on top of `AHEAD` of them.
+    """
+
+    def __init__(self, start: bytes, rest: BinaryIO, no_batch_s: float) -> None:
         self._start = start
         self._rest = rest
+        self._no_batch_s = no_batch_s
+        self._changed = threading.Condition()
+        self._allowed = AHEAD
+        self._waits = True
+        self._stopped = False
 
     def readable(self) -> bool:
         return True
 
+    @contextmanager
+    def wanted(self) -> Iterator[None]:
+        """Allow a block; while the block of code runs, its thread waits for a batch."""
+        with self._changed:
+            self._allowed += 1
+            self._waits = True
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._waits = False
+
+    def stop(self) -> None:
+        """Let the reading thread go: nothing is wanted any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
     def read(self, size: int = -1) -> bytes:
+        with self._changed:
+            while self._allowed <= 0 and not self._stopped:
+                # A record that is longer than a block brings no batch.
+                if not self._changed.wait(self._no_batch_s) and self._waits:
+                    break
+            self._allowed = max(0, self._allowed - 1)
         if self._start:
             data, self._start = self._start[:size], self._start[size:]
             return data

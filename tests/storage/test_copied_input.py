@@ -1,6 +1,7 @@
 """JSON lines, CSV, Arrow and compressed files: what they become, and that nothing is lost."""
 
 import gzip
+import io
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest
 from mayfly.storage.cells import UnreadableCell
+from mayfly.storage.csv_text import AHEAD, csv_batches
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
 
@@ -318,3 +320,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(v) for v in value]
     return value
+
+
+def test_csv_is_read_no_further_ahead_than_a_few_blocks() -> None:
+    block = 2**16
+    stream = io.BytesIO(b"id,text\n" + b"7,x\n" * (100 * block // 4))
+    batches = csv_batches(stream, "a.csv", block, no_batch_s=60.0)
+
+    # The first MiB is read for the header, whatever the size of a block.
+    ahead = [stream.tell() - 2**20 - number * block for number, _ in enumerate(batches)]
+
+    assert len(ahead) >= 100
+    assert max(ahead) <= (AHEAD + 1) * block
+
+
+def test_csv_record_longer_than_a_block_is_read(tmp_path: Path) -> None:
+    text = "y\n" * 3_000_000
+    (tmp_path / "a.csv").write_text(f'id,text\n1,x\n2,"{text}"\n3,z\n')
+
+    assert [row["text"] for row in rows_of(open_dataset(str(tmp_path / "a.csv")))] == [
+        "x",
+        text,
+        "z",
+    ]
