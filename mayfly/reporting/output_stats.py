@@ -19,8 +19,9 @@ from mayfly.models.manifest import Manifest
 from mayfly.reporting.histogram import BINS_PER_DECADE, Histogram, LatencyHistogram
 from mayfly.reporting.samples import ANSWER_COLUMNS, cut, is_answered, sample
 from mayfly.storage.cells import cell_values
+from mayfly.storage.object_store import StoreError
 from mayfly.storage.part_batches import opened_part
-from mayfly.storage.parts import part_label
+from mayfly.storage.parts import label_of
 from mayfly.storage.run_paths import RunPaths
 
 SAMPLES = 5
@@ -53,6 +54,7 @@ class Results:
         samples: A few answered rows, from all over the output; see `samples.sample`.
         kinds: How many rows failed with which message (numbers aside), with the first such row.
         failed: The first failed rows: row, class, status, attempts and message.
+        rows_not_read: Rows of parts that are at an object store which could not be read.
     """
 
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
@@ -65,6 +67,7 @@ class Results:
     samples: list[dict[str, Any]] = field(default_factory=list)
     kinds: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    rows_not_read: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values for the report."""
@@ -81,6 +84,7 @@ class Results:
             "samples": self.samples,
             "errors": sorted(self.kinds.values(), key=lambda kind: -kind["rows"])[:KINDS],
             "failed_rows": self.failed,
+            "rows_not_read": self.rows_not_read,
         }
 
 
@@ -101,17 +105,20 @@ def read_results(
     every = max(1, len(done) // SAMPLES)
     for number, shard in enumerate(done):
         path = paths.part(shard.index)
-        _count(results, path, shard.first_row)
-        if (label := part_label(path)) is not None:
-            results.dropped.update(label.dropped)
-        if number % every == 0 and len(results.samples) < SAMPLES:
-            wanted = SAMPLES if len(done) < SAMPLES else 1
-            _sample(results, path, shard.first_row, columns, images, wanted)
+        try:
+            _count(results, path, shard.first_row)
+            if number % every == 0 and len(results.samples) < SAMPLES:
+                wanted = SAMPLES if len(done) < SAMPLES else 1
+                _sample(results, path, shard.first_row, columns, images, wanted)
+        except StoreError:
+            results.rows_not_read += shard.rows
     return results
 
 
 def _count(results: Results, path: Path, first_row: int) -> None:
     with opened_part(path) as file:
+        if (label := label_of(file.metadata)) is not None:
+            results.dropped.update(label.dropped)
         for batch in file.iter_batches(columns=list(_COUNTED)):
             errors, reasons, latencies, attempts, prompt, completion = (
                 batch.column(name) for name in _COUNTED

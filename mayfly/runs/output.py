@@ -45,7 +45,7 @@ class Output:
         self._to_retry: dict[int, int] = {}
         resumed = self.total
         if preview.job.rows.retry_failed:
-            self._to_retry = shards_to_retry(self.paths, folder.manifest)
+            self._to_retry = shards_to_retry(folder)
             again = sum(self._to_retry.values())
             resumed = resumed._replace(done=resumed.done - again, failed=resumed.failed - again)
         progress.update(rows=preview.dataset.rows, resumed=resumed)
@@ -144,6 +144,8 @@ class Output:
 
     def _find_duplicates(self, since: float) -> Deduplication:
         preview = self._preview
+        # A row may copy one of any shard.
+        self._folder.fetch_parts(self._folder.manifest.done)
         key = f"{preview.fingerprint} {preview.dataset.fingerprint}"
         duplicates = find_duplicates(self._source, self.paths, key=key)
         if self._to_retry:

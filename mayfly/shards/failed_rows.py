@@ -12,7 +12,6 @@ from mayfly.models.failures import (
     NULL_PROMPT,
     TEMPLATE,
 )
-from mayfly.models.manifest import Manifest
 from mayfly.shards.requests import RequestSource
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.dead_letters import dead_letter_counts, failed_rows, write_dead_letters
@@ -20,18 +19,19 @@ from mayfly.storage.journal import load_journal
 from mayfly.storage.output_columns import OutputColumns
 from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_folder import RunFolder
-from mayfly.storage.run_paths import RunPaths
 
 UNSENDABLE = frozenset({NULL_PROMPT, BAD_MESSAGES, BAD_CELL, BAD_BODY, BAD_MEDIA, TEMPLATE})
 """Classes of rows from which no request can be made: asking again would rent for nothing."""
 
 
-def shards_to_retry(paths: RunPaths, manifest: Manifest) -> dict[int, int]:
+def shards_to_retry(folder: RunFolder) -> dict[int, int]:
     """Return how many rows with an error may be asked again, by the index of their shard."""
     found = {}
-    for index, tally in manifest.done.items():
+    done = folder.manifest.done
+    folder.fetch_parts(index for index, tally in done.items() if tally.failed)
+    for index, tally in done.items():
         if tally.failed:
-            rows = failed_rows(paths.part(index))
+            rows = failed_rows(folder.paths.part(index))
             if again := sum(failure.kind not in UNSENDABLE for _, failure in rows):
                 found[index] = again
     return found
@@ -50,6 +50,7 @@ def update_dead_letters(
     stale = {index for index in kept | failed if kept.get(index) != failed.get(index)}
     stale |= {index for index in changed if index in failed}
     if stale:
+        folder.fetch_parts(stale)
         parts = {index: folder.paths.part(index) for index in failed}
         write_dead_letters(
             folder.paths.dead_letters, parts, stale, lambda rows: _digests(source, rows)
@@ -66,6 +67,7 @@ def merge_journals(dataset: Dataset, columns: OutputColumns, folder: RunFolder) 
         if shard.index not in folder.manifest.done or not path.exists():
             continue
         fingerprint = folder.manifest.fingerprint
+        folder.fetch_parts([shard.index])
         part = folder.paths.part(shard.index)
         answers = read_answers(part, columns)
         news = {

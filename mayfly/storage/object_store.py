@@ -4,10 +4,11 @@ obstore speaks to all three. Source for what the conditions mean: https://develo
 `put` with `mode`: If-None-Match and If-Match on S3 and Azure, x-goog-if-generation-match on GCS.
 """
 
+import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -100,6 +101,17 @@ class ObjectStore:
             os.fsync(file.fileno())
             return _stored(result.meta).version
 
+    def opened(self, name: str) -> "RangeReader":
+        """Open an object for reading by ranges: a request for each read."""
+        with _one_line(self.uri):
+            size = int(self._obstore.head(self._store, name)["size"])
+
+        def read(start: int, end: int) -> bytes:
+            with _one_line(self.uri):
+                return bytes(self._obstore.get_range(self._store, name, start=start, end=end))
+
+        return RangeReader(read, size)
+
     def write(self, name: str, data: bytes | Path) -> Version:
         """Write an object, over what it had; a large file in several requests."""
         with _one_line(self.uri):
@@ -148,6 +160,35 @@ class ObjectStore:
     @property
     def _errors(self) -> Any:
         return self._obstore.exceptions
+
+
+class RangeReader(io.RawIOBase):
+    """A file whose every read is a range of something elsewhere; holds nothing."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read, self._size = read, size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        data = self._read(self._at, end)
+        self._at += len(data)
+        return data
 
 
 def open_store(output: str, environ: Mapping[str, str] = os.environ) -> ObjectStore:

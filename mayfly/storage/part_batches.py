@@ -13,6 +13,7 @@ from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.output_columns import OutputColumns
+from mayfly.storage.work_folder import part_elsewhere
 
 BATCH_ROWS = 1024
 
@@ -31,13 +32,14 @@ class Batch(NamedTuple):
 
 @contextmanager
 def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a part file for reading.
+    """Open a part file for reading; by ranges, where an object store has it and this machine not.
 
     Raises:
         TerminalError: It is damaged, here or while it is read; the message names it.
     """
     try:
-        with pq.ParquetFile(path, arrow_extensions_enabled=True) as parquet:
+        elsewhere = None if path.exists() else part_elsewhere(path)
+        with pq.ParquetFile(elsewhere or path, arrow_extensions_enabled=True) as parquet:
             yield parquet
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:

@@ -179,7 +179,14 @@ def _answers(answers: Mapping[int, Answer], first_row: int, rows: int) -> list[A
 def part_label(path: Path) -> PartLabel | None:
     """Return what a part says of itself; None for no file, or one that is not a whole part."""
     try:
-        metadata = pq.read_metadata(path)
+        return label_of(pq.read_metadata(path))
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def label_of(metadata: pq.FileMetaData) -> PartLabel | None:
+    """Return what a footer says of its part; None for that of another file."""
+    try:
         kept = metadata.metadata or {}
         index, first_row, rows = json.loads(kept[_SHARD])
         label = PartLabel(
@@ -188,7 +195,7 @@ def part_label(path: Path) -> PartLabel | None:
             Tally(*json.loads(kept[_TALLY])),
             dict(json.loads(kept.get(_DROPPED, b"{}"))),
         )
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
     return label if metadata.num_rows == rows else None
 

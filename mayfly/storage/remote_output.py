@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ import orjson
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.storage.atomic import make_folder
 from mayfly.storage.mirror import Mirror
-from mayfly.storage.object_store import Listing, StoreError, Version, open_store
+from mayfly.storage.object_store import Listing, ObjectStore, StoreError, Version, open_store
 from mayfly.storage.output_location import paths_of
 from mayfly.storage.run_paths import KEPT, RunPaths
 from mayfly.storage.store_lock import CLOCK, LOCK, StoreLock, heartbeat_of, read_holder
@@ -126,7 +126,7 @@ def claim(output: str, paths: RunPaths, *, now: float, log: Callable[[str], obje
             work.pull(store, listed)
             found = store.read(MANIFEST)
             version = None if found is None else found[1].version
-            work.pull_parts(store, listed)
+            work.pull_unrecorded_parts(store, listed)
             work.pull_journals(store, listed)
     except BaseException as error:
         with suppress(StoreError):
@@ -135,7 +135,7 @@ def claim(output: str, paths: RunPaths, *, now: float, log: Callable[[str], obje
             raise TerminalError(f"output {output} cannot be read: {error.strerror}") from error
         raise
     mirror = Mirror(store, work, lock, version, log=log)
-    return Claim(mirror, lock, earlier=earlier, work=work, output=output)
+    return Claim(mirror, lock, store, earlier=earlier, work=work, output=output)
 
 
 class Claim:
@@ -149,13 +149,28 @@ class Claim:
         self,
         mirror: Mirror,
         lock: StoreLock,
+        store: ObjectStore,
         *,
         earlier: Mapping[str, Any],
         work: WorkFolder,
         output: str,
     ) -> None:
         self.mirror = mirror
-        self._lock, self._earlier, self._work, self._output = lock, earlier, work, output
+        self._lock, self._store = lock, store
+        self._earlier, self._work, self._output = earlier, work, output
+
+    def fetch_parts(self, indices: Iterable[int]) -> None:
+        """Download the parts of some shards that are at the store only.
+
+        Raises:
+            TerminalError: That cannot be done.
+        """
+        try:
+            self._work.pull_these_parts(self._store, indices)
+        except OSError as error:
+            raise TerminalError(
+                f"output {self._output} cannot be read: {error.strerror}"
+            ) from error
 
     def rows_lost(self, here: int) -> int:
         """Return how many rows a run that died elsewhere had answered, and are not here.

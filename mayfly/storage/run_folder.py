@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -237,6 +237,15 @@ class RunFolder:
         if self._remote is not None:
             self._remote.mirror.changed()
             self._remote.check()
+
+    def fetch_parts(self, indices: Iterable[int]) -> None:
+        """Download the parts of some shards, where they are at an object store only.
+
+        Raises:
+            TerminalError: That cannot be done.
+        """
+        if self._remote is not None:
+            self._remote.fetch_parts(indices)
 
     def record_done(self, index: int, tally: Tally) -> None:
         """Say in the manifest that a shard's part is committed, and drop its journal."""

@@ -19,8 +19,15 @@ import orjson
 from mayfly.models.manifest import Manifest
 from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside, write_atomically
 from mayfly.storage.manifest_store import load_manifest
-from mayfly.storage.object_store import Listing, ObjectStore, Stored, Version
-from mayfly.storage.run_paths import KEPT, RunPaths
+from mayfly.storage.object_store import (
+    Listing,
+    ObjectStore,
+    RangeReader,
+    Stored,
+    Version,
+    open_store,
+)
+from mayfly.storage.run_paths import KEPT, RunPaths, part_name
 
 MANIFEST = f"{KEPT}/manifest.json"
 LEASE = f"{KEPT}/lease.json"
@@ -130,23 +137,48 @@ class WorkFolder:
                 self._objects.setdefault(name, {"e_tag": None, "mark": None})
         self.save()
 
-    def pull_parts(self, store: ObjectStore, listed: Listing) -> int:
-        """Download the parts that this machine does not have; return how many.
+    def pull_parts(self, store: ObjectStore, listed: Listing) -> None:
+        """Download the parts that this machine does not have, or has as they were before."""
+        self._pull_parts(store, self._stale_parts(listed))
 
-        The journal of such a shard is of rows that another machine has finished: it goes.
-        """
-        names = [
+    def pull_unrecorded_parts(self, store: ObjectStore, listed: Listing) -> None:
+        """Do what `pull_parts` does, but leave at the store what the manifest has the sums of."""
+        manifest = load_manifest(self.paths.manifest)
+        done = set() if manifest is None else {part_name(index) for index in manifest.done}
+        names = self._stale_parts(listed)
+        for name in names:
+            self._drop_journal(name)
+        self._pull_parts(
+            store, [name for name in names if self.path(name).exists() or name not in done]
+        )
+
+    def pull_these_parts(self, store: ObjectStore, indices: Iterable[int]) -> None:
+        """Download the parts of some shards that the store has and this machine has not."""
+        names = [part_name(index) for index in indices]
+        missing = [name for name in names if self.knows(name) and not self.path(name).exists()]
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            list(pool.map(partial(self.fetch, store), missing))
+        if missing:
+            self.save()
+
+    def _stale_parts(self, listed: Listing) -> list[str]:
+        return [
             name
             for name, stored in listed.items()
             if is_part(name) and not (self.path(name).exists() and self.is_current(name, stored))
         ]
+
+    def _pull_parts(self, store: ObjectStore, names: list[str]) -> None:
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             for name, _ in zip(names, pool.map(partial(self.fetch, store), names), strict=True):
-                index = int(Path(name).stem.removeprefix("part-"))
-                self.paths.journal(index).unlink(missing_ok=True)
+                self._drop_journal(name)
         if names:
             self.save()
-        return len(names)
+
+    def _drop_journal(self, part: str) -> None:
+        """Remove the journal of a shard that another machine has finished."""
+        index = int(Path(part).stem.removeprefix("part-"))
+        self.paths.journal(index).unlink(missing_ok=True)
 
     def pull_journals(self, store: ObjectStore, listed: Listing) -> None:
         """Download the journals that a run which ended in order has left at the store."""
@@ -226,3 +258,17 @@ def done_elsewhere(paths: RunPaths) -> Callable[[str], bool]:
     except (OSError, ValueError, KeyError, TypeError):
         return lambda _name: False
     return kept.__contains__
+
+
+def part_elsewhere(path: Path) -> RangeReader | None:
+    """Open a part that is at the store of its work folder; None where no store has it.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    try:
+        kept: dict[str, Any] = json.loads(RunPaths(path.parent).store_index.read_bytes())
+        uri, known = str(kept["uri"]), path.name in kept["objects"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return open_store(uri).opened(path.name) if known else None

@@ -92,6 +92,7 @@ def test_run_killed_on_one_machine_is_resumed_from_another_at_its_finished_shard
     stage: Machine, s3: S3Server, tmp_path: Path
 ) -> None:
     killed_after_a_shard(stage, s3)
+    finished = {name.rpartition("/")[2] for name in s3.names(f"{PREFIX}part-")}
     before = sent(stage)
 
     early = start(stage, home=tmp_path / "other")
@@ -104,6 +105,13 @@ def test_run_killed_on_one_machine_is_resumed_from_another_at_its_finished_shard
     assert again.wait() == 0, again.text
     assert sent(stage) - before == 24 - 8
     assert table_of(s3)["n"].to_pylist() == list(range(24))
+    # The manifest has its sums, and the report reads its columns by ranges.
+    parts = {path.name for path in (tmp_path / "other").rglob("part-*.parquet")}
+    assert len(parts) == 2
+    assert parts.isdisjoint(finished)
+    report = orjson.loads(s3.content(f"{PREFIX}_mayfly/report.json"))
+    assert report["per_row"]["attempts"] == {"1": 24}
+    assert report["rows_not_read"] == 0
     stage.await_gone()
     status = stage.command("status", OUTPUT, "--json")
     assert status.wait() == 0, status.text

@@ -17,8 +17,8 @@ from mayfly.storage.remote_output import Claim
 from mayfly.storage.run_paths import RunPaths
 from mayfly.storage.store_lock import LOCK, LockLost, StoreLock
 from mayfly.storage.work_folder import MANIFEST, WorkFolder
-from tests.support.gcs_server import gcs_server
-from tests.support.object_stores import S3Server, azurite, s3_server
+from tests.support.gcs_server import GcsServer, gcs_server
+from tests.support.object_stores import S3Server, s3_server
 from tests.support.wait import wait_until
 
 
@@ -35,29 +35,19 @@ def bucket(s3: S3Server) -> ObjectStore:
     return open_store("s3://bucket/answers/run1", s3.env)
 
 
-@pytest.fixture(scope="module")
-def azure() -> Iterator[dict[str, str]]:
-    """The environment by which Azurite is found."""
-    with azurite() as env:
-        yield env
-
-
 @pytest.fixture
-def gcs() -> Iterator[dict[str, str]]:
-    """The environment by which a server of GCS is found."""
-    with gcs_server() as env:
-        yield env
+def gcs() -> Iterator[GcsServer]:
+    """A server of GCS with an empty bucket."""
+    with gcs_server() as server:
+        yield server
 
 
 @pytest.fixture(params=["s3", "gcs", "azure"])
 def store(request: pytest.FixtureRequest) -> ObjectStore:
     """An empty prefix, on one store after another."""
-    env: Any = request.getfixturevalue(request.param)
-    if request.param == "s3":
-        return open_store("s3://bucket/run", env.env)
-    if request.param == "gcs":
-        return open_store("gs://bucket/run", env)
-    return open_store(f"az://bucket/{os.urandom(4).hex()}", env)
+    server: Any = request.getfixturevalue(request.param)
+    protocol = {"s3": "s3", "gcs": "gs", "azure": "az"}[request.param]
+    return open_store(f"{protocol}://bucket/{os.urandom(4).hex()}", server.env)
 
 
 def test_object_is_created_once_and_replaced_only_in_the_version_that_was_read(
@@ -252,7 +242,7 @@ def test_rows_that_only_the_lost_machine_had_are_counted(
     work: Any = WorkFolder(RunPaths(tmp_path), "s3://bucket/run")
     nothing: Any = None
 
-    claim = Claim(nothing, nothing, earlier=earlier, work=work, output="s3://bucket/run")
+    claim = Claim(nothing, nothing, nothing, earlier=earlier, work=work, output="s3://bucket/run")
 
     assert claim.rows_lost(here) == lost
 
