@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.machine import Launcher
+from tests.support.object_stores import AzureServer, azurite
 from tests.support.prefect_server import shared_prefect_server
 
 # How long an example takes is the machine's affair, and others use it too.
@@ -49,6 +50,13 @@ def launcher(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     yield launcher
     launcher.close()
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[AzureServer]:
+    """Azurite: its start takes seconds, and its container has room for all tests."""
+    with azurite() as server:
+        yield server
 
 
 def _session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,7 +1,7 @@
 """What a file that is read by position holds, told by its footer: Parquet, and Arrow IPC."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,10 @@ Source: Parquet Modular Encryption, 5.2."""
 
 LAST_NS = 2**63 // 1000
 """Microseconds from 1970 that nanoseconds can hold."""
+
+
+MAPPED_BATCHES = 256
+"""Arrow IPC batches that are counted by one mapping: the pages that it touches are memory."""
 
 
 class InputFile(NamedTuple):
@@ -162,10 +166,12 @@ def read_arrow_footer(path: str) -> Footer | None:
             file.seek(max(size - TAIL_BYTES, 0))
             tail = file.read()
         with pa.memory_map(path) as mapped:
-            # One column is enough to know the rows, and the others may be compressed.
-            reader = pa.ipc.open_file(mapped, options=pa.ipc.IpcReadOptions(included_fields=[0]))
-            rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
-            schema = pa.ipc.open_file(mapped).schema
+            reader = pa.ipc.open_file(mapped)
+            schema, count = reader.schema, reader.num_record_batches
+            del reader
+        rows: list[int] = []
+        for first in range(0, count, MAPPED_BATCHES):
+            rows += _rows_of_batches(path, range(first, min(first + MAPPED_BATCHES, count)))
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadRequest(
@@ -175,6 +181,13 @@ def read_arrow_footer(path: str) -> Footer | None:
     groups = tuple(RowGroup(count, size * count // total) for count in rows if count)
     digest = hashlib.sha256(tail).hexdigest()
     return Footer(InputFile(path, size, digest, groups, format=ARROW), None, schema)
+
+
+def _rows_of_batches(path: str, batches: Iterable[int]) -> list[int]:
+    with pa.memory_map(path) as mapped:
+        # One column is enough to know the rows, and the others may be compressed.
+        reader = pa.ipc.open_file(mapped, options=pa.ipc.IpcReadOptions(included_fields=[0]))
+        return [reader.get_batch(number).num_rows for number in batches]
 
 
 def _encrypted(path: str) -> BadRequest:

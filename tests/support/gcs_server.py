@@ -1,7 +1,8 @@
 """The part of Google Cloud Storage's XML API that mayfly uses, over HTTP, in memory.
 
 No package brings a server that takes conditional writes by this API: fake-gcs-server refuses a PUT
-without `uploadType`, gcp-storage-emulator has the JSON API alone. Source:
+without `uploadType`, gcp-storage-emulator ignores the condition. Requests of the JSON API, by which
+gcsfs reads inputs, are passed on to gcp-storage-emulator. Source:
 https://cloud.google.com/storage/docs/xml-api/overview, "PUT object", "Preconditions",
 "Multipart uploads" and "GET bucket".
 """
@@ -9,15 +10,19 @@ https://cloud.google.com/storage/docs/xml-api/overview, "PUT object", "Precondit
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import pytest
+
 BUCKET = "bucket"
+_JSON_API = ("/storage/v1/", "/download/storage/v1/", "/upload/storage/v1/", "/b/")
 
 
 class _Object(NamedTuple):
@@ -35,6 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
     objects: dict[str, _Object]
     uploads: dict[str, dict[int, bytes]]
     lock: threading.Lock
+    json_port: int
 
     def do_PUT(self) -> None:
         name, query = self._asked()
@@ -50,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._keep(name, data)
 
     def do_POST(self) -> None:
+        if self.path.startswith(_JSON_API):
+            return self._pass_on()
         name, query = self._asked()
         self.rfile.read(int(self.headers.get("content-length", 0)))
         with self.lock:
@@ -71,6 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reply(200, headers, body.encode())
 
     def do_GET(self) -> None:
+        if self.path.startswith(_JSON_API):
+            return self._pass_on()
         name, query = self._asked()
         with self.lock:
             if not name:
@@ -89,6 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
+
+    def _pass_on(self) -> None:
+        sent = {"Range": found} if (found := self.headers.get("Range")) else {}
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        with closing(HTTPConnection("127.0.0.1", self.json_port, 20)) as to:
+            to.request(self.command, self.path, body or None, sent)
+            answer = to.getresponse()
+            taken = ("content-type", "content-range", "etag")
+            headers = {name: value for name in taken if (value := answer.headers.get(name))}
+            self._reply(answer.status, headers, answer.read())
 
     def _asked(self) -> tuple[str, dict[str, str]]:
         address = urlsplit(self.path)
@@ -134,14 +154,52 @@ def _headers(found: _Object) -> dict[str, str]:
     }
 
 
+class GcsServer:
+    """A server of GCS in this process.
+
+    Attributes:
+        env: By which every client finds it.
+    """
+
+    def __init__(self, port: int, objects: dict[str, _Object], json_port: int) -> None:
+        self.env = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}
+        self._objects, self._json_port = objects, json_port
+
+    def put(self, name: str, data: bytes) -> None:
+        """Upload an object that the JSON API has, for use as an input."""
+        with closing(HTTPConnection("127.0.0.1", self._json_port, 20)) as to:
+            address = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote(name)}"
+            to.request("POST", address, data, {"content-type": "application/octet-stream"})
+            assert to.getresponse().status == 200
+
+    def age(self, name: str, seconds: float) -> None:
+        """Make an object look as if it had been written so much earlier, by the server's clock."""
+        found = self._objects[name]
+        self._objects[name] = found._replace(modified=found.modified - timedelta(seconds=seconds))
+
+    def content(self, name: str) -> bytes:
+        """Return an object of the XML API."""
+        return self._objects[name].data
+
+    def names(self, below: str = "") -> set[str]:
+        """Return the objects of the XML API below a prefix."""
+        return {name for name in list(self._objects) if name.startswith(below)}
+
+
 @contextmanager
-def gcs_server() -> Iterator[dict[str, str]]:
-    """Start a server with an empty bucket; yield the environment by which it is found."""
-    state = {"objects": {}, "uploads": {}, "lock": threading.Lock()}
+def gcs_server() -> Iterator[GcsServer]:
+    """Start a server with an empty bucket."""
+    emulator: Any = pytest.importorskip("gcp_storage_emulator.server")
+    json_api = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+    json_api.start()
+    json_port = json_api._api._httpd.socket.getsockname()[1]
+    state = {"objects": {}, "uploads": {}, "lock": threading.Lock(), "json_port": json_port}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), state))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    objects: Any = state["objects"]
     try:
-        yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server.server_address[1]}"}
+        yield GcsServer(server.server_address[1], objects, json_port)
     finally:
         server.shutdown()
         server.server_close()
+        json_api.stop()

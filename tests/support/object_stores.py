@@ -1,13 +1,14 @@
 """Object stores over HTTP, each with an empty bucket: moto's S3, and Azurite."""
 
 import logging
+import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 from tests.support.wait import wait_until
 
 BUCKET = "bucket"
+AZURITE = "azurite@3.37.0"
+NPM_OPTIONS = ("--silent", "--no-audit", "--no-fund", "--prefer-offline", "--omit=optional")
 AZURITE_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
@@ -103,9 +106,32 @@ def s3_server() -> Iterator[S3Server]:
         threaded.stop()
 
 
+class AzureServer:
+    """Azurite, with a container of that name.
+
+    Attributes:
+        env: By which every client finds it.
+    """
+
+    def __init__(self, env: dict[str, str], container: Any) -> None:
+        self.env, self._container = env, container
+
+    def put(self, name: str, data: bytes) -> None:
+        """Upload an object."""
+        self._container.upload_blob(name, data)
+
+    def content(self, name: str) -> bytes:
+        """Return an object."""
+        return bytes(self._container.download_blob(name).readall())
+
+    def names(self, below: str = "") -> set[str]:
+        """Return the objects below a prefix."""
+        return set(self._container.list_blob_names(name_starts_with=below))
+
+
 @contextmanager
-def azurite() -> Iterator[dict[str, str]]:
-    """Start Azurite, installed by npm once, with an empty container; yield its environment."""
+def azurite() -> Iterator[AzureServer]:
+    """Start Azurite, installed by npm once, with an empty container."""
     blobs: Any = pytest.importorskip("azure.storage.blob")
     program = _azurite_program()
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -119,8 +145,8 @@ def azurite() -> Iterator[dict[str, str]]:
             f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
         )
         with blobs.BlobServiceClient.from_connection_string(text) as service:
-            service.create_container(BUCKET)
-        yield {"AZURE_STORAGE_CONNECTION_STRING": text}
+            container = service.create_container(BUCKET)
+            yield AzureServer({"AZURE_STORAGE_CONNECTION_STRING": text}, container)
     finally:
         process.kill()
         process.wait(20)
@@ -130,15 +156,27 @@ def _azurite_program() -> str:
     """Return the program of Azurite; skip the test where npm cannot install it."""
     if found := shutil.which("azurite-blob"):
         return found
-    folder = Path(sys.prefix) / "azurite"
+    # 360 MB that npm takes a minute for: kept where caches are, for the next environment too.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "mayfly-tests" / AZURITE
     program = folder / "node_modules" / ".bin" / "azurite-blob"
     if not program.exists():
         if shutil.which("npm") is None:
             pytest.skip("no npm, and so no Azurite")
-        command = ["npm", "install", "--silent", "--prefix", str(folder), "azurite@3.37.0"]
-        if subprocess.run(command, check=False, capture_output=True, timeout=300).returncode:
-            pytest.skip("npm cannot install Azurite")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as making:
+            command = ["npm", "install", *NPM_OPTIONS, "--prefix", making, AZURITE]
+            if subprocess.run(command, check=False, capture_output=True, timeout=300).returncode:
+                pytest.skip("npm cannot install Azurite")
+            # Where another process has made it meanwhile, that one is as good.
+            with suppress(OSError):
+                Path(making, "node_modules").rename(_made(folder) / "node_modules")
     return str(program)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _listens(port: int) -> bool:
