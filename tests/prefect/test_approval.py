@@ -16,7 +16,7 @@ def test_a_plan_that_is_refused_ends_the_run_with_one_line_and_nothing_was_creat
     stage.prefect.await_state(run, "PAUSED")
     wait_until(lambda: [line for line in told if "Suspended" in line], "word of the question")
 
-    stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input={"decision": "refuse"})
+    stage.prefect.resume(run, decision="refuse")
 
     ended = stage.prefect.await_state(run, "FAILED")
     assert ended["state"]["message"] == "the plan was refused; nothing was rented"
@@ -46,7 +46,7 @@ def test_refused_run_can_be_retried_and_is_asked_about_again(
     run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     asked = stage.prefect.await_state(run, "PAUSED")
     assert asked["state_name"] == "Suspended"
-    stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input={"decision": "refuse"})
+    stage.prefect.resume(run, decision="refuse")
     stage.prefect.await_state(run, "FAILED")
 
     stage.prefect.ask(
@@ -54,7 +54,7 @@ def test_refused_run_can_be_retried_and_is_asked_about_again(
     )
 
     stage.prefect.await_state(run, "PAUSED")
-    stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input={"decision": "approve"})
+    stage.prefect.resume(run, decision="approve")
     stage.prefect.await_state(run, "COMPLETED")
 
 
@@ -62,8 +62,12 @@ def test_dialog_preselects_nothing(stage: PrefectStage, tmp_path: Path) -> None:
     run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     stage.prefect.await_state(run, "PAUSED")
 
-    answer = stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input={})
+    def reason() -> str | None:
+        answer = stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input={})
+        assert answer["status"] == "REJECT"
+        told = str(answer["details"]["reason"])
+        return None if told == "Run input schema not found." else told
 
-    assert answer["status"] == "REJECT"
+    assert "decision" in wait_until(reason, "the dialog's schema")
     stage.prefect.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     stage.prefect.await_state(run, "CANCELLED")

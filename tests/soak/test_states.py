@@ -26,12 +26,6 @@ def set_state(tried: Tried, run: str, state: dict[str, Any]) -> None:
     assert answer["status"] == "ACCEPT", answer
 
 
-def resume(tried: Tried, run: str, **answer: Any) -> None:
-    """Resume a run as the UI does."""
-    taken = tried.stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input=answer)
-    assert taken["status"] == "ACCEPT", taken
-
-
 @pytest.mark.soak
 def test_run_that_is_approved_after_minutes_completes(tried: Tried) -> None:
     client = tried.stage.prefect
@@ -43,7 +37,7 @@ def test_run_that_is_approved_after_minutes_completes(tried: Tried) -> None:
 
     assert client.run(run)["state_name"] == "Suspended"
     assert not tried.together.has_endpoints
-    resume(tried, run, decision="approve")
+    tried.stage.prefect.resume(run, decision="approve")
     client.await_state(run, "COMPLETED")
     tried.assert_complete(60)
 
@@ -59,7 +53,7 @@ def test_run_that_waits_for_approval_lets_another_run_go(tried: Tried) -> None:
     other = client.start_of(deployment, tried.job(output=str(tried.folder / "other")))
 
     client.await_state(other, "COMPLETED")
-    resume(tried, waiting, decision="refuse")
+    tried.stage.prefect.resume(waiting, decision="refuse")
     ended = client.await_state(waiting, "FAILED")
     assert ended["state"]["message"] == "the plan was refused; nothing was rented"
 
@@ -82,7 +76,7 @@ def test_workers_run_that_is_suspended_stops_billing_and_goes_on_after_resume(
     # Its process ends after the endpoint; a resume before that would start a second one beside it.
     wait_until(lambda: "is paused" in client.logs(run) or "Suspended" in client.logs(run),
                "the end of the process", every_s=0.5)  # fmt: skip
-    resume(tried, run)
+    tried.stage.prefect.resume(run)
     client.await_state(run, "COMPLETED")
     tried.assert_complete(60)
     assert tried.answered() <= 61
@@ -140,7 +134,7 @@ def test_ad_hoc_run_that_is_paused_stops_billing_and_goes_on_after_resume(
     tried.await_stopped()
     assert tried.stage.prefect.run(run)["state_name"] == "Paused"
     assert process.poll() is None
-    resume(tried, run)
+    tried.stage.prefect.resume(run)
     assert process.wait(180) == 0, (tried.folder / "output.txt").read_text()
     tried.assert_complete(60)
     tried.stage.prefect.await_state(run, "COMPLETED")

@@ -101,6 +101,22 @@ class PrefectClient:
         assert found["state_type"] in wanted, f"{found['state']}\n{self.logs(run)}"
         return found
 
+    def resume(self, run: str, **answer: Any) -> None:
+        """Resume a flow run that waits, with what its dialog asks for.
+
+        Prefect stores a dialog's schema just after the state that says Paused: an answer in
+        between is rejected, as it is in the UI, and given again.
+        """
+
+        def accepted() -> bool:
+            taken = self.ask("POST", f"/flow_runs/{run}/resume", run_input=answer)
+            if taken["status"] == "ACCEPT":
+                return True
+            assert taken["details"]["reason"] == "Run input schema not found.", taken
+            return False
+
+        wait_until(accepted, f"flow run {run} takes {answer}")
+
     def of_run(self, kind: str, run: str) -> list[dict[str, Any]]:
         """Return what belongs to a flow run: `artifacts`, `task_runs` or `logs`."""
         if kind == "logs":
