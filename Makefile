@@ -32,10 +32,10 @@ demo-real: .venv/.installed .venv/.real-model ## the same job on a small real mo
 	@touch $@
 
 test: .venv/.installed ## the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
-soak: .venv/.installed ## what only minutes of real time show: schedules, approval, suspend, cancel
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --timeout 600 tests/soak
+soak: .venv/.installed ## what takes minutes: Prefect on a real clock, workers, browsers, crashes
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --timeout 600
 
 check: lint docs test ## everything that CI checks, but for the soak
 

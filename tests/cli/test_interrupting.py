@@ -14,10 +14,7 @@ from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 
-@pytest.mark.skipif(
-    not os.environ.get("CRASH_MATRIX_WHOLE"),
-    reason="a server of its own takes long to start; CRASH_MATRIX_WHOLE=1 plays it too",
-)
+@pytest.mark.soak
 def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shell) -> None:
     # Prefect's own temporary server dies of it first, and its run then hangs for over a minute.
     answered = [call.path for call in shell.emulator.calls()].count("/v1/chat/completions")

@@ -17,8 +17,8 @@ from tests.support.machine import Launcher, Machine, quick_emulator
 
 ROOT = Path(__file__).parents[2]
 WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))
-EVERY = 9
-"""Of the cells, the suite plays one in so many; CRASH_MATRIX_WHOLE=1 plays all."""
+EVERY = [27, pytest.param(9, marks=pytest.mark.soak)]
+"""One cell in so many is played, by the suite and by the soak; CRASH_MATRIX_WHOLE=1 plays all."""
 
 OFFSETS = {("v2", "guardian"): 0, ("v2", "sweep"): 2, ("v1", "guardian"): 4, ("v1", "sweep"): 7}
 AT_ONCE = 4
@@ -41,10 +41,11 @@ def cell_stage(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Lin
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("line", ["guardian", "sweep"])
 @pytest.mark.parametrize("api", ["v2", "v1"])
 def test_a_run_that_is_killed_anywhere_leaves_nothing_and_loses_nothing(
-    launcher: Launcher, tmp_path: Path, api: str, line: Line
+    launcher: Launcher, tmp_path: Path, api: str, line: Line, every: int
 ) -> None:
     with stage_of(launcher, tmp_path / "whole", api, rows=16) as stage:
         whole = stage.run()
@@ -52,7 +53,7 @@ def test_a_run_that_is_killed_anywhere_leaves_nothing_and_loses_nothing(
         calls = stage.management()
     cells = cells_of(calls)
     if not WHOLE:
-        cells = cells[OFFSETS[api, line] :: EVERY]
+        cells = cells[OFFSETS[api, line] :: every]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(

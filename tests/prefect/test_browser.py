@@ -78,6 +78,7 @@ def output() -> Iterator[str]:
     shutil.rmtree(ROOT / folder, ignore_errors=True)
 
 
+@pytest.mark.soak
 def test_a_run_is_started_approved_and_watched_to_its_report(
     form: Screen, stage: PrefectStage, output: str
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
     assert "300" in form.text()
 
 
+@pytest.mark.soak
 def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpoint(
     screen: Screen, stage: PrefectStage, tmp_path: Path
 ) -> None:

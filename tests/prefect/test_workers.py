@@ -31,10 +31,6 @@ from tests.support.prefect_deployments import PREFECT, ROOT, environment
 from tests.support.wait import wait_until
 from together_emulator import Emulator, FaultRule
 
-WHOLE = bool(os.environ.get("CRASH_MATRIX_WHOLE"))
-like_another = pytest.mark.skipif(
-    not WHOLE, reason="ends as another here does; CRASH_MATRIX_WHOLE=1 plays it too"
-)
 ROWS = 120
 CONCURRENCY = 2
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.2)
@@ -171,6 +167,7 @@ def workplace(workplace_of_all: Workplace) -> Workplace:
     return workplace_of_all
 
 
+@pytest.mark.soak
 def test_the_hook_in_the_worker_ends_what_a_killed_flow_and_its_guardian_left(
     workplace: Workplace,
 ) -> None:
@@ -186,7 +183,7 @@ def test_the_hook_in_the_worker_ends_what_a_killed_flow_and_its_guardian_left(
     workplace.prefect.await_state(run, "CRASHED")
 
 
-@like_another
+@pytest.mark.soak
 def test_a_flow_that_is_told_to_end_tears_down_first(workplace: Workplace) -> None:
     output = workplace.output()
     run, flow = workplace.midway(output)
@@ -211,6 +208,7 @@ def test_a_cancel_of_a_workers_run_tears_down_first(workplace: Workplace) -> Non
     assert own_line(output) == "finally"
 
 
+@pytest.mark.soak
 def test_a_worker_that_is_stopped_leaves_it_to_the_guardian_and_the_next_run_goes_on(
     workplace: Workplace,
 ) -> None:
@@ -238,6 +236,7 @@ def test_a_worker_that_is_stopped_leaves_it_to_the_guardian_and_the_next_run_goe
     workplace.await_gone()
 
 
+@pytest.mark.soak
 def test_worker_and_flow_that_are_killed_together_leave_it_to_the_guardian(
     workplace: Workplace,
 ) -> None:
@@ -254,6 +253,7 @@ def test_worker_and_flow_that_are_killed_together_leave_it_to_the_guardian(
     assert workplace.lines(output) == ["guardian"]
 
 
+@pytest.mark.soak
 def test_a_flow_whose_worker_is_killed_ends_its_endpoint_itself(workplace: Workplace) -> None:
     output = workplace.output()
     _, flow = workplace.midway(output)
@@ -269,7 +269,7 @@ def test_a_flow_whose_worker_is_killed_ends_its_endpoint_itself(workplace: Workp
     workplace.await_gone()
 
 
-@like_another
+@pytest.mark.soak
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_flow_that_serves_itself_and_is_interrupted_leaves_nothing(
     workplace: Workplace, number: signal.Signals
