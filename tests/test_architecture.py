@@ -111,10 +111,22 @@ IMPURE = frozenset(
 
 STATE = {
     "mayfly.orchestration.server_health": {"_AWAY"},  # of the process: its one Prefect server
-    "mayfly.storage.parquet_reader": {"_idle", "_lock"},  # a bounded cache of open files
+    "mayfly.signals": {"_received"},  # context-local: signals of the block that defers them
+    "mayfly.storage.atomic": {"_serial"},  # makes names of temporary files unique
+    "mayfly.tasks.step": {"_told"},  # context-local: messages of the task that runs
     "mayfly.reporting.plots": {"_LOCK"},  # of matplotlib, which is no more than one
 }
 """Module-level names that hold something that changes, each with its reason; never a run."""
+
+CHANGEABLE = frozenset(
+    (
+        *("Condition", "ContextVar", "Event", "Lock", "RLock", "Semaphore", "local"),
+        *("Counter", "OrderedDict", "defaultdict", "deque", "dict", "list", "set"),
+        *("SimpleQueue", "WeakKeyDictionary", "WeakSet", "WeakValueDictionary", "count"),
+    )
+)
+CHANGEABLE_ENDINGS = ("Cache", "Pool", "Queue", "Store")
+"""Classes whose instances change, by name and by how their names end."""
 
 HOMES = {
     "prefect": {"flows", "tasks", "mayfly.orchestration"},
@@ -188,15 +200,24 @@ def test_a_pure_module_reads_and_waits_for_nothing(module: str) -> None:
 
 
 def changeable_names(module: str) -> set[str]:
-    """Return the module-level names that hold something that changes."""
-    held = set[str]()
+    """Return the module-level names that hold something that changes, or are bound again."""
+    held = {
+        name
+        for node in ast.walk(parsed(MODULES[module]))
+        if isinstance(node, ast.Global)
+        for name in node.names
+    }
     for node in parsed(MODULES[module]).body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target
         empty = isinstance(node.value, ast.List | ast.Dict) and not ast.unparse(node.value)[1:-1]
-        made = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2]
-        if empty or made in {"Event", "Lock", "RLock", "Condition", "set", "deque", "SimpleQueue"}:
+        made = ""
+        if isinstance(node.value, ast.Call):
+            function = node.value.func
+            function = function.value if isinstance(function, ast.Subscript) else function
+            made = ast.unparse(function).rpartition(".")[2]
+        if empty or made in CHANGEABLE or made.endswith(CHANGEABLE_ENDINGS):
             held.add(ast.unparse(target))
     return held
 

@@ -206,6 +206,7 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
     # Without a plan that a person has seen, the job is a form's.
     preview = handle.preview_of(job) or preview_job(job, connection.provider, anywhere=False)
     with ExitStack() as stack:
+        stack.callback(preview.dataset.close)
         cluster = None
         if job.dask is not None and job.runner == "dask":
             # Before anything is created: a cluster that cannot work is a wrong request.

@@ -12,11 +12,12 @@ import pyarrow as pa
 from mayfly.models.batch_lines import BatchLines
 from mayfly.models.errors import BadRequest, MayflyError
 from mayfly.models.shards import RowGroup
-from mayfly.storage import parquet_reader as cursors
 from mayfly.storage.cells import cell_values
 from mayfly.storage.footer import InputFile
 from mayfly.storage.input_files import name_in, open_filesystem
 from mayfly.storage.json_lines import has_large_integer, read_json
+from mayfly.storage.parquet_reader import BATCH_ROWS, ParquetReader, group_start
+from mayfly.storage.reader_pool import ReaderPool
 from mayfly.storage.remote_blocks import BlockStore
 from mayfly.storage.unified_types import is_json
 
@@ -57,6 +58,7 @@ class Dataset:
         checked_casts: Columns with values that the schema may not hold; see `check_cells`.
         packed: A copy of the rows of many small files, from which they are read; see
             `packed_files`.
+        readers: Readers between two reads; they belong to this object and to its process.
     """
 
     uri: str
@@ -69,6 +71,7 @@ class Dataset:
     requests: BatchLines | None = None
     checked_casts: tuple[str, ...] = ()
     packed: tuple[InputFile, ...] = ()
+    readers: ReaderPool = field(default_factory=ReaderPool, compare=False, repr=False)
 
     @property
     def rows(self) -> int:
@@ -139,7 +142,7 @@ class Dataset:
             TerminalError, RetryableError: A file that cannot be read, or has changed.
         """
         if columns is not None and not columns:
-            yield from self._without_columns(first_row, rows, batch_rows or cursors.BATCH_ROWS)
+            yield from self._without_columns(first_row, rows, batch_rows or BATCH_ROWS)
             return
         for at, batch in self._batches(first_row, rows, columns, batch_rows):
             values = {
@@ -189,10 +192,10 @@ class Dataset:
         end_row = self._end_row(first_row, rows)
         if first_row == end_row:
             return
-        key = (self.uri, self.fingerprint, names, batch_rows)
+        key = (self.fingerprint, names, batch_rows)
         files = self.packed or self.files
-        start = cursors.group_start([g for file in files for g in file.groups], first_row)
-        cursor = cursors.borrow(key, first_row, start) or cursors.ParquetReader(
+        start = group_start([group for file in files for group in file.groups], first_row)
+        reader = self.readers.borrow(key, first_row, start) or ParquetReader(
             files,
             self._store(),
             pa.schema([self.schema.field(name) for name in names]),
@@ -200,19 +203,23 @@ class Dataset:
             batch_rows=batch_rows,
         )
         try:
-            cursor.skip_to(first_row)
-            while (at := cursor.position) < end_row:
-                yield at, cursor.take(end_row - at)
+            reader.skip_to(first_row)
+            while (at := reader.position) < end_row:
+                yield at, reader.take(end_row - at)
         except GeneratorExit:
-            cursors.give_back(key, cursor)
+            self.readers.give_back(key, reader)
             raise
         except BaseException:
-            cursor.close()
+            reader.close()
             raise
         if end_row < self.rows:
-            cursors.give_back(key, cursor)
+            self.readers.give_back(key, reader)
         else:
-            cursor.close()
+            reader.close()
+
+    def close(self) -> None:
+        """Close the files that are held open between two reads; reading opens them again."""
+        self.readers.close()
 
     def _store(self) -> BlockStore | None:
         if self.packed or all(file.remote is None for file in self.files):

@@ -1,9 +1,7 @@
 """A position in the dataset from which rows are decoded forward, in batches of bounded size."""
 
-import os
-import threading
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -27,9 +25,6 @@ REMOTE_BUFFER_BYTES = 4 * 2**20
 
 MAPPED_BYTES = 64 * 2**20
 """Arrow IPC files with larger batches are mapped into memory instead of read."""
-
-KEPT = 2
-"""Idle cursors kept: requests and part files each read on from their own position."""
 
 
 class _Run(NamedTuple):
@@ -248,43 +243,6 @@ def _changed(file: InputFile) -> TerminalError:
         f"input {file.name} changed during the run; put it back and run again, "
         "or give another --output"
     )
-
-
-_idle: list[tuple[Hashable, ParquetReader]] = []
-_lock = threading.Lock()
-
-
-def borrow(key: Hashable, row: int, group_start: int) -> ParquetReader | None:
-    """Take an idle cursor that reaches a row sooner than starting at its row group would.
-
-    A cursor has one user at a time: it is out of the pool until `give_back`.
-    """
-    key = (os.getpid(), key)
-    with _lock:
-        near = [
-            (cursor.position, index)
-            for index, (owner, cursor) in enumerate(_idle)
-            if owner == key and group_start <= cursor.position <= row
-        ]
-        return _idle.pop(max(near)[1])[1] if near else None
-
-
-def give_back(key: Hashable, cursor: ParquetReader) -> None:
-    """Keep a cursor for the next read from its position; the longest idle one is closed."""
-    with _lock:
-        _idle.append(((os.getpid(), key), cursor))
-        dropped = _idle.pop(0)[1] if len(_idle) > KEPT else None
-    if dropped is not None:
-        dropped.close()
-
-
-def close_idle_cursors() -> None:
-    """Close the files that idle cursors hold open, at the end of a run."""
-    with _lock:
-        cursors = [cursor for _, cursor in _idle]
-        _idle.clear()
-    for cursor in cursors:
-        cursor.close()
 
 
 def group_start(groups: Sequence[RowGroup], row: int) -> int:

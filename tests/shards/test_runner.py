@@ -21,7 +21,6 @@ from mayfly.shards.runner import Batch, answer_rows, send_rows
 from mayfly.storage import journal as journals
 from mayfly.storage.journal import Journal
 from mayfly.storage.open_input import open_dataset
-from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.run_paths import RunPaths
 from mayfly.system import SYSTEM
 from tests.support.fake_transport import Served, Server, engine_on, said
@@ -48,12 +47,6 @@ def answered(batch: Batch, server: Server, *, shard_rows: int) -> Tally:
     with engine_on(server) as engine, ThreadPoolExecutor(MOST_SHARDS) as threads:
         calls = [threads.submit(answer_rows, batch, shard, engine) for shard in shards]
         return sum((call.result() for call in calls), start=Tally())
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_open() -> Any:
-    yield
-    close_idle_cursors()
 
 
 def test_many_small_shards_at_once_have_their_own_rows_each_once(tmp_path: Path) -> None:

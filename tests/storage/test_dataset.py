@@ -15,10 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest, TerminalError
-from mayfly.storage import parquet_reader as cursors
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
-from mayfly.storage.parquet_reader import close_idle_cursors
+from mayfly.storage.parquet_reader import BATCH_BYTES
 
 
 def write(path: Path, rows: int, *, first: int = 0, group: int = 10, **columns: Any) -> Path:
@@ -173,7 +172,6 @@ def test_any_range_of_rows_is_what_the_files_hold_there(
         assert all(0 < chunk.rows <= (batch or 4096) for chunk in chunks)
         arrow = list(dataset.arrow_batches(first, end - first))
         assert [v for part in arrow for v in part["id"].to_pylist()] == list(range(first, end))
-    close_idle_cursors()
 
 
 def test_columns_that_are_not_asked_for_are_not_read(folder: Path) -> None:
@@ -235,22 +233,35 @@ def test_a_dataset_can_be_sent_to_another_process(folder: Path) -> None:
     assert ids(dataset) == list(range(11))
 
 
+def test_open_readers_stay_with_their_dataset(folder: Path) -> None:
+    dataset, other = open_dataset(str(folder)), open_dataset(str(folder))
+
+    list(dataset.read(0, 3, ["id"]))
+
+    assert len(dataset.readers.idle) == 1
+    assert other.readers.idle == ()
+    assert pickle.loads(pickle.dumps(dataset)).readers.idle == ()  # noqa: S301
+    dataset.close()
+    assert not dataset.readers.idle
+    assert ids(dataset) == ids(other)
+
+
 def test_reading_on_in_another_thread_continues_where_the_last_read_stopped(
     tmp_path: Path,
 ) -> None:
     dataset = open_dataset(str(write(tmp_path / "a.parquet", 9_000, group=9_000)))
-    close_idle_cursors()
     list(dataset.read(0, 3_000, ["id"]))
-    [(_, idle)] = cursors._idle
+    [idle] = dataset.readers.idle
 
     thread = threading.Thread(target=lambda: list(dataset.read(3_000, 3_000, ["id"])))
     thread.start()
     thread.join()
 
-    [(_, again)] = cursors._idle
+    [again] = dataset.readers.idle
     assert again is idle
     assert again.position == 6_000
-    close_idle_cursors()
+    dataset.close()
+    assert dataset.readers.idle == ()
 
 
 def test_two_readers_at_once_do_not_share_a_place(tmp_path: Path) -> None:
@@ -315,7 +326,7 @@ def test_a_long_text_that_every_row_repeats_does_not_fill_memory(tmp_path: Path)
 
     largest = max(chunk.rows for chunk in open_dataset(str(path)).read(0, 2_000))
 
-    assert largest * 50_000 <= 2 * cursors.BATCH_BYTES
+    assert largest * 50_000 <= 2 * BATCH_BYTES
 
 
 def test_many_small_files_are_read_from_one_copy_and_stay_what_they_are(tmp_path: Path) -> None:
@@ -336,7 +347,6 @@ def test_many_small_files_are_read_from_one_copy_and_stay_what_they_are(tmp_path
         os.truncate(file, file.stat().st_size)  # The same content at another time.
     again = open_dataset(str(tmp_path / "in"), beside=tmp_path / "kept")
     assert again.packed == dataset.packed
-    close_idle_cursors()
 
 
 def test_a_damaged_small_file_is_found_while_it_is_copied(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
-from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.remote_blocks import BLOCK
 from mayfly.storage.uri_credentials import conceal
 from tests.support.file_server import serving
@@ -45,7 +44,6 @@ def test_small_files_are_fetched_once_by_one_request_each_before_they_are_read(
         again = open_dataset(server.url, beside=tmp_path / "kept")
         assert server.sent <= listing
         assert again.fingerprint == dataset.fingerprint
-    close_idle_cursors()
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -66,7 +64,6 @@ def test_a_large_file_is_read_by_ranges_and_each_byte_once(tmp_path: Path, range
         read = [t for b in dataset.arrow_batches(0, 2_000) for t in b["text"].to_pylist()]
         assert read == texts
         assert server.sent == size
-    close_idle_cursors()
 
 
 def test_a_file_that_has_changed_is_fetched_again(tmp_path: Path) -> None:
@@ -81,7 +78,6 @@ def test_a_file_that_has_changed_is_fetched_again(tmp_path: Path) -> None:
 
         assert ids(second) == [7]
         assert first.fingerprint != second.fingerprint
-    close_idle_cursors()
 
 
 def test_a_page_of_links_is_a_folder_and_a_glob_takes_what_matches(tmp_path: Path) -> None:
@@ -93,7 +89,6 @@ def test_a_page_of_links_is_a_folder_and_a_glob_takes_what_matches(tmp_path: Pat
         assert open_dataset(server.url + "*/0001[0-9].parquet").rows == 2
         with pytest.raises(BadRequest, match=r"in/00099\.parquet cannot be read: .*404"):
             open_dataset(server.url + "in/00099.parquet")
-    close_idle_cursors()
 
 
 def test_json_lines_behind_http_are_fetched_once(tmp_path: Path) -> None:
@@ -104,7 +99,6 @@ def test_json_lines_behind_http_are_fetched_once(tmp_path: Path) -> None:
             dataset = open_dataset(server.url + "a.jsonl", beside=tmp_path / "kept")
             assert ids(dataset) == [1, 2]
         assert server.sent == 20
-    close_idle_cursors()
 
 
 def test_credentials_of_a_uri_are_used_and_shown_nowhere(tmp_path: Path) -> None:
@@ -126,4 +120,3 @@ def test_credentials_of_a_uri_are_used_and_shown_nowhere(tmp_path: Path) -> None
                 open_dataset(conceal(real.replace("00000", "nothing"), os.environ))
             assert secret not in str(refused.value)
     assert len(fingerprints) == 1
-    close_idle_cursors()

@@ -21,7 +21,6 @@ from mayfly.models.shards import Shard
 from mayfly.storage.dataset import SAMPLE_BYTES, SAMPLES_PER_FILE, Dataset, fingerprint_of
 from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.open_input import open_dataset
-from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.parts import write_part
 
 
@@ -158,7 +157,6 @@ def test_folders_that_name_a_value_are_columns(tmp_path: Path) -> None:
         [first, second] = dataset.read(0, 4, ["year"])
         assert first.columns == {"year": [2023, 2023]}
         assert second.columns == {"year": [2024, 2024]}
-    close_idle_cursors()
 
 
 class _Kms(pe.KmsClient):  # type: ignore[misc]

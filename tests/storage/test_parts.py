@@ -19,7 +19,6 @@ from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import Shard, plan_shards
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
-from mayfly.storage.parquet_reader import close_idle_cursors
 from mayfly.storage.parts import (
     check_columns,
     part_is_done,
@@ -199,7 +198,6 @@ def test_answers_are_read_back_as_they_were_written(
 ) -> None:
     shard = Shard(index=0, first_row=first, rows=min(rows, 50 - first))
     write_part(out, shard, dataset, answers_to(shard), fingerprint=JOB)
-    close_idle_cursors()
 
     assert read_answers(out / part_name(0)) == answers_to(shard)
 

@@ -17,7 +17,6 @@ import pytest
 from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
-from mayfly.storage.parquet_reader import close_idle_cursors
 from tests.support.fake_hub import fake_hub
 
 pytest.importorskip("huggingface_hub")
@@ -128,7 +127,6 @@ def test_folders_and_globs_on_s3_are_read_with_their_partitions(bucket: Any) -> 
     assert column(dataset, "prompt") == ["of 2023", "of 2024"]
     assert column(dataset, "year") == [2023, 2024]
     assert open_dataset("s3://inputs/in/*4/*.parquet").rows == 1
-    close_idle_cursors()
 
 
 def test_json_lines_on_s3_are_copied(bucket: Any, tmp_path: Path) -> None:
@@ -153,4 +151,3 @@ def test_a_delta_table_on_s3_is_read_by_its_log(bucket: Any) -> None:
     assert column(open_dataset(uri), "prompt") == ["b"]
     with pytest.raises(BadRequest, match="a Delta table; give the folder"):
         open_dataset(f"{uri}/*.parquet")
-    close_idle_cursors()

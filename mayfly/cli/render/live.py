@@ -23,7 +23,7 @@ TIME_COLUMNS = 12
 """Of the longest time before a line: `100 h 59 min`."""
 
 _STEPS = {step: STEP_LABELS[step.name.lower()] for step in Step if step is not Step.DONE}
-_ORDER = list(Step)
+_ORDER = tuple(Step)
 
 
 def numbers(now: Snapshot) -> tuple[list[str], list[str]]:
