@@ -118,6 +118,18 @@ STATE = {
 }
 """Module-level names that hold something that changes, each with its reason; never a run."""
 
+ENVIRONMENT_READERS = {
+    *("mayfly.api.calls", "mayfly.cli", "mayfly.orchestration"),  # the edge
+    "mayfly.workers.dask_worker",  # the edge of a process on another machine
+    "mayfly.endpoints.guardian",  # a process of its own, and what it is started with
+    "mayfly.inference.transport.select",  # proxy and certificates of the process that sends
+    "mayfly.reporting.environment",  # what git is started with
+    "mayfly.reporting.telemetry",  # read by OpenTelemetry itself as well
+    "mayfly.storage.uri_credentials",  # read by the libraries for remote files as well
+    "mayfly.system",  # read once, as the process starts
+}
+"""Where `os.environ` may be read, each with its reason; everything else is given what it needs."""
+
 CHANGEABLE = frozenset(
     (
         *("Condition", "ContextVar", "Event", "Lock", "RLock", "Semaphore", "local"),
@@ -229,6 +241,22 @@ def test_module_holds_no_run_state() -> None:
     unexpected = {name: changeable_names(name) - STATE.get(name, set()) for name in library}
 
     assert {name: held for name, held in unexpected.items() if held} == {}
+
+
+def test_environment_is_read_at_the_edge_only() -> None:
+    readers = {
+        name
+        for name in MODULES
+        if within(name, "mayfly")
+        for node in ast.walk(parsed(MODULES[name]))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.environ", "os.getenv")
+    }
+
+    allowed = {name for name in readers for home in ENVIRONMENT_READERS if within(name, home)}
+    assert readers - allowed == set()
+    assert {home for home in ENVIRONMENT_READERS if any(within(r, home) for r in readers)} == (
+        ENVIRONMENT_READERS
+    )
 
 
 def test_imports_point_down() -> None:

@@ -15,7 +15,7 @@ from mayfly.storage.formats import PARQUET, is_media, kind_of
 from mayfly.storage.http_files import HttpFiles
 from mayfly.storage.remote_blocks import version_of
 from mayfly.storage.table_formats import DELTA, Table, marker_of, open_delta, refuse_table
-from mayfly.storage.uri_credentials import MASK, hide_in, masked, revealed
+from mayfly.storage.uri_credentials import ENVIRON, MASK, hide_in, masked, revealed
 
 EXTRAS = {
     "s3": "s3",
@@ -69,7 +69,7 @@ class Located(NamedTuple):
             self.filesystem.close()
 
 
-def locate(uri: str, environ: Mapping[str, str] = os.environ) -> Located:
+def locate(uri: str, environ: Mapping[str, str] = ENVIRON) -> Located:
     """Find the files that an INPUT means, sorted by path, without opening them.
 
     Below a folder or a glob, names that begin with `_` or `.` are not data, at any level, nor are
@@ -107,7 +107,7 @@ def locate(uri: str, environ: Mapping[str, str] = os.environ) -> Located:
     return Located(filesystem, tuple(sorted(files, key=lambda file: file.path)), schema)
 
 
-def open_filesystem(uri: str, environ: Mapping[str, str] = os.environ) -> Any:
+def open_filesystem(uri: str, environ: Mapping[str, str] = ENVIRON) -> Any:
     """Return the filesystem of a URI, or None for a local path."""
     if is_local(uri):
         return None

@@ -17,7 +17,7 @@ from typing import Any, Self
 from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.input_files import is_local, open_filesystem
-from mayfly.storage.uri_credentials import hide_in, masked, revealed
+from mayfly.storage.uri_credentials import ENVIRON, hide_in, masked, revealed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ class MediaFiles:
         path = posixpath.normpath(normal[2])
         return f"{normal[0]}://{path}".startswith(f"{self.folder}/")
 
-    def _read_remote(self, uri: str, most: int, environ: Mapping[str, str] = os.environ) -> bytes:
+    def _read_remote(self, uri: str, most: int, environ: Mapping[str, str] = ENVIRON) -> bytes:
         try:
             filesystem = open_filesystem(uri, environ)
             path = _path_in(filesystem, revealed(uri, environ))

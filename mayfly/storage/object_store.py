@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from mayfly.models.errors import BadRequest
 from mayfly.storage.output_location import store_uri
+from mayfly.storage.uri_credentials import ENVIRON
 
 REQUEST_S = 60.0
 """How long one request may take, its body included."""
@@ -191,7 +192,7 @@ class RangeReader(io.RawIOBase):
         return data
 
 
-def open_store(output: str, environ: Mapping[str, str] = os.environ) -> ObjectStore:
+def open_store(output: str, environ: Mapping[str, str] = ENVIRON) -> ObjectStore:
     """Return the store that an output names; asks nothing of it yet.
 
     Args:

@@ -6,7 +6,6 @@ there is mirrored to the store. The work folder is below MAYFLY_HOME, named afte
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from mayfly.models.errors import BadRequest
 from mayfly.storage.lease_store import state_home
 from mayfly.storage.run_paths import RunPaths
-from mayfly.storage.uri_credentials import masked
+from mayfly.storage.uri_credentials import ENVIRON, masked
 
 PROTOCOLS = {
     "s3": "s3",
@@ -42,7 +41,7 @@ def is_remote(output: str) -> bool:
     return output.partition("://")[0] not in (output, "file", "local")
 
 
-def paths_of(output: str, environ: Mapping[str, str] = os.environ) -> RunPaths:
+def paths_of(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
     """Return where a run into an output keeps things on this machine; touches nothing.
 
     Args:

@@ -8,7 +8,6 @@ and a block is there whole or not at all.
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from mayfly.storage.atomic import temporary_beside
 from mayfly.storage.http_files import HttpFiles
-from mayfly.storage.uri_credentials import hide_in, reveal_in
+from mayfly.storage.uri_credentials import ENVIRON, hide_in, reveal_in
 
 BLOCK = 4 * 2**20
 HELD_BLOCKS = 4
@@ -50,7 +49,7 @@ class BlockStore:
     """
 
     def __init__(
-        self, filesystem: Any, folder: Path, uri: str, environ: Mapping[str, str] = os.environ
+        self, filesystem: Any, folder: Path, uri: str, environ: Mapping[str, str] = ENVIRON
     ) -> None:
         self._filesystem = filesystem
         self._folder = folder

@@ -16,13 +16,14 @@ from mayfly.storage.object_store import Listing, ObjectStore, StoreError, Versio
 from mayfly.storage.output_location import paths_of
 from mayfly.storage.run_paths import KEPT, RunPaths
 from mayfly.storage.store_lock import CLOCK, LOCK, StoreLock, heartbeat_of, read_holder
+from mayfly.storage.uri_credentials import ENVIRON
 from mayfly.storage.work_folder import JOURNALS, LEASE, MANIFEST, WorkFolder
 
 _NOT_FOREIGN = (LOCK, CLOCK, LEASE)
 """What a run that was cut off before its first manifest leaves."""
 
 
-def refresh(output: str, environ: Mapping[str, str] = os.environ) -> tuple[RunPaths, Listing]:
+def refresh(output: str, environ: Mapping[str, str] = ENVIRON) -> tuple[RunPaths, Listing]:
     """Bring the work folder up to date with the store, unless a run of this machine is using it.
 
     Nothing is written at the store; where it holds no run, nothing is written here either.
@@ -52,7 +53,7 @@ def refresh(output: str, environ: Mapping[str, str] = os.environ) -> tuple[RunPa
     return paths, listed
 
 
-def refresh_all(output: str, environ: Mapping[str, str] = os.environ) -> RunPaths:
+def refresh_all(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
     """Do what `refresh` does, and download parts and journals that this machine does not have.
 
     Raises:
@@ -74,7 +75,7 @@ def refresh_all(output: str, environ: Mapping[str, str] = os.environ) -> RunPath
     return paths
 
 
-def refresh_status(output: str, environ: Mapping[str, str] = os.environ) -> RunPaths:
+def refresh_status(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
     """Do what `refresh` does, and put the live numbers of a run elsewhere into the work folder.
 
     Raises:

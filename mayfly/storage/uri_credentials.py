@@ -5,8 +5,16 @@ the process's environment, which its worker processes inherit, under a name made
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, MutableMapping
+
+ENVIRON: Mapping[str, str] = os.environ
+"""The environment of this process; storage reads it here alone and never writes it.
+
+It is not passed down from the edge. fsspec, botocore, gcsfs and adlfs read their credentials from
+`os.environ` themselves, in the process that opens the file; that may be a worker, and a mapping
+that went there with the dataset would be pickled with every secret in it."""
 
 MASK = "***"
 LONG_VALUE = 24

@@ -1,7 +1,6 @@
 """The transport over pyreqwest (Rust's reqwest, rustls), which knows HTTP proxies."""
 
 import asyncio
-import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -35,11 +34,14 @@ _LASTING = (
 class RustTransport:
     """Posts over pyreqwest; HTTP/1.1, since over HTTP/2 one connection's streams cap the lot."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, proxy: str) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], *, proxy: str, ca_file: str = ""
+    ) -> None:
         """Prepare.
 
         Args:
-            proxy: URL of an HTTP proxy, maybe with a user and a password.
+            proxy: URL of an HTTP proxy, which may have a user and a password.
+            ca_file: Certificates to trust as well (PEM), or "".
         """
         self._url, self._proxy = url, without_password(proxy)
         builder = (
@@ -54,8 +56,8 @@ class RustTransport:
             .follow_redirects(enable=False)
             .referer(enable=False)
         )
-        if path := os.environ.get("SSL_CERT_FILE"):
-            builder = builder.add_root_certificate_pem(Path(path).read_bytes())
+        if ca_file:
+            builder = builder.add_root_certificate_pem(Path(ca_file).read_bytes())
         self._client: Client = builder.build()
         self._tasks: set[asyncio.Task[None]] = set()
 
