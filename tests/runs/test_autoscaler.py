@@ -22,7 +22,7 @@ def state(
 
 
 @given(changes=st.lists(st.tuples(st.integers(0, 8), st.floats(1, 200)), min_size=1, max_size=40))
-def test_the_meter_is_never_below_the_bill_but_for_its_doubt(
+def test_meter_is_at_least_the_bill_minus_its_uncertainty(
     changes: list[tuple[int, float]],
 ) -> None:
     meter, now_s = Meter(price_usd_per_h=60.0), 0.0
@@ -42,7 +42,7 @@ def test_the_meter_is_never_below_the_bill_but_for_its_doubt(
 
 
 @given(bill=lines)
-def test_the_meter_is_at_most_a_minute_or_so_above_the_bill_of_each_replica(
+def test_meter_exceeds_the_bill_by_about_a_minute_per_replica(
     bill: list[tuple[float, float]],
 ) -> None:
     meter, now_s = Meter(price_usd_per_h=60.0), 0.0
@@ -55,7 +55,7 @@ def test_the_meter_is_at_most_a_minute_or_so_above_the_bill_of_each_replica(
     assert meter.minutes(now_s) <= owed + len(bill)
 
 
-def test_a_replica_that_was_asked_for_counts_as_if_it_were_ready_the_moment_after() -> None:
+def test_requested_replica_counts_as_ready_at_once() -> None:
     meter = Meter(price_usd_per_h=60.0)
     meter.sample(0.0, 1)
 
@@ -63,7 +63,7 @@ def test_a_replica_that_was_asked_for_counts_as_if_it_were_ready_the_moment_afte
     assert meter.bound_usd(30.0, pending=2, pending_s=70.0) == 5.0
 
 
-def test_a_replica_that_drains_bills_on() -> None:
+def test_draining_replica_keeps_billing() -> None:
     meter = Meter(price_usd_per_h=60.0)
     meter.sample(0.0, 2)
     meter.sample(50.0, 1, draining_s=30.0)
@@ -72,7 +72,7 @@ def test_a_replica_that_drains_bills_on() -> None:
     assert meter.minutes(200.0) == 2 + 4
 
 
-def test_the_run_stops_before_the_cap() -> None:
+def test_run_stops_before_the_cost_cap() -> None:
     autoscaler = Autoscaler(
         minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1), max_cost_usd=1.0,
         replica_usd=0.1,
@@ -83,7 +83,7 @@ def test_the_run_stops_before_the_cap() -> None:
     assert autoscaler.decide(state(bound_usd=1.0, worst_usd=1.2)).action == "stop_cost"
 
 
-def test_the_run_stops_at_the_deadline() -> None:
+def test_run_stops_at_the_deadline() -> None:
     autoscaler = Autoscaler(
         minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0
     )
@@ -92,7 +92,7 @@ def test_the_run_stops_at_the_deadline() -> None:
     assert autoscaler.decide(state(now_s=3600.0)).action == "stop_time"
 
 
-def test_a_number_fixed_by_hand_is_never_changed() -> None:
+def test_fixed_replica_count_is_never_changed() -> None:
     autoscaler = Autoscaler(
         minimum=2, maximum=2, wanted=2, rows_per_s=Estimate(0.001, 0.1), deadline_s=3600.0
     )
@@ -100,7 +100,7 @@ def test_a_number_fixed_by_hand_is_never_changed() -> None:
     assert autoscaler.decide(state(left=100_000)) == GO
 
 
-def test_a_deadline_in_danger_takes_more_replicas() -> None:
+def test_endangered_deadline_adds_replicas() -> None:
     autoscaler = Autoscaler(
         minimum=1, maximum=8, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0, start_s=200
     )
@@ -112,7 +112,7 @@ def test_a_deadline_in_danger_takes_more_replicas() -> None:
     assert "deadline" in decision.why
 
 
-def test_a_cap_comes_before_a_deadline() -> None:
+def test_cost_cap_has_priority_over_deadline() -> None:
     autoscaler = Autoscaler(
         minimum=1, maximum=8, wanted=1, rows_per_s=Estimate(1, 0.1), deadline_s=3600.0,
         start_s=200, max_cost_usd=1.0, replica_usd=0.1,
@@ -121,7 +121,7 @@ def test_a_cap_comes_before_a_deadline() -> None:
     assert autoscaler.decide(state(now_s=600, left=6000, bound_usd=0.95, worst_usd=0.95)) == GO
 
 
-def test_replicas_that_the_last_rows_do_not_fill_are_let_go() -> None:
+def test_replicas_that_the_last_rows_do_not_fill_are_removed() -> None:
     autoscaler = Autoscaler(
         minimum=1, maximum=8, wanted=6, rows_per_s=Estimate(1, 0.1), deadline_s=36_000.0, slots=64
     )
@@ -149,7 +149,7 @@ def test_replicas_stay_within_their_bounds(
 
 
 @pytest.mark.parametrize("ready", [0, 1, 5])
-def test_stopping_slowly_is_never_cheaper_than_stopping_as_expected(ready: int) -> None:
+def test_slow_stop_never_costs_less_than_the_expected_stop(ready: int) -> None:
     autoscaler = Autoscaler(minimum=1, maximum=1, wanted=1, rows_per_s=Estimate(1, 0.1))
     meter = Meter(price_usd_per_h=6.0)
     meter.sample(0.0, ready)

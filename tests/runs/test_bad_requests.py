@@ -129,7 +129,7 @@ CASES: dict[str, Case] = {
 
 @pytest.mark.parametrize("command", ["run", "plan"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_bad_request_is_one_line_and_creates_nothing(
+def test_bad_request_is_one_line_and_creates_nothing(
     case: str,
     command: str,
     server: Emulator,

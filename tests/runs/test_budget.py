@@ -21,7 +21,7 @@ def record(**changes: Any) -> dict[str, Any]:
     return {"ended_at": NOV_26_2026, "usd": 2.0, "provider": "api.together.ai", **changes}
 
 
-def test_runs_of_this_month_and_provider_count() -> None:
+def test_budget_counts_runs_of_this_month_and_provider() -> None:
     history = [
         record(),
         record(provider=None),
@@ -42,12 +42,12 @@ def test_budget_is_read_as_dollars(text: str, budget: float | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["lots", "-1", "nan", "inf"])
-def test_budget_that_is_no_amount_is_refused(text: str) -> None:
+def test_invalid_budget_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="MAYFLY_MONTHLY_BUDGET_USD must be an amount"):
         read_budget(text)
 
 
-def test_run_that_would_pass_the_budget_is_refused_before_anything_is_created(
+def test_run_over_the_budget_is_refused_before_create(
     tmp_path: Path,
 ) -> None:
     with emulated(tmp_path / "home", speed=600.0) as (emulator, environment):
@@ -65,7 +65,7 @@ def test_run_that_would_pass_the_budget_is_refused_before_anything_is_created(
         assert report["rows"]["remaining"] == 0
 
 
-def test_run_that_has_nothing_left_to_send_is_not_refused(tmp_path: Path) -> None:
+def test_run_with_nothing_to_send_ignores_the_budget(tmp_path: Path) -> None:
     with emulated(tmp_path / "home", speed=600.0) as (_, environment):
         carry_out(job_of(tmp_path, rows=20), environment)
 

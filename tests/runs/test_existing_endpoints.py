@@ -40,7 +40,7 @@ def theirs(plane: ControlPlane) -> EndpointRef:
     return ref
 
 
-def test_one_that_runs_is_used_and_left_running(
+def test_existing_running_endpoint_is_used_and_left_running(
     stage: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     run = stage.run("--endpoint", theirs.name)
@@ -52,7 +52,7 @@ def test_one_that_runs_is_used_and_left_running(
     assert "bills until it is stopped" in run.text
 
 
-def test_one_that_is_stopped_is_started_and_stopped_again(
+def test_existing_stopped_endpoint_is_started_and_stopped_again(
     stage: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     plane.scale(theirs, Replicas(minimum=0, maximum=0))
@@ -65,7 +65,7 @@ def test_one_that_is_stopped_is_started_and_stopped_again(
     assert plane.observe(theirs).phase is Phase.STOPPED
 
 
-def test_one_that_runs_is_stopped_when_that_is_asked_for(
+def test_existing_running_endpoint_is_stopped_with_teardown_stop(
     stage: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     run = stage.run("--endpoint", theirs.name, "--teardown", "stop")
@@ -75,7 +75,9 @@ def test_one_that_runs_is_stopped_when_that_is_asked_for(
 
 
 @pytest.mark.parametrize(("asked", "billing"), [("stop", 0), ("keep", 1)])
-def test_our_own_is_left_as_asked(stage: Machine, asked: str, billing: int) -> None:
+def test_own_endpoint_is_left_as_teardown_option_says(
+    stage: Machine, asked: str, billing: int
+) -> None:
     run = stage.run("--teardown", asked)
 
     assert run.wait() == 0, run.text

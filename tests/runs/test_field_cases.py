@@ -95,7 +95,7 @@ def raw_strings(values: list[bytes]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(values), buffers)
 
 
-def test_text_that_is_not_utf8_late_in_a_column_is_an_error_of_its_row(case: Case) -> None:
+def test_text_that_is_not_utf8_is_an_error_of_its_row(case: Case) -> None:
     # Daft 2845, arrow 29635: further in than any preview, sample or first batch goes.
     texts = [b"What is %d+2?" % row for row in range(5000)]
     texts[4500] = "café?".encode("latin-1")
@@ -111,7 +111,7 @@ def test_text_that_is_not_utf8_late_in_a_column_is_an_error_of_its_row(case: Cas
     assert case.report["rows"]["failed"] == 1
 
 
-def test_a_prompt_column_of_messages_is_sent_as_messages(case: Case) -> None:
+def test_prompt_column_of_messages_is_sent_as_messages(case: Case) -> None:
     # trl 4147
     messages = [
         [
@@ -128,7 +128,7 @@ def test_a_prompt_column_of_messages_is_sent_as_messages(case: Case) -> None:
     assert sent == messages
 
 
-def test_nulls_that_arrow_filled_in_are_not_sent(case: Case) -> None:
+def test_nulls_that_arrow_added_are_not_sent(case: Case) -> None:
     # unsloth-zoo 372
     parts = [
         {"type": "text", "text": "Look", "image_url": None},
@@ -159,7 +159,7 @@ def test_columns_that_are_no_identifiers_are_read_by_name(case: Case) -> None:
     assert found.column_names[:3] == list(names)
 
 
-def test_old_timestamps_far_in_the_future_come_back_unchanged(case: Case) -> None:
+def test_int96_timestamps_far_in_the_future_are_unchanged(case: Case) -> None:
     # arrow 44112, Daft 1215
     moments = [dt.datetime(9999, 12, 31), dt.datetime(2024, 1, 1)]  # noqa: DTZ001 - a wall clock
     columns = {"prompt": ["a", "b"], "valid_to": pa.array(moments, pa.timestamp("us"))}
@@ -170,7 +170,7 @@ def test_old_timestamps_far_in_the_future_come_back_unchanged(case: Case) -> Non
     assert found["valid_to"].to_pylist() == moments
 
 
-def test_partition_folders_are_a_column_of_template_and_output(case: Case) -> None:
+def test_partition_folders_are_a_column_in_template_and_output(case: Case) -> None:
     # Daft 2957, aws-sdk-pandas 764
     for year in (2023, 2024):
         case.write(f"in/year={year}/part-0", {"prompt": [f"An event of {year}?"]})
@@ -192,7 +192,7 @@ def test_files_with_null_and_string_in_one_column_are_one_table(case: Case) -> N
     assert found["response"].null_count == 0
 
 
-def test_odd_answers_are_kept_or_are_errors_by_name_and_are_asked_once(case: Case) -> None:
+def test_odd_answers_are_kept_or_typed_errors_and_sent_once(case: Case) -> None:
     # litellm 39618, dstack 2228, vllm 26224, mindcraft 789, ray 58091, rllm 879
     marks = ["plain", "usage-text", "finish-number", "thinking", "thinking-cut"]
     marks += ["tool-call", "refusal", "half-pair"]
@@ -222,9 +222,7 @@ def test_odd_answers_are_kept_or_are_errors_by_name_and_are_asked_once(case: Cas
     [ANSWER_SCHEMA, {"name": "answer", "strict": True, "schema": ANSWER_SCHEMA}],
     ids=["bare", "wrapped"],
 )
-def test_json_in_a_fence_or_after_thinking_is_read_under_a_schema(
-    case: Case, schema: dict[str, Any]
-) -> None:
+def test_json_in_a_fence_or_after_thinking_is_parsed(case: Case, schema: dict[str, Any]) -> None:
     # python-genai 1608, oumi 2430
     source = case.write("in", {"prompt": ["@fenced@ row", "@thought-first@ row"]})
 
@@ -236,7 +234,7 @@ def test_json_in_a_fence_or_after_thinking_is_read_under_a_schema(
         assert body["response_format"]["json_schema"]["schema"] == ANSWER_SCHEMA
 
 
-def test_an_overload_loses_no_row_and_costs_none_an_attempt(case: Case) -> None:
+def test_overload_loses_no_row_and_costs_no_attempt(case: Case) -> None:
     # oumi 2516
     source = case.write("in", {"prompt": [f"@storm@ {row}" for row in range(40)]})
 
@@ -246,7 +244,7 @@ def test_an_overload_loses_no_row_and_costs_none_an_attempt(case: Case) -> None:
     assert len(case.server.bodies) > 40, "there was a storm"
 
 
-def test_a_server_that_asks_for_time_gets_it(case: Case) -> None:
+def test_retry_after_is_waited_out(case: Case) -> None:
     # go-retryablehttp 296; an hour of it in simulated time: tests/inference/test_overload.py
     source = case.write("in", {"prompt": ["@retry-after@", "plain"]})
     began = time.monotonic()

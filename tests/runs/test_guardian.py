@@ -32,7 +32,7 @@ def guardian(lease: Path) -> Iterator[Guardian]:
         guardian.release()
 
 
-def test_it_is_light_while_it_waits(guardian: Guardian) -> None:
+def test_guardian_that_waits_uses_little_memory(guardian: Guardian) -> None:
     process = psutil.Process(guardian.pid)
     own = process.memory_full_info().uss
 
@@ -40,7 +40,7 @@ def test_it_is_light_while_it_waits(guardian: Guardian) -> None:
     assert process.num_threads() == 1
 
 
-def test_what_ends_a_terminals_programs_does_not_end_it(guardian: Guardian) -> None:
+def test_guardian_survives_terminal_signals(guardian: Guardian) -> None:
     assert os.getsid(guardian.pid) == guardian.pid
 
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -54,13 +54,13 @@ def test_what_ends_a_terminals_programs_does_not_end_it(guardian: Guardian) -> N
     assert guardian.alive()
 
 
-def test_let_go_it_ends_without_having_looked_at_anything(guardian: Guardian, lease: Path) -> None:
+def test_guardian_that_is_released_ends_without_a_call(guardian: Guardian, lease: Path) -> None:
     guardian.release()
 
     assert not guardian.alive()
     assert (lease.parent / "guardian.log").read_bytes() == b""
 
 
-def test_without_a_place_for_it_nothing_may_be_created(tmp_path: Path) -> None:
+def test_guardian_that_cannot_start_prevents_create(tmp_path: Path) -> None:
     with pytest.raises(TerminalError, match="nothing was created"):
         Guardian.arm(tmp_path / "nowhere" / "lease.json", {})

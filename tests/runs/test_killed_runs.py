@@ -67,7 +67,7 @@ def killed_with_some_answers(
     return requests(stage, path) - before, table
 
 
-def test_completions_of_a_run_that_was_killed_are_each_paid_for_once(stage: Machine) -> None:
+def test_completions_of_killed_run_are_paid_for_once(stage: Machine) -> None:
     path = "/v1/completions"
 
     sent, table = killed_with_some_answers(stage, path, "--completions", rows=24, answered=10)
@@ -78,7 +78,7 @@ def test_completions_of_a_run_that_was_killed_are_each_paid_for_once(stage: Mach
     assert set(table["attempts"].to_pylist()) == {1}
 
 
-def test_parsed_answers_of_a_run_that_was_killed_are_those_that_were_paid_for(
+def test_parsed_answers_of_killed_run_are_those_paid_for(
     stage: Machine,
 ) -> None:
     schema: dict[str, Any] = {
@@ -101,7 +101,7 @@ def test_parsed_answers_of_a_run_that_was_killed_are_those_that_were_paid_for(
     assert table["parsed"].to_pylist() == answers
 
 
-def test_embeddings_of_a_run_that_was_killed_are_each_their_own_text_s(stage: Machine) -> None:
+def test_embeddings_of_killed_run_belong_to_their_texts(stage: Machine) -> None:
     sent, table = killed_with_some_answers(
         *(stage, "/v1/embeddings", "--embed", "prompt"),
         model=EMBEDS,
@@ -118,7 +118,7 @@ def test_embeddings_of_a_run_that_was_killed_are_each_their_own_text_s(stage: Ma
     assert np.array_equal(found, np.array(expected, dtype=np.float32))
 
 
-def test_a_run_that_is_killed_sends_again_at_most_what_was_in_flight(tmp_path: Path) -> None:
+def test_killed_run_repeats_at_most_what_was_in_flight(tmp_path: Path) -> None:
     found = killed_and_resumed(tmp_path, rows=1_500, in_flight=32, kills=2, median_s=0.05)
 
     assert found["most_lost_by_one_kill"] <= 32

@@ -6,7 +6,7 @@ from tests.support.machine import Machine
 
 
 @pytest.mark.parametrize("api", ["v2", "v1"])
-def test_local_needs_no_key_and_asks_nobody_else(stage: Machine, api: str) -> None:
+def test_local_run_needs_no_key_and_contacts_no_other_server(stage: Machine, api: str) -> None:
     stage.api = api
     stage.env = {"TOGETHER_API_KEY": None}
 

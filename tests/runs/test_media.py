@@ -32,7 +32,7 @@ def answers(stage: Machine) -> list[dict[str, Any]]:
     return rows
 
 
-def test_images_of_every_form_are_answered_and_the_others_are_errors_of_their_rows(
+def test_images_are_answered_and_unreadable_ones_are_errors_of_their_rows(
     stage: Machine,
 ) -> None:
     (stage.folder / "pictures").mkdir()
@@ -74,7 +74,7 @@ def test_images_of_every_form_are_answered_and_the_others_are_errors_of_their_ro
     assert "cut off" in errors[2]
 
 
-def test_a_file_that_has_come_is_sent_by_retry_failed(stage: Machine) -> None:
+def test_image_file_that_appeared_is_sent_by_retry_failed(stage: Machine) -> None:
     outside = stage.folder.parent / "outside.png"
     outside.write_bytes(IMAGE)
     write(stage, n=[0, 1, 2], image=[f"file://{outside}", "b.png", "broken.png"])
@@ -104,7 +104,7 @@ def test_equal_images_are_sent_once_with_dedupe(stage: Machine) -> None:
     assert stage.answered() == 2
 
 
-def test_a_plan_counts_images_and_refuses_a_column_that_is_not_there(stage: Machine) -> None:
+def test_plan_counts_images_and_refuses_unknown_column(stage: Machine) -> None:
     write(stage, n=range(20), image=[png(560, 560)] * 20)
 
     plan = stage.command(
@@ -122,7 +122,7 @@ def test_a_plan_counts_images_and_refuses_a_column_that_is_not_there(stage: Mach
     assert "--image picture: the input has no such column" in bad.text
 
 
-def test_a_flow_from_a_form_reads_nothing_outside_of_the_input(stage: Machine) -> None:
+def test_form_run_reads_no_file_outside_of_the_input(stage: Machine) -> None:
     outside = stage.folder.parent / "outside.png"
     outside.write_bytes(IMAGE)
     (stage.folder / "a.png").write_bytes(IMAGE)

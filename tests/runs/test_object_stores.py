@@ -73,7 +73,7 @@ def killed_after_a_shard(stage: Machine, s3: S3Server) -> None:
     stage.emulator.use_faults()
 
 
-def test_whole_run_into_a_bucket_takes_few_requests(stage: Machine, s3: S3Server) -> None:
+def test_run_into_a_bucket_takes_few_requests(stage: Machine, s3: S3Server) -> None:
     run = start(stage)
 
     assert run.wait() == 0, run.text
@@ -88,7 +88,7 @@ def test_whole_run_into_a_bucket_takes_few_requests(stage: Machine, s3: S3Server
     assert len(s3.requests) <= 30, s3.requests
 
 
-def test_run_killed_on_one_machine_is_resumed_from_another_at_its_finished_shards(
+def test_killed_run_is_resumed_elsewhere_from_its_finished_shards(
     stage: Machine, s3: S3Server, tmp_path: Path
 ) -> None:
     killed_after_a_shard(stage, s3)
@@ -118,7 +118,7 @@ def test_run_killed_on_one_machine_is_resumed_from_another_at_its_finished_shard
     assert orjson.loads(status.text)["rows"]["remaining"] == 0
 
 
-def test_run_killed_is_resumed_at_once_on_its_own_machine_with_what_it_had_journalled(
+def test_killed_run_is_resumed_on_its_machine_from_its_journals(
     stage: Machine, s3: S3Server
 ) -> None:
     killed_after_a_shard(stage, s3)
@@ -131,7 +131,7 @@ def test_run_killed_is_resumed_at_once_on_its_own_machine_with_what_it_had_journ
     assert table_of(s3)["n"].to_pylist() == list(range(24))
 
 
-def test_run_interrupted_is_resumed_from_another_machine_with_every_answer_it_had(
+def test_interrupted_run_is_resumed_elsewhere_with_every_answer(
     stage: Machine, tmp_path: Path
 ) -> None:
     stage.emulator.use_faults(
@@ -173,7 +173,7 @@ def test_second_run_into_the_same_bucket_is_refused_and_creates_nothing(
     first.kill_all()
 
 
-def test_store_that_goes_away_ends_in_a_run_that_says_so_and_uploads_later(
+def test_store_outage_is_reported_and_uploaded_by_the_next_run(
     stage: Machine, s3: S3Server
 ) -> None:
     way = Forwarder(s3.port)
@@ -201,7 +201,7 @@ def test_store_that_goes_away_ends_in_a_run_that_says_so_and_uploads_later(
     way.cut()
 
 
-def test_bucket_that_does_not_exist_is_refused_before_anything_is_created(stage: Machine) -> None:
+def test_missing_bucket_is_refused_before_create(stage: Machine) -> None:
     run = stage.command(
         *("run", str(stage.input), "--model", MODEL, "--output", "s3://no-such-bucket/run"),
         "--yes",
@@ -212,7 +212,7 @@ def test_bucket_that_does_not_exist_is_refused_before_anything_is_created(stage:
     assert not any(method == "POST" for method, _ in stage.management())
 
 
-def test_store_that_hangs_does_not_delay_the_endpoints_stop(stage: Machine, s3: S3Server) -> None:
+def test_store_that_hangs_does_not_delay_the_stop(stage: Machine, s3: S3Server) -> None:
     way = Forwarder(s3.port)
     stage.env["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{way.port}"
     stage.emulator.use_faults(

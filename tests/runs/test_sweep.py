@@ -132,7 +132,7 @@ def place(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(kinds=st.permutations(sorted(FIGURES)), most=st.integers(1, len(FIGURES)))
-def test_a_sweep_ends_all_that_is_ours_and_dead_and_nothing_else(
+def test_sweep_ends_own_orphaned_endpoints_only(
     emulator: Emulator,
     plane: ControlPlane,
     connection: Connection,
@@ -178,7 +178,7 @@ def half_delete(emulator: Emulator, plane: ControlPlane, ref: EndpointRef) -> No
     emulator.use_faults()
 
 
-def test_what_a_sweep_cannot_end_is_reported_and_its_lease_stays_open(
+def test_sweep_reports_what_it_cannot_end_and_keeps_its_lease(
     emulator: Emulator,
     plane: ControlPlane,
     connection: Connection,

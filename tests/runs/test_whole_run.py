@@ -3,7 +3,7 @@
 from tests.support.machine import Machine
 
 
-def test_a_run_answers_every_row_and_leaves_nothing_behind(stage: Machine) -> None:
+def test_run_answers_every_row_and_leaves_nothing(stage: Machine) -> None:
     run = stage.run()
 
     assert run.wait() == 0, run.text

@@ -10,7 +10,7 @@ from together_emulator import FaultRule
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.2)
 
 
-def test_the_first_is_the_flows_own_finally(stage: Machine) -> None:
+def test_first_layer_is_the_finally_of_the_flow(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="status", path="^/v1/chat/", status=402))
 
     run = stage.run()
@@ -23,7 +23,7 @@ def test_the_first_is_the_flows_own_finally(stage: Machine) -> None:
     assert not stage.emulator.has_endpoints
 
 
-def test_the_second_is_prefects_hook(stage: Machine) -> None:
+def test_second_layer_is_the_prefect_hook(stage: Machine) -> None:
     # A teardown that gives up at once: the finally falls over.
     run = stage.run(timeouts={"teardown_s": 0})
 
@@ -34,7 +34,7 @@ def test_the_second_is_prefects_hook(stage: Machine) -> None:
     assert stage.leases() == ()
 
 
-def test_the_third_is_the_guardian(stage: Machine) -> None:
+def test_third_layer_is_the_guardian(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
     wait_until(lambda: stage.answered() >= 2, "no rows were answered")
@@ -48,7 +48,7 @@ def test_the_third_is_the_guardian(stage: Machine) -> None:
     assert proof["line"] == "guardian"
 
 
-def test_the_fourth_is_the_sweep(stage: Machine) -> None:
+def test_fourth_layer_is_the_sweep(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
     wait_until(lambda: stage.answered() >= 2, "no rows were answered")
@@ -66,7 +66,9 @@ def test_the_fourth_is_the_sweep(stage: Machine) -> None:
     assert proof["usd"] > 0
 
 
-def test_the_last_is_the_platforms_own_timeout(launcher: Launcher, tmp_path: Path) -> None:
+def test_fifth_layer_is_the_inactive_timeout_of_the_platform(
+    launcher: Launcher, tmp_path: Path
+) -> None:
     # Half an hour without a request takes three seconds here.
     with quick_emulator(speed=600.0, start_factor=0.1) as emulator:
         stage = Machine(emulator, launcher, tmp_path / "machine")

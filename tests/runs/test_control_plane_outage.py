@@ -36,9 +36,7 @@ def cut_at_the_stop(stage: Machine, way: Forwarder) -> None:
     way.cut()
 
 
-def test_the_runs_own_teardown_outlasts_a_restart_of_the_api(
-    stage: Machine, way: Forwarder
-) -> None:
+def test_teardown_of_the_run_survives_a_restart_of_the_api(stage: Machine, way: Forwarder) -> None:
     stage.emulator.use_faults(HELD)
     run = stage.run()
     cut_at_the_stop(stage, way)
@@ -57,7 +55,7 @@ def test_the_runs_own_teardown_outlasts_a_restart_of_the_api(
     assert endpoint["teardown"]["not_found_read_back"]
 
 
-def test_the_guardians_teardown_outlasts_a_restart_of_the_api(
+def test_teardown_of_the_guardian_survives_a_restart_of_the_api(
     stage: Machine, way: Forwarder
 ) -> None:
     stage.emulator.use_faults(SLOW, HELD)

@@ -5,7 +5,7 @@ import orjson
 from tests.support.machine import Machine
 
 
-def test_finished_command_run_again_leaves_the_paid_runs_report(stage: Machine) -> None:
+def test_rerun_of_finished_run_keeps_its_report(stage: Machine) -> None:
     assert stage.run().wait() == 0
     paid = stage.report()
 

@@ -9,7 +9,7 @@ from together_emulator import FaultRule
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3)
 
 
-def test_a_run_longer_than_a_name_lasts_moves_to_new_endpoints_and_asks_nothing_twice(
+def test_run_longer_than_endpoint_lifetime_moves_and_repeats_no_row(
     stage: Machine,
 ) -> None:
     stage.emulator.use_faults(SLOW)
@@ -30,7 +30,7 @@ def test_a_run_longer_than_a_name_lasts_moves_to_new_endpoints_and_asks_nothing_
     assert stage.leases() == ()
 
 
-def test_a_home_named_from_where_one_is_holds_the_lease_for_guardian_and_sweep(
+def test_relative_home_holds_the_lease_for_guardian_and_sweep(
     stage: Machine,
 ) -> None:
     stage.emulator.use_faults(SLOW)

@@ -36,7 +36,7 @@ def with_a_null_prompt(stage: Machine) -> None:
     pq.write_table(pa.table({"n": table["n"], "prompt": prompts}), stage.input)
 
 
-def test_poisonous_rows_are_typed_errors_and_letters_and_can_be_asked_again(stage: Machine) -> None:
+def test_failing_rows_are_dead_letters_and_can_be_retried(stage: Machine) -> None:
     with_a_null_prompt(stage)
     stage.emulator.use_faults(POISON)
 
@@ -93,7 +93,7 @@ def test_poisonous_rows_are_typed_errors_and_letters_and_can_be_asked_again(stag
     assert sum(method == "POST" for method, _ in stage.management()) == created
 
 
-def test_letters_that_are_lost_are_written_again(stage: Machine) -> None:
+def test_lost_dead_letters_are_written_again(stage: Machine) -> None:
     with_a_null_prompt(stage)
     assert stage.run("--shard-rows", "8").wait() == 3
     path = stage.output / "_mayfly" / "dead_letters.parquet"
@@ -105,7 +105,7 @@ def test_letters_that_are_lost_are_written_again(stage: Machine) -> None:
     assert letters(stage) == kept
 
 
-def test_a_request_that_no_row_can_succeed_with_does_not_burn_the_dataset(
+def test_request_that_fails_for_every_row_stops_the_run_early(
     stage: Machine, tmp_path: Path
 ) -> None:
     table = pa.table({"n": range(2000), "prompt": [f"Question {row}" for row in range(2000)]})

@@ -39,7 +39,7 @@ def launcher(way: Forwarder, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     launcher.close()
 
 
-def test_a_server_that_dies_midway_costs_no_answer_and_no_exit_code(
+def test_prefect_server_lost_midway_changes_no_answer_or_exit_code(
     stage: Machine, way: Forwarder
 ) -> None:
     stage.emulator.use_faults(SLOW)
@@ -55,9 +55,7 @@ def test_a_server_that_dies_midway_costs_no_answer_and_no_exit_code(
     assert stage.report()["outcome"] == "complete"
 
 
-def test_a_server_that_is_gone_at_teardown_changes_nothing_about_it(
-    stage: Machine, way: Forwarder
-) -> None:
+def test_prefect_server_lost_at_teardown_changes_nothing(stage: Machine, way: Forwarder) -> None:
     stage.emulator.use_faults(
         FaultRule(action="status", path="^/v1/chat/", status=401, nth=(9,)), SLOW
     )
@@ -72,9 +70,7 @@ def test_a_server_that_is_gone_at_teardown_changes_nothing_about_it(
     assert stage.leases() == ()
 
 
-def test_a_cancel_of_a_run_that_was_started_by_hand_is_heeded(
-    stage: Machine, prefect_api_url: str
-) -> None:
+def test_cancel_of_an_ad_hoc_run_tears_it_down(stage: Machine, prefect_api_url: str) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 1
     run = stage.run(timeouts={"cancel_poll_s": 0.2})

@@ -62,7 +62,7 @@ def assert_resumable(stage: Machine) -> None:
     assert not stage.emulator.has_endpoints
 
 
-def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes(
+def test_killed_worker_and_vanished_endpoint_are_replaced(
     midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
@@ -83,7 +83,7 @@ def test_a_worker_that_is_killed_is_replaced_and_so_is_an_endpoint_that_vanishes
     assert orjson.loads(past)["rows"] == stage.rows
 
 
-def test_when_the_run_is_killed_its_workers_die_and_nothing_more_is_sent(
+def test_workers_of_killed_run_die_and_send_nothing(
     midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
@@ -97,7 +97,7 @@ def test_when_the_run_is_killed_its_workers_die_and_nothing_more_is_sent(
     assert_resumable(stage)
 
 
-def test_ctrl_c_for_the_whole_group_ends_it_with_130_and_without_a_traceback(
+def test_ctrl_c_for_the_process_group_is_exit_130_without_traceback(
     midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
@@ -114,7 +114,7 @@ def test_ctrl_c_for_the_whole_group_ends_it_with_130_and_without_a_traceback(
     assert stage.leases() == ()
 
 
-def test_a_deadline_stops_all_of_them_with_5(stage: Machine) -> None:
+def test_deadline_stops_all_workers_with_exit_5(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
     stage.rows, stage.concurrency = 400, 2
     stage.__post_init__()
@@ -127,7 +127,7 @@ def test_a_deadline_stops_all_of_them_with_5(stage: Machine) -> None:
     assert stage.report()["rows"]["done"] == stage.answered() < stage.rows
 
 
-def test_rows_that_ask_the_same_are_sent_once_and_those_that_failed_again_when_told(
+def test_duplicates_are_sent_once_and_failed_rows_again_on_request(
     stage: Machine,
 ) -> None:
     kinds = [(7 * row) % 30 for row in range(120)]
@@ -156,7 +156,7 @@ def test_rows_that_ask_the_same_are_sent_once_and_those_that_failed_again_when_t
     assert pq.read_table(stage.output)["response"].null_count == 0
 
 
-def test_the_endpoint_is_full_with_all_processes_together_and_never_fuller(
+def test_workers_together_fill_the_limit_and_never_exceed_it(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     clock = ManualClock(holds_answers=True)

@@ -26,7 +26,7 @@ def answers_kept(stage: Machine) -> int:
     return journalled + sum(sum(pq.read_table(part)["attempts"].to_pylist()) for part in parts)
 
 
-def test_identical_requests_are_sent_once_also_when_the_run_is_killed(stage: Machine) -> None:
+def test_identical_requests_are_sent_once_even_when_run_is_killed(stage: Machine) -> None:
     kinds = [(7 * row) % 60 for row in range(200)]
     prompts = [f"Question {kind} of {stage.folder.name}" for kind in kinds]
     pq.write_table(pa.table({"n": range(200), "prompt": prompts}), stage.input)

@@ -80,14 +80,14 @@ def lines_of(path: Path | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_run_that_is_not_finished_needs_partial(output: Path) -> None:
+def test_unfinished_run_needs_partial(output: Path) -> None:
     with pytest.raises(BadRequest, match="20 rows are in no part file yet; add --partial"):
         read_results(str(output), partial=False)
     with pytest.raises(BadRequest, match="holds no run"):
         read_results(str(output.parent), partial=True)
 
 
-def test_openai_batch_files_have_results_and_errors_apart(output: Path, tmp_path: Path) -> None:
+def test_openai_batch_files_separate_results_and_errors(output: Path, tmp_path: Path) -> None:
     made = exported(output, tmp_path / "results.jsonl", "openai-batch")
 
     assert (made.rows, made.errors) == (12, 2)
@@ -117,7 +117,7 @@ def test_openai_batch_files_have_results_and_errors_apart(output: Path, tmp_path
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
-def test_every_answer_is_in_the_file_once_in_input_order(
+def test_exported_file_has_every_answer_once_in_input_order(
     output: Path, tmp_path: Path, name: str
 ) -> None:
     exported(output, tmp_path / name)
@@ -134,9 +134,7 @@ def test_every_answer_is_in_the_file_once_in_input_order(
     assert [row["response"] or None for row in rows[2:6]] == ["answer 2", None, None, "answer 5"]
 
 
-def test_an_input_that_has_changed_is_refused_where_a_journal_needs_it(
-    output: Path, tmp_path: Path
-) -> None:
+def test_changed_input_is_refused_where_a_journal_needs_it(output: Path, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"custom_id": "x", "body": {"messages": []}}\n')
 
     with pytest.raises(BadRequest, match="has changed since the run"):
@@ -144,7 +142,7 @@ def test_an_input_that_has_changed_is_refused_where_a_journal_needs_it(
     assert not (tmp_path / "a.jsonl").exists()
 
 
-def test_a_damaged_part_is_named(output: Path, tmp_path: Path) -> None:
+def test_damaged_part_is_named(output: Path, tmp_path: Path) -> None:
     part = output / "part-000000.parquet"
     data = bytearray(part.read_bytes())
     group = pq.read_metadata(part).row_group(0)
@@ -161,12 +159,12 @@ def test_a_damaged_part_is_named(output: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "out/a.jsonl", "nowhere/a.jsonl", "out"])
-def test_a_file_that_cannot_be_meant_is_refused(output: Path, tmp_path: Path, name: str) -> None:
+def test_invalid_export_file_is_refused(output: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(BadRequest, match="--to "):
         exported(output, tmp_path / name)
 
 
-def test_values_that_json_lacks_are_text() -> None:
+def test_values_without_json_form_are_text() -> None:
     batch = pa.record_batch(
         {
             "raw": pa.array([b"caf\xe9"]).view(pa.string()),
@@ -184,7 +182,7 @@ def test_values_that_json_lacks_are_text() -> None:
     }
 
 
-def test_the_report_reads_samples_that_are_not_utf8(tmp_path: Path) -> None:
+def test_report_shows_samples_that_are_not_utf8(tmp_path: Path) -> None:
     raw = pa.array(["café".encode("latin-1"), b"fine"]).view(pa.string())
     pq.write_table(pa.table({"prompt": raw}), tmp_path / "in.parquet")
     dataset = open_dataset(str(tmp_path / "in.parquet"))

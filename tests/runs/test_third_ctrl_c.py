@@ -25,7 +25,7 @@ def break_off(stage: Machine, run: Process) -> None:
     run.signal(signal.SIGINT, group=True)
 
 
-def test_a_third_ctrl_c_ends_the_run_with_what_bills_and_the_way_to_end_it(stage: Machine) -> None:
+def test_third_ctrl_c_ends_run_with_what_bills_and_how_to_end_it(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
 
@@ -45,7 +45,7 @@ def test_a_third_ctrl_c_ends_the_run_with_what_bills_and_the_way_to_end_it(stage
     assert [proof["line"] for proof in stage.proofs()] == ["guardian"]
 
 
-def test_what_was_broken_off_can_be_ended_by_the_command_that_was_named(stage: Machine) -> None:
+def test_command_printed_by_third_ctrl_c_deletes_the_endpoint(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
     wait_until(run.guardians, "no guardian")

@@ -28,7 +28,7 @@ def asked(stage: Machine) -> int:
     return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
 
 
-def test_new_files_are_the_work_of_the_next_run(stage: Machine) -> None:
+def test_new_input_files_are_answered_by_the_next_run(stage: Machine) -> None:
     folder = stage.folder / "in"
     put(folder, "2026-02.parquet", 0, 10)
     assert run(stage, "--incremental").wait() == 0

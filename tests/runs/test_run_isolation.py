@@ -61,7 +61,7 @@ def catalogue_calls(here: Surroundings) -> Counter[str]:
     )
 
 
-def test_two_runs_at_once_with_two_keys_each_use_their_own(tmp_path: Path) -> None:
+def test_concurrent_runs_use_their_own_keys(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     slow = FaultRule(action="delay", path=INFERENCE, delay_s=0.05)
@@ -99,7 +99,7 @@ def test_two_runs_at_once_with_two_keys_each_use_their_own(tmp_path: Path) -> No
         assert keys == {"key-of-a", "key-of-b"}
 
 
-def test_a_run_after_one_that_failed_reports_its_own_end_alone(tmp_path: Path) -> None:
+def test_run_after_a_failed_run_reports_its_own_outcome_only(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     refused = FaultRule(action="status", path=INFERENCE, status=402, message="no credit")
@@ -119,7 +119,7 @@ def test_a_run_after_one_that_failed_reports_its_own_end_alone(tmp_path: Path) -
     assert report["rows"]["done"] == 5
 
 
-def test_a_run_with_a_confirmed_plan_reads_and_asks_nothing_anew(tmp_path: Path) -> None:
+def test_run_with_confirmed_plan_repeats_no_preview(tmp_path: Path) -> None:
     with emulated(tmp_path / "home", **QUICK) as here:
         plan = plan_for(tmp_path, here)
         asked = catalogue_calls(here)
@@ -137,7 +137,7 @@ def test_a_run_with_a_confirmed_plan_reads_and_asks_nothing_anew(tmp_path: Path)
         assert catalogue_calls(here) == asked
 
 
-def test_a_run_without_a_plan_previews_the_input_itself(tmp_path: Path) -> None:
+def test_run_without_plan_previews_the_input(tmp_path: Path) -> None:
     with emulated(tmp_path / "home", **QUICK) as here:
         job = job_of(tmp_path, rows=5)
 
@@ -150,7 +150,7 @@ def test_a_run_without_a_plan_previews_the_input_itself(tmp_path: Path) -> None:
     assert reads
 
 
-def test_what_runs_is_what_was_confirmed(tmp_path: Path) -> None:
+def test_confirmed_plan_is_the_plan_that_runs(tmp_path: Path) -> None:
     with emulated(tmp_path / "home", **QUICK) as here:
         plan = plan_for(tmp_path, here)
         assert plan.placement is not None
@@ -167,7 +167,7 @@ def test_what_runs_is_what_was_confirmed(tmp_path: Path) -> None:
     assert report["rows"]["remaining"] == 0
 
 
-def test_a_plan_of_another_job_is_refused(tmp_path: Path) -> None:
+def test_plan_of_another_job_is_refused(tmp_path: Path) -> None:
     with emulated(tmp_path / "home", **QUICK) as here:
         plan = plan_for(tmp_path, here)
         other = job_of(tmp_path, rows=20, sampling={"max_tokens": 7})
@@ -177,7 +177,7 @@ def test_a_plan_of_another_job_is_refused(tmp_path: Path) -> None:
             pytest.fail("it began")
 
 
-def test_the_command_line_asks_the_catalogue_once(stage: Machine) -> None:
+def test_command_line_requests_the_catalogue_once(stage: Machine) -> None:
     plan = stage.command("plan", str(stage.input), "--model", MODEL, "--api", "v2")
     assert plan.wait() == 0, plan.text
     once = catalogue_paths(stage)
@@ -189,7 +189,7 @@ def test_the_command_line_asks_the_catalogue_once(stage: Machine) -> None:
     assert catalogue_paths(stage) - once == once
 
 
-def test_two_flow_runs_at_once_with_two_credentials_blocks_each_use_their_own(
+def test_concurrent_flow_runs_use_their_own_credentials_blocks(
     stage: Machine,
 ) -> None:
     slow = FaultRule(action="delay", path=INFERENCE, delay_s=0.05)

@@ -9,7 +9,7 @@ from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 
-def test_status_watches_a_run_until_it_ends(stage: Machine) -> None:
+def test_status_watch_follows_run_until_it_ends(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
     run = stage.run()
     wait_until(lambda: stage.answered() >= 4, "no rows were answered")
@@ -28,7 +28,7 @@ def test_status_watches_a_run_until_it_ends(stage: Machine) -> None:
     assert f"{stage.rows} of {stage.rows} rows" in people.text.splitlines()[-1]
 
 
-def test_ctrl_c_ends_the_looking_and_not_the_run(stage: Machine) -> None:
+def test_status_watch_ended_by_ctrl_c_leaves_run_alone(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
     run = stage.run()
     wait_until(lambda: stage.answered() >= 4, "no rows were answered")

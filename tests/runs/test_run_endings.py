@@ -42,7 +42,7 @@ def assert_resumable(stage: Machine) -> None:
     assert not stage.emulator.has_endpoints
 
 
-def test_ctrl_c_ends_it_with_130(midway: tuple[Machine, Process]) -> None:
+def test_ctrl_c_ends_run_with_exit_130(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
 
     run.signal(signal.SIGINT, group=True)
@@ -53,7 +53,9 @@ def test_ctrl_c_ends_it_with_130(midway: tuple[Machine, Process]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_with_143(midway: tuple[Machine, Process], number: signal.Signals) -> None:
+def test_sigterm_ends_run_with_exit_143(
+    midway: tuple[Machine, Process], number: signal.Signals
+) -> None:
     stage, run = midway
 
     run.signal(number)
@@ -62,7 +64,7 @@ def test_a_signal_ends_it_with_143(midway: tuple[Machine, Process], number: sign
     assert_resumable(stage)
 
 
-def test_the_loss_of_the_whole_process_group_leaves_it_to_the_guardian(
+def test_killed_process_group_is_torn_down_by_the_guardian(
     midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
@@ -81,7 +83,7 @@ def test_the_loss_of_the_whole_process_group_leaves_it_to_the_guardian(
     assert [kept["line"] for kept in stage.report()["earlier_teardowns"]] == ["guardian"]
 
 
-def test_a_guardian_that_is_killed_is_replaced(stage: Machine) -> None:
+def test_killed_guardian_is_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
     stage.concurrency = 1
     run = stage.run(timeouts={"heartbeat_s": 0.5})
@@ -96,7 +98,7 @@ def test_a_guardian_that_is_killed_is_replaced(stage: Machine) -> None:
     stage.await_gone()
 
 
-def test_an_answer_that_ends_the_run_ends_the_endpoint(stage: Machine) -> None:
+def test_fatal_response_ends_run_and_endpoint(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="status", path=CHAT, status=401))
 
     run = stage.run()
@@ -106,7 +108,7 @@ def test_an_answer_that_ends_the_run_ends_the_endpoint(stage: Machine) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 422])
-def test_a_create_that_is_refused_leaves_nothing(stage: Machine, status: int) -> None:
+def test_refused_create_leaves_nothing(stage: Machine, status: int) -> None:
     stage.emulator.use_faults(
         FaultRule(action="status", method="POST", path="/deployments$", status=status)
     )
@@ -117,7 +119,7 @@ def test_a_create_that_is_refused_leaves_nothing(stage: Machine, status: int) ->
     assert_resumable(stage)
 
 
-def test_starts_that_fail_move_on_to_other_hardware_and_leave_nothing(stage: Machine) -> None:
+def test_failed_starts_move_to_other_hardware_and_leave_nothing(stage: Machine) -> None:
     stage.emulator.use_faults(
         FaultRule(action="fail_start", method="POST", path="/deployments$", first=1)
     )
@@ -130,7 +132,7 @@ def test_starts_that_fail_move_on_to_other_hardware_and_leave_nothing(stage: Mac
     assert not stage.emulator.has_endpoints
 
 
-def test_a_full_disk_ends_the_run_and_the_endpoint(stage: Machine) -> None:
+def test_full_disk_ends_run_and_endpoint(stage: Machine) -> None:
     stage.rows = 600
     stage.__post_init__()
     stage.concurrency = 16
@@ -141,7 +143,7 @@ def test_a_full_disk_ends_the_run_and_the_endpoint(stage: Machine) -> None:
     assert_resumable(stage)
 
 
-def test_an_endpoint_that_somebody_deletes_is_replaced(midway: tuple[Machine, Process]) -> None:
+def test_endpoint_deleted_from_outside_is_replaced(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
 
     stage.emulator.vanish()
@@ -152,7 +154,7 @@ def test_an_endpoint_that_somebody_deletes_is_replaced(midway: tuple[Machine, Pr
     assert not stage.emulator.has_endpoints
 
 
-def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Machine, Process]) -> None:
+def test_endpoint_stopped_from_outside_is_replaced(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
 
     stop_everything(stage.emulator)
@@ -162,7 +164,7 @@ def test_an_endpoint_that_somebody_stops_is_replaced(midway: tuple[Machine, Proc
     assert not stage.emulator.has_endpoints
 
 
-def test_a_flow_that_takes_too_long_is_torn_down(stage: Machine) -> None:
+def test_flow_over_its_timeout_is_torn_down(stage: Machine) -> None:
     # The time is over in the midst of the rows: they take far longer, and the start far less.
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=2))
     stage.concurrency = 1
@@ -174,7 +176,7 @@ def test_a_flow_that_takes_too_long_is_torn_down(stage: Machine) -> None:
     assert_resumable(stage)
 
 
-def test_a_time_limit_does_not_cut_a_teardown_short(stage: Machine) -> None:
+def test_flow_timeout_does_not_interrupt_teardown(stage: Machine) -> None:
     # The rows are done at once, and the stop takes longer than the flow may.
     stage.emulator.use_faults(
         FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=6)
@@ -187,7 +189,7 @@ def test_a_time_limit_does_not_cut_a_teardown_short(stage: Machine) -> None:
     assert stage.leases() == ()
 
 
-def test_a_second_ctrl_c_does_not_cut_a_teardown_short(midway: tuple[Machine, Process]) -> None:
+def test_second_ctrl_c_does_not_interrupt_teardown(midway: tuple[Machine, Process]) -> None:
     stage, run = midway
     stage.emulator.use_faults(
         FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=3)
@@ -202,7 +204,7 @@ def test_a_second_ctrl_c_does_not_cut_a_teardown_short(midway: tuple[Machine, Pr
     assert_resumable(stage)
 
 
-def test_what_cannot_be_torn_down_is_told_with_what_it_costs_and_the_way_out(
+def test_failed_teardown_reports_cost_and_remedy(
     stage: Machine,
 ) -> None:
     stage.emulator.use_faults(
@@ -222,7 +224,7 @@ def test_what_cannot_be_torn_down_is_told_with_what_it_costs_and_the_way_out(
     stage.await_gone()
 
 
-def test_the_next_run_is_not_kept_out_by_a_guardian_at_work(
+def test_next_run_starts_while_guardian_tears_down(
     midway: tuple[Machine, Process],
 ) -> None:
     stage, run = midway
@@ -242,7 +244,7 @@ def test_the_next_run_is_not_kept_out_by_a_guardian_at_work(
     assert not stage.emulator.has_endpoints
 
 
-def test_a_home_that_cannot_be_written_stops_it_before_anything_is_created(stage: Machine) -> None:
+def test_unwritable_home_is_refused_before_create(stage: Machine) -> None:
     stage.home.write_text("a file")
 
     run = stage.run()

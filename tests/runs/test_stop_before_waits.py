@@ -76,7 +76,7 @@ def answer_and_settle(run: Run, pool: ThreadPoolExecutor) -> None:
     run.inference.settle()
 
 
-def test_the_endpoint_is_gone_while_the_last_part_is_still_to_be_written(tmp_path: Path) -> None:
+def test_endpoint_is_deleted_before_the_last_part_is_written(tmp_path: Path) -> None:
     with rented(tmp_path, settle_s=30) as (run, pool):
         with blocked_writer(run):
             run.inference.answer_all(lambda shard: pool.submit(run.inference.answer, shard))
@@ -93,7 +93,7 @@ def test_the_endpoint_is_gone_while_the_last_part_is_still_to_be_written(tmp_pat
         assert run.write_report("complete")["rows"]["remaining"] == 0
 
 
-def test_a_part_that_is_never_written_ends_the_run_and_keeps_the_answers(tmp_path: Path) -> None:
+def test_part_that_is_never_written_ends_run_and_keeps_answers(tmp_path: Path) -> None:
     with (
         pytest.raises(TerminalError, match=r"shard 0 did not end within .* the answers that came"),
         rented(tmp_path, settle_s=0.5) as (run, pool),
@@ -104,7 +104,7 @@ def test_a_part_that_is_never_written_ends_the_run_and_keeps_the_answers(tmp_pat
     assert run.output.total.done == 30
 
 
-def test_a_template_that_never_ends_holds_up_no_teardown(stage: Machine) -> None:
+def test_endless_template_does_not_delay_teardown(stage: Machine) -> None:
     stage.rows, stage.concurrency = 1000, 32
     stage.__post_init__()
     run = stage.run("--prompt", ENDLESS, timeouts={"abandon_s": 1})
@@ -118,7 +118,7 @@ def test_a_template_that_never_ends_holds_up_no_teardown(stage: Machine) -> None
     assert stage.leases() == ()
 
 
-def test_workers_that_hang_hold_up_no_teardown(stage: Machine) -> None:
+def test_hung_workers_do_not_delay_teardown(stage: Machine) -> None:
     stage.rows = 400
     stage.__post_init__()
     stage.emulator.use_faults(SLOW)

@@ -9,7 +9,7 @@ from together_emulator import FaultRule
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
 
 
-def test_an_endpoint_that_fails_midway_is_torn_down_and_replaced(stage: Machine) -> None:
+def test_endpoint_that_fails_midway_is_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 2
     run = stage.run(timeouts={"observe_every_s": 0.2})
