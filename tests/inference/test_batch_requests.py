@@ -25,7 +25,7 @@ def sent(bodies: list[Any], lines: BatchLines = CHAT, **sampling: Any) -> list[A
     ]
 
 
-def test_a_body_is_the_request_with_the_endpoint_for_its_model() -> None:
+def test_batch_body_is_sent_with_the_endpoint_as_model() -> None:
     body = {"model": "m", "messages": MESSAGES, "stop": None, "stream": True, "top_k": 3}
 
     [request] = sent([body])
@@ -33,7 +33,7 @@ def test_a_body_is_the_request_with_the_endpoint_for_its_model() -> None:
     assert request == {"model": "endpoint", "messages": MESSAGES, "stop": None, "top_k": 3}
 
 
-def test_the_fields_of_a_body_win_over_the_options() -> None:
+def test_batch_body_fields_override_options() -> None:
     body = {"messages": MESSAGES, "max_tokens": 9}
 
     [request] = sent([body], max_tokens=5, temperature=0)
@@ -46,14 +46,14 @@ def test_the_fields_of_a_body_win_over_the_options() -> None:
     }
 
 
-def test_a_body_that_is_none_is_an_error_of_its_row() -> None:
+def test_invalid_batch_body_is_an_error_of_its_row() -> None:
     errors = sent([None, "text", {"model": "m"}, UnreadableCell("bytes"), {"messages": MESSAGES}])
 
     assert all(isinstance(words, str) for words in errors[:4])
     assert errors[4]["messages"] == MESSAGES
 
 
-def test_embedding_requests_share_requests_and_keep_to_one_text() -> None:
+def test_embedding_lines_are_batched_and_have_one_text_each() -> None:
     lines = BatchLines((), ("/v1/embeddings",))
     renderer = Renderer(PromptSpec(), Sampling(), ["body"], requests=lines)
 
@@ -63,7 +63,7 @@ def test_embedding_requests_share_requests_and_keep_to_one_text() -> None:
     assert "one text a line" in results[2]
 
 
-def test_requests_for_another_model_are_refused_before_anything_is_rented() -> None:
+def test_requests_for_another_model_are_refused_before_create() -> None:
     check_model(BatchLines(), "m")
     check_model(CHAT, "m")
     with pytest.raises(BadRequest, match="--model other: the input has requests for m"):
@@ -71,17 +71,17 @@ def test_requests_for_another_model_are_refused_before_anything_is_rented() -> N
 
 
 @pytest.mark.parametrize("urls", [("/v1/chat/completions", "/v1/embeddings"), ("/v1/responses",)])
-def test_requests_for_urls_that_are_not_served_together_are_refused(urls: tuple[str, ...]) -> None:
+def test_requests_for_mixed_urls_are_refused(urls: tuple[str, ...]) -> None:
     with pytest.raises(BadRequest, match="the input has requests for"):
         path_of(BatchLines((), urls))
 
 
-def test_a_prompt_that_is_given_makes_the_requests() -> None:
+def test_prompt_option_builds_the_requests() -> None:
     assert asked_by(CHAT, PromptSpec()) is CHAT
     assert asked_by(CHAT, PromptSpec(template="{{ custom_id }}")) is None
 
 
-def test_samples_and_logprobs_of_lines_have_their_columns() -> None:
+def test_samples_and_logprobs_of_batch_lines_have_columns() -> None:
     lines = BatchLines((), (), 3, logprobs=True)
 
     _, sampling = as_requests(PromptSpec(), Sampling(), lines)

@@ -26,7 +26,7 @@ def keys(prompts: list[str]) -> list[str | None]:
     return [orjson.loads(row.body).get("prompt_cache_key") for row in rows]
 
 
-def test_rows_that_begin_alike_have_one_key() -> None:
+def test_rows_with_a_common_prefix_share_a_cache_key() -> None:
     one, other = "a" * 600, "b" * 600
 
     found = keys([f"{one}?", f"{one}!", f"{other}?", f"{other}!", f"{other}."])
@@ -36,24 +36,24 @@ def test_rows_that_begin_alike_have_one_key() -> None:
     assert None not in found
 
 
-def test_rows_that_begin_as_no_neighbour_does_have_none() -> None:
+def test_rows_without_a_common_prefix_have_no_cache_key() -> None:
     assert keys(["c" * 600, "a" * 600 + "?", "a" * 600 + "!", "d" * 600])[::3] == [None, None]
     assert keys(["short", "short"]) == [None, None]
 
 
-def test_long_run_of_rows_is_shared_out() -> None:
+def test_long_group_of_rows_is_split_over_keys() -> None:
     found = keys(["a" * 600 + str(row) for row in range(3 * MAX_ROWS)])
 
     assert len(set(found)) == 3
 
 
-def test_key_is_the_same_on_another_shard() -> None:
+def test_cache_key_is_the_same_on_another_shard() -> None:
     rows = ["a" * 600 + "1", "a" * 600 + "2"]
 
     assert keys(rows) == keys(["z" * 300, *rows])[1:]
 
 
-def test_key_that_the_user_has_set_is_kept() -> None:
+def test_cache_key_set_by_the_user_is_kept() -> None:
     tail = b',"prompt_cache_key":"mine"}'
     rows = [request(row, "a" * 600, tail) for row in range(2)]
 
@@ -61,7 +61,7 @@ def test_key_that_the_user_has_set_is_kept() -> None:
 
 
 @given(st.lists(st.text(max_size=700), max_size=20))
-def test_rows_keep_their_order_and_everything_else_of_their_body(prompts: list[str]) -> None:
+def test_cache_key_changes_no_order_and_no_other_field(prompts: list[str]) -> None:
     rows = [request(row, text) for row, text in enumerate(sorted(prompts))]
 
     found = list(with_cache_keys(iter(rows), FRAME))
@@ -74,7 +74,7 @@ def test_rows_keep_their_order_and_everything_else_of_their_body(prompts: list[s
 
 
 @pytest.mark.parametrize(("replicas", "least"), [(2, 0.85), (4, 0.85)])
-def test_keys_bring_the_cached_share_of_one_replica_to_several(replicas: int, least: float) -> None:
+def test_cache_keys_keep_the_cached_share_on_several_replicas(replicas: int, least: float) -> None:
     dice = random.Random(7)
     documents = ["".join(dice.choices("abcdef gh", k=2_000)) for _ in range(100)]
     prompts = sorted(f"{document}\nQuestion {n}?" for document in documents for n in range(10))

@@ -66,7 +66,7 @@ def floats(answer: Answer) -> list[float]:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), max_size=200))
-def test_every_text_gets_its_own_vector_and_every_null_its_error(texts: list[str | None]) -> None:
+def test_texts_get_their_own_vectors_and_nulls_an_error(texts: list[str | None]) -> None:
     server = Server(embedded)
 
     kept, tally = asked(server, texts)
@@ -83,7 +83,7 @@ def test_every_text_gets_its_own_vector_and_every_null_its_error(texts: list[str
     assert tally.prompt_tokens == 7 * sent
 
 
-def test_one_bad_text_does_not_fail_its_neighbours() -> None:
+def test_bad_text_does_not_fail_its_batch() -> None:
     server = Server(unless(lambda text: text == "bad"))
     texts: list[str | None] = ["bad" if row in (5, 300) else f"text {row}" for row in range(400)]
 
@@ -97,14 +97,14 @@ def test_one_bad_text_does_not_fail_its_neighbours() -> None:
     assert len(server.bodies) == 7 + 2 * 12
 
 
-def test_texts_that_are_each_refused_alike_do_not_burn_the_dataset() -> None:
+def test_texts_all_refused_alike_stop_the_run_early() -> None:
     server = Server(unless(lambda _text: True))
 
     with pytest.raises(TerminalError, match="fix the request"):
         asked(server, [f"text {row}" for row in range(20_000)])
 
 
-def test_long_texts_travel_in_smaller_company() -> None:
+def test_long_texts_are_sent_in_smaller_batches() -> None:
     server = Server(embedded)
 
     asked(server, ["x" * 50_000] * 10)
@@ -121,7 +121,7 @@ def test_long_texts_travel_in_smaller_company() -> None:
         [],
     ],
 )
-def test_vectors_that_do_not_match_the_texts_are_no_answer(data: list[Any]) -> None:
+def test_vectors_that_do_not_match_the_texts_are_an_error(data: list[Any]) -> None:
     server = Server(lambda _body: (200, {"data": data}))
 
     kept, _ = asked(server, ["a", "b"])

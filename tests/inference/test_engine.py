@@ -50,7 +50,7 @@ def answers(engine: Engine, requests: Iterator[RowRequest]) -> dict[int, Answer]
     return {answer.row: answer for answer in found}
 
 
-def test_every_row_is_answered_once_and_counted() -> None:
+def test_rows_are_answered_once_and_counted() -> None:
     with engine_on(echo) as (engine, server):
         found = answers(engine, rows(1000))
         tally = engine.snapshot().tally
@@ -62,7 +62,7 @@ def test_every_row_is_answered_once_and_counted() -> None:
     assert tally == (1000, 0, 3000, 2000, 1000, 1000)
 
 
-def test_no_more_are_in_flight_than_the_limit_and_no_fewer() -> None:
+def test_requests_in_flight_equal_the_limit() -> None:
     held = most = 0
 
     async def script(request: Request) -> bytes | None:
@@ -81,7 +81,7 @@ def test_no_more_are_in_flight_than_the_limit_and_no_fewer() -> None:
     assert most == 12
 
 
-def test_streams_share_the_limit_and_get_their_own_rows_back() -> None:
+def test_streams_share_the_limit_and_get_their_own_rows() -> None:
     with engine_on(echo) as (engine, _), ThreadPoolExecutor(3) as threads:
         found = list(threads.map(lambda n: answers(engine, rows(300, first=300 * n)), range(3)))
 
@@ -90,7 +90,7 @@ def test_streams_share_the_limit_and_get_their_own_rows_back() -> None:
     ]
 
 
-def test_rows_of_the_next_shard_are_sent_before_the_last_of_this_one_are_back() -> None:
+def test_rows_of_next_shard_are_sent_before_this_one_ends() -> None:
     next_sent = asyncio.Event()
 
     async def script(request: Request) -> bytes | None:
@@ -107,7 +107,7 @@ def test_rows_of_the_next_shard_are_sent_before_the_last_of_this_one_are_back() 
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_row_is_sent_again_after_what_may_pass(status: int) -> None:
+def test_transient_failure_is_retried(status: int) -> None:
     async def script(request: Request) -> bytes | None:
         return http(ERROR, status) if request.number <= 2 else await echo(request)
 
@@ -119,7 +119,7 @@ def test_a_row_is_sent_again_after_what_may_pass(status: int) -> None:
 
 
 @pytest.mark.parametrize("broken", [None, http(b'{"choices": ['), http(b"[]")])
-def test_an_answer_that_is_none_is_asked_for_again(broken: bytes | None) -> None:
+def test_empty_response_is_retried(broken: bytes | None) -> None:
     async def script(request: Request) -> bytes | None:
         return broken if request.number == 1 else await echo(request)
 
@@ -130,7 +130,7 @@ def test_an_answer_that_is_none_is_asked_for_again(broken: bytes | None) -> None
     assert sum(answer.attempts for answer in found.values()) == 4
 
 
-def test_time_of_a_request_holds_against_a_byte_now_and_then() -> None:
+def test_request_timeout_holds_against_a_trickling_response() -> None:
     async def script(request: Request) -> bytes | None:
         if request.prompt != "row 3":
             return await echo(request)
@@ -148,7 +148,7 @@ def test_time_of_a_request_holds_against_a_byte_now_and_then() -> None:
     assert len(server.requests) == 20
 
 
-def test_a_poisonous_row_fails_alone() -> None:
+def test_failing_row_fails_alone() -> None:
     async def script(request: Request) -> bytes | None:
         return http(ERROR, 500) if request.prompt == "row 3" else await echo(request)
 
@@ -160,7 +160,7 @@ def test_a_poisonous_row_fails_alone() -> None:
     assert found[3].attempts == 4
 
 
-def test_a_row_that_cannot_be_rendered_sends_nothing() -> None:
+def test_row_that_cannot_be_rendered_is_not_sent() -> None:
     with engine_on(echo) as (engine, server):
         found = answers(engine, iter([RowRequest(0, b"", NULL), *rows(1, first=1)]))
 
@@ -168,7 +168,7 @@ def test_a_row_that_cannot_be_rendered_sends_nothing() -> None:
     assert len(server.requests) == 1
 
 
-def test_a_refused_key_ends_the_run_at_once() -> None:
+def test_refused_key_ends_the_run_at_once() -> None:
     async def script(request: Request) -> bytes | None:
         return http(ERROR, 401)
 
@@ -178,7 +178,7 @@ def test_a_refused_key_ends_the_run_at_once() -> None:
     assert len(server.requests) <= 16
 
 
-def test_an_endpoint_that_is_gone_ends_the_run_and_keeps_what_was_answered() -> None:
+def test_deleted_endpoint_ends_the_run_and_keeps_answers() -> None:
     async def script(request: Request) -> bytes | None:
         return await echo(request) if request.number <= 100 else http(ERROR, 404)
 
@@ -189,7 +189,7 @@ def test_an_endpoint_that_is_gone_ends_the_run_and_keeps_what_was_answered() -> 
     assert len([answer for answer in found if answer.response]) == 100
 
 
-def test_stopping_lets_what_is_in_flight_come_home_within_the_grace() -> None:
+def test_stop_waits_for_requests_in_flight_within_the_grace() -> None:
     go = threading.Event()
 
     async def script(request: Request) -> bytes | None:
@@ -217,7 +217,7 @@ def test_stopping_lets_what_is_in_flight_come_home_within_the_grace() -> None:
     assert len(found) == len(server.requests) == 8
 
 
-def test_stopping_without_grace_sends_nothing_more_and_waits_for_nothing() -> None:
+def test_stop_without_grace_sends_nothing_and_waits_for_nothing() -> None:
     async def script(request: Request) -> bytes | None:
         await asyncio.sleep(60)
         return None
@@ -238,7 +238,7 @@ def test_stopping_without_grace_sends_nothing_more_and_waits_for_nothing() -> No
     assert len(server.requests) == 8
 
 
-def test_rows_found_wanting_are_asked_again_in_other_words() -> None:
+def test_rejected_answers_are_requested_again_with_the_correction() -> None:
     found: list[Answer] = []
 
     def record(answer: Answer) -> list[RowRequest] | None:
@@ -255,7 +255,7 @@ def test_rows_found_wanting_are_asked_again_in_other_words() -> None:
     assert len(found) == tally.done == 10
 
 
-def test_at_the_end_a_slow_row_is_sent_a_second_time_and_recorded_once() -> None:
+def test_slow_row_at_the_end_is_hedged_and_recorded_once() -> None:
     async def script(request: Request) -> bytes | None:
         if (
             request.prompt == "row 199"
@@ -275,7 +275,7 @@ def test_at_the_end_a_slow_row_is_sent_a_second_time_and_recorded_once() -> None
     assert hedges >= 1
 
 
-def test_without_word_that_nothing_follows_no_row_is_sent_twice() -> None:
+def test_row_is_not_hedged_while_more_may_follow() -> None:
     async def script(request: Request) -> bytes | None:
         if request.prompt == "row 199":
             await asyncio.sleep(0.5)

@@ -72,7 +72,7 @@ def ending(served: Served, rows: int, **settings: Any) -> MayflyError:
     return caught.value
 
 
-def test_poisonous_rows_among_good_ones_are_errors_of_their_own() -> None:
+def test_failing_rows_among_good_ones_are_their_own_errors() -> None:
     served = Served(lambda row: refusal(400, f"row {row}", "bad") if row % 2 else GOOD)
 
     kept = answers(served, 1_000)
@@ -82,7 +82,7 @@ def test_poisonous_rows_among_good_ones_are_errors_of_their_own() -> None:
     assert Failure.parse(kept[7].error or "") == Failure(INVALID_REQUEST, "row 7", 400, "bad", 1)
 
 
-def test_one_row_that_is_not_found_cannot_stop_a_run() -> None:
+def test_single_404_cannot_stop_a_run() -> None:
     served = Served(lambda row: refusal(404) if row in (3, 499) else GOOD)
 
     kept = answers(served, 500, row_attempts=4)
@@ -94,7 +94,7 @@ def test_one_row_that_is_not_found_cannot_stop_a_run() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 402])
-def test_one_refused_key_ends_the_run_at_once(status: int) -> None:
+def test_single_401_ends_the_run_at_once(status: int) -> None:
     served = Served(lambda _row: refusal(status))
 
     assert isinstance(ending(served, 500), CredentialsRefused)
@@ -103,7 +103,7 @@ def test_one_refused_key_ends_the_run_at_once(status: int) -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [(403, CredentialsRefused), (404, EndpointLost)])
 @pytest.mark.parametrize("rows", [1, 500])
-def test_what_every_row_meets_ends_the_run_early(
+def test_failure_of_every_row_ends_the_run_early(
     status: int, kind: type[MayflyError], rows: int
 ) -> None:
     served = Served(lambda _row: refusal(status))
@@ -112,7 +112,7 @@ def test_what_every_row_meets_ends_the_run_early(
     assert len(served.sent) <= 32
 
 
-def test_a_request_that_is_wrong_for_every_row_does_not_burn_the_dataset() -> None:
+def test_request_wrong_for_every_row_ends_the_run_early() -> None:
     served = Served(lambda row: refusal(400, f"temperature: {row} is too hot"))
 
     error = ending(served, 10_000)
@@ -122,13 +122,13 @@ def test_a_request_that_is_wrong_for_every_row_does_not_burn_the_dataset() -> No
     assert len(served.sent) < 200
 
 
-def test_a_request_that_worked_before_is_not_found_at_fault() -> None:
+def test_request_that_worked_before_is_not_blamed() -> None:
     served = Served(lambda _row: refusal(400))
 
     assert len(answers(served, 300, proven=True)) == 300
 
 
-def test_rows_that_are_all_too_long_are_each_told_so() -> None:
+def test_rows_that_are_all_too_long_are_each_an_error() -> None:
     served = Served(lambda _row: refusal(400, "too many tokens", "context_length_exceeded"))
 
     kept = answers(served, 300)
@@ -136,7 +136,7 @@ def test_rows_that_are_all_too_long_are_each_told_so() -> None:
     assert {Failure.parse(answer.error or "").kind for answer in kept.values()} == {TOO_LONG}
 
 
-def test_an_endpoint_that_only_fails_is_left_after_some_rows() -> None:
+def test_endpoint_that_only_fails_is_left_after_some_rows() -> None:
     served = Served(lambda _row: refusal(500, "broken"))
 
     error = ending(served, 10_000, row_attempts=2)
@@ -145,7 +145,7 @@ def test_an_endpoint_that_only_fails_is_left_after_some_rows() -> None:
     assert len(served.sent) < 1_000
 
 
-def test_what_is_found_wanting_is_asked_again_before_any_other_row() -> None:
+def test_rejected_answer_is_requested_again_before_other_rows() -> None:
     served = Served(lambda _row: GOOD)
     asked_again: dict[int, int] = {}
     settled: list[int] = []
@@ -167,7 +167,7 @@ def test_what_is_found_wanting_is_asked_again_before_any_other_row() -> None:
 
 
 @pytest.mark.parametrize("wanting", [0, 3])
-def test_no_more_rows_than_the_limit_are_ever_sent_and_not_written(wanting: int) -> None:
+def test_rows_sent_and_not_written_never_exceed_the_limit(wanting: int) -> None:
     served = Scattered(seed=wanting)
     recorded: list[int] = []
 
@@ -189,7 +189,7 @@ def test_no_more_rows_than_the_limit_are_ever_sent_and_not_written(wanting: int)
     assert served.most == 16
 
 
-def test_what_recording_comes_to_is_raised_where_the_rows_come_from() -> None:
+def test_error_while_recording_is_raised_to_the_row_source() -> None:
     served = Served(lambda _row: GOOD)
 
     def refuse(_answer: Answer) -> None:

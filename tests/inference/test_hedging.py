@@ -13,7 +13,7 @@ from mayfly.inference.hedging import HEDGE_BUDGET, MIN_SAMPLES, Hedging
 MEDIAN_S, SIGMA = 0.4, 0.49
 
 
-def test_where_latencies_are_luck_a_row_that_was_just_sent_is_worth_repeating() -> None:
+def test_hedge_repeats_early_where_latencies_are_random() -> None:
     dice, hedging = random.Random(7), Hedging(replicas=2)
     for _ in range(1000):
         hedging.answered(dice.lognormvariate(math.log(MEDIAN_S), SIGMA), 42)
@@ -23,7 +23,7 @@ def test_where_latencies_are_luck_a_row_that_was_just_sent_is_worth_repeating() 
     assert chosen == ["slow", "new"]
 
 
-def test_where_lengths_explain_latencies_only_what_is_out_of_bounds_is_repeated() -> None:
+def test_hedge_repeats_outliers_only_where_length_explains_latency() -> None:
     dice, hedging = random.Random(7), Hedging(replicas=2)
     for _ in range(1000):
         tokens = dice.lognormvariate(math.log(300), SIGMA)
@@ -36,7 +36,7 @@ def test_where_lengths_explain_latencies_only_what_is_out_of_bounds_is_repeated(
     assert chosen == ["lost"]
 
 
-def test_with_one_replica_only_a_far_slower_request_is_repeated() -> None:
+def test_hedge_with_one_replica_repeats_far_slower_requests_only() -> None:
     hedging = Hedging(replicas=1)
     for number in range(1000):
         hedging.answered(1.0 + number % 10 / 10, 42)
@@ -50,7 +50,7 @@ def test_with_one_replica_only_a_far_slower_request_is_repeated() -> None:
     room=st.integers(0, 60),
     replicas=st.integers(1, 3),
 )
-def test_no_more_is_asked_twice_than_there_is_room_nor_than_a_share_of_the_rows(
+def test_hedges_are_bounded_by_free_slots_and_a_share_of_rows(
     latencies: list[tuple[float, int]], waited: list[float], room: int, replicas: int
 ) -> None:
     hedging, repeated = Hedging(replicas=replicas), 0
@@ -66,7 +66,7 @@ def test_no_more_is_asked_twice_than_there_is_room_nor_than_a_share_of_the_rows(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_second_requests_halve_what_the_last_rows_cost_above_the_ideal(seed: int) -> None:
+def test_hedges_halve_the_excess_time_of_the_last_rows(seed: int) -> None:
     alone, hedged = lost_at_the_end(seed, None), lost_at_the_end(seed, Hedging(replicas=2))
 
     assert hedged < 0.65 * alone

@@ -25,7 +25,7 @@ def fill(stream: RowStream, limit: int, elsewhere: int = 0) -> None:
 
 
 @given(mb=st.floats(0.05, 20), limit=st.integers(1, 5000))
-def test_rows_that_are_held_have_bounded_bytes_at_any_limit(mb: float, limit: int) -> None:
+def test_held_rows_have_bounded_bytes_at_any_limit(mb: float, limit: int) -> None:
     size = int(mb * 2**20)
     stream = RowStream(requests(size), lambda _answer: None)
 
@@ -36,7 +36,7 @@ def test_rows_that_are_held_have_bounded_bytes_at_any_limit(mb: float, limit: in
     assert stream.held_bytes <= HELD_BYTES + AHEAD_BYTES + 2 * size
 
 
-def test_what_other_streams_hold_counts_and_one_row_goes_on_always() -> None:
+def test_held_bytes_count_all_streams_and_allow_one_row() -> None:
     stream = RowStream(requests(2**20), lambda _answer: None)
 
     fill(stream, 1000, elsewhere=10 * HELD_BYTES)
@@ -53,7 +53,7 @@ def test_what_other_streams_hold_counts_and_one_row_goes_on_always() -> None:
     assert 1 <= stream.unrecorded <= 2
 
 
-def test_small_rows_are_bounded_by_their_number_alone() -> None:
+def test_small_rows_are_bounded_by_count_only() -> None:
     stream = RowStream(requests(1000), lambda _answer: None)
 
     fill(stream, 1000)
@@ -61,7 +61,7 @@ def test_small_rows_are_bounded_by_their_number_alone() -> None:
     assert stream.unrecorded > 1000
 
 
-def test_a_stream_that_is_full_goes_on_when_answers_have_come() -> None:
+def test_full_stream_continues_when_answers_arrive() -> None:
     stream = RowStream(requests(2**20), lambda _answer: None)
     fill(stream, 1000)
     full = stream.unrecorded
@@ -76,7 +76,7 @@ def test_a_stream_that_is_full_goes_on_when_answers_have_come() -> None:
     assert stream.unrecorded > full // 2
 
 
-def test_rows_that_are_answered_keep_nothing_of_their_requests() -> None:
+def test_answered_rows_release_their_requests() -> None:
     rows = (RowRequest(row, b'{"row":%d}' % row) for row in range(40))
 
     gc.collect()  # Rows of earlier tests.

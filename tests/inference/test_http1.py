@@ -45,7 +45,7 @@ def answer(text: bytes) -> Callable[[Request], Coroutine[Any, Any, bytes | None]
     return script
 
 
-def test_a_request_holds_what_was_given_and_the_key() -> None:
+def test_request_has_body_headers_and_key() -> None:
     with ScriptedServer() as server:
         use(server.url, one_after_another([b'{"a": 1}']))
 
@@ -55,7 +55,7 @@ def test_a_request_holds_what_was_given_and_the_key() -> None:
     assert b"\r\nauthorization: Bearer k\r\n" in request.head
 
 
-def test_requests_one_after_another_share_a_connection() -> None:
+def test_sequential_requests_share_a_connection() -> None:
     with ScriptedServer() as server:
         replies = use(server.url, one_after_another([b"{}"] * 5))
 
@@ -63,7 +63,7 @@ def test_requests_one_after_another_share_a_connection() -> None:
     assert server.connections == 1
 
 
-def test_as_many_connections_are_opened_as_there_are_requests_at_once() -> None:
+def test_connections_are_as_many_as_concurrent_requests() -> None:
     gate = 150
 
     async def script(request: Request) -> bytes | None:
@@ -81,7 +81,7 @@ def test_as_many_connections_are_opened_as_there_are_requests_at_once() -> None:
     assert server.connections == gate
 
 
-def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
+def test_connection_closed_by_the_server_is_not_reused() -> None:
     with ScriptedServer(answer(http(b"{}", 200, "Connection: close"))) as server:
         replies = use(server.url, one_after_another([b"{}"] * 3))
 
@@ -100,14 +100,14 @@ AFTER_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n" + http(b"abcdefg")
 @pytest.mark.parametrize(
     "text", [CHUNKED, UNTIL_CLOSED, AFTER_CONTINUE], ids=["chunked", "until closed", "continue"]
 )
-def test_an_answer_is_read_whole_however_its_end_is_told(text: bytes) -> None:
+def test_response_is_read_whole_under_every_framing(text: bytes) -> None:
     with ScriptedServer(answer(text)) as server:
         (reply,) = use(server.url, one_after_another([b"{}"]))
 
     assert bytes(reply.body) == b"abcdefg"
 
 
-def test_a_header_is_found_by_its_lower_case_name() -> None:
+def test_header_is_found_by_its_lower_case_name() -> None:
     with ScriptedServer(answer(http(b"{}", 429, "Retry-After: 7"))) as server:
         (reply,) = use(server.url, one_after_another([b"{}"]))
 
@@ -121,7 +121,7 @@ def test_a_header_is_found_by_its_lower_case_name() -> None:
     [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nabc", b"length?"],
     ids=["nothing", "cut off", "not HTTP"],
 )
-def test_what_is_no_whole_answer_is_no_answer(text: bytes) -> None:
+def test_incomplete_response_is_an_error(text: bytes) -> None:
     with ScriptedServer(answer(text) if text else closing) as server:
         (outcome,) = use(server.url, one_after_another([b"{}"]))
 
@@ -133,7 +133,7 @@ async def closing(request: Request) -> bytes | None:
     return None
 
 
-def test_a_server_that_is_not_there_has_been_sent_nothing() -> None:
+def test_unreachable_server_was_sent_nothing() -> None:
     with ScriptedServer() as server:
         url = server.url
     (outcome,) = use(url, one_after_another([b"{}"]))
@@ -141,7 +141,7 @@ def test_a_server_that_is_not_there_has_been_sent_nothing() -> None:
     assert isinstance(outcome, NotSent)
 
 
-def test_a_call_that_is_cancelled_calls_nobody_and_closes_its_connection() -> None:
+def test_cancelled_call_closes_its_connection() -> None:
     async def script(request: Request) -> bytes | None:
         if request.number == 1:
             await asyncio.sleep(60)
@@ -164,7 +164,7 @@ def test_a_call_that_is_cancelled_calls_nobody_and_closes_its_connection() -> No
     assert server.connections == 2
 
 
-def test_connections_can_be_opened_ahead() -> None:
+def test_connections_can_be_opened_in_advance() -> None:
     async def work(transport: Http1Transport) -> int:
         transport.warm(8)
         while server.open < 8:
@@ -177,7 +177,7 @@ def test_connections_can_be_opened_ahead() -> None:
         assert use(server.url, work) == 8
 
 
-def test_a_connection_that_the_server_closed_while_idle_is_replaced() -> None:
+def test_idle_connection_closed_by_the_server_is_replaced() -> None:
     async def work(transport: Http1Transport) -> list[Outcome]:
         first = await posted(transport)
         while server.open:

@@ -87,7 +87,7 @@ def chunked(body: bytes, size: int) -> bytes:
     ),
     st.lists(st.integers(0, 10_000), max_size=12),
 )
-def test_whole_answer_is_read_as_it_was_however_it_is_cut(
+def test_response_is_read_whole_under_any_segmentation(
     answer: tuple[bytes, int, bytes], cuts: list[int]
 ) -> None:
     body, status, data = answer
@@ -106,7 +106,7 @@ def test_whole_answer_is_read_as_it_was_however_it_is_cut(
     end=st.integers(0, 10_000),
     cuts=st.lists(st.integers(0, 10_000), max_size=6),
 )
-def test_damaged_answer_is_one_outcome(
+def test_damaged_response_is_one_outcome(
     sized_body: bytes, edits: list[tuple[int, int]], end: int, cuts: list[int]
 ) -> None:
     data = bytearray(sized(sized_body, [("a", "b")], 200))
@@ -129,7 +129,7 @@ def test_arbitrary_bytes_are_one_outcome(chunks: list[bytes]) -> None:
 
 @settings(max_examples=100)
 @given(BODY, BODY, st.lists(st.integers(0, 10_000), max_size=8))
-def test_bytes_after_an_answer_never_answer_the_next_request(
+def test_bytes_after_a_response_never_answer_the_next_request(
     body: bytes, more: bytes, cuts: list[int]
 ) -> None:
     data = sized(body, [], 200) + sized(more, [], 200)

@@ -28,7 +28,7 @@ print(mallinfo2().mapped - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own ways")
-def test_blocks_are_mapped_each_by_itself_after_larger_ones_were_freed() -> None:
+def test_large_blocks_are_mapped_after_larger_ones_were_freed() -> None:
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )

@@ -88,26 +88,26 @@ def failure(cell: Any, **spec: Any) -> Any:
         ("\ufeffhello".encode("utf-16"), None),
     ],
 )
-def test_content_is_known_by_its_bytes(content: bytes, mime: str | None) -> None:
+def test_media_type_is_detected_from_bytes(content: bytes, mime: str | None) -> None:
     assert media_type(content) == mime
 
 
 @pytest.mark.parametrize("make", [png, jpeg, gif, webp, bmp])
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
-def test_an_image_has_the_size_that_its_header_says(
+def test_image_size_is_read_from_its_header(
     make: Callable[[int, int], bytes], width: int, height: int
 ) -> None:
     assert image_size(make(width, height)) == (width, height)
 
 
 @given(content=st.binary(max_size=200), start=st.sampled_from([b"", *map(bytes, (png(), jpeg()))]))
-def test_no_bytes_make_the_readers_fail(content: bytes, start: bytes) -> None:
+def test_arbitrary_bytes_never_fail_the_readers(content: bytes, start: bytes) -> None:
     image_size(start[: len(content)] + content)
     media_type(start[:12] + content)
 
 
 @given(more_bytes=st.integers(0, 3000))
-def test_bytes_are_sent_whole_as_a_data_url_of_their_own_type(more_bytes: int) -> None:
+def test_bytes_are_sent_as_a_data_url_of_the_detected_type(more_bytes: int) -> None:
     content = png(more_bytes=more_bytes)
 
     assert url(content) == data_url(content)
@@ -115,7 +115,7 @@ def test_bytes_are_sent_whole_as_a_data_url_of_their_own_type(more_bytes: int) -
     assert b64decode(url(content).partition(",")[2]) == content
 
 
-def test_a_container_is_what_it_is_wanted_for() -> None:
+def test_container_format_follows_the_requested_kind() -> None:
     assert media_type_as("audio", mp4()) == "audio/mp4"
     assert media_type_as("video", b"OggS" + bytes(60)) == "video/ogg"
     assert url(wav(), "audio").startswith("data:audio/wav;base64,")
@@ -123,28 +123,28 @@ def test_a_container_is_what_it_is_wanted_for() -> None:
 
 
 @pytest.mark.parametrize("text", ['https://a.example/x.png?y="1"&z=ü', "HTTPS://a.example/x"])
-def test_a_url_is_sent_as_it_is(text: str) -> None:
+def test_url_is_sent_unchanged(text: str) -> None:
     assert url(text) == text
 
 
-def test_a_data_url_is_sent_as_it_is_unless_it_declares_another_type() -> None:
+def test_data_url_is_sent_unchanged_unless_its_type_is_wrong() -> None:
     assert url(data_url(png(), "image/jpeg")) == data_url(png(), "image/jpeg")
     assert url(data_url(png(), "image/png;name=x")) == data_url(png(), "image/png;name=x")
     assert url(data_url(png(), "application/octet-stream")) == data_url(png())
 
 
-def test_a_path_is_read_and_its_content_decides_the_type() -> None:
+def test_path_is_read_and_its_content_decides_the_type() -> None:
     assert url("a.png") == data_url(png())
     assert url("wrong-name.png").startswith("data:image/jpeg;base64,")
 
 
-def test_a_hugging_face_struct_is_its_bytes_or_else_its_path() -> None:
+def test_hugging_face_struct_is_its_bytes_or_its_path() -> None:
     assert url({"bytes": png(), "path": "missing.jpg"}) == data_url(png())
     assert url({"bytes": None, "path": "a.png"}) == data_url(png())
     assert parts({"bytes": None, "path": None}) == []
 
 
-def test_a_list_is_several_parts_and_null_is_none() -> None:
+def test_list_is_several_parts_and_null_is_none() -> None:
     assert len(parts([png(), None, "a.png", {"bytes": png(), "path": None}])) == 3
     assert parts(None) == parts([]) == parts([None]) == []
 
@@ -169,7 +169,7 @@ def test_a_list_is_several_parts_and_null_is_none() -> None:
         ("notes.png", MEDIA_FILE, "not an image of a known type"),
     ],
 )
-def test_what_cannot_be_sent_is_an_error_of_its_row_with_its_column(
+def test_unusable_media_is_an_error_of_its_row_with_its_column(
     cell: Any, kind: str, words: str
 ) -> None:
     found = failure(cell)
@@ -179,14 +179,14 @@ def test_what_cannot_be_sent_is_an_error_of_its_row_with_its_column(
     assert words in found.message
 
 
-def test_too_large_a_part_names_its_size_and_the_limit() -> None:
+def test_oversized_part_names_its_size_and_the_limit() -> None:
     found = failure(png() + bytes(PART_BYTES))
 
     assert found.kind == BAD_MEDIA
     assert "20.0 MB; an image may have 20.0 MB" in found.message
 
 
-def test_too_large_a_request_names_its_size_and_the_limit() -> None:
+def test_oversized_request_names_its_size_and_the_limit() -> None:
     each = png() + bytes(PART_BYTES - 1000)
     assert 2 * len(each) * 4 // 3 > REQUEST_BYTES
 
@@ -204,13 +204,13 @@ def test_parts_follow_the_text_of_a_template() -> None:
     ]
 
 
-def test_a_row_without_media_is_sent_as_text() -> None:
+def test_row_without_media_is_sent_as_text() -> None:
     [request] = requests({"image": [None]})
 
     assert orjson.loads(request.body)["messages"] == [{"role": "user", "content": "What is it?"}]
 
 
-def test_parts_go_to_the_last_message_of_the_user() -> None:
+def test_parts_go_to_the_last_user_message() -> None:
     first = {"role": "user", "content": "one"}
     reply = {"role": "assistant", "content": "two"}
     last = {"role": "user", "content": [{"type": "text", "text": "three", "image_url": None}]}
@@ -224,7 +224,7 @@ def test_parts_go_to_the_last_message_of_the_user() -> None:
     ]
 
 
-def test_messages_as_json_and_in_a_prompt_column_take_parts_too() -> None:
+def test_messages_as_json_and_in_a_prompt_column_take_parts() -> None:
     text = orjson.dumps([{"role": "user", "content": "one"}]).decode()
 
     for more in ({"messages": text}, {"prompt": [{"role": "user", "content": "one"}]}):
@@ -232,7 +232,7 @@ def test_messages_as_json_and_in_a_prompt_column_take_parts_too() -> None:
         assert [part["type"] for part in message["content"]] == ["text", "image_url"]
 
 
-def test_messages_without_one_of_the_user_cannot_take_parts() -> None:
+def test_messages_without_a_user_message_cannot_take_parts() -> None:
     [request] = requests(
         {"image": [png()], "messages": [[{"role": "system", "content": "x"}]]}, prompt=None
     )
@@ -241,12 +241,12 @@ def test_messages_without_one_of_the_user_cannot_take_parts() -> None:
     assert request.failure.kind == BAD_MESSAGES
 
 
-def test_a_column_that_is_not_there_is_refused_by_its_option() -> None:
+def test_unknown_column_is_refused_by_its_option() -> None:
     with pytest.raises(BadRequest, match="--image image: the input has no such column"):
         Renderer(PromptSpec(image_columns=("image",)), Sampling(), ["prompt", "picture"])
 
 
-def test_lines_that_are_whole_requests_take_no_further_parts() -> None:
+def test_batch_request_lines_take_no_parts() -> None:
     lines = BatchLines(urls=("/v1/chat/completions",))
 
     with pytest.raises(BadRequest, match="put images, sound and videos in their messages"):
@@ -255,7 +255,7 @@ def test_lines_that_are_whole_requests_take_no_further_parts() -> None:
         )
 
 
-def test_images_sound_and_videos_come_in_this_order() -> None:
+def test_parts_are_ordered_images_audio_videos() -> None:
     prompt = PromptSpec(
         template="x", video_columns=("v",), audio_columns=("a",), image_columns=("i", "j")
     )

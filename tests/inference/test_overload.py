@@ -13,7 +13,9 @@ from tests.support.simulated_time import Call, RateLimited, Scripted, Slots, run
 @pytest.mark.parametrize("status", [429, 503, 529])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("latency_s", [0.05, 0.5, 1.0])
-def test_rate_limit_is_filled_and_loses_no_row(status: int, seed: int, latency_s: float) -> None:
+def test_rate_limit_is_used_fully_and_loses_no_row(
+    status: int, seed: int, latency_s: float
+) -> None:
     server = RateLimited([(0.0, 20.0)], latency_s=latency_s, status=status, seed=seed)
 
     batch = run_batch(server, 300, seed=seed)
@@ -24,7 +26,7 @@ def test_rate_limit_is_filled_and_loses_no_row(status: int, seed: int, latency_s
     assert server.refused < 100
 
 
-def test_rate_limit_that_is_lifted_is_found_within_seconds() -> None:
+def test_rate_limit_that_is_lifted_is_noticed_within_seconds() -> None:
     server = RateLimited([(0.0, 20.0), (20.0, float("inf"))], latency_s=0.5)
 
     batch = run_batch(server, 2_000)
@@ -35,7 +37,7 @@ def test_rate_limit_that_is_lifted_is_found_within_seconds() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_rate_limit_with_retry_after_is_filled(seed: int) -> None:
+def test_rate_limit_with_retry_after_is_used_fully(seed: int) -> None:
     server = RateLimited([(0.0, 20.0)], headers={"retry-after": "1"}, seed=seed)
 
     batch = run_batch(server, 300, seed=seed)
@@ -56,7 +58,7 @@ def test_overload_costs_no_attempt_and_loses_no_row(status: int, storm_s: float)
     assert server.refused < 1.5 * storm_s + 20
 
 
-def test_overload_that_does_not_end_ends_the_run_after_its_bound() -> None:
+def test_overload_beyond_its_time_limit_ends_the_run() -> None:
     server = RateLimited([(0.0, 0.0)], status=503)
 
     batch = run_batch(server, 400, refused_for_s=120.0)
@@ -67,7 +69,7 @@ def test_overload_that_does_not_end_ends_the_run_after_its_bound() -> None:
     assert 115 <= batch.seconds < 135
 
 
-def test_row_that_alone_is_refused_waits_and_is_bounded_by_time() -> None:
+def test_row_refused_alone_waits_and_is_bounded_by_time() -> None:
     server = Scripted(lambda call: (0.01, 429) if call.row == 7 else (0.2, 200))
 
     batch = run_batch(server, 100, refused_for_s=60.0)
@@ -89,7 +91,7 @@ def test_row_that_is_refused_ten_times_is_answered() -> None:
     assert batch.answers[7].attempts == 11
 
 
-def test_retry_after_of_an_hour_is_waited_for_a_minute_and_said_once() -> None:
+def test_retry_after_of_an_hour_is_waited_for_a_minute_and_reported_once() -> None:
     class Asking(Scripted):
         def serve(self, call: Call) -> None:
             if call.row == 0 and self.sent[0] == 1:
@@ -106,7 +108,7 @@ def test_retry_after_of_an_hour_is_waited_for_a_minute_and_said_once() -> None:
 
 
 @pytest.mark.parametrize("watches", [True, False])
-def test_few_slow_slots_are_kept_full_and_asked_once_for_each_row(watches: bool) -> None:
+def test_few_slow_slots_are_kept_full_with_one_request_per_row(watches: bool) -> None:
     server = Slots(2, 45.0, watches=watches)
 
     batch = run_batch(server, 48)
@@ -117,7 +119,7 @@ def test_few_slow_slots_are_kept_full_and_asked_once_for_each_row(watches: bool)
 
 
 @pytest.mark.parametrize("watches", [True, False])
-def test_rows_that_time_out_in_the_queue_of_others_are_not_lost(watches: bool) -> None:
+def test_rows_that_time_out_in_the_server_queue_are_not_lost(watches: bool) -> None:
     server = Slots(2, 45.0, watches=watches)
 
     batch = run_batch(server, 20, row_timeout_s=60.0)
@@ -126,7 +128,7 @@ def test_rows_that_time_out_in_the_queue_of_others_are_not_lost(watches: bool) -
     assert len(server.sent_at) <= (60 if watches else 90)
 
 
-def test_a_far_first_number_before_few_slots_sends_each_row_once() -> None:
+def test_first_limit_far_above_the_slots_sends_each_row_once() -> None:
     server = Slots(2, 20.0)
 
     batch = run_batch(server, 60, limiter=AdaptiveLimiter(first=256))
@@ -135,7 +137,7 @@ def test_a_far_first_number_before_few_slots_sends_each_row_once() -> None:
     assert batch.seconds <= 1.1 * 600
 
 
-def test_a_row_that_hangs_is_sent_once_more_with_more_time_and_then_fails() -> None:
+def test_hung_row_is_retried_once_with_more_time_and_then_fails() -> None:
     server = Scripted(lambda call: None if call.row == 3 else (0.5, 200))
 
     batch = run_batch(server, 200)
@@ -148,7 +150,7 @@ def test_a_row_that_hangs_is_sent_once_more_with_more_time_and_then_fails() -> N
     assert [said for said in batch.messages if "row 3" in said and "no answer within 6" in said]
 
 
-def test_a_given_row_timeout_is_kept_and_the_row_is_not_sent_again() -> None:
+def test_explicit_row_timeout_is_kept_and_the_row_is_not_retried() -> None:
     server = Scripted(lambda call: None if call.row == 3 else (0.5, 200))
 
     batch = run_batch(server, 200, row_timeout_s=5.0)
@@ -158,7 +160,7 @@ def test_a_given_row_timeout_is_kept_and_the_row_is_not_sent_again() -> None:
     assert batch.seconds < 10
 
 
-def test_an_endpoint_that_stops_answering_is_left() -> None:
+def test_endpoint_that_stops_answering_is_left() -> None:
     server = Scripted(lambda call: (0.5, 200) if call.row < 200 else None)
 
     batch = run_batch(server, 1_000)
@@ -167,7 +169,7 @@ def test_an_endpoint_that_stops_answering_is_left() -> None:
     assert batch.seconds < 250
 
 
-def test_long_answers_are_waited_for_by_max_tokens() -> None:
+def test_row_timeout_grows_with_max_tokens() -> None:
     server = Scripted(lambda _call: (900.0, 200))
 
     batch = run_batch(server, 40, max_tokens=16_000)
@@ -176,7 +178,7 @@ def test_long_answers_are_waited_for_by_max_tokens() -> None:
     assert len(server.sent_at) == 40
 
 
-def test_what_waiting_does_not_change_ends_the_run_at_once_with_the_host() -> None:
+def test_permanent_connection_error_ends_the_run_and_names_the_host() -> None:
     server = Scripted(lambda _call: NotSent("host nowhere.test is unknown", patience_s=0.0))
 
     batch = run_batch(server, 40)
@@ -186,7 +188,7 @@ def test_what_waiting_does_not_change_ends_the_run_at_once_with_the_host() -> No
     assert batch.seconds < 1
 
 
-def test_what_may_pass_is_waited_for_with_a_message_every_few_seconds() -> None:
+def test_transient_connection_error_is_waited_out_with_messages() -> None:
     def script(_call: Call) -> tuple[float, int] | NotSent:
         return NotSent("host x: try again") if server.loop.time() < 60 else (0.2, 200)
 
@@ -197,7 +199,7 @@ def test_what_may_pass_is_waited_for_with_a_message_every_few_seconds() -> None:
     assert 10 <= len([said for said in batch.messages if "host x" in said]) <= 14
 
 
-def test_messages_say_that_load_is_refused_and_at_which_pace() -> None:
+def test_overload_messages_name_the_rate() -> None:
     server = RateLimited([(0.0, 20.0), (15.0, float("inf"))])
 
     batch = run_batch(server, 2_000, limiter=Fixed(32))
@@ -221,7 +223,7 @@ class Spoiling(AdaptiveLimiter):
             raise ZeroDivisionError("measured nothing")
 
 
-def test_an_exception_while_an_answer_is_measured_costs_no_row_and_no_slot() -> None:
+def test_exception_while_measuring_costs_no_row_and_no_slot() -> None:
     server = Scripted(lambda _call: (0.2, 200))
 
     batch = run_batch(server, 200, limiter=Spoiling())
@@ -230,7 +232,7 @@ def test_an_exception_while_an_answer_is_measured_costs_no_row_and_no_slot() -> 
     assert len([said for said in batch.messages if "ZeroDivisionError" in said]) == 1
 
 
-def test_an_exception_while_an_answer_is_read_settles_its_row() -> None:
+def test_exception_while_reading_an_answer_settles_its_row() -> None:
     def read(row: int, body: memoryview, attempts: int, latency_s: float) -> Answer:
         if row % 10 == 3:
             raise RecursionError("too deep")

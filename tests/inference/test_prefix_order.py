@@ -19,7 +19,7 @@ def requests(texts: Iterable[bytes]) -> list[RowRequest]:
 
 
 @given(st.lists(st.binary(max_size=3), max_size=600))
-def test_every_row_is_sent_once_and_no_row_waits_for_more_than_a_window(texts: list[bytes]) -> None:
+def test_prefix_order_sends_each_row_once_within_a_window(texts: list[bytes]) -> None:
     asked = requests(texts)
 
     sent = list(by_prefix(iter(asked), FRAME))
@@ -28,7 +28,7 @@ def test_every_row_is_sent_once_and_no_row_waits_for_more_than_a_window(texts: l
     assert all(abs(place - request.row) < WINDOW_ROWS for place, request in enumerate(sent))
 
 
-def test_rows_that_begin_alike_keep_the_order_of_the_input() -> None:
+def test_prefix_order_of_equal_prefixes_is_input_order() -> None:
     sent = list(by_prefix(iter(requests([b"b", b"a", b"b", b"a"])), FRAME))
 
     assert [request.row for request in sent] == [1, 3, 0, 2]
@@ -48,7 +48,7 @@ def hits(sent: Iterable[RowRequest], places: int) -> int:
     return found
 
 
-def test_a_shuffled_input_hits_a_small_cache_as_if_it_were_sorted() -> None:
+def test_shuffled_input_hits_a_small_cache_as_sorted_input_does() -> None:
     texts = [b"document %026d, question %d" % (row % 400, row) for row in range(8_000)]
     random.Random(7).shuffle(texts)
     asked = requests(texts)

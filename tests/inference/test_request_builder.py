@@ -45,14 +45,14 @@ def failure(columns: dict[str, Any], prompt: PromptSpec | None = None, **samplin
 USER = {"role": "user", "content": "What is 2+2?"}
 
 
-def test_a_prompt_column_of_messages_is_messages_and_one_of_text_is_text() -> None:
+def test_prompt_column_of_messages_is_messages_and_of_text_is_text() -> None:
     system = {"role": "system", "content": "Be brief."}
 
     assert body({"prompt": [system, USER]})["messages"] == [system, USER]
     assert body({"prompt": "hi"})["messages"] == [{"role": "user", "content": "hi"}]
 
 
-def test_nulls_that_arrow_filled_in_are_not_sent_at_any_depth() -> None:
+def test_nulls_that_arrow_added_are_not_sent_at_any_depth() -> None:
     parts = [
         {"type": "text", "text": "Look", "image_url": None},
         {"type": "image_url", "text": None, "image_url": {"url": "u", "detail": None}},
@@ -79,7 +79,7 @@ def test_nulls_that_arrow_filled_in_are_not_sent_at_any_depth() -> None:
         (dt.date(2024, 1, 2), "2024-01-02"),
     ],
 )
-def test_a_cell_that_is_one_value_is_sent_as_its_text(cell: Any, text: str) -> None:
+def test_scalar_cell_is_sent_as_its_text(cell: Any, text: str) -> None:
     for prompt in (PromptSpec(), PromptSpec(template="{{ prompt }}"), PromptSpec(completions=True)):
         sent = body({"prompt": cell}, prompt)
         assert sent.get("prompt") == text or sent["messages"][0]["content"] == text
@@ -87,7 +87,7 @@ def test_a_cell_that_is_one_value_is_sent_as_its_text(cell: Any, text: str) -> N
 
 
 @pytest.mark.parametrize("cell", [[1, 2], {"a": 1}, [{"a": 1}], [b"x"]])
-def test_a_cell_that_is_nested_is_no_prompt_and_a_template_sends_it_as_json(cell: Any) -> None:
+def test_nested_cell_is_no_prompt_and_is_json_in_a_template(cell: Any) -> None:
     for prompt in (None, PromptSpec(completions=True), PromptSpec(embed_column="prompt")):
         found = failure({"prompt": cell}, prompt)
         assert found.kind == f.BAD_CELL
@@ -110,9 +110,7 @@ def test_a_cell_that_is_nested_is_no_prompt_and_a_template_sends_it_as_json(cell
         PromptSpec(completions=True),
     ],
 )
-def test_a_cell_that_cannot_be_used_is_an_error_of_its_row_alone(
-    cell: Any, prompt: PromptSpec | None
-) -> None:
+def test_unusable_cell_is_an_error_of_its_row_only(cell: Any, prompt: PromptSpec | None) -> None:
     found = requests({"prompt": ["a", cell, "b"], "other": ["x", "x", "x"]}, prompt)
 
     assert [request.row for request in found] == [10, 11, 12]
@@ -121,7 +119,7 @@ def test_a_cell_that_cannot_be_used_is_an_error_of_its_row_alone(
     assert found[1].failure.kind == f.BAD_CELL
 
 
-def test_a_message_with_bytes_that_are_no_text_is_an_error_of_its_row() -> None:
+def test_message_with_bytes_that_are_no_text_is_an_error_of_its_row() -> None:
     assert failure({"messages": [{"role": "user", "content": b"\xff"}]}).kind == f.BAD_CELL
     assert failure({"messages": Unreadable()}) == Failure(f.BAD_CELL, "timestamp out of range")
     assert body({"messages": [{"role": "user", "content": b"ok"}]})["messages"][0] == {
@@ -133,7 +131,7 @@ def test_a_message_with_bytes_that_are_no_text_is_an_error_of_its_row() -> None:
 @pytest.mark.parametrize(
     "prompt", [None, PromptSpec(template="{{ prompt }}"), PromptSpec(template="a {{ prompt }}")]
 )
-def test_a_null_prompt_is_an_error_of_its_row(prompt: PromptSpec | None) -> None:
+def test_null_prompt_is_an_error_of_its_row(prompt: PromptSpec | None) -> None:
     assert failure({"prompt": None}, prompt).kind == f.NULL_PROMPT
 
 
@@ -164,7 +162,7 @@ def test_options_become_fields_of_the_request(
     assert {name: sent[name] for name in sent.keys() - {"model", "messages"}} == fields
 
 
-def test_tools_are_sent_as_they_were_given() -> None:
+def test_tools_are_sent_unchanged() -> None:
     prompt = PromptSpec(tools=orjson.dumps([TOOL]).decode())
 
     assert body({"prompt": "hi"}, prompt, body={"tool_choice": "auto"})["tools"] == [TOOL]
@@ -181,7 +179,7 @@ def test_tools_are_sent_as_they_were_given() -> None:
         ({"top_k": None}, 5),
     ],
 )
-def test_fields_of_a_row_win_over_those_of_every_request(cell: Any, top_k: int) -> None:
+def test_row_fields_override_request_fields(cell: Any, top_k: int) -> None:
     system = PromptSpec(system="be brief")
     columns = {"prompt": "hi", "extra": cell}
 
@@ -191,7 +189,7 @@ def test_fields_of_a_row_win_over_those_of_every_request(cell: Any, top_k: int) 
     assert [message["role"] for message in sent["messages"]] == ["system", "user"]
 
 
-def test_fields_of_a_row_leave_the_frame_around_its_messages() -> None:
+def test_row_fields_keep_the_frame_of_its_messages() -> None:
     sampling = Sampling(body_column="extra", max_tokens=5)
     renderer = Renderer(PromptSpec(), sampling, ["prompt", "extra"])
     [request] = renderer.bodies("m", 0, {"prompt": ["hi"], "extra": [{"n": 2}]}, 1)
@@ -210,18 +208,18 @@ def test_fields_of_a_row_leave_the_frame_around_its_messages() -> None:
 @pytest.mark.parametrize(
     "cell", ["not JSON", "[1]", 7, {"model": "x"}, '{"messages": []}', {"stream": True}]
 )
-def test_fields_of_a_row_that_cannot_be_sent_are_its_error(cell: Any) -> None:
+def test_row_fields_that_cannot_be_sent_are_an_error_of_the_row(cell: Any) -> None:
     columns = {"prompt": "hi", "extra": cell}
 
     assert failure(columns, body_column="extra").kind == f.BAD_BODY
 
 
-def test_rows_that_share_requests_have_no_fields_of_their_own() -> None:
+def test_row_fields_are_refused_for_embedding_batches() -> None:
     with pytest.raises(BadRequest, match="--body-column"):
         requests({"t": ["a"], "b": [None]}, PromptSpec(embed_column="t"), body_column="b")
 
 
-def test_embeddings_have_the_fields_of_every_request() -> None:
+def test_embeddings_have_the_request_fields() -> None:
     sent = body({"t": "a"}, PromptSpec(embed_column="t"), body={"dimensions": 8})
 
     assert sent == {"model": "m", "input": ["a"], "dimensions": 8}

@@ -106,7 +106,7 @@ READERS: list[Callable[..., Read]] = [read_completion, read_text, read_embedding
 @example(b'{"choices":' * 5_000)
 @example(gzip.compress(b"0" * 1_000_000)[:-9])
 @example(b'{"choices":[{"message":{"content":"a","tool_calls":' + b"[" * 900 + b"]" * 900 + b"}}]}")
-def test_any_body_is_one_answer_or_an_error(body: bytes) -> None:
+def test_any_body_is_an_answer_or_an_error(body: bytes) -> None:
     for reader in READERS:
         found = reader(5, memoryview(body), 2, 0.5)
         if isinstance(found, ServerError):
@@ -136,7 +136,7 @@ odd_fields = st.tuples(
 @given(st.lists(odd_fields, max_size=3))
 @example([("usage", "cached_tokens", None)])
 @example([("choice", "finish_reason", "length"), ("message", "content", "<think>so")])
-def test_a_reply_is_read_alike_quickly_and_in_full(changes: list[tuple[str, str, Any]]) -> None:
+def test_fast_and_full_readers_agree(changes: list[tuple[str, str, Any]]) -> None:
     parts = {name: dict(fields) for name, fields in USUAL.items()}
     for part, field, value in changes:
         parts[part][field] = value
@@ -153,7 +153,7 @@ def test_a_reply_is_read_alike_quickly_and_in_full(changes: list[tuple[str, str,
 
 
 @given(bodies)
-def test_any_body_of_an_error_has_words(body: bytes) -> None:
+def test_any_error_body_has_a_message(body: bytes) -> None:
     error = read_error(418, memoryview(body))
 
     assert error.status == 418
@@ -180,7 +180,7 @@ def test_any_body_of_an_error_has_words(body: bytes) -> None:
         (None, None),
     ],
 )
-def test_a_count_that_cannot_be_is_null_and_the_text_is_kept(given: Any, count: int | None) -> None:
+def test_invalid_count_is_null_and_the_text_is_kept(given: Any, count: int | None) -> None:
     usage = {"prompt_tokens": given, "completion_tokens": given, "cached_tokens": given}
 
     answer = read(chat({"content": "use"}, usage=usage))
@@ -190,11 +190,11 @@ def test_a_count_that_cannot_be_is_null_and_the_text_is_kept(given: Any, count: 
 
 
 @pytest.mark.parametrize("usage", [None, [], "x", 7, {"total_tokens": 3}])
-def test_usage_that_is_missing_is_null(usage: Any) -> None:
+def test_missing_usage_is_null(usage: Any) -> None:
     assert read(chat({"content": "a"}, usage=usage))[4:7] == (None, None, None)
 
 
-def test_cached_tokens_are_found_in_both_places() -> None:
+def test_cached_tokens_are_read_from_both_fields() -> None:
     assert read(chat({"content": "a"}, usage={"cached_tokens": 3})).cached_tokens == 3
     details = {"prompt_tokens_details": {"cached_tokens": "4"}}
     assert read(chat({"content": "a"}, usage=details)).cached_tokens == 4
@@ -204,7 +204,7 @@ def test_cached_tokens_are_found_in_both_places() -> None:
     ("finish", "kept"),
     [("stop", "stop"), (None, None), (2, "2"), (["a"], '["a"]'), ({"a": None}, '{"a":null}')],
 )
-def test_a_finish_reason_of_another_type_is_its_json(finish: Any, kept: str | None) -> None:
+def test_finish_reason_of_another_type_is_its_json(finish: Any, kept: str | None) -> None:
     assert read(chat({"content": "fin"}, finish)).finish_reason == kept
 
 
@@ -244,7 +244,7 @@ def test_thinking_among_parts_of_content_is_kept_as_thinking() -> None:
         ({"content": "<think>let me see"}, "<think>let me see"),
     ],
 )
-def test_an_answer_cut_while_thinking_is_an_error_that_keeps_the_thinking(
+def test_answer_truncated_while_thinking_is_an_error_with_thinking(
     message: Any, reasoning: str | None
 ) -> None:
     answer = read(chat(message, "length"))
@@ -267,7 +267,7 @@ def test_an_answer_cut_while_thinking_is_an_error_that_keeps_the_thinking(
         (None, "stop", f.NO_TEXT, "empty"),
     ],
 )
-def test_an_answer_without_text_is_an_error_that_says_why(
+def test_answer_without_text_is_an_error_with_its_reason(
     message: Any, finish: str, why: str, words: str
 ) -> None:
     answer = read(chat(message, finish))
@@ -288,7 +288,7 @@ def test_tool_calls_alone_are_no_error(message: Any) -> None:
     assert orjson.loads(answer.tool_calls or "")[0]["function"] == CALL["function"]
 
 
-def test_an_empty_completion_is_an_error_and_white_space_is_its_text() -> None:
+def test_empty_completion_is_an_error_and_white_space_is_text() -> None:
     def completion(text: str) -> Read:
         body = orjson.dumps({"choices": [{"text": text, "finish_reason": "length"}]})
         return read_text(5, memoryview(body), 1, 0.5)
@@ -320,7 +320,7 @@ HALF = chat({"content": "smile @@ cut"}).replace(b"@@", rb"\ud83d")
         (chat({"content": "a"}).decode().encode("utf-16"), "a"),
     ],
 )
-def test_a_whole_answer_is_kept_whatever_its_bytes(body: bytes, text: str) -> None:
+def test_answer_is_kept_whatever_its_bytes(body: bytes, text: str) -> None:
     answer = read(body)
 
     assert (answer.response, answer.failure) == (text, None)
@@ -328,12 +328,12 @@ def test_a_whole_answer_is_kept_whatever_its_bytes(body: bytes, text: str) -> No
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"null", b"[]", b'"a"'])
-def test_what_is_no_object_is_unreadable(body: bytes) -> None:
+def test_body_that_is_no_object_is_unreadable(body: bytes) -> None:
     assert kind(read(body)) == f.UNREADABLE
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": None, "usage": USAGE}])
-def test_a_reply_without_choices_is_an_error_of_its_row(body: Any) -> None:
+def test_response_without_choices_is_an_error_of_its_row(body: Any) -> None:
     assert kind(read(orjson.dumps(body))) == f.NO_TEXT
 
 
@@ -362,7 +362,7 @@ def test_a_reply_without_choices_is_an_error_of_its_row(body: Any) -> None:
         ),
     ],
 )
-def test_a_200_with_an_error_is_that_error(body: Any, error: ServerError) -> None:
+def test_status_200_with_an_error_is_that_error(body: Any, error: ServerError) -> None:
     assert read_completion(5, memoryview(orjson.dumps(body)), 1, 0.5) == error
 
 
@@ -378,7 +378,7 @@ def test_a_200_with_an_error_is_that_error(body: Any, error: ServerError) -> Non
         (502, b"<html>bad gateway</html>", "", "<html>bad gateway</html>"),
     ],
 )
-def test_an_error_is_read_without_saying_its_code_twice(
+def test_error_message_does_not_repeat_its_code(
     status: int, body: Any, code: str, words: str
 ) -> None:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -394,14 +394,14 @@ def samples(*texts: str | None, **more: Any) -> bytes:
     return orjson.dumps({"choices": choices[::-1], "usage": USAGE, **more})
 
 
-def test_samples_come_in_order_with_the_first_that_has_text_as_the_response() -> None:
+def test_samples_are_ordered_and_the_first_with_text_is_the_response() -> None:
     answer = read(samples("", "b", "c"), keeps=EVERYTHING)
 
     assert (answer.response, answer.finish_reason) == ("b", "f1")
     assert answer.responses == [None, "b", "c"]
 
 
-def test_samples_that_the_job_has_no_column_for_are_counted() -> None:
+def test_samples_without_a_column_are_counted() -> None:
     answer = read(samples("a", "b"))
 
     assert (answer.response, answer.responses, answer.dropped) == ("a", None, "further choices")
@@ -443,7 +443,7 @@ def test_logprobs_are_read_in_both_forms(given: Any) -> None:
 @pytest.mark.parametrize(
     ("tokens", "at"), [(["yes"], 0), (["yes", "no", "."], 1), (["a", "b", "c"], 2)]
 )
-def test_likeliest_tokens_without_a_position_are_kept_with_the_token_that_they_name(
+def test_top_logprobs_without_position_are_kept_with_their_token(
     tokens: list[str], at: int
 ) -> None:
     given = {"tokens": tokens, "top_logprobs": {"yes": -0.1, "no": -2.5}}
@@ -458,7 +458,7 @@ def test_likeliest_tokens_without_a_position_are_kept_with_the_token_that_they_n
     assert [one["logprob"] for one in found[at]["top_logprobs"]] == [-0.1, -2.5]
 
 
-def test_what_has_no_column_is_named_and_what_says_nothing_is_not() -> None:
+def test_fields_without_a_column_are_named_unless_empty() -> None:
     message = {"content": "a", "audio": {"data": "x"}, "annotations": [], "role": "assistant"}
 
     assert read(chat(message, citations=["u"], prompt=[], id="x")).dropped == "audio,citations"
@@ -471,7 +471,7 @@ def vectors(*given: Any, **more: Any) -> Answer:
     return found
 
 
-def test_one_vector_that_is_none_leaves_the_others() -> None:
+def test_invalid_vector_leaves_the_others() -> None:
     found = vectors([1.0, 2.0], None, [3.0], [None, 1.0], ["1", 2], [4, 5], [1e300, 1]).responses
 
     assert found is not None
@@ -485,7 +485,7 @@ def test_vectors_in_base64_are_read() -> None:
     assert vectors(plain[0]).responses == plain
 
 
-def test_what_only_the_chosen_sample_has_a_column_for_is_counted() -> None:
+def test_fields_of_other_samples_without_a_column_are_counted() -> None:
     choices = [
         {"index": index, "message": {"content": "a", "tool_calls": [CALL], "reasoning": "hm"}}
         for index in range(2)

@@ -70,7 +70,7 @@ def first_bad(body: dict[str, Any]) -> Served:
     return said(GOOD if len(body["messages"]) > 2 else BAD)
 
 
-def test_an_answer_that_fits_is_asked_once() -> None:
+def test_valid_answer_is_requested_once() -> None:
     server = Server(lambda _body: said(GOOD))
 
     kept, tally = asked(server, ["x"] * 200)
@@ -79,7 +79,7 @@ def test_an_answer_that_fits_is_asked_once() -> None:
     assert {answer.response for answer in kept.values()} == {GOOD}
 
 
-def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong() -> None:
+def test_invalid_answer_is_requested_again_with_the_error() -> None:
     server = Server(first_bad)
 
     kept, tally = asked(server, ["x"])
@@ -97,7 +97,7 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong() -> None
 
 
 @pytest.mark.parametrize("answer", [BAD, "not JSON", "{}", "[1, 2]", '{"kind": "a"'])
-def test_what_never_fits_is_an_error_with_the_answer_in_its_words(answer: str) -> None:
+def test_answer_that_never_fits_is_an_error_with_its_text(answer: str) -> None:
     server = Server(lambda _body: said(answer))
 
     kept, tally = asked(server, ["x"])
@@ -114,7 +114,7 @@ def test_what_never_fits_is_an_error_with_the_answer_in_its_words(answer: str) -
     assert tally.failed == 1
 
 
-def test_an_answer_that_was_cut_off_is_not_asked_again() -> None:
+def test_truncated_answer_is_not_requested_again() -> None:
     server = Server(lambda _body: said('{"kind": ', "length"))
 
     kept, _ = asked(server, ["x"])
@@ -123,7 +123,7 @@ def test_an_answer_that_was_cut_off_is_not_asked_again() -> None:
     assert "cut off at max_tokens" in (kept[0].error or "")
 
 
-def test_rows_that_cannot_be_sent_or_are_refused_keep_their_own_errors() -> None:
+def test_rows_unsendable_or_refused_keep_their_own_errors() -> None:
     server = Server(
         lambda body: refusal(400, "bad") if body["messages"][1]["content"] == "y" else said(GOOD)
     )
@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_sent_or_are_refused_keep_their_own_errors() -> None
     assert tally.done == 3
 
 
-def test_a_schema_that_no_answer_ever_fits_does_not_burn_the_dataset() -> None:
+def test_schema_that_no_answer_fits_ends_the_run_early() -> None:
     server = Server(lambda body: said(orjson.dumps(len(body["messages"])).decode()))
 
     with pytest.raises(TerminalError, match="failed alike, schema: HTTP 200 after 3 attempts"):
@@ -154,7 +154,7 @@ def test_a_schema_that_no_answer_ever_fits_does_not_burn_the_dataset() -> None:
         ({"type": "string", "pattern": "("}, "regex"),
     ],
 )
-def test_a_schema_that_is_none_is_refused(schema: dict[str, Any], words: str) -> None:
+def test_invalid_schema_is_refused(schema: dict[str, Any], words: str) -> None:
     with pytest.raises(BadRequest, match=words) as caught:
         SchemaChecker(schema)
 
@@ -168,7 +168,7 @@ class Broken(SchemaChecker):
         raise RuntimeError(f"cannot check {text}")
 
 
-def test_an_error_of_ours_while_an_answer_is_taken_settles_its_row() -> None:
+def test_exception_while_validating_an_answer_settles_its_row() -> None:
     kept, tally = asked(Server(lambda _body: said(GOOD)), ["x"] * 20, Broken(SCHEMA_OF_ALL))
 
     assert (tally.done, tally.failed) == (20, 20)
@@ -176,7 +176,7 @@ def test_an_error_of_ours_while_an_answer_is_taken_settles_its_row() -> None:
     assert "RuntimeError: cannot check" in (kept[0].error or "")
 
 
-def test_json_in_a_fence_is_an_answer_and_is_asked_once() -> None:
+def test_json_in_a_fence_is_an_answer_and_is_requested_once() -> None:
     server = Server(lambda _body: said(f"```json\n{GOOD}\n```"))
 
     kept, _ = asked(server, ["x"])

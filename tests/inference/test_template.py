@@ -36,7 +36,7 @@ from mayfly.models.errors import BadRequest, TerminalError
         "{{ 1 / 0 }}",
     ],
 )
-def test_what_would_cost_too_much_or_fails_is_an_error_of_its_row(text: str) -> None:
+def test_template_too_costly_or_failing_is_an_error_of_its_row(text: str) -> None:
     with pytest.raises((*TEMPLATE_ERRORS, BadRequest)):
         Template(text, ["q", "width"]).render({"q": "x", "width": 10**9})
 
@@ -50,7 +50,7 @@ def test_what_would_cost_too_much_or_fails_is_an_error_of_its_row(text: str) -> 
         ("{% for i in range(3) %}{{ i }}{{ q|upper }} {% endfor %}", "0ABC 1ABC 2ABC "),
     ],
 )
-def test_ordinary_templates_say_what_they_say(text: str, rendered: str) -> None:
+def test_ordinary_templates_render_as_expected(text: str, rendered: str) -> None:
     assert Template(text, ["q"]).render({"q": "abc"}) == rendered
 
 
@@ -59,9 +59,7 @@ def test_ordinary_templates_say_what_they_say(text: str, rendered: str) -> None:
     q=st.text(max_size=5) | st.integers() | st.floats() | st.booleans(),
     other=st.text(max_size=2) | st.none(),
 )
-def test_text_with_bare_columns_says_what_jinja2_says(
-    texts: list[str], q: object, other: object
-) -> None:
+def test_plain_substitution_equals_jinja2(texts: list[str], q: object, other: object) -> None:
     text = "{{ q }}{{other}}".join(text.replace("{", "(") for text in texts)
     said = Environment(keep_trailing_newline=True).from_string(text)  # noqa: S701 - no HTML
     cells = {"q": q, "other": other}
@@ -74,7 +72,7 @@ def test_text_with_bare_columns_says_what_jinja2_says(
 
 
 @pytest.mark.parametrize("text", ["{{ lipsum() }}", "{{ [q]|random }}"])
-def test_what_draws_by_chance_is_refused(text: str) -> None:
+def test_random_template_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         Template(text, ["q"])
 
@@ -87,7 +85,7 @@ def test_what_draws_by_chance_is_refused(text: str) -> None:
         ("{% for %}", "line 1"),
     ],
 )
-def test_a_template_that_cannot_work_is_refused_with_the_columns(text: str, words: str) -> None:
+def test_invalid_template_is_refused_with_the_columns(text: str, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         Template(text, ["q", "other"])
 
@@ -117,7 +115,7 @@ NESTED_JSON = '{"a": [1, null, "é<b>"], "b": {"c": true}}'
         ("{{ q.b|tojson(indent=2) }}", '{\n  "c": true\n}'),
     ],
 )
-def test_what_is_nested_is_shown_as_json_never_as_pythons_repr(text: str, rendered: str) -> None:
+def test_nested_value_is_rendered_as_json(text: str, rendered: str) -> None:
     assert shown(text, q=NESTED) == rendered
 
 
@@ -133,7 +131,7 @@ def test_what_is_nested_is_shown_as_json_never_as_pythons_repr(text: str, render
         ("{% for row in [1] %}{{ row }}{% endfor %}{{ items }}", ("items",), "17"),
     ],
 )
-def test_row_gives_any_column_by_name(text: str, needs: Any, rendered: str) -> None:
+def test_row_variable_gives_any_column_by_name(text: str, needs: Any, rendered: str) -> None:
     cells = {"Question Text": "why?", "user-id": 1, "items": 7, "q": "id"}
     template = Template(text, list(cells))
 
@@ -141,12 +139,12 @@ def test_row_gives_any_column_by_name(text: str, needs: Any, rendered: str) -> N
     assert template.render_all([{name: cells[name] for name in template.needs}]) == [rendered]
 
 
-def test_a_column_called_row_is_that_column() -> None:
+def test_column_named_row_is_that_column() -> None:
     assert shown("{{ row }}", row="x") == "x"
 
 
 @pytest.mark.parametrize("text", ["{{ row['nothing'] }}", "{{ row.nothing }}"])
-def test_a_column_that_row_does_not_have_is_refused_with_the_columns(text: str) -> None:
+def test_unknown_column_of_row_variable_is_refused_with_the_columns(text: str) -> None:
     with pytest.raises(BadRequest, match="uses nothing, which the input does not have"):
         Template(text, ["q"])
 
@@ -167,7 +165,7 @@ HUGE = [
 
 
 @pytest.mark.parametrize("text", [*ENDLESS, *HUGE])
-def test_a_row_that_would_take_for_ever_is_an_error_and_the_next_is_rendered(text: str) -> None:
+def test_endless_row_is_an_error_and_the_next_is_rendered(text: str) -> None:
     process = RenderProcess(
         "{% if q == 'x' %}" + text + "{% else %}good{% endif %}",
         ["q"],
@@ -180,14 +178,14 @@ def test_a_row_that_would_take_for_ever_is_an_error_and_the_next_is_rendered(tex
     assert good == "good"
 
 
-def test_a_template_that_ends_its_process_for_row_after_row_ends_the_run() -> None:
+def test_template_that_kills_its_process_repeatedly_ends_the_run() -> None:
     process = RenderProcess(ENDLESS[1], ["q"], Limits(cpu_s=0.05, memory_bytes=2**30))
 
     with pytest.raises(TerminalError, match="simplify it"):
         process.render_all([{"q": "x"}] * MAX_CRASHED_ROWS)
 
 
-def test_a_process_that_is_killed_from_outside_costs_no_row() -> None:
+def test_killed_render_process_costs_no_row() -> None:
     process = RenderProcess("{% for c in q %}{{ c }};{% endfor %}", ["q"])
     assert process.render_all([{"q": "ab"}]) == ["a;b;"]
     assert process._process is not None
@@ -208,7 +206,7 @@ def test_a_process_that_is_killed_from_outside_costs_no_row() -> None:
         ("{% set x = q %}{{ x }}", False),
     ],
 )
-def test_only_what_grows_with_the_row_alone_is_rendered_in_this_process(
+def test_template_is_rendered_in_process_only_if_linear_in_the_row(
     text: str, is_here: bool
 ) -> None:
     template = Template(text, ["q"])
@@ -217,7 +215,7 @@ def test_only_what_grows_with_the_row_alone_is_rendered_in_this_process(
     assert template.render_all([{"q": "abc"}]) == [template.render({"q": "abc"})]
 
 
-def test_a_constant_that_would_take_for_ever_is_not_worked_out_while_compiling() -> None:
+def test_endless_constant_is_not_evaluated_while_compiling() -> None:
     text = "{{ 'aaaa'" + "|replace('a', 'aaaaaaaa')" * 20 + "|length }}"
 
     process = Template(text, ["q"])._process
@@ -225,5 +223,5 @@ def test_a_constant_that_would_take_for_ever_is_not_worked_out_while_compiling()
     assert process is not None
 
 
-def test_a_name_that_is_set_in_a_branch_is_no_column() -> None:
+def test_name_set_in_a_branch_is_no_column() -> None:
     assert shown("{% if q %}{% set s = q * 2 %}{{ s }}{% endif %}", q="a") == "aa"

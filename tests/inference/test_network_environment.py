@@ -78,7 +78,7 @@ def test_no_proxy_names_hosts_domains_addresses_and_networks(
 
 @pytest.mark.parametrize("excluded", ["", "example.com", ".example.com", "10.1.2.3", "::1,x"])
 @pytest.mark.parametrize("proxies", [PROXY, {"all": "proxy:1"}, {"http": "http://proxy:2"}])
-def test_proxies_are_what_httpx_would_use(
+def test_proxies_equal_those_of_httpx(
     monkeypatch: pytest.MonkeyPatch, excluded: str, proxies: dict[str, str]
 ) -> None:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -95,7 +95,7 @@ def test_proxies_are_what_httpx_would_use(
 
 
 @pytest.mark.parametrize("proxy", ["socks5://user:secret@proxy:1080", "http://user:secret@"])
-def test_proxy_that_cannot_be_used_is_refused_without_its_password(proxy: str) -> None:
+def test_invalid_proxy_is_refused_without_its_password(proxy: str) -> None:
     with pytest.raises(BadRequest) as caught:
         usable_proxy_for("https://api.example.com/", {"all": proxy})
 
@@ -103,12 +103,12 @@ def test_proxy_that_cannot_be_used_is_refused_without_its_password(proxy: str) -
     assert "proxy" in str(caught.value)
 
 
-def test_password_of_a_proxy_is_not_shown() -> None:
+def test_proxy_password_is_not_shown() -> None:
     assert without_password("http://u:p@ss@host:1/x") == "http://host:1/x"
     assert without_password("http://host:1") == "http://host:1"
 
 
-def test_proxy_is_gone_through_with_its_password_and_named_without_it(
+def test_proxy_is_used_with_its_password_and_named_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with ScriptedServer() as server:
@@ -121,7 +121,7 @@ def test_proxy_is_gone_through_with_its_password_and_named_without_it(
     assert b"proxy-authorization: basic " in server.requests[0].head.lower()
 
 
-def test_proxy_that_refuses_its_password_is_said_at_once() -> None:
+def test_proxy_that_refuses_its_password_is_reported_at_once() -> None:
     async def script(_request: object) -> bytes:
         return b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
 
@@ -136,7 +136,7 @@ def test_proxy_that_refuses_its_password_is_said_at_once() -> None:
     assert "secret" not in str(outcome)
 
 
-def test_host_that_refuses_is_named() -> None:
+def test_refusing_host_is_named() -> None:
     with closed_port() as port:
         outcome = posted(lambda: Http1Transport(f"http://127.0.0.1:{port}/v1", {}))
 
@@ -145,14 +145,14 @@ def test_host_that_refuses_is_named() -> None:
     assert outcome.patience_s == 10.0
 
 
-def test_host_that_is_unknown_is_not_waited_for() -> None:
+def test_unknown_host_is_an_error_at_once() -> None:
     outcome = posted(lambda: Http1Transport("http://nowhere.invalid/v1", {}))
 
     assert isinstance(outcome, NotSent)
     assert "nowhere.invalid" in str(outcome)
 
 
-def test_few_open_files_bound_the_connections() -> None:
+def test_low_open_file_limit_bounds_the_connections() -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
         "from mayfly.inference.open_files import max_connections; print(max_connections())"
@@ -165,7 +165,7 @@ def test_few_open_files_bound_the_connections() -> None:
     assert 100 < int(found.stdout) < 256 - RESERVED_FILES
 
 
-def test_the_soft_limit_on_open_files_is_raised() -> None:
+def test_open_file_soft_limit_is_raised() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowered = min(hard, 512)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowered, hard))

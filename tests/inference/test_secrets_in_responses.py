@@ -22,7 +22,7 @@ def answers_of(server: Server) -> list[Answer]:
     return found
 
 
-def test_a_key_in_an_error_is_masked() -> None:
+def test_key_in_an_error_is_masked() -> None:
     answers = answers_of(Server(lambda _body: refusal(400, f"bad header: Bearer {KEY}")))
 
     assert len(answers) == 2
@@ -30,7 +30,7 @@ def test_a_key_in_an_error_is_masked() -> None:
     assert KEY not in str(answers)
 
 
-def test_a_key_in_an_answer_is_masked() -> None:
+def test_key_in_an_answer_is_masked() -> None:
     answers = answers_of(Server(lambda _body: said(f"your headers: {KEY}")))
 
     assert {answer.response for answer in answers} == {"your headers: [masked]"}
