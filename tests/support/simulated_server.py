@@ -1,4 +1,4 @@
-"""A server and a client in simulated time: what a law for the number in flight comes to."""
+"""A server and a client in simulated time, to measure a concurrency limiter."""
 
 import heapq
 import random
@@ -16,10 +16,10 @@ class Server:
     """How an endpoint takes load.
 
     Attributes:
-        knee: Requests that it works on at full speed each, over time: (from second, number).
+        capacity: Requests that it works on at full speed each, over time: (from second, number).
         kind: `queue`: more wait for their turn. `batch`: all are worked on, each the slower the
-            more there are, so that throughput creeps towards that of the knee. `thrash`: as
-            `queue`, but every request beyond the knee costs throughput.
+            more there are, so that throughput approaches that of the capacity. `thrash`: as
+            `queue`, but every request beyond the capacity costs throughput.
         service_s: Mean time of a request alone, in seconds.
         sigma: Of the log-normal share of a request's time that is not its length's.
         length_sigma: Of the log-normal length of answers, to which their time is in proportion.
@@ -27,7 +27,7 @@ class Server:
         fault_rate: Share of requests that are answered 503 for no reason.
     """
 
-    knee: Sequence[tuple[float, int]]
+    capacity: Sequence[tuple[float, int]]
     kind: str = "queue"
     service_s: float = 1.0
     sigma: float = 0.2
@@ -103,7 +103,7 @@ class Simulation:
         # For `batch`: how far a request alone would have come, and where each one ends.
         self._progress, self._ends = 0.0, list[tuple[float, int, float, float]]()
         self._queue: deque[tuple[float, float]] = deque()
-        for at, _ in [*server.knee, *feed]:
+        for at, _ in [*server.capacity, *feed]:
             self._at(at, "wake")
 
     def run(self, seconds: float) -> Outcome:
@@ -119,7 +119,7 @@ class Simulation:
                 self._in_flight -= 1
                 self.outcome.refused += 1
                 self._limiter.overloaded(self._now, in_flight=self._in_flight)
-            while self._queue and self._busy < value(self._server.knee, self._now):
+            while self._queue and self._busy < value(self._server.capacity, self._now):
                 self._begin(*self._queue.popleft())
             if self._limiter.limit != self.outcome.limits[-1][1]:
                 self.outcome.limits.append((self._now, self._limiter.limit))
@@ -128,7 +128,7 @@ class Simulation:
 
     def _next(self) -> tuple[str, float, float]:
         """Let time pass until something happens; return what."""
-        slower = 1 + max(self._busy - 1, 0) / value(self._server.knee, self._now)
+        slower = 1 + max(self._busy - 1, 0) / value(self._server.capacity, self._now)
         if self._ends:
             ends_at = self._now + (self._ends[0][0] - self._progress) * slower
             if not self._events or ends_at <= self._events[0][0]:
@@ -158,7 +158,7 @@ class Simulation:
         full = 0 < server.refuse_above <= self._busy + len(self._queue)
         if full or self._dice.random() < server.fault_rate:
             self._at(now + 0.01 * server.service_s, "refused")
-        elif server.kind == "batch" or self._busy < value(server.knee, now):
+        elif server.kind == "batch" or self._busy < value(server.capacity, now):
             self._begin(now, length)
         else:
             self._queue.append((now, length))
@@ -173,7 +173,7 @@ class Simulation:
             return
         if server.kind == "thrash":
             held = self._busy + len(self._queue)
-            takes_s *= 1 + 0.5 * max(0.0, held / value(server.knee, self._now) - 1)
+            takes_s *= 1 + 0.5 * max(0.0, held / value(server.capacity, self._now) - 1)
         self._at(self._now + takes_s, "done", sent, length)
 
     def _done(self, sent: float, length: float) -> None:
@@ -188,19 +188,19 @@ class Simulation:
         self._in_flight -= 1
 
 
-def capacity(server: Server, *, in_flight: int, at_s: float = 0.0) -> float:
+def throughput(server: Server, *, in_flight: int, at_s: float = 0.0) -> float:
     """Return rows a second in theory, with so many in flight, at a time."""
-    knee = value(server.knee, at_s)
+    capacity = value(server.capacity, at_s)
     n = min(in_flight, server.refuse_above or in_flight)
     if server.kind == "batch":
-        return n / (1 + (n - 1) / knee) / server.service_s
+        return n / (1 + (n - 1) / capacity) / server.service_s
     if server.kind == "thrash":
-        return min(n, knee) / server.service_s / (1 + 0.5 * max(0.0, n / knee - 1))
-    return min(n, knee) / server.service_s
+        return min(n, capacity) / server.service_s / (1 + 0.5 * max(0.0, n / capacity - 1))
+    return min(n, capacity) / server.service_s
 
 
 def best_fixed(server: Server, *, at_s: float = 0.0) -> float:
-    """Return rows a second with the best number in flight, up to 64 times the knee."""
-    knee = value(server.knee, at_s)
-    numbers = [knee * quarters // 4 for quarters in range(1, 257)]
-    return max(capacity(server, in_flight=max(number, 1), at_s=at_s) for number in numbers)
+    """Return rows a second with the best number in flight, up to 64 times the capacity."""
+    capacity = value(server.capacity, at_s)
+    numbers = [capacity * quarters // 4 for quarters in range(1, 257)]
+    return max(throughput(server, in_flight=max(number, 1), at_s=at_s) for number in numbers)

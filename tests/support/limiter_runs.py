@@ -1,6 +1,6 @@
 """The adaptive limit over whole runs, from the first request on: shares of the best fixed number.
 
-Run it for the full table (20 seeds, minutes): python -m tests.limiter.whole_run [SEEDS]
+Run it for the full table (20 seeds, minutes): python -m tests.support.limiter_runs [SEEDS]
 """
 
 import sys
@@ -13,23 +13,23 @@ from tests.support.simulated_server import Server, Simulation, best_fixed
 LATENCIES: dict[str, Any] = {
     "explained": {"sigma": 0.2, "length_sigma": 0.5},
     "constant": {"sigma": 0.0, "length_sigma": 0.0},
-    "luck": {"sigma": 0.6, "length_sigma": 0.0},
+    "random": {"sigma": 0.6, "length_sigma": 0.0},
 }
 """How requests' times differ: by their length, not at all, or by what no length explains."""
 
 ROUND_TRIPS = (16, 30, 100)
-KNEES = (8, 64, 512, 2048)
+CAPACITIES = (8, 64, 512, 2048)
 
 
 class Case(NamedTuple):
     """One server and one length of run.
 
     Attributes:
-        start: What the limiter begins from: `guess`, `platform` (the knee as the platform says
+        start: What the limiter begins from: `guess`, `platform` (the capacity as the platform says
             it) or `history` (the limit of an earlier run).
     """
 
-    knee: int
+    capacity: int
     latency: str
     round_trips: int
     kind: str = "queue"
@@ -39,13 +39,13 @@ class Case(NamedTuple):
         """Return a limiter that begins as the case says; an earlier run settled an eighth above."""
         limiter = AdaptiveLimiter()
         if self.start != "guess":
-            expected = round(self.knee * 1.125) if self.start == "history" else self.knee
+            expected = round(self.capacity * 1.125) if self.start == "history" else self.capacity
             limiter.begin_at(expected, self.start)  # type: ignore[arg-type]
         return limiter
 
     def share(self, seed: int) -> float:
         """Return rows of the whole run over those of the best fixed number, in theory."""
-        server = Server(knee=[(0, self.knee)], kind=self.kind, **LATENCIES[self.latency])
+        server = Server(capacity=[(0, self.capacity)], kind=self.kind, **LATENCIES[self.latency])
         outcome = Simulation(server, self.limiter(), seed=seed).run(self.round_trips)
         return outcome.rate(0, self.round_trips) / best_fixed(server)
 
@@ -56,11 +56,13 @@ class Case(NamedTuple):
 
 def main(seeds: int) -> None:
     """Print the worst share of every case."""
-    for start, kind, knee in product(("guess", "history"), ("queue", "thrash"), KNEES):
+    for start, kind, capacity in product(("guess", "history"), ("queue", "thrash"), CAPACITIES):
         for latency in LATENCIES:
-            shares = [Case(knee, latency, trips, kind, start).worst(seeds) for trips in ROUND_TRIPS]
-            told = "  ".join(f"{share:.2f}" for share in shares)
-            sys.stdout.write(f"{start:8} {kind:7} {knee:5} {latency:10} {told}\n")
+            shares = [
+                Case(capacity, latency, trips, kind, start).worst(seeds) for trips in ROUND_TRIPS
+            ]
+            row = "  ".join(f"{share:.2f}" for share in shares)
+            sys.stdout.write(f"{start:8} {kind:7} {capacity:5} {latency:10} {row}\n")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from mayfly.inference.concurrency import FLOOR, Fixed
 from tests.support.simulated_server import Server, Simulation, best_fixed
 
 SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("scenarios.toml").read_text()
+    Path(__file__).with_name("adaptive_limit_scenarios.toml").read_text()
 )
 
 
 @pytest.mark.parametrize("seed", [7, 8])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_law_comes_to_what_the_scenario_asks(name: str, seed: int) -> None:
+def test_limit_reaches_the_target_of_the_scenario(name: str, seed: int) -> None:
     scenario = SCENARIOS[name]
     server, seconds = Server(**scenario["server"]), scenario["seconds"]
     limiter = AdaptiveLimiter(first=scenario.get("first", 64))
@@ -33,7 +33,7 @@ def test_the_law_comes_to_what_the_scenario_asks(name: str, seed: int) -> None:
         scaled=scenario.get("scaled", []),
     ).run(seconds)
 
-    starts = [at for at, _ in server.knee]
+    starts = [at for at, _ in server.capacity]
     for start, end in pairwise([*starts, seconds]):
         settled = start + (0.1 * seconds if start == 0 else 0.25 * (end - start))
         share = outcome.rate(settled, end) / best_fixed(server, at_s=start)
@@ -44,8 +44,8 @@ def test_the_law_comes_to_what_the_scenario_asks(name: str, seed: int) -> None:
     assert outcome.refused <= scenario.get("refused", 1.0) * len(outcome.ended)
 
 
-def test_the_simulated_server_does_what_theory_says() -> None:
-    server = Server(knee=[(0, 64)])
+def test_simulated_server_matches_theory() -> None:
+    server = Server(capacity=[(0, 64)])
 
     outcome = Simulation(server, Fixed(64)).run(300)
 
@@ -65,7 +65,7 @@ def test_the_simulated_server_does_what_theory_says() -> None:
         max_size=400,
     ),
 )
-def test_the_limit_stays_between_one_and_its_ceiling(
+def test_limit_stays_between_one_and_its_ceiling(
     first: int, ceiling: int, history: list[tuple[str, int, float]]
 ) -> None:
     limiter = AdaptiveLimiter(first=first, ceiling=ceiling)
@@ -80,7 +80,7 @@ def test_the_limit_stays_between_one_and_its_ceiling(
         assert FLOOR <= limiter.limit <= ceiling
 
 
-def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
+def test_refusals_halve_the_limit_at_most_once_per_round_trip() -> None:
     limiter = AdaptiveLimiter(first=1024)
 
     for in_flight in range(255, -1, -1):
@@ -89,7 +89,7 @@ def test_refusals_halve_the_limit_at_most_once_in_a_round_trip() -> None:
     assert limiter.limit == 125
 
 
-def test_nothing_is_learnt_from_a_client_that_is_not_full() -> None:
+def test_limit_of_an_underfilled_client_shrinks() -> None:
     limiter = AdaptiveLimiter(first=256)
 
     for _ in range(10_000):
