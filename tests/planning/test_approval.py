@@ -19,7 +19,7 @@ from mayfly.planning.approval import approval_needed
         (0.0, 0.0, None, True),
     ],
 )
-def test_only_a_run_that_may_cost_more_than_was_allowed_asks(
+def test_approval_is_required_only_above_the_allowed_cost(
     above: float | None, estimated: float | None, cap: float | None, asks: bool
 ) -> None:
     assert asks == approval_needed(

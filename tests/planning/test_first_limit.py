@@ -20,20 +20,20 @@ def begun(*past: Measurement, replicas: int = 1, per_replica: int | None = None)
     )  # fmt: skip
 
 
-def test_first_limit_without_knowledge_is_a_guess_for_each_replica() -> None:
+def test_first_limit_without_data_is_a_default_per_replica() -> None:
     assert begun(replicas=3) == (3 * FIRST_LIMIT, "guess", CEILING)
 
 
-def test_first_limit_is_what_the_platform_says_and_twice_that_at_most() -> None:
+def test_first_limit_is_that_of_the_platform_and_ceiling_is_twice() -> None:
     assert begun(replicas=2, per_replica=128) == (256, "platform", 512)
 
 
-def test_first_limit_is_what_the_last_run_of_model_and_hardware_settled_at() -> None:
+def test_first_limit_is_that_of_the_last_run() -> None:
     assert begun(settled(300), settled(500), replicas=2) == (1000, "history", CEILING)
     assert begun(settled(500), per_replica=100) == (200, "history", 200)
 
 
-def test_first_limit_does_not_sink_from_run_to_run() -> None:
+def test_first_limit_does_not_decrease_from_run_to_run() -> None:
     assert begun(settled(800), settled(250), settled(229), settled(206)).limit == 250
 
 

@@ -24,7 +24,7 @@ def offer(hardware: str, usd: float, *regions: RegionCapacity) -> Offer:
 EAST, WEST = RegionCapacity(name="east", free=2), RegionCapacity(name="west", free=0)
 
 
-def test_the_cheapest_with_room_is_taken() -> None:
+def test_cheapest_hardware_with_capacity_is_chosen() -> None:
     offers = [offer("4xnvidia-h100-80gb", 22.0, EAST), offer("2xnvidia-h100-80gb", 11.0, EAST)]
 
     placement = select_offers(offers, model="m", hardware="auto", regions=(), replicas=1)
@@ -33,7 +33,7 @@ def test_the_cheapest_with_room_is_taken() -> None:
     assert [o.hardware for o in placement.eligible] == ["2xnvidia-h100-80gb", "4xnvidia-h100-80gb"]
 
 
-def test_hardware_without_room_is_left_and_says_so() -> None:
+def test_hardware_without_capacity_is_skipped_with_a_reason() -> None:
     offers = [offer("1xnvidia-h100-80gb", 5.0, WEST), offer("2xnvidia-h100-80gb", 11.0, EAST)]
 
     placement = select_offers(offers, model="m", hardware="auto", regions=(), replicas=1)
@@ -45,7 +45,7 @@ def test_hardware_without_room_is_left_and_says_so() -> None:
 @pytest.mark.parametrize(
     "spelling", ["2xnvidia-h100-80gb", "2x_nvidia_h100_80gb_sxm", "2X_NVIDIA_H100_80GB_SXM"]
 )
-def test_hardware_is_known_in_both_spellings(spelling: str) -> None:
+def test_hardware_is_accepted_in_both_spellings(spelling: str) -> None:
     offers = [offer("1xnvidia-h100-80gb", 5.0, EAST), offer("2xnvidia-h100-80gb", 11.0, EAST)]
 
     placement = select_offers(offers, model="m", hardware=spelling, regions=(), replicas=1)
@@ -53,7 +53,7 @@ def test_hardware_is_known_in_both_spellings(spelling: str) -> None:
     assert placement.chosen.hardware == "2xnvidia-h100-80gb"
 
 
-def test_hardware_that_does_not_fit_is_refused_with_the_list_of_what_does() -> None:
+def test_unsuitable_hardware_is_refused_with_a_list() -> None:
     with pytest.raises(BadRequest, match="does not fit m; choose one of: 1xnvidia-h100-80gb"):
         select_offers(
             [offer("1xnvidia-h100-80gb", 5.0, EAST)],
@@ -61,7 +61,7 @@ def test_hardware_that_does_not_fit_is_refused_with_the_list_of_what_does() -> N
         )  # fmt: skip
 
 
-def test_a_region_that_is_not_offered_is_refused_with_those_that_are() -> None:
+def test_unknown_region_is_refused_with_a_list() -> None:
     with pytest.raises(BadRequest, match=r"region mars .* choose one of: east"):
         select_offers(
             [offer("1xnvidia-h100-80gb", 5.0, EAST)],
@@ -69,7 +69,7 @@ def test_a_region_that_is_not_offered_is_refused_with_those_that_are() -> None:
         )  # fmt: skip
 
 
-def test_a_full_cloud_is_no_fault_of_the_request() -> None:
+def test_missing_capacity_is_no_bad_request() -> None:
     with pytest.raises(HardwareUnavailable, match="no capacity in east for 3"):
         select_offers(
             [offer("1xnvidia-h100-80gb", 5.0, EAST)],
@@ -77,7 +77,7 @@ def test_a_full_cloud_is_no_fault_of_the_request() -> None:
         )  # fmt: skip
 
 
-def test_unknown_headroom_counts_as_room() -> None:
+def test_unknown_headroom_counts_as_capacity() -> None:
     offers = [offer("1xnvidia-h100-80gb", 5.0, RegionCapacity(name="east"))]
 
     assert (
@@ -91,7 +91,7 @@ def test_unknown_headroom_counts_as_room() -> None:
     gpu=st.sampled_from(["h100", "h200", "b200"]),
     memory=st.integers(40, 300),
 )
-def test_the_two_spellings_of_any_hardware_are_the_same(count: int, gpu: str, memory: int) -> None:
+def test_hardware_spellings_are_equivalent(count: int, gpu: str, memory: int) -> None:
     v2 = f"{count}xnvidia-{gpu}-{memory}gb"
 
     assert same_hardware(f"{count}x_nvidia_{gpu}_{memory}gb_sxm", v2)

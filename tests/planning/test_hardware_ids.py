@@ -25,7 +25,7 @@ def offer(hardware: str, *, availability: str = "", usd: float = 5.0) -> Offer:
 SXM, PCIE = "1x_nvidia_h100_80gb_sxm", "1x_nvidia_h100_80gb_pcie"
 
 
-def test_an_id_as_it_stands_goes_before_one_that_is_alike() -> None:
+def test_exact_hardware_id_has_priority_over_an_equivalent() -> None:
     offers = [offer(PCIE, usd=3.0), offer(SXM, usd=5.0)]
 
     chosen = select_offers(offers, model="m", hardware=SXM, regions=(), replicas=1).chosen
@@ -33,7 +33,7 @@ def test_an_id_as_it_stands_goes_before_one_that_is_alike() -> None:
     assert chosen.hardware == SXM
 
 
-def test_an_id_of_the_other_generation_takes_the_cheapest_that_is_alike() -> None:
+def test_hardware_id_of_other_generation_selects_the_cheapest_equivalent() -> None:
     offers = [offer(SXM, usd=5.0), offer(PCIE, usd=3.0)]
 
     chosen = select_offers(
@@ -44,7 +44,7 @@ def test_an_id_of_the_other_generation_takes_the_cheapest_that_is_alike() -> Non
 
 
 @pytest.mark.parametrize("word", ["insufficient", "unavailable"])
-def test_what_v1_calls_not_free_has_no_room_anywhere(word: str) -> None:
+def test_v1_unavailable_hardware_has_no_capacity(word: str) -> None:
     short = offer(SXM, availability=word)
 
     assert not short.has_capacity((), 1)
@@ -54,7 +54,7 @@ def test_what_v1_calls_not_free_has_no_room_anywhere(word: str) -> None:
 
 
 @given(word=st.sampled_from(["available", ""]), replicas=st.integers(1, 99))
-def test_what_is_free_or_not_said_may_be_tried(word: str, replicas: int) -> None:
+def test_v1_available_or_unknown_hardware_may_be_tried(word: str, replicas: int) -> None:
     free = offer(SXM, availability=word)
 
     assert free.has_capacity((), replicas)
@@ -63,6 +63,6 @@ def test_what_is_free_or_not_said_may_be_tried(word: str, replicas: int) -> None
 
 
 @given(left=st.text(max_size=40), right=st.text(max_size=40))
-def test_sameness_of_ids_is_the_same_from_both_sides(left: str, right: str) -> None:
+def test_hardware_id_equivalence_is_symmetric(left: str, right: str) -> None:
     assert same_hardware(left, right) == same_hardware(right, left)
     assert same_hardware(left, left)

@@ -35,11 +35,11 @@ def part(content: bytes | str, kind: str = "image") -> dict[str, object]:
         ({"type": "text", "text": "x"}, 0),
     ],
 )
-def test_a_part_has_about_so_many_tokens(given: dict[str, object], tokens: float) -> None:
+def test_part_tokens_are_estimated(given: dict[str, object], tokens: float) -> None:
     assert part_tokens(given) == pytest.approx(tokens, rel=0.01)
 
 
-def test_the_sample_of_an_input_counts_its_images(tmp_path: Path) -> None:
+def test_sample_counts_images(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"image": [png(560, 560)] * 20}), path)
     prompt = PromptSpec(template="hi", image_columns=("image",))
@@ -52,7 +52,7 @@ def test_the_sample_of_an_input_counts_its_images(tmp_path: Path) -> None:
     assert not sample.counted, "what a tokenizer does not count is still to be learned"
 
 
-def test_the_sample_of_large_rows_is_a_few_of_them(tmp_path: Path) -> None:
+def test_sample_of_large_rows_is_small(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(
         pa.table({"image": [png(more_bytes=9 * 10**5 + n) for n in range(90)]}),

@@ -43,7 +43,7 @@ def offer(hardware: str, usd: float, tokens_per_s: float | None = None) -> Offer
 
 
 @given(load=loads, rate=rates, replicas=st.integers(1, 16))
-def test_a_forecast_costs_at_least_a_minute_of_each_replica_and_its_ends_are_in_order(
+def test_forecast_costs_a_minute_per_replica_and_bounds_are_ordered(
     load: Workload, rate: Rate, replicas: int
 ) -> None:
     found = forecast(load, rate, price_usd_per_h=6.0, replicas=replicas)
@@ -66,7 +66,7 @@ def test_more_replicas_are_faster_and_never_much_cheaper(
 
 
 @given(load=loads, rate=rates, within_s=st.floats(60, 1e6), most=st.integers(1, 24))
-def test_the_fewest_are_within_what_there_is(
+def test_fewest_replicas_are_within_capacity(
     load: Workload, rate: Rate, within_s: float, most: int
 ) -> None:
     assert 1 <= fewest_replicas(
@@ -75,9 +75,7 @@ def test_the_fewest_are_within_what_there_is(
 
 
 @given(load=loads, price=st.tuples(st.floats(0, 10), st.floats(0, 10)))
-def test_a_batch_costs_half_and_keeps_its_limits(
-    load: Workload, price: tuple[float, float]
-) -> None:
+def test_batch_api_costs_half_within_its_limits(load: Workload, price: tuple[float, float]) -> None:
     serverless, batch = by_token(load, price)
 
     assert batch.usd.mid == pytest.approx(serverless.usd.mid / 2)
@@ -85,7 +83,7 @@ def test_a_batch_costs_half_and_keeps_its_limits(
     assert batch.requests * 100e6 >= load.rows * load.body_bytes - 1e-3
 
 
-def test_what_is_not_sold_by_the_token_is_not_compared() -> None:
+def test_model_without_token_price_is_not_compared() -> None:
     load = Workload(rows=1, prompt=Estimate(1, 0.1), answer=Estimate(1, 0.1))
 
     assert by_token(load, None) == ()
@@ -96,9 +94,7 @@ def test_what_is_not_sold_by_the_token_is_not_compared() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"), [(300, "the Batch API is cheaper"), (5_000_000, "cheapest option")]
 )
-def test_the_advice_is_the_batch_api_for_little_and_the_endpoint_for_much(
-    rows: int, words: str
-) -> None:
+def test_advice_is_batch_api_for_few_rows_and_endpoint_for_many(rows: int, words: str) -> None:
     load = Workload(rows=rows, prompt=Estimate(200, 0.1), answer=Estimate(100, 0.1))
     rate = Rate(work_per_s=Estimate(8000, 0.1), measured=True)
 
@@ -107,7 +103,7 @@ def test_the_advice_is_the_batch_api_for_little_and_the_endpoint_for_much(
     assert words in advice(dedicated, by_token(load, (0.3, 0.3)))
 
 
-def test_guesses_leave_the_order_by_the_hour_and_measurements_change_it() -> None:
+def test_ranking_is_by_hourly_price_until_measurements_exist() -> None:
     cheap, dear = offer("1xnvidia-h100-80gb", 5.0, 100.0), offer("1xnvidia-b200-180gb", 9.0, 400.0)
     load = Workload(rows=100_000, prompt=Estimate(100, 0.1), answer=Estimate(100, 0.1))
 
@@ -131,7 +127,7 @@ def test_guesses_leave_the_order_by_the_hour_and_measurements_change_it() -> Non
     assert first([run(cheap, 5000.0), run(dear, 6000.0)]) == cheap
 
 
-def test_a_figure_that_is_missing_is_guessed_from_what_a_dollar_buys_elsewhere() -> None:
+def test_missing_throughput_is_estimated_from_tokens_per_dollar() -> None:
     known, unknown = offer("a", 5.0, 100.0), offer("b", 10.0)
 
     rate = estimated_rate(unknown, model="m", past=[], offers=[known, unknown])
@@ -148,7 +144,7 @@ def test_a_figure_that_is_missing_is_guessed_from_what_a_dollar_buys_elsewhere()
     start=st.floats(1e-4, 0.1), slope=st.floats(1e-6, 0.01), few=st.integers(1, 8),
     more=st.integers(1, 64), slots=st.integers(1, 512),
 )  # fmt: skip
-def test_two_points_of_a_line_give_the_whole_line(
+def test_two_latency_points_give_the_line(
     start: float, slope: float, few: int, more: int, slots: int
 ) -> None:
     many = few + more
@@ -162,7 +158,9 @@ def test_two_points_of_a_line_give_the_whole_line(
 
 
 @given(rate=st.floats(0.1, 100), replicas=st.integers(1, 8), before=st.floats(0.01, 1000))
-def test_a_run_believes_what_it_measures(rate: float, replicas: int, before: float) -> None:
+def test_throughput_estimate_follows_the_measurements_of_the_run(
+    rate: float, replicas: int, before: float
+) -> None:
     throughput = Throughput()
     for second in range(10, 1500, 10):
         throughput.sample(second, int(second * rate * replicas), second * replicas)
@@ -174,7 +172,7 @@ def test_a_run_believes_what_it_measures(rate: float, replicas: int, before: flo
         assert combined.spread < 0.2
 
 
-def test_the_pace_forgets_what_was_long_ago() -> None:
+def test_throughput_estimate_forgets_old_samples() -> None:
     throughput = Throughput(window_s=100)
     for second in range(10, 1000, 10):
         rows = min(second, 500) * 10 + max(0, second - 500)
@@ -187,9 +185,7 @@ def test_the_pace_forgets_what_was_long_ago() -> None:
 
 
 @given(count=st.integers(1, 20), length_s=st.floats(0.1, 10), rounds=st.integers(1, 5))
-def test_a_request_meets_those_that_are_on_their_way_with_it(
-    count: int, length_s: float, rounds: int
-) -> None:
+def test_concurrency_of_requests_is_their_overlap(count: int, length_s: float, rounds: int) -> None:
     spans = [
         (number * (length_s + 1), number * (length_s + 1) + length_s)
         for number in range(rounds)
@@ -200,7 +196,7 @@ def test_a_request_meets_those_that_are_on_their_way_with_it(
     assert mean_in_flight([]) == 1.0
 
 
-def test_work_counts_what_is_written_more_than_what_is_read() -> None:
+def test_work_weighs_output_tokens_above_input_tokens() -> None:
     assert work(100, 0, 50) == pytest.approx(55.0)
     assert work(100, 100, 50) == pytest.approx(50.0)
     assert work(100, 200, 0) == 0.0
@@ -209,9 +205,9 @@ def test_work_counts_what_is_written_more_than_what_is_read() -> None:
 @pytest.mark.parametrize(
     ("usd", "text"), [(0.0, "$0.00"), (0.0041, "$0.0041"), (0.37, "$0.37"), (1240.0, "$1,240")]
 )
-def test_amounts_are_written_for_people(usd: float, text: str) -> None:
+def test_amounts_are_formatted_for_people(usd: float, text: str) -> None:
     assert dollars(usd) == text
 
 
-def test_an_endless_interval_is_no_crash() -> None:
+def test_infinite_interval_is_formatted() -> None:
     assert not Interval(1, 2, 3).holds(math.inf)

@@ -13,14 +13,14 @@ def test_rows_over_a_context_are_extrapolated_from_the_sample() -> None:
     assert (sizes.quantile(0.5), sizes.quantile(0.99), sizes.longest) == (10, 9_000, 9_000)
 
 
-def test_sizes_follow_what_finished_runs_say_of_the_mean() -> None:
+def test_prompt_sizes_are_corrected_by_finished_runs() -> None:
     sizes = PromptSizes.of_sample([1.0, 3.0], rows=2, mean=4.0)
 
     assert sizes is not None
     assert sizes.tokens == (2.0, 6.0)
 
 
-def test_the_histogram_has_every_row_once() -> None:
+def test_prompt_histogram_counts_every_row_once() -> None:
     sizes = PromptSizes.of_sample([1.0, 3.0, 4.0, 5.0], rows=400, mean=13 / 4)
 
     assert sizes is not None
@@ -32,5 +32,5 @@ def test_the_histogram_has_every_row_once() -> None:
     ]
 
 
-def test_a_sample_without_rows_has_no_sizes() -> None:
+def test_empty_sample_has_no_sizes() -> None:
     assert PromptSizes.of_sample([], rows=0, mean=1.0) is None

@@ -48,7 +48,7 @@ def run(of: Offer, rate: float) -> Measurement:
     return Measurement(model="m", hardware=of.hardware, work_per_s=rate, cold_start_s=300.0)
 
 
-def test_a_guess_leaves_the_cheapest_per_hour_first() -> None:
+def test_ranking_without_measurements_is_by_hourly_price() -> None:
     placement, quotes = planned(Constraints(), [])
 
     assert placement.chosen == CHEAP
@@ -56,14 +56,14 @@ def test_a_guess_leaves_the_cheapest_per_hour_first() -> None:
     assert quotes[0].forecast.replicas == 1
 
 
-def test_a_measurement_puts_the_cheapest_for_the_job_first_and_says_so() -> None:
+def test_ranking_with_measurements_is_by_job_cost_with_a_reason() -> None:
     placement, _ = planned(Constraints(), [run(CHEAP, 2000.0), run(DEAR, 9000.0)])
 
     assert placement.chosen == DEAR
     assert placement.candidates[0].why == "cheapest for this job, measured"
 
 
-def test_hardware_that_was_named_stays() -> None:
+def test_explicit_hardware_is_kept() -> None:
     past = [run(CHEAP, 2000.0), run(DEAR, 9000.0)]
 
     placement, _ = planned(Constraints(), past, hardware=CHEAP.hardware)
@@ -72,7 +72,7 @@ def test_hardware_that_was_named_stays() -> None:
     assert placement.candidates[0].why == "requested"
 
 
-def test_a_deadline_takes_as_many_replicas_as_it_needs_and_no_more() -> None:
+def test_deadline_selects_the_fewest_sufficient_replicas() -> None:
     past = [run(CHEAP, 5000.0)]
 
     _, relaxed = planned(Constraints(deadline_s=6 * 3600), past)
@@ -83,21 +83,21 @@ def test_a_deadline_takes_as_many_replicas_as_it_needs_and_no_more() -> None:
     assert tight[0].forecast.seconds.high <= 1800
 
 
-def test_what_meets_the_deadline_comes_before_what_may_not() -> None:
+def test_ranking_puts_hardware_that_meets_the_deadline_first() -> None:
     placement, _ = planned(Constraints(deadline_s=1000), [run(CHEAP, 2000.0), run(DEAR, 2000.0)])
 
     assert placement.chosen == DEAR
     assert placement.candidates[0].why == "cheapest for this job, measured"
 
 
-def test_a_deadline_that_cannot_be_met_is_refused_with_the_earliest_that_can() -> None:
+def test_impossible_deadline_is_refused_with_the_earliest_possible() -> None:
     _, quotes = planned(Constraints(deadline_s=60), [run(CHEAP, 5000.0), run(DEAR, 5000.0)])
 
     with pytest.raises(BadRequest, match=r"--deadline 1 min 00 s cannot .* takes at least \d+ min"):
         reject_impossible_limits(quotes, LOAD, Constraints(deadline_s=60))
 
 
-def test_a_cap_below_one_minute_is_refused_with_what_that_costs() -> None:
+def test_cost_cap_below_one_minute_is_refused_with_its_price() -> None:
     _, quotes = planned(Constraints(), [])
 
     reject_impossible_limits(quotes, LOAD, Constraints(max_cost_usd=0.1))
@@ -107,7 +107,7 @@ def test_a_cap_below_one_minute_is_refused_with_what_that_costs() -> None:
         reject_impossible_limits(quotes, LOAD, Constraints(minimum=2, max_cost_usd=0.15))
 
 
-def test_a_cap_below_the_estimate_is_said_before_anything_is_spent() -> None:
+def test_cost_cap_below_the_estimate_is_reported_before_spending() -> None:
     _, quotes = planned(Constraints(), [run(CHEAP, 5000.0)])
 
     found = warnings(quotes[0], LOAD, Constraints(max_cost_usd=2.0))
@@ -115,7 +115,7 @@ def test_a_cap_below_the_estimate_is_said_before_anything_is_spent() -> None:
     assert warnings(quotes[0], LOAD, Constraints(max_cost_usd=100.0)) == []
 
 
-def test_replicas_are_as_many_as_one_allowed_region_holds() -> None:
+def test_replicas_are_bounded_by_the_capacity_of_one_region() -> None:
     both = offer(
         "1xnvidia-h100-80gb", 6.0,
         RegionCapacity(name="east", free=6), RegionCapacity(name="west", free=8, at_least=True),

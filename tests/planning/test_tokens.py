@@ -22,7 +22,7 @@ estimates = st.builds(Estimate, st.floats(1e-3, 1e6), st.floats(0.01, 2))
 
 
 @given(estimate=estimates, factor=st.floats(1e-3, 1e3))
-def test_an_interval_holds_its_middle_and_scales_with_it(estimate: Estimate, factor: float) -> None:
+def test_interval_contains_its_middle_and_scales(estimate: Estimate, factor: float) -> None:
     interval = estimate.interval
 
     assert interval.low <= interval.mid <= interval.high
@@ -30,36 +30,38 @@ def test_an_interval_holds_its_middle_and_scales_with_it(estimate: Estimate, fac
 
 
 @given(left=estimates, right=estimates)
-def test_what_is_put_together_is_no_surer_than_its_parts(left: Estimate, right: Estimate) -> None:
+def test_product_and_quotient_are_as_uncertain_as_their_operands(
+    left: Estimate, right: Estimate
+) -> None:
     assert left.times(right).spread >= max(left.spread, right.spread)
     assert left.over(right).spread >= max(left.spread, right.spread)
 
 
 @given(found=st.lists(estimates, min_size=1, max_size=6))
-def test_weighed_beliefs_lie_between_the_least_and_the_most(found: list[Estimate]) -> None:
+def test_combined_estimate_is_between_its_inputs(found: list[Estimate]) -> None:
     combined = combined_estimate(found)
 
     assert min(b.mid for b in found) * 0.999 <= combined.mid <= max(b.mid for b in found) * 1.001
     assert combined.spread > 0
 
 
-def test_beliefs_that_contradict_each_other_make_nobody_surer() -> None:
+def test_contradicting_estimates_do_not_reduce_uncertainty() -> None:
     assert combined_estimate([Estimate(10.0, 0.1), Estimate(1000.0, 0.1)]).spread > 1
 
 
 @given(text=st.text(max_size=400))
-def test_a_text_has_no_more_tokens_than_characters(text: str) -> None:
+def test_text_has_no_more_tokens_than_characters(text: str) -> None:
     assert 0 <= guessed_tokens(text) <= len(text)
 
 
-def test_scripts_other_than_latin_have_more_tokens_in_as_many_characters() -> None:
+def test_non_latin_scripts_have_more_tokens_per_character() -> None:
     assert guessed_tokens("wetter" * 10) < guessed_tokens("погода" * 10)
 
 
 @given(
     tokens=st.lists(st.floats(1, 5000), min_size=1, max_size=50), rows=st.integers(50, 10_000_000)
 )
-def test_a_sample_that_is_the_whole_has_no_doubt_of_its_own(tokens: list[float], rows: int) -> None:
+def test_complete_sample_has_no_sampling_uncertainty(tokens: list[float], rows: int) -> None:
     part = _load(Sample(rows=rows, tokens=tuple(tokens)), rows=rows)
     whole = _load(Sample(rows=len(tokens), tokens=tuple(tokens)), rows=len(tokens))
 
@@ -67,7 +69,7 @@ def test_a_sample_that_is_the_whole_has_no_doubt_of_its_own(tokens: list[float],
     assert part.prompt.mid == pytest.approx(whole.prompt.mid)
 
 
-def test_a_count_is_surer_than_a_guess() -> None:
+def test_token_count_is_less_uncertain_than_an_estimate() -> None:
     tokens = (100.0,) * 100
 
     counted = _load(Sample(rows=1000, tokens=tokens, counted=True))
@@ -99,7 +101,7 @@ def test_finished_runs_correct_the_ratio_of_tokens_to_characters() -> None:
         ([], EarlierResponses(rows=100, prompt_tokens=1, completion_tokens=3000), 30.0),
     ],
 )
-def test_the_best_evidence_decides_how_long_answers_are(
+def test_output_length_follows_the_best_evidence(
     past: list[Measurement], earlier: EarlierResponses | None, mid: float
 ) -> None:
     load = _load(Sample(rows=1000, tokens=(9.0,) * 20), past=past, earlier=earlier)
@@ -108,7 +110,7 @@ def test_the_best_evidence_decides_how_long_answers_are(
 
 
 @given(limit=st.integers(1, 100_000))
-def test_answers_are_never_expected_longer_than_allowed(limit: int) -> None:
+def test_output_length_never_exceeds_max_tokens(limit: int) -> None:
     past = [Measurement(model="m", ask="ask", answered=500, completion_tokens=500_000)]
 
     for known in ([], past):
@@ -117,7 +119,7 @@ def test_answers_are_never_expected_longer_than_allowed(limit: int) -> None:
         )
 
 
-def test_a_history_of_another_version_teaches_what_it_can() -> None:
+def test_history_of_another_version_is_used_where_readable() -> None:
     good = Measurement(provider="here", model="m", answered=5).as_dict()
     records: list[dict[str, Any]] = [
         {"lessons": [good | {"later": 1}, {"answered": "many"}, 7]},
@@ -129,7 +131,7 @@ def test_a_history_of_another_version_teaches_what_it_can() -> None:
     assert measurements(records, "there") == []
 
 
-def test_intervals_add_up_on_the_wide_side() -> None:
+def test_interval_sum_adds_the_bounds() -> None:
     assert Interval(1, 2, 4).plus(Interval(1, 1, 1)) == Interval(2, 3, 5)
     assert math.isinf(Interval(1, 2, math.inf).times(2).high)
 

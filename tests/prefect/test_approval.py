@@ -8,7 +8,7 @@ from tests.support.wait import wait_until
 ASK_ALWAYS = {"approve_above_usd": 0}
 
 
-def test_a_plan_that_is_refused_ends_the_run_with_one_line_and_nothing_was_created(
+def test_refused_plan_ends_run_with_one_line_and_creates_nothing(
     stage: PrefectStage, tmp_path: Path, told: list[str]
 ) -> None:
     created = stage.created()
@@ -25,7 +25,7 @@ def test_a_plan_that_is_refused_ends_the_run_with_one_line_and_nothing_was_creat
     wait_until(lambda: [line for line in told if "was refused" in line], "word of the failure")
 
 
-def test_plan_that_nobody_answers_ends_the_run_in_time_with_one_line(
+def test_unanswered_plan_ends_run_at_its_timeout_with_one_line(
     stage: PrefectStage, tmp_path: Path
 ) -> None:
     created = stage.created()
@@ -40,9 +40,7 @@ def test_plan_that_nobody_answers_ends_the_run_in_time_with_one_line(
     assert stage.created() == created
 
 
-def test_refused_run_can_be_retried_and_is_asked_about_again(
-    stage: PrefectStage, tmp_path: Path
-) -> None:
+def test_refused_run_can_be_retried_and_asks_again(stage: PrefectStage, tmp_path: Path) -> None:
     run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     asked = stage.prefect.await_state(run, "PAUSED")
     assert asked["state_name"] == "Suspended"
@@ -58,7 +56,7 @@ def test_refused_run_can_be_retried_and_is_asked_about_again(
     stage.prefect.await_state(run, "COMPLETED")
 
 
-def test_dialog_preselects_nothing(stage: PrefectStage, tmp_path: Path) -> None:
+def test_approval_dialog_preselects_nothing(stage: PrefectStage, tmp_path: Path) -> None:
     run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     stage.prefect.await_state(run, "PAUSED")
 

@@ -41,7 +41,7 @@ def form(screen: Screen, stage: PrefectStage) -> Screen:
     return screen
 
 
-def test_the_form_says_what_each_field_is_for_and_in_which_unit(form: Screen) -> None:
+def test_form_shows_description_and_unit_of_each_field(form: Screen) -> None:
     form.page.set_viewport_size({"width": 1280, "height": 4200})
     form.picture("form")
     for title, told in {
@@ -54,7 +54,7 @@ def test_the_form_says_what_each_field_is_for_and_in_which_unit(form: Screen) ->
         assert told in form.field(title).inner_text()
 
 
-def test_a_wrong_value_is_refused_before_anything_is_started(
+def test_form_refuses_an_invalid_value_before_a_run_starts(
     form: Screen, stage: PrefectStage
 ) -> None:
     before = stage.prefect.batches()
@@ -79,7 +79,7 @@ def output() -> Iterator[str]:
 
 
 @pytest.mark.soak
-def test_a_run_is_started_approved_and_watched_to_its_report(
+def test_run_is_started_approved_and_followed_in_the_browser(
     form: Screen, stage: PrefectStage, output: str
 ) -> None:
     form.fill("Input", "data/sample.parquet")
@@ -121,7 +121,7 @@ def test_a_run_is_started_approved_and_watched_to_its_report(
 
 
 @pytest.mark.soak
-def test_a_second_run_waits_for_the_first_which_cancelled_midway_leaves_no_endpoint(
+def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
     screen: Screen, stage: PrefectStage, tmp_path: Path
 ) -> None:
     # A place of its own: at its end, a run that was approved gives back a place that it has not.

@@ -56,7 +56,7 @@ def ended(stage: PrefectStage, tmp_path_factory: pytest.TempPathFactory) -> Ende
     return Ended(found, folder / "answers", wait_until(told, "the last task run's state"))
 
 
-def test_the_batch_has_a_nightly_schedule_that_is_off_until_switched_on(
+def test_batch_has_an_inactive_nightly_schedule(
     stage: PrefectStage,
 ) -> None:
     deployment = stage.prefect.deployment("batch-inference/batch-inference")
@@ -66,7 +66,7 @@ def test_the_batch_has_a_nightly_schedule_that_is_off_until_switched_on(
     assert deployment["global_concurrency_limit"]["limit"] == 1
 
 
-def test_the_sweep_runs_every_ten_minutes(stage: PrefectStage) -> None:
+def test_sweep_runs_every_10_minutes(stage: PrefectStage) -> None:
     deployment = stage.prefect.deployment("sweep-endpoints/sweep-endpoints")
 
     assert [(s["schedule"]["cron"], s["active"]) for s in deployment["schedules"]] == [
@@ -74,7 +74,7 @@ def test_the_sweep_runs_every_ten_minutes(stage: PrefectStage) -> None:
     ]
 
 
-def test_no_deployment_names_a_folder_or_a_parameter_of_somebody_else(stage: PrefectStage) -> None:
+def test_deployments_name_no_folder_and_no_parameters(stage: PrefectStage) -> None:
     for name in NAMES:
         deployment = stage.prefect.deployment(f"{name}/{name}")
         assert deployment["parameters"] == {}
@@ -82,13 +82,13 @@ def test_no_deployment_names_a_folder_or_a_parameter_of_somebody_else(stage: Pre
         assert deployment["entrypoint"].startswith("mayfly.flows.")
 
 
-def test_form_of_the_batch_offers_no_runner_that_is_not_built(stage: PrefectStage) -> None:
+def test_batch_form_offers_available_runners_only(stage: PrefectStage) -> None:
     schema = stage.prefect.deployment("batch-inference/batch-inference")["parameter_openapi_schema"]
 
     assert schema["properties"]["runner"]["enum"] == ["local", "processes", "dask"]
 
 
-def test_credentials_block_has_text_fields_a_secret_key_a_logo_and_documentation(
+def test_credentials_block_has_fields_secret_logo_and_documentation(
     stage: PrefectStage,
 ) -> None:
     kind = stage.prefect.ask("GET", "/block_types/slug/together-credentials")
@@ -130,21 +130,21 @@ def test_prefect_yaml_registers_the_same_as_mayfly_deploy(stage: PrefectStage) -
     assert registered() == ours
 
 
-def test_a_deployed_run_answers_every_row_and_its_endpoint_is_gone(
+def test_deployed_run_answers_every_row_and_deletes_its_endpoint(
     stage: PrefectStage, ended: Ended
 ) -> None:
     assert pd.read_parquet(ended.output)["response"].notna().sum() == ROWS
     assert stage.standing() == 0
 
 
-def test_a_run_is_named_and_tagged_and_its_state_says_the_result(ended: Ended) -> None:
+def test_run_has_name_tags_and_result_in_its_state(ended: Ended) -> None:
     assert ended.run["name"] == "Qwen2.5-7B-Instruct over rows.parquet"
     assert {"mayfly", "team=search"} <= set(ended.run["tags"])
     assert ended.run["state"]["message"].startswith("10,000 of 10,000 rows answered; $")
     assert ended.run["state"]["message"].endswith("deleted (confirmed: 404)")
 
 
-def test_each_step_says_what_it_found_or_did(ended: Ended) -> None:
+def test_step_states_say_their_result(ended: Ended) -> None:
     assert "10,000 rows on 1xnvidia-h100-80gb, $5.49/h" in ended.tasks["select hardware"]
     assert ended.tasks["await READY"].startswith("READY after ")
     assert ended.tasks["await READY"].endswith("on 1xnvidia-h100-80gb, $5.49/h")
@@ -153,13 +153,11 @@ def test_each_step_says_what_it_found_or_did(ended: Ended) -> None:
     assert "rows, 0 with an error" in ended.tasks["answer shard 0"]
 
 
-def test_ten_thousand_rows_log_tens_of_lines(stage: PrefectStage, ended: Ended) -> None:
+def test_run_of_10000_rows_logs_tens_of_lines(stage: PrefectStage, ended: Ended) -> None:
     assert 10 < len(stage.prefect.of_run("logs", ended.run["id"])) < 80
 
 
-def test_the_plan_is_a_table_the_progress_moved_and_the_result_is_a_page(
-    stage: PrefectStage, ended: Ended
-) -> None:
+def test_plan_progress_and_result_are_artifacts(stage: PrefectStage, ended: Ended) -> None:
     run = ended.run["id"]
     plan = stage.prefect.artifact(run, "batch-inference-plan")
     progress = stage.prefect.artifact(run, "batch-inference-progress")
@@ -173,7 +171,7 @@ def test_the_plan_is_a_table_the_progress_moved_and_the_result_is_a_page(
     assert "file://" not in result["data"]
 
 
-def test_the_answers_are_an_asset_that_knows_its_input(stage: PrefectStage, ended: Ended) -> None:
+def test_answers_are_an_asset_with_its_input(stage: PrefectStage, ended: Ended) -> None:
     def materialised() -> dict[str, Any] | None:
         found = stage.prefect.ask(
             "POST",
@@ -193,7 +191,7 @@ def test_the_answers_are_an_asset_that_knows_its_input(stage: PrefectStage, ende
     assert event["payload"]["rows"]["total"] == ROWS
 
 
-def test_the_key_is_nowhere_in_the_clear(stage: PrefectStage, ended: Ended) -> None:
+def test_key_is_never_in_clear_text(stage: PrefectStage, ended: Ended) -> None:
     places = [
         path
         for folder in (stage.house, ended.output)

@@ -9,7 +9,7 @@ from tests.prefect.conftest import KEY, PrefectStage
 NAME = "manage-endpoints"
 
 
-def test_the_form_offers_the_actions_and_the_generations(stage: PrefectStage) -> None:
+def test_manage_form_offers_actions_and_api_generations(stage: PrefectStage) -> None:
     deployment = stage.prefect.deployment(f"{NAME}/{NAME}")
     schema = deployment["parameter_openapi_schema"]
     fields: dict[str, Any] = schema["properties"]
@@ -21,7 +21,7 @@ def test_the_form_offers_the_actions_and_the_generations(stage: PrefectStage) ->
     assert deployment["schedules"] == []
 
 
-def test_a_run_of_the_form_lists_endpoints_in_a_table_of_the_run(stage: PrefectStage) -> None:
+def test_manage_run_lists_endpoints_in_a_table_artifact(stage: PrefectStage) -> None:
     parameters = {
         "action": "list",
         "credentials": {"$ref": {"block_document_id": stage.block}},
@@ -34,7 +34,7 @@ def test_a_run_of_the_form_lists_endpoints_in_a_table_of_the_run(stage: PrefectS
     assert [a["key"] for a in stage.prefect.of_run("artifacts", run)] == ["endpoints"]
 
 
-def test_a_run_of_the_form_deletes_an_endpoint_that_its_owner_made_by_hand(
+def test_manage_run_deletes_a_foreign_endpoint(
     stage: PrefectStage,
 ) -> None:
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:

@@ -14,7 +14,7 @@ LEFT_BEHIND = "mayfly-tests-0123456789-5f000000"
 """A name of ours whose time was over in 2020."""
 
 
-def test_people_are_told_of_an_endpoint_that_outlived_its_run(
+def test_notification_is_sent_for_an_endpoint_that_outlived_its_run(
     stage: PrefectStage, told: list[str]
 ) -> None:
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
@@ -33,7 +33,7 @@ def test_people_are_told_of_an_endpoint_that_outlived_its_run(
     assert LEFT_BEHIND in line
 
 
-def test_people_are_told_when_no_sweep_completes(
+def test_notification_is_sent_when_no_sweep_completes(
     stage: PrefectStage, webhook: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, block, told = webhook

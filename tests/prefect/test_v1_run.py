@@ -45,9 +45,7 @@ def bodies(server: Emulator, method: str, path: str) -> list[dict[str, Any]]:
     return [json.loads(call.body) for call in calls]
 
 
-def test_a_run_over_v1_answers_every_row_and_leaves_nothing(
-    stage: PrefectStage, tmp_path: Path
-) -> None:
+def test_v1_run_answers_every_row_and_leaves_nothing(stage: PrefectStage, tmp_path: Path) -> None:
     with Emulator(speed=60, v1_create=True, keep_bodies=True) as server:
         code, said = run(
             stage, server, tmp_path / "answers",
@@ -80,7 +78,7 @@ def test_a_run_over_v1_answers_every_row_and_leaves_nothing(
     assert not asked[0]["model"].startswith("endpoint-")
 
 
-def test_v1_that_is_closed_ends_the_run_with_what_to_use_instead(
+def test_v1_create_that_is_closed_ends_run_and_names_the_alternative(
     stage: PrefectStage, tmp_path: Path
 ) -> None:
     with Emulator(speed=60) as closed:

@@ -168,7 +168,7 @@ def workplace(workplace_of_all: Workplace) -> Workplace:
 
 
 @pytest.mark.soak
-def test_the_hook_in_the_worker_ends_what_a_killed_flow_and_its_guardian_left(
+def test_worker_hook_ends_endpoint_of_killed_flow_and_guardian(
     workplace: Workplace,
 ) -> None:
     output = workplace.output()
@@ -184,7 +184,7 @@ def test_the_hook_in_the_worker_ends_what_a_killed_flow_and_its_guardian_left(
 
 
 @pytest.mark.soak
-def test_a_flow_that_is_told_to_end_tears_down_first(workplace: Workplace) -> None:
+def test_terminated_flow_tears_down_first(workplace: Workplace) -> None:
     output = workplace.output()
     run, flow = workplace.midway(output)
 
@@ -195,7 +195,7 @@ def test_a_flow_that_is_told_to_end_tears_down_first(workplace: Workplace) -> No
     assert own_line(output) == "finally"
 
 
-def test_a_cancel_of_a_workers_run_tears_down_first(workplace: Workplace) -> None:
+def test_cancelled_worker_run_tears_down_first(workplace: Workplace) -> None:
     output = workplace.output()
     run, _ = workplace.midway(output)
 
@@ -209,7 +209,7 @@ def test_a_cancel_of_a_workers_run_tears_down_first(workplace: Workplace) -> Non
 
 
 @pytest.mark.soak
-def test_a_worker_that_is_stopped_leaves_it_to_the_guardian_and_the_next_run_goes_on(
+def test_stopped_worker_leaves_teardown_to_guardian_and_run_resumes(
     workplace: Workplace,
 ) -> None:
     output = workplace.output()
@@ -237,7 +237,7 @@ def test_a_worker_that_is_stopped_leaves_it_to_the_guardian_and_the_next_run_goe
 
 
 @pytest.mark.soak
-def test_worker_and_flow_that_are_killed_together_leave_it_to_the_guardian(
+def test_killed_worker_and_flow_leave_teardown_to_guardian(
     workplace: Workplace,
 ) -> None:
     output = workplace.output()
@@ -254,7 +254,7 @@ def test_worker_and_flow_that_are_killed_together_leave_it_to_the_guardian(
 
 
 @pytest.mark.soak
-def test_a_flow_whose_worker_is_killed_ends_its_endpoint_itself(workplace: Workplace) -> None:
+def test_flow_of_killed_worker_ends_its_endpoint(workplace: Workplace) -> None:
     output = workplace.output()
     _, flow = workplace.midway(output)
     worker = workplace.worker
@@ -271,7 +271,7 @@ def test_a_flow_whose_worker_is_killed_ends_its_endpoint_itself(workplace: Workp
 
 @pytest.mark.soak
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_flow_that_serves_itself_and_is_interrupted_leaves_nothing(
+def test_interrupted_serving_flow_leaves_nothing(
     workplace: Workplace, number: signal.Signals
 ) -> None:
     name = f"served-{os.getpid()}-{number.name}"
@@ -303,7 +303,7 @@ def found(prefect: PrefectClient, name: str) -> str | None:
     return str(answer.json()["id"]) if answer.is_success else None
 
 
-def test_the_flow_can_be_sent_to_the_process_that_serve_starts_for_it() -> None:
+def test_flow_can_be_pickled_to_the_process_of_serve() -> None:
     from mayfly.flows.batch_inference import batch_inference  # noqa: PLC0415 - Prefect takes seconds
 
     assert cloudpickle.loads(cloudpickle.dumps(batch_inference)).name == "batch-inference"

@@ -25,7 +25,7 @@ json_values = st.recursive(
 
 
 @given(st.lists(json_values, max_size=16))
-def test_any_record_is_an_answer_that_a_part_takes(values: list[Any]) -> None:
+def test_any_record_is_an_answer_that_a_part_accepts(values: list[Any]) -> None:
     answer = from_record(orjson.dumps([7, *values]))
 
     assert answer.row == 7
@@ -35,12 +35,12 @@ def test_any_record_is_an_answer_that_a_part_takes(values: list[Any]) -> None:
 
 
 @given(st.binary(max_size=20))
-def test_any_bytes_are_some_answer(record: bytes) -> None:
+def test_any_bytes_are_read_as_an_answer(record: bytes) -> None:
     assert CHAT.arrays([from_record(record)])
     row_of(record)
 
 
-def test_the_first_format_of_the_journal_is_read() -> None:
+def test_first_journal_format_is_read() -> None:
     record = b'[3,null,"schema: HTTP 200 after 3 attempts: no","length",7,5,0,3,0.5]'
 
     assert from_record(record) == Answer(
@@ -48,7 +48,7 @@ def test_the_first_format_of_the_journal_is_read() -> None:
     )
 
 
-def test_odd_fields_of_an_earlier_version_are_healed() -> None:
+def test_invalid_fields_of_an_earlier_version_are_repaired() -> None:
     record = b'[3,"text",null,2,"7",1e20,true,1,null]'
 
     assert from_record(record) == Answer(3, "text", None, "2", 7, None, None, 1, 0.0)
@@ -64,11 +64,11 @@ def test_odd_fields_of_an_earlier_version_are_healed() -> None:
         b'[3,"text",null,"stop",true,5,0,3,0.5]',
     ],
 )
-def test_a_record_is_read_as_what_healing_makes_of_it(record: bytes) -> None:
+def test_record_is_read_in_its_repaired_form(record: bytes) -> None:
     assert from_record(record) == made_fit(Answer(*orjson.loads(record)))
 
 
-def test_an_answer_that_json_cannot_hold_is_written_all_the_same() -> None:
+def test_answer_without_json_form_is_still_written() -> None:
     odd: Any = Answer(1, "half \ud800 pair", None, "\udc00", 2**70, reasoning="a\ud83d")
 
     assert from_record(to_record(odd)) == Answer(
@@ -76,12 +76,12 @@ def test_an_answer_that_json_cannot_hold_is_written_all_the_same() -> None:
     )
 
 
-def test_a_plain_record_has_no_more_fields_than_it_needs() -> None:
+def test_plain_record_has_only_the_needed_fields() -> None:
     assert to_record(Answer(1, "a", attempts=1)) == b'[1,"a",null,null,null,null,null,1,0.0]'
 
 
 @pytest.mark.parametrize("value", [object(), b"x", {1: 2}, float("nan"), 10**30])
-def test_no_value_in_any_field_keeps_a_part_from_being_written(value: Any) -> None:
+def test_any_field_value_can_be_written_to_a_part(value: Any) -> None:
     for name in Answer._fields[1:]:
         answer = Answer(0, "a")._replace(**{name: value})
         column = CHAT.arrays([answer])[0]
@@ -89,6 +89,6 @@ def test_no_value_in_any_field_keeps_a_part_from_being_written(value: Any) -> No
         assert made_fit(answer).row == 0
 
 
-def test_a_record_without_anything_is_a_failure() -> None:
+def test_empty_record_is_a_failure() -> None:
     assert from_record(b"[1]").failure is not None
     assert from_record(b"nothing").failure == Failure(OTHER, "the journal has no answer")

@@ -65,7 +65,7 @@ def test_json_lines_have_the_types_of_their_values(tmp_path: Path, name: str) ->
     assert rows_of(dataset) == [{**lines[0], "late": None}, lines[1]]
 
 
-def test_values_of_several_types_are_read_as_they_were_and_kept_as_json(tmp_path: Path) -> None:
+def test_values_of_mixed_types_are_kept_as_json(tmp_path: Path) -> None:
     values = [1, "1", [1, {"a": "x"}], {"a": 1}, 2.5, True, None, {}, 2**70]
     path = write_lines(tmp_path / "a.jsonl", [{"id": i, "v": v} for i, v in enumerate(values)])
 
@@ -76,7 +76,7 @@ def test_values_of_several_types_are_read_as_they_were_and_kept_as_json(tmp_path
     assert texts[:4] == ["1", '"1"', '[1,{"a":"x"}]', '{"a":1}']
 
 
-def test_types_that_change_late_or_between_files_lose_nothing(tmp_path: Path) -> None:
+def test_types_that_change_late_or_between_files_keep_every_value(tmp_path: Path) -> None:
     first = [{"id": i, "v": i, "w": None} for i in range(150_000)]
     write_lines(tmp_path / "a.jsonl", [*first, {"id": 150_000, "v": "x", "w": [1], "new": 1}])
     write_lines(tmp_path / "b.jsonl", [{"id": 150_001, "v": {"k": 1}, "w": [2.5]}])
@@ -92,7 +92,7 @@ def test_types_that_change_late_or_between_files_lose_nothing(tmp_path: Path) ->
     ]
 
 
-def test_odd_bytes_in_a_line_are_kept_and_are_an_error_of_their_row(tmp_path: Path) -> None:
+def test_invalid_bytes_in_a_line_are_kept_and_an_error_of_the_row(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"p":"a"}\r\n\n{"p":"caf\xe9"}\n{"p":"half \\ud83d"}\n{"p":"d"}')
 
@@ -118,7 +118,7 @@ def test_odd_bytes_in_a_line_are_kept_and_are_an_error_of_their_row(tmp_path: Pa
         ("\n\n", "0 rows"),
     ],
 )
-def test_lines_that_are_no_objects_are_refused_by_number(
+def test_lines_that_are_no_objects_are_refused_by_line_number(
     tmp_path: Path, text: str, says: str
 ) -> None:
     (tmp_path / "a.jsonl").write_text(text)
@@ -127,7 +127,7 @@ def test_lines_that_are_no_objects_are_refused_by_number(
         open_dataset(str(tmp_path / "a.jsonl"))
 
 
-def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
+def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     write_lines(path, [{"a": os.urandom(20).hex()} for _ in range(5_000)])
     os.truncate(path, path.stat().st_size // 2)
@@ -136,7 +136,7 @@ def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
         open_dataset(str(path))
 
 
-def test_csv_keeps_its_texts_and_has_integers_where_every_value_is_one(tmp_path: Path) -> None:
+def test_csv_column_is_integer_only_if_every_value_is(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(
         "zip,n,price,when,text,flag\n"
@@ -158,7 +158,7 @@ def test_csv_keeps_its_texts_and_has_integers_where_every_value_is_one(tmp_path:
     }
 
 
-def test_a_csv_column_that_stops_being_integers_is_text_throughout(tmp_path: Path) -> None:
+def test_csv_column_with_a_late_text_is_text_throughout(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     lines = [f"{i},{'x' * 100}" for i in range(100_000)]
     path.write_text("\n".join(["id,text", *lines, "A7,y"]) + "\n")
@@ -168,7 +168,7 @@ def test_a_csv_column_that_stops_being_integers_is_text_throughout(tmp_path: Pat
     assert ids == [*map(str, range(100_000)), "A7"]
 
 
-def test_csv_with_bytes_that_are_not_utf8_keeps_them(tmp_path: Path) -> None:
+def test_csv_keeps_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"p;n\ncaf\xe9;1\nb;2\n")
 
     dataset = open_dataset(str(tmp_path / "a.csv"))
@@ -178,7 +178,7 @@ def test_csv_with_bytes_that_are_not_utf8_keeps_them(tmp_path: Path) -> None:
     assert cells[1] == "b"
 
 
-def test_csv_records_that_do_not_fit_the_header_are_refused(tmp_path: Path) -> None:
+def test_csv_records_of_another_width_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n1,2,3\n")
 
     with pytest.raises(BadRequest, match=r"a\.csv cannot be read as CSV: .*3"):
@@ -215,7 +215,7 @@ def test_arrow_files_and_streams_keep_their_types(tmp_path: Path, name: str) -> 
     assert bool(dataset.copied) == (name not in ("a.arrow", "a.feather"))
 
 
-def test_a_copy_is_made_once_and_again_when_the_source_changes(tmp_path: Path) -> None:
+def test_copy_is_made_once_and_again_when_the_source_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write_lines(path, [{"a": 1}])
     said: list[str] = []
@@ -235,7 +235,7 @@ def test_a_copy_is_made_once_and_again_when_the_source_changes(tmp_path: Path) -
     assert changed.fingerprint != first.fingerprint
 
 
-def test_what_a_copy_that_was_killed_has_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_copy_are_removed(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", [{"a": 1}])
     open_dataset(path, beside=tmp_path / "kept")
     [home] = (tmp_path / "kept" / "copies").iterdir()
@@ -249,7 +249,7 @@ def test_what_a_copy_that_was_killed_has_left_is_removed(tmp_path: Path) -> None
     assert list((tmp_path / "kept" / "copies").iterdir()) == [home]
 
 
-def test_the_fingerprint_of_a_copied_input_follows_its_content(tmp_path: Path) -> None:
+def test_fingerprint_of_a_copied_input_follows_its_content(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         write_lines(tmp_path / folder / "a.jsonl", [{"a": 1}])
@@ -268,7 +268,7 @@ def test_files_of_two_kinds_are_refused(tmp_path: Path) -> None:
         open_dataset(str(tmp_path))
 
 
-def test_openai_batch_lines_are_known_as_requests(tmp_path: Path) -> None:
+def test_openai_batch_lines_are_recognised_as_requests(tmp_path: Path) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": None}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
     dataset = open_dataset(write_lines(tmp_path / "a.jsonl", [line, line | {"custom_id": "b"}]))
@@ -300,7 +300,7 @@ JSON_VALUES = st.recursive(
         any
     )
 )
-def test_any_json_lines_come_back_with_no_more_than_nulls_and_floats_for_what_was_said(
+def test_any_json_lines_round_trip_up_to_nulls_and_floats(
     tmp_path: Path, lines: list[dict[str, Any]]
 ) -> None:
     dataset = open_dataset(write_lines(tmp_path / "any.jsonl", lines))

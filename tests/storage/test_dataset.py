@@ -42,9 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"id,text\n1,hello there\n"])
-def test_a_file_in_a_folder_that_is_not_parquet_is_refused_by_name(
-    folder: Path, content: bytes
-) -> None:
+def test_foreign_file_in_a_folder_is_refused_by_name(folder: Path, content: bytes) -> None:
     (folder / "notes.csv").write_bytes(content)
 
     with pytest.raises(BadRequest, match=r"notes\.csv is"):
@@ -52,7 +50,7 @@ def test_a_file_in_a_folder_that_is_not_parquet_is_refused_by_name(
 
 
 @pytest.mark.parametrize("lost", [1, 7, 300, 700])
-def test_a_truncated_file_is_refused_as_such(folder: Path, lost: int) -> None:
+def test_truncated_file_is_refused(folder: Path, lost: int) -> None:
     path = folder / "a.parquet"
     os.truncate(path, path.stat().st_size - lost)
 
@@ -60,7 +58,7 @@ def test_a_truncated_file_is_refused_as_such(folder: Path, lost: int) -> None:
         open_dataset(str(folder))
 
 
-def test_a_damaged_footer_is_refused_by_name(folder: Path) -> None:
+def test_damaged_footer_is_refused_by_name(folder: Path) -> None:
     path = folder / "a.parquet"
     data = bytearray(path.read_bytes())
     data[-200:-20] = bytes(180)
@@ -70,12 +68,12 @@ def test_a_damaged_footer_is_refused_by_name(folder: Path) -> None:
         open_dataset(str(folder))
 
 
-def test_an_input_without_rows_is_refused(tmp_path: Path) -> None:
+def test_input_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="0 rows"):
         open_dataset(str(write(tmp_path / "a.parquet", 0)))
 
 
-def test_an_empty_file_among_others_has_no_say_in_the_schema(folder: Path) -> None:
+def test_empty_file_among_others_does_not_affect_the_schema(folder: Path) -> None:
     pq.write_table(pa.table({"id": pa.nulls(0)}), folder / "A.parquet")
 
     assert ids(open_dataset(str(folder))) == list(range(13))
@@ -87,7 +85,7 @@ def test_files_whose_columns_differ_are_refused_by_column(folder: Path) -> None:
         open_dataset(str(folder))
 
 
-def test_the_order_of_columns_may_differ_between_files(tmp_path: Path) -> None:
+def test_column_order_may_differ_between_files(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [0], "text": ["a"]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"text": ["b"], "id": [1]}), tmp_path / "b.parquet")
 
@@ -98,7 +96,7 @@ def test_the_order_of_columns_may_differ_between_files(tmp_path: Path) -> None:
     assert ids(dataset) == [0, 1]
 
 
-def test_a_column_may_have_nulls_if_it_may_in_any_file(tmp_path: Path) -> None:
+def test_column_is_nullable_if_nullable_in_any_file(tmp_path: Path) -> None:
     for name, nullable, value in (("a", False, 1), ("b", True, None)):
         schema = pa.schema([pa.field("id", pa.int64(), nullable=nullable)])
         pq.write_table(pa.table({"id": [value]}, schema=schema), tmp_path / f"{name}.parquet")
@@ -109,14 +107,14 @@ def test_a_column_may_have_nulls_if_it_may_in_any_file(tmp_path: Path) -> None:
     assert [batch["id"].to_pylist() for batch in dataset.arrow_batches(0, 2)] == [[1], [None]]
 
 
-def test_a_column_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+def test_duplicate_column_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table([[1], [2]], names=["id", "id"]), tmp_path / "a.parquet")
 
     with pytest.raises(BadRequest, match="column 'id' twice"):
         open_dataset(str(tmp_path))
 
 
-def test_a_limit_takes_the_first_rows(folder: Path) -> None:
+def test_limit_takes_the_first_rows(folder: Path) -> None:
     dataset = open_dataset(str(folder), limit=7)
 
     assert ids(dataset) == list(range(7))
@@ -124,7 +122,7 @@ def test_a_limit_takes_the_first_rows(folder: Path) -> None:
     assert open_dataset(str(folder), limit=100).rows == 13
 
 
-def test_the_fingerprint_follows_content_and_not_place_or_time(folder: Path) -> None:
+def test_fingerprint_depends_on_content_and_not_path_or_time(folder: Path) -> None:
     original = open_dataset(str(folder / "a.parquet")).fingerprint
     copy = folder.parent / "copy.parquet"
     copy.write_bytes((folder / "a.parquet").read_bytes())
@@ -151,7 +149,7 @@ def test_one_changed_byte_of_one_value_changes_the_fingerprint(tmp_path: Path) -
     batch=st.none() | st.integers(1, 9),
     reads=st.lists(st.tuples(st.integers(0, 160), st.integers(0, 160)), max_size=5),
 )
-def test_any_range_of_rows_is_what_the_files_hold_there(
+def test_any_row_range_equals_that_of_the_files(
     tmp_path: Path,
     sizes: list[int],
     group: int,
@@ -174,24 +172,24 @@ def test_any_range_of_rows_is_what_the_files_hold_there(
         assert [v for part in arrow for v in part["id"].to_pylist()] == list(range(first, end))
 
 
-def test_columns_that_are_not_asked_for_are_not_read(folder: Path) -> None:
+def test_columns_that_are_not_selected_are_not_read(folder: Path) -> None:
     [chunk] = open_dataset(str(folder / "a.parquet")).read(0, 5, ["text"])
 
     assert set(chunk.columns) == {"text"}
 
 
-def test_no_column_at_all_still_counts_rows(folder: Path) -> None:
+def test_read_without_columns_counts_rows(folder: Path) -> None:
     chunks = list(open_dataset(str(folder)).read(2, 9, [], batch_rows=4))
 
     assert [(chunk.first_row, chunk.rows) for chunk in chunks] == [(2, 4), (6, 4), (10, 1)]
 
 
-def test_an_unknown_column_is_refused_with_those_there_are(folder: Path) -> None:
+def test_unknown_column_is_refused_with_the_columns(folder: Path) -> None:
     with pytest.raises(BadRequest, match="no column 'prompt'; it has id, text"):
         list(open_dataset(str(folder)).read(0, 1, ["prompt"]))
 
 
-def test_column_names_with_dots_and_nested_columns_are_told_apart(tmp_path: Path) -> None:
+def test_column_names_with_dots_differ_from_nested_columns(tmp_path: Path) -> None:
     table = pa.table({"a": [{"b": 1}], "a.b": ["dotted"], "ab": [2]})
     pq.write_table(table, tmp_path / "a.parquet")
     dataset = open_dataset(str(tmp_path))
@@ -202,7 +200,7 @@ def test_column_names_with_dots_and_nested_columns_are_told_apart(tmp_path: Path
     assert chunk.columns == {"a": [{"b": 1}]}
 
 
-def test_values_come_as_plain_python(tmp_path: Path) -> None:
+def test_values_are_plain_python(tmp_path: Path) -> None:
     when = dt.datetime(2024, 2, 29, 12, 30, tzinfo=dt.UTC)
     row = {
         "messages": [{"role": "user", "content": "hi"}],
@@ -227,7 +225,7 @@ def test_values_come_as_plain_python(tmp_path: Path) -> None:
     assert {name: values[0] for name, values in chunk.columns.items()} == row
 
 
-def test_a_dataset_can_be_sent_to_another_process(folder: Path) -> None:
+def test_dataset_can_be_pickled(folder: Path) -> None:
     dataset = pickle.loads(pickle.dumps(open_dataset(str(folder), limit=11)))  # noqa: S301
 
     assert ids(dataset) == list(range(11))
@@ -246,7 +244,7 @@ def test_open_readers_stay_with_their_dataset(folder: Path) -> None:
     assert ids(dataset) == ids(other)
 
 
-def test_reading_on_in_another_thread_continues_where_the_last_read_stopped(
+def test_read_in_another_thread_continues_at_the_last_row(
     tmp_path: Path,
 ) -> None:
     dataset = open_dataset(str(write(tmp_path / "a.parquet", 9_000, group=9_000)))
@@ -264,7 +262,7 @@ def test_reading_on_in_another_thread_continues_where_the_last_read_stopped(
     assert dataset.readers.idle == ()
 
 
-def test_two_readers_at_once_do_not_share_a_place(tmp_path: Path) -> None:
+def test_concurrent_readers_have_their_own_positions(tmp_path: Path) -> None:
     dataset = open_dataset(str(write(tmp_path / "a.parquet", 100, group=50)))
     one, other = (dataset.read(0, 100, ["id"], batch_rows=7) for _ in range(2))
 
@@ -274,7 +272,7 @@ def test_two_readers_at_once_do_not_share_a_place(tmp_path: Path) -> None:
     assert sum(left.rows for left, _ in pairs) == 100
 
 
-def test_a_reader_that_is_dropped_early_disturbs_nobody(tmp_path: Path) -> None:
+def test_abandoned_reader_does_not_affect_others(tmp_path: Path) -> None:
     dataset = open_dataset(str(write(tmp_path / "a.parquet", 100, group=50)))
     reader = dataset.read(0, 100, ["id"], batch_rows=7)
     next(reader)
@@ -283,7 +281,7 @@ def test_a_reader_that_is_dropped_early_disturbs_nobody(tmp_path: Path) -> None:
     assert ids(dataset) == list(range(100))
 
 
-def test_a_file_that_changes_during_the_run_is_noticed(tmp_path: Path) -> None:
+def test_file_changed_during_the_run_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", 50)
     dataset = open_dataset(str(path))
     write(path, 50, first=7)
@@ -292,7 +290,7 @@ def test_a_file_that_changes_during_the_run_is_noticed(tmp_path: Path) -> None:
         ids(dataset)
 
 
-def test_a_damaged_page_ends_the_read_with_the_name_of_the_file(tmp_path: Path) -> None:
+def test_damaged_page_is_an_error_with_the_file_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", 5_000, group=5_000)
     dataset = open_dataset(str(path))
     data = bytearray(path.read_bytes())
@@ -303,7 +301,7 @@ def test_a_damaged_page_ends_the_read_with_the_name_of_the_file(tmp_path: Path) 
         ids(dataset)
 
 
-def test_memory_does_not_grow_with_the_row_group(tmp_path: Path) -> None:
+def test_memory_is_independent_of_row_group_size(tmp_path: Path) -> None:
     def peak(rows: int) -> int:
         path = tmp_path / f"{rows}.parquet"
         texts = [os.urandom(10_000).hex() for _ in range(rows)]
@@ -320,7 +318,7 @@ def test_memory_does_not_grow_with_the_row_group(tmp_path: Path) -> None:
     assert peak(4_000) <= 1.1 * peak(2_000)
 
 
-def test_a_long_text_that_every_row_repeats_does_not_fill_memory(tmp_path: Path) -> None:
+def test_repeated_long_text_does_not_fill_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["s" * 50_000] * 2_000}), path)
 
@@ -329,7 +327,7 @@ def test_a_long_text_that_every_row_repeats_does_not_fill_memory(tmp_path: Path)
     assert largest * 50_000 <= 2 * BATCH_BYTES
 
 
-def test_many_small_files_are_read_from_one_copy_and_stay_what_they_are(tmp_path: Path) -> None:
+def test_many_small_files_are_read_from_one_copy_unchanged(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(80):
         write(tmp_path / "in" / f"{number:03d}.parquet", 3, first=3 * number)
@@ -349,7 +347,7 @@ def test_many_small_files_are_read_from_one_copy_and_stay_what_they_are(tmp_path
     assert again.packed == dataset.packed
 
 
-def test_a_damaged_small_file_is_found_while_it_is_copied(tmp_path: Path) -> None:
+def test_damaged_small_file_is_found_while_it_is_copied(tmp_path: Path) -> None:
     for number in range(80):
         write(tmp_path / f"{number:03d}.parquet", 100, group=100)
     path = tmp_path / "040.parquet"

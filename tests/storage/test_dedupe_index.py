@@ -25,7 +25,7 @@ def copies_of(path: Path, asked: list[int], key: str = "k") -> Copies:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(asked=st.lists(st.integers(0, 5), max_size=40), cut=st.integers(0, 40))
-def test_a_row_copies_the_first_that_asks_the_same(
+def test_duplicate_row_copies_its_first_occurrence(
     tmp_path: Path, asked: list[int], cut: int
 ) -> None:
     cut = min(cut, len(asked))
@@ -38,7 +38,7 @@ def test_a_row_copies_the_first_that_asks_the_same(
     assert [path.name for path in tmp_path.iterdir()] == ["copies.sqlite"]
 
 
-def test_the_file_is_made_once_for_an_input_and_again_for_another(tmp_path: Path) -> None:
+def test_dedupe_index_is_built_once_per_input(tmp_path: Path) -> None:
     path = tmp_path / "copies.sqlite"
     copies_of(path, [1, 1, 2])
 
@@ -57,7 +57,7 @@ def test_the_file_is_made_once_for_an_input_and_again_for_another(tmp_path: Path
         Copies(path, key="k", rows=Never())
 
 
-def test_only_answers_that_later_shards_copy_are_kept(tmp_path: Path) -> None:
+def test_dedupe_keeps_only_answers_that_later_shards_copy(tmp_path: Path) -> None:
     duplicates = copies_of(tmp_path / "copies.sqlite", [1, 1, 2, 3, 2, 3])
     answers = {row: Answer(row, f"answer {row}", None, "stop", 5, 6, 7, 1, 0.5) for row in range(4)}
     first = shard(0, 4)

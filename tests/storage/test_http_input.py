@@ -25,7 +25,7 @@ def ids(dataset: Dataset) -> list[object]:
     return [value for chunk in dataset.read(0, dataset.rows) for value in chunk.columns["id"]]
 
 
-def test_small_files_are_fetched_once_by_one_request_each_before_they_are_read(
+def test_small_files_are_fetched_once_with_one_request_each(
     tmp_path: Path,
 ) -> None:
     small_files(tmp_path / "in", 100)
@@ -47,7 +47,7 @@ def test_small_files_are_fetched_once_by_one_request_each_before_they_are_read(
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_large_file_is_read_by_ranges_and_each_byte_once(tmp_path: Path, ranges: bool) -> None:
+def test_large_file_is_read_by_ranges_with_each_byte_once(tmp_path: Path, ranges: bool) -> None:
     (tmp_path / "in").mkdir()
     path = tmp_path / "in" / "a.parquet"
     texts = [os.urandom(5_000).hex() for _ in range(2_000)]
@@ -66,7 +66,7 @@ def test_a_large_file_is_read_by_ranges_and_each_byte_once(tmp_path: Path, range
         assert server.sent == size
 
 
-def test_a_file_that_has_changed_is_fetched_again(tmp_path: Path) -> None:
+def test_changed_file_is_fetched_again(tmp_path: Path) -> None:
     small_files(tmp_path / "in", 1)
     path = tmp_path / "in" / "00000.parquet"
     with serving(tmp_path / "in") as server:
@@ -80,7 +80,7 @@ def test_a_file_that_has_changed_is_fetched_again(tmp_path: Path) -> None:
         assert first.fingerprint != second.fingerprint
 
 
-def test_a_page_of_links_is_a_folder_and_a_glob_takes_what_matches(tmp_path: Path) -> None:
+def test_html_listing_is_a_folder_and_globs_match(tmp_path: Path) -> None:
     small_files(tmp_path / "in", 12)
     (tmp_path / "in" / "_SUCCESS").touch()
     with serving(tmp_path) as server:
@@ -91,7 +91,7 @@ def test_a_page_of_links_is_a_folder_and_a_glob_takes_what_matches(tmp_path: Pat
             open_dataset(server.url + "in/00099.parquet")
 
 
-def test_json_lines_behind_http_are_fetched_once(tmp_path: Path) -> None:
+def test_json_lines_over_http_are_fetched_once(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
     with serving(tmp_path / "in") as server:
@@ -101,7 +101,7 @@ def test_json_lines_behind_http_are_fetched_once(tmp_path: Path) -> None:
         assert server.sent == 20
 
 
-def test_credentials_of_a_uri_are_used_and_shown_nowhere(tmp_path: Path) -> None:
+def test_uri_credentials_are_used_and_never_shown(tmp_path: Path) -> None:
     small_files(tmp_path / "in", 1)
     fingerprints = set()
     with serving(tmp_path / "in") as server:

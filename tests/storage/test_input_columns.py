@@ -71,7 +71,7 @@ def test_uuid_and_json_keep_their_logical_type_without_an_arrow_schema(tmp_path:
     assert pq.read_table(folder)["key"].to_pylist() == table["key"].to_pylist()
 
 
-def test_odd_types_and_raw_text_come_back_as_they_were(tmp_path: Path) -> None:
+def test_unusual_types_and_raw_text_are_unchanged(tmp_path: Path) -> None:
     table = pa.table(
         {
             "prompt": raw_texts([b"a", "café".encode("latin-1")]),
@@ -97,7 +97,7 @@ def test_odd_types_and_raw_text_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("levels", ["index", "two-level columns"])
-def test_what_pandas_wrote_is_read_by_pandas_again(tmp_path: Path, levels: str) -> None:
+def test_pandas_files_are_read_back_by_pandas(tmp_path: Path, levels: str) -> None:
     if levels == "index":
         frame = pd.DataFrame({"prompt": ["a", "b"]}, index=pd.Index(["x", "y"], name="key"))
     else:
@@ -133,7 +133,7 @@ def test_files_of_one_table_are_read_as_one(tmp_path: Path) -> None:
     }
 
 
-def test_an_integer_that_no_float_holds_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+def test_integer_beyond_float_precision_is_refused_before_sending(tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["a"], "x": [2**53 + 1]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"prompt": ["a"], "x": [0.5]}), tmp_path / "b.parquet")
     dataset = open_dataset(str(tmp_path))
@@ -142,7 +142,7 @@ def test_an_integer_that_no_float_holds_is_refused_before_anything_is_sent(tmp_p
         dataset.check_cells(["prompt"])
 
 
-def test_folders_that_name_a_value_are_columns(tmp_path: Path) -> None:
+def test_partition_folders_are_columns(tmp_path: Path) -> None:
     for place in ("year=2023/month=01", "year=2024/month=__HIVE_DEFAULT_PARTITION__"):
         (tmp_path / "in" / place).mkdir(parents=True)
         pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "in" / place / "a.parquet")
@@ -171,7 +171,7 @@ class _Kms(pe.KmsClient):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_an_encrypted_file_is_refused_and_aborts_nothing(tmp_path: Path, plain: bool) -> None:
+def test_encrypted_file_is_refused_without_a_crash(tmp_path: Path, plain: bool) -> None:
     settings = pe.EncryptionConfiguration(
         footer_key="f", column_keys={"c": ["secret"]}, plaintext_footer=plain
     )
@@ -205,7 +205,7 @@ def damaged(path: Path, column: int) -> None:
     path.write_bytes(data)
 
 
-def test_damage_in_a_column_that_no_prompt_uses_is_found_before_rows_are_paid_for(
+def test_damage_in_an_unused_column_is_found_before_sending(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.parquet"
@@ -219,7 +219,7 @@ def test_damage_in_a_column_that_no_prompt_uses_is_found_before_rows_are_paid_fo
         dataset.check_cells(["prompt"])
 
 
-def test_a_large_input_is_the_same_when_a_damaged_file_is_replaced_by_a_good_copy(
+def test_input_is_the_same_after_a_damaged_file_is_replaced(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.parquet"
@@ -261,7 +261,7 @@ def test_a_large_input_is_the_same_when_a_damaged_file_is_replaced_by_a_good_cop
         ("s3://b/in", "in/out", False),
     ],
 )
-def test_an_output_that_would_be_read_as_input_is_refused(
+def test_output_inside_the_input_is_refused(
     tmp_path: Path, uri: str, output: str, refused: bool
 ) -> None:
     (tmp_path / "in").mkdir()

@@ -35,16 +35,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_a_folder_is_read_in_the_order_of_its_paths(folder: Path) -> None:
+def test_folder_is_read_in_path_order(folder: Path) -> None:
     assert ids(open_dataset(str(folder))) == list(range(13))
 
 
-def test_a_glob_takes_what_matches(folder: Path) -> None:
+def test_glob_selects_matching_files(folder: Path) -> None:
     assert ids(open_dataset(f"{folder}/*.parquet")) == list(range(10))
     assert ids(open_dataset(f"{folder}/**/*.p*q*")) == list(range(13))
 
 
-def test_a_glob_that_matches_folders_takes_their_files(folder: Path) -> None:
+def test_glob_that_matches_folders_selects_their_files(folder: Path) -> None:
     assert ids(open_dataset(f"{folder}/m*")) == [10, 11, 12]
 
 
@@ -59,25 +59,25 @@ def test_names_with_underscore_or_dot_are_not_data_at_any_level(folder: Path) ->
         open_dataset(f"{folder}/_old/*/y*")
 
 
-def test_a_hidden_folder_above_the_input_does_not_hide_it(tmp_path: Path) -> None:
+def test_hidden_parent_folder_does_not_hide_the_input(tmp_path: Path) -> None:
     path = write(tmp_path / ".cache" / "in" / "a.parquet", 4)
 
     assert open_dataset(str(path.parent)).rows == 4
     assert open_dataset(f"{path.parent}/*.parquet").rows == 4
 
 
-def test_a_file_name_with_glob_characters_is_a_file(tmp_path: Path) -> None:
+def test_file_name_with_glob_characters_is_a_file(tmp_path: Path) -> None:
     assert open_dataset(str(write(tmp_path / "a[1].parquet", 4))).rows == 4
 
 
-def test_links_are_followed_and_loops_of_links_end(folder: Path, tmp_path: Path) -> None:
+def test_links_are_followed_and_link_loops_end(folder: Path, tmp_path: Path) -> None:
     (folder / "d.parquet").symlink_to(write(tmp_path / "else" / "d.parquet", 2, first=13))
     (folder / "loop").symlink_to(folder)
 
     assert open_dataset(str(folder)).rows == 15
 
 
-def test_a_uri_is_read_like_a_folder() -> None:
+def test_uri_is_read_like_a_folder() -> None:
     memory = fsspec.filesystem("memory")
     for name, first in (("b.parquet", 4), ("a.parquet", 0), ("_no.parquet", 9)):
         with memory.open(f"/mayfly-in/{name}", "wb") as file:
@@ -90,17 +90,17 @@ def test_a_uri_is_read_like_a_folder() -> None:
         open_dataset("memory://mayfly-in/c.parquet")
 
 
-def test_a_file_uri_is_a_local_path(folder: Path) -> None:
+def test_file_uri_is_a_local_path(folder: Path) -> None:
     assert open_dataset(f"file://{folder}/a.parquet").rows == 5
 
 
 @pytest.mark.parametrize("uri", ["nope://bucket/key", "abfs://bucket/key"])
-def test_a_protocol_that_cannot_be_read_is_refused(uri: str) -> None:
+def test_unknown_protocol_is_refused(uri: str) -> None:
     with pytest.raises(BadRequest, match=uri):
         open_dataset(uri)
 
 
-def test_what_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+def test_missing_input_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r"missing\.parquet does not exist"):
         open_dataset(str(tmp_path / "missing.parquet"))
     with pytest.raises(BadRequest, match="no data files"):
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
         open_dataset(str(tmp_path))
 
 
-def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
+def test_pipe_is_refused_at_once(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
 
     with pytest.raises(BadRequest, match="pipe is not a regular file"):
@@ -124,9 +124,7 @@ def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
         ("a/*/y.parquet", "a/x/y.parquet", "x/y.parquet"),
     ],
 )
-def test_a_file_has_the_same_name_wherever_its_input_lies(
-    tmp_path: Path, uri: str, path: str, name: str
-) -> None:
+def test_file_name_is_relative_to_its_input(tmp_path: Path, uri: str, path: str, name: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).touch()
 

@@ -68,7 +68,7 @@ def last_of_each_row(rows: list[Answer]) -> dict[int, Answer]:
 
 @on_disk
 @given(rows=st.lists(answers, max_size=20))
-def test_what_was_committed_is_read_back(tmp_path: Path, rows: list[Answer]) -> None:
+def test_committed_answers_are_read_back(tmp_path: Path, rows: list[Answer]) -> None:
     written(path := tmp_path / "journal", rows)
 
     assert load(path) == last_of_each_row(rows)
@@ -78,7 +78,7 @@ def test_what_was_committed_is_read_back(tmp_path: Path, rows: list[Answer]) -> 
 
 @on_disk
 @given(rows=st.lists(answers, max_size=8), data=st.data())
-def test_any_prefix_of_the_bytes_gives_a_prefix_of_the_answers(
+def test_byte_prefix_gives_a_prefix_of_the_answers(
     tmp_path: Path, rows: list[Answer], data: st.DataObject
 ) -> None:
     whole = written(path := tmp_path / "journal", rows)
@@ -93,7 +93,7 @@ def test_any_prefix_of_the_bytes_gives_a_prefix_of_the_answers(
 
 @on_disk
 @given(rows=st.lists(answers, min_size=1, max_size=8), more=answers, data=st.data())
-def test_a_torn_tail_is_repaired_and_written_on(
+def test_torn_tail_is_repaired_and_appended_to(
     tmp_path: Path, rows: list[Answer], more: Answer, data: st.DataObject
 ) -> None:
     whole = written(path := tmp_path / "journal", rows)
@@ -112,7 +112,7 @@ def test_a_torn_tail_is_repaired_and_written_on(
     rows=st.lists(answers, min_size=1, max_size=6, unique_by=lambda answer: answer.row),
     data=st.data(),
 )
-def test_a_flipped_byte_is_never_read_as_an_answer(
+def test_flipped_byte_is_never_read_as_an_answer(
     tmp_path: Path, rows: list[Answer], data: st.DataObject
 ) -> None:
     whole = bytearray(written(path := tmp_path / "journal", rows))
@@ -130,9 +130,7 @@ def test_a_flipped_byte_is_never_read_as_an_answer(
     [("e" * 64, SHARD), (JOB, Shard(index=2, first_row=100, rows=51))],
     ids=["another job", "another shard"],
 )
-def test_a_journal_of_another_job_or_shard_is_refused(
-    tmp_path: Path, job: str, shard: Shard
-) -> None:
+def test_journal_of_another_job_or_shard_is_refused(tmp_path: Path, job: str, shard: Shard) -> None:
     before = written(path := tmp_path / "journal", [Answer(100, "a", None)])
 
     with pytest.raises(BadRequest, match="another job"):
@@ -142,7 +140,7 @@ def test_a_journal_of_another_job_or_shard_is_refused(
     assert path.read_bytes() == before
 
 
-def test_records_of_another_job_do_not_count_under_a_damaged_header(tmp_path: Path) -> None:
+def test_records_of_another_job_are_ignored_under_a_damaged_header(tmp_path: Path) -> None:
     whole = written(path := tmp_path / "journal", [Answer(100, "a", None)])
     path.write_bytes(b"x" + whole[1:])
 
@@ -150,7 +148,7 @@ def test_records_of_another_job_do_not_count_under_a_damaged_header(tmp_path: Pa
     assert load(path) == {100: Answer(100, "a", None)}
 
 
-def test_a_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
+def test_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
         with pytest.raises(RetryableError, match="written by another process"):
@@ -160,11 +158,11 @@ def test_a_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
     assert load(path) == {100: Answer(100, "a", None)}
 
 
-def test_no_journal_means_no_answers(tmp_path: Path) -> None:
+def test_missing_journal_means_no_answers(tmp_path: Path) -> None:
     assert load(tmp_path / "journal") == {}
 
 
-def test_what_was_not_committed_is_not_on_disk(tmp_path: Path) -> None:
+def test_uncommitted_answers_are_not_on_disk(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", fingerprint=JOB, shard=SHARD)
 
     journal.append(Answer(100, "a", None))
@@ -177,13 +175,13 @@ def test_what_was_not_committed_is_not_on_disk(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_text_that_has_no_utf8_is_kept_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_text_without_utf8_form_is_kept_where_possible(tmp_path: Path) -> None:
     written(path := tmp_path / "journal", [Answer(100, "half \ud800 pair", None)])
 
     assert load(path)[100].response == "half \ufffd pair"
 
 
-def test_answers_appended_during_a_commit_are_all_kept(tmp_path: Path) -> None:
+def test_answers_appended_during_a_commit_are_kept(tmp_path: Path) -> None:
     shard = Shard(index=0, first_row=0, rows=20_000)
     path = tmp_path / "journal"
     with Journal(path, fingerprint=JOB, shard=shard) as journal:
@@ -203,7 +201,7 @@ def test_answers_appended_during_a_commit_are_all_kept(tmp_path: Path) -> None:
     assert list(load_journal(path, fingerprint=JOB, shard=shard)) == list(range(shard.rows))
 
 
-def test_long_answers_are_read_from_the_file_and_not_held(tmp_path: Path) -> None:
+def test_long_answers_are_read_from_the_file_and_not_kept_in_memory(tmp_path: Path) -> None:
     shard = Shard(index=0, first_row=0, rows=3_000)
 
     def answer(row: int, letter: str) -> Answer:
@@ -259,9 +257,7 @@ if sys.argv[2] == "room again":
 
 
 @pytest.mark.parametrize(("then", "kept"), [("killed", 1), ("room again", 20)])
-def test_a_disk_that_is_full_loses_nothing_that_was_committed(
-    tmp_path: Path, then: str, kept: int
-) -> None:
+def test_full_disk_loses_no_committed_answer(tmp_path: Path, then: str, kept: int) -> None:
     path = tmp_path / "journal"
 
     done = subprocess.run(
@@ -275,7 +271,7 @@ def test_a_disk_that_is_full_loses_nothing_that_was_committed(
     assert path.read_bytes().count(b"\n") == kept + 1
 
 
-def test_an_answer_given_to_the_kernel_outlives_its_process_before_the_next_sync(
+def test_written_answer_survives_its_process_before_the_next_sync(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "journal"
@@ -289,7 +285,7 @@ def test_an_answer_given_to_the_kernel_outlives_its_process_before_the_next_sync
     journal.close()
 
 
-def test_a_disk_that_is_slow_holds_answers_up_and_loses_none(
+def test_slow_disk_delays_answers_and_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = Shard(index=0, first_row=0, rows=60)

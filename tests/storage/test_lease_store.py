@@ -47,9 +47,7 @@ def copy_of(lease: Lease) -> Path:
     return RunPaths(Path(lease.output)).lease
 
 
-def test_an_open_lease_is_in_the_book_and_in_the_runs_folder(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_open_lease_is_in_the_store_and_the_run_folder(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
 
     assert store.find(lease.name) == lease
@@ -57,14 +55,16 @@ def test_an_open_lease_is_in_the_book_and_in_the_runs_folder(
     assert read_lease(copy_of(lease)) == lease
 
 
-def test_only_its_user_may_read_a_lease(store: LeaseStore, lease: Lease) -> None:
+def test_lease_is_readable_by_its_user_only(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
 
     assert store.path(lease.name).stat().st_mode & 0o077 == 0
     assert store.folder.stat().st_mode & 0o077 == 0
 
 
-def test_another_process_sees_every_heartbeat(store: LeaseStore, home: Path, lease: Lease) -> None:
+def test_heartbeat_is_visible_to_another_process(
+    store: LeaseStore, home: Path, lease: Lease
+) -> None:
     store.open(lease)
 
     renewed = store.renew(lease, 1015.25)
@@ -74,7 +74,7 @@ def test_another_process_sees_every_heartbeat(store: LeaseStore, home: Path, lea
     assert read_lease(copy_of(lease)) == renewed
 
 
-def test_an_update_keeps_what_was_learned_and_never_takes_a_heartbeat_back(
+def test_update_keeps_known_fields_and_the_latest_heartbeat(
     store: LeaseStore, lease: Lease
 ) -> None:
     store.open(lease)
@@ -89,9 +89,7 @@ def test_an_update_keeps_what_was_learned_and_never_takes_a_heartbeat_back(
     assert found.heartbeat_at == 1600.0
 
 
-def test_a_closed_lease_is_gone_and_closing_twice_is_closing_once(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_closed_lease_is_removed_and_close_is_idempotent(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
 
     store.close(lease)
@@ -102,9 +100,7 @@ def test_a_closed_lease_is_gone_and_closing_twice_is_closing_once(
     assert not copy_of(lease).exists()
 
 
-def test_a_heartbeat_that_comes_late_does_not_bring_a_closed_lease_back(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_late_heartbeat_does_not_recreate_a_closed_lease(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
     store.close(lease)
 
@@ -113,9 +109,7 @@ def test_a_heartbeat_that_comes_late_does_not_bring_a_closed_lease_back(
     assert store.list().open == ()
 
 
-def test_a_heartbeat_brings_back_a_lease_that_somebody_else_removed(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_heartbeat_recreates_a_lease_removed_from_outside(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
     store.path(lease.name).unlink()
 
@@ -124,7 +118,7 @@ def test_a_heartbeat_brings_back_a_lease_that_somebody_else_removed(
     assert store.list().open == (renewed,)
 
 
-def test_a_lease_outlives_the_runs_folder(store: LeaseStore, lease: Lease) -> None:
+def test_lease_survives_removal_of_the_run_folder(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
     copy_of(lease).unlink()
     copy_of(lease).parent.rmdir()
@@ -137,9 +131,7 @@ def test_a_lease_outlives_the_runs_folder(store: LeaseStore, lease: Lease) -> No
     assert store.list().open == ()
 
 
-def test_a_lease_that_another_owner_holds_is_not_taken_by_opening(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_lease_of_another_owner_cannot_be_opened(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
 
     with pytest.raises(TerminalError, match="held by process 7 on here"):
@@ -148,9 +140,7 @@ def test_a_lease_that_another_owner_holds_is_not_taken_by_opening(
     assert store.find(lease.name) == lease
 
 
-def test_a_damaged_lease_is_reported_by_the_name_of_its_endpoint(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_damaged_lease_is_reported_by_endpoint_name(store: LeaseStore, lease: Lease) -> None:
     other = replace(lease, ref=replace(lease.ref, name="team/other"), output="")
     store.open(lease)
     store.open(other)
@@ -168,7 +158,7 @@ def test_a_damaged_lease_is_reported_by_the_name_of_its_endpoint(
         store.open(other)
 
 
-def test_closing_one_lease_leaves_the_copy_of_the_next(store: LeaseStore, lease: Lease) -> None:
+def test_close_of_one_lease_keeps_the_copy_of_the_next(store: LeaseStore, lease: Lease) -> None:
     following = replace(lease, ref=replace(lease.ref, name="following"))
     store.open(lease)
     store.open(following)
@@ -178,30 +168,26 @@ def test_closing_one_lease_leaves_the_copy_of_the_next(store: LeaseStore, lease:
     assert read_lease(copy_of(lease)) == following
 
 
-def test_what_a_killed_process_was_writing_is_no_lease(store: LeaseStore, lease: Lease) -> None:
+def test_temporary_file_of_a_killed_process_is_no_lease(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
     (store.folder / f".{lease.name}.json.1-2-3.tmp").write_text("{")
 
     assert store.list() == ((lease,), ())
 
 
-def test_a_book_that_does_not_exist_yet_is_empty(store: LeaseStore, home: Path) -> None:
+def test_missing_lease_store_is_empty(store: LeaseStore, home: Path) -> None:
     assert store.list() == ((), ())
     assert not home.exists()
 
 
-def test_a_lease_that_cannot_be_written_stops_before_anything_is_created(
-    home: Path, store: LeaseStore, lease: Lease
-) -> None:
+def test_unwritable_lease_prevents_create(home: Path, store: LeaseStore, lease: Lease) -> None:
     home.write_text("a file where the folder should be")
 
     with pytest.raises(TerminalError, match="nothing was created"):
         store.open(lease)
 
 
-def test_a_lease_whose_copy_cannot_be_written_is_not_left_open(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_lease_without_its_copy_is_not_left_open(store: LeaseStore, lease: Lease) -> None:
     (Path(lease.output) / "_mayfly").write_text("a file where the folder should be")
 
     with pytest.raises(TerminalError, match="nothing was created"):
@@ -234,7 +220,7 @@ print(store.list().open)
 """
 
 
-def test_on_a_full_disk_opening_fails_and_renewing_and_closing_work(
+def test_full_disk_fails_open_and_allows_renew_and_close(
     home: Path, store: LeaseStore, lease: Lease
 ) -> None:
     store.open(lease)
@@ -257,36 +243,32 @@ def test_on_a_full_disk_opening_fails_and_renewing_and_closing_work(
         ({}, Path("~/.local/state/mayfly").expanduser()),
     ],
 )
-def test_the_book_lies_where_the_environment_says(environ: dict[str, str], place: Path) -> None:
+def test_lease_store_is_in_mayfly_home(environ: dict[str, str], place: Path) -> None:
     assert state_home(environ) == place
     assert LeaseStore.of(environ).folder == place / "leases"
 
 
-def test_a_lease_that_the_store_has_lost_is_read_from_the_runs_folder(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_lost_lease_is_read_from_the_run_folder(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
     store.path(lease.name).unlink()
 
     assert store.of_output(lease.output) == (lease,)
 
 
-def test_a_lease_that_is_damaged_in_the_store_is_read_from_the_runs_folder(
-    store: LeaseStore, lease: Lease
-) -> None:
+def test_damaged_lease_is_read_from_the_run_folder(store: LeaseStore, lease: Lease) -> None:
     store.open(lease)
     store.path(lease.name).write_bytes(b"{")
 
     assert store.of_output(lease.output) == (lease,)
 
 
-def test_a_lease_of_a_later_version_is_read(lease: Lease) -> None:
+def test_lease_of_a_later_version_is_read(lease: Lease) -> None:
     later = lease.as_dict() | {"new": 1, "owner": lease.as_dict()["owner"] | {"also": 2}}
 
     assert Lease.from_dict(later) == lease
 
 
-def test_a_home_that_cannot_be_written_is_refused_with_what_to_set(tmp_path: Path) -> None:
+def test_unwritable_home_is_refused_with_the_variable_to_set(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file, where a folder is wanted")
 
     with pytest.raises(BadRequest, match="set MAYFLY_HOME"):

@@ -30,20 +30,20 @@ def files(folder: Path) -> MediaFiles:
     return MediaFiles(folder=str(folder))
 
 
-def test_a_path_is_relative_to_the_folder_or_leads_into_it(files: MediaFiles, folder: Path) -> None:
+def test_path_is_relative_to_the_folder_or_inside_it(files: MediaFiles, folder: Path) -> None:
     assert files.read("pictures/a.png", MOST) == b"picture"
     assert files.read(str(folder / "pictures" / "a.png"), MOST) == b"picture"
     assert files.read("pictures/../pictures/a.png", MOST) == b"picture"
 
 
 @pytest.mark.parametrize("name", ["../secret", "pictures/../../secret", "/etc/hostname", ".."])
-def test_a_path_out_of_the_folder_is_refused(files: MediaFiles, name: str) -> None:
+def test_path_outside_of_the_folder_is_refused(files: MediaFiles, name: str) -> None:
     with pytest.raises(ValueError, match="leads out of the input's folder"):
         files.read(name, MOST)
 
 
 @pytest.mark.parametrize("anywhere", [True, False])
-def test_a_link_out_of_the_folder_is_refused(folder: Path, *, anywhere: bool) -> None:
+def test_link_outside_of_the_folder_is_refused(folder: Path, *, anywhere: bool) -> None:
     (folder / "link").symlink_to(folder.parent / "secret")
     (folder / "up").symlink_to(folder.parent)
     files = MediaFiles(folder=str(folder), anywhere=anywhere)
@@ -53,7 +53,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, *, anywhere: bool) ->
             files.read(name, MOST)
 
 
-def test_a_uri_may_lead_anywhere_but_not_from_a_form(files: MediaFiles, folder: Path) -> None:
+def test_uri_may_point_anywhere_except_from_a_form(files: MediaFiles, folder: Path) -> None:
     secret = f"file://{folder.parent / 'secret'}"
     form = MediaFiles(folder=str(folder), anywhere=False)
 
@@ -65,7 +65,7 @@ def test_a_uri_may_lead_anywhere_but_not_from_a_form(files: MediaFiles, folder: 
         form.read("memory://elsewhere/a.png", MOST)
 
 
-def test_a_remote_folder_has_paths_too(tmp_path: Path) -> None:
+def test_remote_folder_resolves_relative_paths(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/in/pictures/a.png", b"picture")
     memory.pipe("/bucket/secret", b"secret")
@@ -82,7 +82,7 @@ def test_a_remote_folder_has_paths_too(tmp_path: Path) -> None:
         form.read(f"file://{tmp_path}", MOST)
 
 
-def test_what_is_no_file_or_too_large_is_refused(files: MediaFiles, folder: Path) -> None:
+def test_non_file_or_oversized_file_is_refused(files: MediaFiles, folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     (folder / "large").write_bytes(bytes(1500))
 
@@ -100,19 +100,19 @@ def test_what_is_no_file_or_too_large_is_refused(files: MediaFiles, folder: Path
         files.read("iVBORw0KGgo" * 2000, MOST)
 
 
-def test_the_folder_of_an_input_is_where_its_files_are(folder: Path) -> None:
+def test_base_folder_is_that_of_the_input_files(folder: Path) -> None:
     for uri in (folder, folder / "t.parquet", folder / "*.parquet", folder / "**" / "*.parquet"):
         assert folder_of(open_dataset(str(uri))) == str(folder)
 
 
-def test_the_folder_of_a_remote_input_is_a_uri(folder: Path, tmp_path: Path) -> None:
+def test_base_folder_of_a_remote_input_is_a_uri(folder: Path, tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe("/b/in/t.parquet", (folder / "t.parquet").read_bytes())
 
     for uri in ("memory://b/in", "memory://b/in/t.parquet", "memory://b/in/*.parquet"):
         assert folder_of(open_dataset(uri, beside=tmp_path / "beside")) == "memory://b/in"
 
 
-def test_it_goes_to_worker_processes(files: MediaFiles) -> None:
+def test_media_reader_can_be_pickled(files: MediaFiles) -> None:
     copy = pickle.loads(pickle.dumps(files))  # noqa: S301 - our own
 
     assert copy.read("pictures/a.png", MOST) == b"picture"

@@ -50,7 +50,7 @@ def store(request: pytest.FixtureRequest) -> ObjectStore:
     return open_store(f"{protocol}://bucket/{os.urandom(4).hex()}", server.env)
 
 
-def test_object_is_created_once_and_replaced_only_in_the_version_that_was_read(
+def test_object_is_created_once_and_replaced_by_version(
     store: ObjectStore,
 ) -> None:
     first = store.create("a/lock.json", b"1")
@@ -67,9 +67,7 @@ def test_object_is_created_once_and_replaced_only_in_the_version_that_was_read(
     assert store.replace("a/lock.json", b"5", found[1].version) is not None
 
 
-def test_large_file_comes_back_as_it_was_with_the_tag_of_the_listing(
-    store: ObjectStore, tmp_path: Path
-) -> None:
+def test_large_file_round_trips_with_the_listed_tag(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "part-000000.parquet").write_bytes(data := os.urandom(11 * 2**20))
     work = WorkFolder(RunPaths(tmp_path), store.uri)
 
@@ -81,13 +79,13 @@ def test_large_file_comes_back_as_it_was_with_the_tag_of_the_listing(
     assert work.is_current("part-000000.parquet", store.list()["part-000000.parquet"])
 
 
-def test_missing_object_is_none_and_removing_it_is_no_error(store: ObjectStore) -> None:
+def test_missing_object_is_none_and_its_removal_succeeds(store: ObjectStore) -> None:
     assert store.read("nothing") is None
     store.remove("nothing")
     assert not store.list()
 
 
-def test_request_whose_reply_was_lost_counts_as_the_one_that_was_sent_again(
+def test_request_with_lost_response_is_recognised_when_repeated(
     store: ObjectStore,
 ) -> None:
     assert store.create("lock.json", b"mine") is not None
@@ -112,7 +110,7 @@ def test_lock_of_a_silent_run_is_taken_over_and_its_owner_notices(
     assert not [name for name in s3.names() if name.endswith(".clock")]
 
 
-def test_lock_of_a_dead_run_of_the_same_work_folder_is_taken_at_once(bucket: ObjectStore) -> None:
+def test_lock_of_dead_run_in_the_same_work_folder_is_taken_at_once(bucket: ObjectStore) -> None:
     StoreLock.acquire(bucket, work="here", now=0.0)
 
     _, earlier = StoreLock.acquire(bucket, work="here", now=1.0)
@@ -146,7 +144,7 @@ def test_manifest_is_uploaded_after_the_parts_that_it_names(
     assert f"answers/run1/{LOCK}" not in s3.names()
 
 
-def test_what_is_at_the_store_is_not_uploaded_again(
+def test_uploaded_objects_are_not_uploaded_again(
     bucket: ObjectStore, s3: S3Server, tmp_path: Path
 ) -> None:
     mirror, work = claimed(bucket, tmp_path)
@@ -163,7 +161,7 @@ def test_what_is_at_the_store_is_not_uploaded_again(
     assert [one.rpartition("/")[2] for one in puts] == ["lock.json"]
 
 
-def test_journals_of_a_run_that_ended_in_order_are_there_for_another_machine(
+def test_journals_of_finished_run_are_available_elsewhere(
     bucket: ObjectStore, tmp_path: Path
 ) -> None:
     mirror, work = claimed(bucket, tmp_path / "one")
@@ -178,7 +176,7 @@ def test_journals_of_a_run_that_ended_in_order_are_there_for_another_machine(
     assert other.paths.journal(4).read_bytes() == b"answers"
 
 
-def test_manifest_that_another_run_has_changed_is_not_written_over(
+def test_manifest_changed_by_another_run_is_not_overwritten(
     bucket: ObjectStore, s3: S3Server, tmp_path: Path
 ) -> None:
     mirror, work = claimed(bucket, tmp_path)
@@ -191,7 +189,7 @@ def test_manifest_that_another_run_has_changed_is_not_written_over(
     assert s3.content(f"answers/run1/{MANIFEST}") == b"theirs"
 
 
-def test_store_that_hangs_holds_up_nobody_and_is_named_at_the_end(
+def test_store_that_hangs_blocks_nothing_and_is_reported_at_the_end(
     s3: S3Server, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -209,7 +207,7 @@ def test_store_that_hangs_holds_up_nobody_and_is_named_at_the_end(
         assert mirror.close(interrupted=True) == "the store did not take it within 1 s"
 
 
-def test_store_that_refuses_is_said_once_while_the_run_goes_on(
+def test_store_that_refuses_is_reported_once_and_the_run_continues(
     bucket: ObjectStore, s3: S3Server, tmp_path: Path
 ) -> None:
     said: list[str] = []
@@ -236,7 +234,7 @@ def test_store_that_refuses_is_said_once_while_the_run_goes_on(
         ({"work": "other", "pulse": {"rows": {"done": 8}}}, 10, 0),
     ],
 )
-def test_rows_that_only_the_lost_machine_had_are_counted(
+def test_rows_on_the_lost_machine_only_are_counted(
     tmp_path: Path, earlier: dict[str, Any], here: int, lost: int
 ) -> None:
     work: Any = WorkFolder(RunPaths(tmp_path), "s3://bucket/run")
@@ -247,7 +245,7 @@ def test_rows_that_only_the_lost_machine_had_are_counted(
     assert claim.rows_lost(here) == lost
 
 
-def test_work_folder_is_one_for_each_store_and_prefix(tmp_path: Path) -> None:
+def test_work_folder_is_unique_per_store_and_prefix(tmp_path: Path) -> None:
     env = {"MAYFLY_HOME": str(tmp_path)}
 
     folder = paths_of("s3://bucket/run", env).folder
@@ -258,14 +256,14 @@ def test_work_folder_is_one_for_each_store_and_prefix(tmp_path: Path) -> None:
     assert folder.is_relative_to(tmp_path)
 
 
-def test_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     for uri, extra in (("s3://b/o", "s3"), ("gs://b/o", "gcs"), ("az://b/o", "azure")):
         with pytest.raises(BadRequest, match=rf"pip install 'mayfly\[{extra}\]'"):
             open_store(uri, {})
 
 
-def test_store_that_cannot_be_reached_is_named_in_one_line() -> None:
+def test_unreachable_store_is_named_in_one_line() -> None:
     env = {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": "key-of-mine",

@@ -64,11 +64,11 @@ POINT_TEXT = orjson.dumps(POINT).decode()
         ),
     ],
 )
-def test_a_type_follows_from_a_schema(schema: dict[str, Any], kind: str) -> None:
+def test_column_type_follows_from_the_json_schema(schema: dict[str, Any], kind: str) -> None:
     assert str(arrow_type(schema).type) == kind
 
 
-def test_parsed_values_are_those_of_the_answer() -> None:
+def test_parsed_values_equal_those_of_the_answer() -> None:
     column = Parsed(
         {
             "type": "object",
@@ -117,9 +117,7 @@ schemas = st.recursive(
 
 @settings(max_examples=40, deadline=None)
 @given(schema=schemas, values=st.lists(json_values, max_size=5))
-def test_no_value_can_break_the_column_of_any_schema(
-    schema: dict[str, Any], values: list[Any]
-) -> None:
+def test_any_value_fits_the_column_of_any_schema(schema: dict[str, Any], values: list[Any]) -> None:
     typed = arrow_type(schema)
 
     assert len(pa.array([typed.convert(value) for value in values], typed.type)) == len(values)
@@ -135,14 +133,14 @@ vectors = st.none() | st.lists(st.floats(width=32, allow_nan=False), min_size=1,
 
 
 @given(st.lists(vectors, max_size=8))
-def test_vectors_are_read_back_as_they_were_written(texts: list[str | None]) -> None:
+def test_vectors_round_trip(texts: list[str | None]) -> None:
     column = Embedding().array(texts)
 
     assert str(column.type) == "list<item: float>"
     assert Embedding().texts(column) == texts
 
 
-def test_a_part_with_vectors_has_no_text_and_gives_its_answers_back(tmp_path: Path) -> None:
+def test_part_with_vectors_has_no_text_and_round_trips(tmp_path: Path) -> None:
     pq.write_table(pa.table({"q": ["a", "b", "c"]}), tmp_path / "in.parquet")
     dataset = open_dataset(str(tmp_path / "in.parquet"))
     answers = {
@@ -163,7 +161,7 @@ def test_a_part_with_vectors_has_no_text_and_gives_its_answers_back(tmp_path: Pa
     assert read_answers(path, columns) == answers
 
 
-def test_a_part_with_parsed_answers_has_them_last(tmp_path: Path) -> None:
+def test_part_has_parsed_columns_last(tmp_path: Path) -> None:
     pq.write_table(pa.table({"q": ["a", "b"]}), tmp_path / "in.parquet")
     dataset = open_dataset(str(tmp_path / "in.parquet"))
     answers = {
@@ -187,7 +185,7 @@ def test_a_part_with_parsed_answers_has_them_last(tmp_path: Path) -> None:
         ("embedding", PromptSpec(embed_column="q"), Sampling()),
     ],
 )
-def test_an_input_column_by_its_name_is_refused_only_where_it_is_needed(
+def test_reserved_input_column_is_refused_only_where_needed(
     tmp_path: Path, name: str, prompt: PromptSpec, sampling: Sampling
 ) -> None:
     pq.write_table(pa.table({"q": ["a"], name: ["b"]}), tmp_path / "in.parquet")

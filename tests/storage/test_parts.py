@@ -68,9 +68,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_pandas_reads_the_folder_as_the_input_with_the_answers_beside_it(
-    dataset: Dataset, out: Path
-) -> None:
+def test_pandas_reads_the_output_as_input_plus_answers(dataset: Dataset, out: Path) -> None:
     for shard in reversed(plan_shards(dataset.row_groups, shard_rows=20)):
         write_part(out, shard, dataset, answers_to(shard), fingerprint=JOB)
 
@@ -86,7 +84,7 @@ def test_pandas_reads_the_folder_as_the_input_with_the_answers_beside_it(
     assert frame["latency_s"].tolist() == [a.latency_s for a in expected]
 
 
-def test_output_columns_have_the_types_of_the_contract(dataset: Dataset, out: Path) -> None:
+def test_output_columns_have_the_documented_types(dataset: Dataset, out: Path) -> None:
     shard = Shard(index=0, first_row=0, rows=50)
     write_part(out, shard, dataset, answers_to(shard), fingerprint=JOB)
 
@@ -116,7 +114,7 @@ def test_input_columns_keep_their_types_and_values(dataset: Dataset, out: Path) 
     assert written.to_pylist() == rich_table(50).slice(13, 31).to_pylist()
 
 
-def test_what_pandas_noted_in_the_input_survives(tmp_path: Path, out: Path) -> None:
+def test_pandas_metadata_of_the_input_is_kept(tmp_path: Path, out: Path) -> None:
     frame = pd.DataFrame({"q": ["a", "b", "c"], "c": pd.Categorical(["x", "y", "x"])})
     frame.index = pd.Index(["one", "two", "three"], name="key")
     frame.to_parquet(tmp_path / "in.parquet")
@@ -130,7 +128,7 @@ def test_what_pandas_noted_in_the_input_survives(tmp_path: Path, out: Path) -> N
     assert read["response"].tolist() == ["answer 0", "answer 1", "answer 2"]
 
 
-def test_memory_for_a_part_is_a_few_batches(tmp_path: Path, out: Path) -> None:
+def test_memory_to_write_a_part_is_a_few_batches(tmp_path: Path, out: Path) -> None:
     def peak(rows: int) -> int:
         path = tmp_path / f"{rows}.parquet"
         texts = [f"{row:010d}" * 1_000 for row in range(rows)]
@@ -149,7 +147,7 @@ def test_memory_for_a_part_is_a_few_batches(tmp_path: Path, out: Path) -> None:
     assert peak(12_000) <= 1.1 * peak(6_000)
 
 
-def test_a_row_without_an_answer_means_no_part(dataset: Dataset, out: Path) -> None:
+def test_part_with_a_missing_row_is_not_written(dataset: Dataset, out: Path) -> None:
     shard = Shard(index=0, first_row=0, rows=50)
     answers = answers_to(shard)
     del answers[41]
@@ -160,7 +158,7 @@ def test_a_row_without_an_answer_means_no_part(dataset: Dataset, out: Path) -> N
     assert [path for path in out.rglob("*") if path.is_file()] == []
 
 
-def test_a_part_tells_its_own_from_anothers(dataset: Dataset, out: Path) -> None:
+def test_part_is_recognised_by_its_fingerprint(dataset: Dataset, out: Path) -> None:
     shard = Shard(index=0, first_row=0, rows=20)
     write_part(out, shard, dataset, answers_to(shard), fingerprint=JOB)
     path = out / part_name(0)
@@ -174,11 +172,11 @@ def test_a_part_tells_its_own_from_anothers(dataset: Dataset, out: Path) -> None
     assert not part_is_done(path, shard, JOB)
 
 
-def test_a_parquet_file_of_somebody_else_is_no_part(dataset: Dataset) -> None:
+def test_foreign_parquet_file_is_no_part(dataset: Dataset) -> None:
     assert part_label(Path(dataset.files[0].path)) is None
 
 
-def test_a_part_knows_its_sums(dataset: Dataset, out: Path) -> None:
+def test_part_has_its_totals(dataset: Dataset, out: Path) -> None:
     shard = Shard(index=0, first_row=0, rows=20)
     tally = write_part(out, shard, dataset, answers_to(shard), fingerprint=JOB)
 
@@ -193,18 +191,14 @@ def test_a_part_knows_its_sums(dataset: Dataset, out: Path) -> None:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, 49), rows=st.integers(1, 50))
-def test_answers_are_read_back_as_they_were_written(
-    dataset: Dataset, out: Path, first: int, rows: int
-) -> None:
+def test_answers_round_trip(dataset: Dataset, out: Path, first: int, rows: int) -> None:
     shard = Shard(index=0, first_row=first, rows=min(rows, 50 - first))
     write_part(out, shard, dataset, answers_to(shard), fingerprint=JOB)
 
     assert read_answers(out / part_name(0)) == answers_to(shard)
 
 
-def test_text_that_has_no_utf8_is_one_poor_answer_and_not_a_dead_shard(
-    dataset: Dataset, out: Path
-) -> None:
+def test_text_without_utf8_form_is_an_error_of_one_row(dataset: Dataset, out: Path) -> None:
     shard = Shard(index=0, first_row=0, rows=20)
     answers = {**answers_to(shard), 4: Answer(4, "half \ud800 pair", None)}
 
@@ -214,7 +208,7 @@ def test_text_that_has_no_utf8_is_one_poor_answer_and_not_a_dead_shard(
 
 
 @pytest.mark.parametrize("name", ["response", "error", "attempts"])
-def test_an_input_column_that_the_output_needs_is_refused(tmp_path: Path, name: str) -> None:
+def test_input_column_with_an_output_name_is_refused(tmp_path: Path, name: str) -> None:
     pq.write_table(pa.table({"q": ["a"], name: ["b"]}), tmp_path / "in.parquet")
 
     with pytest.raises(BadRequest, match=f"'{name}'.*rename it"):
@@ -222,7 +216,7 @@ def test_an_input_column_that_the_output_needs_is_refused(tmp_path: Path, name: 
 
 
 @given(st.lists(st.integers(0, 999_999), max_size=20))
-def test_the_names_of_parts_sort_as_shards_do(indexes: list[int]) -> None:
+def test_part_names_sort_as_shards(indexes: list[int]) -> None:
     assert sorted(map(part_name, indexes)) == [part_name(index) for index in sorted(indexes)]
 
 
@@ -247,7 +241,7 @@ except TerminalError as error:
 """
 
 
-def test_a_disk_that_is_full_leaves_no_part_and_nothing_behind(dataset: Dataset, out: Path) -> None:
+def test_full_disk_leaves_no_part_and_no_temporary_file(dataset: Dataset, out: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FILL, dataset.uri, str(out)],
         capture_output=True,

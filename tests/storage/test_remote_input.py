@@ -41,7 +41,7 @@ def column(dataset: Dataset, name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("below", ["", "/data/*.parquet", "/data/train-1.parquet"])
-def test_a_hugging_face_dataset_is_read_without_its_card(tmp_path: Path, below: str) -> None:
+def test_hugging_face_dataset_is_read_without_its_card(tmp_path: Path, below: str) -> None:
     files = {
         "README.md": b"# The card",
         "data/train-0.parquet": parquet(prompt=["zero"]),
@@ -78,7 +78,7 @@ except BadRequest as error:
 @pytest.mark.parametrize(
     ("protocol", "extra", "package"), [("gs", "gcs", "gcsfs"), ("abfs", "azure", "adlfs")]
 )
-def test_open_uri_whose_driver_is_not_installed_names_the_extra(
+def test_uri_without_an_installed_driver_names_the_extra(
     protocol: str, extra: str, package: str
 ) -> None:
     # In a process of its own: fsspec keeps a driver that anything has loaded before.
@@ -139,7 +139,7 @@ def test_json_lines_on_s3_are_copied(bucket: Any, tmp_path: Path) -> None:
     assert "before" in open_dataset("s3://inputs/lines", beside=tmp_path).copied
 
 
-def test_a_delta_table_on_s3_is_read_by_its_log(bucket: Any) -> None:
+def test_delta_table_on_s3_is_read_by_its_log(bucket: Any) -> None:
     deltalake: Any = pytest.importorskip("deltalake")
     options = {"AWS_ALLOW_HTTP": "true", "AWS_S3_ALLOW_UNSAFE_RENAME": "true"}
     uri = "s3://inputs/table"

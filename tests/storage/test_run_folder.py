@@ -73,7 +73,7 @@ def commit_part(out: Path, dataset: Dataset, wanted: Manifest, index: int) -> Ta
     return write_part(out, shard, dataset, answers, fingerprint=wanted.fingerprint)
 
 
-def test_a_plan_creates_nothing(tmp_path: Path, out: Path, wanted: Manifest) -> None:
+def test_plan_creates_no_folder(tmp_path: Path, out: Path, wanted: Manifest) -> None:
     before = everything(tmp_path)
 
     assert check_output(str(out), wanted) is None
@@ -81,22 +81,20 @@ def test_a_plan_creates_nothing(tmp_path: Path, out: Path, wanted: Manifest) -> 
     assert everything(tmp_path) == before
 
 
-def test_a_new_folder_gets_a_manifest(out: Path, wanted: Manifest) -> None:
+def test_new_folder_gets_a_manifest(out: Path, wanted: Manifest) -> None:
     with RunFolder.open(str(out), wanted, now=NOW) as folder:
         assert folder.manifest == wanted
         assert load_manifest(RunPaths(out).manifest) == wanted
 
 
-def test_an_empty_folder_is_taken(out: Path, wanted: Manifest) -> None:
+def test_empty_folder_is_used(out: Path, wanted: Manifest) -> None:
     out.mkdir(parents=True)
 
     with RunFolder.open(str(out), wanted, now=NOW) as folder:
         assert folder.manifest.left
 
 
-def test_an_earlier_run_of_the_same_job_goes_on_with_its_own_shards(
-    earlier: Path, wanted: Manifest
-) -> None:
+def test_earlier_run_of_the_same_job_keeps_its_shards(earlier: Path, wanted: Manifest) -> None:
     cut_otherwise = replace(wanted, shards=wanted.shards[:1], created_at=NOW + 9)
 
     with RunFolder.open(str(earlier), cut_otherwise, now=NOW) as folder:
@@ -104,9 +102,7 @@ def test_an_earlier_run_of_the_same_job_goes_on_with_its_own_shards(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", ".hidden", "part-000000.parquet", "_mayfly/x"])
-def test_a_folder_of_something_else_is_refused_untouched(
-    out: Path, wanted: Manifest, name: str
-) -> None:
+def test_foreign_folder_is_refused_unchanged(out: Path, wanted: Manifest, name: str) -> None:
     (out / name).parent.mkdir(parents=True)
     (out / name).write_text("mine")
     before = everything(out)
@@ -117,7 +113,7 @@ def test_a_folder_of_something_else_is_refused_untouched(
     assert everything(out) == before
 
 
-def test_a_file_is_refused(tmp_path: Path, wanted: Manifest) -> None:
+def test_output_that_is_a_file_is_refused(tmp_path: Path, wanted: Manifest) -> None:
     (tmp_path / "out").write_text("mine")
 
     with pytest.raises(BadRequest, match="is a file"):
@@ -135,9 +131,7 @@ def test_a_file_is_refused(tmp_path: Path, wanted: Manifest) -> None:
         ("s3://bucket/out?X-Amz-Signature=secret-of-mine", "in the environment"),
     ],
 )
-def test_uri_that_no_run_can_write_to_is_refused_without_its_credentials(
-    output: str, reason: str
-) -> None:
+def test_unwritable_uri_is_refused_without_its_credentials(output: str, reason: str) -> None:
     with pytest.raises(BadRequest, match=reason) as refused:
         check_output(output)
 
@@ -145,7 +139,7 @@ def test_uri_that_no_run_can_write_to_is_refused_without_its_credentials(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, wanted: Manifest) -> None:
+def test_unwritable_folder_is_refused(tmp_path: Path, wanted: Manifest) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(BadRequest, match="no permission"):
@@ -154,12 +148,12 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, wanted: Manif
         tmp_path.chmod(0o700)
 
 
-def test_a_place_where_nothing_can_be_created_is_refused(wanted: Manifest) -> None:
+def test_folder_that_cannot_be_created_is_refused(wanted: Manifest) -> None:
     with pytest.raises(BadRequest, match="cannot be written"):
         RunFolder.open("/proc/mayfly-out", wanted, now=NOW)
 
 
-def test_an_earlier_run_of_another_job_is_refused_untouched_with_the_difference(
+def test_earlier_run_of_another_job_is_refused_with_the_difference(
     earlier: Path, wanted: Manifest
 ) -> None:
     other = replace(wanted, fingerprint="e" * 64, identity={**wanted.identity, "model": "n"})
@@ -171,9 +165,7 @@ def test_an_earlier_run_of_another_job_is_refused_untouched_with_the_difference(
     assert everything(earlier) == before
 
 
-def test_a_run_that_was_cut_off_before_its_manifest_is_begun_again(
-    out: Path, wanted: Manifest
-) -> None:
+def test_run_killed_before_its_manifest_starts_again(out: Path, wanted: Manifest) -> None:
     (out / "_mayfly").mkdir(parents=True)
     (out / "_mayfly" / "lock").write_text("{}")
     (out / "_mayfly" / ".manifest.json.1-2-3.tmp").write_text("{")
@@ -194,9 +186,7 @@ RunFolder.open(out, load_manifest(RunPaths(Path(out)).manifest), now=5.0)
 """
 
 
-def test_a_second_run_in_the_same_folder_is_refused_with_who_holds_it(
-    out: Path, wanted: Manifest
-) -> None:
+def test_second_run_in_a_folder_is_refused_with_the_lock_owner(out: Path, wanted: Manifest) -> None:
     with RunFolder.open(str(out), wanted, now=NOW):
         before = everything(out)
         second = subprocess.run(
@@ -208,13 +198,13 @@ def test_a_second_run_in_the_same_folder_is_refused_with_who_holds_it(
     assert "since 2023-11-14 22:13:20 UTC" in second.stderr
 
 
-def test_a_folder_is_free_again_when_its_run_has_ended(earlier: Path, wanted: Manifest) -> None:
+def test_folder_lock_is_released_when_its_run_ends(earlier: Path, wanted: Manifest) -> None:
     for _ in range(2):
         with RunFolder.open(str(earlier), wanted, now=NOW) as folder:
             folder.close()
 
 
-def test_a_failed_open_leaves_the_folder_free(earlier: Path, wanted: Manifest) -> None:
+def test_failed_open_releases_the_folder_lock(earlier: Path, wanted: Manifest) -> None:
     (earlier / "part-000009.parquet").write_text("mine")
     with pytest.raises(BadRequest, match=r"part-000009\.parquet"):
         RunFolder.open(str(earlier), wanted, now=NOW)
@@ -223,7 +213,7 @@ def test_a_failed_open_leaves_the_folder_free(earlier: Path, wanted: Manifest) -
     RunFolder.open(str(earlier), wanted, now=NOW).close()
 
 
-def test_a_part_that_the_manifest_did_not_get_to_name_is_done(
+def test_part_missing_from_the_manifest_is_done(
     earlier: Path, dataset: Dataset, wanted: Manifest
 ) -> None:
     tally = commit_part(earlier, dataset, wanted, 1)
@@ -234,7 +224,7 @@ def test_a_part_that_the_manifest_did_not_get_to_name_is_done(
 
 
 @pytest.mark.parametrize("lost", ["removed", "truncated"])
-def test_a_part_that_the_manifest_names_and_that_is_lost_is_left(
+def test_lost_part_named_by_the_manifest_is_redone(
     earlier: Path, dataset: Dataset, wanted: Manifest, lost: str
 ) -> None:
     tally = commit_part(earlier, dataset, wanted, 1)
@@ -249,16 +239,14 @@ def test_a_part_that_the_manifest_names_and_that_is_lost_is_left(
         assert [shard.index for shard in folder.manifest.left] == [0, 1, 2]
 
 
-def test_a_part_of_another_job_is_refused(
-    earlier: Path, dataset: Dataset, wanted: Manifest
-) -> None:
+def test_part_of_another_job_is_refused(earlier: Path, dataset: Dataset, wanted: Manifest) -> None:
     commit_part(earlier, dataset, replace(wanted, fingerprint="e" * 64), 1)
 
     with pytest.raises(BadRequest, match=r"part-000001\.parquet, which is not of this run"):
         RunFolder.open(str(earlier), wanted, now=NOW)
 
 
-def test_what_a_killed_run_was_writing_is_cleared_away(earlier: Path, wanted: Manifest) -> None:
+def test_temporary_files_of_a_killed_run_are_removed(earlier: Path, wanted: Manifest) -> None:
     leftover = RunPaths(earlier).kept / ".part-000001.parquet.1-2-3.tmp"
     leftover.write_text("half")
 
@@ -267,9 +255,7 @@ def test_what_a_killed_run_was_writing_is_cleared_away(earlier: Path, wanted: Ma
     assert not leftover.exists()
 
 
-def test_a_shard_that_is_done_needs_no_journal(
-    earlier: Path, dataset: Dataset, wanted: Manifest
-) -> None:
+def test_finished_shard_needs_no_journal(earlier: Path, dataset: Dataset, wanted: Manifest) -> None:
     with RunFolder.open(str(earlier), wanted, now=NOW) as folder:
         path = folder.paths.journal(1)
         Journal(path, fingerprint=wanted.fingerprint, shard=wanted.shards[1]).close()
@@ -279,9 +265,7 @@ def test_a_shard_that_is_done_needs_no_journal(
         assert reconciled(folder.paths, folder.manifest) == folder.manifest
 
 
-def test_answers_in_journals_are_counted_without_touching_them(
-    earlier: Path, wanted: Manifest
-) -> None:
+def test_journalled_answers_are_counted_read_only(earlier: Path, wanted: Manifest) -> None:
     paths = RunPaths(earlier)
     for index, row in ((0, 4), (2, 25)):
         shard = wanted.shards[index]
@@ -296,7 +280,7 @@ def test_answers_in_journals_are_counted_without_touching_them(
 
 
 @pytest.mark.parametrize("existed", [False, True])
-def test_copies_of_an_input_go_when_no_run_has_begun(
+def test_input_copies_are_removed_when_no_run_started(
     out: Path, wanted: Manifest, existed: bool
 ) -> None:
     if existed:

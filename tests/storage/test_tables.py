@@ -32,7 +32,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return sorted(table.to_pylist(), key=lambda row: str(row["prompt"]))
 
 
-def test_only_live_files_of_a_delta_table_are_read(table: Path) -> None:
+def test_delta_table_reads_live_files_only(table: Path) -> None:
     assert rows_of(table) == [
         {"part": 1, "prompt": "a", "n": None},
         {"part": 2, "prompt": "c d", "n": None},
@@ -40,7 +40,7 @@ def test_only_live_files_of_a_delta_table_are_read(table: Path) -> None:
     ]
 
 
-def test_rows_that_a_deletion_vector_names_are_not_read(tmp_path: Path) -> None:
+def test_delta_table_skips_rows_of_deletion_vectors(tmp_path: Path) -> None:
     folder = tmp_path / "table"
     deltalake.write_deltalake(folder, pa.table({"prompt": ["a", "b", "c", "d"]}))
     add_deletions(folder, [1, 2])
@@ -50,7 +50,7 @@ def test_rows_that_a_deletion_vector_names_are_not_read(tmp_path: Path) -> None:
     assert copied.startswith("1 file, 2 rows")
 
 
-def test_a_table_with_mapped_columns_is_refused(tmp_path: Path) -> None:
+def test_delta_table_with_mapped_columns_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "table"
     deltalake.write_deltalake(folder, pa.table({"prompt": ["a"]}))
     log = folder / "_delta_log" / "00000000000000000000.json"
@@ -65,7 +65,7 @@ def test_a_table_with_mapped_columns_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("below", ["**/*.parquet", "part=1", "part=1/*", "..", "../*"])
-def test_files_of_a_delta_table_are_refused_without_its_log(table: Path, below: str) -> None:
+def test_delta_table_files_are_refused_without_the_log(table: Path, below: str) -> None:
     with pytest.raises(BadRequest, match="a Delta table; give the folder of the table itself"):
         open_dataset(f"{table}/{below}")
 
@@ -81,7 +81,7 @@ def test_iceberg_and_hudi_folders_are_refused(tmp_path: Path) -> None:
             open_dataset(str(folder))
 
 
-def test_a_delta_table_without_its_package_names_the_extra(
+def test_delta_table_without_its_package_names_the_extra(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "deltalake", None)

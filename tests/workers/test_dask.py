@@ -141,7 +141,7 @@ def processes(tmp_path: Path) -> Iterator[DaskProcesses]:
         yield found
 
 
-def test_each_row_is_answered_once_when_a_worker_is_killed(
+def test_killed_dask_worker_loses_and_repeats_no_row(
     tmp_path: Path, processes: DaskProcesses
 ) -> None:
     job = Job(tmp_path, processes, rows=20_000, held_s=0.0, in_flight=64)
@@ -161,7 +161,7 @@ def test_each_row_is_answered_once_when_a_worker_is_killed(
         assert key not in state
 
 
-def test_a_run_whose_scheduler_dies_goes_on_in_processes_of_its_own(
+def test_run_with_dead_scheduler_continues_in_local_processes(
     tmp_path: Path, processes: DaskProcesses
 ) -> None:
     job = Job(tmp_path, processes, rows=6000, held_s=0.02, in_flight=32)
@@ -176,7 +176,7 @@ def test_a_run_whose_scheduler_dies_goes_on_in_processes_of_its_own(
 
 
 @matrix
-def test_a_paused_worker_never_lets_more_be_in_flight_than_the_limit(
+def test_paused_worker_keeps_requests_within_the_limit(
     tmp_path: Path, processes: DaskProcesses
 ) -> None:
     job = Job(tmp_path, processes, rows=6000, held_s=0.1, in_flight=32)
@@ -192,7 +192,7 @@ def test_a_paused_worker_never_lets_more_be_in_flight_than_the_limit(
 
 
 @matrix
-def test_a_worker_that_joins_midway_gets_rows(tmp_path: Path) -> None:
+def test_worker_that_joins_midway_gets_rows(tmp_path: Path) -> None:
     with DaskProcesses(tmp_path / "cluster") as processes:
         processes.add_worker(TOGETHER_API_KEY="first")
         processes.await_workers()
@@ -212,7 +212,7 @@ def _refusal(address: str, dataset: Dataset) -> str:
     return str(refused.value)
 
 
-def test_a_worker_without_a_key_is_refused_before_anything_is_created(tmp_path: Path) -> None:
+def test_worker_without_key_is_refused_before_create(tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["a"]}), tmp_path / "input.parquet")
     dataset = open_dataset(str(tmp_path / "input.parquet"), limit=None)
     with DaskProcesses(tmp_path / "cluster") as processes:
@@ -224,7 +224,7 @@ def test_a_worker_without_a_key_is_refused_before_anything_is_created(tmp_path: 
     assert re.search(r"worker tcp://\S+ has no key; set TOGETHER_API_KEY", said)
 
 
-def test_an_unreachable_scheduler_is_refused_at_once_in_one_line(tmp_path: Path) -> None:
+def test_unreachable_scheduler_is_refused_at_once_in_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["a"]}), tmp_path / "input.parquet")
     dataset = open_dataset(str(tmp_path / "input.parquet"), limit=None)
     began = time.monotonic()
@@ -238,7 +238,7 @@ def test_an_unreachable_scheduler_is_refused_at_once_in_one_line(tmp_path: Path)
 
 
 @matrix
-def test_workers_send_nothing_6_s_after_the_run_was_killed(
+def test_workers_of_killed_run_send_nothing_after_6_s(
     tmp_path: Path, processes: DaskProcesses
 ) -> None:
     table = pa.table({"prompt": [f"row {row}" for row in range(20_000)]})

@@ -159,7 +159,7 @@ def served(held_s: float = 0.0) -> tuple[Script, list[int]]:
     return script, held
 
 
-def test_shards_go_to_all_workers_and_each_row_is_sent_once(tmp_path: Path) -> None:
+def test_shards_are_spread_over_workers_and_rows_sent_once(tmp_path: Path) -> None:
     script, held = served()
     with house(tmp_path, script, concurrency=12) as at:
         tally = at.answer_all()
@@ -172,7 +172,7 @@ def test_shards_go_to_all_workers_and_each_row_is_sent_once(tmp_path: Path) -> N
     assert table["response"].to_pylist() == [f"row {row}" for row in range(200)]
 
 
-def test_rows_that_the_run_carries_are_sent_once_each_and_in_order(tmp_path: Path) -> None:
+def test_rows_sent_by_the_run_are_sent_once_in_order(tmp_path: Path) -> None:
     script, _ = served()
     with house(tmp_path, script, rows=20_000, carried=True, concurrency=64) as at:
         assert at.answer_all().done == 20_000
@@ -181,7 +181,7 @@ def test_rows_that_the_run_carries_are_sent_once_each_and_in_order(tmp_path: Pat
     assert table["response"].to_pylist() == [f"row {row}" for row in range(20_000)]
 
 
-def test_one_law_finds_the_limit_from_what_all_of_them_see(tmp_path: Path) -> None:
+def test_shared_limiter_uses_measurements_of_all_workers(tmp_path: Path) -> None:
     script, held = served(0.02)
     with house(tmp_path, script, rows=1200, concurrency=None) as at:
         at.pool.begin_at(4)
@@ -191,7 +191,7 @@ def test_one_law_finds_the_limit_from_what_all_of_them_see(tmp_path: Path) -> No
         assert max(held) > 8
 
 
-def test_an_answer_that_no_row_can_mend_ends_all_of_them(tmp_path: Path) -> None:
+def test_fatal_response_stops_all_workers(tmp_path: Path) -> None:
     async def script(_request: Request) -> bytes:
         await asyncio.sleep(0.01)
         return http(b'{"error": {"message": "no such key", "code": "bad"}}', 401)
@@ -203,7 +203,7 @@ def test_an_answer_that_no_row_can_mend_ends_all_of_them(tmp_path: Path) -> None
         assert len(at.server.requests) < 200
 
 
-def test_a_stop_lets_requests_end_that_are_under_way_and_keeps_their_answers(
+def test_stop_waits_for_requests_in_flight_and_keeps_their_answers(
     tmp_path: Path,
 ) -> None:
     release, hands = threading.Event(), list[ShardWorker]()
@@ -241,7 +241,7 @@ def _stop_when_full(
     release.set()
 
 
-def test_a_shard_that_workers_die_of_is_given_up(tmp_path: Path) -> None:
+def test_shard_that_kills_workers_is_given_up(tmp_path: Path) -> None:
     script, _ = served()
     with house(tmp_path, script, die_with_the_first_shard, concurrency=4) as at:
         with pytest.raises(TerminalError, match="3 workers died with it"):
@@ -250,7 +250,7 @@ def test_a_shard_that_workers_die_of_is_given_up(tmp_path: Path) -> None:
         assert not at.server.requests
 
 
-def test_workers_that_do_not_start_end_the_run_with_where_to_look(tmp_path: Path) -> None:
+def test_workers_that_do_not_start_end_the_run_and_name_their_log(tmp_path: Path) -> None:
     script, _ = served()
     with (
         house(tmp_path, script, lambda _connection: None, concurrency=4) as at,
@@ -259,7 +259,7 @@ def test_workers_that_do_not_start_end_the_run_with_where_to_look(tmp_path: Path
         at.answer_all()
 
 
-def test_a_worker_that_does_not_let_go_is_ended_all_the_same(
+def test_worker_that_ignores_stop_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "LATEST_S", 0.2)
@@ -270,12 +270,12 @@ def test_a_worker_that_does_not_let_go_is_ended_all_the_same(
             at.answer_all()
 
 
-def test_there_is_a_worker_for_each_core_and_none_without_a_shard() -> None:
+def test_workers_are_at_most_cores_and_shards() -> None:
     assert workers_for(1) == 1
     assert 2 <= workers_for(1000) <= MOST_WORKERS
 
 
-def test_a_worker_process_that_is_paused_is_given_up_and_its_rows_are_sent_by_another(
+def test_paused_worker_is_replaced_and_its_rows_sent_by_another(
     tmp_path: Path,
 ) -> None:
     script, _ = served(0.01)

@@ -11,9 +11,7 @@ WANTED = st.lists(st.integers(0, 300), min_size=1, max_size=6)
 
 
 @given(places=st.integers(0, 500), wanted=WANTED)
-def test_places_go_where_they_are_wanted_and_nobody_gets_less_than_another_could_spare(
-    places: int, wanted: list[int]
-) -> None:
+def test_slots_follow_demand_and_are_shared_fairly(places: int, wanted: list[int]) -> None:
     got = fair(places, wanted)
 
     assert sum(got) == min(places, sum(wanted))
@@ -120,7 +118,7 @@ def play(house: House, steps: list[tuple[str, int, int]]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(limit=st.integers(1, 60), senders=st.integers(1, 4), steps=STEPS)
-def test_all_together_never_have_more_in_flight_than_the_limit_however_slow_messages_are(
+def test_slots_in_use_never_exceed_the_limit_under_any_delay(
     limit: int, senders: int, steps: list[tuple[str, int, int]]
 ) -> None:
     play(House(senders, limit), steps)
@@ -128,7 +126,7 @@ def test_all_together_never_have_more_in_flight_than_the_limit_however_slow_mess
 
 @settings(max_examples=100, deadline=None)
 @given(limit=st.integers(1, 60), senders=st.integers(1, 4), steps=STEPS)
-def test_once_messages_have_arrived_the_limit_is_used_up_or_everything_is_on_its_way(
+def test_slots_are_all_in_use_once_messages_have_arrived(
     limit: int, senders: int, steps: list[tuple[str, int, int]]
 ) -> None:
     house = House(senders, limit)
@@ -144,7 +142,7 @@ def test_once_messages_have_arrived_the_limit_is_used_up_or_everything_is_on_its
     assert house.in_flight <= limit
 
 
-def test_one_that_runs_dry_gives_its_places_to_the_others_and_gets_them_back() -> None:
+def test_slots_of_an_idle_worker_are_lent_and_returned() -> None:
     house = House(2, 10)
     one, other = house.senders[0], house.senders[1]
     one.rows = other.rows = 100
@@ -167,7 +165,7 @@ def test_one_that_runs_dry_gives_its_places_to_the_others_and_gets_them_back() -
     assert (one.in_flight, other.in_flight) == (5, 5)
 
 
-def test_the_places_of_one_that_died_are_the_others() -> None:
+def test_slots_of_a_dead_worker_go_to_the_others() -> None:
     house = House(2, 7)
     for sender in house.senders.values():
         sender.rows = 50
@@ -181,7 +179,7 @@ def test_the_places_of_one_that_died_are_the_others() -> None:
     assert house.senders[1].in_flight == 7
 
 
-def test_one_that_does_not_listen_is_told_no_more_and_keeps_nobody_else_from_sending() -> None:
+def test_unresponsive_worker_does_not_block_the_others() -> None:
     house = House(2, 40)
     deaf, other = house.senders[0], house.senders[1]
     house.hand_out()
@@ -197,7 +195,7 @@ def test_one_that_does_not_listen_is_told_no_more_and_keeps_nobody_else_from_sen
     assert house.in_flight <= 40
 
 
-def test_what_a_process_learns_is_kept_for_the_one_that_decides() -> None:
+def test_measurements_of_a_worker_are_kept_for_the_run() -> None:
     allowance = SlotAllowance(keeping=True)
     allowance.take(Share(3, 12))
 
@@ -209,7 +207,7 @@ def test_what_a_process_learns_is_kept_for_the_one_that_decides() -> None:
     assert allowance.samples() == []
 
 
-def test_slots_of_a_lost_process_are_kept_back_until_its_requests_have_ended() -> None:
+def test_slots_of_a_lost_worker_are_held_until_its_requests_end() -> None:
     shares = SlotShares()
     for process in (1, 2):
         shares.joined(process)
@@ -225,7 +223,7 @@ def test_slots_of_a_lost_process_are_kept_back_until_its_requests_have_ended() -
     assert shares.share_out(10)[2].places == 10
 
 
-def test_an_allowance_holds_slots_of_answers_that_are_not_written_yet() -> None:
+def test_slots_of_unwritten_answers_count_as_used() -> None:
     valid = True
     allowance = SlotAllowance(keeping=False, valid=lambda: valid)
     allowance.take(Share(1, 8))

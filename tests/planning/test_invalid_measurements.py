@@ -24,12 +24,12 @@ GOOD = Measurement(provider="p", answered=10, prompt_tokens=100, completion_toke
     ],
     ids=str,
 )
-def test_a_measurement_that_cannot_be_is_passed_over(field: dict[str, Any]) -> None:
+def test_impossible_measurement_is_ignored(field: dict[str, Any]) -> None:
     record = {"lessons": [GOOD.as_dict() | field, GOOD.as_dict()]}
 
     assert measurements([record], "p") == [GOOD]
 
 
 @pytest.mark.parametrize("lessons", [None, 7, "text", {"a": 1}, [7, None]])
-def test_a_record_with_other_things_for_measurements_has_none(lessons: Any) -> None:
+def test_record_with_invalid_measurements_has_none(lessons: Any) -> None:
     assert measurements([{"lessons": lessons}], "p") == []

@@ -37,7 +37,7 @@ def nowhere() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}/api"
 
 
-def test_calls_to_a_server_that_is_gone_are_not_tried_again() -> None:
+def test_calls_to_an_absent_server_are_not_retried() -> None:
     with configured(nowhere()) as settings:
         with skip_retries_if_server_down():
             pass
@@ -45,7 +45,7 @@ def test_calls_to_a_server_that_is_gone_are_not_tried_again() -> None:
         assert settings.client.max_retries == 0
 
 
-def test_calls_to_one_that_answers_anything_are_tried_as_ever() -> None:
+def test_calls_to_an_answering_server_are_retried() -> None:
     # It knows no such path, and says so.
     with Emulator() as server, configured(f"{server.url}/api") as settings:
         with skip_retries_if_server_down():
@@ -54,7 +54,7 @@ def test_calls_to_one_that_answers_anything_are_tried_as_ever() -> None:
         assert settings.client.max_retries == 3
 
 
-def test_one_that_has_come_back_is_there_again() -> None:
+def test_server_that_returned_is_present_again() -> None:
     with configured(nowhere()):
         assert not prefect_is_there()
     with Emulator() as server, configured(f"{server.url}/api"):
