@@ -184,13 +184,13 @@ def imported_modules(module: str) -> set[str]:
     return {name for name in found if not MODULES[name].name.startswith("__init__")} - {module}
 
 
-def test_no_two_files_import_each_other_in_a_circle() -> None:
+def test_imports_have_no_cycle() -> None:
     graph = {module: imported_modules(module) for module in MODULES}
 
     TopologicalSorter(graph).prepare()
 
 
-def test_rooms_of_one_layer_do_not_import_each_other() -> None:
+def test_packages_of_one_layer_do_not_import_each_other() -> None:
     rooms = [set(layer) for layer in LAYERS[LAYERS.index(("mayfly.workers",)) : -1]]
     for module, path in MODULES.items():
         mine = room(path)
@@ -201,7 +201,7 @@ def test_rooms_of_one_layer_do_not_import_each_other() -> None:
 
 
 @pytest.mark.parametrize("module", PURE)
-def test_a_pure_module_reads_and_waits_for_nothing(module: str) -> None:
+def test_pure_module_has_no_io_clock_or_randomness(module: str) -> None:
     seen, waiting = set[str](), [module]
     while waiting:
         current = waiting.pop()
@@ -296,7 +296,7 @@ def test_file_has_at_most_500_lines() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
 
 
-def test_only_the_command_line_knows_the_emulator() -> None:
+def test_emulator_is_imported_by_the_command_line_only() -> None:
     users = {
         path.relative_to(ROOT).as_posix()
         for path in SOURCES
@@ -315,7 +315,7 @@ def test_flow_files_hold_no_classes() -> None:
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
-def test_nothing_that_is_shipped_names_a_package_registry() -> None:
+def test_shipped_files_name_no_package_registry() -> None:
     hosts = ("pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org")
     for path in [ROOT / "requirements.lock", ROOT / "Makefile", ROOT / "pyproject.toml"]:
         assert not any(host in path.read_text() for host in hosts), path

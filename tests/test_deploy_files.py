@@ -74,7 +74,7 @@ def template_of_prefect() -> dict[str, Any]:
     return template
 
 
-def test_dockerfile_has_known_instructions_and_ends_as_another_user_than_root() -> None:
+def test_dockerfile_is_valid_and_ends_as_non_root() -> None:
     found = instructions()
 
     assert {name for name, _ in found} <= INSTRUCTIONS
@@ -84,7 +84,7 @@ def test_dockerfile_has_known_instructions_and_ends_as_another_user_than_root() 
     assert not any(SECRET.search(rest) for name, rest in found if name in {"ENV", "ARG"})
 
 
-def test_every_file_that_the_wheel_needs_reaches_the_build() -> None:
+def test_wheel_files_are_in_the_docker_build_context() -> None:
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     kept = {line.removeprefix("!") for line in ignore if line.startswith("!")}
 
@@ -95,14 +95,14 @@ def test_every_file_that_the_wheel_needs_reaches_the_build() -> None:
     assert all((ROOT / name).exists() for name in kept)
 
 
-def test_extras_of_the_image_exist() -> None:
+def test_image_extras_exist() -> None:
     default = next(rest for name, rest in instructions() if name == "ARG").removeprefix("EXTRAS=")
 
     assert default in (metadata("mayfly").get_all("Provides-Extra") or [])
 
 
 @pytest.mark.parametrize(("where", "command"), list(commands()))
-def test_a_container_starts_with_a_command_that_exists(where: str, command: list[str]) -> None:
+def test_container_command_exists(where: str, command: list[str]) -> None:
     program, *rest = command
 
     assert program in {script.name for script in entry_points(group="console_scripts")}, where
@@ -113,13 +113,13 @@ def test_a_container_starts_with_a_command_that_exists(where: str, command: list
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_published_on_loopback_only(name: str) -> None:
+def test_service_is_published_on_loopback_only(name: str) -> None:
     for port in SERVICES[name].get("ports", []):
         assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), name
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_holds_no_secret(name: str) -> None:
+def test_service_holds_no_secret(name: str) -> None:
     for variable, value in SERVICES[name].get("environment", {}).items():
         if SECRET.search(variable):
             # Null passes the shell's value on; `local` is the emulator's key.
@@ -127,7 +127,7 @@ def test_a_service_holds_no_secret(name: str) -> None:
             assert value in {None, "local"}, variable
 
 
-def test_long_running_services_have_a_healthcheck_of_the_port_that_they_listen_on() -> None:
+def test_long_running_services_have_a_healthcheck_of_their_port() -> None:
     for name, port in PORTS.items():
         test = SERVICES[name]["healthcheck"]["test"]
         assert test[:3] == ["CMD", "python", "-c"], name
@@ -137,7 +137,7 @@ def test_long_running_services_have_a_healthcheck_of_the_port_that_they_listen_o
         assert "--with-healthcheck" in arguments(name)
 
 
-def test_services_wait_for_services_and_mount_volumes_that_exist() -> None:
+def test_service_dependencies_and_volumes_exist() -> None:
     for name, service in SERVICES.items():
         profiles = set(service.get("profiles", []))
         for other in service.get("depends_on", {}):
@@ -149,7 +149,7 @@ def test_services_wait_for_services_and_mount_volumes_that_exist() -> None:
     assert SERVICES["worker"]["volumes"] == SERVICES["sweep"]["volumes"], "they share the leases"
 
 
-def test_the_emulator_is_on_the_loopback_of_the_worker_that_uses_it() -> None:
+def test_emulator_shares_the_loopback_of_its_worker() -> None:
     trial = SERVICES["worker-trial"]
 
     assert trial["network_mode"] == "service:emulator"
@@ -157,7 +157,7 @@ def test_the_emulator_is_on_the_loopback_of_the_worker_that_uses_it() -> None:
     assert trial["environment"]["TOGETHER_BASE_URL"] == f"http://127.0.0.1:{port}"
 
 
-def test_kubernetes_template_is_the_one_of_prefect_with_image_secret_and_volume() -> None:
+def test_kubernetes_template_is_that_of_prefect_plus_image_secret_volume() -> None:
     ours = deepcopy(TEMPLATE)
     variables = ours["variables"]["properties"]
     pod = ours["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
@@ -174,7 +174,7 @@ def test_kubernetes_template_is_the_one_of_prefect_with_image_secret_and_volume(
     assert ours == template_of_prefect()
 
 
-def test_kubernetes_manifests_are_of_one_namespace_and_hold_no_secret() -> None:
+def test_kubernetes_manifests_use_one_namespace_and_hold_no_secret() -> None:
     assert [one["kind"] for one in MANIFESTS] == ["PersistentVolumeClaim", "CronJob"]
     assert {one["metadata"]["namespace"] for one in MANIFESTS} == {"mayfly"}
     claim, _ = MANIFESTS

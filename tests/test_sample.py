@@ -19,15 +19,15 @@ def maker() -> ModuleType:
     return module
 
 
-def test_the_sample_is_what_its_script_makes() -> None:
+def test_sample_equals_the_output_of_its_script() -> None:
     assert pq.read_table(DATA / "sample.parquet").equals(maker().make())
 
 
-def test_the_sample_has_several_row_groups() -> None:
+def test_sample_has_several_row_groups() -> None:
     assert pq.ParquetFile(DATA / "sample.parquet").num_row_groups > 1
 
 
-def test_the_data_card_names_every_column() -> None:
+def test_data_card_names_every_column() -> None:
     card = (DATA / "README.md").read_text()
 
     assert all(f"`{name}`" in card for name in pq.read_schema(DATA / "sample.parquet").names)

@@ -42,7 +42,7 @@ def test_signal_whose_exception_was_lost_is_raised_at_the_next_check() -> None:
     assert exit_code_of(received) == 130
 
 
-def test_handlers_of_before_are_back_after_the_block() -> None:
+def test_signal_handlers_are_restored_after_the_block() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     with end_by_signals():

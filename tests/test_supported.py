@@ -19,11 +19,11 @@ def test_windows_is_refused_in_one_line(platform: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_linux_and_macos_are_not(platform: str) -> None:
+def test_linux_and_macos_are_accepted(platform: str) -> None:
     refuse_unsupported(platform)
 
 
-def test_the_metadata_names_no_windows() -> None:
+def test_package_metadata_names_no_windows() -> None:
     systems = [c for c in metadata("mayfly").get_all("Classifier", []) if "Operating System" in c]
 
     assert not any("Windows" in system for system in systems)

@@ -12,7 +12,7 @@ MACOS = System(full_sync=51)
 """F_FULLFSYNC is 51 there; here the command is unknown, as on a network's file system there."""
 
 
-def test_without_fdatasync_a_file_is_synced_all_the_same(tmp_path: Path) -> None:
+def test_file_is_synced_without_fdatasync(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         file.write(b"data")
         file.flush()
@@ -21,21 +21,21 @@ def test_without_fdatasync_a_file_is_synced_all_the_same(tmp_path: Path) -> None
     assert PORTABLE.sync_data is os.fsync
 
 
-def test_a_full_sync_that_is_refused_gives_way_to_fsync(tmp_path: Path) -> None:
+def test_refused_full_sync_falls_back_to_fsync(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         MACOS.sync(file.fileno())
 
 
-def test_what_cannot_be_synced_is_an_error() -> None:
+def test_file_that_cannot_be_synced_is_an_error() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         MACOS.sync(99_999)
 
 
-def test_without_pidfds_a_process_is_not_watched_by_one() -> None:
+def test_process_is_not_watched_by_pidfd_where_unsupported() -> None:
     assert PORTABLE.watch(os.getpid()) is None
 
 
-def test_a_container_that_forbids_pidfds_is_like_a_system_without_them() -> None:
+def test_forbidden_pidfd_is_treated_as_unsupported() -> None:
     def forbidden(_pid: int) -> int:
         raise PermissionError(1, "Operation not permitted")
 
@@ -43,5 +43,5 @@ def test_a_container_that_forbids_pidfds_is_like_a_system_without_them() -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="needs fdatasync")
-def test_linux_syncs_the_data_only() -> None:
+def test_linux_syncs_data_only() -> None:
     assert System.of({}).sync_data is os.fdatasync

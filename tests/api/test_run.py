@@ -59,7 +59,7 @@ def test_options_for_editors_are_those_of_the_job() -> None:
     [pd.DataFrame(QUESTIONS), pl.DataFrame(QUESTIONS), pa.table(QUESTIONS)],
     ids=["pandas", "polars", "arrow"],
 )
-def test_run_table_answers_every_row_and_leaves_nothing(emulator: Emulator, data: Any) -> None:
+def test_run_with_table_answers_every_row_and_leaves_nothing(emulator: Emulator, data: Any) -> None:
     result = mayfly.run(data, **JOB)
 
     assert result.exit_code == 0
@@ -70,7 +70,7 @@ def test_run_table_answers_every_row_and_leaves_nothing(emulator: Emulator, data
 
 
 @pytest.mark.usefixtures("emulator")
-def test_run_pandas_index_comes_back() -> None:
+def test_run_with_pandas_keeps_the_index() -> None:
     frame = pd.DataFrame({"question": ["a?", "b?"]}, index=["first", "second"])
 
     result = mayfly.run(frame, **JOB)
@@ -105,7 +105,7 @@ def test_run_again_sends_nothing(emulator: Emulator, tmp_path: Path) -> None:
         ({"data": 7}, "data is a int; give a path or URI"),
     ],
 )
-def test_run_wrong_request_raises_bad_request_before_create(
+def test_run_with_bad_request_raises_before_create(
     emulator: Emulator, call: dict[str, Any], words: str
 ) -> None:
     data = call.get("data", pd.DataFrame(QUESTIONS))

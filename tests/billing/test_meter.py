@@ -11,7 +11,7 @@ looks = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 8)), max_size=30)
 
 
 @given(steps=looks)
-def test_money_spent_never_goes_down(steps: list[tuple[float, int]]) -> None:
+def test_meter_total_never_decreases(steps: list[tuple[float, int]]) -> None:
     meter, now_s, before_usd = Meter(price_usd_per_h=10.98), 0.0, 0.0
     for wait_s, ready in steps:
         now_s += wait_s
@@ -21,7 +21,7 @@ def test_money_spent_never_goes_down(steps: list[tuple[float, int]]) -> None:
 
 
 @given(steps=looks, later_s=st.floats(0, 3600))
-def test_nothing_bills_while_no_replica_is_ready(
+def test_meter_stands_still_without_a_ready_replica(
     steps: list[tuple[float, int]], later_s: float
 ) -> None:
     meter, now_s = Meter(price_usd_per_h=10.98), 0.0
@@ -38,15 +38,15 @@ def test_nothing_bills_while_no_replica_is_ready(
 @pytest.mark.parametrize(
     ("seconds", "minutes"), [(0.0, 0), (0.1, 1), (60.0, 1), (60.5, 2), (3600.0, 60)]
 )
-def test_a_started_minute_is_a_billed_minute(seconds: float, minutes: int) -> None:
+def test_meter_bills_started_minutes(seconds: float, minutes: int) -> None:
     assert billed_minutes(seconds) == minutes
 
 
-def test_an_hour_costs_the_hourly_price() -> None:
+def test_meter_bills_an_hour_at_the_hourly_price() -> None:
     assert cost_usd(3600, 5.49) == pytest.approx(5.49)
 
 
-def test_between_two_looks_the_larger_number_of_replicas_counts() -> None:
+def test_meter_uses_the_larger_replica_count_between_samples() -> None:
     meter = Meter(price_usd_per_h=60.0)
     meter.sample(0.0, 1)
     meter.sample(60.0, 2)

@@ -18,7 +18,7 @@ looks = st.lists(
 
 
 @given(steps=looks)
-def test_every_paid_second_is_in_one_phase_and_used_at_most_once(
+def test_billed_seconds_are_each_in_one_phase(
     steps: list[tuple[float, BilledPhase, int, int]],
 ) -> None:
     spending, now_s, paid_s, ready_before = Usage(), 0.0, 0.0, 0
@@ -56,13 +56,13 @@ def test_phases_and_rounding_add_up_to_the_bill() -> None:
         (True, 90, 10, 10, BilledPhase.TAIL),
     ],
 )
-def test_the_phase_follows_from_what_is_on_its_way(
+def test_phase_follows_from_requests_in_flight(
     sent: bool, back: int, left: int, in_flight: int, phase: BilledPhase
 ) -> None:
     assert Usage().phase_of(sent=sent, back=back, left=left, in_flight=in_flight) is phase
 
 
-def test_a_run_too_short_to_tell_teaches_no_throughput() -> None:
+def test_short_run_gives_no_throughput_measurement() -> None:
     short, long = Usage(), Usage()
     for spending, seconds in ((short, 3.0), (long, 300.0)):
         spending.sample(0.0, BilledPhase.BUSY, 1, in_flight=50, limit=50)

@@ -44,21 +44,21 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_terminal_gets_colours_and_lines_of_its_width() -> None:
+def test_terminal_output_has_colours_and_fits_the_width() -> None:
     written = shown(Screen())
 
     assert "\x1b[31m" in written
     assert all(len(Text.from_ansi(line).plain) <= 40 for line in written.splitlines())
 
 
-def test_no_color_takes_the_colours_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_removes_only_the_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
 
     assert "\x1b[31m" not in shown(Screen())
 
 
 @pytest.mark.parametrize("forced", ["FORCE_COLOR", "TTY_COMPATIBLE"])
-def test_a_pipe_gets_whole_lines_without_colours_or_blanks(
+def test_pipe_output_has_whole_lines_without_colours_or_blanks(
     monkeypatch: pytest.MonkeyPatch, forced: str
 ) -> None:
     monkeypatch.setenv(forced, "1")
@@ -69,7 +69,7 @@ def test_a_pipe_gets_whole_lines_without_colours_or_blanks(
     assert written == f"red {('word ' * 20).rstrip()}\nshort\n"
 
 
-def test_lines_are_drawn_over_again_in_a_terminal_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_redrawn_only_in_a_capable_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_live(console(Screen()))
     assert not is_live(console(io.StringIO()))
 
@@ -81,11 +81,11 @@ def test_lines_are_drawn_over_again_in_a_terminal_that_can(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("ci", "live"), [("true", False), ("1", False), ("false", True), ("", True)]
 )
-def test_log_of_a_ci_is_not_drawn_over_again(ci: str, live: bool) -> None:
+def test_ci_log_is_not_redrawn(ci: str, live: bool) -> None:
     assert is_live(console(Screen()), {"CI": ci}) is live
 
 
-def test_a_reader_that_has_left_is_no_failure() -> None:
+def test_closed_pipe_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
@@ -95,7 +95,7 @@ def test_a_reader_that_has_left_is_no_failure() -> None:
         steady.flush()
 
 
-def test_a_stream_without_the_letter_gets_another(tmp_path: Any) -> None:
+def test_stream_without_a_character_gets_a_replacement(tmp_path: Any) -> None:
     with (tmp_path / "ascii").open("w", encoding="ascii") as stream:
         Steady(stream).write("✓ done\n")
 

@@ -15,7 +15,7 @@ from together_emulator import FaultRule
 
 
 @pytest.mark.soak
-def test_a_terminals_ctrl_c_ends_the_run_its_endpoint_and_its_server(shell: Shell) -> None:
+def test_ctrl_c_in_a_terminal_ends_run_endpoint_and_server(shell: Shell) -> None:
     # Prefect's own temporary server dies of it first, and its run then hangs for over a minute.
     answered = [call.path for call in shell.emulator.calls()].count("/v1/chat/completions")
     shell.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=1))

@@ -51,7 +51,7 @@ def drawn(what: Any, width: int) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])
-def test_panel_breaks_no_figure_at_any_width(width: int) -> None:
+def test_panel_wraps_no_figure_at_any_width(width: int) -> None:
     lines = drawn(Panel(snapshot()), width)
 
     assert max(map(len, lines)) <= width
@@ -65,19 +65,19 @@ def test_panel_breaks_no_figure_at_any_width(width: int) -> None:
     assert "…" not in text
 
 
-def test_panel_names_steps_and_their_times_where_these_fit() -> None:
+def test_panel_shows_steps_and_times_where_they_fit() -> None:
     assert "✓ wait for READY 12 min 07 s" in "\n".join(drawn(Panel(snapshot()), 140))
     assert "✓ wait for READY  ●" in "\n".join(drawn(Panel(snapshot()), 100))
     assert "✓ ✓ ✓ ✓ ● inference" in "\n".join(drawn(Panel(snapshot()), 50))
 
 
-def test_parts_are_put_on_as_few_lines_as_they_fit() -> None:
+def test_line_parts_use_the_fewest_lines() -> None:
     assert lines_of(["aa", "bb", "cc"], 7) == ["aa · bb", "cc"]
     assert lines_of(["too long for it"], 5) == ["too long for it"]
     assert lines_of([], 5) == []
 
 
-def test_parts_in_a_table_take_the_lines_that_they_need() -> None:
+def test_table_parts_use_the_lines_that_they_need() -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("now", Parts(["12 rows/s", "1 min 26 s left"]))
 
@@ -101,7 +101,7 @@ class Clock:
         self.at_s += seconds
 
 
-def test_line_of_an_event_after_an_hour_is_whole() -> None:
+def test_event_line_after_an_hour_is_complete() -> None:
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, width=200, highlight=False, color_system=None)
     progress = Progress(clock)
@@ -150,7 +150,7 @@ class Screen:
                 self.lines[self.row] += part
 
 
-def test_block_leaves_nothing_behind_when_the_terminal_is_resized() -> None:
+def test_resized_terminal_keeps_no_remains_of_the_live_block() -> None:
     out = io.StringIO()
     console = Console(
         file=out, width=60, height=20, highlight=False, color_system=None, force_terminal=True
@@ -175,7 +175,7 @@ def test_block_leaves_nothing_behind_when_the_terminal_is_resized() -> None:
     assert [line for line in screen.lines if line] == ["kept"]
 
 
-def test_wait_that_takes_long_says_what_for_in_plain_lines() -> None:
+def test_long_wait_is_explained_in_plain_lines() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, highlight=False, color_system=None)
     said = threading.Event()
@@ -194,7 +194,7 @@ def test_wait_that_takes_long_says_what_for_in_plain_lines() -> None:
     assert out.getvalue() == "reading the input ...\n"
 
 
-def test_notebook_replaces_its_output_and_keeps_messages() -> None:
+def test_notebook_output_is_replaced_and_messages_are_kept() -> None:
     shown: list[str] = []
 
     class Handle:

@@ -169,7 +169,7 @@ def everything() -> list[tuple[str, list[str], list[str]]]:
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_with_the_nearest_right_thing(
+def test_mistake_is_one_line_with_the_nearest_alternative(
     name: str,
     server: Emulator,
     tmp_path: Path,

@@ -15,7 +15,7 @@ def job(**options: Any) -> Job:
     return JobOptions(model="m", **options).job("in.parquet", "out")
 
 
-def test_options_that_are_not_given_leave_the_job_its_defaults() -> None:
+def test_missing_options_keep_the_job_defaults() -> None:
     assert job() == Job(input="in.parquet", model="m", output="out")
 
 
@@ -35,7 +35,7 @@ def test_options_that_are_not_given_leave_the_job_its_defaults() -> None:
         ({"body": '{"top_k": 5}'}, "sampling.body", '{"top_k": 5}'),
     ],
 )
-def test_an_option_sets_its_field(options: dict[str, Any], path: str, value: object) -> None:
+def test_option_sets_its_field(options: dict[str, Any], path: str, value: object) -> None:
     found: Any = job(**options)
     for name in path.split("."):
         found = getattr(found, name)
@@ -43,7 +43,7 @@ def test_an_option_sets_its_field(options: dict[str, Any], path: str, value: obj
     assert found == value
 
 
-def test_files_are_read_where_an_option_names_one(tmp_path: Path) -> None:
+def test_option_with_a_file_reads_it(tmp_path: Path) -> None:
     for name, text in {
         "tools.json": '[{"type": "function", "function": {"name": "f"}}]',
         "body.json": '\ufeff{"top_k": 5}',
@@ -62,7 +62,7 @@ def test_files_are_read_where_an_option_names_one(tmp_path: Path) -> None:
     assert asked.sampling.schema_value() == {"type": "object"}
 
 
-def test_a_schema_is_the_same_however_its_file_is_laid_out(tmp_path: Path) -> None:
+def test_schema_is_independent_of_file_layout(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"type": "object"}')
     (tmp_path / "b.json").write_text('{\n  "type": "object"\n}\n')
 
@@ -101,7 +101,7 @@ def test_a_schema_is_the_same_however_its_file_is_laid_out(tmp_path: Path) -> No
         ({"body": "[1]"}, "--body is not a JSON object; this is a list"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_one_line(options: dict[str, Any], line: str) -> None:
+def test_invalid_option_is_one_line(options: dict[str, Any], line: str) -> None:
     with pytest.raises(BadRequest) as refused:
         job(**options)
 

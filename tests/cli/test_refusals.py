@@ -100,7 +100,7 @@ def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
         pytest.param(["fly"], ["fly"], id="an unknown command"),
     ],
 )
-def test_a_wrong_request_is_refused_in_one_line(
+def test_bad_request_is_refused_in_one_line(
     shell: Shell, words: list[str], says: list[str]
 ) -> None:
     (shell.folder / "notes.txt").write_text("no Parquet, and no JSON either")
@@ -114,14 +114,14 @@ def test_a_wrong_request_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("words", [RUN + ASKING, ["hardware"]], ids=["run", "hardware"])
-def test_without_a_key_nothing_is_reached(shell: Shell, words: list[str]) -> None:
+def test_missing_key_is_refused_without_a_call(shell: Shell, words: list[str]) -> None:
     ended = shell(*words, env={"TOGETHER_API_KEY": None})
 
     refused(shell, ended, says=["TOGETHER_API_KEY", "--local"])
     assert shell.emulator.has_endpoints is False
 
 
-def test_a_folder_of_something_else_is_left_untouched(shell: Shell) -> None:
+def test_foreign_output_folder_is_left_unchanged(shell: Shell) -> None:
     (shell.folder / "mine").mkdir()
     (shell.folder / "mine" / "thesis.txt").write_text("precious")
 
@@ -131,7 +131,7 @@ def test_a_folder_of_something_else_is_left_untouched(shell: Shell) -> None:
     assert [path.name for path in (shell.folder / "mine").iterdir()] == ["thesis.txt"]
 
 
-def test_a_key_that_is_refused_is_a_wrong_request_and_is_not_told(shell: Shell) -> None:
+def test_refused_key_is_exit_2_and_is_not_shown(shell: Shell) -> None:
     ended = shell(*RUN, *ASKING, env={"TOGETHER_API_KEY": "sk-wrong-and-secret"})
 
     refused(shell, ended, says=[])

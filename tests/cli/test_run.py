@@ -24,7 +24,7 @@ def started_by(shell: Shell) -> list[psutil.Process]:
     return found
 
 
-def test_a_run_tells_machines_its_story_and_its_true_cost(shell: Shell) -> None:
+def test_run_prints_json_events_and_its_true_cost(shell: Shell) -> None:
     """One process that does it all: a run is dear, and each of these is a look at the same one."""
     minutes_before = shell.emulator.ledger().minutes
 
@@ -91,7 +91,7 @@ def test_a_run_tells_machines_its_story_and_its_true_cost(shell: Shell) -> None:
     assert shell.creations == creations
 
 
-def test_a_folder_in_use_is_refused_with_who_uses_it(shell: Shell) -> None:
+def test_locked_output_folder_is_refused_with_its_owner(shell: Shell) -> None:
     (shell.folder / "out" / "_mayfly").mkdir(parents=True)
     lock(shell.folder / "out")
 

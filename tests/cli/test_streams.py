@@ -18,7 +18,7 @@ def run(words: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_closed_stdout_is_no_error(tmp_path: Path) -> None:
+def test_closed_stdout_is_no_error(tmp_path: Path) -> None:
     ended = run("$MAYFLY history --json >&-; echo code $?", tmp_path)
 
     assert "Traceback" not in ended.stderr
@@ -26,7 +26,7 @@ def test_a_closed_stdout_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path) -> None:
+def test_full_disk_behind_stdout_is_one_line(tmp_path: Path) -> None:
     ended = run("$MAYFLY history --json >/dev/full; echo code $?", tmp_path)
 
     assert "Traceback" not in ended.stderr

@@ -35,11 +35,11 @@ TABLE = FittingTable(
         (16, " alpha  this"),
     ],
 )
-def test_table_is_drawn_at_the_widest_form_that_fits(width: int, line: str) -> None:
+def test_table_uses_the_widest_form_that_fits(width: int, line: str) -> None:
     assert drawn(TABLE, width)[1] == line
 
 
-def test_table_that_fits_nowhere_is_cut_and_not_wrapped() -> None:
+def test_table_that_does_not_fit_is_cut_and_not_wrapped() -> None:
     assert len(drawn(TABLE, 8)) == 2
 
 
@@ -56,7 +56,7 @@ def run(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("width", [50, 80, 120, 200])
-def test_history_has_lines_of_the_terminals_width(width: int) -> None:
+def test_history_fits_the_terminal_width(width: int) -> None:
     lines = drawn(history_table([run(), run(usd=12.5)]), width)
 
     assert max(map(len, lines)) <= width
@@ -64,7 +64,7 @@ def test_history_has_lines_of_the_terminals_width(width: int) -> None:
     assert any("█" in line for line in lines)
 
 
-def test_history_by_tag_sums_up_runs_and_cost() -> None:
+def test_history_by_tag_sums_runs_and_cost() -> None:
     runs = [run(), run(usd=0.5), run(usd=2.0, tags={"team": "ads"}), run(tags={}), {"later": 1}]
 
     sums = by_tag(runs, "team")

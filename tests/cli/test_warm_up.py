@@ -14,7 +14,7 @@ print(before, "pandas" in sys.modules)
 """
 
 
-def test_pandas_is_loaded_by_the_warm_up_and_not_by_looking() -> None:
+def test_pandas_is_imported_by_the_warm_up_only() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True
     )

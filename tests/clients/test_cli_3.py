@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.together_clients import MODEL, CommandLine, EmulatorProcess, wait_for
 
 
-def test_the_console_script_itself_runs(server: EmulatorProcess, home: Path) -> None:
+def test_console_script_runs(server: EmulatorProcess, home: Path) -> None:
     script = Path(sys.executable).with_name("together")
 
     ended = subprocess.run(
@@ -22,9 +22,7 @@ def test_the_console_script_itself_runs(server: EmulatorProcess, home: Path) -> 
     assert server.project in ended.stdout
 
 
-def test_the_command_line_deploys_updates_and_removes(
-    server: EmulatorProcess, cli_31: CommandLine
-) -> None:
+def test_cli_3_deploys_updates_and_removes(server: EmulatorProcess, cli_31: CommandLine) -> None:
     who = cli_31.json("whoami")
     public = cli_31.json("models", "public", "--product", "dedicated")
     configs = cli_31.json("models", "configs", MODEL)
@@ -75,7 +73,7 @@ def test_the_command_line_deploys_updates_and_removes(
     assert (code, "not found" in gone) == (1, True)
 
 
-def test_a_model_with_one_config_needs_no_choice_and_force_ends_half_done(
+def test_cli_3_uses_the_only_config_and_force_removes_a_running_endpoint(
     server: EmulatorProcess, cli_31: CommandLine
 ) -> None:
     model = "intfloat/multilingual-e5-large-instruct"

@@ -126,7 +126,7 @@ def test_deploy_of_an_adapter_attached_makes_a_deployment_of_the_base(
     assert answered(server, cli_31, made) == 200
 
 
-def test_deploy_of_an_adapter_without_a_way_is_refused(cli_31: CommandLine) -> None:
+def test_deploy_of_an_adapter_without_merge_or_attach_is_refused(cli_31: CommandLine) -> None:
     code, printed = cli_31.run("endpoints", "deploy", MERGED, "--endpoint", "cli-neither", "--json")
 
     assert (code, "--merge" in printed) == (1, True)

@@ -28,7 +28,7 @@ def options(server: EmulatorProcess) -> Any:
     }
 
 
-def test_the_sync_sdk_lives_a_whole_v2_life(server: EmulatorProcess) -> None:
+def test_sync_sdk_3_completes_a_v2_lifecycle(server: EmulatorProcess) -> None:
     with Together(**options(server)) as client:
         assert client.whoami().type == "project_api_key"
         prices = {k.name: k.price_cents_per_hour for k in client.endpoints.hardware.list().data}
@@ -94,7 +94,7 @@ def test_the_sync_sdk_lives_a_whole_v2_life(server: EmulatorProcess) -> None:
         assert endpoint.id not in {entry.id for entry in client.endpoints.list()}
 
 
-def test_the_async_sdk_lives_a_whole_v2_life(server: EmulatorProcess) -> None:
+def test_async_sdk_3_completes_a_v2_lifecycle(server: EmulatorProcess) -> None:
     async def life() -> list[int]:
         async with AsyncTogether(**options(server)) as client:
             model = (await client.models.list_supported(search=EMBEDDING)).data[0]
@@ -143,7 +143,7 @@ def test_the_async_sdk_lives_a_whole_v2_life(server: EmulatorProcess) -> None:
     assert "emulated-project/sdk-async" not in server.standing()
 
 
-def test_the_sdk_3_lives_a_v1_life_by_its_raw_calls(server: EmulatorProcess) -> None:
+def test_sdk_3_completes_a_v1_lifecycle_by_raw_calls(server: EmulatorProcess) -> None:
     def call(method: str, path: str, **more: Any) -> Any:
         return getattr(client, method)(path, cast_to=object, **more)
 

@@ -33,7 +33,9 @@ def run(server: EmulatorProcess, home: Path, *command: str | Path, cwd: Path = H
     return json.loads(ended.stdout)
 
 
-def test_the_sdk_2_lives_whole_lives(server: EmulatorProcess, home: Path, python_242: Path) -> None:
+def test_sdk_2_completes_a_v1_lifecycle(
+    server: EmulatorProcess, home: Path, python_242: Path
+) -> None:
     seen = run(server, home, python_242, HERE / "v1_life.py", MODEL, V1_HARDWARE)
 
     assert seen["who"] == "emulated-project"
@@ -48,7 +50,7 @@ def test_the_sdk_2_lives_whole_lives(server: EmulatorProcess, home: Path, python
     assert [state for state in seen["async"] if state == "STARTED"]
 
 
-def test_the_command_line_2_creates_waits_stops_starts_and_deletes(
+def test_cli_2_creates_waits_stops_starts_and_deletes(
     server: EmulatorProcess, cli_242: CommandLine
 ) -> None:
     who = cli_242.json("whoami")
@@ -96,7 +98,7 @@ def test_the_command_line_2_creates_waits_stops_starts_and_deletes(
         (("--hardware", V1_HARDWARE, "--availability-zone", "moon"), "Invalid availability zone"),
     ],
 )
-def test_the_command_line_2_understands_why_a_create_is_refused(
+def test_cli_2_shows_why_a_create_is_refused(
     cli_242: CommandLine, arguments: tuple[str, ...], words: str
 ) -> None:
     code, printed = cli_242.run("endpoints", "create", "--model", MODEL, "--no-json", *arguments)
@@ -104,7 +106,7 @@ def test_the_command_line_2_understands_why_a_create_is_refused(
     assert (code, words in printed) == (1, True), printed
 
 
-def test_the_npm_package_lives_a_whole_life(
+def test_npm_package_completes_a_v1_lifecycle(
     server: EmulatorProcess, home: Path, node_folder: Path
 ) -> None:
     script = node_folder / "v1_life.mjs"
@@ -123,7 +125,7 @@ def test_the_npm_package_lives_a_whole_life(
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_follows_the_page_of_the_legacy_api(server: EmulatorProcess) -> None:
+def test_curl_completes_the_documented_v1_lifecycle(server: EmulatorProcess) -> None:
     def curl(method: str, path: str, body: Any = None) -> tuple[int, Any]:
         command = ["curl", "-sS", "-X", method, f"{server.url}/v1{path}", "-w", "\n%{http_code}"]
         command += ["-H", "Authorization: Bearer local"]

@@ -44,7 +44,7 @@ def cell_stage(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Lin
 @pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("line", ["guardian", "sweep"])
 @pytest.mark.parametrize("api", ["v2", "v1"])
-def test_a_run_that_is_killed_anywhere_leaves_nothing_and_loses_nothing(
+def test_run_killed_at_any_point_leaves_nothing_and_loses_nothing(
     launcher: Launcher, tmp_path: Path, api: str, line: Line, every: int
 ) -> None:
     with stage_of(launcher, tmp_path / "whole", api, rows=16) as stage:

@@ -27,7 +27,7 @@ def machine(launcher: Launcher, tmp_path: Path) -> Iterator[Machine]:
         yield Machine(emulator, launcher, tmp_path / "machine", rows=120)
 
 
-def test_a_whole_job_runs_in_this_process_and_in_several(
+def test_portable_job_runs_in_one_process_and_in_several(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     with quick_emulator() as emulator:
@@ -43,14 +43,14 @@ def test_a_whole_job_runs_in_this_process_and_in_several(
 
 
 @pytest.mark.parametrize("line", ["guardian", "sweep"])
-def test_a_run_that_is_killed_leaves_nothing_and_loses_nothing(machine: Machine, line: str) -> None:
+def test_portable_killed_run_leaves_nothing_and_loses_nothing(machine: Machine, line: str) -> None:
     outcome = play(machine, AtRows(0.5), line=line)  # type: ignore[arg-type]
 
     assert outcome.reached
     assert outcome.leaks == []
 
 
-def test_the_guardian_notices_a_death_without_a_pidfd(machine: Machine) -> None:
+def test_guardian_detects_death_without_a_pidfd(machine: Machine) -> None:
     run = machine.run()
     wait_until(lambda: machine.answered() >= 4, "no rows were answered")
 

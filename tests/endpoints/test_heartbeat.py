@@ -44,7 +44,7 @@ def unarmed(_record: bytes) -> Guardian:
     raise AssertionError("no guardian is wanted here")
 
 
-def test_a_run_that_does_not_move_gives_no_heartbeat(tmp_path: Path, lease: Lease) -> None:
+def test_stalled_run_gives_no_heartbeat(tmp_path: Path, lease: Lease) -> None:
     clock, store = Clock(), LeaseStore(tmp_path)
     store.open(lease)
     heart = Heartbeat(lease, store, unarmed, print, now=clock, clock=clock)
@@ -63,9 +63,7 @@ def test_a_run_that_does_not_move_gives_no_heartbeat(tmp_path: Path, lease: Leas
     assert store.heartbeat(lease.name) == clock.now_s
 
 
-def test_a_disk_that_hangs_below_the_output_holds_up_no_heartbeat(
-    tmp_path: Path, lease: Lease
-) -> None:
+def test_hung_output_disk_does_not_delay_heartbeats(tmp_path: Path, lease: Lease) -> None:
     # A pipe that nobody reads hangs as such a disk does: for whoever opens it.
     kept = tmp_path / "out" / "_mayfly"
     kept.mkdir(parents=True)

@@ -19,13 +19,13 @@ WITHOUT_PROC = Host(proc=Path("/nowhere"))
 """What macOS has: no /proc."""
 
 
-def test_this_process_is_alive_and_itself() -> None:
+def test_current_process_is_alive() -> None:
     assert owner_is_alive(this_process()) is True
     assert is_this_process(this_process())
 
 
 @LINUX
-def test_a_clock_that_was_set_does_not_make_an_owner_look_dead() -> None:
+def test_changed_system_clock_keeps_owner_alive() -> None:
     stepped = replace(this_process(), started_at=this_process().started_at - 5)
 
     assert owner_is_alive(stepped) is True
@@ -33,19 +33,19 @@ def test_a_clock_that_was_set_does_not_make_an_owner_look_dead() -> None:
 
 
 @LINUX
-def test_an_id_that_was_given_again_is_not_the_owner() -> None:
+def test_reused_pid_is_not_the_owner() -> None:
     me = this_process()
     assert me.start_ticks is not None
 
     assert owner_is_alive(replace(me, start_ticks=me.start_ticks - 1)) is False
 
 
-def test_a_process_that_has_ended_is_dead() -> None:
+def test_ended_process_is_dead() -> None:
     assert owner_is_alive(replace(this_process(), pid=2**22 + 1)) is False
 
 
 @LINUX
-def test_a_process_of_which_only_the_exit_code_is_left_is_dead() -> None:
+def test_zombie_process_is_dead() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         ticks = Host().start_ticks(child.pid)
         owner = replace(this_process(), pid=child.pid, start_ticks=ticks)
@@ -58,16 +58,16 @@ def test_a_process_of_which_only_the_exit_code_is_left_is_dead() -> None:
 
 
 @LINUX
-def test_another_machine_of_the_same_name_cannot_be_asked_about() -> None:
+def test_owner_on_another_machine_is_unknown() -> None:
     assert owner_is_alive(replace(this_process(), boot_id="another")) is None
 
 
 @LINUX
-def test_another_container_of_this_machine_cannot_be_asked_about() -> None:
+def test_owner_in_another_container_is_unknown() -> None:
     assert owner_is_alive(replace(this_process(), pid_namespace="pid:[1]")) is None
 
 
-def test_without_proc_an_owner_is_known_by_host_id_and_start() -> None:
+def test_owner_without_proc_is_known_by_host_pid_and_start() -> None:
     me = this_process(WITHOUT_PROC)
 
     assert me.start_ticks is None

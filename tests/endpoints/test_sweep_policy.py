@@ -68,12 +68,12 @@ alive = st.sampled_from([True, False, None])
 
 
 @given(lease=leases, exists=st.booleans())
-def test_a_live_owner_is_never_touched(lease: Lease, exists: bool) -> None:
+def test_endpoint_of_live_owner_is_spared(lease: Lease, exists: bool) -> None:
     assert judged(lease, exists=exists, owner_alive=True).verdict == "leave"
 
 
 @given(lease=leases, exists=st.booleans(), owner_alive=alive)
-def test_another_namespace_project_provider_or_api_is_never_touched(
+def test_endpoint_of_other_namespace_project_provider_or_api_is_spared(
     lease: Lease, exists: bool, owner_alive: bool | None
 ) -> None:
     mine = (lease.namespace, lease.provider, lease.project) == tuple(HERE.values())
@@ -84,13 +84,13 @@ def test_another_namespace_project_provider_or_api_is_never_touched(
 
 
 @given(lease=leases)
-def test_an_owner_elsewhere_counts_as_alive_until_its_heartbeat_has_expired(lease: Lease) -> None:
+def test_remote_owner_is_alive_until_its_heartbeat_expires(lease: Lease) -> None:
     if judged(lease, owner_alive=None).verdict != "leave":
         assert NOW - lease.heartbeat_at > EXPIRY_S
 
 
 @given(until=st.integers(0, 2**32 - 1), namespace=st.sampled_from(["default", "other"]))
-def test_without_a_lease_only_our_own_are_ended_and_only_when_their_time_has_passed(
+def test_endpoint_without_lease_is_ended_only_if_ours_and_expired(
     until: int, namespace: str
 ) -> None:
     name = str(EndpointName(namespace=namespace, job="a" * 10, until=until))
@@ -101,25 +101,25 @@ def test_without_a_lease_only_our_own_are_ended_and_only_when_their_time_has_pas
 
 
 @given(name=st.text("abcdefghijklmnopqrstuvwxyz0123456789-", max_size=40))
-def test_what_does_not_carry_our_name_is_never_touched(name: str) -> None:
+def test_endpoint_without_our_name_is_spared(name: str) -> None:
     if EndpointName.parse(name) is None:
         assert judged(None, name=name).verdict == "leave"
 
 
-def test_a_dead_owners_endpoint_is_ended() -> None:
+def test_endpoint_of_dead_owner_is_ended() -> None:
     assert judged().verdict == "end"
 
 
-def test_a_lease_is_closed_when_its_endpoint_has_been_seen_and_is_gone() -> None:
+def test_lease_is_closed_when_its_seen_endpoint_is_deleted() -> None:
     assert judged(exists=False).verdict == "close the lease"
 
 
-def test_an_endpoint_that_nobody_has_seen_is_looked_for_before_its_lease_is_closed() -> None:
+def test_lease_of_unseen_endpoint_is_closed_only_after_a_search() -> None:
     unseen = replace(LEASE, ref=replace(LEASE.ref, endpoint_id=""))
 
     assert judged(unseen, exists=False).verdict == "end"
     assert unseen.settled_at > unseen.heartbeat_at
 
 
-def test_what_a_run_was_asked_to_keep_is_kept() -> None:
+def test_kept_endpoint_is_spared() -> None:
     assert judged(replace(LEASE, teardown="keep")).verdict == "close the lease"

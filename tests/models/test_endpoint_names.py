@@ -15,7 +15,7 @@ names = st.builds(
 
 
 @given(name=names, slug=st.sampled_from(["", "acme/"]))
-def test_a_name_is_read_back_as_it_was_given(name: EndpointName, slug: str) -> None:
+def test_endpoint_name_round_trips(name: EndpointName, slug: str) -> None:
     assert EndpointName.parse(f"{slug}{name}") == name
 
 
@@ -29,25 +29,25 @@ def test_a_name_is_read_back_as_it_was_given(name: EndpointName, slug: str) -> N
         "x-mayfly-a-0123456789-00000000",
     ],
 )
-def test_what_is_not_ours_is_never_taken_for_ours(foreign: str) -> None:
+def test_foreign_name_is_never_parsed_as_ours(foreign: str) -> None:
     assert EndpointName.parse(foreign) is None
 
 
 @given(parts=st.lists(st.text(), min_size=1, max_size=3))
-def test_a_job_is_ten_hex_digits(parts: list[str]) -> None:
+def test_job_id_is_10_hex_digits(parts: list[str]) -> None:
     digest = job_digest(*parts)
 
     assert len(digest) == 10
     assert int(digest, 16) >= 0
 
 
-def test_a_reference_survives_a_trip_through_json() -> None:
+def test_reference_round_trips_through_json() -> None:
     ref = EndpointRef(api="v2", name="n", deployment_ids=("dep_1", "dep_2"), price_usd_per_h=5.49)
 
     assert EndpointRef.from_dict(ref.as_dict()) == ref
 
 
 @pytest.mark.parametrize(("low", "high"), [(2, 1), (-1, 1), (0, 3)])
-def test_bounds_on_replicas_that_the_platform_refuses_are_refused_here(low: int, high: int) -> None:
+def test_invalid_replica_bounds_are_refused(low: int, high: int) -> None:
     with pytest.raises(ValueError, match="give MIN-MAX"):
         Replicas(minimum=low, maximum=high)

@@ -21,7 +21,7 @@ failures = st.builds(
 
 
 @given(failures)
-def test_the_text_of_a_failure_can_be_read_back(failure: Failure) -> None:
+def test_failure_text_round_trips(failure: Failure) -> None:
     if failure.status is None:
         failure = failure._replace(code="")
 
@@ -29,11 +29,11 @@ def test_the_text_of_a_failure_can_be_read_back(failure: Failure) -> None:
 
 
 @given(st.text())
-def test_any_text_is_some_failure(text: str) -> None:
+def test_any_text_is_parsed_as_a_failure(text: str) -> None:
     assert Failure.parse(text).message in text
 
 
-def test_a_failure_reads_as_a_sentence() -> None:
+def test_failure_text_is_a_sentence() -> None:
     sent = Failure(f.RATE_LIMITED, "slow down", 429, "rate_limit", attempts=6)
     unsent = Failure(f.NULL_PROMPT, "column q is null")
 
@@ -52,7 +52,7 @@ def test_a_failure_reads_as_a_sentence() -> None:
         (599, "", f.SERVER_ERROR),
     ],
 )
-def test_an_answer_has_a_class(status: int, code: str, kind: str) -> None:
+def test_status_and_code_have_an_error_class(status: int, code: str, kind: str) -> None:
     assert kind_of(status, code) == kind
 
 
@@ -87,9 +87,7 @@ TOO_LONG_WORDS = [
 
 @pytest.mark.parametrize("words", TOO_LONG_WORDS, ids=range(len(TOO_LONG_WORDS)))
 @pytest.mark.parametrize("status", [400, 403, 413, 422])
-def test_words_for_a_prompt_that_is_too_long_are_known_under_any_status(
-    status: int, words: str
-) -> None:
+def test_context_length_message_is_recognised_under_any_status(status: int, words: str) -> None:
     assert kind_of(status, "", words) == f.TOO_LONG
 
 
@@ -106,19 +104,19 @@ def test_words_for_a_prompt_that_is_too_long_are_known_under_any_status(
         "tool_choice requires tools",
     ],
 )
-def test_other_words_are_not_about_length(words: str) -> None:
+def test_other_messages_are_not_context_length(words: str) -> None:
     assert not f.too_long(words)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_server_in_trouble_says_nothing_of_the_prompt(status: int) -> None:
+def test_server_error_is_never_context_length(status: int) -> None:
     assert kind_of(status, "", "number of tokens per minute exceeded") != f.TOO_LONG
 
 
 SAME = Failure(f.INVALID_REQUEST, "max_tokens must be <= 4096, given 5000", 400, "", 1)
 
 
-def test_a_request_that_no_row_can_succeed_with_is_found_out() -> None:
+def test_request_wrong_for_every_row_is_detected() -> None:
     breaker = CircuitBreaker(rows=4)
 
     ends = [breaker.failed(SAME._replace(message=f"given {row}")) for row in range(4)]
@@ -131,21 +129,21 @@ def test_a_request_that_no_row_can_succeed_with_is_found_out() -> None:
 @pytest.mark.parametrize(
     "failure", [SAME, Failure(f.SCHEMA, "no", 200, "", 3), Failure(f.NO_TEXT, "no", 200, "", 1)]
 )
-def test_after_one_answer_no_number_of_poisonous_rows_ends_a_run(failure: Failure) -> None:
+def test_failing_rows_never_end_a_run_after_one_answer(failure: Failure) -> None:
     breaker = CircuitBreaker(rows=4)
     breaker.answered()
 
     assert all(breaker.failed(failure) is None for _ in range(100))
 
 
-def test_rows_that_are_each_too_long_are_errors_of_their_own() -> None:
+def test_rows_that_are_too_long_never_end_a_run() -> None:
     breaker = CircuitBreaker(rows=4)
 
     assert all(breaker.failed(Failure(f.TOO_LONG, "long", 400)) is None for _ in range(100))
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_an_endpoint_is_given_up_after_so_many_rows_without_an_answer_between(
+def test_endpoint_is_given_up_after_consecutive_failed_rows(
     history: list[bool],
 ) -> None:
     breaker = CircuitBreaker(rows=5, proven=True)

@@ -34,7 +34,7 @@ def test_retry_after_reads_every_form(headers: dict[str, str], seconds: float | 
 
 
 @pytest.mark.parametrize("asked", ["3600", "inf", "1e308"])
-def test_retry_after_is_waited_for_a_minute_at_most(asked: str) -> None:
+def test_retry_after_is_capped_at_a_minute(asked: str) -> None:
     assert bounded_retry_after({"retry-after": asked}.get) == 60.0
     assert (retry_after({"retry-after": asked}.get) or math.inf) > 60.0
 
@@ -67,7 +67,7 @@ def test_error_message_reads_both_shapes(body: object, found: tuple[str, str]) -
 
 
 @pytest.mark.parametrize("status", [425, 429, 503, 529])
-def test_refused_load_is_told_from_other_failures(status: int) -> None:
+def test_overload_is_distinguished_from_other_failures(status: int) -> None:
     assert judge(status).refused_load
     assert judge(status).action is Action.RETRY
     assert not judge(500).refused_load

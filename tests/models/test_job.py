@@ -14,7 +14,7 @@ def job(**changes: object) -> Job:
     return Job.model_validate({"input": "in.parquet", "model": "m", "output": "out"} | changes)
 
 
-def test_three_fields_make_a_job() -> None:
+def test_job_needs_three_fields() -> None:
     assert job().rental.teardown == "delete"
 
 
@@ -30,7 +30,7 @@ def test_three_fields_make_a_job() -> None:
         {"limits": {"concurrency": 0}},
     ],
 )
-def test_a_job_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+def test_invalid_job_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         job(**wrong)
 
@@ -38,7 +38,7 @@ def test_a_job_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "same", [{"rental": {"hardware": "x"}}, {"limits": {"concurrency": 8}}, {"output": "other"}]
 )
-def test_resuming_on_other_hardware_is_the_same_job(same: dict[str, object]) -> None:
+def test_job_on_other_hardware_has_the_same_identity(same: dict[str, object]) -> None:
     assert fingerprint(job(**same).identity(), "i", "p") == fingerprint(job().identity(), "i", "p")
 
 
@@ -58,11 +58,11 @@ def test_resuming_on_other_hardware_is_the_same_job(same: dict[str, object]) -> 
         {"sampling": {"body_column": "more"}},
     ],
 )
-def test_what_decides_the_answers_makes_another_job(other: dict[str, object]) -> None:
+def test_job_identity_depends_on_what_decides_the_answers(other: dict[str, object]) -> None:
     assert fingerprint(job(**other).identity(), "i", "p") != fingerprint(job().identity(), "i", "p")
 
 
-def test_a_job_of_an_earlier_release_keeps_its_identity() -> None:
+def test_job_of_an_earlier_release_keeps_its_identity() -> None:
     assert job(sampling={"stop": ["a"]}).identity() == {
         "model": "m",
         "prompt.template": None,
@@ -80,7 +80,7 @@ def test_a_job_of_an_earlier_release_keeps_its_identity() -> None:
     }
 
 
-def test_an_emulators_answers_are_another_job_than_the_providers() -> None:
+def test_job_on_the_emulator_has_another_identity() -> None:
     identity = job().identity()
 
     assert fingerprint(identity, "i", "loopback") != fingerprint(identity, "i", "api.together.ai")
@@ -89,17 +89,17 @@ def test_an_emulators_answers_are_another_job_than_the_providers() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("45s", 45), ("1.5h", 5400)]
 )
-def test_a_duration_is_written_as_people_write_it(text: str, seconds: float) -> None:
+def test_duration_is_parsed_in_common_forms(text: str, seconds: float) -> None:
     assert read_span(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["90", "soon", "5x", "1h 30", "-5m", ""])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a duration such as 90m"):
         read_span(text)
 
 
-def test_a_wrong_value_is_one_line_that_names_the_field() -> None:
+def test_invalid_value_is_one_line_that_names_the_field() -> None:
     with pytest.raises(BadRequest) as refused:
         JobOptions(model="m", temperature=9).job("in.parquet", "out")
 

@@ -20,20 +20,20 @@ BEYOND = {"--approve-above", "--approve-within", "--report-url"}
 """What the form had first, and what Prefect links to."""
 
 
-def test_settings_are_the_options_of_the_contract() -> None:
+def test_settings_are_the_documented_options() -> None:
     names = {each.name for each in settings() if each.option is not None}
 
     assert names == set(CONTRACT.split()) | BEYOND
 
 
-def test_every_setting_has_its_texts() -> None:
+def test_settings_all_have_texts() -> None:
     for each in settings():
         assert each.title[0].isupper(), each
         assert each.description.endswith("."), each
         assert each.description[0].isupper() or each.description.startswith("auto"), each
 
 
-def test_names_are_given_once() -> None:
+def test_setting_names_are_unique() -> None:
     every = settings()
 
     assert len({each.keyword for each in every}) == len({each.title for each in every})
@@ -54,11 +54,11 @@ def test_names_are_given_once() -> None:
         ("rows.dedupe", ""),
     ],
 )
-def test_a_default_is_written_as_people_write_it(path: str, default: str) -> None:
+def test_default_is_formatted_for_people(path: str, default: str) -> None:
     assert setting(path).default == default
 
 
-def test_the_form_has_every_setting_with_the_same_text() -> None:
+def test_form_has_every_setting_with_the_same_text() -> None:
     schema = Job.model_json_schema()
     for each in settings():
         part, _, name = each.path.rpartition(".")
@@ -69,7 +69,7 @@ def test_the_form_has_every_setting_with_the_same_text() -> None:
         assert properties[name]["description"] == each.description
 
 
-def test_an_error_names_a_setting_as_its_reader_knows_it() -> None:
+def test_error_names_a_setting_as_typed() -> None:
     wrong = {"model": "m", "max_cost": -1}
 
     with pytest.raises(BadRequest, match=r"^--max-cost must be more than 0, not -1$"):
@@ -80,7 +80,7 @@ def test_an_error_names_a_setting_as_its_reader_knows_it() -> None:
         make_job("in", "out", wrong, spell=Job.title_of)
 
 
-def test_options_take_the_values_of_python_as_well() -> None:
+def test_options_accept_python_values() -> None:
     job = make_job(
         "in",
         "out",

@@ -34,7 +34,7 @@ GOOD = {"answer": "4"}
         '{"answer": "4"}<|end|>',
     ],
 )
-def test_json_is_read_out_of_what_stands_around_it(text: str) -> None:
+def test_json_is_extracted_from_surrounding_text(text: str) -> None:
     assert CHECKER.read(text) == (GOOD, None)
 
 
@@ -48,7 +48,7 @@ def test_json_is_read_out_of_what_stands_around_it(text: str) -> None:
         ('{"answer": "4"', "not JSON"),
     ],
 )
-def test_what_does_not_fit_says_what_is_wrong(text: str, words: str) -> None:
+def test_json_that_does_not_fit_says_why(text: str, words: str) -> None:
     value, wrong = CHECKER.read(text)
 
     assert value is None
@@ -56,18 +56,18 @@ def test_what_does_not_fit_says_what_is_wrong(text: str, words: str) -> None:
 
 
 @given(st.text() | st.text(alphabet='{}[]"`:,a1 \\n\\\\u', max_size=60))
-def test_any_text_is_read_without_an_error(text: str) -> None:
+def test_any_text_is_searched_without_an_exception(text: str) -> None:
     value, wrong = CHECKER.read(text)
 
     assert (value is None) != (wrong is None)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1," * 50_000])
-def test_a_text_of_many_brackets_is_given_up_soon(text: str) -> None:
+def test_text_of_many_brackets_is_given_up_soon(text: str) -> None:
     assert list(json_values(text)) == []
 
 
-def test_half_of_a_surrogate_pair_in_a_value_is_replaced() -> None:
+def test_lone_surrogate_in_a_value_is_replaced() -> None:
     assert CHECKER.read('{"answer": "a\\ud83d"}').value == {"answer": "a\ufffd"}
 
 
@@ -79,12 +79,12 @@ def test_half_of_a_surrogate_pair_in_a_value_is_replaced() -> None:
         {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": {"a": {}}},
     ],
 )
-def test_a_schema_that_allows_everything_is_refused(schema: dict[str, Any]) -> None:
+def test_schema_that_allows_everything_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="--schema allows every response"):
         SchemaChecker(schema)
 
 
 @pytest.mark.parametrize("schema", [{"type": 7}, {"$ref": "#/$defs/none"}])
-def test_a_schema_that_is_not_valid_is_refused(schema: dict[str, Any]) -> None:
+def test_schema_that_is_not_valid_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="--schema is not a valid JSON Schema"):
         SchemaChecker(schema)

@@ -41,7 +41,7 @@ records = st.dictionaries(st.text(max_size=5), st.none() | st.integers(0, 9) | s
     runs=st.lists(records, max_size=3),
     template=st.text(st.characters(exclude_categories=["Cs"])),
 )
-def test_a_manifest_survives_json(
+def test_manifest_round_trips_through_json(
     done: dict[int, Tally], runs: list[dict[str, Any]], template: str
 ) -> None:
     kept = replace(manifest(template=template), done=done, runs=tuple(runs))
@@ -49,7 +49,7 @@ def test_a_manifest_survives_json(
     assert Manifest.from_dict(json.loads(json.dumps(kept.as_dict()))) == kept
 
 
-def test_what_is_left_is_what_is_not_done() -> None:
+def test_remaining_shards_are_those_not_done() -> None:
     kept = manifest().with_done(1, Tally(30, 1, 5, 6, 7, 31)).with_done(3, Tally(10, 0, 1, 1, 1, 9))
 
     assert [shard.index for shard in kept.left] == [0, 2]
@@ -57,13 +57,13 @@ def test_what_is_left_is_what_is_not_done() -> None:
     assert kept.rows == 100
 
 
-def test_runs_are_kept_in_order() -> None:
+def test_manifest_keeps_runs_in_order() -> None:
     kept = manifest().with_run({"started": 1}).with_run({"started": 2})
 
     assert kept.runs == ({"started": 1}, {"started": 2})
 
 
-def test_the_same_job_has_no_differences() -> None:
+def test_same_job_has_no_differences() -> None:
     assert differences(manifest(), manifest()) == []
 
 
@@ -76,11 +76,11 @@ def test_the_same_job_has_no_differences() -> None:
         (manifest(content="d"), "input in.parquet (100 rows) has other content than it had"),
     ],
 )
-def test_a_difference_is_named_with_both_values(other: Manifest, line: str) -> None:
+def test_difference_is_named_with_both_values(other: Manifest, line: str) -> None:
     assert differences(manifest(), other) == [line]
 
 
-def test_another_input_is_named_with_both() -> None:
+def test_different_input_is_named_with_both() -> None:
     other = replace(manifest(content="d"), input={"uri": "b", "fingerprint": "d", "rows": 1234})
 
     assert differences(manifest(), other) == ["input was in.parquet (100 rows), is b (1,234 rows)"]
@@ -94,13 +94,13 @@ def test_long_values_are_shortened() -> None:
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_there_is_a_line_exactly_when_the_job_is_another(one: str, other: str) -> None:
+def test_difference_is_reported_exactly_when_the_job_differs(one: str, other: str) -> None:
     was, now = manifest(template=one), manifest(template=other)
 
     assert bool(differences(was, now)) == (was.fingerprint != now.fingerprint)
 
 
-def test_a_committed_manifest_is_loaded_and_replaced(tmp_path: Path) -> None:
+def test_committed_manifest_is_loaded_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     assert load_manifest(path) is None
 
@@ -112,7 +112,7 @@ def test_a_committed_manifest_is_loaded_and_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"version": 99}', b"\xff"])
-def test_a_manifest_that_cannot_be_read_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_manifest_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "manifest.json"
     path.write_bytes(content)
 
@@ -130,7 +130,7 @@ def with_files(*names: str) -> Manifest:
     )
 
 
-def test_an_input_that_grew_keeps_its_shards_and_gets_more() -> None:
+def test_grown_input_keeps_its_shards_and_gets_more() -> None:
     old, new = with_files("b", "c"), with_files("b", "c", "a")
 
     grown = old.grown(new, plan_shards([RowGroup(10, 1)], shard_rows=6))
@@ -144,11 +144,11 @@ def test_an_input_that_grew_keeps_its_shards_and_gets_more() -> None:
 
 
 @pytest.mark.parametrize("files", [("b",), ("b", "c"), ("c", "b", "a"), ("b", "x", "a")])
-def test_an_input_grows_only_by_files_after_those_that_there_were(files: tuple[str, ...]) -> None:
+def test_input_grows_only_by_files_that_sort_last(files: tuple[str, ...]) -> None:
     assert not with_files("b", "c").grows_into(with_files(*files))
 
 
-def test_files_that_differ_are_named() -> None:
+def test_changed_files_are_named() -> None:
     old, new = with_files("a", "b", "c"), with_files("a", "c", "d", "e", "f", "g")
     changed = [
         [name, 11, footer] if name == "c" else [name, n, footer] for name, n, footer in new.sources

@@ -7,7 +7,7 @@ from mayfly.models.texts import printable
 KEY = "tgp_v1_0123456789"
 
 
-def test_the_key_is_masked_with_or_without_its_scheme() -> None:
+def test_key_is_masked_with_or_without_its_scheme() -> None:
     secrets = secrets_of({"Authorization": f"Bearer {KEY}", "X-Team": "a-long-team-token"})
 
     clean = without_secrets(f'{{"a": "Bearer {KEY}", "b": "{KEY}"}}'.encode(), secrets)
@@ -15,17 +15,17 @@ def test_the_key_is_masked_with_or_without_its_scheme() -> None:
     assert clean == b'{"a": "Bearer [masked]", "b": "[masked]"}'
 
 
-def test_a_body_without_secrets_is_the_same_object() -> None:
+def test_body_without_secrets_is_the_same_object() -> None:
     body = b"{}"
 
     assert without_secrets(body, secrets_of({"Authorization": f"Bearer {KEY}"})) is body
 
 
-def test_short_values_and_public_headers_are_no_secrets() -> None:
+def test_short_values_and_public_headers_are_not_masked() -> None:
     assert secrets_of({"Authorization": "Bearer local", "User-Agent": "Together/Python 3"}) == ()
 
 
-def test_words_of_others_do_not_control_a_terminal() -> None:
+def test_control_characters_of_foreign_text_are_removed() -> None:
     words = "\x1b]0;owned\x07\x1b[2J\r\nbad\x9b31m request"
 
     assert not set(printable(words)) & {"\x1b", "\x07", "\r", "\n", "\x9b"}

@@ -33,41 +33,39 @@ def test_shards_cover_every_row_once_and_in_order(
 
 
 @given(groups=row_groups)
-def test_an_automatic_shard_is_bounded_in_rows(groups: list[RowGroup]) -> None:
+def test_automatic_shard_is_bounded_in_rows(groups: list[RowGroup]) -> None:
     assert all(shard.rows <= MAX_SHARD_ROWS for shard in plan_shards(groups))
 
 
 @given(rows=st.integers(1, 500_000), row_bytes=st.integers(1, 2**20))
-def test_an_automatic_shard_is_bounded_in_bytes(rows: int, row_bytes: int) -> None:
+def test_automatic_shard_is_bounded_in_bytes(rows: int, row_bytes: int) -> None:
     shards = plan_shards([RowGroup(rows, rows * row_bytes)])
 
     assert all(shard.rows * row_bytes <= MAX_SHARD_BYTES + row_bytes for shard in shards)
 
 
-def test_rows_that_are_larger_than_a_shard_stand_alone() -> None:
+def test_rows_larger_than_a_shard_have_their_own() -> None:
     shards = plan_shards([RowGroup(3, 3 * MAX_SHARD_BYTES * 2)])
 
     assert [shard.rows for shard in shards] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("rows", [65_536, 100_000, 400_000, 1_000_000])
-def test_an_input_of_some_size_makes_a_few_shards_and_at_most_some_64(rows: int) -> None:
+def test_automatic_shards_are_a_few_to_about_64(rows: int) -> None:
     shards = plan_shards([RowGroup(rows, rows * 500)])
 
     assert 8 <= len(shards) <= 64
 
 
 @pytest.mark.parametrize(("rows", "shards"), [(20, 1), (8_192, 1), (8_193, 2), (20_000, 3)])
-def test_a_small_input_is_cut_no_finer_than_rows_are_sorted_for_the_cache(
-    rows: int, shards: int
-) -> None:
+def test_small_input_is_cut_no_finer_than_the_sort_window(rows: int, shards: int) -> None:
     cut = plan_shards([RowGroup(rows, rows * 100)])
 
     assert len(cut) == shards
     assert cut[0] == Shard(index=0, first_row=0, rows=-(-rows // shards))
 
 
-def test_shards_end_with_row_groups_where_these_end_near_by() -> None:
+def test_shards_end_at_nearby_row_group_ends() -> None:
     groups = [RowGroup(rows, rows * 100) for rows in (1_000, 1_100, 900, 1_050) * 4]
     bounds = {0}
     for group in groups:
@@ -78,23 +76,23 @@ def test_shards_end_with_row_groups_where_these_end_near_by() -> None:
     assert {shard.end_row for shard in shards} <= bounds
 
 
-def test_a_single_row_group_is_cut_evenly() -> None:
+def test_single_row_group_is_cut_evenly() -> None:
     shards = plan_shards([RowGroup(26_380, 14_000_000)])
 
     assert {shard.rows for shard in shards} <= {6_595}
 
 
-def test_a_fixed_number_of_rows_leaves_the_rest_to_the_last_shard() -> None:
+def test_fixed_shard_rows_leave_the_rest_to_the_last_shard() -> None:
     shards = plan_shards([RowGroup(10, 1), RowGroup(15, 1)], shard_rows=10)
 
     assert [shard.rows for shard in shards] == [10, 10, 5]
 
 
-def test_an_input_without_rows_has_no_shards() -> None:
+def test_input_without_rows_has_no_shards() -> None:
     assert plan_shards([RowGroup(0, 0)]) == []
     assert plan_shards([], shard_rows=5) == []
 
 
-def test_more_than_a_million_shards_are_refused_with_a_number_that_works() -> None:
+def test_more_than_a_million_shards_are_refused_with_a_valid_number() -> None:
     with pytest.raises(ValueError, match="give at least 3"):
         plan_shards([RowGroup(2_500_000, 1)], shard_rows=1)

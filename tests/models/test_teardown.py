@@ -6,7 +6,7 @@ from mayfly.models.teardown import unfinished_teardown
 REF = EndpointRef(api="v2", name="mayfly-tests-0123456789-6b067ea5", price_usd_per_h=5.49)
 
 
-def test_what_may_bill_is_told_with_its_rate_and_since_when() -> None:
+def test_billing_endpoint_is_reported_with_rate_and_since_when() -> None:
     told = unfinished_teardown(
         REF, bills=True, since=1_790_000_000.0, why="no answer", aim="delete"
     )
@@ -18,7 +18,7 @@ def test_what_may_bill_is_told_with_its_rate_and_since_when() -> None:
     )
 
 
-def test_what_was_stopped_is_not_said_to_bill() -> None:
+def test_stopped_endpoint_is_not_reported_as_billing() -> None:
     told = unfinished_teardown(
         REF, bills=False, since=1_790_000_000.0, why="no answer", aim="delete"
     )
@@ -27,7 +27,7 @@ def test_what_was_stopped_is_not_said_to_bill() -> None:
     assert "$" not in told
 
 
-def test_nobody_is_told_to_delete_what_was_only_to_be_stopped() -> None:
+def test_endpoint_to_be_stopped_has_a_stop_command() -> None:
     told = unfinished_teardown(REF, bills=True, since=None, why="no answer", aim="stop")
 
     assert f"`mayfly endpoints stop {REF.name} --api v2`" in told

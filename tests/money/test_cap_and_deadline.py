@@ -14,7 +14,7 @@ TIMED_RUNS = 100
 MOST = 16
 
 
-def test_the_cap_holds_in_every_run_whatever_the_endpoint_does() -> None:
+def test_cost_cap_holds_in_every_simulated_run() -> None:
     over: list[float] = []
     stopped = 0
     for seed in range(CAPPED_RUNS):
@@ -61,7 +61,7 @@ def best_fixed(world: World, deadline_s: float, seed: int) -> Outcome | None:
     return min(found, key=lambda run: run.usd, default=None)
 
 
-def test_deadlines_that_can_be_met_are_met_at_about_the_least_cost() -> None:
+def test_feasible_deadlines_are_met_near_the_least_cost() -> None:
     met, seed = 0, 0
     ratios: list[float] = []
     while len(ratios) < TIMED_RUNS:

@@ -19,13 +19,13 @@ from mayfly.orchestration.flow_state import APPROVAL_KEY, has_left
         (Suspended(pause_key=f"{APPROVAL_KEY}-12.50"), False),
     ],
 )
-def test_run_that_was_paused_is_ended_unless_it_waits_for_approval(
+def test_paused_run_is_ended_unless_it_waits_for_approval(
     state: State, left: bool, of_worker: bool
 ) -> None:
     assert has_left(state, of_worker=of_worker) is left
 
 
 @pytest.mark.parametrize("state", [Cancelling(), Cancelled()])
-def test_cancel_of_a_workers_run_is_left_to_its_worker(state: State) -> None:
+def test_cancel_of_a_worker_run_is_left_to_its_worker(state: State) -> None:
     assert has_left(state, of_worker=False)
     assert not has_left(state, of_worker=True)

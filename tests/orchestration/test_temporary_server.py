@@ -47,7 +47,7 @@ def printing(code: str) -> "list[str]":
     return [sys.executable, "-c", code]
 
 
-def test_server_that_ends_too_soon_is_started_again_and_then_reported(tmp_path: Path) -> None:
+def test_server_that_exits_early_is_restarted_and_then_reported(tmp_path: Path) -> None:
     waits: list[float] = []
     command = printing("import sys; sys.exit('database is locked')")
     server = TemporaryServer(environment(tmp_path), command=lambda _: command, sleep=waits.append)
@@ -89,7 +89,7 @@ def test_environment_of_server_has_neither_key_nor_proxies_nor_settings_of_the_u
     assert server.home.stat().st_mode & 0o077 == 0
 
 
-def test_home_that_cannot_be_written_is_replaced_by_a_temporary_one(tmp_path: Path) -> None:
+def test_unwritable_home_is_replaced_by_a_temporary_one(tmp_path: Path) -> None:
     blocked = tmp_path / "state"
     blocked.write_text("a file where the folder should be")
     command = printing("")
@@ -101,7 +101,7 @@ def test_home_that_cannot_be_written_is_replaced_by_a_temporary_one(tmp_path: Pa
     assert not home.exists()
 
 
-def test_settings_for_other_servers_are_taken_out_of_the_way(tmp_path: Path) -> None:
+def test_settings_for_other_servers_are_removed(tmp_path: Path) -> None:
     env = environment(tmp_path) | {"PREFECT_API_KEY": "pnu_theirs", "NO_PROXY": "intra.example"}
 
     with TemporaryServer(env, command=lambda _: printing("")) as server:
@@ -145,14 +145,14 @@ def test_server_answers_only_with_the_password_of_its_run(server: TemporaryServe
     assert ask(server, password) == 200
 
 
-def test_loopback_is_added_once_to_what_goes_around_the_proxy() -> None:
+def test_loopback_is_added_once_to_no_proxy() -> None:
     once = without_proxy_on_loopback({"no_proxy": "localhost, .corp"})
 
     assert once["NO_PROXY"] == "localhost,.corp,127.0.0.1,::1"
     assert without_proxy_on_loopback(once) == once
 
 
-def test_profile_that_cannot_be_read_is_no_configured_server(tmp_path: Path) -> None:
+def test_unreadable_profile_is_no_configured_server(tmp_path: Path) -> None:
     (tmp_path / "profiles.toml").write_bytes(b"\xff\xfe")
 
     assert configured_api_url({"PREFECT_HOME": str(tmp_path)}) is None

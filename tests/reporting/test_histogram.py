@@ -17,7 +17,7 @@ def histogram(latencies_s: list[float]) -> LatencyHistogram:
 
 
 @given(latencies_s=LATENCIES, percent=st.sampled_from([1, 50, 90, 95, 99, 100]))
-def test_a_percentile_is_above_the_true_one_by_a_bin_at_most(
+def test_percentile_exceeds_the_true_one_by_at_most_a_bin(
     latencies_s: list[float], percent: int
 ) -> None:
     true_s = sorted(latencies_s)[max(1, math.ceil(len(latencies_s) * percent / 100)) - 1]
@@ -29,20 +29,20 @@ def test_a_percentile_is_above_the_true_one_by_a_bin_at_most(
 
 
 @given(latencies_s=LATENCIES)
-def test_every_latency_is_in_one_bin(latencies_s: list[float]) -> None:
+def test_latency_is_in_exactly_one_bin(latencies_s: list[float]) -> None:
     figures = histogram(latencies_s).as_dict()
 
     assert sum(count for _, _, count in figures["bins"]) == figures["count"] == len(latencies_s)
 
 
-def test_extremes_are_counted_at_the_ends() -> None:
+def test_extreme_latencies_are_counted_in_the_outer_bins() -> None:
     figures = histogram([1e-9, 1e9]).as_dict()
 
     assert figures["count"] == 2
     assert figures["max_s"] == 1e9
 
 
-def test_rows_that_nobody_answered_have_no_latency() -> None:
+def test_empty_histogram_has_no_percentile() -> None:
     figures = histogram([0.0, 0.0]).as_dict()
 
     assert figures["count"] == 0

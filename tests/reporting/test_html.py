@@ -202,7 +202,7 @@ def test_page_refers_to_nothing_outside_itself(html: str, reader: Reader) -> Non
         assert (attributes.get("href") or "#").startswith("#"), tag
 
 
-def test_page_of_hostile_texts_shows_them_and_runs_none(html: str, reader: Reader) -> None:
+def test_page_escapes_hostile_texts(html: str, reader: Reader) -> None:
     scripts = re.findall(r"<script>(.*?)</script>", html, re.S)
     images = [attributes for tag, attributes in reader.tags if tag == "img"]
 
@@ -229,7 +229,7 @@ def test_page_without_scripts_shows_every_failed_row(html: str) -> None:
     assert '<form id="filter" class="filter" hidden>' in html
 
 
-def test_charts_are_all_there_with_their_words(reader: Reader) -> None:
+def test_charts_are_all_present_with_labels(reader: Reader) -> None:
     for name in ("throughput", "latency", "timeline", "per_row_prompt_tokens", "per_row_usd"):
         assert ("figure", {"id": name}) in reader.tags
     pictures = [attributes for tag, attributes in reader.tags if tag == "svg"]
@@ -266,7 +266,7 @@ def test_fields_that_no_column_holds_are_named(html: str) -> None:
     assert "<code>annotations</code> (4 rows)" in html
 
 
-def test_environment_has_versions_host_and_commit(reader: Reader) -> None:
+def test_environment_shows_versions_host_and_commit(reader: Reader) -> None:
     text = " ".join(reader.text.split())
 
     assert "mayfly 1.2.3, prefect 3.9.1, Python 3.11.7" in text
@@ -351,7 +351,7 @@ def test_run_that_sent_nothing_has_a_page_too() -> None:
     assert "too short for a curve" in text
 
 
-def test_endpoint_that_never_was_ready_was_billed_for_nothing() -> None:
+def test_endpoint_that_never_was_ready_billed_nothing() -> None:
     endpoint = {**report()["endpoints"][0], "ready_at": None, "usd": 0.0, "replica_minutes": 0}
 
     text = read(page(report(endpoints=[endpoint]))).text

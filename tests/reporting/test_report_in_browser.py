@@ -53,9 +53,7 @@ def opened(browser: Browser, file: Path, *, width: int, scripts: bool = True) ->
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_report_is_as_wide_as_the_screen_and_its_letters_are_large_enough(
-    browser: Browser, file: Path, width: int
-) -> None:
+def test_report_fits_the_screen_with_legible_text(browser: Browser, file: Path, width: int) -> None:
     tab = opened(browser, file, width=width)
 
     assert tab.evaluate("document.documentElement.scrollWidth") == width

@@ -48,7 +48,7 @@ def test_sample_has_thinking_tool_calls_and_figures() -> None:
 
 
 @pytest.mark.parametrize("calls", ["no JSON", "[1]", "7"])
-def test_tool_calls_of_another_shape_are_shown_as_they_are(calls: str) -> None:
+def test_tool_calls_of_another_shape_are_shown_unchanged(calls: str) -> None:
     assert sample(0, {"response": None, "tool_calls": calls}, [])["tool_calls"] == [calls]
 
 
@@ -84,7 +84,7 @@ def test_small_image_is_shown_as_it_is() -> None:
     "value",
     ["https://example.org/cat.png", "cat.png", "/etc/passwd", b"<svg onload='x'/>", b"GIF7"],
 )
-def test_image_that_is_elsewhere_or_no_image_is_only_named(value: Any) -> None:
+def test_remote_or_invalid_image_is_only_named(value: Any) -> None:
     assert "src" not in thumbnail(value)
 
 
@@ -102,7 +102,7 @@ def test_images_of_a_list_are_each_shown() -> None:
     assert shown["asked"] == {}
 
 
-def test_cell_that_cannot_be_read_says_so() -> None:
+def test_unreadable_cell_says_so() -> None:
     cell = UnreadableCell("text is not UTF-8")
 
     shown = sample(0, {"response": "", "a": cell, "b": cell}, ["a", "b"], ["b"])

@@ -77,7 +77,7 @@ def test_failure_of_a_run_is_the_status_of_its_span(
     assert (root.status.code, root.status.message) == (2, "lost")
 
 
-def test_collector_that_does_not_listen_is_said_once_and_ends_nothing(
+def test_unreachable_collector_is_reported_once_and_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")

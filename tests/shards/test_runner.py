@@ -49,7 +49,7 @@ def answered(batch: Batch, server: Server, *, shard_rows: int) -> Tally:
         return sum((call.result() for call in calls), start=Tally())
 
 
-def test_many_small_shards_at_once_have_their_own_rows_each_once(tmp_path: Path) -> None:
+def test_concurrent_small_shards_have_their_own_rows_once(tmp_path: Path) -> None:
     prompts = [f"row {row:04d}" for row in range(500)]
     batch, server = batch_of(tmp_path, prompts), Server(echo)
 
@@ -62,7 +62,7 @@ def test_many_small_shards_at_once_have_their_own_rows_each_once(tmp_path: Path)
     assert table["response"].to_pylist() == prompts
 
 
-def test_shards_that_go_on_at_once_decode_one_at_a_time(tmp_path: Path) -> None:
+def test_concurrent_shards_decode_one_at_a_time(tmp_path: Path) -> None:
     # Parquet's pages are decoded whole, and this input is one: each reader holds all of it.
     prompts = [f"{row:04d}".ljust(100_000, "x") for row in range(160)]
     batch = batch_of(tmp_path, prompts)
@@ -82,7 +82,7 @@ def test_shards_that_go_on_at_once_decode_one_at_a_time(tmp_path: Path) -> None:
     assert 160 * 100_000 < one_reader < most < 4 * one_reader
 
 
-def test_rows_are_rendered_ahead_by_their_bytes() -> None:
+def test_rows_are_rendered_ahead_within_a_byte_limit() -> None:
     size, out, most = 2**20, 0, 0
 
     def rows() -> Any:
@@ -103,7 +103,7 @@ def test_rows_are_rendered_ahead_by_their_bytes() -> None:
     assert most <= 16 + 2 * (AHEAD_BYTES // size + 1)
 
 
-def test_a_window_of_large_rows_is_bounded_by_their_bytes() -> None:
+def test_window_of_large_rows_is_bounded_by_bytes() -> None:
     size, read, most = 2**20, 0, 0
 
     def rows() -> Any:
@@ -119,7 +119,7 @@ def test_a_window_of_large_rows_is_bounded_by_their_bytes() -> None:
     assert most <= 2 * (WINDOW_BYTES // size + 1)
 
 
-def test_what_was_answered_is_in_the_file_before_more_is_sent_also_for_who_tries_hardware(
+def test_answers_are_written_before_more_is_sent_also_in_calibration(
     tmp_path: Path,
 ) -> None:
     batch = batch_of(tmp_path, [f"row {row}" for row in range(300)])
@@ -142,7 +142,7 @@ def test_what_was_answered_is_in_the_file_before_more_is_sent_also_for_who_tries
     assert max(behind) == 16
 
 
-def test_no_more_is_asked_than_the_disk_takes(
+def test_slow_disk_bounds_the_requests_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behind, answer_bytes = 2**20, 50_000

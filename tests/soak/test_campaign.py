@@ -19,7 +19,7 @@ KEY = "tgp_v1_campaign_7c41d0e95b"
 
 @pytest.mark.soak
 @pytest.mark.timeout(SECONDS + 900)
-def test_random_runs_keep_every_promise(
+def test_random_runs_keep_the_promises(
     launcher: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = int(os.environ.get("CAMPAIGN_SEED", random.SystemRandom().randrange(10**6)))

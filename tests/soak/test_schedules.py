@@ -50,7 +50,7 @@ def completed(stage: PrefectStage, deployment: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.soak
-def test_batch_of_every_minute_answers_new_rows_and_never_overlaps(tried: Tried) -> None:
+def test_batch_every_minute_answers_new_rows_and_never_overlaps(tried: Tried) -> None:
     stage = tried.stage
     # The first run takes longer than a minute, so that the next ones have to wait for it.
     tried.rows("a.parquet", 0, 280)
@@ -86,7 +86,7 @@ def test_batch_of_every_minute_answers_new_rows_and_never_overlaps(tried: Tried)
 
 
 @pytest.mark.soak
-def test_sweep_of_every_minute_ends_an_orphan(tried: Tried) -> None:
+def test_sweep_every_minute_ends_an_orphan(tried: Tried) -> None:
     stage = tried.stage
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
         project = http.get(f"{tried.together.url}/v3/whoami").json()["project"]["id"]

@@ -40,7 +40,7 @@ def test_signal_at_any_moment_ends_the_run_with_its_code(
 
 
 @pytest.mark.soak
-def test_run_whose_server_does_not_start_goes_on_without_a_record(shell: Shell) -> None:
+def test_run_without_prefect_server_continues_unrecorded(shell: Shell) -> None:
     home = Path(shell.env["MAYFLY_HOME"]) / f"prefect-{version('prefect')}"
     home.mkdir(parents=True)
     (home / "prefect.db").write_bytes(b"no database" * 1000)
@@ -57,7 +57,7 @@ def test_run_whose_server_does_not_start_goes_on_without_a_record(shell: Shell) 
 
 
 @pytest.mark.soak
-def test_run_whose_configured_server_is_away_goes_on_without_a_record(shell: Shell) -> None:
+def test_run_with_unreachable_prefect_server_continues_unrecorded(shell: Shell) -> None:
     ended = shell(
         "run", "questions.parquet", "--model", MODEL, "--prompt", "{{ question }}", "--limit", "20",
         "--output", "out", "--yes",

@@ -27,7 +27,7 @@ def set_state(tried: Tried, run: str, state: dict[str, Any]) -> None:
 
 
 @pytest.mark.soak
-def test_run_that_is_approved_after_minutes_completes(tried: Tried) -> None:
+def test_run_approved_after_minutes_completes(tried: Tried) -> None:
     client = tried.stage.prefect
     limits = {"concurrency": 1, "approve_above_usd": 0}
     run = client.start_of(tried.deploy("approved-late"), tried.job(limits=limits))
@@ -43,7 +43,7 @@ def test_run_that_is_approved_after_minutes_completes(tried: Tried) -> None:
 
 
 @pytest.mark.soak
-def test_run_that_waits_for_approval_lets_another_run_go(tried: Tried) -> None:
+def test_run_waiting_for_approval_lets_another_run_start(tried: Tried) -> None:
     client = tried.stage.prefect
     deployment = tried.deploy("gives-its-slot")
     limits = {"concurrency": 1, "approve_above_usd": 0}
@@ -60,7 +60,7 @@ def test_run_that_waits_for_approval_lets_another_run_go(tried: Tried) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("asked", [SUSPENDED, PAUSED], ids=["suspend", "pause"])
-def test_workers_run_that_is_suspended_stops_billing_and_goes_on_after_resume(
+def test_suspended_worker_run_stops_billing_and_resumes(
     tried: Tried, asked: dict[str, Any]
 ) -> None:
     client = tried.stage.prefect
@@ -84,7 +84,7 @@ def test_workers_run_that_is_suspended_stops_billing_and_goes_on_after_resume(
 
 
 @pytest.mark.soak
-def test_workers_run_that_is_cancelled_by_command_stops_billing(tried: Tried) -> None:
+def test_cancelled_worker_run_stops_billing(tried: Tried) -> None:
     client = tried.stage.prefect
     run = client.start_of(tried.deploy("cancelled"), tried.job())
     tried.await_midway()
@@ -124,7 +124,7 @@ def ad_hoc(tried: Tried) -> Any:
 
 
 @pytest.mark.soak
-def test_ad_hoc_run_that_is_paused_stops_billing_and_goes_on_after_resume(
+def test_paused_ad_hoc_run_stops_billing_and_resumes(
     tried: Tried, ad_hoc: tuple[subprocess.Popen[bytes], str]
 ) -> None:
     process, run = ad_hoc
@@ -141,7 +141,7 @@ def test_ad_hoc_run_that_is_paused_stops_billing_and_goes_on_after_resume(
 
 
 @pytest.mark.soak
-def test_ad_hoc_run_that_is_cancelled_stops_billing(
+def test_cancelled_ad_hoc_run_stops_billing(
     tried: Tried, ad_hoc: tuple[subprocess.Popen[bytes], str]
 ) -> None:
     process, run = ad_hoc

@@ -31,7 +31,7 @@ class Later:
         )
 
 
-def test_a_call_is_repeated_until_it_is_answered() -> None:
+def test_call_is_repeated_until_answered() -> None:
     later = Later(3)
 
     assert later.tried() == "answer"
@@ -46,7 +46,7 @@ def test_retry_after_is_waited_out() -> None:
     assert later.now_s >= 20
 
 
-def test_patience_ends_with_its_budget() -> None:
+def test_retries_end_with_the_budget() -> None:
     later = Later(1_000)
 
     with pytest.raises(RetryableError, match="429"):
@@ -55,7 +55,7 @@ def test_patience_ends_with_its_budget() -> None:
     assert later.now_s <= 60
 
 
-def test_what_cannot_be_mended_by_waiting_is_raised_at_once() -> None:
+def test_permanent_error_is_raised_at_once() -> None:
     def refused() -> None:
         raise BadRequest("no such model")
 

@@ -26,7 +26,7 @@ def closed_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-def test_a_host_that_refuses_is_named_at_once() -> None:
+def test_refusing_host_is_named_at_once() -> None:
     with closed_port() as port:
         there = replace(HERE, base_url=f"http://127.0.0.1:{port}")
 
@@ -41,14 +41,14 @@ def caused_by(cause: BaseException) -> httpx.ConnectError:
     return error
 
 
-def test_a_host_that_is_unknown_is_not_waited_for() -> None:
+def test_unknown_host_is_an_error_at_once() -> None:
     words = unreachable(caused_by(socket.gaierror(socket.EAI_NONAME, "Name not known")))
 
     assert words is not None
     assert words.startswith("is not a known host")
 
 
-def test_a_certificate_is_not_waited_for() -> None:
+def test_certificate_error_is_raised_at_once() -> None:
     refused = ssl.SSLCertVerificationError("self-signed certificate")
     refused.verify_message = "self-signed certificate"
 
@@ -58,7 +58,7 @@ def test_a_certificate_is_not_waited_for() -> None:
     assert "SSL_CERT_FILE" in words
 
 
-def test_a_proxy_that_wants_another_password_is_not_waited_for() -> None:
+def test_proxy_authentication_error_is_raised_at_once() -> None:
     words = unreachable(httpx.ProxyError("407 Proxy Authentication Required"))
 
     assert words is not None
@@ -74,11 +74,11 @@ def test_a_proxy_that_wants_another_password_is_not_waited_for() -> None:
         ssl.SSLEOFError("EOF occurred in violation of protocol"),
     ],
 )
-def test_what_may_pass_is_waited_for(cause: BaseException) -> None:
+def test_transient_error_is_waited_out(cause: BaseException) -> None:
     assert unreachable(caused_by(cause)) is None
 
 
-def test_each_wait_is_said() -> None:
+def test_each_wait_is_reported() -> None:
     said: list[str] = []
     left = [RetryableError("HTTP 503: at midnight", status=503)] * 3
 
@@ -92,7 +92,7 @@ def test_each_wait_is_said() -> None:
     assert all("at midnight; trying again in" in line for line in said)
 
 
-def test_a_host_that_refuses_is_waited_for_once_something_may_exist() -> None:
+def test_refusing_host_is_retried_once_an_endpoint_may_exist() -> None:
     left = [Unreachable("api refuses connections")] * 3
 
     def call() -> str:
@@ -104,17 +104,17 @@ def test_a_host_that_refuses_is_waited_for_once_something_may_exist() -> None:
 
 
 @pytest.mark.parametrize("key", ["two words", "ke\ny", "schlüssel"])
-def test_a_key_with_characters_that_no_key_has_is_refused(key: str) -> None:
+def test_key_with_invalid_characters_is_refused(key: str) -> None:
     with pytest.raises(BadRequest, match="TOGETHER_API_KEY holds a character"):
         Connection.from_env({"TOGETHER_API_KEY": key})
 
 
-def test_a_ca_file_that_does_not_exist_is_refused() -> None:
+def test_missing_ca_file_is_refused() -> None:
     with pytest.raises(BadRequest, match=r"SSL_CERT_FILE /nowhere/ca\.pem does not exist"):
         Connection.from_env({"TOGETHER_API_KEY": "k", "SSL_CERT_FILE": "/nowhere/ca.pem"})
 
 
-def test_a_proxy_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_proxy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "gopher://proxy:70")
     there = replace(HERE, base_url="https://api.example", provider="api.example", project="p")
 

@@ -12,7 +12,7 @@ from tests.support.shell import MODEL, ROOT, Shell
 PLAN = ["plan", "questions.parquet", "--model", MODEL, "--prompt", "{{ question }}"]
 
 
-def test_hardware_is_told_to_people_and_to_scripts(shell: Shell) -> None:
+def test_hardware_is_printed_as_table_and_json(shell: Shell) -> None:
     every = shell("hardware", "--json").json
     fitting = shell("hardware", "--json", "--model", MODEL).json
     table = shell("hardware", "--model", MODEL)
@@ -27,7 +27,7 @@ def test_hardware_is_told_to_people_and_to_scripts(shell: Shell) -> None:
         assert f"{offer['price_usd_per_h']:.2f}" in table.out
 
 
-def test_a_plan_spends_nothing_and_keeps_its_keys(shell: Shell) -> None:
+def test_plan_spends_nothing_and_has_its_json_keys(shell: Shell) -> None:
     plan = shell(*PLAN, "--json").json
 
     assert {
@@ -40,7 +40,7 @@ def test_a_plan_spends_nothing_and_keeps_its_keys(shell: Shell) -> None:
     assert not (shell.folder / "out").exists()
 
 
-def test_a_pipe_gets_whole_lines_without_colours(shell: Shell) -> None:
+def test_pipe_output_has_whole_lines_without_colours(shell: Shell) -> None:
     ended = shell(*PLAN, "--output", "a/very/long/way/" * 12, env={"FORCE_COLOR": "1"})
 
     assert ended.code == 0
@@ -60,7 +60,7 @@ def test_a_pipe_gets_whole_lines_without_colours(shell: Shell) -> None:
         (["hardware"], ["--model"]),
     ],
 )
-def test_help_teaches(shell: Shell, words: list[str], teaches: list[str]) -> None:
+def test_help_has_examples_and_defaults(shell: Shell, words: list[str], teaches: list[str]) -> None:
     ended = shell(*words, "--help")
 
     assert (ended.code, ended.err) == (0, "")
@@ -70,14 +70,14 @@ def test_help_teaches(shell: Shell, words: list[str], teaches: list[str]) -> Non
 
 
 @pytest.mark.parametrize("command", ["status", "endpoints", "sweep"])
-def test_help_of_a_command_is_of_that_command_alone(shell: Shell, command: str) -> None:
+def test_help_of_a_command_covers_that_command_only(shell: Shell, command: str) -> None:
     ended = shell(command, "--help")
 
     assert (ended.code, ended.err) == (0, "")
     assert "Exit codes" not in ended.out
 
 
-def test_there_is_nothing_to_tell_of_no_runs(shell: Shell) -> None:
+def test_history_without_runs_says_so(shell: Shell) -> None:
     assert shell("history", "--json").json == []
     assert shell("history").out.startswith("no runs yet")
 
@@ -102,7 +102,7 @@ sys.exit(code)
     ],
     ids=["help", "help of run", "history", "hardware", "plan"],
 )
-def test_what_only_looks_does_not_load_what_runs(
+def test_read_only_commands_import_no_run_modules(
     shell: Shell, words: list[str], never: set[str]
 ) -> None:
     done: subprocess.CompletedProcess[str] = subprocess.run(
@@ -119,7 +119,7 @@ def test_what_only_looks_does_not_load_what_runs(
     assert never & set(loaded) == set()
 
 
-def test_budget_that_a_plan_would_pass_is_refused_by_run_and_noted_by_plan(shell: Shell) -> None:
+def test_exceeded_budget_is_refused_by_run_and_noted_by_plan(shell: Shell) -> None:
     budget: dict[str, str | None] = {"MAYFLY_MONTHLY_BUDGET_USD": "0.01"}
 
     refused = shell("run", *PLAN[1:], "--output", "out", "--yes", env=budget)

@@ -45,7 +45,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_the_plan_is_one_screen_at_any_width(plan: Plan, width: int) -> None:
+def test_plan_fits_one_screen_at_any_width(plan: Plan, width: int) -> None:
     lines = drawn(plan_table(plan), width)
 
     assert len(lines) <= 24
@@ -56,7 +56,7 @@ def test_the_plan_is_one_screen_at_any_width(plan: Plan, width: int) -> None:
     assert any("Batch API is" in line for line in lines)
 
 
-def test_the_plan_for_scripts_has_every_figure_with_its_interval(plan: Plan) -> None:
+def test_plan_json_has_every_figure_with_its_interval(plan: Plan) -> None:
     value = json.loads(json.dumps(plan.as_dict()))
 
     for name in ("seconds", "usd", "tokens_per_s_per_replica"):
@@ -69,7 +69,7 @@ def test_the_plan_for_scripts_has_every_figure_with_its_interval(plan: Plan) -> 
     assert value["workload"]["prompt_tokens"]["low"] < value["workload"]["prompt_tokens"]["high"]
 
 
-def test_plans_dollars_per_million_tokens_are_its_cost_over_its_tokens(plan: Plan) -> None:
+def test_plan_price_per_million_tokens_is_cost_over_tokens(plan: Plan) -> None:
     assert plan.load is not None
     tokens = plan.load.prompt_tokens.mid + plan.load.answer_tokens.mid
 
@@ -82,7 +82,7 @@ def test_plans_dollars_per_million_tokens_are_its_cost_over_its_tokens(plan: Pla
     ("limits", "words"),
     [({"deadline_s": 2.0}, "earliest possible"), ({"max_cost_usd": 0.05}, "costs \\$0.09")],
 )
-def test_limits_that_cannot_be_kept_are_refused_before_anything_is_created(
+def test_impossible_limits_are_refused_before_create(
     tmp_path: Path, limits: dict[str, Any], words: str
 ) -> None:
     with emulated(tmp_path / "home", speed=60.0) as (emulator, environment):
@@ -93,7 +93,7 @@ def test_limits_that_cannot_be_kept_are_refused_before_anything_is_created(
     assert refused.value.exit_code == 2
 
 
-def test_the_history_is_a_table_and_bars_and_passes_over_what_it_does_not_know(
+def test_history_shows_table_and_bars_and_skips_unknown_records(
     tmp_path: Path,
 ) -> None:
     environ = {"MAYFLY_HISTORY": str(tmp_path)}
@@ -119,7 +119,7 @@ def test_the_history_is_a_table_and_bars_and_passes_over_what_it_does_not_know(
     assert "no runs yet" in drawn(history_table([]), 80)[0]
 
 
-def test_the_models_tokenizer_is_used_when_it_is_at_hand_and_never_fetched(
+def test_local_tokenizer_is_used_and_never_fetched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Words:

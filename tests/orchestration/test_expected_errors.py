@@ -17,7 +17,7 @@ from mayfly.orchestration.one_line import (
 GIVEN = {"input": "a.parquet", "model": "Qwen/Qwen2.5-7B-Instruct", "output": "out"}
 
 
-def test_wrong_value_is_named_by_its_title_in_the_form() -> None:
+def test_invalid_value_is_named_by_its_form_title() -> None:
     with pytest.raises(BadRequest) as caught:
         job_of(GIVEN | {"sampling": {"temperature": 9}})
 
@@ -26,7 +26,7 @@ def test_wrong_value_is_named_by_its_title_in_the_form() -> None:
     assert "http" not in str(caught.value)
 
 
-def test_parameter_that_nobody_has_given_is_the_default_of_the_job() -> None:
+def test_missing_parameter_is_the_job_default() -> None:
     job = job_of(GIVEN | {"limits": parameter(Job, "limits"), "tags": parameter(Job, "tags")})
 
     assert job == Job.model_validate(GIVEN)
@@ -39,13 +39,13 @@ def test_missing_input_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_credentials_that_are_no_block_are_refused_in_one_line() -> None:
+def test_invalid_credentials_block_is_refused_in_one_line() -> None:
     assert credentials_of(None) is None
     with pytest.raises(BadRequest, match="choose one in the form"):
         credentials_of("tgp_v1_my_key")
 
 
-def test_expected_error_reaches_a_caller_without_prefect_as_it_is() -> None:
+def test_expected_error_without_prefect_is_raised_unchanged() -> None:
     def body() -> None:
         raise BadRequest("input a.parquet does not exist")
 
@@ -60,7 +60,7 @@ def test_expected_error_reaches_a_caller_without_prefect_as_it_is() -> None:
         ("Engine execution exited with unexpected exception", None),
     ],
 )
-def test_log_of_an_expected_error_has_one_line_and_no_traceback(
+def test_expected_error_is_logged_in_one_line_without_traceback(
     message: str, shown: str | None
 ) -> None:
     ended_in_one_line(lambda: None)
@@ -75,7 +75,7 @@ def test_log_of_an_expected_error_has_one_line_and_no_traceback(
     assert not kept or record.exc_info is None
 
 
-def test_log_of_a_fault_of_ours_keeps_its_traceback() -> None:
+def test_unexpected_error_is_logged_with_its_traceback() -> None:
     ended_in_one_line(lambda: None)
     logger = logging.getLogger("prefect.flow_runs")
     info = (KeyError, KeyError("pace"), None)

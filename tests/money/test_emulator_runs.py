@@ -30,7 +30,7 @@ SPEED = 30.0
 """Emulated seconds in a second: a minute takes two."""
 
 
-def test_a_cap_ends_the_run_before_it_is_passed_and_the_rest_is_resumed(
+def test_cost_cap_ends_the_run_in_time_and_the_rest_resumes(
     tmp_path: Path,
 ) -> None:
     cap_usd = 3 * MINUTE_USD
@@ -55,7 +55,7 @@ def test_a_cap_ends_the_run_before_it_is_passed_and_the_rest_is_resumed(
         assert not emulator.has_endpoints
 
 
-def test_hardware_that_cannot_be_had_is_torn_down_and_the_next_is_tried(
+def test_unavailable_hardware_is_deleted_and_the_next_is_tried(
     tmp_path: Path,
 ) -> None:
     full = FaultRule(
@@ -82,7 +82,7 @@ def test_hardware_that_cannot_be_had_is_torn_down_and_the_next_is_tried(
     assert [endpoint["replica_minutes"] > 0 for endpoint in report["endpoints"]] == [0, 0, 1]
 
 
-def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
+def test_wait_for_capacity_is_bounded(
     tmp_path: Path,
 ) -> None:
     # B200 does not say how much room it has; in truth it has none.
@@ -108,7 +108,7 @@ def test_capacity_that_does_not_come_is_not_waited_for_for_ever(
     assert report["rows"]["remaining"] == 0
 
 
-def test_a_range_of_replicas_is_scaled_by_what_a_batch_fills(
+def test_replica_range_is_scaled_for_a_batch(
     tmp_path: Path,
 ) -> None:
     with emulated(tmp_path / "home", speed=600.0, start_factor=0.1, keep_bodies=True) as (
@@ -129,7 +129,7 @@ def test_a_range_of_replicas_is_scaled_by_what_a_batch_fills(
     assert scaling["scalingMetrics"][0]["target"] > 8
 
 
-def test_a_deadline_in_danger_takes_more_replicas(
+def test_endangered_deadline_adds_replicas(
     tmp_path: Path,
 ) -> None:
     # What was learned is four times too good: the first minutes have to find that out.
@@ -176,7 +176,7 @@ def teach(home: Path, past: list[Measurement]) -> None:
     (home / "history.jsonl").write_text(json.dumps(record) + "\n")
 
 
-def test_rows_that_are_tried_find_the_cheapest_hardware_and_are_not_asked_again(
+def test_calibration_rows_find_the_cheapest_hardware_and_are_kept(
     tmp_path: Path,
 ) -> None:
     slots = 255

@@ -98,7 +98,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.stdout.close()
 
 
-def test_a_run_that_hangs_and_cannot_die_loses_its_endpoint(rented: Rented) -> None:
+def test_guardian_ends_endpoint_of_a_hung_unkillable_run(rented: Rented) -> None:
     process, _ = rented.flow(hang_s=2.5)
     time.sleep(3.5)
     assert not rented.gone, "it was ended though its run gave heartbeats"
@@ -110,7 +110,7 @@ def test_a_run_that_hangs_and_cannot_die_loses_its_endpoint(rented: Rented) -> N
     end(process)
 
 
-def test_a_lease_that_was_lost_does_not_keep_the_guardian_from_acting(rented: Rented) -> None:
+def test_guardian_acts_when_the_lease_is_lost(rented: Rented) -> None:
     process, _ = rented.flow(hang_s=60.0)
     rented.store.path(rented.lease.name).unlink()
 
@@ -119,7 +119,7 @@ def test_a_lease_that_was_lost_does_not_keep_the_guardian_from_acting(rented: Re
     wait_until(lambda: rented.gone, "the guardian did not act without the lease")
 
 
-def test_a_lease_that_is_damaged_does_not_keep_the_guardian_from_acting(rented: Rented) -> None:
+def test_guardian_acts_when_the_lease_is_damaged(rented: Rented) -> None:
     process, _ = rented.flow(hang_s=60.0)
     rented.store.path(rented.lease.name).write_bytes(b"{")
 
@@ -128,7 +128,7 @@ def test_a_lease_that_is_damaged_does_not_keep_the_guardian_from_acting(rented: 
     wait_until(lambda: rented.gone, "the guardian did not act by what the run had told")
 
 
-def test_time_in_which_the_guardian_was_stopped_itself_does_not_count(rented: Rented) -> None:
+def test_guardian_ignores_time_in_which_it_was_stopped(rented: Rented) -> None:
     process, guardian = rented.flow(hang_s=3.0)
     for number in (process.pid, guardian):
         os.kill(number, signal.SIGSTOP)

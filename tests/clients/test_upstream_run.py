@@ -17,7 +17,7 @@ from tests.support.together_clients import MODEL
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_run_is_rehearsed_with_the_answers_of_a_server_on_this_machine(tmp_path: Path) -> None:
+def test_run_with_upstream_uses_the_answers_of_a_local_server(tmp_path: Path) -> None:
     mayfly = str(Path(sys.executable).with_name("mayfly"))
     asked: list[dict[str, Any]] = []
     handler = type("Handler", (Behind,), {"seen": asked})

@@ -46,7 +46,7 @@ class Machine:
         return self.offer.price_usd_per_h / self.work_per_s
 
 
-def test_nine_of_ten_plans_hold_the_truth_before_and_after_runs_have_taught() -> None:
+def test_plan_intervals_contain_the_actual_cost_in_9_of_10_runs() -> None:
     held = {"catalogue": 0, "learned": 0}
     widths = {"catalogue": 0.0, "learned": 0.0}
     cases = 100
@@ -106,7 +106,7 @@ def test_nine_of_ten_plans_hold_the_truth_before_and_after_runs_have_taught() ->
     assert widths["learned"] < 0.5 * widths["catalogue"]
 
 
-def test_after_calibration_the_chosen_hardware_is_within_five_percent_of_the_cheapest() -> None:
+def test_calibration_chooses_hardware_within_5_percent_of_the_cheapest() -> None:
     worst, blind, cases = 0.0, 0.0, 50
     for seed in range(cases):
         rng = Random(seed)
@@ -150,7 +150,7 @@ def test_after_calibration_the_chosen_hardware_is_within_five_percent_of_the_che
     assert worst <= 0.05
 
 
-def test_answers_that_are_there_already_decide_how_long_answers_are() -> None:
+def test_existing_answers_decide_the_expected_output_length() -> None:
     sample = Sample(rows=1000, tokens=(50.0,) * 100)
 
     load = workload(
@@ -163,6 +163,6 @@ def test_answers_that_are_there_already_decide_how_long_answers_are() -> None:
     assert load.prompt.mid == 55.0
 
 
-def test_a_cold_start_that_was_seen_is_expected_again() -> None:
+def test_observed_cold_start_is_expected_again() -> None:
     assert cold_start([300.0, 280.0]).mid == 280.0
     assert cold_start([]).low < 30
