@@ -37,6 +37,9 @@ from mayfly.models.secrets import without_secrets
 TICK_S = 0.5
 """How exactly a request's time is kept, and how often a pace is reconsidered."""
 
+HELD_UP_S = 2.0
+"""A loop that is later than so much was held up; that is not the time of those who answer."""
+
 RATE_SAMPLES = 64
 """Answers from which the rate of answers is derived."""
 
@@ -116,6 +119,7 @@ class Dispatcher:
         self._timeout = RowTimeout(settings.row_timeout_s, max_tokens=settings.max_tokens)
         self._most = self._bound = most
         self._first_sent_at: float | None = None
+        self._ticked_at = clock()
         self._answer_times: deque[float] = deque(maxlen=RATE_SAMPLES)
         # The most in flight when a request was sent that was answered, of this tick and the last.
         self._answered_among = self._answered_among_before = 0
@@ -149,6 +153,11 @@ class Dispatcher:
     def tick(self) -> None:
         """Give up requests whose time is over; called once, it calls itself from then on."""
         now = self._clock()
+        held_up_s, self._ticked_at = now - self._ticked_at - TICK_S, now
+        if held_up_s > HELD_UP_S:
+            # By a disk, or as a whole: what has come meanwhile is still to be read.
+            for attempt in self._active:
+                attempt.began += held_up_s
         self._timeout.update()
         longest_s = self._timeout.current_s
         overdue = [
@@ -181,6 +190,10 @@ class Dispatcher:
         if self._stopped and not self._active:
             return
         self._loop.call_later(TICK_S, self.tick)
+
+    def hold(self) -> None:
+        """Send nothing more; from any thread."""
+        self._stopped = True
 
     async def stop(self, grace_s: float) -> None:
         """Send nothing more; give up what is still under way after the grace, in seconds."""

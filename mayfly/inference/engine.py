@@ -147,6 +147,8 @@ class Engine:
         Returns at once; every `answer` then raises `reason`. Works from any thread, any number of
         times; the first reason counts.
         """
+        # At once: a loop that is held up by a disk sends nothing when it goes on.
+        self._sender.hold()
         self._call(self._begin_stop, reason, grace_s)
 
     @property

@@ -11,7 +11,8 @@ MayflyError
 │   └── TimeToMove       it stands, but the time in its name is nearly over
 ├── TerminalError        repeating cannot help (exit 1)
 │   ├── CredentialsRefused   401, 402 or 403 from the API
-│   └── TimedOut             a wait used up its budget
+│   ├── TimedOut             a wait used up its budget
+│   └── RunStalled           the output takes no answers, or no row comes to be sent
 ├── RunStopped           a limit of the user's ended the run; it can be resumed (exit 5)
 └── TeardownFailed       something may still bill (exit 4)
 """
@@ -99,6 +100,13 @@ class CredentialsRefused(TerminalError):
 
 class TimedOut(TerminalError):
     """A wait used up its budget; the message says what was awaited and what was last seen."""
+
+
+class RunStalled(TerminalError):
+    """A run did not move while its endpoint billed: its output takes no answers, or no row comes.
+
+    What was answered is kept, and written as soon as the disk answers.
+    """
 
 
 class RunStopped(MayflyError):

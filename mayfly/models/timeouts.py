@@ -34,6 +34,10 @@ class Timeouts:
             machine left; the longer, the fewer cold starts.
         move_before_s: How long before the time in its name an endpoint is given up.
         cancel_poll_s: How often a run asks Prefect whether it was suspended, paused or cancelled.
+        write_hang_s: How long one write of answers may take. A busy disk takes seconds, and the
+            server of a network's disk is restarted within a minute or two.
+        idle_s: How long an endpoint may be asked nothing although rows are left: one row group of
+            an input far away takes minutes to come.
     """
 
     teardown_s: float = 300.0
@@ -47,6 +51,8 @@ class Timeouts:
     lifetime_s: float = 12 * 3600.0
     move_before_s: float = 600.0
     cancel_poll_s: float = 5.0
+    write_hang_s: float = 120.0
+    idle_s: float = 300.0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mayfly.clock import SYSTEM_CLOCK
 from mayfly.inference.engine import Engine
-from mayfly.models.errors import RunStopped
+from mayfly.models.errors import RunStalled, RunStopped
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.planning.throughput import extrapolate_throughput, mean_in_flight, work
@@ -104,8 +104,8 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
             run.monitor.check()
         call.result()
         run.monitor.check()
-    except RunStopped as stopped:
-        run.inference.stop(stopped, grace_s=run.timeouts.grace_s)
+    except (RunStopped, RunStalled) as ended:
+        run.inference.stop(ended, grace_s=run.timeouts.grace_s)
         raise
     # A next round opens the same journals. When the endpoint is lost, `settle` awaits the last one.
     run.inference.close()
@@ -125,7 +125,10 @@ def _answer_some(run: Run, engine: Engine, rows: int, kept: list[tuple[float, An
     batch, left = run.inference.batch, rows
     for shard in _untouched(run):
         journal, known = open_journal(
-            batch.paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
+            batch.paths.journal(shard.index),
+            fingerprint=batch.fingerprint,
+            shard=shard,
+            watch=batch.writes,
         )
         with journal:
             mine = range(shard.first_row, shard.end_row)

@@ -15,7 +15,15 @@ from mayfly.endpoints.provisioner import Provisioner
 from mayfly.inference.batch_requests import asked_by
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.engine import Engine, EngineSettings, Target
-from mayfly.models.errors import EndpointLost, MayflyError, RunStopped, TerminalError, TimeToMove
+from mayfly.models.durations import span
+from mayfly.models.errors import (
+    EndpointLost,
+    MayflyError,
+    RunStalled,
+    RunStopped,
+    TerminalError,
+    TimeToMove,
+)
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
 from mayfly.planning.first_limit import FirstLimit, first_limit
@@ -45,6 +53,10 @@ ROWS_PER_SLOT = 4
 """Rows wanted under way for each request in flight: small shards shall not be a cap on those."""
 
 CHECK_EVERY_S = 0.5
+
+PATIENCE_S = 5.0
+"""How long the last writing is waited for before that is said."""
+
 CLOSE_S = 10.0
 """How long an engine may take to close; its threads die with the process."""
 
@@ -184,6 +196,7 @@ class Inference:
         Raises:
             EndpointLost: The endpoint failed, was stopped or vanished; what was answered is kept.
             RunStopped: A limit of the user's was reached.
+            RunStalled: The output takes no answers, or no row comes to be sent.
         """
         engine, left = self.open(), self._output.shards_left()
         under_way: dict[ShardFuture, Shard] = {}
@@ -216,6 +229,11 @@ class Inference:
                 if left or unanswered:
                     self._monitor.check()
             self._complete = True
+        except RunStalled as stalled:
+            self._progress.log(f"{stalled}; stopping the endpoint, and keeping what was answered")
+            # What has come is read, and written, when the disk answers again.
+            self.stop(stalled, grace_s=self._timeouts.grace_s)
+            raise
         except (RunStopped, TimeToMove) as planned:
             # Nothing is wrong with the endpoint: what it is at now is paid for, and is awaited
             # while it drains.
@@ -269,7 +287,17 @@ class Inference:
             self._expected.clear()
         failed: BaseException | None = None
         hanging: list[str] = []
+        said = False
         for name, call in calls:
+            if (
+                not said
+                and not call.ended_within(min(PATIENCE_S, limit_s))
+                and limit_s > PATIENCE_S
+            ):
+                said = True
+                self._progress.log(
+                    f"waiting up to {span(limit_s)} until {name} is written; nothing bills"
+                )
             if not call.ended_within(end - self._clock.monotonic()):
                 hanging.append(name)
             elif (error := call.error) is not None:

@@ -14,6 +14,7 @@ from mayfly.models.timeouts import Timeouts
 from mayfly.planning.plan import Plan
 from mayfly.reporting.progress import Progress
 from mayfly.runs.limits import LimitEnforcer, autoscaler_for
+from mayfly.runs.stalls import StallDetector
 from mayfly.together.control_plane import ControlPlane
 from mayfly.workers.pool import Sending
 
@@ -30,8 +31,15 @@ class Monitor:
         progress: Progress,
         timeouts: Timeouts,
         clock: Clock,
+        stalls: StallDetector,
     ) -> None:
+        """Begin to watch.
+
+        Args:
+            stalls: Notices that the run does not move while rows are sent.
+        """
         self._job, self._provisioner, self._plane = job, provisioner, plane
+        self._stalls = stalls
         self._progress, self._timeouts, self._clock = progress, timeouts, clock
         self._began = clock.monotonic()
         self._plan: Plan | None = None
@@ -66,6 +74,7 @@ class Monitor:
             progress = self._progress.snapshot()
             self._sent_before, self._retries_before = progress.tally, progress.retries
             self._engine = engine
+        self._stalls.begin()
 
     def check(self) -> None:
         """Check engine, endpoint, guardian and limits; called about once a second.
@@ -73,9 +82,12 @@ class Monitor:
         Raises:
             EndpointLost: The endpoint failed, was stopped or is gone.
             RunStopped: The cost or the time that the user allows is used up.
+            RunStalled: The output takes no answers, or no rows come to be sent.
         """
         now = self._clock.monotonic()
         self.show()
+        if self._engine is not None:
+            self._stalls.check(self._engine.snapshot())
         times = self._timeouts
         every_s = times.observe_in_trouble_s if self._in_trouble() else times.observe_every_s
         if now - self._observed_at >= every_s:

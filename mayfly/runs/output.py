@@ -19,12 +19,17 @@ from mayfly.shards.requests import RequestSource
 from mayfly.shards.runner import Batch, Turns
 from mayfly.storage.atomic import write_atomically
 from mayfly.storage.run_folder import RunFolder, journalled
+from mayfly.storage.write_watch import WriteWatch
 
 
 class Output:
     """The folder of a run, while the run holds its lock.
 
     Shards end in threads of theirs: the manifest is changed by one of them at a time.
+
+    Attributes:
+        reading: Whose turn it is to read rows.
+        writes: Knows which writes to journals are under way.
     """
 
     def __init__(
@@ -39,7 +44,7 @@ class Output:
         self._preview, self._folder, self._progress = preview, folder, progress
         self._source = RequestSource(preview.dataset, preview.renderer, preview.job.model)
         self._recording = threading.Lock()
-        self._reading, self._writing = Turns(), Turns()
+        self.reading, self._writing, self.writes = Turns(), Turns(), WriteWatch()
         self._done_now: set[int] = set()
         merge_journals(preview.dataset, preview.columns, folder)
         self._to_retry: dict[int, int] = {}
@@ -97,8 +102,9 @@ class Output:
             columns=preview.columns,
             breaker=breaker,
             deduplication=self.deduplication,
-            reading=self._reading,
+            reading=self.reading,
             writing=self._writing,
+            writes=self.writes,
         )
 
     def record_done(self, shard: Shard, tally: Tally) -> None:

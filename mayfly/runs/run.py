@@ -8,12 +8,19 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from mayfly.endpoints.cleanup import read_proofs
 from mayfly.endpoints.process_liveness import this_process
 from mayfly.endpoints.provisioner import Provisioner, RunIdentity
-from mayfly.models.errors import EndpointLost, HardwareUnavailable, MayflyError, RunStopped
+from mayfly.models.errors import (
+    EndpointLost,
+    HardwareUnavailable,
+    MayflyError,
+    RunStalled,
+    RunStopped,
+)
 from mayfly.models.job import Job
 from mayfly.models.offers import Offer
 from mayfly.planning.hardware import Placement
@@ -26,13 +33,16 @@ from mayfly.reporting.progress import Step
 from mayfly.reporting.report import figures
 from mayfly.runs.accounting import add_accounts, earlier_runs, history_record
 from mayfly.runs.budget import check_budget
+from mayfly.runs.calls import DaemonCall
 from mayfly.runs.environment import Environment
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.inference import Inference
 from mayfly.runs.monitor import Monitor
 from mayfly.runs.output import Output
+from mayfly.runs.stalls import StallDetector
 from mayfly.signals import defer_signals
 from mayfly.storage.history_store import append_history, read_history
+from mayfly.storage.output_location import shown_output
 from mayfly.storage.parts import warm_up
 from mayfly.storage.run_folder import RunFolder
 from mayfly.storage.run_registry import RunEntry, register
@@ -95,6 +105,13 @@ class Run:
             progress=progress,
             timeouts=timeouts,
             clock=clock,
+            stalls=StallDetector(
+                self.output.writes,
+                lambda: self.output.reading.moves,
+                output=shown_output(self.identity.output),
+                timeouts=timeouts,
+                clock=clock,
+            ),
         )
         self.inference = Inference(
             preview,
@@ -187,6 +204,24 @@ class Run:
         self.progress.report = report
         return report
 
+    def wind_up(self, error: BaseException) -> None:
+        """Keep what can be kept of a run that has failed: answers first, then the report.
+
+        All of it is for people: neither a failure nor a disk that hangs may hide why the run
+        failed, or hold up its end.
+        """
+        times = self.timeouts
+        within_s = times.abandon_s
+        if self.handle.broken_off:
+            within_s = 0.0
+        elif isinstance(error, RunStalled):
+            # Answers are in memory, and nothing bills: the disk may come back.
+            within_s = times.settle_s
+        with suppress(Exception):
+            self.inference.settle(within_s=within_s)
+        outcome = _outcome(error, self.handle)
+        DaemonCall(partial(self.write_report, outcome), name="report").ended_within(times.abandon_s)
+
 
 @contextmanager
 def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
@@ -256,13 +291,7 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
             yield begun
         except BaseException as error:
             progress.error = error
-            # What follows is for people; its failure must not hide why the run failed.
-            with suppress(Exception):
-                begun.inference.settle(
-                    within_s=0.0 if handle.broken_off else begun.timeouts.abandon_s
-                )
-            with suppress(Exception):
-                begun.write_report(_outcome(error, handle))
+            begun.wind_up(error)
             raise
         finally:
             progress.enter(Step.DONE)

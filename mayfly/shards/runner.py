@@ -24,6 +24,7 @@ from mayfly.storage.journal import Journal, open_journal
 from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_paths import RunPaths
+from mayfly.storage.write_watch import WriteWatch
 
 POLL_EVERY_S = 0.1
 
@@ -37,9 +38,13 @@ class Turns:
 
     A page of a Parquet file is decoded whole, and may have many MiB. The next shard reads its rows
     when this one has read its last, which is long before that is sent.
+
+    Attributes:
+        moves: A number that grows while reading goes on, of rows too that need not be sent.
     """
 
     def __init__(self) -> None:
+        self.moves = 0
         self._changed = threading.Condition()
         self._waiting: set[int] = set()
         self._taken = False
@@ -135,6 +140,7 @@ class Batch(BatchRequests):
         deduplication: How rows come by the answers of rows that ask the same, if those are not
             sent.
         writing: Whose turn it is to write a part.
+        writes: Knows which writes to journals are under way.
     """
 
     dataset: Dataset
@@ -144,6 +150,7 @@ class Batch(BatchRequests):
     columns: OutputColumns = CHAT
     deduplication: Deduplication | None = None
     writing: Turns = field(default_factory=Turns)
+    writes: WriteWatch = field(default_factory=WriteWatch)
 
 
 Send = Callable[[frozenset[int], Journal], object]
@@ -183,7 +190,10 @@ def complete(
     """
     paths = batch.paths
     journal, kept = open_journal(
-        paths.journal(shard.index), fingerprint=batch.fingerprint, shard=shard
+        paths.journal(shard.index),
+        fingerprint=batch.fingerprint,
+        shard=shard,
+        watch=batch.writes,
     )
     part = paths.part(shard.index)
     earlier = read_answers(part, batch.columns) | kept if part.exists() else {}
@@ -280,9 +290,12 @@ def requests(
     render = batch.renderer
     with batch.reading.of(shard, check):
         for chunk in batch.dataset.read(shard.first_row, shard.rows, render.needs):
+            batch.reading.moves += 1
             for request in render.bodies(batch.model, chunk.first_row, chunk.columns, chunk.rows):
                 if request.row not in answered:
                     yield request
+                else:
+                    batch.reading.moves += 1
 
 
 def with_backpressure(requests: Iterable[RowRequest], journal: AnswerSink) -> Iterator[RowRequest]:

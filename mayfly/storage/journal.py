@@ -21,6 +21,7 @@ from mayfly.models.shards import Shard
 from mayfly.storage.answer_record import from_record, row_of, to_record
 from mayfly.storage.atomic import sync_folder
 from mayfly.storage.journal_index import PREFIX_BYTES, Answers
+from mayfly.storage.write_watch import WriteWatch
 from mayfly.system import SYSTEM
 
 FORMAT = 1
@@ -36,6 +37,9 @@ class Journal:
     in different threads: append where answers arrive, commit where waiting for the disk does no
     harm.
 
+    Args:
+        watch: Knows of each write while it is under way.
+
     Attributes:
         answers: All of them by row, those found in the file and those appended; of several to
             one row the last. Memory is bounded; of use until the journal is closed.
@@ -45,9 +49,12 @@ class Journal:
         RetryableError: Another process, or another attempt, is still writing it.
     """
 
-    def __init__(self, path: Path, *, fingerprint: str, shard: Shard) -> None:
+    def __init__(
+        self, path: Path, *, fingerprint: str, shard: Shard, watch: WriteWatch | None = None
+    ) -> None:
         header = _header(fingerprint, shard)
         self._path = path
+        self._watch = watch or WriteWatch()
         self._seed = crc32(header)
         # A deque, because its ends can be used from two threads without a lock.
         self._waiting: deque[bytes] = deque()
@@ -162,6 +169,7 @@ class Journal:
             ) from None
 
     def _write(self, data: bytes) -> None:
+        self._watch.begin(self._path)
         try:
             done = 0
             while done < len(data):
@@ -169,6 +177,8 @@ class Journal:
         except OSError as error:
             os.ftruncate(self._file, self._end)
             raise self._refused(error) from error
+        finally:
+            self._watch.end()
         self._end += len(data)
 
     def _sync(self) -> None:
@@ -177,10 +187,13 @@ class Journal:
             end = self._end
             if end == self._synced:
                 return
+            self._watch.begin(self._path)
             try:
                 SYSTEM.sync(self._file, data_only=True)
             except OSError as error:
                 raise self._refused(error) from error
+            finally:
+                self._watch.end()
             self._synced = end
 
     def _refused(self, error: OSError) -> TerminalError:
@@ -191,10 +204,10 @@ class Journal:
 
 
 def open_journal(
-    path: Path, *, fingerprint: str, shard: Shard
+    path: Path, *, fingerprint: str, shard: Shard, watch: WriteWatch | None = None
 ) -> tuple[Journal, dict[int, Answer]]:
     """Open a shard's journal and return, all in memory, the answers that it holds already."""
-    journal = Journal(path, fingerprint=fingerprint, shard=shard)
+    journal = Journal(path, fingerprint=fingerprint, shard=shard, watch=watch)
     return journal, dict(journal.answers)
 
 

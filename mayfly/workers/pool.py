@@ -162,6 +162,7 @@ class WorkerPool:
                             raise
                         self._calls.leave(self._written, task, requests, tally)
                     case WantRows():
+                        batch.reading.moves += 1
                         self._calls.leave(self._forward, task, _next(chunks, shard.index))
                     case Ended(error=None):
                         return None

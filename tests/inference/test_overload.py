@@ -7,7 +7,15 @@ from mayfly.inference.concurrency import Fixed
 from mayfly.inference.transport.base import NotSent
 from mayfly.models.errors import EndpointLost, TerminalError
 from mayfly.models.rows import Answer
-from tests.support.simulated_time import Call, RateLimited, Scripted, Slots, run_batch
+from tests.support.simulated_time import (
+    Call,
+    RateLimited,
+    Scripted,
+    SimulatedLoop,
+    SimulatedServer,
+    Slots,
+    run_batch,
+)
 
 
 @pytest.mark.parametrize("status", [429, 503, 529])
@@ -24,6 +32,21 @@ def test_rate_limit_is_used_fully_and_loses_no_row(
     # The bucket holds a second's worth; the last answers take their latency.
     assert batch.seconds <= 1.1 * 15 + 3 * latency_s
     assert server.refused < 100
+
+
+def test_answer_that_came_while_the_process_was_held_up_is_taken() -> None:
+    class HeldUp(SimulatedServer):
+        def serve(self, call: Call) -> None:
+            self.reply(call, 0.7)
+            if call.row == 0:
+                loop = self.loop
+                assert isinstance(loop, SimulatedLoop)
+                loop.call_later(0.1, loop.hold_up, 600)
+
+    batch = run_batch(server := HeldUp(), 8, row_timeout_s=10)
+
+    assert not batch.failed
+    assert set(server.sent.values()) == {1}
 
 
 def test_rate_limit_that_is_lifted_is_noticed_within_seconds() -> None:

@@ -8,17 +8,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
-from mayfly.models.errors import TerminalError
+from mayfly.models.errors import RunStalled, TerminalError
 from mayfly.models.shards import Shard
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.run import Run, begin
+from mayfly.shards.runner import Turns
 from tests.support.machine import Machine
 from tests.support.plain_run import emulated, job_of, plan_of, tear_down
 from tests.support.wait import wait_until
@@ -34,14 +35,18 @@ ENDLESS = (
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.05)
 
 
-@contextmanager
-def blocked_writer(run: Run) -> Iterator[None]:
+def blocked_writer(run: Run) -> AbstractContextManager[None]:
     """Let no part be written while the block lasts: somebody else has the turn."""
-    writing = run.output.batch("", CircuitBreaker()).writing
+    return held(run.output.batch("", CircuitBreaker()).writing)
+
+
+@contextmanager
+def held(turns: Turns) -> Iterator[None]:
+    """Have the turn while the block lasts."""
     has_it, over = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with writing.of(Shard(index=-1, first_row=0, rows=1)):
+        with turns.of(Shard(index=-1, first_row=0, rows=1)):
             has_it.set()
             over.wait()
 
@@ -56,11 +61,12 @@ def blocked_writer(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def rented(folder: Path, *, settle_s: float) -> Iterator[tuple[Run, ThreadPoolExecutor]]:
+def rented(folder: Path, **times_s: float) -> Iterator[tuple[Run, ThreadPoolExecutor]]:
     """A run with an endpoint that is READY."""
     with emulated(folder / "home", **QUICK) as (emulator, environment):
         del emulator
-        times = replace(environment.timeouts, settle_s=settle_s * QUICK["speed"])
+        emulated_s = {name: seconds * QUICK["speed"] for name, seconds in times_s.items()}
+        times = replace(environment.timeouts, **emulated_s)
         handle = RunHandle(environment=replace(environment, timeouts=times))
         with begin(job_of(folder, rows=30), handle) as run, ThreadPoolExecutor(4) as pool:
             placement = plan_of(run).placement
@@ -102,6 +108,19 @@ def test_part_that_is_never_written_ends_run_and_keeps_answers(tmp_path: Path) -
         answer_and_settle(run, pool)
 
     assert run.output.total.done == 30
+
+
+def test_rows_that_cannot_be_read_end_the_run_before_it_bills_for_nothing(tmp_path: Path) -> None:
+    with rented(tmp_path, idle_s=0.5) as (run, pool):
+        with (
+            held(run.output.reading),
+            pytest.raises(RunStalled, match=r"no row could be read, .* though rows are left"),
+        ):
+            run.inference.answer_all(lambda shard: pool.submit(run.inference.answer, shard))
+        tear_down(run)
+
+        assert run.provisioner.session.proof is not None
+        assert run.provisioner.session.proof.not_found_read_back
 
 
 def test_endless_template_does_not_delay_teardown(stage: Machine) -> None:

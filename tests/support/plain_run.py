@@ -62,7 +62,13 @@ def emulated(home: Path, *, speed: float, **settings: Any) -> Iterator[Surroundi
             ),
             folders={"MAYFLY_HOME": str(home)},
             # What a busy machine may take in real seconds, in emulated ones.
-            timeouts=Timeouts(teardown_s=60 * speed, settle_s=60 * speed, grace_s=0.5),
+            timeouts=Timeouts(
+                teardown_s=60 * speed,
+                settle_s=60 * speed,
+                grace_s=0.5,
+                write_hang_s=60 * speed,
+                idle_s=60 * speed,
+            ),
             clock=FastClock(speed),
         )
         yield Surroundings(emulator, environment)

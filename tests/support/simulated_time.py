@@ -42,6 +42,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """Return simulated seconds since the loop was made."""
         return self._simulated.now
 
+    def hold_up(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as in a process that is stopped."""
+        self._simulated.now += seconds
+
 
 def completion(text: str = "yes", tokens: int = 5) -> bytes:
     """Return the body of a chat completion."""
