@@ -1,4 +1,4 @@
-"""The walls of the house, held by reading every import."""
+"""Layers, import rules and purity, checked by reading every import."""
 
 import ast
 from functools import cache

@@ -1,4 +1,4 @@
-"""The files in `deploy/`: what can be seen without building or starting anything."""
+"""The files in `deploy/`: what can be checked without building or starting anything."""
 
 import json
 import re

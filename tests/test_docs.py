@@ -1,4 +1,4 @@
-"""The documentation: pages that the code decides are current, and links lead somewhere."""
+"""The documentation: generated pages are current, and links resolve."""
 
 import importlib.util
 import re

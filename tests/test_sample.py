@@ -1,4 +1,4 @@
-"""The sample in `data/` is what its script makes."""
+"""The sample in `data/` is the output of its script."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Signals that raise: not in the middle of an import, and never forgotten."""
+"""Signals that raise: not in the middle of an import, and never lost."""
 
 import os
 import signal

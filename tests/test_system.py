@@ -1,4 +1,4 @@
-"""What only Linux has is done without where it is missing: files are synced, ends are noticed."""
+"""Fallbacks for system calls that only Linux has: file sync and process watch."""
 
 import os
 from pathlib import Path

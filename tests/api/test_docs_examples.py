@@ -1,4 +1,4 @@
-"""The Python of the README and the reference runs as printed."""
+"""Python examples of the README and the reference run as printed."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`mayfly.run` and `mayfly.plan`: DataFrames in, DataFrames out, with the promises of the flow."""
+"""`mayfly.run` and `mayfly.plan` over DataFrames: results, errors, and the promises of the flow."""
 
 import asyncio
 from collections.abc import Iterator

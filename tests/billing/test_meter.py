@@ -1,4 +1,4 @@
-"""What an endpoint has cost."""
+"""The cost meter of an endpoint."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Where the paid time went."""
+"""Billed time by phase."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""One emulator in real time for all, and a folder with input for each test."""
+"""Fixtures: one emulator in real time for the session, a folder with input for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path

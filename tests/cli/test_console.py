@@ -1,4 +1,4 @@
-"""A terminal is used as it is, a pipe gets plain whole lines, a reader that leaves ends nothing."""
+"""Output to terminals, pipes, CI logs and closed streams."""
 
 import io
 import os

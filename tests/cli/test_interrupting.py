@@ -1,4 +1,4 @@
-"""Ctrl-C for a whole process group, where the run has brought a Prefect server of its own."""
+"""Ctrl-C for a whole process group while the run has its own Prefect server."""
 
 import os
 import signal

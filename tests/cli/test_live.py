@@ -1,4 +1,4 @@
-"""The live panel at any width and while it changes; plain lines where nothing can be redrawn."""
+"""The live panel: any width, resizing, plain lines where nothing can be redrawn."""
 
 import io
 import re

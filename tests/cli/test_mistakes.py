@@ -1,4 +1,4 @@
-"""The commonest mistakes: each is one line that names the nearest right thing, and exit code 2."""
+"""Common mistakes: each is one line that names the nearest alternative, and exit code 2."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The options of `run` and `plan` become a job."""
+"""Options of `run` and `plan` become a job."""
 
 from pathlib import Path
 from typing import Any

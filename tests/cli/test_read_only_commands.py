@@ -1,4 +1,4 @@
-"""Commands that only look: what they teach, what scripts read, and what they never import."""
+"""Read-only commands: help, JSON for scripts, and modules that they must not import."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A request that is wrong: exit code 2, one line on standard error, and nothing created."""
+"""Bad requests: exit code 2, one line on standard error, nothing created."""
 
 import fcntl
 import json

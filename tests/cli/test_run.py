@@ -1,4 +1,4 @@
-"""`mayfly run` as a process, from Enter to the bill."""
+"""`mayfly run` as a process: events, cost, the output lock."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tables show as much as fits on the line, and never wrap one."""
+"""Tables use the width of the terminal and never wrap."""
 
 import io
 from typing import Any

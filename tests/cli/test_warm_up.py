@@ -1,4 +1,4 @@
-"""What the first part needs is loaded while the endpoint starts, not while it bills."""
+"""Slow imports happen while the endpoint starts, not while it bills."""
 
 import subprocess
 import sys

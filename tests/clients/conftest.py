@@ -1,7 +1,7 @@
-"""One emulator process for all clients, and clients that are installed once and kept.
+"""Fixtures: one emulator process for all clients, and clients that are installed once and kept.
 
-What is not the project's own is put under `.cache`, which git ignores: a virtual environment with
-the 2.x SDK, and the npm package. Where the index cannot be reached, the tests that need them skip.
+Third-party clients are installed under `.cache`, which git ignores: a virtual environment with
+the 2.x SDK, and the npm package. Where the index cannot be reached, tests that need them skip.
 """
 
 import fcntl

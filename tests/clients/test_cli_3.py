@@ -1,4 +1,4 @@
-"""The `together` command line 3.1: a life of an endpoint as its help describes it."""
+"""The `together` command line 3.1: the lifecycle of an endpoint as its help describes it."""
 
 import subprocess
 import sys

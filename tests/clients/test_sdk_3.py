@@ -1,4 +1,4 @@
-"""The official SDK 3.1 against an emulator in another process, refusing what its types refuse."""
+"""The official SDK 3.1 against an emulator in another process, with strict response validation."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The whole of mayfly on real answers, before a dollar is spent: `mayfly emulator --upstream`."""
+"""`mayfly run` against `mayfly emulator --upstream`: emulated lifecycle, real answers."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Clients of the legacy API that others wrote: the SDK and command line 2.42, npm, curl."""
+"""Third-party clients of the legacy API: SDK and command line 2.42, npm, curl."""
 
 import json
 import shutil

@@ -1,6 +1,6 @@
-"""A whole life of a legacy endpoint, by the SDK 2.42 and its own types, sync and async.
+"""The lifecycle of a legacy endpoint by the SDK 2.42, sync and async.
 
-It is run by the Python of a virtual environment with that SDK; it prints what it saw as JSON.
+It runs in the Python of a virtual environment with that SDK; it prints what it observed as JSON.
 """
 
 import asyncio

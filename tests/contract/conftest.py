@@ -1,4 +1,4 @@
-"""Every test of the contract holds for both generations of the API."""
+"""Fixtures: each contract test runs for both generations of the API."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Whose key, which project, which host: the SDK's own variables, with the SDK's meaning."""
+"""Key, project, base URL and headers: the variables of the SDK with the meaning of the SDK."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""`mayfly endpoints`: what the flow does by itself, by hand, for either generation."""
+"""`mayfly endpoints` for either generation of the API."""
 
 import os
 import socket

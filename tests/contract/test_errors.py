@@ -1,4 +1,4 @@
-"""What the API refuses is told apart by what may be done about it."""
+"""Errors of the API are classified by what can be done about them."""
 
 from dataclasses import replace
 from typing import Any

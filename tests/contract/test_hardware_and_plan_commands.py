@@ -1,4 +1,4 @@
-"""`mayfly hardware` and `mayfly plan`: what can be rented, what would be, and why."""
+"""`mayfly hardware` and `mayfly plan`: available hardware, the chosen one, and the reason."""
 
 from pathlib import Path
 from typing import Any

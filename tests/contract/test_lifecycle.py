@@ -1,4 +1,4 @@
-"""An endpoint's life, by either generation of the API."""
+"""The lifecycle of an endpoint by either generation of the API."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""A create whose answer was lost ends in one endpoint, which is found and used."""
+"""A create whose response was lost ends in one endpoint, which is found and used."""
 
 import json
 from typing import Any, Literal

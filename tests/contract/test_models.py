@@ -1,4 +1,4 @@
-"""Any model: of the catalogue or one's own, by name, id or path, with its configs as offers."""
+"""Models of the catalogue and the project, by name, id or path, with their configs as offers."""
 
 from collections.abc import Iterator
 

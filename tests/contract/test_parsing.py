@@ -1,4 +1,4 @@
-"""Whatever the API answers is read, or refused as no answer; it never breaks what reads it."""
+"""Any response of the API is parsed or is an error; it never breaks the parser."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Waiting for READY: bounded, and always saying what is awaited."""
+"""The wait for READY: bounded, with messages that say what is awaited."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The table in README.md names tests that there are."""
+"""The table in README.md names existing tests."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is sent: each of the user's wishes, in the words of either generation."""
+"""Requests to the API: each option in the fields of either generation."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is written down is enough: a server that differs in all else is served as well."""
+"""The control plane relies on documented behaviour only: servers that differ elsewhere work."""
 
 import pytest
 

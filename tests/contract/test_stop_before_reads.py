@@ -1,4 +1,4 @@
-"""The stop goes out by the ids that are known: it waits for no read, and every call ends."""
+"""The stop is sent by known ids before any read, and every call ends."""
 
 import socket
 import threading

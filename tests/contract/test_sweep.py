@@ -1,4 +1,4 @@
-"""A sweep from a machine that has nothing but the key finds ours, by either generation."""
+"""A sweep from a machine that has only the key finds our endpoints, by either generation."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""A teardown insists: whatever goes wrong with its calls, it goes on until the endpoint is gone."""
+"""A teardown repeats failing calls until the endpoint is deleted."""
 
 import pytest
 

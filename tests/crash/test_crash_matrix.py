@@ -1,4 +1,4 @@
-"""No endpoint outlives its run: a run is killed everywhere, and what must hold holds."""
+"""The crash matrix: a run is killed at every point, and the promises are checked."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A system without pidfds, /proc and fdatasync, as macOS is: whole jobs, and killed runs."""
+"""A system without pidfds, /proc and fdatasync, like macOS: whole jobs, and killed runs."""
 
 import signal
 from collections.abc import Iterator

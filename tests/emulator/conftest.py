@@ -1,4 +1,4 @@
-"""An emulator on a clock moved by hand, and clients of it."""
+"""Fixtures: an emulator on a manual clock, and clients of it."""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A request whose client hangs up ends, and its slot is free."""
+"""A request whose client disconnects ends, and its slot is free."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""LoRA adapters that are attached to a deployment of their base model."""
+"""LoRA adapters attached to a deployment of their base model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Requests stick to a replica, and each replica has a prompt cache of its own."""
+"""Requests keep to a replica, and each replica has its own prompt cache."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Replicas follow the load inside their bounds, and what nobody asks stops by itself."""
+"""Replicas follow the load within their bounds; idle deployments stop."""
 
 import asyncio
 import math

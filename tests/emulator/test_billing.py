@@ -1,4 +1,4 @@
-"""Who bills from when until when, and how much."""
+"""Which replicas bill, from when until when, and how much."""
 
 import pytest
 

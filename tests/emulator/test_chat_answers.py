@@ -1,4 +1,4 @@
-"""What the emulated model says, and what it refuses to be asked."""
+"""Chat completions of the emulated model, and refused requests."""
 
 from typing import Any
 

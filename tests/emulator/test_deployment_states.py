@@ -1,4 +1,4 @@
-"""Which state follows which, with what message, and what each forbids."""
+"""States of a deployment: transitions, messages, and what each state forbids."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The emulator's reference page names everything that there is to set."""
+"""The emulator's reference page names every option, setting, call and model."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""`python -m together_emulator`: how it starts, and that it never outlives its use."""
+"""`python -m together_emulator` as a process: start, clock, options, end."""
 
 import signal
 import subprocess

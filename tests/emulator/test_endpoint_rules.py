@@ -1,4 +1,4 @@
-"""What the management API refuses, and in which words."""
+"""Refusals of the management API and their messages."""
 
 import httpx
 import pytest

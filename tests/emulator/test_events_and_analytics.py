@@ -1,4 +1,4 @@
-"""What happened to an endpoint and what it served, as the official SDK reads it."""
+"""Events and analytics of an endpoint, read by the official SDK."""
 
 from datetime import timedelta
 from typing import Any

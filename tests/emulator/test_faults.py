@@ -1,4 +1,4 @@
-"""Faults: what the client sees, and whether the request had its effect."""
+"""Fault rules: what the client receives, and whether the request had its effect."""
 
 import threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""HTTP as clients other than ours use it: HEAD, trailing slashes, compressed bodies, /v1/models."""
+"""HTTP of other clients: HEAD, trailing slashes, compressed bodies, /v1/models."""
 
 import gzip
 import json

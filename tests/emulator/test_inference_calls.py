@@ -1,4 +1,4 @@
-"""Completions, embeddings, tools, log probabilities, headers: as the official SDK reads them."""
+"""Completions, embeddings, tools, logprobs and headers, read by the official SDK."""
 
 import json
 import math

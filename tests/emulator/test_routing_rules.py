@@ -1,4 +1,4 @@
-"""Which name is served by whom, and what a name that is not served answers."""
+"""Which deployment serves a model name, and errors for names that none serves."""
 
 from collections import Counter
 

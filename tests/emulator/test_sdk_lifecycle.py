@@ -1,4 +1,4 @@
-"""The unmodified SDK in its strict mode takes every answer of the emulator."""
+"""The unmodified SDK accepts every response of the emulator in strict mode."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What load does: streams slow each other, requests wait in line, beyond it they are refused."""
+"""Load: latency by concurrency, queueing, overload, draining."""
 
 import asyncio
 import threading

@@ -1,7 +1,7 @@
-"""Whatever is called in whatever order: no illegal step, and the bill is what was ready.
+"""Any sequence of calls: legal transitions only, and the bill is that of ready replicas.
 
-Time moves in steps of five seconds, of which all delays here are multiples. So what is ready at the
-beginning of a step is ready to its end, and adding it up gives the bill without looking at it.
+Time moves in steps of five seconds, of which all delays here are multiples. So a replica ready at
+the beginning of a step is ready to its end, and the sum of the steps is the expected bill.
 """
 
 from itertools import pairwise

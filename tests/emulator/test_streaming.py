@@ -1,4 +1,4 @@
-"""Answers token by token, read by the official SDK."""
+"""Streamed responses, read by the official SDK."""
 
 import json
 from typing import Any

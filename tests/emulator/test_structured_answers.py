@@ -1,4 +1,4 @@
-"""A structured answer is an instance of its schema, and varies with the prompt."""
+"""Structured answers: instances of their schema that vary with the prompt."""
 
 import json
 from typing import Any

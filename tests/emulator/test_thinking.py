@@ -1,4 +1,4 @@
-"""Models that think before they answer."""
+"""Reasoning models."""
 
 import json
 from typing import Any

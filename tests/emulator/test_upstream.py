@@ -1,4 +1,4 @@
-"""Lifecycle emulated, answers real: a server of OpenAI's kind stands behind the emulator."""
+"""Upstream mode: emulated lifecycle, answers of an OpenAI-compatible server."""
 
 import json
 import socket

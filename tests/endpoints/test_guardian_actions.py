@@ -1,4 +1,4 @@
-"""The guardian acts on a death, on heartbeats that stop, and without the lease on the disk."""
+"""The guardian acts on a death, on missing heartbeats, and without a readable lease."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A heartbeat shows a run that moves: it stops when the run's own thread does."""
+"""Heartbeats show that a run makes progress: they stop when its main thread does."""
 
 import os
 import time

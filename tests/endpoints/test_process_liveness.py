@@ -1,4 +1,4 @@
-"""Who an owner is: by boot, PID namespace, id and ticks; never by the clock or a name alone."""
+"""Identity of an owner process: boot, PID namespace, pid and start ticks."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a sweep may end: ours, without a live owner; and nothing else."""
+"""What a sweep may end: our endpoints without a live owner, and no others."""
 
 from dataclasses import replace
 

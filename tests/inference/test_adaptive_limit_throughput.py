@@ -1,4 +1,4 @@
-"""What the adaptive limit loses over a whole run, its start included; lengths in round trips.
+"""Throughput of the adaptive limit over whole runs, relative to the best fixed limit.
 
 `python -m tests.support.limiter_runs` prints the table for more seeds, capacities and lengths.
 """

@@ -1,4 +1,4 @@
-"""Rows that are OpenAI-batch requests are sent as they are, to one endpoint."""
+"""OpenAI batch lines as input: sent unchanged, to one endpoint."""
 
 from typing import Any
 

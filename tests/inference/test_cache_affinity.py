@@ -1,4 +1,4 @@
-"""Rows that begin alike get one key, and nothing else of a request changes."""
+"""Rows with a common prefix share a cache key; nothing else of a request changes."""
 
 import random
 import zlib

@@ -1,4 +1,4 @@
-"""Texts to embed: many in a request, each with an answer of its own."""
+"""Embeddings: many texts in a request, an answer for each."""
 
 import base64
 from array import array

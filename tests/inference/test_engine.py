@@ -1,4 +1,4 @@
-"""The engine: every row comes back once, whatever the server does."""
+"""The engine: every row is answered once, whatever the server does."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What becomes of rows that fail: errors of their own, or the end of a run that cannot work."""
+"""Failing rows: errors of their own, or the end of a run that cannot work."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Which of the last rows are asked a second time."""
+"""Which of the last rows are hedged."""
 
 import heapq
 import math

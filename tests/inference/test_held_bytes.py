@@ -1,4 +1,4 @@
-"""Large requests are held in bounded memory, however many may be in flight."""
+"""Requests in flight use bounded memory at any limit."""
 
 import gc
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The transport: one request is one answer, and connections are used again when they can be."""
+"""The HTTP/1.1 transport: one request has one response; connections are reused where possible."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence

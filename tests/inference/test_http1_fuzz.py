@@ -1,4 +1,4 @@
-"""Whatever bytes a server sends, a request has one outcome; a whole answer is read as it was."""
+"""Arbitrary bytes of a server: a request has one outcome; a complete response is read unchanged."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Large blocks are given back to the system, whatever was freed before."""
+"""Large memory blocks are returned to the system after use."""
 
 import platform
 import subprocess

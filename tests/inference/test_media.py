@@ -1,4 +1,4 @@
-"""Cells of images, sound and videos become content parts, or an error of their row."""
+"""Cells of images, audio and video become content parts, or an error of their row."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The way to the endpoint: proxies, certificates, few open files, hosts that are not there."""
+"""Proxies, certificates, open-file limits and unreachable hosts."""
 
 import asyncio
 import os

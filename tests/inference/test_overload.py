@@ -1,4 +1,4 @@
-"""Refused load, few slots, answers that never come: no row is lost, none is sent blindly."""
+"""Overload, few slots and hung requests: no row is lost, none is repeated needlessly."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The order of sending: rows that begin alike near each other, none lost, windows bounded."""
+"""Prefix order: rows with common prefixes are adjacent, none lost, windows bounded."""
 
 import random
 from collections import OrderedDict

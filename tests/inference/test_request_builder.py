@@ -1,4 +1,4 @@
-"""Rows become requests, and what cannot be sent is an error of its row."""
+"""Rows become requests; a row that cannot be sent is an error of its own."""
 
 import datetime as dt
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Whatever comes with a 200 is one answer of typed values, or the error that it says it is."""
+"""Any body of a 200 becomes one typed answer, or the error that it contains."""
 
 import gzip
 import zlib

@@ -1,4 +1,4 @@
-"""A server that quotes the key: it is in no answer and in no error of a row."""
+"""A key quoted by the server is masked in answers and errors."""
 
 import orjson
 

@@ -1,4 +1,4 @@
-"""Answers that must fit a schema: checked, asked again, and given up after a bounded number."""
+"""Answers under a schema: validated, requested again, and given up after a bounded number."""
 
 from collections.abc import Iterator
 from typing import Any

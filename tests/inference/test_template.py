@@ -1,4 +1,4 @@
-"""Prompt templates: what they may use, and what one row may cost."""
+"""Prompt templates: allowed constructs and the cost of one row."""
 
 import signal
 from typing import Any

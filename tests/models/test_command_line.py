@@ -1,4 +1,4 @@
-"""The command that is printed for a job makes the same job again."""
+"""The printed command of a job makes the same job again."""
 
 import shlex
 from typing import Any

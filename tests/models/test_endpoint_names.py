@@ -1,4 +1,4 @@
-"""An endpoint's name says whose it is, and until when."""
+"""Endpoint names encode namespace, job and expiry."""
 
 import pytest
 from hypothesis import given

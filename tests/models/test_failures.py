@@ -1,4 +1,4 @@
-"""A failure's text can be read back, and failing rows end a run only when they must."""
+"""Failures: text and back, and when failing rows end a run."""
 
 import pytest
 from hypothesis import given

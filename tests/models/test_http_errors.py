@@ -1,4 +1,4 @@
-"""HTTP errors are read once, for inference and the control plane alike."""
+"""HTTP errors are parsed by one module for inference and the control plane."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A job is checked where it enters."""
+"""Validation and identity of a job."""
 
 import pytest
 from pydantic import ValidationError

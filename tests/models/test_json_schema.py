@@ -1,4 +1,4 @@
-"""Schemas as users give them, and responses read by them."""
+"""JSON Schemas of users, and responses parsed by them."""
 
 from typing import Any
 

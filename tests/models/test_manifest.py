@@ -1,4 +1,4 @@
-"""The manifest: what a later run needs, and in which words another job is refused."""
+"""The manifest: what a later run needs, and how another job is refused."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Secrets that a server sends back are masked; everything else is left as it is."""
+"""Secrets that a server returns are masked; other text is unchanged."""
 
 from mayfly.models.errors import TerminalError
 from mayfly.models.secrets import secrets_of, without_secrets

@@ -1,4 +1,4 @@
-"""Shards: what `--shard-rows` and its absence mean."""
+"""Shards with and without `--shard-rows`."""
 
 import pytest
 from hypothesis import given

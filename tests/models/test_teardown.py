@@ -1,4 +1,4 @@
-"""What is said of a teardown that did not end: what bills, and the command that ends it."""
+"""Messages of a teardown that did not end: what bills, and the command that ends it."""
 
 from mayfly.models.endpoint import EndpointRef
 from mayfly.models.teardown import unfinished_teardown

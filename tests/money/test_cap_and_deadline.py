@@ -1,4 +1,4 @@
-"""The two promises about money and time, over many made-up runs with faults."""
+"""Cost cap and deadline over many simulated runs with faults."""
 
 import math
 from random import Random

@@ -1,4 +1,4 @@
-"""Whole runs over real HTTP: the bill that the emulator writes, and what the run makes of it."""
+"""Whole runs over HTTP: the bill of the emulator and the decisions of the run."""
 
 import json
 from dataclasses import replace

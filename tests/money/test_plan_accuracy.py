@@ -1,4 +1,4 @@
-"""The plan against the truth: intervals that hold it, and the hardware that calibration finds."""
+"""Plans against actual results: intervals, and the hardware that calibration finds."""
 
 import math
 from random import Random

@@ -1,4 +1,4 @@
-"""The plan and the history on the screens that people have, and the tokenizer that may be there."""
+"""Plan and history on screens of any width; the optional local tokenizer."""
 
 import io
 import json

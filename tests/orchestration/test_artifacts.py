@@ -1,4 +1,4 @@
-"""What people read in Prefect about a run that has ended."""
+"""Prefect artifacts of a finished run."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Errors that people cause are one line, in the words of the form."""
+"""Errors that users cause are one line, in the names of the form."""
 
 import logging
 

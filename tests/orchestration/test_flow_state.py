@@ -1,4 +1,4 @@
-"""Which states of a flow run end what it does."""
+"""Which flow-run states end a run."""
 
 import pytest
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""Prefect's temporary server: whose it is, what it is given, and how its failures are reported."""
+"""The temporary Prefect server: ownership, environment, and reported failures."""
 
 import base64
 import json

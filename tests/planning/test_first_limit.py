@@ -1,4 +1,4 @@
-"""The search for the number in flight begins at what is known best."""
+"""The search for the concurrency limit starts at the best known value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which hardware is chosen."""
+"""Choice of hardware."""
 
 import pytest
 from hypothesis import given

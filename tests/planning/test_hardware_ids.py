@@ -1,4 +1,4 @@
-"""Hardware in the spelling of either generation, and what v1 says of its room."""
+"""Hardware ids in the spelling of either generation, and v1 availability."""
 
 import pytest
 from hypothesis import given

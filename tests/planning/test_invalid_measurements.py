@@ -1,4 +1,4 @@
-"""What a history holds decides every later plan, so that what cannot be is passed over."""
+"""Impossible measurements in the history are ignored, since they would affect every later plan."""
 
 from typing import Any
 

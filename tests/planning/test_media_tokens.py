@@ -1,4 +1,4 @@
-"""Images, sound and videos count in the plan before any was measured."""
+"""Token estimates of images, audio and video."""
 
 from base64 import b64encode
 from pathlib import Path

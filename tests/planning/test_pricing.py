@@ -1,4 +1,4 @@
-"""What a job takes and costs, and which way is cheaper."""
+"""Duration and cost of a job, and which way is cheaper."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How long prompts are, and how many rows no context holds."""
+"""Prompt lengths, and rows beyond the context length."""
 
 from mayfly.planning.prompt_sizes import PromptSizes
 

@@ -1,4 +1,4 @@
-"""Which hardware is tried first for a job, with how many replicas, and what is refused."""
+"""Order of hardware for a job, replica counts, and refusals."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How many tokens a job has, and how sure that is."""
+"""Token estimates of a job and their uncertainty."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""One Prefect house for the session, and an emulated Together that its flows talk to."""
+"""Fixtures: one Prefect server and worker for the session, and an emulator that the flows use."""
 
 import fcntl
 import os

@@ -1,7 +1,7 @@
-"""`python -m tests.prefect.screenshots`: take the pictures of the documentation again.
+"""`python -m tests.prefect.screenshots`: take the screenshots of the documentation again.
 
-Runs the browser tests, which leave a picture of every step in artifacts/prefect, and keeps the
-four of the documentation, made small, in docs/images.
+Runs the browser tests, which leave a screenshot of every step in artifacts/prefect, and keeps the
+four of the documentation, reduced, in docs/images.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Runs that ask before they spend, and what happens when the answer is no, or none."""
+"""Runs that ask for approval: refused, or unanswered."""
 
 from pathlib import Path
 

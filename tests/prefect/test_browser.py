@@ -1,4 +1,4 @@
-"""A person at the browser: fills in the form, approves, watches, cancels, opens the report."""
+"""Prefect's UI in a browser: form, approval, progress, cancel, report."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""That the versions in the lock make runs of cron schedules: an earlier pair made none."""
+"""The locked package versions schedule cron runs; an earlier pair did not."""
 
 import asyncio
 

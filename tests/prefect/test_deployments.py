@@ -1,4 +1,4 @@
-"""What the README's commands set up, and what a run from a deployment tells and leaves."""
+"""The deployments that the README's commands create, and a run of one."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Endpoints by hand from the Prefect UI: the form, what it does, and what it shows."""
+"""The manage-endpoints deployment: its form, actions and artifacts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""People are told of what bills without a run, and of a sweep that does not come."""
+"""Notifications for orphaned endpoints and for missing sweeps."""
 
 from datetime import timedelta
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What a run's end waits for when Prefect's server is away, and what it does not."""
+"""Calls to Prefect at the end of a run while its server is away."""
 
 import socket
 from collections.abc import Iterator

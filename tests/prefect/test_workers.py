@@ -1,7 +1,7 @@
-"""Runs that a worker has started, and the ways in which they, it, or both are ended.
+"""Runs started by a worker, and the ways in which flow, worker, or both end.
 
-Each is a row of what was measured of Prefect: most of them skip a flow's `finally`, and some leave
-its run Running for ever. The endpoint is gone after every one of them.
+Each is a row of the measurements of Prefect: most ends skip a flow's `finally`, and some leave the
+run Running for ever. The endpoint is deleted after each of them.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a run was made with is in its report."""
+"""The report names versions, host and commit."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Latencies in bounded memory: percentiles that err upwards, by a bin's width at most."""
+"""Latencies in bounded memory: percentiles that err upwards, by at most the width of a bin."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The report for people: one well-formed file that refers to nothing and escapes everything."""
+"""The HTML report: one well-formed file without external references that escapes everything."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The file of metrics is in Prometheus's text format, and a reader never sees half of one."""
+"""The metrics file is in Prometheus's text format, and is replaced atomically."""
 
 import re
 from pathlib import Path

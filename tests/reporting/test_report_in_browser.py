@@ -1,4 +1,4 @@
-"""The report in a real browser: on a telephone, filtered, without scripts, and on paper."""
+"""The report in a browser: on a telephone, filtered, without scripts, and on paper."""
 
 import re
 from collections.abc import Iterator

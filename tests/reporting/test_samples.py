@@ -1,4 +1,4 @@
-"""Samples of rows: what was asked beside all that came back, images as small pictures."""
+"""Samples of rows: request and response, with images as thumbnails."""
 
 import base64
 import io

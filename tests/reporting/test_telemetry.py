@@ -1,4 +1,4 @@
-"""A run's steps and figures arrive at an OpenTelemetry collector, and its absence ends nothing."""
+"""Steps and figures of a run reach an OpenTelemetry collector; its absence ends nothing."""
 
 from pathlib import Path
 

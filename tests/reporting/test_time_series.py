@@ -1,4 +1,4 @@
-"""Figures over time: bounded, evenly spread, and right at both ends."""
+"""Time series: bounded, evenly spaced, and exact at both ends."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""A machine of its own for each test of whole runs."""
+"""Fixtures: a machine of its own for each test of whole runs."""
 
 from collections.abc import Iterator
 from pathlib import Path

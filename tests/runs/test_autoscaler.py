@@ -1,4 +1,4 @@
-"""What a run does about cost and time."""
+"""Decisions of a run about cost and time."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is wrong with a request is said in one line, and nothing is created: exit code 2."""
+"""Bad requests: one line, exit code 2, nothing created."""
 
 import json
 import os

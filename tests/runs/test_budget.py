@@ -1,4 +1,4 @@
-"""The monthly budget refuses what would pass it, before anything is created."""
+"""The monthly budget refuses a run that would exceed it, before anything is created."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An API that goes away in the middle of a teardown and comes back: whoever tears down insists."""
+"""An API that goes away during a teardown and comes back: the teardown continues until done."""
 
 import signal
 from collections.abc import Iterator

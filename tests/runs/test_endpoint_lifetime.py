@@ -1,4 +1,4 @@
-"""A run that outlasts the time in its endpoint's name; a home that is named from where one is."""
+"""A run that outlasts the expiry in its endpoint's name; a relative MAYFLY_HOME."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Endpoints that stand already, and what is left standing: only what we created is deleted."""
+"""Existing endpoints: only endpoints that we created are deleted."""
 
 from collections.abc import Iterator
 

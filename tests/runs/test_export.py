@@ -1,4 +1,4 @@
-"""An output as one file: every answer once, finished or not, as batch clients' users expect it."""
+"""An output exported as one file: every answer once, also in OpenAI batch format."""
 
 import csv
 import json

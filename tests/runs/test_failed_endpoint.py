@@ -1,4 +1,4 @@
-"""An endpoint that fails under the batch: it is torn down, and the run goes on with another."""
+"""An endpoint that fails during the batch is deleted, and the run continues on another."""
 
 import httpx
 

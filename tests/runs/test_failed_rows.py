@@ -1,4 +1,4 @@
-"""Rows with an error: typed, kept for whoever looks, and asked again only when told so."""
+"""Rows with an error: typed, kept as dead letters, and sent again only with --retry-failed."""
 
 import hashlib
 import shutil

@@ -1,6 +1,6 @@
-"""Whole runs over the kinds of inputs and replies that broke others in the field.
+"""Whole runs over inputs and responses that broke other tools.
 
-Each test names the public report that its kind was seen in.
+Each test names the public report of its kind.
 """
 
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Whole runs from and to Google Cloud Storage and Azure: doubled, killed, and resumed."""
+"""Whole runs from and to Google Cloud Storage and Azure: concurrent, killed, and resumed."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The guardian by itself: light while it waits, gone when it is let go, and never in the way."""
+"""The guardian process by itself: resources, signals, release."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Runs killed in their midst and started again: each row once, and little sent twice."""
+"""Runs killed midway and started again: each row once, and little sent twice."""
 
 from pathlib import Path
 from typing import Any

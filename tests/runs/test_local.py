@@ -1,4 +1,4 @@
-"""Without a key: the whole job against the endpoint that mayfly brings along."""
+"""`--local`: the whole job without a key, against the embedded endpoint."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""New files in the input folder are the work of the next run, and nothing else is."""
+"""New files in the input folder are answered by the next run."""
 
 from pathlib import Path
 

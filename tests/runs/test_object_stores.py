@@ -1,4 +1,4 @@
-"""Whole runs whose output is on S3, over HTTP, killed, doubled and cut off."""
+"""Whole runs whose output is on S3, over HTTP: killed, concurrent, and cut off."""
 
 import io
 import signal

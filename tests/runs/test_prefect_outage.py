@@ -1,4 +1,4 @@
-"""Prefect's record is for people: a run does without its server, and heeds a cancel from it."""
+"""A run continues without its Prefect server, and obeys a cancel from it."""
 
 import os
 from collections.abc import Iterator

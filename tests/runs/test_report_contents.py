@@ -1,4 +1,4 @@
-"""What a whole run's report says of retries, tags, surroundings and earlier runs."""
+"""Retries, tags, environment and earlier runs in the report of a whole run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A report of each run; the output's own is of the last run that sent anything."""
+"""Each run has a report; that of the output is of the last run that sent anything."""
 
 import orjson
 

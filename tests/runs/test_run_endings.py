@@ -1,4 +1,4 @@
-"""However a run ends, its endpoint is gone, what was answered is kept, and the exit code is right.
+"""Every way to end a run: endpoint deleted, answers kept, the right exit code.
 
 Each test is one way to end, with a real process and real signals.
 """

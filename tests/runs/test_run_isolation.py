@@ -1,4 +1,4 @@
-"""Runs of one process know nothing of each other, and what was planned once is not worked out anew.
+"""Runs of one process are independent, and a confirmed plan is not computed again.
 
 Real runs against the emulator, without Prefect.
 """

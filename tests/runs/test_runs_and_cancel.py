@@ -1,4 +1,4 @@
-"""`mayfly runs` and `mayfly cancel`: what runs on this machine, and its end from elsewhere."""
+"""`mayfly runs` and `mayfly cancel`: runs on this machine, and ending them from elsewhere."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Whoever looks on while a run goes on sees it move, and sees it end."""
+"""`mayfly status --watch` follows a run to its end."""
 
 import signal
 

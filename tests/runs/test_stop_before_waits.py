@@ -1,6 +1,6 @@
-"""The stop is sent before anything is waited for: a hung template, disk or worker bills nothing.
+"""The stop is sent before any wait: a hung template, disk or worker bills nothing.
 
-In this process where a lock plays the disk; as real processes where something really hangs.
+In this process where a lock stands for the disk; as real processes where something really hangs.
 """
 
 import signal

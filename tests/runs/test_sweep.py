@@ -1,4 +1,4 @@
-"""The sweep over a shuffled world: what is ours and has no live owner ends, all else stands."""
+"""The sweep over a shuffled set of endpoints: ours without a live owner end, others stay."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Five lines of defence, each with those before it disabled."""
+"""Five teardown layers, each with the layers before it disabled."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A teardown that a person breaks off: the process ends, and says what it leaves behind."""
+"""A teardown that the user interrupts: the process ends and reports what it leaves."""
 
 import signal
 

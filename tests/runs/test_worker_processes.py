@@ -1,6 +1,6 @@
 """`--runner processes` keeps every promise that a run in one process keeps.
 
-Real processes, real signals; what a worker leaves undone is done by the others or the next run.
+Real processes, real signals; rows that a worker leaves are answered by others or the next run.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Answering shards: many small ones at once, large rows in little memory, no faster than a disk."""
+"""Running shards: many small ones at once, large rows in bounded memory, a slow disk."""
 
 import os
 import time

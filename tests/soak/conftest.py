@@ -1,4 +1,4 @@
-"""One Prefect house for the soak, and an emulated Together for each thing that is tried."""
+"""Fixtures: one Prefect server and worker for the soak, and an emulator for each subject."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Random runs for as long as is wanted: nothing is left, nothing is lost, nothing is told.
+"""Random runs: nothing is left, nothing is lost, no secret is printed.
 
 `CAMPAIGN_S` says for how many seconds (150), `CAMPAIGN_SEED` with which seed to begin.
 """

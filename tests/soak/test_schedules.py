@@ -1,4 +1,4 @@
-"""Schedules of every minute: their runs are made and completed, never two at once."""
+"""Schedules of every minute: their runs are created and completed, never two at once."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A run that brings its own Prefect server: signals at many moments, and a server that fails."""
+"""A run with its own Prefect server: signals at many moments, and a server that fails."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What people do to a run in Prefect, in real time: approve late, suspend, pause, cancel."""
+"""Prefect states in real time: late approval, suspend, pause, cancel."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A record is an answer that a part can be written of, whoever wrote it."""
+"""Any journal record becomes an answer that a part can hold."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""JSON lines, CSV, Arrow and compressed files: what they become, and that nothing is lost."""
+"""JSON lines, CSV, Arrow and compressed files: their types, and that nothing is lost."""
 
 import gzip
 import io

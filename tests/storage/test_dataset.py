@@ -1,4 +1,4 @@
-"""The input: what is refused of its files, and how rows come out of them."""
+"""The input dataset: refused files, and reading of rows."""
 
 import datetime as dt
 import os

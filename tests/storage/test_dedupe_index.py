@@ -1,4 +1,4 @@
-"""Rows that ask the same: found in one pass, answered once, however a run ends."""
+"""Duplicate rows: found in one pass, answered once, however a run ends."""
 
 from pathlib import Path
 

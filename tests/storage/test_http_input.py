@@ -1,4 +1,4 @@
-"""Files behind HTTP: few requests, each byte once, and credentials that are seen nowhere."""
+"""Input over HTTP: few requests, each byte once, credentials never shown."""
 
 import os
 from pathlib import Path

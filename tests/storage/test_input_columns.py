@@ -1,4 +1,4 @@
-"""Input columns come back unchanged, type and value; what cannot be read is said in time."""
+"""Input columns are unchanged in the output, type and value; unreadable input is refused early."""
 
 import base64
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Which files an INPUT means: a file, a folder, a glob or a URI; what is there and what counts."""
+"""Which files an INPUT means: a file, a folder, a glob or a URI."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The journal: what was committed is read back, and nothing else is."""
+"""The journal: committed answers are read back, and nothing else is."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Leases on disk: written before an endpoint exists, gone only after it is."""
+"""Leases on disk: written before an endpoint exists, removed only after it is deleted."""
 
 import subprocess
 import sys

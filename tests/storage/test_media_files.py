@@ -1,4 +1,4 @@
-"""Files that cells name are read below the input's folder or by URI, and never by a way out."""
+"""Files that cells name: read below the input's folder or by URI, and from nowhere else."""
 
 import os
 import pickle

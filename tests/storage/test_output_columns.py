@@ -1,4 +1,4 @@
-"""The columns beside the contract's: types that follow from a schema, and vectors."""
+"""Optional output columns: types that follow from a schema, and vectors."""
 
 import base64
 from array import array

@@ -1,4 +1,4 @@
-"""Part files: the contract's columns, the input's own types, there whole or not at all."""
+"""Part files: output columns, input columns, written atomically."""
 
 import datetime as dt
 import subprocess

@@ -1,4 +1,4 @@
-"""Inputs on a Hugging Face hub and on S3, over real HTTP against servers of the tests' own."""
+"""Inputs on a Hugging Face hub and on S3, over HTTP against test servers."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A run's folder: what is refused, untouched; who holds it; what counts as done."""
+"""The run folder: what is refused, the lock, and which shards count as done."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Prefect's UI as a person uses it, in a headless Chromium."""
+"""Prefect's UI as a user operates it, in a headless Chromium."""
 
 import re
 import shutil

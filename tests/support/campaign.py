@@ -1,6 +1,6 @@
-"""A random campaign: whole runs under random faults and random ends, and what must hold after each.
+"""A random campaign: whole runs under random faults and random ends, checked after each.
 
-A schedule is drawn from a seed alone, so that a failure is played again by its number:
+A schedule is drawn from a seed alone, so that a failure can be replayed by its number:
 `CAMPAIGN_SEED=17 CAMPAIGN_S=1 .venv/bin/python -m pytest -m soak tests/soak/test_campaign.py`.
 """
 

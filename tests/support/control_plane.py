@@ -1,4 +1,4 @@
-"""What the contract's tests stand on: an emulator whose clock they hold, and a control plane."""
+"""Fixtures of the contract tests: an emulator on a manual clock, and a control plane."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

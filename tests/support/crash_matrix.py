@@ -1,4 +1,4 @@
-"""The crash matrix: where a run is killed, and what has to be true afterwards."""
+"""The crash matrix: the points at which a run is killed, and what must hold afterwards."""
 
 import re
 import signal

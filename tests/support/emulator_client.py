@@ -1,4 +1,4 @@
-"""Steps that many of the emulator's tests take, over plain HTTP."""
+"""Common steps of the emulator tests over plain HTTP."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The part of a Hugging Face hub that reading a dataset takes, with files of our own.
+"""The part of a Hugging Face hub that reading a dataset needs, with test files.
 
 Source: the requests that huggingface_hub 2.4 sends for `HfFileSystem`.
 """

@@ -1,4 +1,4 @@
-"""A transport that answers out of hand, for what is decided about answers."""
+"""A transport with prepared responses, for tests of what is decided about them."""
 
 import asyncio
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A server of files with a delay, which counts what is asked of it: requests and bytes."""
+"""A file server with a delay that counts requests and bytes."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The adaptive limit over whole runs, from the first request on: shares of the best fixed number.
+"""Throughput of the adaptive limit over whole runs, relative to the best fixed limit.
 
 Run it for the full table (20 seeds, minutes): python -m tests.support.limiter_runs [SEEDS]
 """

@@ -1,4 +1,4 @@
-"""Runs as real processes, and the stage that they run on."""
+"""Runs as real processes, with a machine (folder, home, emulator) of their own."""
 
 import json
 import os

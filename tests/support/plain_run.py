@@ -1,4 +1,4 @@
-"""Real runs against the emulator on compressed time, without Prefect: the steps, called plainly."""
+"""Real runs against the emulator on compressed time, without Prefect."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What tests ask of a Prefect server, over its REST API, as any other client would."""
+"""A Prefect server over its REST API."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar

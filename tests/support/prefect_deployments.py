@@ -1,9 +1,9 @@
-"""A Prefect server, a process worker and mayfly's two deployments, as the README starts them.
+"""A Prefect server, a process worker and mayfly's deployments, as the README starts them.
 
-They take half a minute to stand, so that all tests of a session share one house, whichever
-process of pytest-xdist they run in. A supervisor process owns server and worker; it ends them, by
-process id, when the last process that uses the house has let go of a lock on its folder. The
-kernel lets go of the locks of a process that was killed.
+They take half a minute to start, so that all tests of a session share one, whichever process of
+pytest-xdist they run in. A supervisor process owns server and worker; it ends them, by process id,
+when the last process that uses them has released a lock on their folder. The kernel releases the
+locks of a process that was killed.
 """
 
 import fcntl

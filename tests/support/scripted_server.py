@@ -1,4 +1,4 @@
-"""A server on loopback whose every answer a test decides."""
+"""A server on loopback whose every response is decided by a test."""
 
 import asyncio
 import threading

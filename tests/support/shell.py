@@ -1,4 +1,4 @@
-"""A shell's view of mayfly: a command goes in, an exit code and two streams come out."""
+"""The command line as a shell sees it: arguments in; exit code and two streams out."""
 
 import json
 import os

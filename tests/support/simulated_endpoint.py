@@ -1,7 +1,7 @@
 """A run without a server: replicas with a true throughput, a bill by started minutes, faults.
 
-The control that is tested is the product's own; only the world around it is made up. Rows travel
-in batches of those that a replica took at the same moment.
+The control that is tested is the product's own; only its environment is simulated. Rows are sent
+in batches of those that a replica started at the same moment.
 """
 
 import heapq

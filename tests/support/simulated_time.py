@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to the next timer, and servers that live in it."""
+"""An event loop whose time jumps to the next timer, and servers that run in it."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""A run that brings its own Prefect server, and is sent a signal while it starts."""
+"""A run with its own Prefect server that receives a signal while it starts."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A chat's webhook: who is told, and what."""
+"""A webhook that records its messages."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Looking and planning bear an API that asks for time."""
+"""Read-only calls and planning retry an API that is overloaded."""
 
 import pytest
 

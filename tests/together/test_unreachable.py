@@ -1,4 +1,4 @@
-"""What waiting cannot help is said at once, with the host; what may pass is waited for."""
+"""Permanent connection errors are raised at once with the host; transient ones are waited out."""
 
 import socket
 import ssl

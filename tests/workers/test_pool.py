@@ -1,6 +1,6 @@
-"""The crew: several workers under one limit, whatever becomes of one of them.
+"""The worker pool: several workers under one limit, whatever becomes of one of them.
 
-The workers are the real ones, in threads instead of processes; or pretended, where they die.
+Real workers in threads instead of processes; or simulated ones where they die.
 """
 
 import asyncio

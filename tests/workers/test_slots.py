@@ -1,4 +1,4 @@
-"""One limit over several processes: never more in flight than it, and nobody sits on places."""
+"""One limit over several processes: slots in use never exceed it, and idle slots are lent."""
 
 from collections import deque
 
