@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""Exponential backoff with full jitter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """A policy of growing waits.
+    """A backoff policy.
 
     Attributes:
         base_s: Longest wait before the second attempt, in seconds.
@@ -27,7 +27,7 @@ def delay_s(
     """Return how long to wait before the next attempt, in seconds.
 
     Uniform on [0, min(cap_s, base_s * 2**(attempt - 1))]. Retry-After is a floor, to which that
-    jitter is added: a herd that was sent away together does not come back together.
+    jitter is added, so that clients refused together do not return together.
 
     Args:
         attempt: Attempts already made, from 1 (ValueError below).

@@ -1,11 +1,11 @@
-"""The time, as a parameter: a run reads it, and waits, through one of these."""
+"""Clocks: a run reads the time and sleeps through one, so that tests can pass another."""
 
 import time
 from typing import Final, Protocol
 
 
 class Clock(Protocol):
-    """What tells the time; a test passes one that runs faster."""
+    """Reads the time and sleeps; a test passes a faster clock."""
 
     def time(self) -> float:
         """Return Unix time, in seconds: for names, leases and records."""
@@ -14,11 +14,11 @@ class Clock(Protocol):
         """Return seconds on a clock that only goes forward: for durations and limits."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds of this clock."""
+        """Sleep for `seconds` of this clock."""
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     def time(self) -> float:
         """Return Unix time, in seconds."""
@@ -29,7 +29,7 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds."""
+        """Sleep for `seconds`."""
         time.sleep(seconds)
 
 

@@ -1,4 +1,4 @@
-"""The file that is meant by a path that does not exist."""
+"""Suggest the file meant by a path that does not exist."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from mayfly.models.nearest import nearest
 
 
 def nearest_file(path: Path) -> str:
-    """Write which file or folder beside a path is meant: `; did you mean a.csv?`, or nothing."""
+    """Return `; did you mean a.csv?` for a similar name in the same folder, or ""."""
     try:
         names = [other.name for other in path.expanduser().parent.iterdir()]
     except OSError:

@@ -1,10 +1,10 @@
-"""Which proxy a URL is reached through: the environment's variables, as httpx means them.
+"""Select the proxy of a URL from the environment, with httpx's semantics.
 
-The control plane goes through the SDK's httpx client and inference through a transport of ours;
-both have to take the same way. Loopback is never reached through a proxy.
+The control plane uses the SDK's httpx client and inference uses mayfly's own transport; both have
+to select the same proxy. Loopback is never reached through a proxy.
 
-`NO_PROXY` may hold networks, such as 10.0.0.0/8 or fd00::/8: httpx means to know them, but matches
-their first address only, and fails with those of IPv6.
+`NO_PROXY` may hold networks, such as 10.0.0.0/8 or fd00::/8. httpx matches only their first
+address, and fails with IPv6 networks; here they match as networks.
 
 Source: httpx 0.28, `get_environment_proxies` and `URLPattern`.
 """
@@ -19,7 +19,7 @@ from mayfly.models.errors import BadRequest
 
 
 class _Rule(NamedTuple):
-    """What a proxy, or its absence, is for: empty fields match everything."""
+    """URLs that a proxy, or no proxy, applies to; empty fields match everything."""
 
     scheme: str
     host: str

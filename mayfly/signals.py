@@ -1,8 +1,8 @@
-"""End cleanly by a signal, and hold signals back while an endpoint is torn down.
+"""End cleanly on a signal, and defer signals while an endpoint is torn down.
 
-A second Ctrl-C is impatience, and cutting a teardown short costs money: it is answered with a
-message on what is being done. A third is meant: it breaks in, with what it leaves behind and the
-way to end that, and the guardian goes on.
+The first Ctrl-C ends the run. A second one, during the teardown, is answered with a message:
+aborting a teardown costs money. A third aborts it, with a message on what is left running and how
+to end that; the guardian continues the teardown.
 """
 
 import signal
@@ -17,7 +17,7 @@ TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _IMPORT_WAIT_S = 0.02
 
 LIMITS = (signal.SIGALRM, signal.SIGUSR2)
-"""By which Prefect ends a flow that takes too long, and a run is told that it was suspended."""
+"""Signals by which Prefect ends a flow at its timeout, and a run learns of its suspension."""
 
 _received: ContextVar[list[int]] = ContextVar("received signals")
 
@@ -29,7 +29,7 @@ def end_by_signals() -> Iterator[list[int]]:
     Outside the main thread, where Python delivers no signals, this does nothing.
 
     Yields:
-        The numbers of the signals that have come so far.
+        The numbers of the signals received so far.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -51,13 +51,13 @@ def end_by_signals() -> Iterator[list[int]]:
 
 
 def interrupt_outside_imports(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt in the main thread, or send it the signal again a moment later.
+    """Raise KeyboardInterrupt in the main thread, or send the signal again shortly afterwards.
 
-    An exception in the middle of Python's import machinery is lost in one of its callbacks, or
-    leaves a lock held, for which the next import in any thread then waits for ever.
+    An exception inside Python's import machinery is lost in one of its callbacks, or leaves a lock
+    held for which the next import in any thread waits for ever.
 
     Args:
-        frame: Where the signal has interrupted the main thread.
+        frame: Frame of the main thread that the signal interrupted.
     """
     if not _imports(frame):
         raise KeyboardInterrupt
@@ -82,8 +82,8 @@ def signals_so_far() -> list[int]:
     """Return the signals of `end_by_signals`, as a list that grows.
 
     Raises:
-        KeyboardInterrupt: One has come already. An exception that is raised in a destructor or in
-            a callback is lost; the list is not.
+        KeyboardInterrupt: A signal was already received. An exception raised in a destructor or a
+            callback is lost; the list is not.
     """
     received = _received.get([])
     if received:
@@ -92,24 +92,24 @@ def signals_so_far() -> list[int]:
 
 
 def exit_code_of(received: list[int]) -> int:
-    """Return the exit code of a command that these signals have ended (see the contract)."""
+    """Return the exit code of a command ended by these signals: 130 for SIGINT, otherwise 143."""
     return 143 if received and received[0] != signal.SIGINT else 130
 
 
 @contextmanager
 def defer_signals(
     log: Callable[[str], None],
-    left_behind: Callable[[], str | None],
-    on_broken_off: Callable[[str], None],
+    remaining_endpoint: Callable[[], str | None],
+    on_abort: Callable[[str], None],
 ) -> Iterator[None]:
-    """Answer the first signal within the block with a message, and let the second one break in.
+    """Answer the first signal within the block with a message; let the second abort the block.
 
-    A time limit that is reached within the block is of no consequence: the flow ends anyhow.
-    Outside the main thread, where Python delivers no signals, this does nothing.
+    Time limits within the block are ignored, because the flow is ending. Outside the main thread,
+    where Python delivers no signals, this does nothing.
 
     Args:
-        left_behind: Says what stands or bills when the block is broken off, or None for nothing.
-        on_broken_off: Is given that text before the block is broken off.
+        remaining_endpoint: Returns what an abort leaves running or billing, or None for nothing.
+        on_abort: Called with that text before the block is aborted.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -121,17 +121,20 @@ def defer_signals(
         seen += 1
         if seen == 1:
             log(
-                f"{signal.Signals(number).name}: the endpoint is being torn down, so that it "
-                "stops billing; this takes a moment. Once more breaks it off."
+                f"{signal.Signals(number).name}: the endpoint is being torn down to end its "
+                "billing; please wait. Another signal aborts the teardown."
             )
             return
-        if left := left_behind():
-            on_broken_off(left)
-        log(f"{signal.Signals(number).name}: broken off; {left or 'nothing of this run stands'}")
+        if left := remaining_endpoint():
+            on_abort(left)
+        log(
+            f"{signal.Signals(number).name}: teardown aborted; "
+            f"{left or 'no endpoint of this run exists'}"
+        )
         raise KeyboardInterrupt
 
-    # Masking the signals would not do: another thread takes them, and Python runs the handler in
-    # the main thread all the same. Replacing the handlers does.
+    # Masking the signals is not enough: another thread receives them, and Python still runs the
+    # handler in the main thread. So replace the handlers.
     before = {number: signal.signal(number, answer) for number in TERMINATION_SIGNALS}
     before |= {number: signal.signal(number, signal.SIG_IGN) for number in LIMITS}
     try:

@@ -1,4 +1,4 @@
-"""Which systems mayfly runs on."""
+"""Check that mayfly supports the operating system."""
 
 import sys
 
@@ -6,10 +6,9 @@ UNSUPPORTED = "mayfly: Windows is not supported; run it under WSL 2 (Ubuntu), on
 
 
 def refuse_unsupported(platform: str = sys.platform) -> None:
-    """Stop with one line where the system lacks what the promises rest on (exit code 2).
+    """Exit with one line and code 2 on an unsupported system.
 
-    Windows has no process groups, pipes and locks of the kind by which an endpoint is ended when
-    its run is killed.
+    Windows lacks the process groups, pipes and locks that end an endpoint when its run is killed.
     """
     if platform in ("win32", "cygwin"):
         sys.stderr.write(UNSUPPORTED + "\n")

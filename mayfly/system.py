@@ -1,8 +1,7 @@
-"""What the operating system at hand offers beyond POSIX, and what is done without it.
+"""Features of the operating system beyond POSIX, with fallbacks.
 
-Linux has pidfds, `/proc` and `fdatasync`; macOS has none of them, and an `fsync` that leaves data
-in the drive's cache. `MAYFLY_SYSTEM=portable` makes do without all of it on any system, which is
-how the fallbacks are tested.
+Linux has pidfds, `/proc` and `fdatasync`; macOS has none of them, and its `fsync` leaves data in
+the drive's cache. `MAYFLY_SYSTEM=portable` uses the fallbacks on any system, for tests.
 """
 
 import fcntl
@@ -18,10 +17,10 @@ NOWHERE = Path("/nonexistent")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """What this system offers.
+    """The features of a system.
 
     Attributes:
-        proc: The kernel's process file system; a path that does not exist where there is none.
+        proc: The process file system; a path that does not exist where there is none.
         pidfd_open: Opens a descriptor that becomes readable when a process ends; None without.
         sync_data: Syncs a file's content without its times.
         full_sync: The fcntl command that also empties the drive's cache (macOS, whose `fsync` does
@@ -35,7 +34,7 @@ class System:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "System":
-        """Return what this system offers, or nothing of it where the environment says so."""
+        """Return the features of this system; none with `MAYFLY_SYSTEM=portable`."""
         if environ.get("MAYFLY_SYSTEM") == "portable":
             return cls()
         return cls(
@@ -46,9 +45,9 @@ class System:
         )
 
     def sync(self, descriptor: int, *, data_only: bool = False) -> None:
-        """Return once what was written to a file is on the disk (OSError)."""
+        """Sync what was written to a file to the disk (OSError)."""
         if self.full_sync is not None:
-            # Not every file system has it: a network's refuses.
+            # Some file systems, such as network mounts, refuse it.
             with suppress(OSError):
                 fcntl.fcntl(descriptor, self.full_sync)
                 return
@@ -57,8 +56,8 @@ class System:
     def watch(self, pid: int) -> int | None:
         """Return a descriptor that becomes readable when a process ends.
 
-        None where the system has none, or a container's rules forbid it: then ask `os.getppid` or
-        look at the process from time to time.
+        None where the system has none, or a container forbids it: then poll the process, or
+        `os.getppid`.
 
         Raises:
             ProcessLookupError: It has ended.
@@ -77,9 +76,9 @@ SYSTEM = System.of(os.environ)
 
 
 def wait_for(descriptors: list[int], timeout_s: float | None) -> set[int]:
-    """Return which descriptors can be read, after at most `timeout_s`.
+    """Return the readable descriptors, after at most `timeout_s` seconds.
 
-    By `poll`, which takes descriptors of any number; `select` refuses those beyond 1023.
+    It uses `poll`, which accepts any descriptor; `select` rejects those beyond 1023.
     """
     poll = select.poll()
     for descriptor in descriptors:

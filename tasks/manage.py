@@ -5,7 +5,7 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
-from mayfly.endpoints.admin import Action, EndpointAdmin, bounds, facts
+from mayfly.endpoints.admin import Action, EndpointAdmin, bounds, teardown_info
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest
 from mayfly.runs.environment import Environment
@@ -50,4 +50,4 @@ def _done(
                 raise BadRequest(
                     f"endpoint {ref.name}: {objection}; switch on `anyway` to {action} it"
                 )
-            return [facts(admin.stop(ref) if action == "stop" else admin.delete(ref))]
+            return [teardown_info(admin.stop(ref) if action == "stop" else admin.delete(ref))]

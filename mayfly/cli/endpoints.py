@@ -12,7 +12,7 @@ from mayfly.cli.commands import command
 from mayfly.cli.options import RUN, flag
 from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, here, show
 from mayfly.cli.render import console as terminal
-from mayfly.endpoints.admin import Action, EndpointAdmin, EndpointFacts, bounds, facts
+from mayfly.endpoints.admin import Action, EndpointAdmin, EndpointInfo, bounds, teardown_info
 from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import BadRequest
@@ -73,7 +73,7 @@ def _admin(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[En
         yield EndpointAdmin(plane, environment.leases, environment.connection, log=log)
 
 
-def _print_facts(endpoint: EndpointFacts, *, json: bool) -> int:
+def _print_facts(endpoint: EndpointInfo, *, json: bool) -> int:
     if json:
         show(endpoint)
         return 0
@@ -198,7 +198,7 @@ def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: b
 def _print_proof(proof: TeardownProof, *, json: bool) -> int:
     # Each step has been printed as it was done.
     if json:
-        show(facts(proof))
+        show(teardown_info(proof))
     return 0
 
 

@@ -203,8 +203,8 @@ def run_here(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int
         code = interrupted_with(received, handle)
         if progress.report:
             screen.end(progress.report, code)
-        if handle.broken_off:
-            raise TeardownFailed(handle.broken_off) from None
+        if handle.teardown_aborted:
+            raise TeardownFailed(handle.teardown_aborted) from None
         screen.log(f"interrupted; resume with the same command (exit {code})")
         return code
     except MayflyError as error:
@@ -233,7 +233,7 @@ def announce_signals(received: list[int], progress: Progress) -> None:
 
 def interrupted_with(received: list[int], handle: RunHandle) -> int:
     """Return the exit code of a run that these signals have ended."""
-    return TeardownFailed.exit_code if handle.broken_off else exit_code_of(received)
+    return TeardownFailed.exit_code if handle.teardown_aborted else exit_code_of(received)
 
 
 def ending(received: signal.Signals, now: Snapshot) -> str:

@@ -1,4 +1,4 @@
-"""Manual management of endpoints, from the command line or from a form."""
+"""Manage endpoints manually, from the command line or a Prefect form."""
 
 import time
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
 
 Action = Literal["list", "show", "start", "stop", "scale", "delete"]
-EndpointFacts = dict[str, Any]
+EndpointInfo = dict[str, Any]
 
 BUDGET_S = 300.0
-"""How long a stop or a deletion by hand insists."""
+"""Time limit for a stop or a deletion, in seconds."""
 
 
 def bounds(text: str) -> Replicas:
-    """Read `N`, or `MIN-MAX` to autoscale (BadRequest)."""
+    """Parse `N`, or `MIN-MAX` to autoscale (BadRequest)."""
     low, dash, high = text.partition("-")
     try:
         return Replicas(minimum=int(low), maximum=int(high if dash else low))
@@ -33,10 +33,10 @@ def bounds(text: str) -> Replicas:
 
 
 class EndpointAdmin:
-    """What can be done to the endpoints of one project.
+    """Operations on the endpoints of one project.
 
     Args:
-        log: Receives a line for each step.
+        log: Reports each operation.
     """
 
     def __init__(
@@ -49,32 +49,32 @@ class EndpointAdmin:
     ) -> None:
         self._plane, self._store, self._connection, self._log = plane, store, connection, log
 
-    def list_all(self) -> list[EndpointFacts]:
-        """Return the facts of every endpoint of the project, mayfly's first."""
+    def list_all(self) -> list[EndpointInfo]:
+        """Return a description of every endpoint of the project, mayfly's first."""
         refs = with_retries(lambda: self._plane.list_endpoints(""))
         prices = self._prices() if refs else {}
-        found = [self._facts(ref, prices) for ref in refs]
-        # One may have gone since it was listed.
+        found = [self._info(ref, prices) for ref in refs]
+        # One may have been deleted since it was listed.
         found = [each for each in found if each["phase"] != Phase.GONE]
         return sorted(found, key=lambda each: (not each["ours"], each["name"]))
 
-    def show(self, name: str) -> EndpointFacts:
-        """Return the facts of one endpoint."""
-        return self._facts(self.find(name), self._prices())
+    def show(self, name: str) -> EndpointInfo:
+        """Return a description of one endpoint."""
+        return self._info(self.find(name), self._prices())
 
     def find(self, name: str) -> EndpointRef:
-        """Find an endpoint by its name, with or without slug, or by its id (BadRequest)."""
+        """Find an endpoint by name, with or without slug, or by id (BadRequest)."""
         ref = with_retries(lambda: self._plane.find(name))
         if ref is None:
             where = f" in project {self._plane.project}" if self._plane.project else ""
             raise BadRequest(
-                f"endpoint {name}: there is none of that name{where}; "
-                f"see `mayfly endpoints list --api {self._plane.api}`"
+                f"endpoint {name} does not exist{where}; "
+                f"`mayfly endpoints list --api {self._plane.api}` shows those that do"
             )
         return ref
 
-    def start(self, name: str, replicas: Replicas) -> EndpointFacts:
-        """Start a stopped endpoint; one that runs is left as it is."""
+    def start(self, name: str, replicas: Replicas) -> EndpointInfo:
+        """Start a stopped endpoint; a running endpoint is left unchanged."""
         ref = self.find(name)
         seen = with_retries(lambda: self._plane.observe(ref))
         if seen.phase in (Phase.STOPPING, Phase.FAILED):
@@ -84,24 +84,24 @@ class EndpointAdmin:
             )
         if seen.phase is Phase.STOPPED:
             with_retries(lambda: self._plane.scale(ref, replicas))
-            self._log(f"asked {ref.name} for {replicas} replica(s); it bills from READY on")
+            self._log(f"starting {ref.name} with {replicas} replica(s); it bills from READY on")
         else:
-            self._log(f"{ref.name} runs already ({seen.state})")
-        return self._facts(ref, self._prices())
+            self._log(f"{ref.name} is already running ({seen.state})")
+        return self._info(ref, self._prices())
 
-    def scale(self, name: str, replicas: Replicas) -> EndpointFacts:
+    def scale(self, name: str, replicas: Replicas) -> EndpointInfo:
         """Set the bounds on an endpoint's replicas."""
         ref = self.find(name)
         with_retries(lambda: self._plane.scale(ref, replicas))
-        self._log(f"asked {ref.name} for {replicas} replica(s)")
-        return self._facts(ref, self._prices())
+        self._log(f"scaling {ref.name} to {replicas} replica(s)")
+        return self._info(ref, self._prices())
 
     def stop(self, ref: EndpointRef) -> TeardownProof:
-        """Stop an endpoint and wait until nothing of it bills (TeardownFailed)."""
+        """Stop an endpoint and wait until billing has ended (TeardownFailed)."""
         return self._end(ref, "stop")
 
     def delete(self, ref: EndpointRef) -> TeardownProof:
-        """Stop an endpoint, delete it, read back that it is gone, and close its lease."""
+        """Stop and delete an endpoint, confirm the deletion (404), and close its lease."""
         proof = self._end(ref, "delete")
         if (lease := self._lease(ref)) is not None:
             keep_proof(lease.output, proof)
@@ -109,10 +109,10 @@ class EndpointAdmin:
         return proof
 
     def objection(self, ref: EndpointRef, action: Action) -> str | None:
-        """Return why a person should think twice before ending an endpoint, or None.
+        """Return why ending an endpoint needs `--force`, or None.
 
-        A deletion cannot be taken back: it is for what mayfly made. A live run would lose the
-        endpoint under it, and would go and rent another.
+        A deletion cannot be undone, so it is meant for endpoints that mayfly created. A live run
+        would lose its endpoint, and would create another.
         """
         lease = self._lease(ref)
         if lease is not None:
@@ -123,9 +123,9 @@ class EndpointAdmin:
             return None
         ours = EndpointName.parse(ref.name)
         if ours is None:
-            return "mayfly did not make it"
+            return "mayfly did not create it"
         if ours.namespace != self._connection.namespace:
-            return f"it is of namespace {ours.namespace}"
+            return f"it belongs to namespace {ours.namespace}"
         return None
 
     def _end(self, ref: EndpointRef, policy: Literal["delete", "stop"]) -> TeardownProof:
@@ -144,11 +144,11 @@ class EndpointAdmin:
         try:
             offers = self._plane.all_hardware()
         except MayflyError:
-            # Without prices the endpoints are worth showing all the same.
+            # Show the endpoints without prices.
             return {}
         return {offer.hardware: offer.price_usd_per_h for offer in offers}
 
-    def _facts(self, ref: EndpointRef, prices: dict[str, float]) -> EndpointFacts:
+    def _info(self, ref: EndpointRef, prices: dict[str, float]) -> EndpointInfo:
         seen = with_retries(lambda: self._plane.observe(ref))
         ours = EndpointName.parse(ref.name)
         return {
@@ -168,8 +168,8 @@ class EndpointAdmin:
         }
 
 
-def facts(proof: TeardownProof) -> EndpointFacts:
-    """Return what a stop or a deletion came to, for scripts and forms."""
+def teardown_info(proof: TeardownProof) -> EndpointInfo:
+    """Return the result of a stop or a deletion, for scripts and forms."""
     known = proof.as_dict()
     wanted = ("name", "stop_requested_at", "stopped_at", "gone_at", "not_found_read_back", "steps")
     return {name: known[name] for name in wanted}

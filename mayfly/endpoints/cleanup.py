@@ -1,4 +1,4 @@
-"""Ending what a lease names, for those who did not create it: hook, guardian, sweep."""
+"""Tear down the endpoint of a lease from outside its run: hook, guardian, sweep, next run."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -31,22 +31,22 @@ def end_lease(
     budget_s: float,
     on_step: Callable[[str], None] = lambda _text: None,
 ) -> TeardownProof | None:
-    """Tear down what a lease names, keep the proof beside the output, and close the lease.
+    """Tear down the endpoint of a lease, store the proof in the output, and close the lease.
 
     Returns:
-        The proof; None when the run was asked to keep its endpoint.
+        The proof; None when the endpoint is to be kept.
 
     Raises:
-        BadRequest: The environment speaks to another API than the lease's.
-        TeardownFailed: It may still bill; the lease stays open.
+        BadRequest: The environment names another API than the lease's.
+        TeardownFailed: The endpoint may still bill; the lease stays open.
     """
     connection = Connection.from_env(environ)
     if connection.provider != lease.provider:
         raise BadRequest(
-            f"lease {lease.name} is of {lease.provider}, and TOGETHER_BASE_URL names "
-            f"{connection.provider}; set it to {lease.base_url}"
+            f"lease {lease.name} belongs to {lease.provider}, but TOGETHER_BASE_URL names "
+            f"{connection.provider}; set TOGETHER_BASE_URL={lease.base_url}"
         )
-    # The project is known: asking whose key this is would be a read before the stop.
+    # Use the lease's project: looking up the key's project would be a read before the stop.
     connection = replace(connection, project=lease.project or connection.project)
     with connect(lease.ref.api, connection) as plane:
         return end_on(
@@ -67,16 +67,14 @@ def owner_is_dead(
     sleep: Callable[[float], None] = time.sleep,
     watch_s: float = WATCH_S,
 ) -> bool:
-    """Whether a lease has no live owner; one that cannot be asked is watched for a heartbeat.
+    """Return whether the owner of a lease is dead; wait for a heartbeat if it cannot be checked.
 
     The clocks of two machines may differ by any amount, so the age of a heartbeat proves nothing.
     """
     alive = owner_is_alive(lease.owner)
     if alive is not None:
         return not alive
-    log(
-        f"watching the lease of {lease.name} for a heartbeat of {lease.owner.host}, {watch_s:.0f} s"
-    )
+    log(f"waiting {watch_s:.0f} s for a heartbeat of {lease.owner.host} on lease {lease.name}")
     before = store.heartbeat(lease.name)
     sleep(watch_s)
     return store.heartbeat(lease.name) == before
@@ -92,7 +90,7 @@ def end_leases_endpoint(
     budget_s: float,
     on_step: Callable[[str], None],
 ) -> TeardownProof | None:
-    """Do what `end_on` does, in the generation of the API that the lease is of."""
+    """Do what `end_on` does, with the API generation of the lease."""
     with ExitStack() as stack:
         if lease.ref.api != plane.api:
             connection = replace(connection, project=lease.project or connection.project)
@@ -109,7 +107,7 @@ def end_on(
     budget_s: float,
     on_step: Callable[[str], None] = lambda _text: None,
 ) -> TeardownProof | None:
-    """Do what `end_lease` does, over a control plane that is open already."""
+    """Do what `end_lease` does, over an open control plane."""
     if lease.teardown == "keep":
         store.close(lease)
         return None
@@ -126,7 +124,7 @@ def end_on(
         billing_since=lease.ready_at,
         on_step=on_step,
     ).billed_to(lease)
-    # The endpoint is gone: a disk that is full or hangs must not keep its lease open.
+    # The endpoint has ended: a full or hanging disk must not keep its lease open.
     with suppress(OSError):
         BoundedWork(COPY_S).do(lambda: keep_proof(lease.output, proof))
     store.close(lease)
@@ -134,17 +132,17 @@ def end_on(
 
 
 def keep_proof(output: str, proof: TeardownProof) -> None:
-    """Add the proof to those beside the output, if that is still there; one for each endpoint."""
+    """Add the proof to those in the output folder, if it exists; one for each endpoint."""
     paths = RunPaths(Path(output))
     if output and paths.kept.is_dir():
-        # Two lines may have ended the same endpoint: the first proof of its end is kept.
+        # Two parties may have ended the same endpoint: keep the first proof.
         proofs = {kept["name"]: kept for kept in [proof.as_dict(), *read_proofs(paths)]}
         data = orjson.dumps([*proofs.values()], option=orjson.OPT_INDENT_2)
         write_atomically(paths.teardown, data)
 
 
 def read_proofs(paths: RunPaths) -> list[dict[str, Any]]:
-    """Return the proofs beside an output: of teardowns that were not the run's own."""
+    """Return the proofs in an output folder of teardowns that the run did not do itself."""
     try:
         proofs = orjson.loads(paths.teardown.read_bytes())
     except (OSError, ValueError):

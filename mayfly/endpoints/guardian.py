@@ -1,16 +1,16 @@
-"""The guardian: a process that outlives a killed flow and tears its endpoint down.
+"""The guardian: a process that tears an endpoint down when its run is killed or hangs.
 
-It holds the reading end of a pipe whose writing end only the flow has, and watches the flow's
-process itself. The flow writes its lease into the pipe whenever that changes, and a heartbeat every
-few seconds, so that the guardian needs no disk. It acts
+It holds the reading end of a pipe whose writing end only the run has, and watches the run's
+process. The run writes its lease into the pipe whenever it changes, and a heartbeat every few
+seconds, so that the guardian needs no disk. It tears the endpoint down
 
-- when the flow has died without having let it go (SIGKILL, out of memory, a worker that is
-  stopped): the kernel closes the flow's end, and the guardian acts within milliseconds;
-- when the heartbeats have stopped for two minutes: the flow hangs (SIGSTOP, a disk that does not
-  answer) and cannot even die. Only seconds in which the guardian itself was running count, so that
-  a machine that was suspended, or too busy for both, loses no endpoint.
+- when the run dies without releasing it (SIGKILL, out of memory, a stopped worker): the kernel
+  closes the run's end of the pipe, and the guardian reacts within milliseconds;
+- when the run hangs (SIGSTOP, a hanging disk) and sends no heartbeat for two minutes. Only time
+  in which the guardian itself was running counts, so that a suspended or overloaded machine loses
+  no endpoint.
 
-While it waits it has imported nothing but the standard library and sleeps in `poll`.
+While it waits, it has imported only the standard library and sleeps in `poll`.
 """
 
 import os
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
     from mayfly.models.lease import Lease
 
 RELEASE, BEAT, CLOSING, LEASE = b".", b"h", b"c", b"l"
-"""What the flow writes, a line each: let go; I live; the lease is being closed, all has ended; the
-lease as it is now, as JSON after the letter."""
+"""Messages of the run, one per line: release the guardian; heartbeat; the endpoint has ended and
+the lease is being closed; the current lease, as JSON after this prefix."""
 
 READY = b"!"
 BEAT_S = 5.0
 HANG_S = 120.0
-"""How long a flow may be silent before its endpoint is ended. Far above what a busy machine holds a
-thread up for; a run that wakes up later notices that its endpoint is gone, and rents another."""
+"""Seconds without a heartbeat after which the endpoint is torn down: far longer than a busy machine
+delays a thread. A run that wakes up later notices the loss and creates another endpoint."""
 
 READ_S = 5.0
-"""How long the lease on the disk may take to read: the disk may be what hangs."""
+"""Time limit for reading the lease: the disk may be what hangs."""
 
 BUDGET_S = 3600.0
-"""How long the guardian insists: the API may be down for a while, and nobody else is left."""
+"""Time limit for the teardown: the API may be unavailable for a while."""
 
 PAUSE_S = 5.0
 START_S = 30.0
-"""How long a guardian may take to be awake; a tenth of a second is usual."""
+"""Time limit for the start of a guardian, which usually takes a tenth of a second."""
 
-_LOOK_EVERY_S = 1.0
-"""How often the flow's process is looked at where the kernel does not tell of its end."""
+_POLL_S = 1.0
+"""Interval for polling the run's process where the kernel does not report its end."""
 
 
 class Guardian:
-    """The flow's end of the pipe."""
+    """The run's end of the pipe."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         assert process.stdin is not None  # noqa: S101 - asked for in `arm`
-        # A guardian that was stopped by somebody reads nothing: nobody waits for it.
+        # A guardian that was stopped (SIGSTOP) reads nothing; writes must not block.
         os.set_blocking(process.stdin.fileno(), False)
 
     @classmethod
@@ -71,18 +71,17 @@ class Guardian:
         record: bytes = b"",
         hang_s: float = HANG_S,
     ) -> "Guardian":
-        """Start a guardian for the endpoint that a lease file names, and wait until it is awake.
+        """Start a guardian for the endpoint of a lease, and wait until it is ready.
 
-        It is in a session of its own, so that neither Ctrl-C nor a closing terminal reaches it.
-        Of files it inherits nothing but its end of the pipe: a lock of the flow's is not kept by
-        its guardian.
+        It runs in its own session, so that neither Ctrl-C nor a closing terminal reaches it. It
+        inherits no files except its end of the pipe, so that it does not hold the run's locks.
 
         Args:
-            lease: Where the lease is on the disk.
-            environ: What its environment has beside this process's, or instead: the connection's
-                variables, with the key.
-            record: The lease itself, as one line of JSON.
-            hang_s: How long it bears without a heartbeat, in seconds.
+            lease: Path of the lease file.
+            environ: Environment variables to add or replace: those of the connection, with the
+                API key.
+            record: The lease as one line of JSON.
+            hang_s: Seconds without a heartbeat after which it tears the endpoint down.
 
         Raises:
             TerminalError: It could not be started; do not create anything.
@@ -93,7 +92,7 @@ class Guardian:
         try:
             with (lease.parent / "guardian.log").open("ab") as log:
                 process = subprocess.Popen(
-                    # -P: a folder `mayfly` where the user happens to be is not ours.
+                    # -P: a folder `mayfly` in the working directory must not shadow the package.
                     [
                         *(sys.executable, "-P", "-m", __name__),
                         *(str(lease), str(os.getpid()), str(hang_s)),
@@ -110,9 +109,9 @@ class Guardian:
                 f"guardian of {lease.stem} cannot be started: {error}; nothing was created"
             ) from error
         assert process.stdout is not None  # noqa: S101 - asked for above
-        with process.stdout as said:
-            awake, _, _ = select.select([said], [], [], START_S)
-            if not awake or said.read(1) != READY:
+        with process.stdout as output:
+            awake, _, _ = select.select([output], [], [], START_S)
+            if not awake or output.read(1) != READY:
                 process.kill()
                 process.wait()
                 raise TerminalError(
@@ -120,25 +119,25 @@ class Guardian:
                     "nothing was created"
                 )
         guardian = cls(process)
-        guardian.tell(record)
+        guardian.send_lease(record)
         return guardian
 
-    def tell(self, record: bytes) -> None:
-        """Tell it what the lease is now, as one line of JSON."""
+    def send_lease(self, record: bytes) -> None:
+        """Send the current lease, as one line of JSON."""
         if record:
             self._write(LEASE + record.replace(b"\n", b" "))
 
     def beat(self) -> None:
-        """Tell it that the flow lives and moves."""
+        """Send a heartbeat."""
         self._write(BEAT)
 
     def closing(self) -> None:
-        """Tell it that the endpoint has ended as it should, and its lease is about to be closed."""
+        """Announce that the endpoint has ended, and that its lease is about to be closed."""
         self._write(CLOSING)
 
     def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None  # noqa: S101 - asked for in `arm`
-        # Broken, closed or full: it is gone, let go or stopped.
+        # Broken, closed or full: the guardian is dead, released or stopped.
         with suppress(OSError, ValueError):
             os.write(self._process.stdin.fileno(), line + b"\n")
 
@@ -148,11 +147,11 @@ class Guardian:
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether it is still there."""
+        """Whether the guardian runs."""
         return self._process.poll() is None
 
     def release(self) -> None:
-        """Let it go: the endpoint has ended as it should."""
+        """Release the guardian: the endpoint has ended."""
         assert self._process.stdin is not None  # noqa: S101 - asked for in `arm`
         self._write(RELEASE)
         with suppress(OSError):
@@ -160,64 +159,64 @@ class Guardian:
         try:
             self._process.wait(PAUSE_S)
         except subprocess.TimeoutExpired:
-            # Stopped by somebody; it will read the byte when it goes on.
+            # It was stopped (SIGSTOP), and reads the message when it continues.
             return
 
 
 def main(lease_path: Path, flow: int, hang_s: float) -> int:
-    """Wait for the flow's end, and act if it did not say that all is well."""
+    """Wait for the end of the run, and tear the endpoint down unless it was released."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # The flow may die while we wake up: then there is the more to do.
+    # If the run dies during the start, there is still an endpoint to end.
     with suppress(BrokenPipeError):
         os.write(1, READY)
     os.close(1)
     os.open(os.devnull, os.O_WRONLY)
-    watch = Watch(flow, hang_s)
-    why = watch.until_needed()
+    watch = FlowWatch(flow, hang_s)
+    why = watch.wait_for_end()
     if why is None:
         return 0
-    _write_down(f"{lease_path.stem}: {why}; ending its endpoint")
+    _log(f"{lease_path.stem}: {why}; ending its endpoint")
     return act(lease_path, watch)
 
 
-class Watch:
-    """What the guardian knows of its flow.
+class FlowWatch:
+    """The guardian's view of its run.
 
     Attributes:
-        record: The lease as it was told last, as JSON; b"" when it was not.
-        closing: Whether the flow has said that all has ended.
+        record: The last lease received, as JSON; b"" when there was none.
+        closing: Whether the run has announced that the endpoint has ended.
     """
 
     def __init__(self, flow: int, hang_s: float, system: System = SYSTEM) -> None:
         self.record, self.closing = b"", False
         self._flow, self._hang_s, self._system = flow, hang_s, system
-        self._released, self._ended, self._rest = False, False, b""
+        self._released, self._ended, self._partial = False, False, b""
 
-    def until_needed(self) -> str | None:
-        """Wait until the flow lets us go (None), or has died or hangs: why we are needed.
+    def wait_for_end(self) -> str | None:
+        """Wait until the run releases the guardian (None), or has died or hangs (the reason).
 
-        Its end of the pipe alone would not do: what the flow has forked inherits it, and may live
-        on.
+        The end of the pipe alone does not show its death: processes forked by the run inherit it
+        and may survive.
         """
         died = None
         with suppress(ProcessLookupError):
             died = self._system.watch(self._flow) if os.getppid() == self._flow else None
         descriptors = [0] if died is None else [0, died]
-        # Far below the limit: the one wait in which we were stopped must not be all of it.
-        slice_s = min(self._hang_s / 8, BEAT_S if died is not None else _LOOK_EVERY_S)
+        # Far below the limit: a wait during which this process was stopped must not use it up.
+        slice_s = min(self._hang_s / 8, BEAT_S if died is not None else _POLL_S)
         silent_s = 0.0
         while True:
             began = time.monotonic()
             ready = wait_for(descriptors, slice_s)
-            # No more than was waited on purpose: while we were stopped, so was the flow perhaps.
+            # Count no more than the intended wait: if this process was stopped, so may the run be.
             silent_s += min(time.monotonic() - began, slice_s)
             if 0 in ready:
                 self._read()
                 silent_s = 0.0
             gone = os.getppid() != self._flow or died in ready
             if gone and not self._ended:
-                # Last lines may have been written just before.
+                # Read lines that were written just before.
                 while not self._ended and 0 in wait_for([0], 0):
                     self._read()
             if self._released:
@@ -230,7 +229,7 @@ class Watch:
     def _read(self) -> None:
         data = os.read(0, 65536)
         self._ended = not data
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             match line[:1]:
                 case b".":
@@ -243,32 +242,30 @@ class Watch:
                     continue
 
 
-def act(lease_path: Path, watch: Watch) -> int:
-    """Tear down what the lease names now: the flow may have changed it since we were armed."""
-    # Only now: these imports take half a second and 100 MB that a waiting guardian must not hold.
+def act(lease_path: Path, watch: FlowWatch) -> int:
+    """Tear down the endpoint of the current lease, which may have changed since the start."""
+    # Imported late: these modules take half a second and 100 MB.
     from mayfly.endpoints.cleanup import end_lease  # noqa: PLC0415
 
     end = time.monotonic() + BUDGET_S
     while time.monotonic() < end:
         try:
-            lease = last_known(lease_path, watch)
+            lease = latest_lease(lease_path, watch)
             if lease is None:
                 return 0
-            end_lease(
-                lease, line="guardian", environ=os.environ, budget_s=BUDGET_S, on_step=_write_down
-            )
-        except Exception as error:  # noqa: BLE001 - nobody is left to tell; insist until the end
-            _write_down(f"{lease_path.stem}: {type(error).__name__}: {error}")
+            end_lease(lease, line="guardian", environ=os.environ, budget_s=BUDGET_S, on_step=_log)
+        except Exception as error:  # noqa: BLE001 - retry on any error until the end
+            _log(f"{lease_path.stem}: {type(error).__name__}: {error}")
             time.sleep(PAUSE_S)
         else:
             return 0
     return 4
 
 
-def last_known(lease_path: Path, watch: Watch) -> "Lease | None":
-    """Return the lease: from the disk, or as it was told where the disk has none or hangs.
+def latest_lease(lease_path: Path, watch: FlowWatch) -> "Lease | None":
+    """Return the lease from the disk, or the last one received if the disk has none or hangs.
 
-    None when the flow, or somebody for it, has closed it.
+    None when the lease has been closed.
     """
     import orjson  # noqa: PLC0415 - not while a guardian waits
 
@@ -284,13 +281,15 @@ def last_known(lease_path: Path, watch: Watch) -> "Lease | None":
             return None
         if not watch.record:
             raise
-        _write_down(f"{lease_path}: {type(error).__name__}: {error}; going by what the run told")
+        _log(
+            f"{lease_path}: {type(error).__name__}: {error}; using the last lease that the run sent"
+        )
         return Lease.from_dict(orjson.loads(watch.record))
     return found[0]
 
 
-def _write_down(text: str) -> None:
-    """Write a line to `guardian.log`; a disk that takes no more must not hold up a teardown."""
+def _log(text: str) -> None:
+    """Write a line to `guardian.log`; a full disk must not stop a teardown."""
     with suppress(OSError):
         print(time.strftime("%F %T"), text, file=sys.stderr, flush=True)  # noqa: T201
 

@@ -1,8 +1,8 @@
-"""The heartbeat of a run: what tells guardian, sweep and people that it lives and moves.
+"""The heartbeats of a run, which show guardian and sweep that it makes progress.
 
-Two threads, so that a disk that hangs holds up the lease's heartbeat alone: one writes to the
-guardian's pipe, the other to the lease. Both are silent once the run's own thread has not been seen
-for minutes: a process that lives and does not move ends its endpoint no more than a dead one does.
+One thread writes to the guardian's pipe, another to the lease, so that a hanging disk delays only
+the second. Both stop once the run's main thread has made no progress for minutes: a stalled process
+would not end its endpoint either.
 """
 
 import threading
@@ -18,18 +18,18 @@ from mayfly.models.lease import HEARTBEAT_S, Lease
 from mayfly.storage.lease_store import LeaseStore
 
 STALL_S = 300.0
-"""How long the run's own thread may do one thing. Every wait of a run notes that it goes on, and
-every call is bounded by half a minute, so that this is far more than a busy machine takes."""
+"""Seconds without progress after which the run's main thread counts as stalled. Every wait of a run
+records progress and every call takes at most half a minute, so a busy machine stays far below."""
 
 
 class Heartbeat:
     """Guardian, lease and heartbeats of one endpoint, as long as it may exist.
 
     Args:
-        arm: Starts a guardian that knows this lease.
-        log: Receives a line when a guardian had to be replaced.
-        heartbeat_s: How often the lease is renewed, in seconds.
-        now, clock: Unix time, and a clock that only goes forward, in seconds.
+        arm: Starts a guardian for a lease record.
+        log: Reports that a guardian had to be replaced.
+        heartbeat_s: Interval at which the lease is renewed, in seconds.
+        now, clock: Unix time and monotonic time, in seconds.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Heartbeat:
         self._guardian: Guardian | None = None
 
     def begin(self) -> None:
-        """Wake the guardian and begin to beat (TerminalError: no guardian can be had)."""
+        """Start the guardian and the heartbeats (TerminalError: the guardian cannot start)."""
         self._guardian = self._arm(_line(self.lease))
         for beat, every_s in ((self.beat_guardian, BEAT_S), (self.beat_lease, self._heartbeat_s)):
             threading.Thread(
@@ -61,43 +61,45 @@ class Heartbeat:
             ).start()
 
     def moved(self) -> None:
-        """Note that the run's own thread goes on; called from every wait of it."""
+        """Record progress of the run's main thread; called from every wait."""
         self._moved_at = self._clock()
 
     @property
     def stalled(self) -> bool:
-        """Whether the run's own thread has not been seen for too long."""
+        """Whether the run's main thread has made no progress for too long."""
         return self._clock() - self._moved_at > STALL_S
 
     def update(self, lease: Lease) -> None:
-        """Keep what is known now: the guardian first, which needs no disk (TerminalError)."""
+        """Send the lease to the guardian, then write it to the disk (TerminalError)."""
         self.moved()
         self.lease = lease
         if self._guardian is not None:
-            self._guardian.tell(_line(lease))
+            self._guardian.send_lease(_line(lease))
         self._store.update(lease)
 
     def note(self, lease: Lease) -> None:
-        """Keep what is known now without waiting for a disk: the guardian knows it at once, and the
-        lease's file has it with the next heartbeat."""
+        """Send the lease to the guardian; the next heartbeat writes it to the disk.
+
+        It never waits for a disk.
+        """
         self.moved()
         self.lease, self._unwritten = lease, True
         if self._guardian is not None:
-            self._guardian.tell(_line(lease))
+            self._guardian.send_lease(_line(lease))
 
     def guard(self) -> None:
         """Replace a guardian that has died."""
         with self._arming:
             if self._guardian is None or self._let_go.is_set() or self._guardian.alive():
                 return
-            self._log("the guardian has died; waking another")
+            self._log("the guardian has died; starting another")
             self._guardian = self._arm(_line(self.lease))
 
     def end(self) -> None:
-        """Close the lease and let the guardian go: the endpoint has ended as it should."""
+        """Close the lease and release the guardian: the endpoint has ended."""
         self._let_go.set()
         with self._arming:
-            # A guardian that finds no lease afterwards has nothing to do.
+            # Announce it first, so that a guardian that finds no lease does nothing.
             if self._guardian is not None:
                 self._guardian.closing()
             self._store.close(self.lease)
@@ -105,17 +107,17 @@ class Heartbeat:
                 self._guardian.release()
 
     def beat_guardian(self) -> None:
-        """Give one heartbeat to the guardian, and replace one that has died."""
+        """Send one heartbeat to the guardian; replace a guardian that has died."""
         if self._guardian is not None and not self.stalled:
             self._guardian.beat()
-            # A full process table must not end the heartbeat.
+            # A full process table must not end the heartbeats.
             with suppress(TerminalError):
                 self.guard()
 
     def beat_lease(self) -> None:
-        """Give one heartbeat to the lease on the disk."""
+        """Renew the lease on the disk."""
         if not self.stalled:
-            # A full disk must not end the heartbeat.
+            # A full disk must not end the heartbeats.
             with suppress(TerminalError):
                 if self._unwritten:
                     self._store.update(self.lease)

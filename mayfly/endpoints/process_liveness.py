@@ -1,9 +1,9 @@
-"""Whether the owner of a lease is alive, as far as this machine can tell.
+"""Determine whether the owner of a lease is alive, as far as this machine can tell.
 
-A process is who it is by the boot of its kernel, its PID namespace, its id and its start in the
-kernel's ticks: nothing of that changes when the clock is set, and no two machines, and no two
-containers of one, can be taken for each other, whatever their host names. Where the owner cannot
-be asked about (another machine, another container), only its lease's heartbeat tells.
+A process is identified by the boot id of its kernel, its PID namespace, its process id and its
+start time in kernel ticks. None of these depends on the wall clock, and no two machines or
+containers share them, whatever their host names. An owner on another machine or in another
+container cannot be checked; only the heartbeat of its lease shows that it is alive.
 """
 
 import getpass
@@ -20,7 +20,7 @@ from mayfly.models.lease import Owner
 from mayfly.system import SYSTEM
 
 _SAME_START_S = 1.0
-"""Where starts are known by the wall clock only, two reads may differ by a kernel's tick."""
+"""Tolerance for start times from the wall clock, which may differ by a kernel tick."""
 
 _ZOMBIE = ("Z", "X")
 """Source: proc_pid_stat(5), field 3."""
@@ -28,11 +28,11 @@ _ZOMBIE = ("Z", "X")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What identifies processes on this machine.
+    """Identifies processes on this machine.
 
     Args:
-        proc: The kernel's process file system; where it does not exist (macOS), processes are
-            known by host name and by the start that the system reports.
+        proc: The process file system; where it does not exist (macOS), processes are identified
+            by host name and by the start time that the system reports.
     """
 
     proc: Path = SYSTEM.proc
@@ -42,24 +42,24 @@ class Host:
         return socket.gethostname()
 
     def boot_id(self) -> str:
-        """Return what identifies the running kernel since its boot; "" when that is unknown."""
+        """Return the boot id of the kernel; "" when unknown."""
         try:
             return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
         except OSError:
             return _boot_session()
 
     def pid_namespace(self) -> str:
-        """Return what identifies the set of process ids; "" when that is unknown."""
+        """Return the PID namespace; "" when unknown."""
         try:
             return str((self.proc / "self/ns/pid").readlink())
         except OSError:
             return ""
 
     def start_ticks(self, pid: int) -> int | None:
-        """Return when a process started, in ticks since the boot; None when that is unknown.
+        """Return when a process started, in ticks since the boot; None when unknown.
 
         Raises:
-            ProcessLookupError: It does not exist, or only its exit code is still to be read.
+            ProcessLookupError: It does not exist, or is a zombie.
         """
         try:
             stat = (self.proc / str(pid) / "stat").read_text(errors="replace")
@@ -69,7 +69,7 @@ class Host:
             return None
         except OSError:
             return None
-        # The command's name may hold blanks and brackets: fields are counted after the last one.
+        # The command name may hold blanks and brackets: count fields after the last bracket.
         fields = stat.rpartition(")")[2].split()
         if fields[0] in _ZOMBIE:
             raise ProcessLookupError(pid)
@@ -104,15 +104,15 @@ def this_process(host: Host | None = None) -> Owner:
 
 
 def is_this_process(owner: Owner, host: Host | None = None) -> bool:
-    """Whether an owner is the process that asks."""
+    """Return whether an owner is the calling process."""
     return owner.pid == os.getpid() and owner_is_alive(owner, host) is True
 
 
 def owner_is_alive(owner: Owner, host: Host | None = None) -> bool | None:
-    """Whether the owning process runs; None when that cannot be seen from here."""
+    """Return whether the owning process runs; None when it cannot be checked from here."""
     host = host or Host()
     if owner.boot_id and (boot_id := host.boot_id()):
-        # Another boot may be another machine of the same name: its processes cannot be seen.
+        # Another boot id may be another machine of the same name, which cannot be checked.
         if (owner.boot_id, owner.pid_namespace) != (boot_id, host.pid_namespace()):
             return None
     elif owner.host != host.name():
@@ -132,5 +132,5 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        # A container may run under an id that has no name.
+        # A container may run under a user id without a name.
         return str(os.getuid())

@@ -1,4 +1,4 @@
-"""The endpoints of one run, one after another: which is next, under what name, on what terms."""
+"""Provision the endpoints of one run, one at a time: hardware, name, lease and create."""
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -28,32 +28,32 @@ from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 
 MOST_LOSSES = 3
-"""Endpoints that may be lost under a run before it gives up: a rule against burning money."""
+"""Endpoints that a run may lose before it fails, to bound its cost."""
 
 SLACK_S = 3600
-"""Beside a deadline and the wait for READY: for teardown, and for clocks that differ."""
+"""Lifetime beyond the deadline and the wait for READY: for teardown, and for clock differences."""
 
 
 class Terms(Protocol):
-    """What the plan says of the endpoint that an offer becomes."""
+    """The plan's settings for the endpoint of an offer."""
 
     @property
     def existing(self) -> EndpointRef | None:
         """The endpoint that the job names, if it names one."""
 
     def replicas_on(self, offer: Offer | None) -> Replicas:
-        """Return the bounds on replicas to ask for."""
+        """Return the replica bounds to request."""
 
     def scale_at(self, offer: Offer) -> float:
-        """Return the requests in flight for each replica at which the platform adds one."""
+        """Return the requests in flight per replica at which the platform adds a replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunIdentity:
-    """What an endpoint's name and lease say of the run that rents it.
+    """Identity of a run in its endpoints' names and leases.
 
     Attributes:
-        id: The run's, by which others find its lease.
+        id: The run's id, by which its lease is found.
         fingerprint: SHA-256 (hex) of the request, the input and the provider.
         output: The output folder's absolute path.
     """
@@ -66,19 +66,19 @@ class RunIdentity:
     def job_digest(self) -> str:
         """10 hex digits for the names of this run's endpoints.
 
-        The run's id is in it: two machines may have the same name and the same folders, and must
-        never take each other's endpoint for their own.
+        It includes the run's id: two machines may share a host name and folder names, and must
+        never use each other's endpoint.
         """
         return job_digest(self.fingerprint, socket.gethostname(), self.output, self.id)
 
 
 class Provisioner:
-    """Rents endpoints for a run, one at a time.
+    """Provisions endpoints for a run, one at a time.
 
     Attributes:
-        sessions: The endpoints that this run had, the last one maybe still there.
-        moves: Why it went on to another endpoint, in words.
-        offer: What the endpoint in use was rented as; None for one that existed already.
+        sessions: The endpoints of this run; the last one may still exist.
+        moves: Reasons for moving on to another endpoint, for people.
+        offer: The offer of the endpoint in use; None for an existing endpoint.
     """
 
     def __init__(
@@ -103,17 +103,20 @@ class Provisioner:
         self._last_error: MayflyError | None = None
 
     def agree(self, terms: Terms) -> None:
-        """Rent on these terms from now on."""
+        """Use these terms from now on."""
         self._terms = terms
 
     @property
     def most_replicas(self) -> int:
-        """How many replicas of the endpoint in use may answer at once, as far as is known."""
+        """Largest number of replicas of the endpoint in use, as far as is known."""
         asked = self._terms.replicas_on(self.offer).maximum if self._terms is not None else 1
         return max([asked, *(session.started_with for session in self.sessions[-1:])])
 
     def reclaim(self) -> None:
-        """End what an earlier run into this output left; the folder's lock says that it is dead."""
+        """End the endpoints that an earlier run into this output left.
+
+        The caller holds the folder's lock, so that run has ended.
+        """
         self._store.check_writable()
         for lease in self._store.of_output(self._run.output):
             if (lease.provider, lease.project) != (
@@ -123,17 +126,17 @@ class Provisioner:
                 continue
             mine = is_this_process(lease.owner)
             if not mine and owner_is_alive(lease.owner):
-                # It has let the folder go, and is still about to end its endpoint.
+                # It has released the folder and is about to end its endpoint itself.
                 continue
             if not mine and not owner_is_dead(
                 lease, self._store, log=self._progress.log, sleep=self._clock.sleep
             ):
-                # A file system that two machines share may keep their locks apart.
+                # A shared file system may not share locks between machines.
                 raise BadRequest(
                     f"output {self._run.output} is in use by process {lease.owner.pid} on "
                     f"{lease.owner.host}; wait until it has ended, or stop it"
                 )
-            self._progress.log(f"an earlier run left endpoint {lease.name} behind; ending it")
+            self._progress.log(f"ending orphaned endpoint {lease.name} of an earlier run")
             end_leases_endpoint(
                 lease,
                 self._plane,
@@ -147,16 +150,16 @@ class Provisioner:
     def in_turn(
         self, offers: Sequence[Offer] | None, rows_left: Callable[[], int]
     ) -> Iterator[Offer | None]:
-        """Yield what to rent, as long as rows are left: each offer in turn.
+        """Yield the offer to use next, while rows are left.
 
-        An endpoint that was lost under the batch is replaced by one of the same kind.
+        An endpoint that was lost during the batch is replaced by one of the same offer.
 
         Args:
-            offers: In the order in which to try them; None is for the endpoint that the job names,
-                which has one turn, without an offer.
+            offers: Offers in the order in which to try them; None for the existing endpoint that
+                the job names, which yields None once.
 
         Raises:
-            TerminalError: All offers have been tried.
+            TerminalError: All offers have failed.
         """
         losses = 0
         left: list[Offer | None] = [None] if offers is None else [*offers]
@@ -167,17 +170,17 @@ class Provisioner:
                 return
             lost = isinstance(self._last_error, EndpointLost)
             losses += lost and not isinstance(self._last_error, TimeToMove)
-            # Whoever stopped an endpoint that is not ours does not want it started again.
+            # An existing endpoint that someone stopped is not started again.
             if not lost or losses > MOST_LOSSES or offers is None:
                 left.pop(0)
             if not left:
-                raise TerminalError(f"no hardware is left to try: {'; '.join(self.moves)}")
+                raise TerminalError(f"no hardware left to try: {'; '.join(self.moves)}")
 
     def move_on(self, error: HardwareUnavailable | EndpointLost) -> None:
-        """Take note that this endpoint cannot be used and another has to be found."""
+        """Record that this endpoint is unusable and another is needed."""
         self._last_error = error
         if self.exists:
-            self.session.give_up()
+            self.session.mark_unusable()
         self.moves.append(str(error))
         self._progress.log(str(error))
 
@@ -192,10 +195,10 @@ class Provisioner:
         return bool(self.sessions) and not self.session.over
 
     def rent(self, offer: Offer | None, *, calibrating: bool = False) -> EndpointRef:
-        """Write the lease, wake the guardian, and create the endpoint or start the one named.
+        """Write the lease, start the guardian, and create or start the endpoint.
 
         Args:
-            calibrating: It is rented to measure it: one replica.
+            calibrating: Whether to create it with one replica, to measure it.
         """
         self.offer = offer
         if not self.exists:
@@ -226,21 +229,21 @@ class Provisioner:
         return session.create(self._spec_for(offer, session))
 
     def request_stop(self) -> None:
-        """Send the stop of the endpoint in use, if there is one, and wait for nothing else."""
+        """Send the stop of the endpoint in use, if there is one, without waiting for its end."""
         if self.exists:
             self.session.request_stop()
 
-    def left_behind(self) -> str | None:
-        """Return what a teardown that is broken off now leaves; None when nothing exists."""
-        return self.session.left_behind() if self.exists else None
+    def remaining_endpoint(self) -> str | None:
+        """Return what an aborted teardown leaves running; None when nothing exists."""
+        return self.session.remaining_endpoint() if self.exists else None
 
     def spent_usd(self) -> float:
-        """Return dollars billed to this run so far, by the meter's assumption."""
+        """Return the metered cost of this run so far, in dollars."""
         now = self._clock.monotonic()
         return sum(session.meter.spent_usd(now) for session in self.sessions)
 
     def _lease_for(self, offer: Offer | None) -> Lease:
-        """Return the lease of the endpoint that is to be used next, with its new name."""
+        """Return the lease of the next endpoint, with its new name."""
         ref, teardown = self._named() if offer is None else (self._ref_for(offer), None)
         now = self._clock.time()
         return Lease(
@@ -259,12 +262,12 @@ class Provisioner:
         )
 
     def _named(self) -> tuple[EndpointRef, Teardown]:
-        """Return the endpoint that the job names, and what becomes of it: it is not ours."""
+        """Return the existing endpoint that the job names, and its teardown policy."""
         assert self._terms is not None  # noqa: S101 - nothing is rented without a plan
         assert self._terms.existing is not None  # noqa: S101
         ref, teardown = self._terms.existing, self._job.rental.teardown
         if teardown == "delete":
-            # It is not ours to delete: it is left as it was found.
+            # An existing endpoint is never deleted, but left as it was found.
             teardown = "keep" if self._plane.observe(ref).phase.may_bill else "stop"
         return ref, teardown
 
@@ -288,7 +291,7 @@ class Provisioner:
         return min(most_s, deadline_s + self._job.rental.ready_timeout_s + SLACK_S)
 
     def _spec_for(self, offer: Offer, session: EndpointSession) -> EndpointSpec:
-        """Return what to create for an offer, under the name that the lease has."""
+        """Return the endpoint to create for an offer, under the name in the lease."""
         rental, terms = self._job.rental, self._terms
         assert terms is not None  # noqa: S101 - nothing is rented without a plan
         return EndpointSpec(

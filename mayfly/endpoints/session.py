@@ -1,7 +1,7 @@
-"""One rented endpoint: lease, guardian, create, wait, observe, tear down.
+"""The session of one endpoint: lease, guardian, create, wait, observe, tear down.
 
-The order is the promise. The lease is on disk and the guardian is awake before the create call is
-sent; both stay until the API itself has said that the endpoint is gone.
+The order is what guarantees the teardown. The lease is on disk and the guardian runs before the
+create call is sent; both remain until the API has confirmed the end of the endpoint.
 """
 
 from collections.abc import Callable
@@ -44,20 +44,20 @@ _ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
 
 
 class EndpointSession:
-    """One endpoint, from its lease to the proof that it is gone.
+    """One endpoint, from its lease to the proof of its deletion.
 
     Attributes:
-        ref: What exists or may exist.
-        meter: What it has cost, as far as it was observed.
-        spending: Where the paid time went.
-        answered: Rows that were answered on it.
-        drain_s: From the stop until nothing billed; 0 before.
-        calibrating: Whether it is rented to measure it: one replica, for a few rows.
-        trial: What the rows that were tried on it have shown.
-        concurrency_per_replica: Requests that a replica takes at once, if the platform says so.
-        settled_limit: Requests in flight on one replica at which the limiter has settled, or 0.
-        started_with: Replicas that were ready when the first requests could be sent.
-        proof: The evidence of its end, once there is any.
+        ref: The endpoint that exists or may exist.
+        meter: Its cost, as far as it was observed.
+        spending: Paid time by phase.
+        answered: Rows answered on it.
+        drain_s: Seconds from the stop until billing ended; 0 before.
+        calibrating: Whether it is only measured: one replica, for a few rows.
+        trial: Result of the calibration, if there was one.
+        concurrency_per_replica: Concurrent requests of a replica, if the platform publishes it.
+        settled_limit: Requests in flight on one replica at which the limiter settled, or 0.
+        started_with: Ready replicas when the first requests could be sent.
+        proof: The proof of its teardown, once there is one.
     """
 
     def __init__(
@@ -93,16 +93,16 @@ class EndpointSession:
         self._rental, self._log = rental, log
         self._timeouts, self._clock = timeouts, clock
         self._heart = Heartbeat(lease, store, self._arm, log, heartbeat_s=timeouts.heartbeat_s)
-        # When absence proves that there is none; see `tear_down`. Nothing has been sent yet.
+        # From this time on a 404 proves that it does not exist; see `tear_down`.
         self._settled_at = 0.0
         self._stop_requested_at: float | None = None
         self._phase: Phase | None = None
 
     def open(self) -> None:
-        """Write the lease and wake the guardian: from here on something may exist.
+        """Write the lease and start the guardian: from now on the endpoint may exist.
 
         Raises:
-            TerminalError: One of them cannot be had; nothing was created, and no lease is left.
+            TerminalError: One of them failed; nothing was created, and no lease remains.
         """
         self._store.open(self._heart.lease)
         try:
@@ -112,7 +112,7 @@ class EndpointSession:
             raise
 
     def create(self, spec: EndpointSpec) -> EndpointRef:
-        """Create the endpoint, or adopt what an earlier attempt of ours with this name made."""
+        """Create the endpoint, or adopt the one that an earlier attempt with this name created."""
         before = self._settled_at
         try:
             self._keep(self._plane.create(spec, on_known=self._keep))
@@ -130,7 +130,7 @@ class EndpointSession:
         return self.ref
 
     def await_ready(self, on_observation: Callable[[Observation], None]) -> Observation:
-        """Wait until requests are answered; every observation is shown and metered."""
+        """Wait until requests are answered; report and meter every observation."""
 
         def observed(observation: Observation) -> None:
             self._note(observation)
@@ -157,51 +157,51 @@ class EndpointSession:
         return observation
 
     def observe(self) -> Observation | None:
-        """Observe it once while the batch runs; None when the API did not answer.
+        """Observe the endpoint once while the batch runs; None when the API did not answer.
 
         Raises:
-            EndpointLost: It failed, was stopped or is gone; or it is time to move.
+            EndpointLost: It failed, was stopped or deleted, or its lifetime is nearly over.
         """
         self._heart.moved()
         named = EndpointName.parse(self.ref.name) if self.ref.created_by_us else None
         if named is not None and self._plane.now() > named.until - self._timeouts.move_before_s:
-            raise TimeToMove(f"endpoint {self.ref.name}: the time in its name is nearly over")
+            raise TimeToMove(f"endpoint {self.ref.name}: its lifetime is nearly over")
         try:
             observation = self._plane.observe(self.ref)
         except RetryableError:
             return None
         self._note(observation)
         if observation.phase in _ONCE_LOST:
-            raise EndpointLost(f"endpoint {self.ref.name} was lost under the batch: {observation}")
+            raise EndpointLost(f"endpoint {self.ref.name} was lost during the batch: {observation}")
         return observation
 
     def guard(self) -> None:
         """Replace a guardian that has died."""
         self._heart.guard()
 
-    def give_up(self) -> None:
-        """Note that it cannot be used: what was asked for the batch's endpoint is not for this one.
+    def mark_unusable(self) -> None:
+        """Mark it as unusable, so that it is deleted even with --teardown stop or keep.
 
-        One of our own is deleted, so that none is kept, or kept stopped, that never served.
+        That applies to an endpoint of this run: one that never served must not be kept.
         """
         if self.ref.created_by_us and self.policy != "delete":
             self.policy = "delete"
-            # The stop that follows does not wait for a disk.
+            # The stop that follows must not wait for a disk.
             self._heart.note(replace(self._heart.lease, teardown="delete"))
 
     def record_settled(self, limit: float) -> None:
-        """Keep the requests in flight at which the limiter has settled, for all replicas, or 0."""
+        """Record the limit (for all replicas, or 0) at which the limiter has settled."""
         self.settled_limit = limit / max(self.meter.ready, 1)
 
-    def record_trial(self, measured: dict[str, Any]) -> None:
-        """Keep what the rows that were tried on it have shown."""
+    def record_calibration(self, measured: dict[str, Any]) -> None:
+        """Record the result of a calibration."""
         self.trial = measured
 
     def request_stop(self) -> None:
-        """Send the stop, once, and wait for nothing else; `stop` then insists and awaits its end.
+        """Send the stop once, and wait for nothing else; `stop` then repeats and confirms it.
 
-        What bills ends by this call, so that it comes before everything that can hang. A refusal
-        or a lost answer is left to `stop`.
+        This call ends the billing, so it comes before everything that can hang. A refusal or a
+        lost response is left to `stop`.
         """
         if self.policy == "keep" or self.proof is not None or self._stop_requested_at is not None:
             return
@@ -212,18 +212,18 @@ class EndpointSession:
                 self._stop_requested_at = self._clock.time()
 
     def stop(self) -> None:
-        """Stop the endpoint: what bills ends here."""
+        """Stop the endpoint, which ends its billing."""
         if self.policy != "keep":
             self._end("stop")
 
     def finish(self) -> str:
-        """Delete the endpoint or leave it as asked; let go of lease and guardian.
+        """Delete, stop or keep the endpoint as requested; close the lease and release the guardian.
 
         Returns:
-            What became of it, in words.
+            How it ended, for people.
 
         Raises:
-            TeardownFailed: It may still bill. Lease and guardian are kept.
+            TeardownFailed: It may still bill. Lease and guardian remain.
         """
         if self.policy == "delete":
             self._end("delete")
@@ -233,22 +233,22 @@ class EndpointSession:
 
     @property
     def ended(self) -> str:
-        """What became of the endpoint, in words."""
+        """How the endpoint ended, for people."""
         if self.policy == "keep":
-            return "left as it is, as asked; it bills until it is stopped"
+            return "kept, as requested; it bills until it is stopped"
         if self.proof is None:
             return "not torn down"
         if self.policy == "stop":
-            return "stopped; nothing bills"
+            return "stopped; billing has ended"
         return "deleted (confirmed: 404)"
 
-    def left_behind(self) -> str:
-        """Return what a teardown that is broken off now leaves, with the way out."""
+    def remaining_endpoint(self) -> str:
+        """Return what an aborted teardown leaves running, and how to end it."""
         return unfinished_teardown(
             self.ref,
             bills=self.proof is None or self.proof.stopped_at is None,
             since=self.ready_at,
-            why="its teardown was broken off, and the guardian goes on with it",
+            why="its teardown was aborted; the guardian continues it",
             aim="delete" if self.policy == "delete" else "stop",
         )
 
@@ -272,7 +272,7 @@ class EndpointSession:
         }
 
     def _end(self, policy: Teardown) -> None:
-        assert policy != "keep"  # noqa: S101 - the callers' business
+        assert policy != "keep"  # noqa: S101 - callers check it
         began, billing = self._clock.monotonic(), self.meter.ready
         self.spending.sample(began, BilledPhase.DRAINING, billing)
         proof = tear_down(
@@ -303,7 +303,7 @@ class EndpointSession:
         ready = observation.ready_replicas
         if ready is None:
             ready = 1 if observation.phase is Phase.READY else 0
-        # Replicas that were told to go may drain, and bill, for a while.
+        # Replicas that are scaled in may drain, and bill, for a while.
         desired = observation.desired_replicas
         scaled_in = ready < self.meter.ready and desired is not None and desired <= ready
         self.meter.sample(self._clock.monotonic(), ready, draining_s=DRAIN_S if scaled_in else 0.0)
@@ -317,7 +317,7 @@ class EndpointSession:
         self._heart.update(replace(self._heart.lease, ref=self.ref))
 
     def _arm(self, record: bytes) -> Guardian:
-        # A process of its own: it reads the connection from its environment.
+        # The guardian process reads the connection from its environment.
         path, environ = self._store.path(self.ref.name), self._connection.environment()
         return Guardian.arm(path, environ, record=record)
 
@@ -328,7 +328,7 @@ class EndpointSession:
 
 
 def _in_doubt(error: BaseException) -> bool:
-    """Whether a create that ended so may yet take effect: all but the API's own refusals."""
+    """Return whether a failed create may still take effect; only the API's refusals may not."""
     if isinstance(error, RetryableError):
         return error.status != 429
     return not isinstance(error, MayflyError)

@@ -1,4 +1,4 @@
-"""The sweep: what leases name, and what carries our name, without a live owner."""
+"""Sweep: find endpoints of leases, or with mayfly names, without a live owner, and end them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ GENERATIONS: tuple[Api, ...] = ("v2", "v1")
 
 @dataclass(slots=True)
 class SweepReport:
-    """What a sweep found, did, and could not do.
+    """The result of a sweep.
 
     Attributes:
-        found: One record each: name, API, verdict, why, and what was done.
-        failed: Messages of what could not be ended or asked about; it may still bill.
-        damaged: Lease files that cannot be read, and whose endpoint could not be ended.
-        notes: What else a person should know.
+        found: One record per endpoint or lease: name, API, verdict, reason and action.
+        failed: Messages about endpoints that could not be ended or checked, and may still bill.
+        damaged: Lease files that cannot be read and whose endpoint could not be ended.
+        notes: Further messages for people.
         missing: Damaged leases by name whose endpoint does not exist in this generation.
     """
 
@@ -44,13 +44,15 @@ class SweepReport:
 
     @property
     def ended(self) -> int:
-        """How many endpoints were ended."""
+        """Number of endpoints that were ended."""
         return sum(entry["done"] == "ended" for entry in self.found)
 
     def lines(self) -> list[str]:
         """Return the report for people."""
         found = [f"{e['name']}: {e['done']} ({e['why']})" for e in self.found]
-        return [*found, *self.failed, *self.damaged, *self.notes] or ["nothing of ours was found"]
+        return [*found, *self.failed, *self.damaged, *self.notes] or [
+            "no endpoint of mayfly was found"
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -72,10 +74,10 @@ def sweep_all(
     dry_run: bool,
     on_step: Callable[[str], None] = lambda _text: None,
 ) -> SweepReport:
-    """Sweep generations of the API, one after another; return one report.
+    """Sweep API generations one after another; return one report.
 
     Raises:
-        BadRequest, RetryableError: None of them could be asked.
+        BadRequest, RetryableError: None of them could be reached.
     """
     whole = SweepReport(dry_run=dry_run)
     parts: list[SweepReport] = []
@@ -90,10 +92,10 @@ def sweep_all(
         except RetryableError as error:
             refused.append(error)
             whole.failed.append(
-                f"API {api} could not be asked, what carries mayfly's name there may bill: {error}"
+                f"API {api} could not be reached; endpoints of mayfly there may bill: {error}"
             )
         except MayflyError as error:
-            # A generation of the API that is not there any more has nothing to be swept.
+            # An API generation that no longer exists has nothing to sweep.
             refused.append(error)
             whole.notes.append(f"API {api} was not swept: {error}")
         else:
@@ -103,7 +105,7 @@ def sweep_all(
             parts.append(part)
     if len(refused) == len(apis):
         raise refused[0]
-    # What one generation does not have the other may have ended.
+    # The other generation may have ended the endpoint.
     open_still = {str(lease) for lease in store.list().damaged}
     unresolved = {line for part in parts for line in part.damaged} & open_still
     for name, lease in parts[0].missing.items():
@@ -126,17 +128,17 @@ def sweep(
     watch_s: float = WATCH_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> SweepReport:
-    """Judge everything that is ours in one generation, and end what has no live owner.
+    """Judge all endpoints and leases of one generation, and end those without a live owner.
 
     Args:
-        apis: Generations that are swept too: their leases are not this one's to report.
-        watch_s: How long owners that cannot be asked are watched, in seconds.
+        apis: All generations of this sweep: leases of the others are not reported here.
+        watch_s: Seconds to wait for heartbeats of owners that cannot be checked.
     """
     return _Sweep(plane, store, connection, dry_run, on_step).run(apis, watch_s, sleep)
 
 
 class _Sweep:
-    """One generation's sweep under way."""
+    """The sweep of one generation."""
 
     def __init__(
         self,
@@ -153,7 +155,7 @@ class _Sweep:
     def run(
         self, apis: Sequence[Api], watch_s: float, sleep: Callable[[float], None]
     ) -> SweepReport:
-        """Judge everything, one after another."""
+        """Judge all endpoints and leases, one after another."""
         refs = with_retries(lambda: self._plane.list_endpoints(f"{PREFIX}-"), log=self._on_step)
         listed = {ref.name: ref for ref in refs}
         leases = self._store.list()
@@ -178,21 +180,21 @@ class _Sweep:
         watch_s: float,
         sleep: Callable[[float], None],
     ) -> set[str]:
-        """Return the names of leases whose owner cannot be asked and gives no heartbeat."""
+        """Return the names of leases whose owner cannot be checked and sends no heartbeat."""
         now = time.time()
         suspects = {
             each.name: each.heartbeat_at
             for each in leases
             if isinstance(each, DamagedLease) or owner_is_alive(each.owner) is None
         }
-        # A heartbeat of just now needs no watching; one of the future is another machine's clock.
+        # A recent heartbeat needs no wait; one in the future is by another machine's clock.
         suspects = {
             name: at for name, at in suspects.items() if not 0 <= now - at <= 2 * HEARTBEAT_S
         }
         if suspects and watch_s:
             self._on_step(
-                f"watching {len(suspects)} lease(s) of other machines for a heartbeat, "
-                f"{watch_s:.0f} s"
+                f"waiting {watch_s:.0f} s for heartbeats of {len(suspects)} lease(s) of other "
+                "machines"
             )
             sleep(watch_s)
         return {name for name, at in suspects.items() if self._store.heartbeat(name) == at}
@@ -201,7 +203,7 @@ class _Sweep:
         self, name: str, ref: EndpointRef | None, lease: Lease | None, *, silent: bool
     ) -> None:
         if ref is None and lease is not None and lease.ref.api == self._plane.api:
-            # A user's own endpoint carries no name of ours, and a list may lag behind.
+            # An existing endpoint used by a run has another name, and a list may lag behind.
             ref = self._plane.find(name)
         seen, use = self._use(name, ref) if lease is None and ref is not None else (None, None)
         judgement = judge(
@@ -246,7 +248,7 @@ class _Sweep:
             silent=silent,
         )
         if judgement.verdict == "close the lease":
-            # The other generation may have it: the file is kept until both have been asked.
+            # The other generation may have it: keep the file until both were checked.
             self.report.damaged.append(str(lease))
             self.report.missing[lease.name] = lease
             return
@@ -260,7 +262,7 @@ class _Sweep:
             self.report.damaged.append(str(lease))
 
     def _use(self, name: str, ref: EndpointRef) -> tuple[Observation | None, Use | None]:
-        """Ask what an endpoint without a lease is used for, if that is ours to decide."""
+        """Fetch the use of an endpoint without a lease, if it is in this namespace."""
         ours = EndpointName.parse(name)
         mine = ours is not None and ours.namespace == self._connection.namespace
         if ours is None or not mine or self._plane.now() >= ours.until:
@@ -271,7 +273,7 @@ class _Sweep:
                 with_retries(lambda: self._plane.last_use(ref, within_s=IDLE_S), log=self._on_step),
             )
         except MayflyError as error:
-            self.report.notes.append(f"{name}: the API does not say how it is used: {error}")
+            self.report.notes.append(f"{name}: the API did not report its use: {error}")
             return None, None
 
     def _end(self, ref: EndpointRef | None) -> None:

@@ -34,7 +34,7 @@ def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: Stat
     handle = handle_of(flow)
     if handle is not None and handle.cancelled:
         record_cancel(flow_run.id)
-    if handle is not None and handle.broken_off:
+    if handle is not None and handle.teardown_aborted:
         return
     # The run's own surroundings, where it was in this process.
     environment = None if handle is None else handle.environment

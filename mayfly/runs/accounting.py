@@ -1,4 +1,4 @@
-"""After a run: its cost by phase, the estimate against what came, and what it teaches the next."""
+"""Account for a finished run: cost by phase, estimate against actual, and measurements."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,16 +32,16 @@ def add_accounts(
         if paid
         else None
     )
-    # Waiting that bills nothing is still waiting: what each attempt took is in its own record.
+    # Time that is not billed counts as waiting too; each session's record has its own share.
     cost["waited_s"] = round(sum(_waited_s(session) for session in sessions), 3)
     report["estimate"] = estimate_against_actual(report, plan)
 
 
 def estimate_against_actual(report: dict[str, Any], plan: Plan | None) -> dict[str, Any] | None:
-    """Return what was expected, what came, and whether the interval held it; None without a plan.
+    """Compare the estimate with the actual figures; return None without a plan.
 
-    Compared are figures of the same rows: a run that was stopped, or went on elsewhere, has none
-    that hold for all of them.
+    The comparison needs figures of the same rows: a run that was stopped, or that moved to
+    another endpoint, has none.
     """
     quote = plan.chosen if plan is not None else None
     if plan is None or quote is None or plan.load is None:
@@ -69,11 +69,11 @@ def history_record(
     provider: str,
     fingerprint: str,
 ) -> dict[str, Any]:
-    """Return one line of the history: for people, and in `measurements` for the next plan.
+    """Return the run's record for the history; its `lessons` inform later plans.
 
     Args:
-        tally: What this run has done.
-        fingerprint: Of request, input and provider: what makes runs comparable.
+        tally: Totals of this run.
+        fingerprint: SHA-256 of request, input and provider; equal for comparable runs.
     """
     job, cost, estimate = report["job"], report["cost"], report["estimate"]
     return {
@@ -114,7 +114,7 @@ def earlier_runs(
 ) -> list[dict[str, Any]]:
     """Return the records of earlier runs of the same job, oldest first, into any output.
 
-    Records of earlier versions have no fingerprint: of these, model and input count.
+    Records of older versions have no fingerprint; they are matched by model and input.
     """
     return [
         record
@@ -130,11 +130,11 @@ def earlier_runs(
 
 
 def measurement(session: EndpointSession, plan: Plan | None, *, provider: str) -> Measurement:
-    """Return what one endpoint has taught."""
+    """Return the measurement of one endpoint."""
     done, spending = session.answered, session.spending
     answered = done.done - done.failed
     guessed = plan.load.guessed_prompt * answered if plan is not None and plan.load else 0.0
-    # A trial sends few rows on purpose: what it found out is not how busy it kept the endpoint.
+    # A calibration sends few rows on purpose: use its measurement, not the endpoint's utilisation.
     trial = session.trial or {}
     return Measurement(
         provider=provider,

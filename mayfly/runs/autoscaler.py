@@ -1,11 +1,12 @@
-"""The control of a run: what to do about cost and time, decided anew about once a second.
+"""Decide about once a second on the replicas of a run, and when to stop it for cost or time.
 
-Pure: what is seen comes in, what to do comes out. Two promises hold whatever the endpoint does:
-what is bound to be spent stays below the cap (and, should everything stop as slowly as it may,
-within one replica-minute of it), and a run that can meet its
-deadline has the replicas for it. Work costs the same on few replicas as on many; what costs extra
-is each replica's started minute and its draining. So replicas are as few as the deadline allows,
-more when it is in danger, and fewer again only when the rows that are left do not fill them.
+Pure: state in, decision out. Two guarantees hold whatever the endpoint does. The committed cost
+stays below the cost limit, or within one replica-minute of it if everything stops as slowly as
+possible. A run that can meet its deadline has the replicas for it.
+
+Work costs the same on few replicas as on many; the overhead is each replica's started minute and
+its draining. So the run uses as few replicas as the deadline allows, adds some when the deadline
+is in danger, and removes some only when the remaining rows do not fill them.
 """
 
 import math
@@ -17,39 +18,40 @@ from mayfly.planning.throughput import DEFAULT_SLOTS, Throughput
 from mayfly.planning.uncertainty import Estimate
 
 DECIDE_EVERY_S = 2.0
-"""Until the next decision."""
+"""Seconds until the next decision."""
 
 OBSERVE_DELAY_S = 12.0
-"""Until the next look at the endpoint: what was asked for may be ready so much before it."""
+"""Seconds until the next observation of the endpoint: requested replicas may be ready that much
+earlier."""
 
 SLACK = 0.04
-"""Part of the time until the deadline that is kept for surprises."""
+"""Share of the time until the deadline that is kept in reserve."""
 
 CAUTION = 0.7
-"""How many spreads below the middle a rate is taken that is probable: 3 of 4 are faster."""
+"""Spreads below the middle of the rate that count as probable: 3 of 4 rates are faster."""
 
 REACTION_S = 90.0
-"""Until another decision about the deadline has an effect on what is asked for."""
+"""Seconds until a later decision about the deadline can change the number of replicas."""
 
 MIN_CHANGE_INTERVAL_S = 45.0
-"""How long after a change of replicas, at least, before the next."""
+"""Shortest time between two changes of replicas, in seconds."""
 
 FILL_FACTOR = 1.0
-"""A replica is let go when what is in flight fits into so much of the others' places."""
+"""A replica is removed when the remaining rows fit into this share of the others' slots."""
 
 
 class RunState(NamedTuple):
-    """What is seen of a run.
+    """The observed state of a run.
 
     Attributes:
-        now_s: Since the run began.
+        now_s: Seconds since the run began.
         done: Rows answered by this run on all its endpoints.
         left: Rows without an answer.
-        in_flight: Of them, on their way.
-        ready: Replicas that answer.
-        replica_s: Replica-seconds ready so far, for the pace.
-        bound_usd: What is billed in the end if the run is stopped now and stops as expected.
-        worst_usd: The same if it stops as slowly as it may.
+        in_flight: Rows in flight.
+        ready: Ready replicas.
+        replica_s: Replica-seconds ready so far, for the throughput.
+        bound_usd: Total cost if the run is stopped now and stops as expected.
+        worst_usd: Total cost if the run is stopped now and stops as slowly as possible.
     """
 
     now_s: float
@@ -63,7 +65,7 @@ class RunState(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What to do: go on, have so many replicas, or stop at a limit."""
+    """What to do: continue, change the number of replicas, or stop at a limit."""
 
     action: Literal["go", "scale", "stop_cost", "stop_time"]
     replicas: int = 0
@@ -75,16 +77,16 @@ GO = Decision("go")
 
 @dataclass(slots=True)
 class Autoscaler:
-    """The control of the batch on one endpoint.
+    """Autoscaler and limits of the batch on one endpoint.
 
     Attributes:
-        minimum, maximum: Replicas that it may ask for; equal when the number is fixed by hand.
-        rows_per_s: Of one replica, as believed before.
-        max_cost_usd, deadline_s: The user's limits; the deadline since the run began.
-        replica_usd: Price of a replica-minute.
-        start_s: How long a further replica takes to be ready.
-        drain_s: How long an idle replica takes to drain, as expected.
-        wanted: Replicas that were asked for last.
+        minimum, maximum: Bounds on the replicas; equal when the user fixed the number.
+        rows_per_s: Prior estimate of one replica's rows per second.
+        max_cost_usd, deadline_s: The user's limits; the deadline counts from the start of the run.
+        replica_usd: Price of a replica-minute in dollars.
+        start_s: Time until a further replica is ready, in seconds.
+        drain_s: Expected time that an idle replica takes to drain, in seconds.
+        wanted: Replicas requested last.
     """
 
     minimum: int
@@ -101,24 +103,24 @@ class Autoscaler:
     _changed_s: float = field(default=-math.inf, repr=False)
 
     def estimate(self) -> Estimate:
-        """What is believed now of one replica's rows per second."""
+        """Return the current estimate of one replica's rows per second."""
         return self.throughput.estimate(self.rows_per_s, self.slots)
 
     @property
     def stop_s(self) -> float:
-        """From the decision to stop until nothing bills, as expected: rows end, replicas drain."""
+        """Expected time from the decision to stop until billing ends, in seconds."""
         one_row_s = self.slots / self.estimate().mid
         return DECIDE_EVERY_S + min(GRACE_S, 1.5 * one_row_s) + STOP_CALL_S / 4 + self.drain_s
 
     @property
     def slow_stop_s(self) -> float:
-        """The same, if everything takes as long as it may."""
+        """Longest time from the decision to stop until billing ends, in seconds."""
         return DECIDE_EVERY_S + GRACE_S + STOP_CALL_S + max(DRAIN_S, 2 * self.drain_s)
 
     def bounds_usd(self, meter: Meter, now_s: float, desired: int) -> tuple[float, float]:
-        """Return what the endpoint costs in the end if it is stopped now: as expected, at worst.
+        """Return the endpoint's total cost if stopped now: expected and worst case, in dollars.
 
-        Replicas that were asked for and are not ready may be ready the moment after.
+        Replicas that were requested may become ready at any time.
         """
         pending = max(0, desired - meter.ready)
         return (
@@ -154,7 +156,7 @@ class Autoscaler:
         """Return how many replicas to have, and why."""
         filled = max(self.minimum, math.ceil(state.left / (self.slots * FILL_FACTOR)))
         if state.left <= state.in_flight and filled < min(self.wanted, state.ready):
-            return filled, f"the last {state.left:,} rows fill no more"
+            return filled, f"the last {state.left:,} rows do not fill more"
         if self.deadline_s is None:
             return self.wanted, ""
         needed = self.needed(state)
@@ -163,11 +165,11 @@ class Autoscaler:
         return self.wanted, ""
 
     def needed(self, state: RunState) -> int:
-        """Return the replicas that the deadline takes.
+        """Return the replicas that the deadline requires.
 
-        Enough for what is probable now; and for the slow end of what is believed, as soon as a
-        later decision could no longer bring them in time. So a guess of the catalogue's does not
-        fill a data centre, and a slow surprise still finds room to act.
+        That is enough for the probable rate; and enough for the low end of the estimate once a
+        later decision would come too late. So a vague estimate does not request many replicas at
+        once, and a slow endpoint is still noticed in time.
         """
         estimate = self.estimate()
         probable = self._count(state, estimate.mid * math.exp(-CAUTION * estimate.spread), 0.0)
@@ -177,7 +179,7 @@ class Autoscaler:
         return probable
 
     def _count(self, state: RunState, rate: float, later_s: float) -> int:
-        """Return the replicas by which the rows are done in time if more are asked for later."""
+        """Return the replicas that finish in time if more can only be requested after `later_s`."""
         assert self.deadline_s is not None  # noqa: S101 - the caller's business
         left_s = self.deadline_s - state.now_s
         one_row_s = self.slots / self.estimate().mid
@@ -185,14 +187,14 @@ class Autoscaler:
         missing_s = state.left / rate - state.ready * max(0.0, time_s)
         if missing_s <= 0:
             return max(self.minimum, min(self.wanted, state.ready))
-        # Those that were asked for and are not ready yet count as if asked for now.
+        # Requested replicas that are not ready yet count as if requested now.
         per_more_s = time_s - self.start_s - later_s
         if per_more_s <= 0:
             return self.maximum if later_s else self.wanted
         return min(self.maximum, max(state.ready + math.ceil(missing_s / per_more_s), self.minimum))
 
     def _affordable(self, count: int, state: RunState) -> int:
-        """Return at most `count` replicas, as many as the cap leaves room for."""
+        """Return at most `count` replicas, limited by what the cost limit still allows."""
         if self.max_cost_usd is None or self.replica_usd <= 0:
             return count
         minutes = math.ceil((self.slow_stop_s + OBSERVE_DELAY_S) / 60)

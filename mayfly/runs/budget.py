@@ -1,4 +1,4 @@
-"""A budget for all runs of a calendar month, kept before anything is rented."""
+"""The monthly budget of all runs, checked before anything is created."""
 
 import math
 import time
@@ -21,13 +21,14 @@ def spent_this_month_usd(
     provider: str,
     now: float,
 ) -> float:
-    """Return what runs of this calendar month (UTC) have cost, in dollars.
+    """Return what the runs of this calendar month (UTC) have cost, in dollars.
 
-    Runs that have ended count by the history, when they ended; endpoints of runs that are on count
-    since they were READY, as if with one replica.
+    Ended runs are taken from the history, in the month in which they ended. Endpoints of active
+    runs count since they were READY, as if with one replica.
 
     Args:
-        provider: Whose bills count; records of earlier versions, which name none, count too.
+        provider: Identity of the API host to count. Records of older versions have no provider
+            and always count.
         now: Unix time in seconds.
     """
     month = time.gmtime(now)[:2]
@@ -46,14 +47,15 @@ def spent_this_month_usd(
 
 
 def check_budget(plan: Plan, environment: Environment) -> None:
-    """Refuse a run that would probably pass the budget of the month.
+    """Reject a run that would probably exceed the monthly budget.
 
-    A run costs what its plan says is probable, or its --max-cost if that is less; one that has no
-    row left to send costs nothing. One whose cost is not known (an existing endpoint) is refused
-    only once the budget is used up.
+    The cost of a run is its plan's most likely estimate, or its --max-cost if that is less. A run
+    without remaining rows costs nothing. A run of unknown cost (on an existing endpoint) is
+    rejected only once the budget is used up.
 
     Raises:
-        BadRequest: It would (the message says what is left), or the budget is no amount.
+        BadRequest: The run would exceed the budget (the message says what is left), or the
+            budget is not an amount.
     """
     budget_usd = read_budget(environment.monthly_budget)
     if budget_usd is None or (plan.load is not None and plan.load.rows == 0):

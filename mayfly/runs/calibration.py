@@ -1,6 +1,6 @@
-"""Measuring hardware with some of the job's own rows: the result decides what is rented.
+"""Calibrate: measure hardware with some of the job's own rows, to decide which to use.
 
-The answers are kept like all others, so that no row is paid for twice.
+The answers are journalled like all others, so that no row is paid for twice.
 """
 
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ from mayfly.shards.runner import send_rows
 from mayfly.storage.journal import open_journal
 
 FEW_SHARE = 4
-"""Of the rows, one in so many is sent with few in flight."""
+"""One row in this many is sent with few requests in flight."""
 
 FEW_ROUNDS, MANY_ROUNDS = 8, 4
-"""How often the places are filled anew, with few in flight and with many: the farther apart the
-two numbers are, the less does chance decide what is made of them. A hundred rows tell hardware
-apart that differs by half, 250 what differs by a quarter (measured on the emulator)."""
+"""How often the slots are refilled, with few in flight and with many. The further apart the two
+concurrencies are, the smaller is the error of the extrapolation. 100 rows distinguish hardware
+that differs by half, 250 rows by a quarter (measured on the emulator)."""
 
 EXTRAPOLATION_LIMIT = 16.0
-"""How many times the requests in flight that were measured a throughput is worked out for."""
+"""Extrapolate the throughput to at most this multiple of the measured requests in flight."""
 
 CHECK_EVERY_S = 0.5
 
 
 class Round(NamedTuple):
-    """Some rows sent with one number in flight."""
+    """The measurement of some rows, sent at one concurrency."""
 
     in_flight: float
     seconds_per_work: float
@@ -40,10 +40,10 @@ class Round(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a piece of hardware did.
+    """The calibration of one kind of hardware.
 
     Attributes:
-        work_per_s: Of one replica with its places filled.
+        work_per_s: Work per second of one replica with all slots in use.
         places: Requests in flight that this is for.
     """
 
@@ -53,14 +53,14 @@ class Trial(NamedTuple):
 
 
 def measure_rows(run: Run, rows: int) -> Trial | None:
-    """Answer some rows on the endpoint in use; None when too few are left to tell anything.
+    """Answer some rows on the endpoint in use; return None when too few are left to measure.
 
-    They go in two parts: with few requests in flight, and with many. How much longer an answer
-    takes among many tells what a replica does with its places filled, without filling them.
+    The rows are sent in two rounds, with few requests in flight and with many. The difference in
+    latency gives the throughput of a replica with all slots in use, without filling them.
 
     Raises:
-        EndpointLost: It failed, was stopped or vanished; what was answered is kept.
-        RunStopped: A limit of the user's was reached.
+        EndpointLost: The endpoint failed, was stopped or vanished; the answers are kept.
+        RunStopped: One of the user's limits was reached.
     """
     few, many = rows // FEW_SHARE, rows - rows // FEW_SHARE
     rounds = [
@@ -75,11 +75,11 @@ def measure_rows(run: Run, rows: int) -> Trial | None:
     first, last = rounds[0], rounds[-1]
     session = run.provisioner.session
     slots = float(run.job.limits.concurrency or session.first_limit)
-    # Few rows say little about very many in flight: not farther than this is thought ahead.
+    # Few rows say little about a very high concurrency, so the extrapolation is bounded.
     slots = min(slots, EXTRAPOLATION_LIMIT * last.in_flight)
     rate, at = extrapolate_throughput(first[:2], last[:2], slots)
     trial = Trial(rate, at, sum(found.rows for found in rounds))
-    session.record_trial(
+    session.record_calibration(
         {
             "work_per_s": round(rate, 3),
             "in_flight": round(at, 1),
@@ -94,7 +94,7 @@ def measure_rows(run: Run, rows: int) -> Trial | None:
 
 
 def _round(run: Run, rows: int, concurrency: int) -> Round | None:
-    """Answer some rows with a fixed number in flight and measure how long one unit of work took."""
+    """Answer some rows at a fixed concurrency and measure the seconds per unit of work."""
     kept: list[tuple[float, Answer]] = []
     engine = run.inference.open(concurrency=concurrency)
     assert isinstance(engine, Engine)  # noqa: S101 - `open` with a number makes one
@@ -107,7 +107,7 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
     except (RunStopped, RunStalled) as ended:
         run.inference.stop(ended, grace_s=run.timeouts.grace_s)
         raise
-    # A next round opens the same journals. When the endpoint is lost, `settle` awaits the last one.
+    # The next round opens the same journals. If the endpoint is lost, `settle` awaits this one.
     run.inference.close()
     good = [(at, answer) for at, answer in kept if answer.failure is None and answer.latency_s > 0]
     total = sum(
@@ -121,7 +121,7 @@ def _round(run: Run, rows: int, concurrency: int) -> Round | None:
 
 
 def _answer_some(run: Run, engine: Engine, rows: int, kept: list[tuple[float, Answer]]) -> None:
-    """Answer so many rows that have no answer yet, through the journals of their shards."""
+    """Answer `rows` rows that have no answer yet, through the journals of their shards."""
     batch, left = run.inference.batch, rows
     for shard in _untouched(run):
         journal, known = open_journal(
@@ -135,7 +135,7 @@ def _answer_some(run: Run, engine: Engine, rows: int, kept: list[tuple[float, An
             wanted = [row for row in mine if row not in known][:left]
 
             def also(answer: Answer) -> None:
-                # By the engine's own clock, as the latency is.
+                # The engine measures latencies with this clock too.
                 kept.append((SYSTEM_CLOCK.monotonic(), answer))
 
             if wanted:
@@ -147,7 +147,7 @@ def _answer_some(run: Run, engine: Engine, rows: int, kept: list[tuple[float, An
 
 
 def _untouched(run: Run) -> Iterator[Shard]:
-    """Yield the shards that have no part yet: the others' rows were all asked before."""
+    """Yield the shards that have no part yet: all rows of the others were sent before."""
     return (
         shard
         for shard in run.output.shards_left()

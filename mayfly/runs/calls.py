@@ -1,7 +1,7 @@
-"""A function in a thread of its own, which nothing has to wait for.
+"""Run a function in a daemon thread that nothing has to wait for.
 
-A thread that hangs, on a disk or in a template, holds up neither a teardown nor the end of the
-process: it is a daemon, and whoever waits for it can be let go.
+A thread that hangs, on a disk or in a template, delays neither a teardown nor the end of the
+process: it is a daemon, and callers that wait for it can be released.
 """
 
 import threading
@@ -14,38 +14,38 @@ T = TypeVar("T")
 
 
 class DaemonCall(Generic[T]):
-    """A call under way."""
+    """A running call."""
 
     def __init__(self, function: Callable[[], T], *, name: str) -> None:
-        """Begin it."""
+        """Start the thread."""
         self._future: Future[T] = Future()
         self._function = function
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def result(self) -> T:
-        """Wait for its end; return its value or raise what it raised, or was abandoned with."""
+        """Wait for the end; return the value, or raise its error or the reason of `abandon`."""
         return self._future.result()
 
     def ended_within(self, seconds: float) -> bool:
-        """Wait for so long, at most; whether it has ended."""
+        """Wait at most `seconds`; return whether the call has ended."""
         with suppress(TimeoutError):
             self._future.exception(max(0.0, seconds))
         return self._future.done()
 
     @property
     def error(self) -> BaseException | None:
-        """What it raised, once it has ended."""
+        """The error of a call that has ended, if it raised one."""
         return self._future.exception(0)
 
     def abandon(self, reason: Exception) -> None:
-        """Let go whoever waits for it; what it does from now on is of no consequence."""
+        """Release all waiters with `reason`; the result of the call is ignored from now on."""
         with suppress(InvalidStateError):
             self._future.set_exception(reason)
 
     def _run(self) -> None:
         try:
             value = self._function()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is wanted
+        except BaseException as error:  # noqa: BLE001 - `result` raises it
             with suppress(InvalidStateError):
                 self._future.set_exception(error)
         else:

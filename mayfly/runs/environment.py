@@ -1,4 +1,4 @@
-"""What a process was started with, read once at its edge and passed down from there."""
+"""The process environment, read once at the edge and passed down."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,13 +25,14 @@ FOLDERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The surroundings of a run.
+    """The environment of a run.
 
     Attributes:
-        folders: The environment variables that name where leases, history and tokenizers are.
-        telemetry: Whether an OpenTelemetry collector is to have the run's figures.
-        monthly_budget: What all runs of a calendar month may cost, as it was given: a wrong value
-            must hold up no teardown, and so it is read where a run is planned.
+        folders: The environment variables that name the folders of leases, history and
+            tokenizers.
+        telemetry: Whether to export the run's metrics by OpenTelemetry.
+        monthly_budget: The monthly budget as given. It is parsed when a run is planned, so that
+            an invalid value cannot prevent a teardown.
     """
 
     connection: Connection
@@ -46,7 +47,7 @@ class Environment:
         """Read a process's environment.
 
         Raises:
-            BadRequest: There is no key, or a value that cannot be one.
+            BadRequest: There is no API key, or a value is invalid.
         """
         return cls(
             connection=Connection.from_env(environ),
@@ -58,7 +59,7 @@ class Environment:
 
     @property
     def home(self) -> Path:
-        """Where mayfly keeps what outlives a run."""
+        """The folder of mayfly's state, which outlives a run."""
         return state_home(self.folders)
 
     @property

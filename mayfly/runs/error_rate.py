@@ -1,7 +1,4 @@
-"""Stop a run of whose rows too many fail: what is wrong with most rows is better fixed first.
-
-Pure.
-"""
+"""Stop a run when too many of its rows fail. Pure."""
 
 from mayfly.models.errors import RunStopped
 from mayfly.models.rows import Tally
@@ -10,21 +7,21 @@ DEFAULT_PERCENT = 50.0
 NEVER_PERCENT = 100.0
 
 MIN_ROWS, MIN_SHARE = 100, 0.01
-"""A rate is judged once so many rows, and this share of all, are back. A rate that the user has set
-is judged earlier where the rows that failed exceed it even if all others are answered."""
+"""The rate is checked once this many rows, and this share of all rows, are done. A rate set by the
+user is checked earlier if the failed rows exceed it even when all others succeed."""
 
 
 def check_error_rate(tally: Tally, *, left: int, percent: float | None, failure: str = "") -> None:
-    """Judge the rows that are back.
+    """Check the error rate of the rows that are done.
 
     Args:
-        tally: What the run has done.
+        tally: Totals of the run.
         left: Rows without an answer.
         percent: `--max-error-rate`; None is the default rule.
-        failure: Why the last row failed.
+        failure: Why the last failed row failed.
 
     Raises:
-        RunStopped: Too many have failed, and some are left.
+        RunStopped: Too many rows have failed, and some are left.
     """
     limit = DEFAULT_PERCENT if percent is None else percent
     if limit >= NEVER_PERCENT or left <= 0 or tally.failed == 0:
@@ -38,5 +35,5 @@ def check_error_rate(tally: Tally, *, left: int, percent: float | None, failure:
     raise RunStopped(
         f"stopped at --max-error-rate {limit:g}: {tally.failed:,} of {tally.done:,} rows failed"
         f"{why}; {left:,} rows are left. Fix the cause and run the same command again, with "
-        "--retry-failed for the rows that failed, or with --max-error-rate 100 to go on regardless"
+        "--retry-failed for the rows that failed, or with --max-error-rate 100 to continue anyway"
     )

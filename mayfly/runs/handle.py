@@ -1,4 +1,4 @@
-"""What whoever begins a run keeps of it: the way to watch it, and to know how it was ended."""
+"""A caller's handle on a run: its plan, its progress, and how it ended."""
 
 from dataclasses import dataclass, field
 
@@ -12,20 +12,21 @@ from mayfly.runs.environment import Environment
 
 @dataclass(slots=True, kw_only=True)
 class RunHandle:
-    """One run, seen from outside; it belongs to that run alone.
+    """One run as its caller sees it.
 
     Attributes:
-        environment: What the run uses; None for what its own process finds at its edge.
-        plan: What a person has confirmed, and so exactly what runs; None lets the run plan.
-        broken_off: What a teardown that was broken off has left, in words: what comes after it is
-            to be quick.
+        environment: The environment to use; None to read the process's own.
+        plan: The plan that a person confirmed, which is exactly what runs; None lets the run
+            plan.
+        teardown_aborted: What an aborted teardown left running, for people; what follows must be
+            quick.
         cancelled: Whether the run ends because it was cancelled in Prefect.
     """
 
     environment: Environment | None = None
     plan: Plan | None = None
     progress: Progress = field(default_factory=Progress)
-    broken_off: str | None = None
+    teardown_aborted: str | None = None
     cancelled: bool = False
 
     def preview_of(self, job: Job) -> JobPreview | None:
@@ -37,11 +38,9 @@ class RunHandle:
         if self.plan is None:
             return None
         if self.plan.preview.job != job:
-            raise TerminalError(
-                "the plan that was confirmed is of another job; nothing was created"
-            )
+            raise TerminalError("the confirmed plan belongs to another job; nothing was created")
         return self.plan.preview
 
-    def note_broken_off(self, left: str) -> None:
-        """Take note that a teardown was broken off, and what it has left."""
-        self.broken_off = left
+    def note_teardown_aborted(self, left: str) -> None:
+        """Record that a teardown was aborted, and what it has left running."""
+        self.teardown_aborted = left

@@ -1,7 +1,7 @@
-"""The inference of a run: an engine, and the shards that it answers, each in a thread of its own.
+"""The inference of a run: an engine, and the shards that it answers, each in its own thread.
 
-Nothing here is waited for before an endpoint is stopped: `answer_all` returns with the last answer,
-while the last parts are still being written, and `settle` awaits those once nothing bills.
+The stop of an endpoint never waits for anything here: `answer_all` returns with the last answer,
+while the last parts are still being written, and `settle` awaits them once billing has ended.
 """
 
 import threading
@@ -43,14 +43,14 @@ from mayfly.workers.process import LocalFleet, workers_for
 from mayfly.workers.protocol import Assignment
 
 WARM_CONNECTIONS = 16
-"""Connections opened while the endpoint starts: enough to begin with, and no burden to anyone."""
+"""Connections to open while the endpoint starts."""
 
 SHARDS_AT_ONCE, MOST_SHARDS = 2, 16
-"""How many shards run at once for each process that sends, and how many in all: as many as that
-where they are too small to fill the endpoint."""
+"""Concurrent shards per sending process, and the total limit for shards that are too small to fill
+the endpoint."""
 
 ROWS_PER_SLOT = 4
-"""Rows wanted under way for each request in flight: small shards shall not be a cap on those."""
+"""Rows to have in progress per request in flight, so that small shards do not limit concurrency."""
 
 CHECK_EVERY_S = 0.5
 
@@ -62,20 +62,20 @@ CLOSE_S = 10.0
 
 
 class ShardFuture(Protocol):
-    """A shard under way, as whoever submitted it knows it: a Prefect future, or one of Python's."""
+    """A submitted shard: a Prefect future, or a `concurrent.futures.Future`."""
 
     def add_done_callback(self, fn: Callable[[Any], None], /) -> None:
         """Call a function with the future when it has ended."""
 
     def result(self) -> Tally:
-        """Return the sums of the shard's part, or raise what went wrong."""
+        """Return the totals of the shard's part, or raise its error."""
 
 
 class Inference:
     """Answers the rows of a run on the endpoint in use.
 
     Attributes:
-        batch: What the shards have in common, for the engine in use.
+        batch: Settings that the shards share, for the engine in use.
     """
 
     batch: Batch
@@ -114,22 +114,21 @@ class Inference:
     # The engine.
 
     def warm_up(self) -> None:
-        """Start an engine ahead of READY, with some connections to where it will send."""
+        """Start an engine before READY, with some open connections to the inference host."""
         if self._warm is None or self._warm.ended:
             self._warm = self._new_engine().open()
         self._warm.warm(WARM_CONNECTIONS)
 
     def open(self, *, concurrency: int | None = None) -> Sending:
-        """Open an engine on the endpoint in use, the warm one if there is one; return it.
+        """Open an engine on the endpoint in use, the warm one if there is one, and return it.
 
         Args:
-            concurrency: Requests in flight instead of what the job says; such an engine is always
-                a new one.
+            concurrency: Fixed concurrency, instead of the job's; this always makes a new engine.
         """
         session = self._provisioner.session
         warm, self._warm = self._warm, None
         if concurrency is not None and warm is not None:
-            warm.stop(EndpointLost("another engine is used"), grace_s=0)
+            warm.stop(EndpointLost("replaced by another engine"), grace_s=0)
             warm = None
         if warm is None or warm.ended:
             warm = self._new_engine(concurrency).open()
@@ -146,7 +145,7 @@ class Inference:
         return warm
 
     def _first_limit(self) -> FirstLimit:
-        """Return where the search for the best number in flight begins on this endpoint."""
+        """Return the concurrency limit to start with on this endpoint."""
         session, environment = self._provisioner.session, self._environment
         return first_limit(
             past_measurements(environment.folders, environment.connection.provider),
@@ -158,21 +157,21 @@ class Inference:
         )
 
     def stop(self, reason: MayflyError, *, grace_s: float) -> None:
-        """Send nothing more; requests in flight may end within the grace. Returns at once."""
+        """Send no further requests; those in flight may end within `grace_s`. Returns at once."""
         for engine in (self._engine, self._warm):
             if engine is not None:
                 engine.stop(reason, grace_s=grace_s)
 
     def stop_sending(self) -> None:
-        """Let nothing more be sent: the endpoint is about to be stopped. Returns at once.
+        """Send no further requests: the endpoint is about to be stopped. Returns at once.
 
-        An engine that has answered everything has nothing to send, and shards still use it.
+        An engine that has answered everything is left open, because shards still use it.
         """
         if not self._complete:
             self.stop(EndpointLost("the endpoint is being torn down"), grace_s=0)
 
     def close(self) -> None:
-        """Close the engine in use; one that hangs is left to itself."""
+        """Close the engine in use; one that hangs is abandoned."""
         engine, self._engine = self._engine, None
         if engine is None:
             return
@@ -186,17 +185,17 @@ class Inference:
     # The shards.
 
     def answer_all(self, submit: Callable[[Shard], ShardFuture]) -> None:
-        """Answer every row that is left, watching the endpoint meanwhile.
+        """Answer every remaining row while monitoring the endpoint.
 
         Returns as soon as the last answer is in its journal; `settle` awaits the parts.
 
         Args:
-            submit: Has `answer` called for a shard, in another thread.
+            submit: Calls `answer` for a shard in another thread.
 
         Raises:
-            EndpointLost: The endpoint failed, was stopped or vanished; what was answered is kept.
-            RunStopped: A limit of the user's was reached.
-            RunStalled: The output takes no answers, or no row comes to be sent.
+            EndpointLost: The endpoint failed, was stopped or vanished; the answers are kept.
+            RunStopped: One of the user's limits was reached.
+            RunStalled: The output accepts no answers, or no further rows can be read.
         """
         engine, left = self.open(), self._output.shards_left()
         under_way: dict[ShardFuture, Shard] = {}
@@ -204,7 +203,7 @@ class Inference:
         begun = 0
         try:
             while left or unanswered:
-                # No more than run at once: each one more would only have to be called back.
+                # Submit no more than run at once: the others would have to be cancelled.
                 while left and self._wants_more(engine, under_way.values()):
                     shard = left.pop(0)
                     unanswered.add(shard.index)
@@ -235,8 +234,8 @@ class Inference:
             self.stop(stalled, grace_s=self._timeouts.grace_s)
             raise
         except (RunStopped, TimeToMove) as planned:
-            # Nothing is wrong with the endpoint: what it is at now is paid for, and is awaited
-            # while it drains.
+            # The endpoint is healthy: requests in flight are paid for, and are awaited while it
+            # drains.
             self.stop(planned, grace_s=self._timeouts.grace_s)
             raise
         finally:
@@ -247,41 +246,41 @@ class Inference:
     def answer(self, shard: Shard) -> Tally:
         """Answer the rows of one shard that have no answer yet, then commit its part file.
 
-        Blocks until that is done or has failed, or until `settle` has waited enough for it.
+        Blocks until that is done, has failed, or was abandoned by `settle`.
         """
         with self._changing:
             if shard.index not in self._expected:
-                raise EndpointLost(f"shard {shard.index} began when the batch had ended")
+                raise EndpointLost(f"shard {shard.index} started after the batch had ended")
             call = self._calls.get(shard.index)
-            # Never two at once over one journal.
+            # Two calls must never share a journal.
             if call is None or call.ended_within(0):
                 work = partial(self._answer, shard, self._engine, self._events)
                 call = self._calls[shard.index] = DaemonCall(work, name=f"shard {shard.index}")
         return call.result()
 
     def start(self, function: Callable[[], None], *, name: str) -> DaemonCall[None]:
-        """Start something that uses the engine in a thread of its own; `settle` awaits its end."""
+        """Start a function that uses the engine in its own thread; `settle` awaits its end."""
         call = DaemonCall(function, name=name)
         with self._changing:
             self._others.append(call)
         return call
 
     def settle(self, *, within_s: float | None = None) -> None:
-        """Wait until the shards under way have ended, then close the engine.
+        """Wait until the running shards have ended, then close the engine.
 
         Args:
-            within_s: How long all of them may take together; unset, `settle_s`.
+            within_s: Time limit for all of them together, in seconds; default `settle_s`.
 
         Raises:
-            MayflyError: After the last answer: what went wrong with a part, or that one was not
-                written in time. Otherwise the reason is known, and journals have the answers.
+            MayflyError: All rows were answered, but a part could not be written, or not in time.
+                If rows are left, the reason is already known and the journals have the answers.
         """
         limit_s = self._timeouts.settle_s if within_s is None else within_s
         end = self._clock.monotonic() + limit_s
         with self._changing:
             calls: list[tuple[str, DaemonCall[Any]]] = [
                 *((f"shard {index}", call) for index, call in self._calls.items()),
-                *(("the trial", call) for call in self._others),
+                *(("the calibration", call) for call in self._others),
             ]
             self._calls, self._others = {}, []
             self._expected.clear()
@@ -302,15 +301,15 @@ class Inference:
                 hanging.append(name)
             elif (error := call.error) is not None:
                 failed = failed or error
-                # Others may wait for the answers of this one's part.
+                # Other shards may wait for the answers in this one's part.
                 self.stop(EndpointLost(f"{name} failed"), grace_s=0)
         complete = self._complete
         self.close()
         if hanging:
             late = TerminalError(
                 f"{', '.join(hanging)} did not end within {limit_s:.0f} s after the endpoint was "
-                "gone; check the disk of --output and the template, then run the same command "
-                "again: the answers that came are in the journal"
+                "deleted; check the disk of --output and the template, then run the same command "
+                "again: the answers received are in the journal"
             )
             for _, call in calls:
                 call.abandon(late)
@@ -334,13 +333,13 @@ class Inference:
                 tally = answer_rows(batch, shard, engine, answered_all=answered_all)
             self._output.record_done(shard, tally)
         except (TerminalError, EndpointLost, RunStopped) as error:
-            # Directly, and not by way of whoever submitted it: the endpoint bills meanwhile.
+            # Report it directly, not through the future: the endpoint bills meanwhile.
             events.put(error)
             raise
         return tally
 
     def _arrived(self) -> Iterator[int | ShardFuture | MayflyError]:
-        """Wait a moment for what comes of shards."""
+        """Yield the events of shards, waiting briefly for the first."""
         with suppress(Empty):
             yield self._events.get(timeout=CHECK_EVERY_S)
             while True:
@@ -368,10 +367,10 @@ class Inference:
             row_attempts=limits.row_attempts,
             row_timeout_s=limits.row_timeout_s,
             max_tokens=self._job.sampling.max_tokens,
-            # A request with many texts that is refused may have one bad text.
+            # A rejected request with many texts may have one invalid text.
             proven=proven or renderer.embeds,
         )
-        # A trial is of few rows, and of the endpoint, not of us.
+        # A calibration sends few rows and measures the endpoint, not the client.
         calibrating = self._provisioner.session.calibrating
         if self._job.runner == "local" or concurrency is not None or calibrating:
             return Engine(

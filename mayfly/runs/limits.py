@@ -1,6 +1,6 @@
-"""Keeping the batch on one endpoint within the user's limits, with the replicas that it takes.
+"""Enforce the user's limits on one endpoint, and scale its replicas.
 
-The decisions are `mayfly.runs.autoscaler`'s; here is what they look at and what is done about them.
+`mayfly.runs.autoscaler` decides; this module collects its input and carries out its decisions.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,16 @@ from mayfly.runs.error_rate import check_error_rate
 from mayfly.together.control_plane import ControlPlane
 
 UNKNOWN_RATE = Estimate(1.0, 1.5)
-"""Rows per second of a replica of which nothing at all is known."""
+"""Rows per second of a replica without any other estimate."""
 
 
 def autoscaler_for(
     plan: Plan, offer: Offer | None, price_usd_per_h: float, *, calibrating: bool = False
 ) -> Autoscaler:
-    """Return the control of the batch on an endpoint.
+    """Return the autoscaler of the batch on an endpoint.
 
-    One replica while hardware is measured. Otherwise replicas are ours to change with a deadline,
-    unless the user has fixed their number; a range without a deadline is the platform's to use.
+    A calibration uses one replica. Otherwise a run with a deadline changes the replicas itself,
+    unless the user fixed their number; without a deadline the platform scales within the range.
     """
     job = plan.preview.job
     asked = Replicas() if calibrating else plan.replicas_on(offer)
@@ -63,10 +63,10 @@ def autoscaler_for(
 
 
 class LimitEnforcer:
-    """Looks after cost, time and replicas of one endpoint.
+    """Enforces cost, time and error limits on one endpoint, and scales it.
 
     Attributes:
-        desired: Replicas that may be ready any moment, those that are ready included.
+        desired: Replicas that are ready or may become ready at any time.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class LimitEnforcer:
         log: Callable[[str], None],
         max_error_rate: float | None = None,
     ) -> None:
-        """Begin to look after an endpoint.
+        """Prepare the limits of an endpoint.
 
         Args:
-            before: What the run had done before this endpoint.
+            before: Totals of the run before this endpoint.
             max_error_rate: Percent of rows that may fail; None is the default rule.
         """
         self.session = session
@@ -103,17 +103,17 @@ class LimitEnforcer:
         others_usd: float,
         engine: Snapshot | None,
     ) -> None:
-        """Decide what to do, and do it.
+        """Check the limits, and change the replicas if needed.
 
         Args:
-            now: On a clock that only goes forward, in seconds.
+            now: Monotonic time in seconds.
             age_s: Seconds of the run that count toward its deadline.
-            tally: What the run has done so far.
+            tally: Totals of the run so far.
             left: Rows without an answer.
-            others_usd: What the run's other endpoints cost.
+            others_usd: Cost of the run's other endpoints, in dollars.
 
         Raises:
-            RunStopped: The cost, the time or the errors that the user allows are used up.
+            RunStopped: The cost limit, the deadline or the error rate was reached.
         """
         autoscaler, session = self.autoscaler, self.session
         meter = session.meter
@@ -162,14 +162,14 @@ class LimitEnforcer:
             case "go":
                 return
 
-    def seen(self, desired: int | None) -> None:
-        """Take note of how many replicas the platform means to have."""
+    def note_desired(self, desired: int | None) -> None:
+        """Record how many replicas the platform intends to run."""
         self.desired = max(self.autoscaler.wanted, desired or 0)
 
     def follow(self, ready: int) -> float | None:
-        """Return by how much the limit on requests in flight changes with so many replicas ready.
+        """Return the factor for the concurrency limit when the ready replicas have changed.
 
-        None where they have not changed.
+        None when they have not.
         """
         before = self._followed or self.session.started_with
         if not ready or ready == before:
@@ -198,7 +198,7 @@ class LimitEnforcer:
         try:
             self._plane.scale(self.session.ref, Replicas(minimum=replicas, maximum=replicas))
         except MayflyError as error:
-            # The next decision asks again, if it is still wanted then.
+            # The next decision requests it again, if it is still needed.
             self.autoscaler.wanted = max(before, 1)
             self._log(f"could not change to {replicas} replicas: {error}")
             return
@@ -206,7 +206,7 @@ class LimitEnforcer:
         self._log(f"{before} replicas, changing to {replicas}: {why}")
 
     def _resume(self, left: int) -> str:
-        """Say how the rows that are left can be had, and for how much."""
+        """Return how to answer the remaining rows, and the estimated cost."""
         throughput = self.autoscaler.estimate()
         usd = [
             billed_minutes(left / rate + self.autoscaler.drain_s) * self.autoscaler.replica_usd

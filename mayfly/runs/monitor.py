@@ -1,4 +1,4 @@
-"""Watching a run: its endpoint, the guardian, what it costs, how long it takes, its replicas."""
+"""Monitor a run: its endpoint, guardian, cost, deadline and replicas."""
 
 import threading
 from collections import Counter
@@ -20,7 +20,7 @@ from mayfly.workers.pool import Sending
 
 
 class Monitor:
-    """Watches a run and keeps it within the user's limits."""
+    """Monitors a run and enforces the user's limits."""
 
     def __init__(
         self,
@@ -44,14 +44,13 @@ class Monitor:
         self._began = clock.monotonic()
         self._plan: Plan | None = None
         self._engine: Sending | None = None
-        # What the run had done before the engine that sends now, which counts from nothing.
+        # Totals of the run before the current engine, which counts from zero.
         self._sent_before = EMPTY_TALLY
         self._retries_before: Mapping[str, int] = {}
         self._observed_at = 0.0
         self._bad = self._answered = 0
         self._enforcer: LimitEnforcer | None = None
-        # Held for microseconds, so that what an older snapshot saw never replaces what a newer
-        # one did.
+        # Held for microseconds, so that an older snapshot never replaces a newer one.
         self._showing = threading.Lock()
 
     @property
@@ -60,15 +59,15 @@ class Monitor:
         return self._clock.monotonic() - self._began
 
     def leave_out(self, seconds: float) -> None:
-        """Let so many seconds not count toward the deadline: a person was thinking."""
+        """Exclude time from the deadline, such as the wait for an approval."""
         self._began += seconds
 
     def agree(self, plan: Plan) -> None:
-        """Watch by this plan from now on."""
+        """Use this plan from now on."""
         self._plan = plan
 
     def watch(self, engine: Sending | None) -> None:
-        """Watch an engine that begins to send, or none any more."""
+        """Monitor an engine that begins to send; None ends that."""
         self.show()
         with self._showing:
             progress = self._progress.snapshot()
@@ -81,8 +80,8 @@ class Monitor:
 
         Raises:
             EndpointLost: The endpoint failed, was stopped or is gone.
-            RunStopped: The cost or the time that the user allows is used up.
-            RunStalled: The output takes no answers, or no rows come to be sent.
+            RunStopped: The cost limit or the deadline was reached.
+            RunStalled: The output accepts no answers, or no further rows can be read.
         """
         now = self._clock.monotonic()
         self.show()
@@ -100,37 +99,37 @@ class Monitor:
         self._enforce(now)
 
     def check_while_waiting(self, observation: Observation) -> None:
-        """Check the limits while the endpoint starts: time runs, and replicas may bill already.
+        """Check the limits while the endpoint starts: time passes, and replicas may already bill.
 
         Raises:
-            RunStopped: The cost or the time that the user allows is used up.
+            RunStopped: The cost limit or the deadline was reached.
         """
         self._note(observation)
         self._enforce(self._clock.monotonic())
 
     def check_may_rent(self) -> None:
-        """Check whether the limits leave room for an endpoint.
+        """Check whether the limits allow an endpoint.
 
         Raises:
-            RunStopped: A minute of it would pass the cap, or the deadline is over.
+            RunStopped: One minute of it would exceed the cost limit, or the deadline has passed.
         """
         limits = self._job.limits
         if limits.deadline_s is not None and self.age_s >= limits.deadline_s:
             raise RunStopped(
-                "stopped at --deadline, before another endpoint; run the same command again to "
-                "go on"
+                "stopped at --deadline before creating another endpoint; run the same command "
+                "again to resume"
             )
         if limits.max_cost_usd is None or self._plan is None or not self._provisioner.sessions:
             return
         spent_usd, minimum_usd = self._provisioner.spent_usd(), self._plan.usd_per_h / 60
         if spent_usd + minimum_usd > limits.max_cost_usd:
             raise RunStopped(
-                f"stopped at --max-cost, ${spent_usd:.2f} spent: no minute of another "
-                "endpoint is left; run the same command again to go on"
+                f"stopped at --max-cost with ${spent_usd:.2f} spent: the rest does not pay for one "
+                "minute of another endpoint; run the same command again to resume"
             )
 
     def show(self) -> None:
-        """Bring the progress up to date with engine and meter; from any thread."""
+        """Update the progress from engine and meter; from any thread."""
         with self._showing:
             if (engine := self._engine) is not None:
                 now = engine.snapshot()
@@ -148,7 +147,7 @@ class Monitor:
 
     @property
     def _limits(self) -> LimitEnforcer:
-        """What enforces the limits on the endpoint in use."""
+        """The limit enforcer of the endpoint in use."""
         session = self._provisioner.session
         if self._enforcer is None or self._enforcer.session is not session:
             assert self._plan is not None  # noqa: S101 - nothing is rented without a plan
@@ -180,10 +179,10 @@ class Monitor:
     def _note(self, observation: Observation) -> None:
         ready = observation.ready_replicas or 0
         self._progress.update(state=observation.short_state, ready_replicas=ready)
-        self._limits.seen(observation.desired_replicas)
+        self._limits.note_desired(observation.desired_replicas)
 
     def _follow(self, ready: int) -> None:
-        """Let the limit on requests in flight grow and shrink with the replicas that answer."""
+        """Scale the concurrency limit with the number of ready replicas."""
         if self._engine is not None and (factor := self._limits.follow(ready)) is not None:
             self._engine.scaled(factor)
 

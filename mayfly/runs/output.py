@@ -1,4 +1,4 @@
-"""The output of a run: what is left to answer, what is done, what failed."""
+"""The output folder of a run: its remaining, finished and failed rows."""
 
 import threading
 from typing import Any
@@ -23,22 +23,22 @@ from mayfly.storage.write_watch import WriteWatch
 
 
 class Output:
-    """The folder of a run, while the run holds its lock.
+    """The output folder, while the run holds its lock.
 
-    Shards end in threads of theirs: the manifest is changed by one of them at a time.
+    Shards end in threads of their own; a lock serialises their changes to the manifest.
 
     Attributes:
-        reading: Whose turn it is to read rows.
-        writes: Knows which writes to journals are under way.
+        reading: The order in which shards read rows.
+        writes: Tracks the running writes to journals.
     """
 
     def __init__(
         self, preview: JobPreview, folder: RunFolder, *, progress: Progress, started_at: float
     ) -> None:
-        """Take the folder over: merge what an earlier run left, and find what is to be asked.
+        """Merge what an earlier run left in the folder, and find the rows to send.
 
         Args:
-            started_at: Of the run, Unix time in seconds.
+            started_at: Start of the run, Unix time in seconds.
         """
         self.paths = folder.paths
         self._preview, self._folder, self._progress = preview, folder, progress
@@ -57,7 +57,7 @@ class Output:
         self.deduplication = self._find_duplicates(started_at) if preview.job.rows.dedupe else None
 
     def shards_left(self) -> list[Shard]:
-        """Return the shards to answer: those not done; with `retry_failed`, those with errors."""
+        """Return the unfinished shards; with `retry_failed`, also those with failed rows."""
         manifest = self._folder.manifest
         return [
             shard
@@ -68,12 +68,12 @@ class Output:
 
     @property
     def rows_left(self) -> int:
-        """Rows of the shards that are left."""
+        """Rows of the remaining shards."""
         return sum(shard.rows for shard in self.shards_left())
 
     @property
     def total(self) -> Tally:
-        """Sums over the whole output, earlier runs included."""
+        """Totals of the whole output, earlier runs included."""
         return self._folder.manifest.tally + journalled(self.paths, self._folder.manifest)
 
     @property
@@ -85,9 +85,9 @@ class Output:
         """Return what the shards have in common.
 
         Args:
-            model: What the endpoint in use is called in a request.
-            breaker: Of the engine in use.
-            cache_keys: Whether several replicas may answer at once.
+            model: The name of the endpoint in requests.
+            breaker: Circuit breaker of the engine.
+            cache_keys: Whether the endpoint may have several replicas.
         """
         preview = self._preview
         return Batch(
@@ -118,7 +118,7 @@ class Output:
             update_dead_letters(self._source, self._folder, changed=[shard.index])
 
     def read_results(self) -> Results:
-        """Read what the parts hold, for the report; bring the dead letters up to date first."""
+        """Read the parts for the report, after updating the dead letters."""
         with self._recording:
             update_dead_letters(self._source, self._folder)
         return read_results(
@@ -131,8 +131,8 @@ class Output:
     def write_report(self, report: dict[str, Any]) -> None:
         """Write the run's own report, and the manifest's record of the run.
 
-        `report.json` and `report.html` stay those of the last run that has sent anything: a
-        finished command that is run again costs nothing, and would report that.
+        `report.json` and `report.html` remain those of the last run that sent requests: repeating
+        a finished command costs nothing and must not replace them.
         """
         with self._recording:
             self._folder.commit(self._folder.manifest.with_run(run_record(report)))

@@ -1,4 +1,4 @@
-"""The runs of this machine with their state, and how one is ended from another terminal."""
+"""List the runs of this machine, and cancel one from another terminal."""
 
 import os
 import signal
@@ -20,11 +20,11 @@ REPORT_EVERY_S = 5.0
 
 
 def list_runs(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the runs of this machine, the newest first, with what their folders say.
+    """Return the runs of this machine, newest first, with the status of their folders.
 
     Each has `run`, `output`, `input`, `model`, `started_at` (Unix time, seconds), `state`
-    (`running`, `ended` or `crashed`), `outcome`, `rows` and `usd`; the last three are None where
-    the folder is gone.
+    (`running`, `ended` or `crashed`), `outcome`, `rows` and `usd`; the last three are None when
+    the folder no longer exists.
     """
     store = LeaseStore(state_home(environ))
     return list(_listed(registered(state_home(environ)), store))
@@ -35,7 +35,7 @@ def _listed(entries: list[RunEntry], store: LeaseStore) -> Iterator[dict[str, An
     for entry in entries:
         status = _status(entry, store)
         on = owner_is_alive(entry.owner) is True and entry.output not in seen
-        # Of several runs of one folder the manifest has the outcome of each.
+        # The manifest has the outcome of each run of the folder.
         past = {} if status is None else {run["run"]: run for run in status["runs"]}
         outcome = past.get(entry.id, {}).get("outcome")
         seen.add(entry.output)
@@ -68,14 +68,14 @@ def cancel_run(
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """End the run of a folder cleanly, as its own Ctrl-C would, and wait for its end.
+    """End the run of a folder cleanly, as Ctrl-C in its terminal would, and wait for its end.
 
     Returns:
         The folder's status afterwards (`mayfly.runs.status.read_status`).
 
     Raises:
-        BadRequest: No run of this machine is on in that folder.
-        TimedOut: It has not ended in time; its teardown goes on.
+        BadRequest: No run of this machine is active in that folder.
+        TimedOut: It has not ended in time; its teardown continues.
     """
     home = state_home(environ)
     folder = str(paths_of(output).folder.absolute())
@@ -83,25 +83,25 @@ def cancel_run(
     store = LeaseStore(home)
     if entry is None or owner_is_alive(entry.owner) is not True or _has_ended(entry, store):
         raise BadRequest(
-            f"no run is on in {printable(output)} on this machine; `mayfly runs` lists them"
+            f"no run is active in {printable(output)} on this machine; `mayfly runs` lists them"
         )
     os.kill(entry.owner.pid, signal.SIGTERM)
-    log(f"asked process {entry.owner.pid} to end; it tears the endpoint down first")
-    began = told = monotonic()
+    log(f"stopping process {entry.owner.pid}; it tears the endpoint down first")
+    began = reported_at = monotonic()
     while owner_is_alive(entry.owner) is True and not _has_ended(entry, store):
         if monotonic() - began > timeout_s:
             raise TimedOut(
-                f"process {entry.owner.pid} has not ended in {timeout_s:.0f} s; "
-                f"`mayfly status {output}` shows what bills"
+                f"process {entry.owner.pid} has not ended within {timeout_s:.0f} s; "
+                f"`mayfly status {output}` shows what is still billed"
             )
-        if monotonic() - told >= REPORT_EVERY_S:
-            told = monotonic()
-            log("waiting for the endpoint's teardown")
+        if monotonic() - reported_at >= REPORT_EVERY_S:
+            reported_at = monotonic()
+            log("waiting for the teardown of the endpoint")
         sleep(POLL_S)
     return read_status(Path(folder), store)
 
 
 def _has_ended(entry: RunEntry, store: LeaseStore) -> bool:
-    """Whether the run has recorded its end: a process may outlive its run, in a notebook."""
+    """Whether the run has recorded its end; a process, such as a notebook, may outlive its run."""
     status = _status(entry, store)
     return status is not None and any(run["run"] == entry.id for run in status["runs"])

@@ -1,4 +1,4 @@
-"""The rows of an output in input order: from its parts, and from the journals of what is on."""
+"""Read the rows of an output in input order, from parts and from journals of unfinished shards."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from mayfly.storage.run_paths import RunPaths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What a run has answered.
+    """The results of a run.
 
     Attributes:
-        manifest: With exactly those shards done whose parts are there.
-        partial: Whether journals count too.
+        manifest: The manifest; its finished shards are exactly those that have a part.
+        partial: Whether journals are read too.
     """
 
     paths: RunPaths
@@ -41,11 +41,11 @@ class Results:
         return sum(shard.rows for shard in self.manifest.left)
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the rows in input order, some at a time.
+        """Yield the rows in input order, in batches.
 
         Raises:
-            TerminalError: A damaged part.
-            BadRequest: The input, which journals alone do not hold, is another one now.
+            TerminalError: A part is damaged.
+            BadRequest: The input, which is needed for journalled rows, has changed.
         """
         source: tuple[Dataset, OutputColumns] | None = None
         for shard in self.manifest.shards:
@@ -60,15 +60,15 @@ class Results:
 
     def _source(self) -> tuple[Dataset, OutputColumns]:
         """Open the input again, for the columns of rows that are in no part yet."""
-        told, identity = self.manifest.input, self.manifest.identity
+        recorded, identity = self.manifest.input, self.manifest.identity
         known = [str(name) for name, *_ in self.manifest.sources]
         dataset = open_dataset(
-            told["uri"], limit=identity.get("limit"), known=known, beside=self.paths.input
+            recorded["uri"], limit=identity.get("limit"), known=known, beside=self.paths.input
         )
-        if dataset.fingerprint != told["fingerprint"]:
+        if dataset.fingerprint != recorded["fingerprint"]:
             raise BadRequest(
-                f"input {told['uri']} has changed since the run, whose unfinished rows need it; "
-                "put it back, or leave --partial out when the run is finished"
+                f"input {recorded['uri']} has changed since the run, and --partial reads it for "
+                "the unfinished rows; restore it, or finish the run and export without --partial"
             )
         prompt, sampling = (
             kind.model_validate(
@@ -87,26 +87,26 @@ class Results:
 
 
 def read_results(output: str, *, partial: bool) -> Results:
-    """Return what a run has answered.
+    """Return the results of a run.
 
     Raises:
-        BadRequest: No run is there, or it is not finished and `partial` does not ask for that.
+        BadRequest: The folder has no run, or its run is not finished and `partial` is False.
     """
     paths = refresh_all(output) if is_remote(output) else paths_of(output)
     manifest = load_manifest(paths.manifest)
     if manifest is None:
-        raise BadRequest(f"{output} holds no run; give the --output of one")
+        raise BadRequest(f"{output} is not the output of a run; give the folder of its --output")
     found = Results(paths=paths, manifest=reconciled(paths, manifest), partial=partial)
     if found.rows_left and not partial:
         raise BadRequest(
-            f"{output} is not finished: {found.rows_left:,} rows are in no part file yet; "
-            "add --partial for the answers that there are, or finish the run first"
+            f"{output} is not finished: {found.rows_left:,} rows have no part file yet; "
+            "add --partial to export what is available, or finish the run first"
         )
     return found
 
 
 def batch_results(found: Results) -> BatchResults:
-    """Return what makes OpenAI-batch lines of a run's rows."""
+    """Return the converter of a run's rows to OpenAI-batch lines."""
     manifest = found.manifest
     path = "chat/completions"
     if manifest.identity.get("prompt.embed_column") is not None:

@@ -1,7 +1,7 @@
-"""One run of a job, composed: what was asked, what is left, what is rented, what it came to.
+"""One run of a job, composed of preview, plan, output, provisioner, monitor and inference.
 
-The folder's manifest and the lease are the truth about a run; this object is how one process
-works through it. Nothing here is Prefect's, so that everything holds without a Prefect server.
+The folder's manifest and the lease are the source of truth about a run; this object is how one
+process works through it. Nothing here depends on Prefect, so it works without a Prefect server.
 """
 
 import threading
@@ -52,17 +52,17 @@ from mayfly.workers.dask_cluster import DaskCluster
 
 
 class Run:
-    """A job on its way through one endpoint after another; made by `begin`.
+    """A run of a job on one endpoint after another; created by `begin`.
 
     Attributes:
-        handle: What whoever began it keeps.
-        preview: What was known of the job before anything was asked of the API.
-        plan: What it does; None before there is a plan.
+        handle: The caller's handle.
+        preview: The preview of the job.
+        plan: The plan; None until there is one.
         plane: The control plane of the project.
-        output: The folder: what is left, what is done.
-        provisioner: Its endpoints, one after another.
-        monitor: Keeps it within the user's limits.
-        inference: Answers its rows.
+        output: The output folder, with its remaining and finished rows.
+        provisioner: Creates the endpoints, one at a time.
+        monitor: Enforces the user's limits.
+        inference: Answers the rows.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class Run:
             self.agree(handle.plan)
 
     def agree(self, plan: Plan) -> None:
-        """Go by this plan from now on.
+        """Use this plan from now on.
 
         Raises:
-            BadRequest: The budget of the month has no room for it, and nothing was rented yet.
+            BadRequest: The plan exceeds the monthly budget, and nothing was created yet.
         """
         if not self.provisioner.sessions:
             check_budget(plan, self.environment)
@@ -139,26 +139,28 @@ class Run:
         self.monitor.agree(plan)
 
     def in_turn(self, placement: Placement | None) -> Iterator[Offer | None]:
-        """Yield what to rent, as long as rows are left; see `Provisioner.in_turn`."""
+        """Yield the offers to use while rows are left; see `Provisioner.in_turn`."""
         offers = None if placement is None else placement.eligible
         return self.provisioner.in_turn(offers, lambda: self.output.rows_left)
 
     def move_on(self, error: HardwareUnavailable | EndpointLost) -> None:
-        """Take note that the endpoint in use cannot be used, and another has to be found."""
+        """Record that the current endpoint is unusable and another is needed."""
         self.provisioner.move_on(error)
 
     def stop(self) -> None:
-        """Let nothing more be sent, and send the stop of the endpoint: first of all.
+        """Send no further requests, and send the stop of the endpoint before anything else.
 
-        Nothing is waited for but that one call: no shard, disk, worker or Prefect.
+        It waits for that one call only: not for a shard, a disk, a worker or Prefect.
         """
         self.inference.stop_sending()
         self.provisioner.request_stop()
 
     def signals_deferred(self) -> AbstractContextManager[None]:
-        """Hold signals back while the endpoint is torn down; see `defer_signals`."""
+        """Defer signals while the endpoint is torn down; see `defer_signals`."""
         return defer_signals(
-            self.progress.log, self.provisioner.left_behind, self.handle.note_broken_off
+            self.progress.log,
+            self.provisioner.remaining_endpoint,
+            self.handle.note_teardown_aborted,
         )
 
     def write_report(self, outcome: str) -> dict[str, Any]:
@@ -198,7 +200,7 @@ class Run:
                 provider=connection.provider,
                 fingerprint=self.identity.fingerprint,
             )
-            # A measurement less is no reason to fail a run that is over.
+            # A lost measurement must not fail a finished run.
             with suppress(OSError):
                 append_history(self.environment.folders, record)
         self.progress.report = report
@@ -212,7 +214,7 @@ class Run:
         """
         times = self.timeouts
         within_s = times.abandon_s
-        if self.handle.broken_off:
+        if self.handle.teardown_aborted:
             within_s = 0.0
         elif isinstance(error, RunStalled):
             # Answers are in memory, and nothing bills: the disk may come back.
@@ -225,26 +227,26 @@ class Run:
 
 @contextmanager
 def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
-    """Preview the job, claim the output folder, and keep a record of the run however it ends.
+    """Preview the job, claim the output folder, and write a report however the run ends.
 
     Args:
-        handle: Has the plan that was confirmed, with its preview, where there is one already.
-        run: The run's id, by which others find its lease; one is made up when there is none.
+        handle: The caller's handle, with the confirmed plan if there is one.
+        run: The run's id, by which its lease is found; generated when empty.
 
     Raises:
-        BadRequest: Something is wrong with the request; nothing was created or written.
+        BadRequest: The request is invalid; nothing was created or written.
     """
     environment, progress = handle.environment, handle.progress
-    assert environment is not None  # noqa: S101 - whoever begins a run has read it
+    assert environment is not None  # noqa: S101 - the caller has read it
     progress.begin()
     connection, started_at = environment.connection, environment.clock.time()
-    # Without a plan that a person has seen, the job is a form's.
+    # Without a confirmed plan the job comes from a Prefect form.
     preview = handle.preview_of(job) or preview_job(job, connection.provider, anywhere=False)
     with ExitStack() as stack:
         stack.callback(preview.dataset.close)
         cluster = None
         if job.dask is not None and job.runner == "dask":
-            # Before anything is created: a cluster that cannot work is a wrong request.
+            # Before anything is created: a cluster that cannot work makes the request invalid.
             cluster = stack.enter_context(DaskCluster(job.dask, preview.dataset, log=progress.log))
         plane = stack.enter_context(connect(job.rental.api, connection, log=progress.log))
         folder = stack.enter_context(
@@ -298,8 +300,8 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
 
 
 def _outcome(error: BaseException, handle: RunHandle) -> str:
-    if handle.broken_off:
-        return f"failed: {handle.broken_off}"
+    if handle.teardown_aborted:
+        return f"failed: {handle.teardown_aborted}"
     if isinstance(error, RunStopped):
         return "stopped"
     if isinstance(error, MayflyError):

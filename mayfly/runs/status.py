@@ -1,4 +1,4 @@
-"""What a folder tells about its runs, for whoever looks, on whatever machine."""
+"""Read the status of an output folder's runs, from any machine."""
 
 import json
 import time
@@ -19,18 +19,18 @@ from mayfly.storage.run_folder import journalled, reconciled
 from mayfly.storage.run_paths import RunPaths
 
 SILENT_AFTER_S = 15.0
-"""A run gives its numbers every two seconds; after this long without, it does not count as on."""
+"""A run writes its heartbeat every two seconds; after this long without one, it is not running."""
 
 
 def read_status(output: str | Path, store: LeaseStore) -> dict[str, Any]:
-    """Return what a run has done so far: rows, tokens, cost, runs, and leases still open.
+    """Return the status of an output: rows, tokens, cost, runs, and open leases.
 
     Args:
         output: `--output`, which may be on an object store, or a path.
         store: The leases of this machine.
 
-    `now` holds the live numbers of a run that is on, and how long ago it gave them: None when
-    there is none. A run that was killed leaves its last ones behind, ever older.
+    `now` holds the last heartbeat with its age, or None. A killed run leaves its last heartbeat
+    behind.
 
     Raises:
         BadRequest: The folder is not the output of a run.
@@ -49,11 +49,11 @@ def read_status(output: str | Path, store: LeaseStore) -> dict[str, Any]:
     heartbeat = _heartbeat(paths, at)
     on = heartbeat is not None and heartbeat["heard_s_ago"] <= _silent_after_s(heartbeat)
     recorded = {run["run"] for run in manifest.runs}
-    # A run that was killed recorded nothing; who ended its endpoint knows what it was billed.
+    # A killed run recorded nothing; the proof of its teardown has the cost.
     lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
     heartbeat_usd = heartbeat["usd"] if heartbeat is not None else 0.0
     usd = sum(run["cost"]["usd"] for run in manifest.runs)
-    # The last numbers of one that was killed are of the same endpoint as its proof of teardown.
+    # A killed run's last heartbeat and its proof of teardown are of the same endpoint.
     usd += lost_usd + heartbeat_usd if on else max(lost_usd, heartbeat_usd)
     return {
         "input": manifest.input["uri"],
@@ -98,15 +98,15 @@ def _outcome(manifest: Manifest, heartbeat: Mapping[str, Any] | None, *, on: boo
     if on:
         return "running"
     if heartbeat is not None:
-        return f"killed, as it seems: not heard of for {span(heartbeat['heard_s_ago'])}"
+        return f"crashed (no heartbeat for {span(heartbeat['heard_s_ago'])})"
     return str(manifest.runs[-1]["outcome"]) if manifest.runs else "not ended yet"
 
 
 def _heartbeat(paths: RunPaths, at: float) -> dict[str, Any] | None:
-    """Return the live numbers that a run has left last, with who gave them and how long ago."""
+    """Return the last heartbeat of a run, with its process and its age."""
     try:
         heartbeat = json.loads(paths.heartbeat.read_text())
-        if "by" in heartbeat:  # Of a run elsewhere, from the lock that it renews.
+        if "by" in heartbeat:  # A run on another machine; taken from the lock that it renews.
             return {key: value for key, value in heartbeat.items() if key != "at"}
         holder = json.loads(paths.lock.read_text())
     except (OSError, ValueError):
@@ -116,5 +116,5 @@ def _heartbeat(paths: RunPaths, at: float) -> dict[str, Any] | None:
 
 
 def _open_leases(paths: RunPaths, store: LeaseStore) -> list[Lease]:
-    """Return the leases on this output: its own copy, and the store's where that is at hand."""
+    """Return the leases on this output: its own copies, and those of this machine's store."""
     return list(store.of_output(str(paths.folder.absolute())))

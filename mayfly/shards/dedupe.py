@@ -1,4 +1,4 @@
-"""Identical requests are sent once in a job: which rows wait for another's answer, and get it."""
+"""Deduplicate requests: rows with identical requests are sent once and share the response."""
 
 import hashlib
 import time
@@ -15,16 +15,16 @@ from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import part_label, read_answers
 from mayfly.storage.run_paths import RunPaths
 
-POLL_EVERY_S = 0.1
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deduplication:
-    """How the shards of a run come by the answers of rows that are not sent.
+    """Gives the shards of a run the answers of rows that are not sent.
 
     Attributes:
-        shards: All of the job, in order.
-        again: Shards whose parts are replaced in this run, since `since` (Unix time, seconds).
+        shards: All shards of the job, in order.
+        again: Shards whose parts this run replaces, after `since` (Unix time, seconds).
     """
 
     duplicates: Copies
@@ -38,14 +38,14 @@ class Deduplication:
     def answers(
         self, wanted: Mapping[int, int], own: Mapping[int, Answer], check: Callable[[], None]
     ) -> dict[int, Answer]:
-        """Return the answers of rows that copy others; waits for shards that are under way.
+        """Return the answers of duplicate rows; wait for the shards that produce them.
 
-        A row copies an earlier one always, so that the first shard under way waits for none.
+        A row only duplicates an earlier row, so the first shard in progress never waits.
 
         Args:
-            wanted: Rows, each with the row that it copies.
+            wanted: Duplicate rows, each with the row that it duplicates.
             own: Answers of the shard that the rows are in.
-            go_on: Raises what has ended the run.
+            check: Raises the error that ended the run, if it has ended.
         """
         elsewhere: dict[Shard, set[int]] = defaultdict(set)
         found: dict[int, Answer] = {}
@@ -61,7 +61,7 @@ class Deduplication:
                     self.duplicates.keep_answers(shard, read_answers(part, self.columns))
                 else:
                     check()
-                    time.sleep(POLL_EVERY_S)
+                    time.sleep(POLL_S)
             found |= {answer.row: answer for answer in self.duplicates.answers(firsts)}
         return {row: _copy(row, found[first]) for row, first in wanted.items()}
 
@@ -77,10 +77,10 @@ class Deduplication:
 
 
 def find_duplicates(source: RequestSource, paths: RunPaths, *, key: str) -> Copies:
-    """Find the rows of a job's input that ask what an earlier row asks already.
+    """Find the rows of a job's input whose request equals that of an earlier row.
 
     Args:
-        key: Of the job and its input: what was found for another one is found anew.
+        key: Identifies the job and its input; an index with another key is rebuilt.
     """
     return Copies(paths.duplicates, key=key, rows=_digests(source))
 
@@ -92,7 +92,7 @@ def _digests(source: RequestSource) -> Iterator[tuple[int, bytes]]:
 
 
 def _copy(row: int, answer: Answer) -> Answer:
-    """Return another row's answer as this row's, for which nothing was sent and nothing used."""
+    """Return another row's answer as this row's, with no attempts and no usage."""
     return answer._replace(
         row=row, prompt_tokens=0, completion_tokens=0, cached_tokens=0, attempts=0, dropped=None
     )

@@ -1,4 +1,4 @@
-"""What becomes of rows with an error: letters for people, and which of them may be asked again."""
+"""Failed rows: write them as dead letters, and select those that can be retried."""
 
 import hashlib
 from collections.abc import Collection
@@ -21,11 +21,11 @@ from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_folder import RunFolder
 
 UNSENDABLE = frozenset({NULL_PROMPT, BAD_MESSAGES, BAD_CELL, BAD_BODY, BAD_MEDIA, TEMPLATE})
-"""Classes of rows from which no request can be made: asking again would rent for nothing."""
+"""Failure kinds of rows that cannot be rendered: retrying them would create an endpoint in vain."""
 
 
 def shards_to_retry(folder: RunFolder) -> dict[int, int]:
-    """Return how many rows with an error may be asked again, by the index of their shard."""
+    """Return the number of failed rows that can be retried, by shard index."""
     found = {}
     done = folder.manifest.done
     folder.fetch_parts(index for index, tally in done.items() if tally.failed)
@@ -40,10 +40,10 @@ def shards_to_retry(folder: RunFolder) -> dict[int, int]:
 def update_dead_letters(
     source: RequestSource, folder: RunFolder, *, changed: Collection[int] = ()
 ) -> None:
-    """Bring the dead letters up to date with the parts; does nothing when they are.
+    """Update the dead letters from the parts, if they are out of date.
 
     Args:
-        changed: Shards whose parts were just replaced; others are compared by their counts.
+        changed: Shards whose parts were just replaced; the others are compared by count.
     """
     kept = dead_letter_counts(folder.paths.dead_letters)
     failed = {index: tally.failed for index, tally in folder.manifest.done.items() if tally.failed}
@@ -58,9 +58,9 @@ def update_dead_letters(
 
 
 def merge_journals(dataset: Dataset, columns: OutputColumns, folder: RunFolder) -> None:
-    """Put answers that a run got for rows of finished shards, and was cut off with, into the parts.
+    """Merge journalled answers of finished shards, left by an interrupted run, into the parts.
 
-    Only `--retry-failed` leaves such answers; they were paid for.
+    Only an interrupted `--retry-failed` leaves such answers; they were paid for.
     """
     for shard in folder.manifest.shards:
         path = folder.paths.journal(shard.index)
@@ -89,9 +89,9 @@ def merge_journals(dataset: Dataset, columns: OutputColumns, folder: RunFolder) 
 
 
 def _digests(source: RequestSource, rows: Collection[int]) -> dict[int, str]:
-    """Return the digests of some rows' requests, reading the input once over their range."""
+    """Return the digests of some rows' requests, reading each range of the input once."""
     wanted, found = sorted(rows), {}
-    # Rows that lie near each other are read together.
+    # Neighbouring rows are read together.
     for _, near in groupby(wanted, key=lambda row: row // 4096):
         block = list(near)
         first, end = block[0], block[-1] + 1

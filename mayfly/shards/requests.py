@@ -1,4 +1,4 @@
-"""The rows of a job as they would be sent, for those that compare requests and send none."""
+"""Render the rows of a job, for code that compares requests without sending them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from mayfly.storage.dataset import Dataset
 
 
 class RequestSource(NamedTuple):
-    """What makes requests of rows.
+    """Renders the requests of a dataset's rows.
 
     Attributes:
-        model: What the job calls its model.
+        model: The model as the job names it.
     """
 
     dataset: Dataset

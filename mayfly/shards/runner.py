@@ -1,5 +1,6 @@
-"""Answering one shard: read, render, send, journal, commit. Plain Python, so that a Prefect task,
-a process of its own and a benchmark do the very same thing.
+"""Run one shard: read, render, send, journal, commit.
+
+It is plain Python, shared by the Prefect task, the worker processes and the benchmarks.
 """
 
 import threading
@@ -26,21 +27,21 @@ from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_paths import RunPaths
 from mayfly.storage.write_watch import WriteWatch
 
-POLL_EVERY_S = 0.1
+POLL_S = 0.1
 
 SYNC_EVERY_S = 0.5
-"""What a power cut may cost: the answers of this long. The death of the process costs what was in
-flight: what has come is in the kernel's hands before anything is sent in its place."""
+"""A power cut may lose the answers of this interval. The death of the process loses only requests
+in flight: an answer is in the kernel's page cache before its slot is used again."""
 
 
 class Turns:
-    """What one shard at a time does, the first of those that wait: reading forward, in little room.
+    """Lets one shard at a time do something that needs memory, in shard order.
 
-    A page of a Parquet file is decoded whole, and may have many MiB. The next shard reads its rows
-    when this one has read its last, which is long before that is sent.
+    A page of a Parquet file is decoded whole and may take many MiB. The next shard reads its rows
+    once this one has read its last row, which is long before that row is sent.
 
     Attributes:
-        moves: A number that grows while reading goes on, of rows too that need not be sent.
+        moves: A counter that grows while rows are read, including rows that need not be sent.
     """
 
     def __init__(self) -> None:
@@ -51,12 +52,12 @@ class Turns:
 
     @contextmanager
     def of(self, shard: Shard, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Have the turn for as long as the block lasts; `check` raises what has ended the run."""
+        """Hold the turn while the block lasts; `check` raises the error that ended the run."""
         with self._changed:
             self._waiting.add(shard.index)
             try:
                 while self._taken or shard.index > min(self._waiting):
-                    self._changed.wait(POLL_EVERY_S)
+                    self._changed.wait(POLL_S)
                     check()
                 self._taken = True
             finally:
@@ -70,37 +71,37 @@ class Turns:
 
 
 class RowReader(Protocol):
-    """Yields the rows of a shard in chunks; a `Dataset`, or what the run sends to a worker."""
+    """Yields the rows of a shard in chunks: a `Dataset`, or rows that the run sends."""
 
     def read(self, first_row: int, rows: int, columns: Sequence[str] | None) -> Iterator[Chunk]:
         """Yield consecutive rows; see `Dataset.read`."""
 
 
 class AnswerSink(Protocol):
-    """Where answers are kept as they come: a `Journal`, or the way to the run that has one."""
+    """Stores answers as they arrive: a `Journal`, or the connection to the run that has one."""
 
     def append(self, answer: Answer) -> None:
-        """Take an answer for the next commit."""
+        """Add an answer to the next commit."""
 
     def commit(self, *, sync: bool = True) -> None:
-        """Write what is waiting; with `sync`, wait until it is safe."""
+        """Write the pending answers; with `sync`, wait until they are durable."""
 
     def keep_up(self) -> None:
-        """Wait if what is kept is far behind what was appended."""
+        """Wait if writing is far behind what was appended."""
 
 
 class Sender(Protocol):
-    """What sends requests: an engine, or workers that have one each."""
+    """Sends requests: an engine, or a pool of workers with one engine each."""
 
     def check(self) -> None:
-        """Raise what ended it, if it has ended."""
+        """Raise the error that ended it, if it has ended."""
 
     def stop(self, reason: MayflyError, *, grace_s: float) -> None:
-        """Send nothing more."""
+        """Send no further requests; those in flight may end within `grace_s` seconds."""
 
 
 class AnsweringSender(Sender, Protocol):
-    """A sender that is fed with requests; an `Engine`."""
+    """A sender that takes requests from an iterator; an `Engine`."""
 
     def answer(
         self, requests: Iterable[RowRequest], record: Record, recorded: Callable[[Tally], object]
@@ -113,11 +114,11 @@ class BatchRequests:
     """How the rows of all shards of a run become requests.
 
     Attributes:
-        model: What the endpoint is called in a request.
-        cache_keys: Whether rows that begin alike are kept on one of several replicas.
-        checker: Says whether an answer fits the job's JSON Schema, if it has one.
-        breaker: Ends the run when what is found wrong with answers is wrong with all of them.
-        reading: Whose turn it is to read rows for sending.
+        model: The endpoint's name in requests.
+        cache_keys: Whether rows with a common prefix are routed to the same replica.
+        checker: Validates answers against the job's JSON Schema, if it has one.
+        breaker: Ends the run when all answers have the same defect.
+        reading: The order in which shards read rows for sending.
     """
 
     dataset: RowReader
@@ -135,12 +136,11 @@ class Batch(BatchRequests):
 
     Attributes:
         fingerprint: SHA-256 (hex) that ties journals and parts to the job.
-        retry_failed: Only rows with an error are asked again.
-        columns: Those of the output, beside the input's.
-        deduplication: How rows come by the answers of rows that ask the same, if those are not
-            sent.
-        writing: Whose turn it is to write a part.
-        writes: Knows which writes to journals are under way.
+        retry_failed: Whether only failed rows are sent again.
+        columns: Columns that the output adds to the input's.
+        deduplication: Gives duplicate rows their answers, if duplicates are not sent.
+        writing: The order in which shards write their parts.
+        writes: Tracks the running writes to journals.
     """
 
     dataset: Dataset
@@ -154,8 +154,8 @@ class Batch(BatchRequests):
 
 
 Send = Callable[[frozenset[int], Journal], object]
-"""Has the rows of a shard answered, but for those that are given; their answers go into a journal.
-Returns once all are there."""
+"""Sends the rows of a shard, except the given ones, and writes their answers to a journal; returns
+once all have been answered."""
 
 
 def answer_rows(
@@ -164,7 +164,7 @@ def answer_rows(
     engine: AnsweringSender,
     answered_all: Callable[[], object] = lambda: None,
 ) -> Tally:
-    """Answer the rows of one shard by an engine, then commit its part file; see `complete`."""
+    """Answer the rows of one shard with an engine, then commit its part; see `complete`."""
 
     def send(answered: frozenset[int], journal: Journal) -> None:
         send_rows(batch, shard, answered, journal, engine)
@@ -179,14 +179,14 @@ def complete(
     send: Send,
     answered_all: Callable[[], object] = lambda: None,
 ) -> Tally:
-    """Have the rows of one shard sent that have no answer yet, then commit its part file.
+    """Send the rows of one shard that have no answer yet, then commit its part.
 
-    A shard that has a part already is one whose rows with an error are asked again: its part is
-    replaced, and the answers that it holds are kept.
+    A shard that already has a part is retried for its failed rows: its part is replaced, and the
+    answers in it are kept.
 
     Args:
         answered_all: Called once nothing more is sent for the shard: its answers are in the
-            journal, and its part is still to be written.
+            journal, and its part has not been written yet.
     """
     paths = batch.paths
     journal, kept = open_journal(
@@ -198,7 +198,7 @@ def complete(
     part = paths.part(shard.index)
     earlier = read_answers(part, batch.columns) | kept if part.exists() else {}
     if batch.retry_failed:
-        # Only rows with an error are asked again; what was answered was paid for.
+        # Only failed rows are sent again; the other answers were paid for.
         found = earlier or kept
         earlier = {row: answer for row, answer in found.items() if answer.failure is None}
         answered = frozenset(earlier)
@@ -233,13 +233,13 @@ def send_rows(
     engine: AnsweringSender,
     also: Callable[[Answer], object] | None = None,
 ) -> None:
-    """Ask every row of a shard that has no answer yet, in the way that the job needs.
+    """Send every row of a shard that has no answer yet, as the job requires.
 
-    When it returns, the journal has the answers on the disk. When the process is killed, those are
-    lost that were in flight: the others were written before anything was sent in their place.
+    When it returns, the answers are durable in the journal. If the process is killed, only
+    requests in flight are lost: an answer is written before its slot is used again.
 
     Args:
-        also: Is given each answer too.
+        also: Called with each answer.
     """
     frame = batch.renderer.frame(batch.model)
     rows = requests(batch, shard, answered, engine.check)
@@ -282,10 +282,10 @@ def send_rows(
 def requests(
     batch: BatchRequests, shard: Shard, answered: frozenset[int], check: Callable[[], None]
 ) -> Generator[RowRequest]:
-    """Render the rows of a shard that have no answer yet, a batch at a time, when it is its turn.
+    """Render the rows of a shard that have no answer yet, in batches, when it is its turn.
 
     Args:
-        go_on: Raises what has ended the run.
+        check: Raises the error that ended the run, if it has ended.
     """
     render = batch.renderer
     with batch.reading.of(shard, check):
@@ -299,7 +299,7 @@ def requests(
 
 
 def with_backpressure(requests: Iterable[RowRequest], journal: AnswerSink) -> Iterator[RowRequest]:
-    """Yield the requests, no faster than the disk takes what comes of them."""
+    """Yield the requests, no faster than the disk takes their answers."""
     for request in requests:
         journal.keep_up()
         yield request
@@ -307,9 +307,9 @@ def with_backpressure(requests: Iterable[RowRequest], journal: AnswerSink) -> It
 
 @contextmanager
 def periodic_sync(journal: AnswerSink, engine: Sender) -> Iterator[None]:
-    """Bring the journal to the disk now and then while the block lasts, beside the answers' way.
+    """Sync the journal periodically in another thread while the block lasts.
 
-    A disk that takes no more stops the engine: answers that cannot be kept should not be bought.
+    A failed write stops the engine: answers that cannot be stored should not be paid for.
     """
     over = threading.Event()
 

@@ -1,8 +1,8 @@
-"""A worker process, started by `mayfly.workers.pool`: two arguments, its end of a socket and the
-run's process id.
+"""Entry point of a worker process, started by `mayfly.workers.pool`.
 
-It heeds no signal but SIGKILL: a terminal sends Ctrl-C to the whole group, and it is the run that
-decides what becomes of what is under way. It dies with the run, whatever that dies of.
+Its two arguments are the file descriptor of its socket and the run's process id. It ignores every
+termination signal: a terminal sends Ctrl-C to the whole process group, and the run decides about
+requests in flight. It ends with the run, however the run ends.
 """
 
 import os
@@ -16,12 +16,12 @@ from mayfly.system import SYSTEM
 
 
 def main(end: int, run: int) -> None:
-    """Serve until the run lets us go, or is gone."""
+    """Serve until the run closes the connection or dies."""
     for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    # They were held back for as long as nothing was said about them.
+    # The run blocked the signals while it started this process.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINATION_SIGNALS)
-    # Its end of the socket may have been inherited by something that outlives it.
+    # Watch the process too: its end of the socket may be inherited by a process that outlives it.
     died = []
     with suppress(ProcessLookupError):
         watched = SYSTEM.watch(run)

@@ -1,4 +1,4 @@
-"""A shard's rows on their way from the run, and its answers on their way back: a worker's end."""
+"""A worker's end of the data path: rows from the run, and answers back to it."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,18 +10,18 @@ from mayfly.models.rows import EMPTY_TALLY, Answer, RowRequest, Tally
 from mayfly.shards.runner import AnsweringSender
 from mayfly.storage.answer_record import to_record
 from mayfly.storage.dataset import Chunk
-from mayfly.workers.protocol import Block, WantRows
+from mayfly.workers.protocol import Block, RowsNeeded
 from mayfly.workers.slots import SlotAllowance
 
 BEHIND_BYTES = 32 * 2**20
-"""More answers than this shall not wait for the run: nothing more is sent until it has them."""
+"""Unacknowledged answers in bytes above which no further requests are sent."""
 
 
 class SentAnswers:
-    """Takes answers as a journal does, and hands them to the run in blocks.
+    """Takes answers as a journal does, and sends them to the run in blocks.
 
-    One block at a time is under way. What comes meanwhile is the next block, so that blocks are
-    small while there is little to do, and large when there is much. Source: J. Nagle, RFC 896.
+    One block at a time awaits its acknowledgement; answers that arrive meanwhile form the next
+    block. So blocks are small at low load and large at high load. Source: J. Nagle, RFC 896.
     """
 
     def __init__(self, shard: int, send: Callable[[Block], object]) -> None:
@@ -35,11 +35,11 @@ class SentAnswers:
 
     @property
     def appended(self) -> int:
-        """Answers that the next block has."""
+        """Number of answers in the next block."""
         return len(self._records)
 
     def append(self, answer: Answer) -> None:
-        """Take an answer for the next block."""
+        """Add an answer to the next block."""
         record = to_record(answer)
         with self._changed:
             self._records.append(record)
@@ -52,7 +52,7 @@ class SentAnswers:
             self._requests += 1
 
     def commit(self, *, sync: bool = True) -> None:
-        """Send what is waiting, unless a block is under way; with `sync`, wait for the run.
+        """Send the next block, unless one is unacknowledged; with `sync`, wait for the run.
 
         Raises:
             EndpointLost: The run is gone.
@@ -68,19 +68,19 @@ class SentAnswers:
                 raise self._gone
 
     def keep_up(self) -> None:
-        """Wait for the run if it is far behind."""
+        """Wait for the run if its acknowledgements are far behind."""
         if self._bytes > BEHIND_BYTES:
             self.commit()
 
     def written(self) -> None:
-        """Take note that the run has written the block under way."""
+        """Record that the run has written the unacknowledged block."""
         with self._changed:
             self._under_way = False
             self._changed.notify_all()
         self._flush()
 
     def run_is_gone(self) -> None:
-        """Let nobody wait any more."""
+        """Release all waiters."""
         with self._changed:
             self._gone = EndpointLost("the run has ended")
             self._changed.notify_all()
@@ -97,7 +97,7 @@ class SentAnswers:
 
 
 class AcknowledgedSender:
-    """An engine for one shard whose slots are free once the run has written what they brought."""
+    """An engine for one shard that frees a slot once the run has written its answers."""
 
     def __init__(
         self, engine: AnsweringSender, answers: SentAnswers, allowance: SlotAllowance
@@ -123,30 +123,30 @@ class AcknowledgedSender:
 
 
 class CarriedRows:
-    """The rows of one shard as the run sends them; the next ones come while some are rendered."""
+    """The rows of one shard as the run sends them, prefetched by one chunk."""
 
-    def __init__(self, shard: int, send: Callable[[WantRows], object]) -> None:
+    def __init__(self, shard: int, send: Callable[[RowsNeeded], object]) -> None:
         self._shard, self._send = shard, send
         self._arrived: SimpleQueue[Chunk | Exception | None] = SimpleQueue()
 
     def arrived(self, chunk: Chunk | Exception | None) -> None:
-        """Take what the run has sent."""
+        """Accept a chunk from the run."""
         self._arrived.put(chunk)
 
     def run_is_gone(self) -> None:
-        """Let nobody wait any more."""
+        """Release all waiters."""
         self._arrived.put(EndpointLost("the run has ended"))
 
     def read(self, first_row: int, rows: int, columns: Sequence[str] | None) -> Iterator[Chunk]:
-        """Yield the rows of the shard; which, and which columns, is known to the run.
+        """Yield the rows of the shard; the run knows which rows and columns.
 
         Raises:
-            MayflyError: Why the run cannot read them, or that it is gone.
+            MayflyError: The run cannot read them, or is gone.
         """
         del first_row, rows, columns
-        self._send(WantRows(self._shard))
+        self._send(RowsNeeded(self._shard))
         while (chunk := self._arrived.get()) is not None:
             if isinstance(chunk, Exception):
                 raise chunk
-            self._send(WantRows(self._shard))
+            self._send(RowsNeeded(self._shard))
             yield chunk

@@ -1,4 +1,4 @@
-"""What carries a worker: a process of this machine, or one of a cluster."""
+"""Protocols of what runs a worker: a local process, or a Dask worker."""
 
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -9,15 +9,15 @@ from mayfly.workers.protocol import Assignment
 
 
 class Carrier(Protocol):
-    """A worker as the run sees it.
+    """The process that a worker runs in.
 
     Attributes:
-        name: What people know it by.
-        connection: To the worker; it ends when the worker does.
-        hang_s: How long it may report nothing before it is given up, in seconds.
-        outlives_s: How long requests may go on after it was lost: its connection may end before
-            the worker does.
-        outlives_hang_s: The same where it was given up because it reported nothing.
+        name: Name for messages.
+        connection: Connection to the worker; it closes when the worker ends.
+        hang_s: Seconds without a report after which the worker is replaced.
+        outlives_s: Seconds for which requests may continue after the worker was lost: its
+            connection may close before the worker ends.
+        outlives_hang_s: The same for a worker that was replaced for lack of reports.
     """
 
     name: str
@@ -27,43 +27,43 @@ class Carrier(Protocol):
     outlives_hang_s: float
 
     def brief(self, assignment: Assignment) -> Assignment:
-        """Return the assignment as this worker may have it."""
+        """Return the assignment with what this worker may receive."""
 
     def end(self, *, hung: bool = False) -> str:
-        """End it, if it has not ended; return what became of it, in words.
+        """End the process if it runs; return how it ended, for messages.
 
         Must not block for long.
 
         Args:
-            hung: Whether it reports nothing, so that it will not end when it is asked to.
+            hung: Whether it does not respond, and has to be killed.
         """
 
 
 Join = Callable[[Carrier], bool]
-"""Gives a worker to the pool; returns whether the pool takes it."""
+"""Adds a worker to the pool; returns whether the pool accepts it."""
 
 Fail = Callable[[MayflyError], object]
 
 
 class Fleet(Protocol):
-    """Where a pool's workers come from.
+    """Starts the workers of a pool.
 
     Attributes:
-        size: How many there are at first.
+        size: Initial number of workers.
     """
 
     size: int
 
     def open(self, join: Join, fail: Fail) -> int:
-        """Start workers, in threads of its own; return how many to wait for.
+        """Start workers in background threads; return how many to wait for.
 
         Args:
-            join: Called with each worker that is ready to be told what to do, at any time.
-            fail: Called when no workers will come.
+            join: Called at any time with each worker that is ready for commands.
+            fail: Called when no workers will start.
         """
 
     def lost(self, carrier: Carrier, reason: str, *, ready: bool) -> int:
-        """Take note that a worker was lost; return how many come at once to replace it.
+        """Handle the loss of a worker; return how many replacements are starting.
 
         Must not block.
 
@@ -71,8 +71,8 @@ class Fleet(Protocol):
             ready: Whether it has ever reported.
 
         Raises:
-            MayflyError: Others would be lost in the same way.
+            MayflyError: A replacement would be lost in the same way.
         """
 
     def close(self) -> None:
-        """Start no more workers; those that have joined are the pool's to end."""
+        """Start no more workers; the pool ends those that have joined."""

@@ -1,4 +1,4 @@
-"""A worker and the shards that it was given, as the pool knows them."""
+"""The pool's record of a worker and of its shards."""
 
 import time
 from contextlib import suppress
@@ -6,35 +6,35 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from mayfly.workers.carrier import Carrier
-from mayfly.workers.protocol import Assignment, Block, Ended, Order, Report, Take, WantRows
+from mayfly.workers.protocol import Assignment, Block, Command, Ended, Report, RowsNeeded, Take
 
 
 class WorkerLost(NamedTuple):
-    """The worker that had a shard is gone; its rows have to be sent by another.
+    """The worker of a shard is gone; another has to send its rows.
 
     Attributes:
-        reason: What became of it, in words.
+        reason: How it ended, for messages.
     """
 
     reason: str
 
 
 class ShardTask:
-    """A shard that a worker sends; `events` are for the thread that waits for it.
+    """A shard that a worker sends; `events` go to the thread that waits for it.
 
     Attributes:
-        again: Whether another worker was lost with it.
-        worker: Number of the worker that has it, or 0.
+        again: Whether an earlier worker was lost with it.
+        worker: Number of its worker, or 0.
     """
 
-    def __init__(self, order: Take, *, again: bool) -> None:
-        self.order, self.again = order, again
-        self.events: SimpleQueue[WantRows | Block | Ended | WorkerLost] = SimpleQueue()
+    def __init__(self, command: Take, *, again: bool) -> None:
+        self.command, self.again = command, again
+        self.events: SimpleQueue[RowsNeeded | Block | Ended | WorkerLost] = SimpleQueue()
         self.worker = 0
 
 
 class WorkerHandle:
-    """A worker and what it was given."""
+    """A worker and its shards."""
 
     def __init__(self, number: int, carrier: Carrier) -> None:
         self.number, self.carrier = number, carrier
@@ -43,7 +43,7 @@ class WorkerHandle:
         self.report: Report | None = None
         self.heard_at = time.monotonic()
 
-    def send(self, message: Order | Assignment | Any) -> None:
-        """Send it a message; if it is gone, its connection says so when it is read."""
+    def send(self, message: Command | Assignment | Any) -> None:
+        """Send a message; if the worker is gone, reading its connection shows it."""
         with suppress(OSError):
             self.carrier.connection.send(message)

@@ -1,9 +1,9 @@
-"""The worker pool: workers that send a run's rows from processes of their own, under one limit.
+"""The worker pool: processes that send a run's rows under one concurrency limit.
 
-It is used in place of an engine. A thread of its own has the connections to the workers and
-everything else here; other threads leave calls for it. The journal of a shard is written by the
-thread that waits for the shard, so that a disk that hangs does not hold up a stop. One limiter
-decides on the number in flight, from what all workers see; `mayfly.workers.slots` hands it out.
+It is used in place of an engine. One thread owns the connections to the workers and all state of
+the pool; other threads queue calls for it. The thread that waits for a shard writes its journal,
+so that a hanging disk does not delay a stop. One limiter learns from the samples of all workers;
+`mayfly.workers.slots` distributes its limit.
 """
 
 import threading
@@ -32,37 +32,37 @@ from mayfly.workers.protocol import (
     Alive,
     Assignment,
     Block,
+    Command,
     Ended,
     NothingFollows,
-    Order,
     Proven,
     Report,
     Rows,
+    RowsNeeded,
     Stop,
     Take,
-    WantRows,
     Warm,
     Written,
 )
 from mayfly.workers.slots import LIFTED, OVERLOAD, Sample, SlotShares
 
 MOST_DEATHS = 3
-"""Workers that may die with a shard before it is given up: it may be what kills them."""
+"""Workers that may die with a shard before the run fails: the shard may be what kills them."""
 
 ALIVE_EVERY_S = 1.0
 
 START_TIMES = 4
-"""How many times as long as later a worker may report nothing at first."""
+"""A starting worker may be silent for this multiple of the usual time."""
 
 LATEST_S = 10.0
-"""How long after the grace a worker may take to let go of its shards; then it is killed."""
+"""Seconds after the grace period in which a worker must end its shards before it is killed."""
 
 
 class WorkerPool:
-    """Has shards sent for many threads; use as a context manager."""
+    """Sends shards for many threads; use it as a context manager."""
 
     def __init__(self, assignment: Assignment, *, fleet: Fleet, log: Callable[[str], None]) -> None:
-        """Prepare; nothing runs before the context is entered.
+        """Prepare the pool; nothing runs before the context is entered.
 
         Args:
             fleet: Starts workers.
@@ -73,7 +73,7 @@ class WorkerPool:
         self._limiter = limiter_for(assignment.settings)
         self._shares = SlotShares()
         self._workers: dict[int, WorkerHandle] = {}
-        self._kept_back: dict[int, float] = {}
+        self._reserved: dict[int, float] = {}
         self._joined = self._coming = 0
         self._unassigned: list[ShardTask] = []
         self._alive_at = 0.0
@@ -89,7 +89,7 @@ class WorkerPool:
         self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
 
     def open(self) -> Self:
-        """Start the workers; opening twice is opening once."""
+        """Start the workers; a second call does nothing."""
         if not self._opened:
             self._opened = True
             self._thread.start()
@@ -111,22 +111,22 @@ class WorkerPool:
 
     @property
     def size(self) -> int:
-        """How many workers there are, or are about to be."""
+        """Number of workers, including those that are starting."""
         return max(1, len(self._workers) + self._coming or self._fleet.size)
 
     def send(self, batch: Batch, shard: Shard, answered: frozenset[int], journal: Journal) -> None:
-        """Have the rows of a shard sent, but for those that are answered; blocks until that ends.
+        """Send the rows of a shard, except those already answered; block until all are done.
 
-        When it returns, the journal has all answers on the disk.
+        When it returns, all answers are durable in the journal.
 
         Raises:
-            MayflyError: What `stop` was given, or what went wrong with the shard.
+            MayflyError: The reason given to `stop`, or the error of the shard.
         """
         deaths = 0
         with periodic_sync(journal, self):
             while True:
                 task = ShardTask(Take(shard, batch.model, answered), again=deaths > 0)
-                if not self._calls.leave(self._give, task):
+                if not self._calls.put(self._accept, task):
                     self.check()
                 written: set[int] = set()
                 lost = self._follow(task, batch, journal, written)
@@ -135,9 +135,9 @@ class WorkerPool:
                 deaths += 1
                 if deaths == MOST_DEATHS:
                     raise TerminalError(
-                        f"shard {shard.index}: {deaths} workers died with it, the last was "
-                        f"{lost.reason}; if memory is short, run again with --runner local or "
-                        "fewer --shard-rows in another --output"
+                        f"shard {shard.index}: {deaths} workers died while sending it, the last "
+                        f"was {lost.reason}; if memory is short, run again with --runner local, or "
+                        "with fewer --shard-rows and another --output"
                     )
                 answered |= written
         journal.commit()
@@ -145,8 +145,8 @@ class WorkerPool:
     def _follow(
         self, task: ShardTask, batch: Batch, journal: Journal, written: set[int]
     ) -> WorkerLost | None:
-        """Write what comes of a shard until it has ended, or its worker was lost."""
-        shard = task.order.shard
+        """Write the answers of a shard until it has ended or its worker was lost."""
+        shard = task.command.shard
         with closing(_chunks(batch, shard)) as chunks:
             while True:
                 event = task.events.get()
@@ -156,14 +156,14 @@ class WorkerPool:
                             written.update(journal.write_records(records))
                             journal.keep_up()
                         except MayflyError as error:
-                            # An answer that cannot be kept should not be bought.
-                            self._calls.leave(self._let_go, task)
+                            # Answers that cannot be stored should not be paid for.
+                            self._calls.put(self._release, task)
                             self.stop(error, grace_s=0)
                             raise
-                        self._calls.leave(self._written, task, requests, tally)
-                    case WantRows():
+                        self._calls.put(self._written, task, requests, tally)
+                    case RowsNeeded():
                         batch.reading.moves += 1
-                        self._calls.leave(self._forward, task, _next(chunks, shard.index))
+                        self._calls.put(self._forward, task, _next(chunks, shard.index))
                     case Ended(error=None):
                         return None
                     case Ended(error=error):
@@ -173,45 +173,45 @@ class WorkerPool:
                         return event
 
     def stop(self, reason: MayflyError, *, grace_s: float) -> None:
-        """Send nothing more; requests in flight may end within the grace, in seconds.
+        """Send no further requests; those in flight may end within `grace_s` seconds.
 
-        Returns at once; every `send` then raises `reason`, or the first one that was given.
+        Returns at once; every `send` then raises the reason of the first `stop`.
         """
-        self._calls.leave(self._begin_stop, reason, grace_s)
+        self._calls.put(self._begin_stop, reason, grace_s)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether the pool can send nothing more."""
         return self._calls.closed or self._reason is not None
 
     def check(self) -> None:
-        """Raise what ended the pool, if it has ended."""
+        """Raise the error that ended the pool, if it has ended."""
         if self.ended:
             raise self._reason or EndpointLost("the worker pool was closed")
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
-        """Begin the search for a limit at a number; of no use once it is under way.
+        """Start the search for a limit at `limit`; ignored once the search has started.
 
         Args:
-            source: Where the number comes from.
-            ceiling: The most that is ever tried.
+            source: Source of the number.
+            ceiling: The largest limit to try.
         """
-        self._calls.leave(partial(self._limiter.begin_at, limit, source, ceiling=ceiling))
+        self._calls.put(partial(self._limiter.begin_at, limit, source, ceiling=ceiling))
 
     def scaled(self, factor: float) -> None:
-        """Tell that the endpoint has so many times the replicas that it had."""
-        self._calls.leave(self._limiter.scaled, factor)
+        """Scale the limit after the number of replicas changed by `factor`."""
+        self._calls.put(self._limiter.scaled, factor)
 
     def warm(self, connections: int) -> None:
         """Open connections ahead of the first request."""
-        self._calls.leave(lambda: self._send_all(Warm(-(-connections // self.size))))
+        self._calls.put(lambda: self._send_all(Warm(-(-connections // self.size))))
 
     def hedge_after(self, *, calls: int, replicas: int) -> None:
-        """Tell that no more calls of `send` will begin than so many, counted from the first."""
-        self._calls.leave(self._end_is_near, calls, replicas)
+        """Announce that `send` will be called no more than `calls` times in total."""
+        self._calls.put(self._hedge_after, calls, replicas)
 
     def snapshot(self) -> Snapshot:
-        """Return what the pool is doing now."""
+        """Return the current state of the pool."""
         return self._snapshot
 
     # In the pool's thread.
@@ -219,32 +219,30 @@ class WorkerPool:
     def _run(self) -> None:
         try:
             self._coming = self._fleet.open(
-                partial(self._calls.leave, self._welcome), partial(self._calls.leave, self._fail)
+                partial(self._calls.put, self._add_worker), partial(self._calls.put, self._fail)
             )
             while not self._over():
                 ends = {one.carrier.connection: one for one in self._workers.values()}
                 for end in wait([self._calls.fileno(), *ends], timeout=ALIVE_EVERY_S):
                     if isinstance(end, Connection):
-                        self._hear(ends[end])
+                        self._receive(ends[end])
                     else:
-                        self._calls.heard()
-                for function, args in self._calls.taken():
+                        self._calls.clear()
+                for function, args in self._calls.drain():
                     self._changed |= function not in (self._written, self._forward)
                     function(*args)
-                self._keep_time()
+                self._tick()
                 if self._changed:
-                    self._hand_out()
+                    self._share_out()
         except MayflyError as error:
             self._reason = self._reason or error
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else can go on
-            self._reason = TerminalError(
-                f"the worker pool broke down: {type(error).__name__}: {error}"
-            )
+        except Exception as error:  # noqa: BLE001 - any error ends the pool
+            self._reason = TerminalError(f"the worker pool failed: {type(error).__name__}: {error}")
         finally:
             self._close()
 
     def _over(self) -> bool:
-        """Whether it was stopped and nothing is under way any more, or it has waited enough."""
+        """Whether the pool was stopped, and its shards have ended or their time is up."""
         if self._kill_at is None:
             return False
         busy = any(worker.tasks for worker in self._workers.values())
@@ -252,7 +250,7 @@ class WorkerPool:
 
     def _close(self) -> None:
         undone = self._calls.close()
-        # First all connections, so that all end at once.
+        # Close all connections first, so that the workers end at the same time.
         for worker in self._workers.values():
             worker.carrier.connection.close()
         for worker in self._workers.values():
@@ -260,11 +258,11 @@ class WorkerPool:
         reason = self._reason or EndpointLost("the worker pool was closed")
         left = [task for worker in self._workers.values() for task in worker.tasks.values()]
         left += self._unassigned
-        left += [args[0] for function, args in undone if function == self._give]
+        left += [args[0] for function, args in undone if function == self._accept]
         for task in left:
-            task.events.put(Ended(task.order.shard.index, error=reason))
+            task.events.put(Ended(task.command.shard.index, error=reason))
         for function, args in undone:
-            if function == self._welcome:
+            if function == self._add_worker:
                 args[0].end()
         for worker in self._workers.values():
             self._remember(worker)
@@ -275,7 +273,7 @@ class WorkerPool:
     def _fail(self, error: MayflyError) -> None:
         raise error
 
-    def _welcome(self, carrier: Carrier) -> None:
+    def _add_worker(self, carrier: Carrier) -> None:
         self._coming = max(0, self._coming - 1)
         self._joined += 1
         worker = self._workers[self._joined] = WorkerHandle(self._joined, carrier)
@@ -287,66 +285,66 @@ class WorkerPool:
             for task in waiting:
                 self._assign(task)
 
-    def _give(self, task: ShardTask) -> None:
+    def _accept(self, task: ShardTask) -> None:
         if self._reason is not None:
-            task.events.put(Ended(task.order.shard.index, error=self._reason))
+            task.events.put(Ended(task.command.shard.index, error=self._reason))
             return
         self._given += not task.again
         self._assign(task)
 
     def _assign(self, task: ShardTask) -> None:
         if self._coming or not self._workers:
-            # Shared out evenly over those that there will be.
+            # Distributed evenly once the starting workers have joined.
             self._unassigned.append(task)
             return
         worker = min(self._workers.values(), key=lambda one: (len(one.tasks), one.number))
-        worker.tasks[task.order.shard.index] = task
+        worker.tasks[task.command.shard.index] = task
         task.worker = worker.number
         worker.given += 1
-        worker.send(task.order)
+        worker.send(task.command)
         self._send_the_last()
 
-    def _let_go(self, task: ShardTask) -> None:
-        """Forget a shard whose answers cannot be kept."""
+    def _release(self, task: ShardTask) -> None:
+        """Drop a shard whose answers cannot be stored."""
         if (worker := self._workers.get(task.worker)) is not None:
-            worker.tasks.pop(task.order.shard.index, None)
+            worker.tasks.pop(task.command.shard.index, None)
 
     def _written(self, task: ShardTask, requests: int, tally: Tally) -> None:
         self._tally += tally
         if (worker := self._workers.get(task.worker)) is not None:
-            worker.send(Written(task.order.shard.index, requests))
+            worker.send(Written(task.command.shard.index, requests))
 
     def _forward(self, task: ShardTask, rows: Rows) -> None:
         if (worker := self._workers.get(task.worker)) is not None:
             worker.send(rows)
 
-    def _end_is_near(self, calls: int, replicas: int) -> None:
+    def _hedge_after(self, calls: int, replicas: int) -> None:
         self._last = calls, replicas
         self._send_the_last()
 
     def _send_the_last(self) -> None:
-        """Say that nothing follows, as soon as all has been given out."""
+        """Send `NothingFollows` once all shards have been assigned."""
         if self._last is not None and self._given >= self._last[0]:
             for worker in self._workers.values():
                 worker.send(NothingFollows(worker.given, self._last[1]))
 
-    def _send_all(self, order: Order) -> None:
+    def _send_all(self, command: Command) -> None:
         for worker in self._workers.values():
-            worker.send(order)
+            worker.send(command)
 
-    def _keep_time(self) -> None:
-        """Send signs of life, give up workers that send none, and free slots that were kept."""
+    def _tick(self) -> None:
+        """Send heartbeats, replace workers that send none, and free reserved slots."""
         now = time.monotonic()
         if now - self._alive_at >= ALIVE_EVERY_S:
             self._alive_at = now
             self._send_all(Alive())
         for worker in [*self._workers.values()]:
-            # One that is still starting loads what it needs first.
-            patience = 1 if worker.report is not None else START_TIMES
-            if now - worker.heard_at > patience * worker.carrier.hang_s:
-                self._lost(worker, hung=True)
-        for number in [number for number, end in self._kept_back.items() if now > end]:
-            del self._kept_back[number]
+            # A starting worker loads its modules first.
+            factor = 1 if worker.report is not None else START_TIMES
+            if now - worker.heard_at > factor * worker.carrier.hang_s:
+                self._worker_lost(worker, hung=True)
+        for number in [number for number, end in self._reserved.items() if now > end]:
+            del self._reserved[number]
             self._shares.left(number)
             self._changed = True
 
@@ -356,18 +354,18 @@ class WorkerPool:
             self._kill_at = time.monotonic() + grace_s + LATEST_S
         unassigned, self._unassigned = self._unassigned, []
         for task in unassigned:
-            task.events.put(Ended(task.order.shard.index, error=self._reason))
+            task.events.put(Ended(task.command.shard.index, error=self._reason))
         self._send_all(Stop(reason, grace_s))
 
-    # What workers send.
+    # Messages from workers.
 
-    def _hear(self, worker: WorkerHandle) -> None:
+    def _receive(self, worker: WorkerHandle) -> None:
         connection = worker.carrier.connection
         worker.heard_at = time.monotonic()
         try:
             while connection.poll():
                 message = connection.recv()
-                if isinstance(message, Block | WantRows):
+                if isinstance(message, Block | RowsNeeded):
                     if (task := worker.tasks.get(message.shard)) is not None:
                         task.events.put(message)
                     continue
@@ -377,11 +375,11 @@ class WorkerPool:
                 else:
                     self._shard_ended(worker, message)
         except (EOFError, OSError):
-            self._lost(worker)
+            self._worker_lost(worker)
 
     def _reported(self, worker: WorkerHandle, report: Report) -> None:
         if worker.report is None:
-            # Not before it is awake: until then its slots would only lie idle.
+            # Only once it is ready: until then its slots would be idle.
             self._shares.joined(worker.number)
         worker.report = report
         self._shares.reported(
@@ -393,14 +391,14 @@ class WorkerPool:
         )
         self._learn(worker, report.samples)
         for message in report.messages:
-            # What one worker meets, the others meet as well.
+            # Other workers meet the same condition: report it once.
             self._notes.log(message.partition(" (")[0], message)
 
     def _learn(self, worker: WorkerHandle, samples: list[Sample]) -> None:
-        """Let the limiter learn from what a worker has seen under the limit that holds now."""
+        """Pass a worker's samples to the limiter, if they were taken under the current limit."""
         now, limit = time.monotonic(), self._limiter.limit
         beside = self._shares.in_flight_beside(worker.number)
-        current = self._shares.goes_by_latest(worker.number)
+        current = self._shares.is_up_to_date(worker.number)
         for latency_s, in_flight, work in samples:
             if latency_s == OVERLOAD:
                 self._limiter.overloaded(now, in_flight=in_flight + beside)
@@ -413,50 +411,50 @@ class WorkerPool:
 
     def _shard_ended(self, worker: WorkerHandle, ended: Ended) -> None:
         task = worker.tasks.pop(ended.shard, None)
-        # Whoever waits for the shard may look at the sums next.
+        # The thread that waits for the shard may read the totals next.
         self._publish()
         if ended.error is not None and ended.over and isinstance(ended.error, MayflyError):
-            # What ends one engine would end the others: none goes on.
+            # An error that ends one engine would end the others too.
             self._begin_stop(ended.error, 0)
         if task is not None:
             task.events.put(ended)
 
-    def _lost(self, worker: WorkerHandle, *, hung: bool = False) -> None:
-        """Let others go on with the shards of a worker that has died, or hangs."""
+    def _worker_lost(self, worker: WorkerHandle, *, hung: bool = False) -> None:
+        """Hand the shards of a worker that has died or hangs to other workers."""
         del self._workers[worker.number]
         carrier = worker.carrier
         seconds = carrier.outlives_hang_s if hung else carrier.outlives_s
         reason = carrier.end(hung=hung)
         if hung:
-            reason = f"ended, having reported nothing for {carrier.hang_s:.0f} s"
+            reason = f"killed after {carrier.hang_s:.0f} s without a report"
         self._remember(worker)
         self._changed = True
         if worker.report is not None:
             self._shares.lost(worker.number)
-            self._kept_back[worker.number] = time.monotonic() + seconds
+            self._reserved[worker.number] = time.monotonic() + seconds
         tasks = [*worker.tasks.values()]
         if self._reason is not None:
             for task in tasks:
-                task.events.put(Ended(task.order.shard.index, error=self._reason))
+                task.events.put(Ended(task.command.shard.index, error=self._reason))
             return
         try:
             self._coming += self._fleet.lost(carrier, reason, ready=worker.report is not None)
         except MayflyError as error:
             for task in tasks:
-                task.events.put(Ended(task.order.shard.index, error=error))
+                task.events.put(Ended(task.command.shard.index, error=error))
             raise
-        self._log(f"{carrier.name} was {reason}; another goes on with its shards")
+        self._log(f"{carrier.name} was {reason}; another worker continues its shards")
         for task in tasks:
             task.events.put(WorkerLost(reason))
 
     def _remember(self, worker: WorkerHandle) -> None:
-        """Keep what a worker has done that is no longer there to say so."""
+        """Add a lost worker's counters to the pool's totals."""
         if worker.report is not None:
             self._retries += worker.report.retries
             self._hedges += worker.report.hedges
             self._reasons.update(worker.report.reasons)
 
-    def _hand_out(self) -> None:
+    def _share_out(self) -> None:
         for number, share in self._shares.share_out(self._limiter.limit).items():
             self._workers[number].send(share)
         self._publish()
@@ -486,7 +484,7 @@ def _chunks(batch: Batch, shard: Shard) -> Generator[Chunk]:
 
 
 def _next(chunks: Iterator[Chunk], shard: int) -> Rows:
-    """Return the next rows of a shard for a worker, or why there are none."""
+    """Return the next rows of a shard for a worker, or the error of reading them."""
     try:
         return Rows(shard, next(chunks, None))
     except MayflyError as error:

@@ -1,4 +1,4 @@
-"""Workers in processes of this machine."""
+"""Workers in local processes."""
 
 import os
 import signal
@@ -16,27 +16,26 @@ from mayfly.signals import TERMINATION_SIGNALS
 from mayfly.workers.carrier import Carrier, Fail, Join
 from mayfly.workers.protocol import Assignment
 
-PATIENCE_S = 5.0
+END_TIMEOUT_S = 5.0
 
 HANG_S = 30.0
-"""A worker of a machine that is busy may be late; one that reports nothing for so long hangs."""
-
+"""Seconds without a report after which a worker counts as hung, even on a busy machine."""
 
 MOST_WORKERS = 8
-"""More than so many send more than an endpoint answers."""
+"""More workers than this send more than an endpoint can answer."""
 
 
 def workers_for(shards: int) -> int:
-    """Return how many workers so many shards are worth: one for each core of ours."""
+    """Return the number of workers for `shards` shards: one per available core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(max(2, cores or 1), MOST_WORKERS, shards))
 
 
 class LocalProcess:
-    """A worker in a process of this machine.
+    """A worker in a local process.
 
     Raises:
-        TerminalError: It could not be started.
+        TerminalError: The process could not be started.
     """
 
     outlives_s = outlives_hang_s = 0.0
@@ -44,12 +43,12 @@ class LocalProcess:
     def __init__(self, log: Path, *, hang_s: float = HANG_S) -> None:
         self.hang_s = hang_s
         near, far = socket.socketpair()
-        # A Ctrl-C that comes while the process wakes up is the run's, too.
+        # A Ctrl-C while the process starts is for the run, not for the worker.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)
         try:
             with far, log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    # -P: a folder `mayfly` in the user's working directory is not ours.
+                    # -P: a folder `mayfly` in the working directory must not shadow the package.
                     [
                         sys.executable,
                         "-P",
@@ -76,21 +75,21 @@ class LocalProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def brief(self, assignment: Assignment) -> Assignment:
-        """Return all of it: the way there is a socket of this machine without a name."""
+        """Return it unchanged: the connection is a private local socket."""
         return assignment
 
     def end(self, *, hung: bool = False) -> str:
-        """End it, if it has not ended; return what became of it, in words."""
+        """End the process if it runs; return how it ended, for messages."""
         self.connection.close()
         if hung:
             self._process.kill()
         try:
-            # It ends by itself when its connection does.
-            code = self._process.wait(PATIENCE_S)
+            # It ends by itself when its connection closes.
+            code = self._process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
@@ -98,10 +97,10 @@ class LocalProcess:
 
 
 class LocalFleet:
-    """So many workers of this machine, each replaced when it dies.
+    """A fixed number of local workers, each replaced when it dies.
 
     Args:
-        log: Where workers write what breaks them down; removed at the end if it is empty.
+        log: File for the workers' stderr; removed at the end if it is empty.
     """
 
     def __init__(self, size: int, log: Path, *, start: Callable[[], Carrier] | None = None) -> None:
@@ -117,7 +116,7 @@ class LocalFleet:
         return self.size
 
     def lost(self, carrier: Carrier, reason: str, *, ready: bool) -> int:
-        """Start another one; see `Fleet`."""
+        """Start a replacement; see `Fleet`."""
         if not ready:
             raise TerminalError(
                 f"{carrier.name} {reason} before it was ready; see {self._log}, "
@@ -127,7 +126,7 @@ class LocalFleet:
         return 1
 
     def close(self) -> None:
-        """Remove the log where workers wrote nothing to it."""
+        """Remove the log if it is empty."""
         with suppress(OSError):
             if not self._log.stat().st_size:
                 self._log.unlink()

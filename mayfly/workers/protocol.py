@@ -1,7 +1,7 @@
-"""What a run and the workers that send its rows say to each other; see `mayfly.workers.pool`.
+"""The messages between a run and its workers; see `mayfly.workers.pool`.
 
-The run owns journals and parts. A worker renders, sends and checks, and hands answers over in
-blocks; each block is acknowledged once the kernel of the run's machine has it.
+The run owns journals and parts. A worker renders, sends and checks, and returns answers in blocks;
+each block is acknowledged once the kernel of the run's machine has it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,15 +25,15 @@ from mayfly.workers.slots import Sample, Share, SlotAllowance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """The first message to a worker: all that it needs to send rows; it can be pickled.
+    """The first message to a worker: everything it needs to send rows; it can be pickled.
 
     Attributes:
         columns: Names of the input's columns.
-        requests: What the rows have in common, where they are OpenAI-batch requests.
+        requests: Common properties of the rows, where they are OpenAI-batch requests.
         dataset: The input, for a worker that can read it; others get rows from the run.
-        target: Where requests go; its headers hold the key where the way to the worker is
-            private: a pipe, or TLS.
-        media: Reads the files that cells name; None where no file of this job may be read.
+        target: URL and headers of requests; the headers hold the key only if the connection to
+            the worker is private (a pipe, or TLS).
+        media: Reads the files that cells name; None where none of them may be read.
     """
 
     prompt: PromptSpec
@@ -47,7 +47,7 @@ class Assignment:
     media: MediaFiles | None = None
 
     def batch(self, rows: RowReader) -> BatchRequests:
-        """Return how rows become requests; the model comes with each shard."""
+        """Return the renderer and checks of requests; the model comes with each shard."""
         schema = self.sampling.schema_value()
         return BatchRequests(
             dataset=rows,
@@ -59,14 +59,14 @@ class Assignment:
         )
 
     def renderer(self) -> Renderer:
-        """Return what makes requests of rows."""
+        """Return the renderer of requests."""
         read = {} if self.media is None else {"read_file": self.media.read}
         return Renderer(self.prompt, self.sampling, self.columns, requests=self.requests, **read)
 
     def engine(
         self, renderer: Renderer, allowance: SlotAllowance, log: Callable[[str], None]
     ) -> Engine:
-        """Return an engine that sends no more than it is allowed; `log` takes its messages."""
+        """Return an engine that sends within `allowance`; `log` takes its messages."""
         return Engine(
             target=self.target,
             settings=self.settings,
@@ -80,10 +80,10 @@ class Assignment:
 
 
 class Take(NamedTuple):
-    """Send the rows of a shard, but for those that are answered.
+    """Send the rows of a shard, except those already answered.
 
     Attributes:
-        model: What the endpoint is called in a request.
+        model: The endpoint's name in requests.
     """
 
     shard: Shard
@@ -92,21 +92,21 @@ class Take(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The next rows of a shard; None at its end, or why they cannot be read."""
+    """The next rows of a shard; None at its end, or the error of reading them."""
 
     shard: int
     chunk: Chunk | Exception | None
 
 
 class Written(NamedTuple):
-    """A block of answers is in the shard's journal; it was that of so many requests."""
+    """A block of answers is in the shard's journal; `requests` is the number it came from."""
 
     shard: int
     requests: int
 
 
 class Warm(NamedTuple):
-    """Open so many connections."""
+    """Open connections ahead of the first request."""
 
     connections: int
 
@@ -116,39 +116,39 @@ class Alive(NamedTuple):
 
 
 class Proven(NamedTuple):
-    """Rows were answered elsewhere: the request is sound."""
+    """Rows were answered elsewhere: the request is valid."""
 
 
 class NothingFollows(NamedTuple):
-    """No more shards come than so many, counted from the first."""
+    """No more than `shards` shards are sent in total."""
 
     shards: int
     replicas: int
 
 
 class Stop(NamedTuple):
-    """Send nothing more; requests in flight may end within the grace, in seconds."""
+    """Send no further requests; those in flight may end within `grace_s` seconds."""
 
     reason: MayflyError
     grace_s: float
 
 
-Order = Share | Take | Rows | Written | Warm | Alive | Proven | NothingFollows | Stop
+Command = Share | Take | Rows | Written | Warm | Alive | Proven | NothingFollows | Stop
 
 # From a worker to the run.
 
 
 class Report(NamedTuple):
-    """What a worker does now.
+    """The state of a worker.
 
     Attributes:
-        taken: Number of the share that it goes by.
-        unwritten: Requests that are answered, and whose slots are held until that is written.
-        waiting, more: Rows that it could send at once, and whether further ones will come.
-        samples: What came back since the last report, for the limit.
-        messages: For people.
-        failure: Why the last row failed that has failed, or "".
-        reasons: How many attempts were repeated for which reason.
+        taken: Number of the share in use.
+        unwritten: Answered requests whose slots are held until the answers are written.
+        waiting, more: Rows that it could send at once, and whether more will follow.
+        samples: Responses since the last report, for the limiter.
+        messages: Messages for people.
+        failure: Why the last failed row failed, or "".
+        reasons: Number of repeated attempts by reason.
     """
 
     taken: int
@@ -164,18 +164,18 @@ class Report(NamedTuple):
     reasons: Mapping[str, int] | None = None
 
 
-class WantRows(NamedTuple):
-    """The next rows of a shard are needed."""
+class RowsNeeded(NamedTuple):
+    """Request the next rows of a shard."""
 
     shard: int
 
 
 class Block(NamedTuple):
-    """Answers of a shard, to be written and acknowledged; no other one is sent before that.
+    """Answers of a shard to write and acknowledge; the next block waits for that.
 
     Attributes:
-        records: As a journal has them.
-        requests: How many requests brought them: their slots are held until the acknowledgement.
+        records: Records in the journal's format.
+        requests: Number of their requests, whose slots are held until the acknowledgement.
     """
 
     shard: int
@@ -185,11 +185,11 @@ class Block(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Nothing more is sent for a shard, and all its answers are acknowledged.
+    """A shard has ended at the worker, and all its answers are acknowledged.
 
     Attributes:
-        error: Why rows are left.
-        over: Whether the worker's engine has ended: it sends nothing more for any shard.
+        error: Why rows are left, if any are.
+        over: Whether the worker's engine has ended and sends nothing for any shard.
     """
 
     shard: int
@@ -197,4 +197,4 @@ class Ended(NamedTuple):
     over: bool = False
 
 
-FromWorker = Report | WantRows | Block | Ended
+FromWorker = Report | RowsNeeded | Block | Ended

@@ -1,13 +1,12 @@
-"""One limit on requests in flight, shared over the processes that send them.
+"""Share one concurrency limit among the processes that send requests.
 
-`SlotShares` hands the limit out; a `SlotAllowance` is what one process may have of it. Both are
-pure. A slot belongs to one process at a time: what is taken from one goes to another only once the
-first has confirmed the release, so that all together never have more in flight than the limit,
-however long messages are under way.
+`SlotShares` distributes the limit; a `SlotAllowance` is the part of one process. Both are pure. A
+slot belongs to one process at a time: it moves to another only once the first has confirmed the
+release. So the processes together never exceed the limit, however long messages take.
 
-Everyone gets the same, but nobody more than there is use for: what a process that runs dry does
-not need goes to the others at once (max-min fairness). Source: D. Bertsekas and R. Gallager,
-"Data Networks", 2nd edition, 1992, section 6.5.2.
+Shares are equal, but no larger than needed: slots that a process cannot use go to the others at
+once (max-min fairness). Source: D. Bertsekas and R. Gallager, "Data Networks", 2nd edition, 1992,
+section 6.5.2.
 """
 
 from collections import deque
@@ -17,33 +16,33 @@ from typing import NamedTuple
 
 from mayfly.inference.concurrency import CEILING, Source
 
-UNTAKEN = 8
-"""Slots that may be under way to one process: one that does not listen is told no more."""
+MAX_UNCONFIRMED = 8
+"""Shares announced to one process without confirmation; beyond this, no further ones are sent."""
 
 Sample = tuple[float, int, float]
-"""An answer: latency in seconds, number in flight when it came, work. Or, with a latency of
-`OVERLOAD`, back-pressure and the number still in flight; with `LIFTED`, its end."""
+"""An answer: latency in seconds, requests in flight when it arrived, work. A latency of `OVERLOAD`
+marks back-pressure with the number still in flight, and `LIFTED` its end."""
 
 OVERLOAD = -1.0
 LIFTED = -2.0
 
 
 class Share(NamedTuple):
-    """What a process may have in flight from now on; `number` counts up from 1."""
+    """The slots that a process may use from now on; `number` counts up from 1."""
 
     number: int
-    places: int
+    slots: int
 
 
-def fair(places: int, wanted: Sequence[int]) -> list[int]:
-    """Return how many places each gets: the same for all, but none more than it wants.
+def fair(slots: int, wanted: Sequence[int]) -> list[int]:
+    """Return the slots of each process: equal shares, but none larger than wanted.
 
-    They add up to `places`, or to all that is wanted if that is less. A remainder goes to those
-    that want most, and among equals to the first.
+    They add up to `slots`, or to the sum of `wanted` if that is less. A remainder goes to the
+    processes that want most, and among equals to the first.
     """
     got = [0] * len(wanted)
-    left = places
-    by_need = sorted(range(len(wanted)), key=lambda one: (min(wanted[one], places), -one))
+    left = slots
+    by_need = sorted(range(len(wanted)), key=lambda one: (min(wanted[one], slots), -one))
     for rank, one in enumerate(by_need):
         got[one] = min(wanted[one], left // (len(wanted) - rank))
         left -= got[one]
@@ -52,81 +51,81 @@ def fair(places: int, wanted: Sequence[int]) -> list[int]:
 
 @dataclass(slots=True)
 class _Holder:
-    """A process, as far as is known here.
+    """What is known of a process.
 
     Attributes:
-        told: SlotShares that it may be going by: the one it has taken last, and those after it.
+        announced: Shares that it may be using: the last confirmed one, and those sent after it.
     """
 
-    told: deque[Share] = field(default_factory=lambda: deque([Share(0, 0)]))
+    announced: deque[Share] = field(default_factory=lambda: deque([Share(0, 0)]))
     in_flight: int = 0
     wanted: int = 0
     more: bool = False
 
     @property
     def held(self) -> int:
-        """The most that it may have in flight at this moment."""
-        return max(self.in_flight, *(share.places for share in self.told))
+        """The most requests that it may have in flight now."""
+        return max(self.in_flight, *(share.slots for share in self.announced))
 
 
 class SlotShares:
-    """Hands a limit out to processes, which are known by their numbers."""
+    """Distributes a limit among processes, which are identified by number."""
 
     def __init__(self) -> None:
         self._holders: dict[int, _Holder] = {}
-        self._kept_back: dict[int, int] = {}
+        self._reserved: dict[int, int] = {}
 
     @property
     def in_flight(self) -> int:
-        """What all of them had in flight when they last said so."""
+        """Requests in flight of all processes, as last reported."""
         return sum(holder.in_flight for holder in self._holders.values())
 
     def joined(self, process: int) -> None:
-        """Take a process in, which has nothing in flight."""
+        """Add a process without requests in flight."""
         self._holders[process] = _Holder()
 
     def left(self, process: int) -> None:
-        """Take note that a process has ended, and what it had in flight with it."""
+        """Remove a process that has ended, with its requests in flight."""
         self._holders.pop(process, None)
-        self._kept_back.pop(process, None)
+        self._reserved.pop(process, None)
 
     def lost(self, process: int) -> None:
-        """Keep back the slots of a process that is given up, and may have requests in flight.
+        """Reserve the slots of a lost process, which may still have requests in flight.
 
-        Until `left`, nobody else gets them.
+        They are not distributed until `left`.
         """
         if (holder := self._holders.pop(process, None)) is not None:
-            self._kept_back[process] = holder.held
+            self._reserved[process] = holder.held
 
     def reported(
         self, process: int, *, taken: int, in_flight: int, waiting: int, more: bool
     ) -> None:
-        """Take note of what a process has said of itself.
+        """Record the report of a process.
 
         Args:
-            taken: Number of the share that it goes by; read before `in_flight`.
+            taken: Number of the share in use; read before `in_flight`.
             waiting: Rows that it could send at once.
-            more: Whether further rows will come to be sent.
+            more: Whether more rows will follow.
         """
         holder = self._holders[process]
         holder.in_flight, holder.wanted, holder.more = in_flight, in_flight + waiting, more
-        while holder.told[0].number < taken:
-            holder.told.popleft()
+        while holder.announced[0].number < taken:
+            holder.announced.popleft()
 
     def in_flight_beside(self, process: int) -> int:
-        """Return what the others had in flight when they last said so."""
+        """Return the requests in flight of the other processes, as last reported."""
         return self.in_flight - self._holders[process].in_flight
 
-    def goes_by_latest(self, process: int) -> bool:
-        """Whether a process has taken the last share that it was told of."""
-        return len(self._holders[process].told) == 1
+    def is_up_to_date(self, process: int) -> bool:
+        """Whether a process uses the last share announced to it."""
+        return len(self._holders[process].announced) == 1
 
     def share_out(self, limit: int) -> dict[int, Share]:
-        """Return the processes that are to be told something else, each with its new share."""
+        """Return the new share of each process whose share changes."""
         processes, holders = list(self._holders), list(self._holders.values())
-        limit = max(0, limit - sum(self._kept_back.values()))
+        limit = max(0, limit - sum(self._reserved.values()))
         targets = fair(limit, [holder.wanted for holder in holders])
-        # What nobody needs now waits where it is needed next: at those that have more to send.
+        # Spare slots go to the processes that will have more to send.
         spare = limit - sum(targets)
         hopeful = [holder.more for holder in holders]
         for one, extra in enumerate(
@@ -135,27 +134,27 @@ class SlotShares:
             targets[one] += extra
         news: dict[int, Share] = {}
         for process, holder, target in zip(processes, holders, targets, strict=True):
-            if target < holder.told[-1].places:
-                self._tell(news, process, target)
+            if target < holder.announced[-1].slots:
+                self._announce(news, process, target)
         free = limit - sum(holder.held for holder in holders)
-        lacking = [max(0, t - h.told[-1].places) for t, h in zip(targets, holders, strict=True)]
+        lacking = [max(0, t - h.announced[-1].slots) for t, h in zip(targets, holders, strict=True)]
         for process, more in zip(processes, fair(max(0, free), lacking), strict=True):
             if more:
-                self._tell(news, process, self._holders[process].told[-1].places + more)
+                self._announce(news, process, self._holders[process].announced[-1].slots + more)
         return news
 
-    def _tell(self, news: dict[int, Share], process: int, places: int) -> None:
-        told = self._holders[process].told
-        if len(told) <= UNTAKEN:
-            told.append(Share(told[-1].number + 1, places))
-            news[process] = told[-1]
+    def _announce(self, news: dict[int, Share], process: int, slots: int) -> None:
+        announced = self._holders[process].announced
+        if len(announced) <= MAX_UNCONFIRMED:
+            announced.append(Share(announced[-1].number + 1, slots))
+            news[process] = announced[-1]
 
 
 class SlotAllowance:
-    """The part of a limit that one process may use, which is set from outside.
+    """The part of a limit that one process may use, set by the pool.
 
-    A `concurrency.Limiter` for the engine of that process; what it would learn from is
-    kept for whoever decides on the whole. A slot whose answer is not written yet is in use still.
+    It is the `concurrency.Limiter` of that process's engine, and collects samples for the pool's
+    limiter. A slot stays in use until its answer is written.
 
     Args:
         keeping: Whether there is somebody who learns.
@@ -166,51 +165,51 @@ class SlotAllowance:
         taken: Number of the share that it goes by.
     """
 
-    def __init__(self, *, keeping: bool, valid: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, *, collects: bool, valid: Callable[[], bool] = lambda: True) -> None:
         self.settled = self.taken = self.unwritten = 0
-        self._places = 0
-        self._keeping, self._valid = keeping, valid
+        self._slots = 0
+        self._collects, self._valid = collects, valid
         self._samples: list[Sample] = []
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight now."""
-        return max(0, self._places - self.unwritten) if self._valid() else 0
+        """Requests that may be in flight now."""
+        return max(0, self._slots - self.unwritten) if self._valid() else 0
 
     def take(self, share: Share) -> None:
-        """Go by another share."""
-        self._places, self.taken = share.places, share.number
+        """Use another share."""
+        self._slots, self.taken = share.slots, share.number
 
     def written(self, requests: int) -> None:
-        """Take note that the answers of so many requests are written."""
+        """Free the slots of requests whose answers are written."""
         self.unwritten -= requests
 
     def samples(self) -> list[Sample]:
-        """Return what has come since this was last called."""
+        """Return the samples since the last call."""
         samples, self._samples = self._samples, []
         return samples
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
-        """Do nothing: the number is set from outside."""
+        """Do nothing: the pool sets the limit."""
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
     ) -> None:
-        """Keep an answer."""
+        """Collect a sample of an answer."""
         del now_s
-        if self._keeping:
+        if self._collects:
             self._samples.append((latency_s, in_flight + self.unwritten, work))
 
     def overloaded(self, now_s: float, *, in_flight: int) -> None:
-        """Keep a sign of back-pressure."""
+        """Collect a sample of back-pressure."""
         del now_s
-        if self._keeping:
+        if self._collects:
             self._samples.append((OVERLOAD, in_flight + self.unwritten, 0.0))
 
     def lifted(self) -> None:
-        """Keep a sign that load is no longer refused."""
-        if self._keeping:
+        """Collect the end of back-pressure."""
+        if self._collects:
             self._samples.append((LIFTED, 0, 0.0))
 
     def scaled(self, factor: float) -> None:
-        """Do nothing: the number is set from outside."""
+        """Do nothing: the pool sets the limit."""

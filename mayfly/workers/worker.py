@@ -1,7 +1,7 @@
-"""A worker: sends rows of a run's shards, as many at once as it is allowed to.
+"""A worker: sends the rows of a run's shards within its slot allowance.
 
-It has an engine with an allowance instead of a limit, and keeps nothing: answers go to the run. The
-other end of its connection is `mayfly.workers.pool`. When that end is gone, nothing more is sent.
+Its engine has an allowance instead of a limit. It stores nothing: answers go to the run. The other
+end of its connection is `mayfly.workers.pool`; when that end closes, it sends nothing more.
 """
 
 import pickle
@@ -19,10 +19,10 @@ from mayfly.workers.answers import AcknowledgedSender, CarriedRows, SentAnswers
 from mayfly.workers.protocol import (
     Alive,
     Assignment,
+    Command,
     Ended,
     FromWorker,
     NothingFollows,
-    Order,
     Proven,
     Report,
     Rows,
@@ -34,19 +34,19 @@ from mayfly.workers.protocol import (
 from mayfly.workers.slots import Share, SlotAllowance
 
 TICK_S = 0.02
-"""How often a worker reports: slots that it does not need are others' after so long."""
+"""Interval of reports: unused slots go to other workers after this time."""
 
 AT_LEAST_EVERY_S = 1.0
-"""How often it does when nothing has changed: it lives."""
+"""Interval of reports when nothing has changed, as a heartbeat."""
 
 
 class ShardWorker:
-    """One worker; `serve` is its life.
+    """One worker; `serve` runs it.
 
     Args:
-        silence_s: How long the run may send nothing before it counts as gone; None where the end
-            of the connection shows it. Over a network nothing else does. Nothing is sent after
-            that, also by a process that was paused meanwhile.
+        silence_s: Seconds without a message after which the run counts as gone; None where the
+            end of the connection shows it. Over a network only silence does. Nothing is sent
+            after that, not even by a process that was paused in the meantime.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ShardWorker:
         rows = assignment.dataset or CarriedRows(-1, self._send)
         self._batch = assignment.batch(rows)
         self._allowance = SlotAllowance(
-            keeping=assignment.settings.concurrency is None, valid=self._run_is_heard
+            collects=assignment.settings.concurrency is None, valid=self._run_is_heard
         )
         self._messages: deque[str] = deque()
         self._engine = assignment.engine(
@@ -78,27 +78,27 @@ class ShardWorker:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether the worker can send nothing more."""
         return self._engine.ended
 
     def serve(self, *, ends: Sequence[int] = (), gone: Callable[[], object] = lambda: None) -> None:
-        """Follow orders until the other end is gone.
+        """Execute commands until the other end is gone.
 
         Args:
-            ends: File descriptors that become readable when it is gone, beside the connection.
-            gone: Called at once then.
+            ends: Further file descriptors that become readable when the run is gone.
+            gone: Called at once when it is.
         """
         reporter = threading.Thread(target=self._report_often, name="reports", daemon=True)
         with self._engine:
             reporter.start()
             try:
                 while wait([self._connection, *ends], self._silence_s) == [self._connection]:
-                    order = self._connection.recv()
+                    command = self._connection.recv()
                     if not self._run_is_heard():
-                        # The run has given this worker up, whatever it had sent before.
+                        # The run has already replaced this worker.
                         break
                     self._heard_at = self._clock()
-                    self._do(order)
+                    self._do(command)
             except (EOFError, OSError):
                 pass
             gone()
@@ -112,13 +112,13 @@ class ShardWorker:
     def _run_is_heard(self) -> bool:
         return self._silence_s is None or self._clock() - self._heard_at <= self._silence_s
 
-    def _do(self, order: Order) -> None:
+    def _do(self, command: Command) -> None:
         engine = self._engine
-        match order:
+        match command:
             case Take() | Rows() | Written():
-                self._do_for_shard(order)
+                self._do_for_shard(command)
             case Share():
-                engine.allow(lambda: self._allowance.take(order))
+                engine.allow(lambda: self._allowance.take(command))
             case Warm(connections):
                 engine.warm(connections)
             case NothingFollows(shards, replicas):
@@ -131,13 +131,13 @@ class ShardWorker:
             case Stop(reason, grace_s):
                 engine.stop(reason, grace_s=grace_s)
 
-    def _do_for_shard(self, order: Take | Rows | Written) -> None:
-        match order:
+    def _do_for_shard(self, command: Take | Rows | Written) -> None:
+        match command:
             case Take(shard):
-                # Here, so that an order for the shard that comes next finds it.
+                # In this thread, so that the next command for the shard finds it.
                 self._answers[shard.index] = SentAnswers(shard.index, self._send)
                 self._rows[shard.index] = CarriedRows(shard.index, self._send)
-                threading.Thread(target=self._answer, args=(order,), daemon=True).start()
+                threading.Thread(target=self._answer, args=(command,), daemon=True).start()
             case Rows(index, chunk):
                 if (rows := self._rows.get(index)) is not None:
                     rows.arrived(chunk)
@@ -146,19 +146,21 @@ class ShardWorker:
                 if (answers := self._answers.get(index)) is not None:
                     answers.written()
 
-    def _answer(self, order: Take) -> None:
-        index = order.shard.index
+    def _answer(self, command: Take) -> None:
+        index = command.shard.index
         answers, carried = self._answers[index], self._rows[index]
-        batch = replace(self._batch, model=order.model, dataset=self._assignment.dataset or carried)
+        batch = replace(
+            self._batch, model=command.model, dataset=self._assignment.dataset or carried
+        )
         sender = AcknowledgedSender(self._engine, answers, self._allowance)
         try:
             try:
-                send_rows(batch, order.shard, order.answered, answers, sender)
+                send_rows(batch, command.shard, command.answered, answers, sender)
             finally:
-                # What has come is the run's, whatever ended the shard.
+                # Answers go to the run, whatever ended the shard.
                 answers.commit()
             ended = Ended(index)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run has to know it
+        except Exception as error:  # noqa: BLE001 - the run needs any error
             ended = Ended(index, error=_portable(error), over=self._engine.ended)
         del self._answers[index], self._rows[index]
         self._report()
@@ -169,9 +171,9 @@ class ShardWorker:
             self._report()
 
     def _report(self) -> None:
-        """Report what this worker does now, if that is news."""
+        """Report the worker's state if it has changed."""
         with self._reporting:
-            # What it goes by first: the number in flight is bound by that share or a later one.
+            # Read the share first: the number in flight is bounded by that share or a later one.
             taken, now_s = self._allowance.taken, self._clock()
             snapshot = self._engine.snapshot()
             samples = self._allowance.samples()
@@ -194,14 +196,14 @@ class ShardWorker:
         with self._sending:
             try:
                 self._connection.send(message)
-            except OSError:  # The other end is gone, and `serve` knows.
+            except OSError:  # The other end is gone; `serve` notices it too.
                 self._over.set()
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that can be pickled and read again."""
+    """Return an error that survives pickling."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-    except Exception:  # noqa: BLE001 - some cannot be made of their arguments
+    except Exception:  # noqa: BLE001 - some need other arguments
         return TerminalError(f"{type(error).__name__}: {error}")
     return error

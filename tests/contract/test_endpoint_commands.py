@@ -136,7 +136,7 @@ def test_start_of_running_endpoint_changes_nothing(here: World, terminal: Termin
     code, printed = terminal.run("start", NAME)
 
     assert code == 0
-    assert "runs already" in printed
+    assert "is already running" in printed
     assert here.emulator.billing == 2
 
 
@@ -169,7 +169,7 @@ def test_foreign_endpoint_is_deleted_only_with_its_option(here: World, terminal:
     code, _ = terminal.run("delete", made.endpoint_id, "--yes")
 
     assert refused == 2
-    assert "mayfly did not make it; add --yes" in why
+    assert "mayfly did not create it; add --yes" in why
     assert still == 1
     assert code == 0
     assert here.made() == 0
@@ -184,7 +184,7 @@ def test_endpoint_of_another_namespace_is_foreign(
     code, why = terminal.run("delete", NAME)
 
     assert code == 2
-    assert "it is of namespace contract" in why
+    assert "it belongs to namespace contract" in why
     assert here.made() == 1
 
 

@@ -47,12 +47,12 @@ def test_identical_requests_are_sent_once_even_when_run_is_killed(stage: Machine
     assert asked(stage) - before == 60 - kept
     table = pq.read_table(stage.output)
     assert table["n"].to_pylist() == list(range(200))
-    said: dict[int, set[str | None]] = {}
+    output: dict[int, set[str | None]] = {}
     for kind, response in zip(kinds, table["response"].to_pylist(), strict=True):
-        said.setdefault(kind, set()).add(response)
-    assert all(len(answers) == 1 for answers in said.values())
-    assert said[9] == {None}
-    assert len(set.union(*said.values())) == 60
+        output.setdefault(kind, set()).add(response)
+    assert all(len(answers) == 1 for answers in output.values())
+    assert output[9] == {None}
+    assert len(set.union(*output.values())) == 60
     assert sum(table["attempts"].to_pylist()) == 60
 
     # Of the rows that failed alike, one is asked again.

@@ -24,7 +24,7 @@ def test_run_longer_than_endpoint_lifetime_moves_and_repeats_no_row(
     report = stage.report()
     assert len(report["endpoints"]) >= 2
     assert len({endpoint["name"] for endpoint in report["endpoints"]}) == len(report["endpoints"])
-    assert all("the time in its name is nearly over" in move for move in report["moves"])
+    assert all("its lifetime is nearly over" in move for move in report["moves"])
     assert all(endpoint["teardown"]["not_found_read_back"] for endpoint in report["endpoints"])
     assert not stage.emulator.has_endpoints
     assert stage.leases() == ()

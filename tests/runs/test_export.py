@@ -81,9 +81,9 @@ def lines_of(path: Path | None) -> list[dict[str, Any]]:
 
 
 def test_unfinished_run_needs_partial(output: Path) -> None:
-    with pytest.raises(BadRequest, match="20 rows are in no part file yet; add --partial"):
+    with pytest.raises(BadRequest, match="20 rows have no part file yet; add --partial"):
         read_results(str(output), partial=False)
-    with pytest.raises(BadRequest, match="holds no run"):
+    with pytest.raises(BadRequest, match="is not the output of a run"):
         read_results(str(output.parent), partial=True)
 
 

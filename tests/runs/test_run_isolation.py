@@ -106,7 +106,7 @@ def test_run_after_a_failed_run_reports_its_own_outcome_only(tmp_path: Path) -> 
     with emulated(tmp_path / "home", **QUICK) as here:
         here.emulator.use_faults(refused)
         first = RunHandle(environment=here.environment)
-        first.note_broken_off("endpoint x may still bill")
+        first.note_teardown_aborted("endpoint x may still bill")
         with pytest.raises(MayflyError, match="no credit"):
             carry_out(job_of(tmp_path / "first", rows=5), here.environment, handle=first)
         here.emulator.use_faults()

@@ -54,4 +54,4 @@ def test_cancel_folder_without_run_is_refused(stage: Machine) -> None:
     cancel = stage.command("cancel", str(stage.output))
 
     assert cancel.wait() == 2
-    assert "no run is on in" in cancel.text
+    assert "no run is active in" in cancel.text

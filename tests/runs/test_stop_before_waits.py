@@ -101,7 +101,7 @@ def test_endpoint_is_deleted_before_the_last_part_is_written(tmp_path: Path) -> 
 
 def test_part_that_is_never_written_ends_run_and_keeps_answers(tmp_path: Path) -> None:
     with (
-        pytest.raises(TerminalError, match=r"shard 0 did not end within .* the answers that came"),
+        pytest.raises(TerminalError, match=r"shard 0 did not end within .* the answers received"),
         rented(tmp_path, settle_s=0.5) as (run, pool),
         blocked_writer(run),
     ):

@@ -20,7 +20,10 @@ def break_off(stage: Machine, run: Process) -> None:
         lambda: stage.emulator.calls()[-1].fault == "hang_before", "the stop was not asked for"
     )
     run.signal(signal.SIGINT, group=True)
-    wait_until(lambda: "Once more breaks it off" in run.text, "the second Ctrl-C was not answered")
+    wait_until(
+        lambda: "Another signal aborts the teardown" in run.text,
+        "the second Ctrl-C was not answered",
+    )
     assert run.alive
     run.signal(signal.SIGINT, group=True)
 
@@ -34,7 +37,7 @@ def test_third_ctrl_c_ends_run_with_what_bills_and_how_to_end_it(stage: Machine)
     assert run.wait() == 4, run.text
     (endpoint,) = stage.report()["endpoints"]
     told = " ".join(run.text.split())
-    assert f"SIGINT: broken off; endpoint {endpoint['name']} may still bill since 2" in told
+    assert f"SIGINT: teardown aborted; endpoint {endpoint['name']} may still bill since 2" in told
     assert "at $5.49/h a replica" in told
     assert f"mayfly endpoints delete {endpoint['name']} --api v2" in told
     assert "may still bill" in stage.report()["outcome"]

@@ -68,7 +68,7 @@ def test_killed_worker_and_vanished_endpoint_are_replaced(
     stage, run = midway
 
     run.workers()[0].kill()
-    wait_until(lambda: "another goes on with its shards" in told(run), "nothing was said of it")
+    wait_until(lambda: "another worker continues its shards" in told(run), "nothing was said of it")
     stage.emulator.vanish()
     stage.emulator.use_faults()
 

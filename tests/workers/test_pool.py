@@ -244,7 +244,7 @@ def _stop_when_full(
 def test_shard_that_kills_workers_is_given_up(tmp_path: Path) -> None:
     script, _ = served()
     with house(tmp_path, script, die_with_the_first_shard, concurrency=4) as at:
-        with pytest.raises(TerminalError, match="3 workers died with it"):
+        with pytest.raises(TerminalError, match="3 workers died while sending it"):
             at.answer_all()
 
         assert not at.server.requests

@@ -10,11 +10,11 @@ from mayfly.workers.slots import OVERLOAD, Share, SlotAllowance, SlotShares, fai
 WANTED = st.lists(st.integers(0, 300), min_size=1, max_size=6)
 
 
-@given(places=st.integers(0, 500), wanted=WANTED)
-def test_slots_follow_demand_and_are_shared_fairly(places: int, wanted: list[int]) -> None:
-    got = fair(places, wanted)
+@given(slots=st.integers(0, 500), wanted=WANTED)
+def test_slots_follow_demand_and_are_shared_fairly(slots: int, wanted: list[int]) -> None:
+    got = fair(slots, wanted)
 
-    assert sum(got) == min(places, sum(wanted))
+    assert sum(got) == min(slots, sum(wanted))
     for mine, need in zip(got, wanted, strict=True):
         assert 0 <= mine <= need
         if mine < need:
@@ -25,7 +25,7 @@ class Dispatcher:
     """A process that sends: takes shares and says what it does, each in its own time."""
 
     def __init__(self) -> None:
-        self.allowance = SlotAllowance(keeping=False)
+        self.allowance = SlotAllowance(collects=False)
         self.inbox: deque[Share] = deque()
         self.outbox: deque[dict[str, int]] = deque()
         self.in_flight = self.rows = 0
@@ -70,8 +70,8 @@ class House:
         self.hand_out()
 
     def hand_out(self) -> None:
-        for told, share in self.shares.share_out(self.limit).items():
-            self.senders[told].inbox.append(share)
+        for announced, share in self.shares.share_out(self.limit).items():
+            self.senders[announced].inbox.append(share)
 
     def settle(self) -> None:
         """Let everything that is under way arrive, and some more."""
@@ -196,7 +196,7 @@ def test_unresponsive_worker_does_not_block_the_others() -> None:
 
 
 def test_measurements_of_a_worker_are_kept_for_the_run() -> None:
-    allowance = SlotAllowance(keeping=True)
+    allowance = SlotAllowance(collects=True)
     allowance.take(Share(3, 12))
 
     allowance.answered(1.0, latency_s=0.5, in_flight=12, work=7.0)
@@ -220,12 +220,12 @@ def test_slots_of_a_lost_worker_are_held_until_its_requests_end() -> None:
     assert not shares.share_out(10)
 
     shares.left(1)
-    assert shares.share_out(10)[2].places == 10
+    assert shares.share_out(10)[2].slots == 10
 
 
 def test_slots_of_unwritten_answers_count_as_used() -> None:
     valid = True
-    allowance = SlotAllowance(keeping=False, valid=lambda: valid)
+    allowance = SlotAllowance(collects=False, valid=lambda: valid)
     allowance.take(Share(1, 8))
 
     allowance.unwritten += 3
