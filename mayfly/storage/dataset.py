@@ -59,6 +59,7 @@ class Dataset:
         packed: A copy of the rows of many small files, from which they are read; see
             `packed_files`.
         readers: Readers between two reads; they belong to this object and to its process.
+        rows: After the limit; at least 1.
     """
 
     uri: str
@@ -72,12 +73,13 @@ class Dataset:
     checked_casts: tuple[str, ...] = ()
     packed: tuple[InputFile, ...] = ()
     readers: ReaderPool = field(default_factory=ReaderPool, compare=False, repr=False)
+    rows: int = field(init=False, compare=False)
 
-    @property
-    def rows(self) -> int:
-        """Rows, after the limit; at least 1."""
+    def __post_init__(self) -> None:
+        # Asked for with each chunk that is read, of an input of thousands of files too.
         total = sum(file.rows for file in self.files)
-        return total if self.limit is None else min(total, self.limit)
+        rows = total if self.limit is None else min(total, self.limit)
+        object.__setattr__(self, "rows", rows)
 
     @property
     def columns(self) -> tuple[str, ...]:

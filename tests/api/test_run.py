@@ -117,6 +117,18 @@ def test_run_with_bad_request_raises_before_create(
     assert not emulator.endpoints()
 
 
+def test_run_that_would_pass_monthly_budget_raises_bad_request_before_create(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAYFLY_MONTHLY_BUDGET_USD", "0.01")
+
+    with pytest.raises(mayfly.BadRequest, match=r"monthly budget of \$0\.01 .*\$0\.00 spent this"):
+        mayfly.run(pd.DataFrame(QUESTIONS), **JOB)
+
+    assert sent_to(emulator) == 0
+    assert not any(call.method == "POST" for call in emulator.calls())
+
+
 def test_plan_prints_hardware_and_creates_nothing(emulator: Emulator) -> None:
     planned = mayfly.plan(pd.DataFrame(QUESTIONS), **JOB)
 

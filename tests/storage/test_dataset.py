@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import pickle
 import threading
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -357,3 +358,22 @@ def test_damaged_small_file_is_found_while_it_is_copied(tmp_path: Path) -> None:
 
     with pytest.raises(BadRequest, match=r"040\.parquet cannot be read"):
         open_dataset(str(tmp_path))
+
+
+def test_rows_of_many_files_are_added_up_once(tmp_path: Path) -> None:
+    added: list[object] = []
+
+    class Files(tuple[Any, ...]):
+        def __iter__(self) -> Any:
+            added.append(self)
+            return super().__iter__()
+
+    write(tmp_path / "a.parquet", 20)
+    dataset = open_dataset(str(tmp_path / "a.parquet"))
+    dataset = replace(dataset, files=Files(dataset.files), packed=dataset.files)
+    added.clear()
+
+    for first in range(0, 20, 5):
+        assert [chunk.rows for chunk in dataset.read(first, 5, ["id"])] == [5]
+
+    assert added == []
