@@ -85,5 +85,7 @@ class Planned:
 
     def __repr__(self) -> str:
         text = io.StringIO()
-        Console(file=text, width=100, color_system=None).print(plan_table(self._plan))
+        # In a notebook, rich would show the table by itself and leave nothing to return.
+        screen = Console(file=text, width=100, color_system=None, force_jupyter=False)
+        screen.print(plan_table(self._plan))
         return text.getvalue().rstrip()

@@ -42,6 +42,13 @@ class BadRequest(MayflyError):
 
     exit_code = 2
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the line, and not the 70 of how it was found.
+
+        Source: IPython, `InteractiveShell.showtraceback`.
+        """
+        return [f"{type(self).__name__}: {self}"]
+
 
 class NotApproved(MayflyError):
     """A person refused the plan, or nobody approved of it in time; nothing was created."""

@@ -129,6 +129,27 @@ def test_run_that_would_pass_monthly_budget_raises_bad_request_before_create(
     assert not any(call.method == "POST" for call in emulator.calls())
 
 
+class NotebookShell:
+    """What rich takes for the sign of a notebook."""
+
+    __module__ = "google.colab"
+
+
+@pytest.mark.usefixtures("emulator")
+def test_plan_in_notebook_is_the_cells_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.get_ipython", NotebookShell, raising=False)
+
+    planned = mayfly.plan(pd.DataFrame(QUESTIONS), **JOB)
+
+    assert "hardware" in repr(planned)
+
+
+def test_bad_request_in_notebook_is_one_line() -> None:
+    error = mayfly.BadRequest("--prompt uses x")
+
+    assert error._render_traceback_() == ["BadRequest: --prompt uses x"]
+
+
 def test_plan_prints_hardware_and_creates_nothing(emulator: Emulator) -> None:
     planned = mayfly.plan(pd.DataFrame(QUESTIONS), **JOB)
 
