@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mayfly.models.endpoint import Api
@@ -59,7 +60,7 @@ def embedded_endpoint(
         if "http://" not in line:
             raise TerminalError(f"the embedded endpoint did not start (it said: {line!r})")
         url = line[line.index("http://") :]
-        yield Environment.of(
+        environment = Environment.of(
             {
                 **environ,
                 "TOGETHER_BASE_URL": url,
@@ -70,6 +71,7 @@ def embedded_endpoint(
                 "MAYFLY_MONTHLY_BUDGET_USD": "",
             }
         )
+        yield replace(environment, connection=replace(environment.connection, key_is_secret=False))
     finally:
         process.stdin.close()
         process.terminate()

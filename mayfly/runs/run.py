@@ -244,11 +244,19 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
     preview = handle.preview_of(job) or preview_job(job, connection.provider, anywhere=False)
     with ExitStack() as stack:
         stack.callback(preview.dataset.close)
+        plane = stack.enter_context(connect(job.rental.api, connection, log=progress.log))
         cluster = None
         if job.dask is not None and job.runner == "dask":
             # Before anything is created: a cluster that cannot work makes the request invalid.
-            cluster = stack.enter_context(DaskCluster(job.dask, preview.dataset, log=progress.log))
-        plane = stack.enter_context(connect(job.rental.api, connection, log=progress.log))
+            cluster = stack.enter_context(
+                DaskCluster(
+                    job.dask,
+                    preview.dataset,
+                    connection=connection,
+                    project=plane.project,
+                    log=progress.log,
+                )
+            )
         folder = stack.enter_context(
             RunFolder.open(
                 job.output, preview.manifest(started_at), now=started_at, log=progress.log

@@ -83,8 +83,7 @@ def own_project(client: Any) -> str:
             identity = client.whoami()
     except Refused as refusal:
         raise BadRequest(f"{refusal}; set TOGETHER_PROJECT_ID to the project's id") from refusal
-    # Nested since v3, flat before.
-    if project := text(field(identity, "project"), "id") or text(identity, "project_id"):
+    if project := _project(identity):
         return project
     try:
         projects = listed("list projects", client.projects.list)
@@ -97,3 +96,27 @@ def own_project(client: Any) -> str:
         "the key belongs to no single project; set TOGETHER_PROJECT_ID to "
         + (f"one of: {named}" if named else "the project's id")
     )
+
+
+def project_of_key(connection: Connection) -> str:
+    """Return the id of the project that a key belongs to, or "" where it has not exactly one.
+
+    Raises:
+        CredentialsRefused: The key is refused.
+        RetryableError: The API cannot be asked now.
+    """
+    client = open_client(connection, ServerClock())
+    try:
+        with translated("ask whose key this is"):
+            identity = client.whoami()
+    except Refused:
+        # Another server than Together's need not know.
+        return ""
+    finally:
+        client.close()
+    return _project(identity)
+
+
+def _project(identity: Any) -> str:
+    # Nested since v3, flat before.
+    return text(field(identity, "project"), "id") or text(identity, "project_id")

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ class Connection:
         namespace: Whose endpoints these are within the project.
         ca_file: Certificates to trust instead of the usual ones, or "".
         timeout_s: How long one call of the management API may take in all, in seconds.
+        key_is_secret: False for the embedded endpoint's, which is the same everywhere.
     """
 
     base_url: str
@@ -39,6 +40,7 @@ class Connection:
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: str = ""
     timeout_s: float = 30.0
+    key_is_secret: bool = True
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -97,6 +99,16 @@ class Connection:
             ),
             **({"SSL_CERT_FILE": self.ca_file} if self.ca_file else {}),
         }
+
+    def at(self, base_url: str, inference_url: str) -> Self:
+        """Return the same key at another server, without a project."""
+        return replace(
+            self,
+            base_url=base_url,
+            inference_url=inference_url,
+            provider=provider_of(base_url),
+            project="",
+        )
 
     def headers(self) -> dict[str, str]:
         """Return the headers of an inference request; they hold the key."""

@@ -1,6 +1,9 @@
 """Protocols of what runs a worker: a local process, or a Dask worker."""
 
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
@@ -39,10 +42,22 @@ class Carrier(Protocol):
         """
 
 
+def shut_down(connection: "Connection[Any, Any]") -> None:
+    """End a connection for both sides, also for a thread that reads from it.
+
+    Closing alone would leave that thread waiting, on a number that is soon another file's.
+    """
+    with socket.socket(fileno=os.dup(connection.fileno())) as end, suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
 Join = Callable[[Carrier], bool]
 """Adds a worker to the pool; returns whether the pool accepts it."""
 
 Fail = Callable[[MayflyError], object]
+
+Absent = Callable[[], object]
+"""Reports that a worker that is waited for will not start."""
 
 
 class Fleet(Protocol):
@@ -54,12 +69,13 @@ class Fleet(Protocol):
 
     size: int
 
-    def open(self, join: Join, fail: Fail) -> int:
+    def open(self, join: Join, fail: Fail, absent: Absent) -> int:
         """Start workers in background threads; return how many to wait for.
 
         Args:
             join: Called at any time with each worker that is ready for commands.
             fail: Called when no workers will start.
+            absent: Called for each of the workers to wait for that will not start.
         """
 
     def lost(self, carrier: Carrier, reason: str, *, ready: bool) -> int:

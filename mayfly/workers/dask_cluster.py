@@ -8,23 +8,46 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
-from mayfly.workers.dask_worker import WorkerActor, WorkerFacts, facts
+from mayfly.storage.uri_credentials import MASK
+from mayfly.together.connection import Connection
+from mayfly.workers.dask_checks import WorkerFacts, WorkerNeeds, difference, facts
+from mayfly.workers.dask_demand import Demand
+from mayfly.workers.dask_worker import WorkerActor, problem, stay
 
 CONNECT_S = 10.0
 PROBE_S = 30.0
+"""How long a worker may take to say what it has."""
+
+START_S = 15.0
+"""How long a worker of ours may take to start on a worker that has just answered."""
+
+SAY_AFTER_S = 5.0
 
 WORKERS_S = 60.0
 """How long a cluster without workers is waited for: an adaptive one starts them when asked to."""
 
 CLOSE_S = 3.0
+
+
+class StartedActor(NamedTuple):
+    """A worker of ours in a worker of Dask's; both are of use until they are released.
+
+    Attributes:
+        actor: Its handle.
+        staying: The task that keeps an adaptive cluster from closing that worker.
+    """
+
+    actor: Any
+    staying: Any
 
 
 class DaskCluster:
@@ -33,24 +56,45 @@ class DaskCluster:
     Args:
         address: `tcp://HOST:PORT` or `tls://HOST:PORT` of the scheduler.
         dataset: The input; workers read it where it is remote, and get rows from the run otherwise.
+        connection: To the API, as the run has it.
+        project: Id of the run's project, or "".
         log: Receives messages for the user.
 
     Raises:
         BadRequest: On entering: what is missing, and on which worker.
     """
 
-    def __init__(self, address: str, dataset: Dataset, *, log: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        address: str,
+        dataset: Dataset,
+        *,
+        connection: Connection,
+        project: str = "",
+        log: Callable[[str], object],
+        workers_s: float = WORKERS_S,
+    ) -> None:
         self.address, self._log = address, log
-        self.workers_read = all(file.remote for file in dataset.files) and not dataset.packed
+        # Credentials in a URI are of the run's process alone.
+        remote = all(file.remote for file in dataset.files) and not dataset.packed
+        self.workers_read = remote and MASK not in dataset.uri
         self._dataset = dataset if self.workers_read else None
+        self._connection, self._project, self._workers_s = connection, project, workers_s
         self._client: Any = None
-        self._refused: set[str] = set()
-        self._own: WorkerFacts | None = None
+        self._fit: set[str] = set()
+        self._own = WorkerFacts("", "", "", "")
 
-    @property
-    def private(self) -> bool:
-        """Whether what is sent to workers is encrypted, so that it may hold a key."""
-        return self.address.startswith("tls://")
+    def is_private(self, worker: str) -> bool:
+        """Whether what is sent to a worker is encrypted, so that it may hold a key."""
+        return worker.startswith("tls://")
+
+    def headers_for(self, worker: str) -> dict[str, str]:
+        """Return the headers that a worker sends requests with; none where it has its own key."""
+        if self.is_private(worker):
+            return self._connection.headers()
+        if not self._connection.key_is_secret:
+            return {"Authorization": f"Bearer {self._connection.api_key}"}
+        return {}
 
     def __enter__(self) -> Self:
         self._reach()
@@ -61,7 +105,7 @@ class DaskCluster:
                 "--runner dask needs the extra `dask`; install it with pip install 'mayfly[dask]'"
             ) from error
         _quiet()
-        self._own = facts(None)
+        self._own = facts()
         try:
             # An actor's handle finds its client only as the default one.
             self._client = Client(  # type: ignore[no-untyped-call]
@@ -72,9 +116,14 @@ class DaskCluster:
                 name="mayfly",
             )
         except (OSError, ValueError, TypeError, RuntimeError) as error:
+            more = (
+                "; see Dask's settings distributed.comm.tls.ca-file, client.cert and client.key"
+                if self.address.startswith("tls://")
+                else ""
+            )
             raise BadRequest(
-                f"--dask {self.address}: no Dask scheduler answers there ({_line(error)}); give "
-                "the address that `dask scheduler` prints"
+                f"--dask {self.address}: no Dask scheduler answers there ({_line(error)}){more}; "
+                "give the address that `dask scheduler` prints"
             ) from error
         try:
             self._check()
@@ -119,29 +168,35 @@ class DaskCluster:
         return []
 
     def fits(self, address: str) -> bool:
-        """Whether a worker that has joined later can be used; one that cannot is named once."""
-        if address in self._refused:
-            return False
-        wrong = self._wrong({address: self._facts([address]).get(address)})
-        if wrong:
-            self._refused.add(address)
+        """Whether a worker that may have joined later can be used; one that cannot is named."""
+        if address in self._fit:
+            return True
+        if wrong := self._wrong(address):
             self._log(f"{wrong}; it is not used")
         return not wrong
 
-    def start(self, address: str) -> Any:
-        """Return an actor on a worker.
+    def start(self, address: str) -> StartedActor:
+        """Start a worker of ours on a worker of the cluster.
 
         Raises:
             Exception: Whatever Dask raises.
         """
-        future = self._client.submit(
-            WorkerActor, actor=True, workers=[address], allow_other_workers=False, pure=False
-        )
-        return future.result(timeout=PROBE_S)
+        there = {"workers": [address], "allow_other_workers": False, "pure": False}
+        future = self._client.submit(WorkerActor, actor=True, priority=10, **there)
+        try:
+            actor = future.result(timeout=START_S)
+        except BaseException:
+            future.release()
+            raise
+        return StartedActor(actor, self._client.submit(stay, future.key, priority=10, **there))
+
+    def demand(self) -> Demand:
+        """Return what asks an adaptive cluster for workers."""
+        return Demand(self._client)
 
     def _reach(self) -> None:
-        parts = urlsplit(self.address)
         try:
+            parts = urlsplit(self.address)
             if parts.scheme not in ("tcp", "tls") or not parts.hostname or not parts.port:
                 raise BadRequest(
                     f"--dask {self.address} is not the address of a scheduler; give "
@@ -156,63 +211,91 @@ class DaskCluster:
             ) from error
 
     def _check(self) -> None:
-        addresses = self.addresses()
-        if not addresses:
-            self._log(f"--dask {self.address} has no workers; waiting up to {WORKERS_S:.0f} s")
-            # An adaptive cluster starts workers for work that waits.
-            wanted = self._client.submit(facts, None, pure=False)
-            end = time.monotonic() + WORKERS_S
-            while not (addresses := self.addresses()) and time.monotonic() < end:
-                time.sleep(0.2)
-            wanted.release()
-        if not addresses:
+        if not (addresses := self.addresses() or self._await_workers()):
             raise BadRequest(
                 f"--dask {self.address}: the cluster has no workers; start some with "
                 f"`dask worker {self.address}`"
             )
-        found = self._facts(addresses)
-        if wrong := self._wrong({address: found.get(address) for address in addresses}):
-            raise BadRequest(wrong)
+        found: SimpleQueue[str] = SimpleQueue()
+        silent = set(addresses)
 
-    def _facts(self, addresses: list[str]) -> dict[str, Any]:
+        def check(address: str) -> None:
+            wrong = self._wrong(address)
+            silent.discard(address)
+            found.put(wrong)
+
+        # In threads of their own: a worker that is paused says nothing.
+        for address in addresses:
+            _in_background(check, address)
+        end, said = time.monotonic() + PROBE_S, False
+        for _ in addresses:
+            while True:
+                left_s = end - time.monotonic()
+                try:
+                    wrong = found.get(timeout=max(0.0, left_s if said else SAY_AFTER_S))
+                    break
+                except Empty:
+                    waited_for = _named(silent)
+                    if left_s <= 0:
+                        raise BadRequest(
+                            f"--dask {self.address}: no answer from {waited_for} within "
+                            f"{PROBE_S:.0f} s; end it, or see its log"
+                        ) from None
+                    said = True
+                    self._log(f"--dask {self.address}: waiting {left_s:.0f} s for {waited_for}")
+            if wrong:
+                raise BadRequest(wrong)
+
+    def _await_workers(self) -> list[str]:
+        self._log(f"--dask {self.address} has no workers; waiting up to {self._workers_s:.0f} s")
+        end = time.monotonic() + self._workers_s
+        with self.demand() as demand:
+            # One shows what they are like; more are asked for when there is work.
+            demand.ask_for(1)
+            while not (addresses := self.addresses()) and time.monotonic() < end:
+                if self.lost:
+                    break
+                time.sleep(0.2)
+        return addresses
+
+    def _run(self, address: str, function: Callable[..., Any], *args: object) -> Any:
         try:
-            found: dict[str, Any] = self._client.run(
-                facts, self._dataset, workers=addresses, on_error="return"
-            )
+            found = self._client.run(function, *args, workers=[address], on_error="return")
         except Exception as error:  # noqa: BLE001 - Dask raises what a worker has raised
-            return dict.fromkeys(addresses, error)
-        return found
+            return error
+        return found.get(address)
 
-    def _wrong(self, found: dict[str, Any]) -> str:
-        """Return what is wrong with the first worker with which something is, or ""."""
-        own = self._own
-        assert own is not None  # noqa: S101 - set on entering
-        for address, has in found.items():
-            at = f"--dask {self.address}: worker {address}"
-            if not isinstance(has, WorkerFacts):
-                return (
-                    f"{at} cannot run mayfly ({_line(has)}); install the same version of "
-                    "mayfly[dask] there"
-                )
-            for what, ours, theirs in (
-                ("Python", own.python, has.python),
-                ("distributed", own.distributed, has.distributed),
-            ):
-                if ours != theirs:
-                    return f"{at} has {what} {theirs}, this run has {ours}; install the same there"
-            if has.source != own.source:
-                return f"{at} has another version of mayfly than this run; install the same there"
-            if not has.has_key and not self.private:
-                return (
-                    f"{at} has no key; set TOGETHER_API_KEY or TOGETHER_API_KEY_FILE there, or "
-                    "use a tls:// address, over which the run's key is sent"
-                )
-            if has.unreadable:
-                return (
-                    f"{at} cannot read the input ({has.unreadable}); give it access to "
-                    "the input's storage"
-                )
+    def _wrong(self, address: str) -> str:
+        """Return what is wrong with a worker, or ""."""
+        at = f"--dask {self.address}: worker {address}"
+        own, has = self._own, self._run(address, facts)
+        if not isinstance(has, WorkerFacts):
+            return f"{at} cannot run mayfly ({_line(has)}); install mayfly[dask] {own.mayfly} there"
+        if differs := difference(own, has):
+            return f"{at} {differs}"
+        needs = WorkerNeeds(
+            self._dataset,
+            self._connection.base_url,
+            self._connection.inference_url,
+            self._project,
+            own_key=not self.headers_for(address),
+        )
+        wrong = self._run(address, problem, needs)
+        if not isinstance(wrong, str):
+            wrong = f"cannot be checked ({_line(wrong)}); see its log"
+        if wrong:
+            return f"{at} {wrong}"
+        self._fit.add(address)
         return ""
+
+
+def _named(workers: Iterable[str]) -> str:
+    first, *more = sorted(workers) or ["the workers"]
+    return f"worker {first}" + (f" and {len(more)} more" if more else "")
+
+
+def _in_background(function: Callable[..., object], *args: object) -> None:
+    threading.Thread(target=function, args=args, name="check worker", daemon=True).start()
 
 
 def _line(error: object) -> str:

@@ -8,16 +8,22 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
 
-from mayfly.workers.carrier import Carrier, Fail, Fleet, Join
-from mayfly.workers.dask_cluster import DaskCluster
-from mayfly.workers.dask_worker import SILENCE_S, without_key
+from mayfly.inference.engine import Target
+from mayfly.workers.carrier import Absent, Carrier, Fail, Fleet, Join, shut_down
+from mayfly.workers.dask_cluster import DaskCluster, StartedActor
+from mayfly.workers.dask_demand import Demand
+from mayfly.workers.dask_worker import SILENCE_S
+from mayfly.workers.process import MOST_WORKERS
 from mayfly.workers.protocol import Assignment
 
 POLL_EVERY_S = 1.0
 """How often the cluster is asked for workers that have joined."""
+
+ASK_FOR_S = 60.0
+"""How long an adaptive cluster is asked for more workers than it has; it keeps those in use."""
 
 ALONE_S = 30.0
 """How long a cluster may be without a worker of ours before the run goes on by itself."""
@@ -31,60 +37,92 @@ ANSWER_S = 0.005
 SEND_BYTES = 8 * 2**20
 """An exchange takes no more than about so much to a worker."""
 
+END_S = 2.0
+"""How long a worker that is let go of may take to end."""
+
 
 class DaskWorker:
-    """A worker that is an actor of a Dask cluster: a thread carries its messages."""
+    """A worker that is an actor of a Dask cluster: threads carry its messages."""
 
     hang_s = 2 * SILENCE_S
     # It falls silent by itself; one that is paused can do so only when it goes on.
     outlives_s = SILENCE_S + 1.0
     outlives_hang_s = 30.0
 
-    def __init__(self, cluster: DaskCluster, address: str, actor: Any) -> None:
+    def __init__(self, cluster: DaskCluster, address: str, started: StartedActor) -> None:
         self.name = f"Dask worker {address}"
         self.address = address
-        self._cluster, self._actor = cluster, actor
+        self._cluster, self._actor, self._staying = cluster, started.actor, started.staying
         near, far = socket.socketpair()
         self.connection, self._far = Connection(near.detach()), Connection(far.detach())
         self._reason = "lost"
+        self._said: SimpleQueue[bytes | None] = SimpleQueue()
+        # One always reads, so that neither end of the socket ever waits for the other.
+        self._listener = threading.Thread(target=self._listen, name=f"for {address}", daemon=True)
+        self._listener.start()
         self._thread = threading.Thread(target=self._carry, name=f"to {address}", daemon=True)
         self._thread.start()
 
     def brief(self, assignment: Assignment) -> Assignment:
         """Return the assignment without what may not be sent, or cannot be read there."""
-        if not self._cluster.private:
-            assignment = without_key(assignment)
-        return assignment if self._cluster.workers_read else replace(assignment, dataset=None)
+        target = Target(url=assignment.target.url, headers=self._cluster.headers_for(self.address))
+        dataset = assignment.dataset if self._cluster.workers_read else None
+        return replace(assignment, target=target, dataset=dataset)
 
     def end(self, *, hung: bool = False) -> str:
         """Let go of it: it ends when its messages do; return what became of it, in words."""
-        del hung
         self.connection.close()
+        if not hung:
+            self._thread.join(END_S)
         return self._reason
 
+    def _listen(self) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                self._said.put(self._far.recv_bytes())
+        self._said.put(None)
+
     def _carry(self) -> None:
-        far = self._far
-        with far, suppress(EOFError, OSError):
+        with suppress(OSError):
             busy = False
             while True:
-                frames: list[bytes] = []
-                size = 0
-                wait([far], ANSWER_S if busy else 0)
-                while size < SEND_BYTES and far.poll():
-                    frames.append(far.recv_bytes())
-                    size += len(frames[-1])
+                frames, ended = self._take(ANSWER_S if busy else 0.0)
                 try:
                     reply = self._actor.exchange(pickle.dumps(frames)).result()
+                    if ended:
+                        self._actor.end().result(timeout=END_S)
                 except Exception as error:  # noqa: BLE001 - Dask has many ways to say so
                     self._reason = f"lost: {' '.join(str(error).split())}"
-                    return
+                    break
                 if reply is None:
                     self._reason = "lost: it was paused, or out of reach, for too long"
-                    return
+                if reply is None or ended:
+                    break
                 answers = pickle.loads(reply)  # noqa: S301 - from our own worker
                 for frame in answers:
-                    far.send_bytes(frame)
+                    self._far.send_bytes(frame)
                 busy = bool(answers)
+        with suppress(Exception):
+            self._staying.release()
+        shut_down(self._far)
+        self._listener.join()
+        self._far.close()
+
+    def _take(self, patience_s: float) -> tuple[list[bytes], bool]:
+        """Return what there is to carry, and whether nothing follows."""
+        frames: list[bytes] = []
+        size = 0
+        with suppress(Empty):
+            while size < SEND_BYTES:
+                # Only the first is waited for.
+                frame = (
+                    self._said.get(timeout=patience_s) if not frames else self._said.get_nowait()
+                )
+                if frame is None:
+                    return frames, True
+                frames.append(frame)
+                size += len(frame)
+        return frames, False
 
 
 class DaskFleet:
@@ -94,7 +132,8 @@ class DaskFleet:
 
     Args:
         local: What takes over.
-        shards: No more workers than so many are of use at first.
+        shards: No more workers than so many are of use.
+        alone_s: How long the cluster may be without a worker before that, in seconds.
     """
 
     def __init__(
@@ -105,31 +144,33 @@ class DaskFleet:
         shards: int,
         log: Callable[[str], object] = lambda _message: None,
         clock: Callable[[], float] = time.monotonic,
+        alone_s: float = ALONE_S,
     ) -> None:
         self._cluster, self._local, self._log, self._clock = cluster, local, log, clock
-        self.size = max(1, min(shards, len(cluster.addresses())))
+        self._most, self._alone_s = max(1, shards), alone_s
+        self._first = cluster.addresses()[: self._most]
+        self.size = max(1, len(self._first))
         self._changing = threading.Lock()
         self._used: set[str] = set()
         self._losses: Counter[str] = Counter()
         self._over = threading.Event()
-        self._is_local = False
-        self._alone_since = clock()
+        self._is_local = self._waits = False
+        self._began = self._alone_since = clock()
 
-    def open(self, join: Join, fail: Fail) -> int:
+    def open(self, join: Join, fail: Fail, absent: Absent) -> int:
         """Start one worker on each of the cluster's, and watch it from then on."""
-        self._join, self._fail = join, fail
+        self._join, self._fail, self._absent = join, fail, absent
+        self._used.update(self._first)
+        for address in self._first:
+            self._begin(address, absent)
         threading.Thread(target=self._watch, name="watch cluster", daemon=True).start()
-        return 0
+        return len(self._first)
 
     def lost(self, carrier: Carrier, reason: str, *, ready: bool) -> int:
         """Take note of a loss; another comes when the cluster has one."""
-        if self._is_local and not isinstance(carrier, DaskWorker):
+        if not isinstance(carrier, DaskWorker):
             return self._local.lost(carrier, reason, ready=ready)
-        if isinstance(carrier, DaskWorker):
-            with self._changing:
-                self._losses[carrier.address] += 1
-                self._used.discard(carrier.address)
-                self._alone_since = self._clock()
+        self._count_loss(carrier.address)
         return 0
 
     def close(self) -> None:
@@ -137,48 +178,78 @@ class DaskFleet:
         self._over.set()
         self._local.close()
 
-    def _watch(self) -> None:
-        while not self._over.is_set():
-            if self._cluster.lost:
-                self._go_on_locally("is gone")
-                return
-            for address in self._cluster.addresses():
-                with self._changing:
-                    free = address not in self._used and self._losses[address] < MOST_LOSSES
-                    if free:
-                        self._used.add(address)
-                if free:
-                    threading.Thread(
-                        target=self._start, args=(address,), name=f"start {address}", daemon=True
-                    ).start()
-            with self._changing:
-                alone = not self._used and self._clock() - self._alone_since > ALONE_S
-            if alone:
-                self._go_on_locally(f"has had no worker for {ALONE_S:.0f} s")
-                return
-            self._over.wait(POLL_EVERY_S)
+    def _count_loss(self, address: str, losses: int = 1) -> None:
+        with self._changing:
+            self._losses[address] += losses
+            self._used.discard(address)
+            self._alone_since = self._clock()
 
-    def _start(self, address: str) -> None:
+    def _watch(self) -> None:
+        with self._cluster.demand() as demand:
+            while not self._over.is_set():
+                if self._cluster.lost:
+                    self._go_on_locally("is gone")
+                    return
+                for address in self._cluster.addresses():
+                    with self._changing:
+                        free = (
+                            address not in self._used
+                            and self._losses[address] < MOST_LOSSES
+                            and len(self._used) < self._most
+                        )
+                        if free:
+                            self._used.add(address)
+                    if free:
+                        self._begin(address)
+                self._ask_or_wait(demand)
+                self._over.wait(POLL_EVERY_S)
+
+    def _ask_or_wait(self, demand: Demand) -> None:
+        with self._changing:
+            used, now_s = len(self._used), self._clock()
+        most = min(self._most, MOST_WORKERS)
+        early = now_s - self._began < ASK_FOR_S
+        demand.ask_for(most if used == 0 or (used < most and early) else 0)
+        if used or self._is_local:
+            self._waits = False
+            return
+        alone_s = now_s - self._alone_since
+        if alone_s > self._alone_s:
+            self._go_on_locally(f"has had no worker for {self._alone_s:.0f} s")
+        elif not self._waits:
+            self._waits = True
+            self._log(
+                f"the Dask cluster at {self._cluster.address} has no workers; waiting "
+                f"{self._alone_s - alone_s:.0f} s for one"
+            )
+
+    def _begin(self, address: str, absent: Absent = lambda: None) -> None:
+        threading.Thread(
+            target=self._start, args=(address, absent), name=f"start {address}", daemon=True
+        ).start()
+
+    def _start(self, address: str, absent: Absent) -> None:
         """Start a worker of ours; one that is paused takes until it goes on."""
         try:
             if not self._cluster.fits(address):
+                self._count_loss(address, MOST_LOSSES)
+                absent()
                 return
-            actor = self._cluster.start(address)
+            started = self._cluster.start(address)
         except Exception:  # noqa: BLE001 - Dask has many ways to say so
-            with self._changing:
-                self._losses[address] += 1
-                self._used.discard(address)
+            self._count_loss(address)
+            absent()
             return
-        carrier = DaskWorker(self._cluster, address, actor)
+        carrier = DaskWorker(self._cluster, address, started)
         if not self._join(carrier):
             carrier.end()
 
     def _go_on_locally(self, why: str) -> None:
-        if self._over.is_set():
+        if self._over.is_set() or self._is_local:
             return
         self._is_local = True
         self._log(
             f"the Dask cluster at {self._cluster.address} {why}; "
             "the run goes on in processes of this machine"
         )
-        self._local.open(self._join, self._fail)
+        self._local.open(self._join, self._fail, self._absent)

@@ -1,28 +1,22 @@
-"""What runs inside a Dask worker: a check of what it has, and a worker of a run.
+"""What runs inside a Dask worker, called by name: a check of what it has, and a worker of a run."""
 
-The run reaches both by name, so that nothing but names and arguments is sent; neither holds a key.
-"""
-
-import hashlib
+import asyncio
 import os
 import pickle
-import sys
+import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from importlib.metadata import version
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import NamedTuple
 
-import mayfly
 from mayfly.inference.engine import Target
 from mayfly.models.errors import MayflyError
-from mayfly.storage.dataset import Dataset
-from mayfly.storage.input_files import open_filesystem
+from mayfly.workers.carrier import shut_down
+from mayfly.workers.dask_checks import WorkerNeeds, own_connection, problem_with
 from mayfly.workers.protocol import Assignment
 from mayfly.workers.worker import ShardWorker
 
@@ -35,62 +29,15 @@ LINGER_S = 0.05
 REPLY_BYTES = 4 * 2**20
 """An exchange returns no more than about so much at once."""
 
+STAY_POLL_S = 1.0
 
-class WorkerFacts(NamedTuple):
-    """What a Dask worker has.
 
-    Attributes:
-        source: SHA-256 (hex) of mayfly's source.
-        has_key: Whether it has a key of its own.
-        unreadable: Why it cannot read the input, or "".
+async def problem(needs: WorkerNeeds) -> str:
+    """Return why this process cannot work for a run, or "".
+
+    A coroutine, because Dask calls functions in the thread that has the worker's connections.
     """
-
-    python: str
-    distributed: str
-    source: str
-    has_key: bool
-    unreadable: str = ""
-
-
-def facts(dataset: Dataset | None) -> WorkerFacts:
-    """Return what this process has, and whether it can read an input."""
-    return WorkerFacts(
-        python=".".join(map(str, sys.version_info[:2])),
-        distributed=version("distributed"),
-        source=source_digest(),
-        has_key=bool(own_key(os.environ)),
-        unreadable="" if dataset is None else _unreadable(dataset),
-    )
-
-
-@lru_cache(maxsize=1)
-def source_digest() -> str:
-    """Return the SHA-256 (hex) of mayfly's source: its version alone misses a changed checkout."""
-    folder = Path(mayfly.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def own_key(env: Mapping[str, str]) -> str:
-    """Return the key of this process: TOGETHER_API_KEY, or what TOGETHER_API_KEY_FILE holds."""
-    key = env.get("TOGETHER_API_KEY", "").strip()
-    if key or not (path := env.get("TOGETHER_API_KEY_FILE", "").strip()):
-        return key
-    with suppress(OSError, UnicodeDecodeError):
-        return Path(path).read_text().strip()
-    return ""
-
-
-def _unreadable(dataset: Dataset) -> str:
-    try:
-        filesystem = open_filesystem(dataset.uri)
-        filesystem.cat_file(dataset.files[0].path, start=0, end=1)
-    except Exception as error:  # noqa: BLE001 - every file system has errors of its own
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return ""
+    return await asyncio.to_thread(problem_with, needs, os.environ)
 
 
 class WorkerActor:
@@ -98,8 +45,18 @@ class WorkerActor:
 
     def __init__(self) -> None:
         self._near, self._far = Pipe()
+        self._folder = _own_folder()
+        self._said: deque[bytes] = deque()
+        self._changed, self._ended = threading.Condition(), False
         self._thread = threading.Thread(target=self._live, name="mayfly worker", daemon=True)
         self._thread.start()
+        # Always read, so that neither end of the pipe ever waits for the other.
+        threading.Thread(target=self._listen, name="from mayfly worker", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it works for a run still."""
+        return self._thread.is_alive()
 
     def exchange(self, packed: bytes) -> bytes | None:
         """Take messages for the worker and return messages of it; None once it has ended.
@@ -107,41 +64,89 @@ class WorkerActor:
         Both ways it is one bytes object that holds a pickled list of pickled messages: many small
         objects take Dask's own serialization 500 times as long.
         """
-        near = self._near
-        frames: list[bytes] = []
-        try:
+        with suppress(OSError):
             for frame in pickle.loads(packed):  # noqa: S301 - from our own run
-                near.send_bytes(frame)
-            size = 0
-            if wait([near], LINGER_S):
-                while size < REPLY_BYTES and near.poll():
-                    frames.append(near.recv_bytes())
-                    size += len(frames[-1])
-        except (EOFError, OSError):
-            return pickle.dumps(frames) if frames else None
+                self._near.send_bytes(frame)
+        frames: list[bytes] = []
+        size = 0
+        with self._changed:
+            self._changed.wait_for(lambda: self._said or self._ended, LINGER_S)
+            while self._said and size < REPLY_BYTES:
+                frames.append(self._said.popleft())
+                size += len(frames[-1])
+            if self._ended and not frames:
+                return None
         return pickle.dumps(frames)
+
+    def end(self) -> None:
+        """End at once: the run needs it no more."""
+        shut_down(self._near)
+
+    def _listen(self) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                frame = self._near.recv_bytes()
+                with self._changed:
+                    self._said.append(frame)
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def _live(self) -> None:
         far = self._far
-        with far, suppress(EOFError, OSError, MayflyError):
+        # Where Dask keeps what is a worker's own: it clears that away after a kill, too.
+        with (
+            tempfile.TemporaryDirectory(
+                prefix="mayfly-", dir=self._folder, ignore_cleanup_errors=True
+            ) as folder,
+            far,
+            suppress(EOFError, OSError, MayflyError),
+        ):
             if not far.poll(SILENCE_S):
                 return
             assignment: Assignment = far.recv()
-            ShardWorker(far, with_own_key(assignment, os.environ), silence_s=SILENCE_S).serve()
+            own = as_own(assignment, Path(folder), os.environ)
+            ShardWorker(far, own, silence_s=SILENCE_S).serve()
 
 
-def without_key(assignment: Assignment) -> Assignment:
-    """Return an assignment without the headers that may hold a secret."""
-    target = assignment.target
-    return replace(assignment, target=Target(url=target.url, headers={}))
+def stay(actor: str) -> None:
+    """Run for as long as an actor works, so that its worker is not taken for idle.
+
+    Dask closes idle workers of an adaptive cluster, and one with nothing but an actor counts as
+    idle. A task that has seceded takes no thread of those that others' tasks run in.
+    Source: distributed 2026.8, `Scheduler.workers_to_close`.
+    """
+    from distributed import get_worker, secede  # noqa: PLC0415 - runs in a Dask worker only
+
+    worker = get_worker()
+    secede()  # type: ignore[no-untyped-call]
+    while isinstance(found := worker.state.actors.get(actor), WorkerActor) and found.alive:
+        time.sleep(STAY_POLL_S)
 
 
-def with_own_key(assignment: Assignment, env: Mapping[str, str]) -> Assignment:
-    """Return an assignment with this process's key, unless the run has sent one."""
-    target = assignment.target
-    if target.headers:
-        return assignment
-    key = own_key(env)
-    return replace(
-        assignment, target=Target(url=target.url, headers={"Authorization": f"Bearer {key}"})
-    )
+def as_own(assignment: Assignment, folder: Path, env: Mapping[str, str]) -> Assignment:
+    """Return an assignment as this process can follow it.
+
+    Args:
+        folder: Where blocks of the input may be kept.
+        env: Has the key that requests are sent with, unless the run has sent one.
+
+    Raises:
+        BadRequest: A variable has a value that it cannot have.
+    """
+    target, dataset = assignment.target, assignment.dataset
+    if not target.headers and (own := own_connection(env)) is not None:
+        target = Target(url=target.url, headers=own.headers())
+    if dataset is not None:
+        dataset = replace(dataset, beside=str(folder))
+    return replace(assignment, target=target, dataset=dataset)
+
+
+def _own_folder() -> str | None:
+    from distributed import get_worker  # noqa: PLC0415 - runs in a Dask worker only
+
+    try:
+        return str(get_worker().local_directory)
+    except ValueError:
+        return None

@@ -218,9 +218,8 @@ class WorkerPool:
 
     def _run(self) -> None:
         try:
-            self._coming = self._fleet.open(
-                partial(self._calls.put, self._add_worker), partial(self._calls.put, self._fail)
-            )
+            calls = (self._add_worker, self._fail, self._one_fewer)
+            self._coming = self._fleet.open(*(partial(self._calls.put, one) for one in calls))
             while not self._over():
                 ends = {one.carrier.connection: one for one in self._workers.values()}
                 for end in wait([self._calls.fileno(), *ends], timeout=ALIVE_EVERY_S):
@@ -274,12 +273,16 @@ class WorkerPool:
         raise error
 
     def _add_worker(self, carrier: Carrier) -> None:
-        self._coming = max(0, self._coming - 1)
         self._joined += 1
         worker = self._workers[self._joined] = WorkerHandle(self._joined, carrier)
         worker.send(carrier.brief(self._assignment))
         if self._proven:
             worker.send(Proven())
+        self._one_fewer()
+
+    def _one_fewer(self) -> None:
+        """Expect one worker less; assign the waiting shards when no more are expected."""
+        self._coming = max(0, self._coming - 1)
         if not self._coming:
             waiting, self._unassigned = self._unassigned, []
             for task in waiting:

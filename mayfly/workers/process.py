@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mayfly.models.errors import MayflyError, TerminalError
 from mayfly.signals import TERMINATION_SIGNALS
-from mayfly.workers.carrier import Carrier, Fail, Join
+from mayfly.workers.carrier import Absent, Carrier, Fail, Join
 from mayfly.workers.protocol import Assignment
 
 END_TIMEOUT_S = 5.0
@@ -108,8 +108,9 @@ class LocalFleet:
         self._log = log
         self._start = start or (lambda: LocalProcess(log))
 
-    def open(self, join: Join, fail: Fail) -> int:
+    def open(self, join: Join, fail: Fail, absent: Absent) -> int:
         """Start all of them; see `Fleet`."""
+        del absent
         self._join, self._fail = join, fail
         for _ in range(self.size):
             self._start_one()

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,15 +21,17 @@ class DaskProcesses:
         workers: Their processes, in the order of their start.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, tls: Mapping[str, str] | None = None) -> None:
+        self._folder, self._tls = folder, dict(tls or {})
         self.workers: list[subprocess.Popen[bytes]] = []
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             port = found.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{port}"
+        self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{port}"
         self.scheduler = self._start(
-            "scheduler", ["scheduler", "--host", "127.0.0.1", "--port", str(port)], {}
+            "scheduler",
+            ["scheduler", "--host", self.address.rpartition(":")[0], "--port", str(port)],
+            {},
         )
 
     def __enter__(self) -> Self:
@@ -45,14 +48,27 @@ class DaskProcesses:
         for process in (*self.workers, self.scheduler):
             process.wait()
 
-    def add_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a worker with these variables beside those of every process."""
+    def add_worker(
+        self, environment: Mapping[str, str], *, nanny: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker with these variables beside those of every process.
+
+        Args:
+            nanny: Whether Dask starts it again when it dies; the process is then the nanny's.
+        """
         name = f"worker-{len(self.workers)}"
-        process = self._start(
-            name, ["worker", self.address, "--host", "127.0.0.1", "--no-nanny"], environment
-        )
+        host = self.address.rpartition(":")[0]
+        kind = [] if nanny else ["--no-nanny"]
+        process = self._start(name, ["worker", self.address, "--host", host, *kind], environment)
         self.workers.append(process)
         return process
+
+    def living(self, count: int, environment: Mapping[str, str]) -> list[subprocess.Popen[bytes]]:
+        """Return so many workers that live and are registered; some are started for that."""
+        while len(living := [one for one in self.workers if one.poll() is None]) < count:
+            self.add_worker(environment)
+        self.await_workers()
+        return living[:count]
 
     def await_workers(self) -> None:
         """Wait until every worker that was started and lives has registered."""
@@ -73,8 +89,13 @@ class DaskProcesses:
             client.dump_cluster_state(str(self._folder / "dump"), format="yaml")
         return (self._folder / "dump.yaml").read_text()
 
+    def files(self) -> bytes:
+        """Return the content of every file below the folders of the processes."""
+        paths = (path for path in sorted(self._folder.rglob("*")) if path.is_file())
+        return b"".join(path.read_bytes() for path in paths)
+
     def _start(
-        self, name: str, args: list[str], environment: dict[str, str]
+        self, name: str, args: list[str], environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         folder = self._folder / name
         for child in ("home", "tmp"):
@@ -89,6 +110,7 @@ class DaskProcesses:
                 cwd=folder,
                 env={
                     **kept,
+                    **self._tls,
                     "HOME": str(folder / "home"),
                     "TMPDIR": str(folder / "tmp"),
                     **environment,

@@ -69,7 +69,8 @@ class _Requests(logging.Handler):
         self._requests = requests
 
     def emit(self, record: logging.LogRecord) -> None:
-        if found := re.search(r'"([A-Z]+ \S+) HTTP', record.getMessage()):
+        # Statuses other than 200 come in colours.
+        if found := re.search(r'"(?:\x1b\[[0-9;]*m)*([A-Z]+ \S+) HTTP', record.getMessage()):
             self._requests.append(found.group(1))
 
 

@@ -111,7 +111,8 @@ class ScriptedServer:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 lengths = [x for x in head.lower().split(b"\r\n") if x.startswith(b"content-len")]
-                body = await reader.readexactly(int(lengths[0].partition(b":")[2]))
+                length = int(lengths[0].partition(b":")[2]) if lengths else 0
+                body = await reader.readexactly(length)
                 request = Request(len(self.requests) + 1, mine, head, body, writer.write)
                 self.requests.append(request)
                 answer = await self._script(request)

@@ -1,0 +1,182 @@
+"""What a Dask worker has to have for a run: asked before anything is created.
+
+Dask may log what functions are given when they fail, and it passes through the scheduler: needs
+hold no key.
+"""
+
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import closing, nullcontext, suppress
+from functools import lru_cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import mayfly
+from mayfly.models.errors import BadRequest, CredentialsRefused, MayflyError
+from mayfly.proxies import usable_proxy_for
+from mayfly.storage.dataset import Dataset
+from mayfly.storage.http_files import HttpFiles
+from mayfly.storage.input_files import open_filesystem
+from mayfly.together.connection import Connection
+from mayfly.together.retry import with_retries
+
+REACH_S = 10.0
+"""How long a worker may take to open a connection to the API."""
+
+ASK_S = 15.0
+"""How long an API that asks for patience is asked about a key."""
+
+
+class WorkerFacts(NamedTuple):
+    """What runs on a worker.
+
+    Attributes:
+        source: SHA-256 (hex) of mayfly's source.
+    """
+
+    python: str
+    distributed: str
+    mayfly: str
+    source: str
+
+
+class WorkerNeeds(NamedTuple):
+    """What a worker has to be able to do.
+
+    Attributes:
+        dataset: The input that it reads; None where the run sends the rows.
+        base_url, inference_url: Roots of the API, as of `Connection`.
+        project: Id of the run's project, or "" where its key has none.
+        own_key: Whether it sends with a key of its own.
+    """
+
+    dataset: Dataset | None
+    base_url: str
+    inference_url: str
+    project: str
+    own_key: bool
+
+
+def facts() -> WorkerFacts:
+    """Return what runs in this process."""
+    return WorkerFacts(
+        python=".".join(map(str, sys.version_info[:2])),
+        distributed=version("distributed"),
+        mayfly=version("mayfly"),
+        source=source_digest(),
+    )
+
+
+def difference(run: WorkerFacts, worker: WorkerFacts) -> str:
+    """Return what a worker has other than the run, or ""."""
+    for what, ours, theirs in (
+        ("Python", run.python, worker.python),
+        ("distributed", run.distributed, worker.distributed),
+        ("mayfly", run.mayfly, worker.mayfly),
+    ):
+        if ours != theirs:
+            return f"has {what} {theirs}, this run has {ours}; install the same there"
+    if run.source != worker.source:
+        return f"has other files of mayfly {run.mayfly} than this run; install the same there"
+    return ""
+
+
+@lru_cache(maxsize=1)
+def source_digest() -> str:
+    """Return the SHA-256 (hex) of mayfly's source: its version alone misses a changed checkout."""
+    folder = Path(mayfly.__file__).parent
+    digest = sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder)
+        # Folders in a wheel and links in a checkout; workers use neither.
+        if name.parts[0] not in ("flows", "tasks"):
+            digest.update(name.as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def problem_with(needs: WorkerNeeds, env: Mapping[str, str]) -> str:
+    """Return why a process with this environment cannot work for a run, or ""."""
+    if needs.own_key:
+        try:
+            own = own_connection(env)
+        except BadRequest as error:
+            return f"has a wrong setting: {error}"
+        if own is None:
+            return (
+                "has no key; set TOGETHER_API_KEY or TOGETHER_API_KEY_FILE there, or use a tls:// "
+                "address, over which the run's key is sent"
+            )
+    if reason := _unreachable(needs.inference_url):
+        return f"cannot reach {needs.inference_url} ({reason}); open the way from there"
+    if needs.own_key and own is not None and (reason := _wrong_key(needs, own)):
+        return reason
+    if needs.dataset is not None and (reason := _unreadable(needs.dataset)):
+        return f"cannot read the input ({reason}); give it access to the input's storage"
+    return ""
+
+
+def own_connection(env: Mapping[str, str]) -> Connection | None:
+    """Return the connection of a process's own environment; None where it has no key.
+
+    Raises:
+        BadRequest: A variable has a value that it cannot have.
+    """
+    key = _own_key(env)
+    return Connection.from_env({**env, "TOGETHER_API_KEY": key}) if key else None
+
+
+def _own_key(env: Mapping[str, str]) -> str:
+    key = env.get("TOGETHER_API_KEY", "").strip()
+    if key or not (path := env.get("TOGETHER_API_KEY_FILE", "").strip()):
+        return key
+    with suppress(OSError, UnicodeDecodeError):
+        return Path(path).read_text().strip()
+    return ""
+
+
+def _unreachable(url: str) -> str:
+    try:
+        if usable_proxy_for(url, getproxies()) is None:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((parts.hostname or "", port), REACH_S).close()
+    except (OSError, BadRequest) as error:
+        return _one_line(error)
+    return ""
+
+
+def _wrong_key(needs: WorkerNeeds, own: Connection) -> str:
+    from mayfly.together.client import project_of_key  # noqa: PLC0415 - takes half a second
+
+    asked = own.at(needs.base_url, needs.inference_url)
+    try:
+        project = with_retries(lambda: project_of_key(asked), budget_s=ASK_S)
+    except CredentialsRefused as error:
+        return f"has a key that is refused ({error}); give it a key of the run's project"
+    except MayflyError as error:
+        return f"cannot check its key ({error})"
+    if needs.project and project and project != needs.project:
+        return f"has a key of project {project}; give it one of the run's project {needs.project}"
+    return ""
+
+
+def _unreadable(dataset: Dataset) -> str:
+    try:
+        filesystem = open_filesystem(dataset.uri)
+        with closing(filesystem) if isinstance(filesystem, HttpFiles) else nullcontext():
+            # A permission may end before a listing does.
+            for file in {dataset.files[0].path, dataset.files[-1].path}:
+                filesystem.cat_file(file, start=0, end=1)
+    except Exception as error:  # noqa: BLE001 - every file system has errors of its own
+        return f"{type(error).__name__}: {_one_line(error)}"
+    return ""
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
