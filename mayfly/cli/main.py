@@ -7,18 +7,20 @@ commands never pay for Prefect's import of some seconds.
 import gc
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from mayfly.cli.commands import COMMANDS, Command
-from mayfly.cli.render.console import console as console_on
-from mayfly.cli.render.console import silence
-from mayfly.cli.usage_errors import words_of
 from mayfly.models.errors import MayflyError
 from mayfly.signals import end_by_signals, exit_code_of
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - only `--version` reads metadata
+
+    return version("mayfly")
 
 
 class _Help:
@@ -61,7 +63,7 @@ deleted; 5 stopped at --max-cost, --deadline or --max-error-rate; 130, 143 inter
 endpoint is deleted.""",
     help_format="plaintext",
     help_formatter=_Help(),
-    version=version("mayfly"),
+    version=_version,
     default_parameter=Parameter(show_default=False, show_choices=False),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -85,34 +87,44 @@ for _command in COMMANDS:
     _add(_command)
 
 
+def _say(text: str) -> None:
+    from mayfly.cli.render.console import console  # noqa: PLC0415 - for an error only
+
+    console(sys.stderr).print(f"mayfly: {text}", markup=False, soft_wrap=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code (see the README, Exit codes)."""
     # Python has no stream where a descriptor was closed at the start (`mayfly ... >&-`).
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for the whole process
-    # Commands are short, and most of their time is imports, whose objects stay: looking for garbage
-    # after every 700 of them, as Python does by default, is a tenth of it.
+    # Seldom, because a command's objects are mostly those of its imports, which stay; and not among
+    # those that are there, which would be looked through at once.
+    gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()
     # Nothing that mayfly starts phones home: not the SDK's CLI, not Prefect.
     for switch in ("DO_NOT_TRACK", "TOGETHER_TELEMETRY_DISABLED"):
         os.environ.setdefault(switch, "1")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    console = console_on(sys.stderr)
     with end_by_signals() as received:
         try:
             code = app(argv, exit_on_error=False, print_error=False)
         except CycloptsError as error:
-            console.print(f"mayfly: {words_of(error)}", markup=False, soft_wrap=True)
+            from mayfly.cli.usage_errors import words_of  # noqa: PLC0415 - for an error only
+
+            _say(words_of(error))
             return 2
         except MayflyError as error:
-            console.print(f"mayfly: {error}", markup=False, soft_wrap=True)
+            _say(str(error))
             return error.exit_code
         except KeyboardInterrupt:
-            said = "mayfly: interrupted; nothing had been created"
-            console.print(said, markup=False, soft_wrap=True)
+            _say("interrupted; nothing had been created")
             return exit_code_of(received)
         except BrokenPipeError:
+            from mayfly.cli.render.console import silence  # noqa: PLC0415 - for an error only
+
             # The reader of a pipe has gone (`mayfly history | head`): not our error.
             silence(sys.stdout)
             return 0

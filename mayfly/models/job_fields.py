@@ -225,7 +225,8 @@ def _literals(kind: object) -> Iterator[str]:
 class JobPart(BaseModel):
     """A group of fields: frozen, strict about names, and with errors in plain words."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Its validator is built for the first job: most commands read the texts of the fields only.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="wrap")
     @classmethod

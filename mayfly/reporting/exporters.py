@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mayfly.models.job import Job
-from mayfly.reporting.metrics import Exporter
-from mayfly.reporting.progress import Progress
-from mayfly.reporting.prometheus_file import PrometheusFile, labels_of
+if TYPE_CHECKING:
+    from mayfly.models.job import Job
+    from mayfly.reporting.metrics import Exporter
+    from mayfly.reporting.progress import Progress
 
 _ENDPOINTS = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -22,14 +23,17 @@ def wants_telemetry(environ: Mapping[str, str]) -> bool:
 
 
 def exporters_for(
-    job: Job, progress: Progress, *, run: str, started_at: float, file: Path, telemetry: bool
-) -> list[Exporter]:
+    job: "Job", progress: "Progress", *, run: str, started_at: float, file: Path, telemetry: bool
+) -> "list[Exporter]":
     """Return what takes the figures of a run out of the process.
 
     Args:
         file: Where the metrics are written.
         telemetry: Whether an OpenTelemetry collector is to have them too.
     """
+    # Only a run needs it, and every command asks `wants_telemetry`.
+    from mayfly.reporting.prometheus_file import PrometheusFile, labels_of  # noqa: PLC0415
+
     exporters: list[Exporter] = [
         PrometheusFile(file, labels_of(run=run, model=job.model, tags=job.tags))
     ]

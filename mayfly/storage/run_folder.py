@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.manifest import Manifest, differences
@@ -20,9 +21,19 @@ from mayfly.storage.journal import load_journal
 from mayfly.storage.manifest_store import commit_manifest, load_manifest
 from mayfly.storage.output_location import is_remote, paths_of
 from mayfly.storage.parts import part_label
-from mayfly.storage.remote_output import Claim, claim, refresh
 from mayfly.storage.run_paths import RunPaths, part_name
 from mayfly.storage.work_folder import done_elsewhere
+
+if TYPE_CHECKING:
+    from mayfly.storage.object_store import Listing
+    from mayfly.storage.remote_output import Claim
+
+
+def _refreshed(output: str) -> "tuple[RunPaths, Listing]":
+    # Imported for an output on an object store alone.
+    from mayfly.storage.remote_output import refresh  # noqa: PLC0415
+
+    return refresh(output)
 
 
 def earlier_manifest(output: str) -> Manifest | None:
@@ -31,7 +42,7 @@ def earlier_manifest(output: str) -> Manifest | None:
     Raises:
         BadRequest: It is damaged, or of another version of mayfly.
     """
-    paths = refresh(output)[0] if is_remote(output) else paths_of(output)
+    paths = _refreshed(output)[0] if is_remote(output) else paths_of(output)
     return load_manifest(paths.manifest)
 
 
@@ -72,7 +83,7 @@ def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None
 
 def _check_remote(output: str, wanted: Manifest | None) -> Manifest | None:
     """Do what `check_output` does for an output on an object store."""
-    paths, listed = refresh(output)
+    paths, listed = _refreshed(output)
     earlier = load_manifest(paths.manifest)
     if earlier is None:
         return None
@@ -152,7 +163,7 @@ class RunFolder:
         manifest: Manifest,
         lock: int,
         *,
-        remote: Claim | None = None,
+        remote: "Claim | None" = None,
         log: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.paths = paths
@@ -197,6 +208,8 @@ class RunFolder:
         remote: Claim | None = None
         try:
             if is_remote(output):
+                from mayfly.storage.remote_output import claim  # noqa: PLC0415 - see _refreshed
+
                 remote = claim(output, paths, now=now, log=log)
                 earlier = load_manifest(paths.manifest)
                 if earlier is not None:

@@ -12,9 +12,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
-from together import DefaultHttpxClient
 
 from mayfly.models.secrets import secrets_of, without_secrets
+from mayfly.together.sdk import DefaultHttpxClient
 
 
 class BoundedClient(DefaultHttpxClient):
@@ -77,6 +77,27 @@ class BoundedClient(DefaultHttpxClient):
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+
+class TransportAtFirstUse(httpx.BaseTransport):
+    """A transport that `make` opens when the first request goes through it."""
+
+    def __init__(self, make: Callable[[], httpx.BaseTransport]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._transport: httpx.BaseTransport | None = None
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        with self._lock:
+            if self._transport is None:
+                self._transport = self._make()
+        return self._transport.handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections, if there are any."""
+        if self._transport is not None:
+            self._transport.close()
 
 
 def _masked(request: httpx.Request, response: httpx.Response) -> httpx.Response:

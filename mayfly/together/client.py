@@ -23,9 +23,9 @@ def open_client(connection: Connection, clock: ServerClock) -> Any:
     """
     # The SDK's import takes half a second, so it waits until somebody needs the API.
     from httpx import InvalidURL  # noqa: PLC0415
-    from together import Together  # noqa: PLC0415
 
     from mayfly.together.bounded_client import BoundedClient  # noqa: PLC0415
+    from mayfly.together.sdk import Together  # noqa: PLC0415
 
     try:
         http_client = BoundedClient(
@@ -61,13 +61,25 @@ def _way(connection: Connection) -> dict[str, Any]:
     Inference goes the same way: see `mayfly.proxies`, which also knows networks in NO_PROXY.
     """
     from httpx import HTTPTransport  # noqa: PLC0415
-    from together import DEFAULT_CONNECTION_LIMITS  # noqa: PLC0415
+
+    from mayfly.together.sdk import DEFAULT_CONNECTION_LIMITS  # noqa: PLC0415
 
     verify = ssl.create_default_context(cafile=connection.ca_file) if connection.ca_file else True
     proxy = usable_proxy_for(connection.base_url, getproxies())
     if proxy is not None:
         return {"proxy": proxy, "verify": verify}
     # Given a transport, httpx asks no environment for proxies.
+    if verify is True and urlsplit(connection.base_url).scheme == "http":
+        from mayfly.together.bounded_client import TransportAtFirstUse  # noqa: PLC0415
+
+        # Reading the usual authorities costs more than a call. This context trusts nobody: what is
+        # redirected to https goes by the other transport.
+        plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return {
+            "transport": HTTPTransport(verify=plain, limits=DEFAULT_CONNECTION_LIMITS),
+            "mounts": {"https://": TransportAtFirstUse(HTTPTransport)},
+            "verify": plain,
+        }
     transport = HTTPTransport(verify=verify, limits=DEFAULT_CONNECTION_LIMITS)
     return {"transport": transport, "verify": verify}
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-import together
-from together import APIConnectionError, APIStatusError, APITimeoutError
 
 from mayfly.models.errors import (
     BadRequest,
@@ -20,6 +18,7 @@ from mayfly.models.errors import (
     Unreachable,
 )
 from mayfly.models.http_errors import CREDENTIALS, bounded_retry_after, error_message, is_retryable
+from mayfly.together.sdk import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
 _V1_CLOSED = "endpoints_v1_create_access_disabled"
@@ -55,7 +54,7 @@ def translated(call: str) -> Iterator[None]:
         raise OutcomeUnknown(f"{call}: no answer ({type(cause).__name__}: {cause})") from error
     except APIStatusError as error:
         raise _status_error(call, error) from error
-    except together.APIError as error:
+    except APIError as error:
         raise OutcomeUnknown(f"{call}: an answer that is none ({error.message})") from error
     except json.JSONDecodeError as error:
         # The SDK lets this through: a 200 whose JSON breaks off.

@@ -24,6 +24,7 @@ from mayfly.together.own_models_v2 import (
     selectors_of,
 )
 from mayfly.together.parsing import count, field, items, listed, must_be_json, number, text
+from mayfly.together.sdk import HardwareResource
 from mayfly.together.suggestions import unknown_model
 
 _DEDICATED = "PRODUCT_DEDICATED"
@@ -155,7 +156,8 @@ def _entry(entry: Any) -> ModelEntry:
 def instance_types(client: Any) -> list[Offer]:
     """List every instance type with its price and what is free, whatever the model."""
     offers = []
-    for item in listed("list instance types", client.endpoints.hardware.list):
+    # As `client.endpoints.hardware`, without the import of every other resource of an endpoint.
+    for item in listed("list instance types", HardwareResource(client).list):
         cents = number(item, "price_cents_per_hour")
         if not text(item, "name") or cents is None:
             # What cannot be named or has no price cannot be rented with open eyes.
