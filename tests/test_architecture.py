@@ -1,6 +1,7 @@
 """Layers, import rules and purity, checked by reading every import."""
 
 import ast
+import re
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -13,6 +14,7 @@ SOURCES = sorted(
     for folder in ("flows", "tasks", "mayfly", "together_emulator", "benchmarks", "data")
     for path in (ROOT / folder).rglob("*.py")
 )
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST = 500
 
 
@@ -291,9 +293,37 @@ def test_library_stays_in_its_room() -> None:
 
 
 def test_file_has_at_most_500_lines() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
+    lengths = {path: len(path.read_text().splitlines()) for path in [*SOURCES, *TESTS]}
 
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
+
+
+def test_tests_patch_nothing_by_name() -> None:
+    # A name that moves is patched in vain; settings, clocks and systems are parameters.
+    patching = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in TESTS
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node).startswith("monkeypatch.setattr(")
+        # What a notebook puts there is its surroundings, as a variable of the environment is.
+        and "builtins.get_ipython" not in ast.unparse(node)
+    ]
+    mocking = [str(path) for path in TESTS if any(within(n, "unittest") for n in imports(path))]
+
+    assert patching + mocking == []
+
+
+def test_test_names_start_with_their_subject() -> None:
+    sentences = re.compile(r"test_(a|an|the|it|what|one_that)_")
+    names = [
+        node.name
+        for path in TESTS
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+    assert [name for name in names if sentences.match(name)] == []
 
 
 def test_emulator_is_imported_by_the_command_line_only() -> None:

@@ -127,14 +127,16 @@ def sweep(
     apis: Sequence[Api] = (),
     watch_s: float = WATCH_S,
     sleep: Callable[[float], None] = time.sleep,
+    budget_s: float = BUDGET_S,
 ) -> SweepReport:
     """Judge all endpoints and leases of one generation, and end those without a live owner.
 
     Args:
         apis: All generations of this sweep: leases of the others are not reported here.
         watch_s: Seconds to wait for heartbeats of owners that cannot be checked.
+        budget_s: How long the teardown of one endpoint may take, in seconds.
     """
-    return _Sweep(plane, store, connection, dry_run, on_step).run(apis, watch_s, sleep)
+    return _Sweep(plane, store, connection, dry_run, on_step, budget_s).run(apis, watch_s, sleep)
 
 
 class _Sweep:
@@ -147,9 +149,10 @@ class _Sweep:
         connection: Connection,
         dry_run: bool,  # noqa: FBT001 - as given
         on_step: Callable[[str], None],
+        budget_s: float,
     ) -> None:
         self._plane, self._store, self._connection = plane, store, connection
-        self._on_step = on_step
+        self._on_step, self._budget_s = on_step, budget_s
         self.report = SweepReport(dry_run=dry_run)
 
     def run(
@@ -232,7 +235,7 @@ class _Sweep:
                     lease,
                     line="sweep",
                     store=self._store,
-                    budget_s=BUDGET_S,
+                    budget_s=self._budget_s,
                     on_step=self._on_step,
                 )
             else:
@@ -283,7 +286,7 @@ class _Sweep:
             ref,
             policy="delete",
             line="sweep",
-            budget_s=BUDGET_S,
+            budget_s=self._budget_s,
             on_step=self._on_step,
         )
 

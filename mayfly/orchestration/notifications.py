@@ -34,8 +34,12 @@ _BODY = """\
 _HAPPENED = ("Failed", "TimedOut", "Crashed", "Paused", "Suspended")
 
 
-def automations(block: UUID) -> list[Automation]:
-    """Return the automations that notify people through a notification block."""
+def automations(block: UUID, *, silence: timedelta = SILENCE) -> list[Automation]:
+    """Return the automations that notify people through a notification block.
+
+    Args:
+        silence: How long no sweep may complete before people are notified.
+    """
     return [
         Automation(
             name="mayfly: a run needs a person",
@@ -80,7 +84,7 @@ def automations(block: UUID) -> list[Automation]:
                     "prefect.resource.name": "sweep-endpoints",
                 },
                 threshold=1,
-                within=SILENCE,
+                within=silence,
             ),
             actions=[
                 SendNotification(

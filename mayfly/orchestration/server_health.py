@@ -25,13 +25,13 @@ ANSWER_S = 10.0
 _AWAY = threading.Event()
 
 
-def prefect_is_there() -> bool:
+def prefect_is_there(*, patience_s: float = PATIENCE_S) -> bool:
     """Look whether the server that is configured answers; one that was missed is not awaited again.
 
     Whatever it answers is a sign of life, and what cannot be told counts as one.
     """
     url = PREFECT_API_URL.value()
-    end = time.monotonic() + (0.0 if _AWAY.is_set() else PATIENCE_S)
+    end = time.monotonic() + (0.0 if _AWAY.is_set() else patience_s)
     while url and not _answers(url):
         if time.monotonic() >= end:
             _AWAY.set()
@@ -51,10 +51,10 @@ def _answers(api_url: str) -> bool:
 
 
 @contextmanager
-def skip_retries_if_server_down() -> Iterator[None]:
+def skip_retries_if_server_down(*, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Let nothing that follows the block be tried again when the server is away at its end."""
     try:
         yield
     finally:
-        if not prefect_is_there():
+        if not prefect_is_there(patience_s=patience_s):
             get_current_settings().client.max_retries = 0

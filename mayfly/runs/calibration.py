@@ -129,6 +129,7 @@ def _answer_some(run: Run, engine: Engine, rows: int, kept: list[tuple[float, An
             fingerprint=batch.fingerprint,
             shard=shard,
             watch=batch.writes,
+            disk=batch.disk,
         )
         with journal:
             mine = range(shard.first_row, shard.end_row)

@@ -21,7 +21,7 @@ from mayfly.models.rows import Answer, RowRequest, Tally
 from mayfly.models.shards import Shard
 from mayfly.shards.dedupe import Deduplication
 from mayfly.storage.dataset import Chunk, Dataset
-from mayfly.storage.journal import Journal, open_journal
+from mayfly.storage.journal import Disk, Journal, open_journal
 from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import read_answers, write_part
 from mayfly.storage.run_paths import RunPaths
@@ -141,6 +141,7 @@ class Batch(BatchRequests):
         deduplication: Gives duplicate rows their answers, if duplicates are not sent.
         writing: The order in which shards write their parts.
         writes: Tracks the running writes to journals.
+        disk: How journals get to the disk.
     """
 
     dataset: Dataset
@@ -151,6 +152,7 @@ class Batch(BatchRequests):
     deduplication: Deduplication | None = None
     writing: Turns = field(default_factory=Turns)
     writes: WriteWatch = field(default_factory=WriteWatch)
+    disk: Disk = field(default_factory=Disk)
 
 
 Send = Callable[[frozenset[int], Journal], object]
@@ -194,6 +196,7 @@ def complete(
         fingerprint=batch.fingerprint,
         shard=shard,
         watch=batch.writes,
+        disk=batch.disk,
     )
     part = paths.part(shard.index)
     earlier = read_answers(part, batch.columns) | kept if part.exists() else {}

@@ -10,6 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
@@ -22,12 +23,25 @@ from mayfly.storage.answer_record import from_record, row_of, to_record
 from mayfly.storage.atomic import sync_folder
 from mayfly.storage.journal_index import PREFIX_BYTES, Answers
 from mayfly.storage.write_watch import WriteWatch
-from mayfly.system import SYSTEM
+from mayfly.system import SYSTEM, System
 
 FORMAT = 1
 
 BEHIND_BYTES = 32 * 2**20
 """More answers than this shall not wait for the disk: nothing more is sent until it has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """How a journal gets to the disk.
+
+    Attributes:
+        system: Syncs its file.
+        behind_bytes: How many bytes of answers may wait to be synced before rows wait.
+    """
+
+    system: System = SYSTEM
+    behind_bytes: int = BEHIND_BYTES
 
 
 class Journal:
@@ -39,6 +53,7 @@ class Journal:
 
     Args:
         watch: Knows of each write while it is under way.
+        disk: How it gets to the disk.
 
     Attributes:
         answers: All of them by row, those found in the file and those appended; of several to
@@ -50,11 +65,17 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, *, fingerprint: str, shard: Shard, watch: WriteWatch | None = None
+        self,
+        path: Path,
+        *,
+        fingerprint: str,
+        shard: Shard,
+        watch: WriteWatch | None = None,
+        disk: Disk | None = None,
     ) -> None:
         header = _header(fingerprint, shard)
         self._path = path
-        self._watch = watch or WriteWatch()
+        self._watch, self._disk = watch or WriteWatch(), disk or Disk()
         self._seed = crc32(header)
         # A deque, because its ends can be used from two threads without a lock.
         self._waiting: deque[bytes] = deque()
@@ -118,7 +139,7 @@ class Journal:
         Raises:
             TerminalError: As `commit`.
         """
-        if self._waiting_bytes + self._end - self._synced > BEHIND_BYTES:
+        if self._waiting_bytes + self._end - self._synced > self._disk.behind_bytes:
             self.commit()
 
     def commit(self, *, sync: bool = True) -> None:
@@ -189,7 +210,7 @@ class Journal:
                 return
             self._watch.begin(self._path)
             try:
-                SYSTEM.sync(self._file, data_only=True)
+                self._disk.system.sync(self._file, data_only=True)
             except OSError as error:
                 raise self._refused(error) from error
             finally:
@@ -204,10 +225,15 @@ class Journal:
 
 
 def open_journal(
-    path: Path, *, fingerprint: str, shard: Shard, watch: WriteWatch | None = None
+    path: Path,
+    *,
+    fingerprint: str,
+    shard: Shard,
+    watch: WriteWatch | None = None,
+    disk: Disk | None = None,
 ) -> tuple[Journal, dict[int, Answer]]:
     """Open a shard's journal and return, all in memory, the answers that it holds already."""
-    journal = Journal(path, fingerprint=fingerprint, shard=shard, watch=watch)
+    journal = Journal(path, fingerprint=fingerprint, shard=shard, watch=watch, disk=disk)
     return journal, dict(journal.answers)
 
 

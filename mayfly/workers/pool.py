@@ -9,7 +9,7 @@ so that a hanging disk does not delay a stop. One limiter learns from the sample
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -61,12 +61,21 @@ LATEST_S = 10.0
 class WorkerPool:
     """Sends shards for many threads; use it as a context manager."""
 
-    def __init__(self, assignment: Assignment, *, fleet: Fleet, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        fleet: Fleet,
+        log: Callable[[str], None],
+        release_s: float = LATEST_S,
+    ) -> None:
         """Prepare the pool; nothing runs before the context is entered.
 
         Args:
             fleet: Starts workers.
             log: Receives messages for the user.
+            release_s: How long after the grace a worker may take to release its shards, in
+                seconds; then it is killed.
         """
         self._assignment, self._fleet, self._log = assignment, fleet, log
         self._notes = ThrottledLog(log, time.monotonic)
@@ -84,6 +93,7 @@ class WorkerPool:
         self._reasons: Counter[str] = Counter()
         self._reason: MayflyError | None = None
         self._kill_at: float | None = None
+        self._release_s = release_s
         self._calls, self._opened, self._changed = CallQueue(), False, True
         self._snapshot = Snapshot(0, self._limiter.limit, 0, 0, 0, EMPTY_TALLY)
         self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
@@ -163,7 +173,7 @@ class WorkerPool:
                         self._calls.put(self._written, task, requests, tally)
                     case RowsNeeded():
                         batch.reading.moves += 1
-                        self._calls.put(self._forward, task, _next(chunks, shard.index))
+                        self._calls.put(self._forward, task, Rows.read(shard.index, chunks))
                     case Ended(error=None):
                         return None
                     case Ended(error=error):
@@ -354,7 +364,7 @@ class WorkerPool:
     def _begin_stop(self, reason: MayflyError, grace_s: float) -> None:
         self._reason = self._reason or reason
         if self._kill_at is None:
-            self._kill_at = time.monotonic() + grace_s + LATEST_S
+            self._kill_at = time.monotonic() + grace_s + self._release_s
         unassigned, self._unassigned = self._unassigned, []
         for task in unassigned:
             task.events.put(Ended(task.command.shard.index, error=self._reason))
@@ -484,14 +494,6 @@ class WorkerPool:
 
 def _chunks(batch: Batch, shard: Shard) -> Generator[Chunk]:
     yield from batch.dataset.read(shard.first_row, shard.rows, batch.renderer.needs)
-
-
-def _next(chunks: Iterator[Chunk], shard: int) -> Rows:
-    """Return the next rows of a shard for a worker, or the error of reading them."""
-    try:
-        return Rows(shard, next(chunks, None))
-    except MayflyError as error:
-        return Rows(shard, error)
 
 
 Sending = Engine | WorkerPool

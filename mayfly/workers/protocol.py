@@ -4,7 +4,7 @@ The run owns journals and parts. A worker renders, sends and checks, and returns
 each block is acknowledged once the kernel of the run's machine has it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -96,6 +96,14 @@ class Rows(NamedTuple):
 
     shard: int
     chunk: Chunk | Exception | None
+
+    @classmethod
+    def read(cls, shard: int, chunks: Iterator[Chunk]) -> "Rows":
+        """Return the next rows of a shard, or the error of reading them."""
+        try:
+            return cls(shard, next(chunks, None))
+        except MayflyError as error:
+            return cls(shard, error)
 
 
 class Written(NamedTuple):

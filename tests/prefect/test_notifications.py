@@ -4,7 +4,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import httpx
-import pytest
 
 from mayfly.orchestration.notifications import automations
 from tests.prefect.conftest import KEY, PrefectStage
@@ -34,11 +33,12 @@ def test_notification_is_sent_for_an_endpoint_that_outlived_its_run(
 
 
 def test_notification_is_sent_when_no_sweep_completes(
-    stage: PrefectStage, webhook: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
+    stage: PrefectStage, webhook: tuple[str, str, list[str]]
 ) -> None:
     _, block, told = webhook
-    monkeypatch.setattr("mayfly.orchestration.notifications.SILENCE", timedelta(seconds=10))
-    wanted = automations(UUID(block))[2].model_dump(mode="json", exclude={"id"})
+    wanted = automations(UUID(block), silence=timedelta(seconds=10))[2].model_dump(
+        mode="json", exclude={"id"}
+    )
     wanted["name"] = f"no sweep, told through {block}"
 
     made = stage.prefect.ask("POST", "/automations/", **wanted)

@@ -4,7 +4,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -13,14 +12,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from mayfly.orchestration import server_health as presence
 from mayfly.orchestration.server_health import prefect_is_there, skip_retries_if_server_down
 from together_emulator import Emulator
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "PATIENCE_S", 0.0)
 
 
 @contextmanager
@@ -39,7 +32,7 @@ def nowhere() -> str:
 
 def test_calls_to_an_absent_server_are_not_retried() -> None:
     with configured(nowhere()) as settings:
-        with skip_retries_if_server_down():
+        with skip_retries_if_server_down(patience_s=0):
             pass
 
         assert settings.client.max_retries == 0
@@ -48,7 +41,7 @@ def test_calls_to_an_absent_server_are_not_retried() -> None:
 def test_calls_to_an_answering_server_are_retried() -> None:
     # It knows no such path, and says so.
     with Emulator() as server, configured(f"{server.url}/api") as settings:
-        with skip_retries_if_server_down():
+        with skip_retries_if_server_down(patience_s=0):
             pass
 
         assert settings.client.max_retries == 3
@@ -56,6 +49,6 @@ def test_calls_to_an_answering_server_are_retried() -> None:
 
 def test_server_that_returned_is_present_again() -> None:
     with configured(nowhere()):
-        assert not prefect_is_there()
+        assert not prefect_is_there(patience_s=0)
     with Emulator() as server, configured(f"{server.url}/api"):
-        assert prefect_is_there()
+        assert prefect_is_there(patience_s=0)

@@ -184,16 +184,14 @@ def test_sweep_reports_what_it_cannot_end_and_keeps_its_lease(
     connection: Connection,
     offer: Offer,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     emulator.vanish()
     store = LeaseStore(tmp_path)
     place(plane, store, connection, offer, 1, "dead")
     place(plane, store, connection, offer, 2, "no lease, overdue")
     emulator.use_faults(FaultRule(action="status", status=500, method="PATCH"))
-    monkeypatch.setattr("mayfly.endpoints.sweep.BUDGET_S", 1.0)
 
-    report = sweep(plane, store, connection, dry_run=False, watch_s=0)
+    report = sweep(plane, store, connection, dry_run=False, watch_s=0, budget_s=1.0)
 
     emulator.use_faults()
     assert len(report.failed) == 2

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from mayfly.inference.prefix_order import WINDOW_BYTES, by_prefix
 from mayfly.inference.request_builder import Frame, Renderer
@@ -18,8 +17,7 @@ from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Answer, RowRequest, Tally
 from mayfly.models.shards import plan_shards
 from mayfly.shards.runner import Batch, answer_rows, send_rows
-from mayfly.storage import journal as journals
-from mayfly.storage.journal import Journal
+from mayfly.storage.journal import Disk, Journal
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.run_paths import RunPaths
 from mayfly.system import SYSTEM
@@ -143,10 +141,9 @@ def test_answers_are_written_before_more_is_sent_also_in_calibration(
 
 
 def test_slow_disk_bounds_the_requests_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     behind, answer_bytes = 2**20, 50_000
-    monkeypatch.setattr(journals, "BEHIND_BYTES", behind)
     server = Server(lambda _body: said("x" * answer_bytes))
     sync, grown = SYSTEM.sync_data, [0]
 
@@ -158,8 +155,8 @@ def test_slow_disk_bounds_the_requests_sent(
         grown.append(os.fstat(file).st_size - began)
         sync(file)
 
-    monkeypatch.setattr("mayfly.storage.journal.SYSTEM", replace(SYSTEM, sync_data=slow))
-    batch = batch_of(tmp_path, [f"row {row}" for row in range(2_000)])
+    disk = Disk(system=replace(SYSTEM, sync_data=slow), behind_bytes=behind)
+    batch = replace(batch_of(tmp_path, [f"row {row}" for row in range(2_000)]), disk=disk)
 
     tally = answered(batch, server, shard_rows=2_000)
 

@@ -15,7 +15,7 @@ from mayfly.models.errors import BadRequest, RetryableError
 from mayfly.models.failures import Failure
 from mayfly.models.rows import MAX_TOKENS, Answer
 from mayfly.models.shards import Shard
-from mayfly.storage.journal import BEHIND_BYTES, Journal, load_journal, open_journal
+from mayfly.storage.journal import BEHIND_BYTES, Disk, Journal, load_journal, open_journal
 from mayfly.storage.journal_index import HELD_BYTES
 from mayfly.system import SYSTEM
 
@@ -286,20 +286,22 @@ def test_written_answer_survives_its_process_before_the_next_sync(
 
 
 def test_slow_disk_delays_answers_and_loses_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     shard = Shard(index=0, first_row=0, rows=60)
     path = tmp_path / "journal"
-    quick, begun = threading.Event(), threading.Event()
+    opened, quick, begun = threading.Event(), threading.Event(), threading.Event()
     sync = SYSTEM.sync_data
 
     def slow(file: int) -> None:
-        begun.set()
-        quick.wait()
+        if opened.is_set():
+            begun.set()
+            quick.wait()
         sync(file)
 
-    with Journal(path, fingerprint=JOB, shard=shard) as journal:
-        monkeypatch.setattr("mayfly.storage.journal.SYSTEM", replace(SYSTEM, sync_data=slow))
+    disk = Disk(system=replace(SYSTEM, sync_data=slow))
+    with Journal(path, fingerprint=JOB, shard=shard, disk=disk) as journal:
+        opened.set()
         journal.append(Answer(0, "a", None))
         committing = threading.Thread(target=journal.commit)
         committing.start()

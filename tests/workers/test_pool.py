@@ -30,7 +30,6 @@ from mayfly.models.shards import Shard, plan_shards
 from mayfly.shards.runner import Batch, complete
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.run_paths import RunPaths
-from mayfly.workers import pool as pools
 from mayfly.workers.carrier import Carrier
 from mayfly.workers.pool import WorkerPool
 from mayfly.workers.process import MOST_WORKERS, LocalFleet, LocalProcess, workers_for
@@ -113,6 +112,7 @@ def house(
     rows: int = 200,
     carried: bool = False,
     start: Callable[[], Carrier] | None = None,
+    release_s: float = 10.0,
     **settings: Any,
 ) -> Iterator[House]:
     table = pa.table({"prompt": [f"row {row}" for row in range(rows)]})
@@ -139,7 +139,9 @@ def house(
         )
         shards = plan_shards(dataset.row_groups, shard_rows=-(-rows // 4))
         fleet = LocalFleet(2, paths.workers_log, start=start or (lambda: Threaded(serve)))
-        with WorkerPool(assignment, fleet=fleet, log=lambda _text: None) as pool:
+        with WorkerPool(
+            assignment, fleet=fleet, log=lambda _text: None, release_s=release_s
+        ) as pool:
             yield House(pool, server, shards, batch)
 
 
@@ -260,11 +262,10 @@ def test_workers_that_do_not_start_end_the_run_and_name_their_log(tmp_path: Path
 
 
 def test_worker_that_ignores_stop_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(pools, "LATEST_S", 0.2)
     script, _ = served()
-    with house(tmp_path, script, work_deaf_to_the_end, concurrency=4) as at:
+    with house(tmp_path, script, work_deaf_to_the_end, release_s=0.2, concurrency=4) as at:
         threading.Thread(target=lambda: at.pool.stop(RunStopped("enough"), grace_s=0)).start()
         with pytest.raises(RunStopped, match="enough"):
             at.answer_all()
