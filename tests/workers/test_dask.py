@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,11 @@ def test_large_rows_and_answers_do_not_block_each_other(
 
 
 def test_run_over_tls_sends_its_key_and_survives_its_scheduler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     tls = dask_tls(tmp_path / "tls")
-    with DaskProcesses(tmp_path / "cluster", tls=tls) as processes:
+    with DaskProcesses(tmp_path / "cluster", tls=tls) as processes, dask_settings(tls):
         processes.living(1, {})
-        use_dask_settings(tls, monkeypatch)
         job = DaskJob(
             tmp_path, processes.address, write_rows(tmp_path / "in.parquet", 6000), held_s=0.01
         )
@@ -115,14 +115,13 @@ def test_run_over_tls_sends_its_key_and_survives_its_scheduler(
         assert RUN_KEY.encode() not in processes.files()
 
 
-def use_dask_settings(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process have settings that Dask reads when it is imported."""
+@contextmanager
+def dask_settings(variables: dict[str, str]) -> Iterator[None]:
+    """Set Dask's configuration in this process as its environment variables would."""
     from dask import config  # noqa: PLC0415 - an extra
 
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(config, "config", {**config.config})
-    config.refresh()
+    with config.set(config.collect_env(variables)):
+        yield
 
 
 def refusal(address: str, dataset: Dataset) -> str:
