@@ -164,7 +164,8 @@ class _Paced(io.RawIOBase):
                 # A record that is longer than a block brings no batch.
                 if not self._changed.wait(self._no_batch_s) and self._waits:
                     break
-            self._allowed = max(0, self._allowed - 1)
+            # A block too many, on a busy machine, is one less to be allowed later.
+            self._allowed -= 1
         if self._start:
             data, self._start = self._start[:size], self._start[size:]
             return data
