@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from prefect.blocks.core import Block
-from pydantic import Field, HttpUrl, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from mayfly.runs.environment import Environment
 
@@ -26,12 +26,7 @@ class TogetherCredentials(Block):
     _block_type_name = "Together Credentials"
     _block_type_slug = "together-credentials"
     _description = "API key, project and address of Together AI, for the flows of mayfly."
-    _logo_url = HttpUrl(
-        "https://raw.githubusercontent.com/mayfly-batch/mayfly/main/docs/images/logo.svg"
-    )
-    _documentation_url = HttpUrl(
-        "https://github.com/mayfly-batch/mayfly/blob/main/docs/how-to/schedule.md"
-    )
+    # No logo and no documentation by URL: the project has no address on the web yet.
 
     api_key: SecretStr = Field(
         title="API key", description="Together API key; stored encrypted and never shown again"
