@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from mayfly.models.errors import BadRequest
 
+_ANY = "all://"
+
 
 class _Rule(NamedTuple):
     """URLs that a proxy, or no proxy, applies to; empty fields match everything."""
@@ -106,6 +108,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def readable_by_httpx(entry: str) -> str:
+    """Return an entry of `NO_PROXY` so that httpx can read it, and we read the same in it.
+
+    httpx 0.28 raises `InvalidURL` for a network of IPv6, whatever is asked for.
+    """
+    network = _network(entry) if "/" in entry and "://" not in entry else None
+    if network is None or network.version == 4:
+        return entry
+    return f"{_ANY}[{network.network_address}]/{network.prefixlen}"
+
+
 def _rules(proxies: Mapping[str, str]) -> Iterator[_Rule]:
     excluded = [host.strip() for host in proxies.get("no", "").split(",")]
     if "*" in excluded:
@@ -115,7 +128,8 @@ def _rules(proxies: Mapping[str, str]) -> Iterator[_Rule]:
             url = proxy if "://" in proxy else f"http://{proxy}"
             yield _Rule("" if scheme == "all" else scheme, "", None, url)
     for entry in filter(None, excluded):
-        if "/" in entry and (network := _network(entry)) is not None:
+        bare = entry.removeprefix(_ANY).replace("[", "").replace("]", "")
+        if "/" in bare and (network := _network(bare)) is not None:
             yield _Rule("", entry, None, None, network)
             continue
         if "://" in entry:

@@ -1,5 +1,6 @@
 """The command `deploy`."""
 
+import os
 from typing import Annotated
 
 from mayfly.cli.options import RUN, flag
@@ -18,7 +19,9 @@ def deploy(
     """Run `mayfly deploy`."""
     # Prefect's import takes seconds.
     from mayfly.orchestration.deployments import deploy as register  # noqa: PLC0415
+    from mayfly.orchestration.temporary_server import without_proxy_on_loopback  # noqa: PLC0415
 
+    os.environ.update(without_proxy_on_loopback(os.environ))
     screen = console()
     register(pool=pool, notify=notify, log=lambda text: screen.print(text, markup=False))
     screen.print(

@@ -37,6 +37,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from mayfly.proxies import readable_by_httpx
 from mayfly.storage.lease_store import state_home
 
 STARTUP_TIMEOUT_S = 120.0
@@ -78,13 +79,13 @@ def configured_api_url(env: Mapping[str, str]) -> str | None:
 
 
 def without_proxy_on_loopback(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which no HTTP client sends loopback through a proxy.
+    """Return the variables by which no HTTP client sends loopback through a proxy, or fails.
 
     Prefect's clients honour `HTTP_PROXY` and `HTTPS_PROXY` for loopback as well; a proxy elsewhere
     cannot reach our loopback, and its owner would read the run's events.
     """
     given = env.get("no_proxy") or env.get("NO_PROXY") or ""
-    hosts = [host.strip() for host in given.split(",") if host.strip()]
+    hosts = [readable_by_httpx(host.strip()) for host in given.split(",") if host.strip()]
     every = ",".join([*hosts, *(host for host in _LOOPBACK if host not in hosts)])
     return {"NO_PROXY": every, "no_proxy": every}
 

@@ -17,6 +17,7 @@ from mayfly.orchestration.temporary_server import (
     configured_api_url,
     without_proxy_on_loopback,
 )
+from mayfly.proxies import proxy_for
 
 KEY = "tgp_v1_temporary_5e1c"
 NOWHERE = "http://192.0.2.1:3128"
@@ -150,6 +151,21 @@ def test_loopback_is_added_once_to_no_proxy() -> None:
 
     assert once["NO_PROXY"] == "localhost,.corp,127.0.0.1,::1"
     assert without_proxy_on_loopback(once) == once
+
+
+def test_networks_in_no_proxy_are_written_so_that_httpx_can_read_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proxies = {"https": "http://proxy:3128", "no": "10.0.0.0/8, fd00::/8,fe80::1"}
+    there = without_proxy_on_loopback({"NO_PROXY": proxies["no"]})
+    for name, value in {**there, "https_proxy": proxies["https"]}.items():
+        monkeypatch.setenv(name, value)
+
+    with httpx.Client():
+        rewritten = proxies | {"no": there["NO_PROXY"]}
+    for host in ("10.1.2.3", "11.1.2.3", "[fd12::7]", "[2001:db8::1]", "[fe80::1]"):
+        url = f"https://{host}/v1"
+        assert proxy_for(url, rewritten) == proxy_for(url, proxies), url
 
 
 def test_unreadable_profile_is_no_configured_server(tmp_path: Path) -> None:
