@@ -319,7 +319,7 @@ class EndpointSession:
     def _arm(self, record: bytes) -> Guardian:
         # The guardian process reads the connection from its environment.
         path, environ = self._store.path(self.ref.name), self._connection.environment()
-        return Guardian.arm(path, environ, record=record)
+        return Guardian.arm(path, environ, record=record, hang_s=self._timeouts.silence_s)
 
     def _sleep(self, seconds: float) -> None:
         self._heart.moved()

@@ -38,6 +38,7 @@ class Timeouts:
             server of a network's disk is restarted within a minute or two.
         idle_s: How long an endpoint may be asked nothing although rows are left: one row group of
             an input far away takes minutes to come.
+        silence_s: How long a run may give no heartbeat before its guardian ends its endpoint.
     """
 
     teardown_s: float = 300.0
@@ -53,6 +54,7 @@ class Timeouts:
     cancel_poll_s: float = 5.0
     write_hang_s: float = 120.0
     idle_s: float = 300.0
+    silence_s: float = 120.0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

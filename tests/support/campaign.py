@@ -6,15 +6,24 @@ A schedule is drawn from a seed alone, so that a failure can be replayed by its 
 
 import random
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tests.support.machine import Machine, Process
+from tests.support.odd_machine import OddMachine
 from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 End = Literal["nothing", "SIGINT", "SIGTERM", "SIGHUP", "SIGKILL", "machine"]
 ENDS: tuple[End, ...] = ("nothing", "nothing", "SIGINT", "SIGTERM", "SIGHUP", "SIGKILL", "machine")
+
+CLOCK_STEPS_S = (-90_000, -3_600, -7, 7, 3_600, 90_000)
+
+QUICK = {"write_hang_s": 1, "idle_s": 5, "settle_s": 30, "abandon_s": 10}
+"""A disk counts as hung at once, and is waited for as long as it hangs here."""
 
 CODES = {0, 1, 2, 3, 4, 5, 130, 143, -signal.SIGHUP, 129}
 """The documented exit codes; a terminal that goes away may be told by its signal."""
@@ -39,18 +48,30 @@ class Schedule:
     """What happens to one run.
 
     Attributes:
-        after: Answered rows after which the end is brought about.
+        quiet: Whether the API does nothing wrong.
+        after: Answered rows after which the machine turns odd, then the end is brought about.
+        clock_step_s: By how much the clock of all processes is set then, in seconds.
+        hangs_s: For how long the disk hangs then, at least; 0 for not at all.
+        sweeps: Whether a sweep comes by after that, on a clock of its own.
     """
 
     seed: int
     faults: tuple[FaultRule, ...]
     end: End
+    quiet: bool
     after: int
+    clock_step_s: int
+    hangs_s: float
+    sweeps: bool
     options: tuple[str, ...]
 
     def __str__(self) -> str:
         rules = ", ".join(f"{rule.action} {rule.method} {rule.path}" for rule in self.faults)
-        return f"seed {self.seed}: {self.end} after {self.after} rows; {rules or 'no faults'}"
+        return (
+            f"seed {self.seed}: {self.end} after {self.after} rows, clock {self.clock_step_s:+} s, "
+            f"disk hangs {self.hangs_s:.1f} s, {'sweep' if self.sweeps else 'no sweep'}; "
+            f"{rules or 'no faults'}"
+        )
 
 
 def schedule(seed: int, rows: int) -> Schedule:
@@ -78,22 +99,37 @@ def schedule(seed: int, rows: int) -> Schedule:
     if dice.random() < 0.3:
         odd = dice.choice(ODD)
         rules.append(FaultRule(action="status", path="/v1/chat/", first=1, status=200, json=odd))
+    quiet = not rules
     # Rows take their time, so that there is a middle to end in.
     rules.append(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.15))
     return Schedule(
         seed=seed,
         faults=tuple(rules),
         end=dice.choice(ENDS),
+        quiet=quiet,
         after=dice.randrange(rows),
         options=("--runner", "processes") if dice.random() < 0.2 else (),
+        clock_step_s=dice.choice(CLOCK_STEPS_S) if dice.random() < 0.5 else 0,
+        hangs_s=dice.uniform(0.1, 3.0) if dice.random() < 0.4 else 0.0,
+        sweeps=dice.random() < 0.2,
     )
 
 
-def play(stage: Machine, drawn: Schedule, key: str) -> None:
-    """Play a schedule to its end and the next run after it; check all that is promised."""
+def play(stage: Machine, drawn: Schedule, key: str, odd: OddMachine | None = None) -> None:
+    """Play a schedule to its end and the next run after it; check all that is promised.
+
+    Args:
+        odd: What makes disk and clock of the stage odd; None where there is no such thing.
+    """
     stage.emulator.use_faults(*drawn.faults)
-    first = stage.run(*drawn.options)
-    ended = _bring_about(stage, first, drawn)
+    first = stage.run(*drawn.options, timeouts=QUICK)
+    with _odd(stage, first, drawn, odd):
+        ended = _bring_about(stage, first, drawn)
+        if drawn.hangs_s and odd is not None:
+            # Nothing waits for the disk to come back.
+            time.sleep(drawn.hangs_s)
+            if first.alive and ended:
+                wait_until(lambda: stage.emulator.billing == 0, f"{drawn}: it bills on a hung disk")
     code = first.wait(240)
     assert code in CODES or (ended and code == -signal.SIGKILL), f"{drawn}: exit {code}"
     if ended and drawn.end == "machine":
@@ -107,11 +143,32 @@ def play(stage: Machine, drawn: Schedule, key: str) -> None:
     assert stage.emulator.billing == 0, str(drawn)
     rows = stage.rows_in_output()
     assert rows == list(range(stage.rows)), f"{drawn}: rows {rows}"
+    if drawn.quiet and drawn.end == "nothing":
+        assert stage.answered() == stage.rows, f"{drawn}: rows were sent again"
     for process in (first, again):
         assert "Traceback (most recent call last)" not in process.text, f"{drawn}: {process.text}"
     for path in [*stage.output.rglob("*"), *stage.home.rglob("*")]:
         if path.is_file():
             assert key.encode() not in path.read_bytes(), f"{drawn}: the key is in {path}"
+
+
+@contextmanager
+def _odd(stage: Machine, run: Process, drawn: Schedule, odd: OddMachine | None) -> Iterator[None]:
+    """Make the machine odd in the middle of a run; its disk works again after the block."""
+    if odd is None or not (drawn.clock_step_s or drawn.hangs_s or drawn.sweeps):
+        yield
+        return
+    # Before the first answer the run itself may wait for its disk, and nothing bills.
+    wait_until(lambda: not run.alive or stage.answered() >= max(1, drawn.after), f"{drawn}: stuck")
+    odd.step_clock(drawn.clock_step_s)
+    if drawn.sweeps:
+        stage.sweep()
+    try:
+        if drawn.hangs_s:
+            odd.hang()
+        yield
+    finally:
+        odd.come_back()
 
 
 def _bring_about(stage: Machine, run: Process, drawn: Schedule) -> bool:

@@ -1,6 +1,9 @@
-/* A disk that hangs: preloaded into a process, it holds every call that opens, changes or syncs a
-   file below HUNG_DISK for as long as the file HUNG_DISK_WHILE exists. The call waits as in a
-   network mount whose server is away, and then takes effect. */
+/* A machine with a disk that hangs and a clock that is set, for the processes it is preloaded into.
+
+   Every call that opens, changes or syncs a file below one of the folders in HUNG_DISK (separated
+   by colons, each ending in a slash) waits for as long as the file HUNG_DISK_WHILE exists, as on a
+   network mount whose server is away, and then takes effect. Unix time is as many seconds off as
+   the file CLOCK_STEP says. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,6 +15,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,8 +28,14 @@ static int hung(void) {
 static void hold(const char *path) {
     const char *below = getenv("HUNG_DISK");
     struct timespec pause = {0, 20000000};
-    if (!below || !path || strncmp(path, below, strlen(below)) != 0) return;
-    while (hung()) nanosleep(&pause, NULL);
+    while (below && path && *below) {
+        size_t length = strcspn(below, ":");
+        if (length && strncmp(path, below, length) == 0) {
+            while (hung()) nanosleep(&pause, NULL);
+            return;
+        }
+        below += length + (below[length] == ':');
+    }
 }
 
 static void hold_path(const char *path) {
@@ -86,4 +96,38 @@ int openat(int folder, const char *path, int flags, ...) {
 }
 int openat64(int folder, const char *path, int flags, ...) {
     REAL(openat64); OPENING; return real(folder, path, flags, mode);
+}
+
+static long step(void) {
+    const char *path = getenv("CLOCK_STEP");
+    char text[32];
+    long file, length;
+    if (!path) return 0;
+    file = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    length = syscall(SYS_read, file, text, sizeof text - 1);
+    syscall(SYS_close, file);
+    text[length > 0 ? length : 0] = 0;
+    return atol(text);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *at) {
+    REAL(clock_gettime);
+    int failed = real(clock, at);
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) at->tv_sec += step();
+    return failed;
+}
+time_t time(time_t *at) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (at) *at = now.tv_sec;
+    return now.tv_sec;
+}
+int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+    struct timespec now;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    at->tv_sec = now.tv_sec;
+    at->tv_usec = now.tv_nsec / 1000;
+    return 0;
 }
