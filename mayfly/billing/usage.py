@@ -8,9 +8,9 @@ from typing import Any
 class BilledPhase(StrEnum):
     """What replicas do while they are billed.
 
-    WAITING: nothing is sent yet. WARMING: requests are sent, and none is answered yet. BUSY: rows
-    wait to be sent, so that every slot can be filled. TAIL: no row waits any more. DRAINING: the
-    stop was requested.
+    WAITING: nothing has been sent yet. WARMING: requests were sent, none has been answered yet.
+    BUSY: rows wait to be sent, so every slot can be filled. TAIL: no row waits any more.
+    DRAINING: the stop was requested.
     """
 
     WAITING = "waiting"
@@ -22,12 +22,12 @@ class BilledPhase(StrEnum):
 
 @dataclass(slots=True)
 class Usage:
-    """Adds up replica-seconds by phase; between two samples, the first one counts.
+    """Adds up replica-seconds by phase; the time between two samples has the phase of the first.
 
     Attributes:
-        replica_s: By phase.
-        used_s: Of them, weighted by the share of slots that were filled.
-        busy_work, busy_rows: Done while busy.
+        replica_s: Replica-seconds by phase.
+        used_s: Replica-seconds weighted by the share of slots that were filled.
+        busy_work, busy_rows: Work and rows done in phase BUSY.
         busy_in_flight_s: Requests in flight, integrated over the busy time.
     """
 
@@ -57,12 +57,12 @@ class Usage:
         work: float = 0.0,
         rows: int = 0,
     ) -> None:
-        """Sample the endpoint at `now_s`.
+        """Record the endpoint's state at `now_s`.
 
         Args:
             ready: Replicas that are billed.
             in_flight, limit: Requests in flight, and the limit on them.
-            work, rows: Done so far on this endpoint.
+            work, rows: Work and rows done so far on this endpoint.
         """
         if self._last_s is not None:
             elapsed_s = max(0.0, now_s - self._last_s)
@@ -76,29 +76,29 @@ class Usage:
         self._last_s, self._phase, self._ready = now_s, phase, ready
         self._in_flight, self._limit, self._work, self._rows = in_flight, limit, work, rows
 
-    def phase_of(self, *, sent: bool, back: int, left: int, in_flight: int) -> BilledPhase:
-        """Return the phase that an endpoint is in while rows are sent.
+    def phase_of(self, *, sent: bool, answered: int, left: int, in_flight: int) -> BilledPhase:
+        """Return the phase of an endpoint while rows are sent to it.
 
         Args:
             sent: Whether any request was sent to it.
-            back: Rows that it has answered.
-            left: Rows without a response, those in flight included.
+            answered: Rows that it has answered.
+            left: Rows without a response, including those in flight.
         """
         if not sent:
             return BilledPhase.WAITING
-        if not back:
+        if not answered:
             return BilledPhase.WARMING
         return BilledPhase.BUSY if left > in_flight else BilledPhase.TAIL
 
     @property
     def work_per_s(self) -> float:
-        """Work of one replica per second while busy; 0 when that was too short to be measured."""
+        """Work of one replica per second while busy; 0 if that was too short to be measured."""
         busy_s = self.replica_s[BilledPhase.BUSY]
         return self.busy_work / busy_s if self._is_measured else 0.0
 
     @property
     def rows_per_s(self) -> float:
-        """Rows of one replica per second while busy; 0 when that was too short to be measured."""
+        """Rows of one replica per second while busy; 0 if that was too short to be measured."""
         return self.busy_rows / self.replica_s[BilledPhase.BUSY] if self._is_measured else 0.0
 
     @property
@@ -109,14 +109,14 @@ class Usage:
 
     @property
     def _is_measured(self) -> bool:
-        # As many rows again as fill the slots: those of the first filling come back in a burst.
+        # At least one row per slot beyond the first ones, whose responses arrive in a burst.
         return self.replica_s[BilledPhase.BUSY] >= 5 and self.busy_rows >= max(64.0, self.in_flight)
 
     def as_dict(self, *, usd: float, price_usd_per_h: float) -> dict[str, Any]:
         """Return plain JSON values: dollars by phase, which add up to the bill.
 
         Args:
-            usd: The bill; what the phases do not account for is the rounding to minutes.
+            usd: The bill; the part that no phase accounts for is the rounding to minutes.
         """
         by_phase = {
             phase.value: round(seconds * price_usd_per_h / 3600, 6)
@@ -131,8 +131,8 @@ class Usage:
         }
 
 
-def together(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the dollars by phase over several endpoints."""
+def total_by_phase(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the dollars by phase, summed over several endpoints."""
     total: dict[str, float] = {}
     for record in records:
         for phase, usd in record["usd"].items():

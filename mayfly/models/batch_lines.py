@@ -1,15 +1,15 @@
-"""What the lines of an OpenAI-batch file have in common."""
+"""Common properties of the requests in an OpenAI-batch file."""
 
 from typing import NamedTuple
 
 
 class BatchLines(NamedTuple):
-    """Facts about all requests of an input whose rows are requests.
+    """Properties of all requests of an input in the OpenAI-batch format.
 
     Attributes:
-        models, urls: Those that lines name; a few of them where there are many.
+        models, urls: Those that the lines name; the first ten if there are more.
         samples: The largest `n` of a line.
-        logprobs: Whether a line asks for logprobs.
+        logprobs: Whether a line requests logprobs.
     """
 
     models: tuple[str, ...] = ()
@@ -18,7 +18,7 @@ class BatchLines(NamedTuple):
     logprobs: bool = False
 
     def plus(self, other: "BatchLines") -> "BatchLines":
-        """Return the facts about the lines of both."""
+        """Return the properties of the lines of both."""
         return BatchLines(
             tuple(dict.fromkeys((*self.models, *other.models))),
             tuple(dict.fromkeys((*self.urls, *other.urls))),

@@ -1,4 +1,4 @@
-"""The monthly budget as the environment has it."""
+"""The monthly budget, read from the environment."""
 
 import math
 
@@ -8,10 +8,10 @@ VARIABLE = "MAYFLY_MONTHLY_BUDGET_USD"
 
 
 def read_budget(text: str) -> float | None:
-    """Return the budget in dollars, from the variable's text; None where there is none.
+    """Return the budget in dollars, from the variable's text; None if it is empty.
 
     Raises:
-        BadRequest: It is no amount.
+        BadRequest: The text is not an amount.
     """
     text = text.strip()
     if not text:

@@ -1,4 +1,4 @@
-"""What can be deployed: models of the platform's catalogue, and a project's own."""
+"""Models that can be deployed: those of the platform's catalogue, and a project's own."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,13 +11,13 @@ class ModelEntry:
     """One model, as `mayfly models` lists it.
 
     Attributes:
-        name: What `--model` takes.
-        id: The API's id, which `--model` takes too for an own model.
-        kind: Of the catalogue, or which own kind: full weights, a LoRA adapter (deployed merged
+        name: The value for `--model`.
+        id: The API's id; `--model` accepts it as well for one of the project's own models.
+        kind: `catalogue`, or the kind of own model: full weights, a LoRA adapter (deployed merged
             into its base model), or a draft model, which is not deployed by itself.
-        base: Name or path of the model that it was made from; "" for none.
-        configs: How many configs can deploy it; 0 is none, None when the API does not say.
-        context: Longest context in tokens; None when not said.
+        base: Name or path of the model that it was derived from; "" for none.
+        configs: Number of configs that can deploy it; None if the API does not say.
+        context: Maximum context in tokens; None if unknown.
         modalities: Kinds of input, such as `text` and `image`.
         token_usd: Dollars per million input and output tokens where it is also sold by the token.
     """

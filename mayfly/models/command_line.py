@@ -12,11 +12,11 @@ from mayfly.models.job_reference import Setting, settings
 def run_command(job: Job, *extra: str) -> str:
     """Return `mayfly run ...` for a job, as one line for a POSIX shell.
 
-    Options whose value is a file's text are written with the file's placeholder: the job has the
-    text, and not where it was.
+    An option that takes a file is written with the placeholder FILE: the job holds the file's
+    text, not its path.
 
     Args:
-        extra: Further words, such as `--retry-failed`.
+        extra: Further arguments, such as `--retry-failed`.
     """
     words = ["mayfly", "run", shlex.quote(job.input)]
     for setting in settings():

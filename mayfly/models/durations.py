@@ -1,15 +1,15 @@
-"""Spans of time, as people write and read them."""
+"""Durations, as people write and read them."""
 
 import re
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PATTERN = r"^(\d+(\.\d+)?[smhd] ?)+$"
-"""What `read_span` reads, for forms."""
+"""Regular expression of what `read_span` accepts, for forms."""
 
 
 def span(seconds: float) -> str:
-    """Write a time span for people: `0.4 s`, `42 s`, `7 min 05 s`, `2 h 03 min`."""
+    """Format a duration for people: `0.4 s`, `42 s`, `7 min 05 s`, `2 h 03 min`."""
     if seconds < 1:
         return f"{seconds:.1f} s"
     if seconds < 60:
@@ -21,12 +21,12 @@ def span(seconds: float) -> str:
 
 
 def short(seconds: float) -> str:
-    """Write how long something quick took, to three figures: `8.25 ms`, `1.4 s`."""
+    """Format a short duration to three significant figures: `8.25 ms`, `1.4 s`."""
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"
 
 
 def write_span(seconds: float) -> str:
-    """Write a time span as `read_span` reads it: `90s`, `45m`, `1.5s`."""
+    """Format a duration as `read_span` reads it: `90s`, `45m`, `1.5s`."""
     for unit in ("d", "h", "m"):
         if seconds >= _UNIT_S[unit] and seconds % _UNIT_S[unit] == 0:
             return f"{seconds // _UNIT_S[unit]:.0f}{unit}"
@@ -34,7 +34,11 @@ def write_span(seconds: float) -> str:
 
 
 def read_span(text: str) -> float:
-    """Read a span such as `90m`, `1h30m` or `45s`, in seconds; a bare number is a ValueError."""
+    """Return the seconds of a duration such as `90m`, `1h30m` or `45s`.
+
+    Raises:
+        ValueError: The text is not a duration; a bare number is none.
+    """
     compact = text.replace(" ", "").lower()
     parts = _PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:

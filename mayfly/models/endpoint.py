@@ -1,7 +1,7 @@
-"""The endpoint as values: what is asked for, what stands, what was observed, and its name.
+"""The endpoint as values: its name, its specification, a reference to it, and what was observed.
 
 An endpoint's name carries everything that a sweep needs: our prefix, the namespace, the job and
-the time after which nobody may claim it, so that the provider's own list is enough to clean up.
+the time until which a run may own it, so that the provider's own list is enough to clean up.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _NAMESPACE = re.compile(r"^[a-z0-9]{1,16}$")
 
 
 class Phase(StrEnum):
-    """Where an endpoint is in its life; the states of both API generations fold into these."""
+    """Phase in an endpoint's life cycle; the states of both API generations map to these."""
 
     STARTING = "starting"
     READY = "ready"
@@ -33,16 +33,16 @@ class Phase(StrEnum):
 
     @property
     def may_bill(self) -> bool:
-        """Whether replicas may be running; unknown counts as yes."""
+        """Whether replicas may be running; UNKNOWN counts as yes."""
         return self not in (Phase.STOPPED, Phase.FAILED, Phase.GONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointName:
-    """The parts of a name that we gave.
+    """The parts of a name that mayfly gave to an endpoint.
 
     Attributes:
-        namespace: Whose runs these are; a sweep touches its own namespace only. 1-16 of [a-z0-9].
+        namespace: Namespace of the run, 1-16 of [a-z0-9]; a sweep touches its own namespace only.
         job: First 10 hex digits of the job's fingerprint.
         until: Unix time in seconds after which no run may still own the endpoint.
     """
@@ -62,7 +62,7 @@ class EndpointName:
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
-        """Read a name (with or without its `<slug>/`); None when it is not one of ours."""
+        """Parse a name, with or without its `<slug>/`; None if mayfly did not give it."""
         match = _NAME.match(name.rsplit("/", 1)[-1])
         if match is None:
             return None
@@ -76,7 +76,7 @@ def job_digest(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """Bounds on replicas; equal bounds are a fixed number, 0-0 is stopped."""
+    """Bounds on the number of replicas; equal bounds are a fixed number, 0-0 is stopped."""
 
     minimum: int = 1
     maximum: int = 1
@@ -94,20 +94,20 @@ class Replicas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSpec:
-    """What to create.
+    """The endpoint to create.
 
     Attributes:
-        name: Ours, without the project's slug; unique in the project.
+        name: The name mayfly gives it, without the project's slug; unique in the project.
         model: The model's public name, such as `Qwen/Qwen2.5-7B-Instruct`.
-        hardware: The offer's id, in the spelling of the API generation that gave it.
-        model_ref, config_ref: What v2 wants in their place (resource names); empty for v1.
+        hardware: The offer's id, in the spelling of the API generation that returned it.
+        model_ref, config_ref: Resource names that v2 takes instead; empty for v1.
         price_usd_per_h: Of one replica, for the lease and the bill.
-        regions: Where it may be; v1 takes the first, which it calls an availability zone.
+        regions: Allowed regions; v1 takes the first, which it calls an availability zone.
         scale_at_in_flight: With a range of replicas, the requests in flight per replica at which
-            the platform adds one; None leaves the platform's own, which is early for a batch.
+            the platform adds one; None keeps the platform's default, which is low for a batch.
         inactive_timeout_min: Minutes without a request after which the platform stops it;
-            30-1440 for v2. The last line of defence, never the plan.
-        speculative_decoding: v1 only: whether a small model drafts what the large one says.
+            30-1440 for v2. A fallback in case everything else fails.
+        speculative_decoding: v1 only: whether a small model drafts tokens for the large one.
     """
 
     name: str
@@ -125,13 +125,13 @@ class EndpointSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointRef:
-    """What stands, or may stand: enough for another process to find it and end it.
+    """Reference to an endpoint that exists or may exist: enough to find it and delete it.
 
     Attributes:
-        name: Ours (or the user's), without the slug. The key of everything.
-        endpoint_id, deployment_ids: The provider's, once known.
-        inference_name: What a request gives as `model`.
-        created_by_us: Whether we may delete it.
+        name: The name mayfly or the user gave it, without the slug; identifies it everywhere.
+        endpoint_id, deployment_ids: The provider's ids, once known.
+        inference_name: The `model` of a request.
+        created_by_us: Whether mayfly created it, and so may delete it.
     """
 
     api: Api
@@ -155,15 +155,15 @@ class EndpointRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What the provider said at one look.
+    """State of an endpoint as the provider reported it at one poll.
 
     Attributes:
-        state: The provider's own word, such as `DEPLOYMENT_STATE_SCALING`.
-        message: Its explanation, maybe empty.
-        ready_replicas, desired_replicas: Counts; None when the API does not say.
+        state: The provider's own term, such as `DEPLOYMENT_STATE_SCALING`.
+        message: The provider's explanation; may be empty.
+        ready_replicas, desired_replicas: Counts; None if the API does not say.
         routed: Whether requests by name reach a deployment.
-        no_capacity: DEGRADED because the hardware cannot be placed.
-        concurrency_per_replica: Requests that one replica takes at once; None when not said.
+        no_capacity: DEGRADED because there is no free hardware.
+        concurrency_per_replica: Requests that one replica serves at once; None if unknown.
     """
 
     phase: Phase
@@ -177,7 +177,7 @@ class Observation:
 
     @property
     def short_state(self) -> str:
-        """The state in one word, without what every state of its kind begins with."""
+        """The provider's state without its common prefix, such as `SCALING`."""
         return self.state.rpartition("_STATE_")[2] or str(self.phase)
 
     def __str__(self) -> str:
@@ -188,14 +188,14 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """What the API has recorded of an endpoint's use within a span that ends now.
+    """What the API has recorded about an endpoint's use in a period that ends now.
 
     Attributes:
-        span_s: Length of the span, in seconds.
-        requests: Requests received within it; None when the API does not say.
-        event: What has happened to the endpoint last within it, such as `deployment.scaled`; ""
-            when nothing has, None when the API does not say.
-        gpu_percent: Average GPU utilisation within it; None when the API does not say.
+        span_s: Length of the period, in seconds.
+        requests: Requests received; None if the API does not say.
+        event: The last event of the endpoint, such as `deployment.scaled`; "" if there was none,
+            None if the API does not say.
+        gpu_percent: Average GPU utilisation; None if the API does not say.
     """
 
     span_s: float

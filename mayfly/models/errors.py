@@ -1,20 +1,20 @@
-"""What can go wrong, told apart by what the caller may do about it.
+"""The exceptions of mayfly, by what the caller can do about them.
 
 MayflyError
 ├── BadRequest           the request itself is wrong; nothing was created (exit 2)
-├── NotApproved          a person said no to the plan, or nobody said yes; nothing was created
+├── NotApproved          the plan was rejected, or not approved in time; nothing was created
 ├── RetryableError       the same call may succeed later
-│   ├── OutcomeUnknown   sent, no answer: look before repeating
+│   ├── OutcomeUnknown   sent, but no response: check the state before retrying
 │   └── Unreachable      waiting does not help: unknown host, refused, certificate, proxy
-├── HardwareUnavailable  this hardware cannot be had now; another may
-├── EndpointLost         the endpoint failed, stopped or vanished under a running batch
-│   └── TimeToMove       it stands, but the time in its name is nearly over
-├── TerminalError        repeating cannot help (exit 1)
+├── HardwareUnavailable  this hardware is not available now; another may be
+├── EndpointLost         the endpoint failed, was stopped or disappeared during a batch
+│   └── TimeToMove       it still exists, but the time in its name is nearly over
+├── TerminalError        retrying cannot help (exit 1)
 │   ├── CredentialsRefused   401, 402 or 403 from the API
-│   ├── TimedOut             a wait used up its budget
-│   └── RunStalled           the output takes no answers, or no row comes to be sent
-├── RunStopped           a limit of the user's ended the run; it can be resumed (exit 5)
-└── TeardownFailed       something may still bill (exit 4)
+│   ├── TimedOut             a wait exceeded its time limit
+│   └── RunStalled           the output accepts no answers, or no row is ready to be sent
+├── RunStopped           one of the user's limits ended the run; it can be resumed (exit 5)
+└── TeardownFailed       something may still be billed (exit 4)
 """
 
 from typing import Any
@@ -23,17 +23,17 @@ from mayfly.models.texts import printable
 
 
 class MayflyError(Exception):
-    """Anything that mayfly raises on purpose; the message is one line: subject, fact, next step."""
+    """Base class; the message is one line: what is wrong, where, and what to do."""
 
     exit_code = 1
 
     def __init__(self, message: object = "") -> None:
-        # Messages quote servers and files.
+        # Messages quote servers and files, which may hold control characters.
         super().__init__(printable(message) if isinstance(message, str) else message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Prefect pickles a failed task's exception; the default calls cls(*args), which breaks
-        # every constructor that takes keywords only.
+        # Prefect pickles a failed task's exception. The default calls cls(*args), which fails for
+        # a constructor with keyword-only arguments.
         return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
@@ -51,7 +51,7 @@ class BadRequest(MayflyError):
 
 
 class NotApproved(MayflyError):
-    """A person refused the plan, or nobody approved of it in time; nothing was created."""
+    """The plan was rejected, or was not approved in time; nothing was created."""
 
     exit_code = 2
 
@@ -60,8 +60,8 @@ class RetryableError(MayflyError):
     """The same call may succeed later.
 
     Attributes:
-        status: HTTP status, or None when no answer came.
-        retry_after_s: What the server asked for, in seconds, or None.
+        status: HTTP status, or None if there was no response.
+        retry_after_s: The server's `Retry-After` in seconds, or None.
     """
 
     def __init__(
@@ -73,32 +73,32 @@ class RetryableError(MayflyError):
 
 
 class OutcomeUnknown(RetryableError):
-    """The call was sent and no answer came: it may have taken effect, so look before repeating."""
+    """The call was sent without a response: it may have taken effect, so check before retrying."""
 
 
 class Unreachable(RetryableError):
-    """No connection, for a reason that waiting does not change: the host is unknown or refuses,
-    its certificate is not trusted, or the proxy refuses us.
+    """No connection, for a reason that waiting does not change: the host is unknown or refuses
+    connections, its certificate is not trusted, or the proxy refuses.
 
-    Before anything was created that is the user's to correct. Under a run it is waited for all the
-    same: an API that is restarted refuses connections too.
+    Before anything was created, the user has to fix that. During a run it is retried all the same,
+    because an API that restarts refuses connections as well.
     """
 
 
 class HardwareUnavailable(MayflyError):
-    """This hardware cannot be had now: no capacity, a refused create, a failed start."""
+    """This hardware is not available now: no capacity, a rejected create, a failed start."""
 
 
 class EndpointLost(MayflyError):
-    """The endpoint failed, was stopped or vanished while the batch was running."""
+    """The endpoint failed, was stopped or disappeared while the batch was running."""
 
 
 class TimeToMove(EndpointLost):
-    """The time in the endpoint's name is nearly over: another has to take its place."""
+    """The time in the endpoint's name is nearly over: the run has to move to another endpoint."""
 
 
 class TerminalError(MayflyError):
-    """Repeating the call cannot help."""
+    """Retrying the call cannot help."""
 
 
 class CredentialsRefused(TerminalError):
@@ -106,23 +106,24 @@ class CredentialsRefused(TerminalError):
 
 
 class TimedOut(TerminalError):
-    """A wait used up its budget; the message says what was awaited and what was last seen."""
+    """A wait exceeded its time limit; the message says for what, and what was last observed."""
 
 
 class RunStalled(TerminalError):
-    """A run did not move while its endpoint billed: its output takes no answers, or no row comes.
+    """A run made no progress while its endpoint was billed: the output accepts no answers, or no
+    row is ready to be sent.
 
-    What was answered is kept, and written as soon as the disk answers.
+    The answers received are kept, and written as soon as the disk responds.
     """
 
 
 class RunStopped(MayflyError):
-    """A limit of the user's (cost, deadline) ended the run with rows left; it can be resumed."""
+    """One of the user's limits (cost, deadline) ended the run with rows left; it can be resumed."""
 
     exit_code = 5
 
 
 class TeardownFailed(MayflyError):
-    """The endpoint could not be torn down: the message says what bills and how to end it."""
+    """The endpoint could not be torn down; the message says what is billed and how to end it."""
 
     exit_code = 4

@@ -1,7 +1,7 @@
-"""Why a row has no answer: a class that a program can ask for, in words that a person can read.
+"""Row failures: a class for programs and a message for people.
 
-Inside the process a failure is an object. Its text is what the `error` column of a part holds; it
-can be parsed again, because dead letters are made from parts.
+Inside the process a failure is an object. Its text is what the `error` column of a part holds; the
+text can be parsed, because dead letters are made from parts.
 """
 
 import re
@@ -48,18 +48,18 @@ _BY_STATUS = {
 }
 _TEXT = re.compile(
     r"(?P<kind>[a-z_]+): (?:not sent|no answer|HTTP (?P<status>\d+)(?: (?P<code>[^\s:]+))?)"
-    r"(?: after (?P<attempts>\d+) attempts?)?: (?P<words>.*)",
+    r"(?: after (?P<attempts>\d+) attempts?)?: (?P<message>.*)",
     re.DOTALL,
 )
 
 
 class Failure(NamedTuple):
-    """Why a row has no answer.
+    """Why a row has no response.
 
     Attributes:
         kind: One of the classes of this module.
-        words: The server's where it said any, else ours.
-        status: HTTP status of the last answer, or None when there was none.
+        message: The server's message if it sent one, else ours.
+        status: HTTP status of the last response, or None if there was none.
         code: The error body's `code`, or "".
         attempts: Requests sent for the row; 0 when it could not be sent.
     """
@@ -83,14 +83,14 @@ class Failure(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` wrote; any other text becomes the words of class `other`."""
+        """Parse what `str` wrote; any other text becomes the message of class `other`."""
         found = _TEXT.fullmatch(text)
         if found is None:
             return cls(OTHER, text)
         status, attempts = found["status"], found["attempts"]
         return cls(
             found["kind"],
-            found["words"],
+            found["message"],
             int(status) if status else None,
             found["code"] or "",
             int(attempts) if attempts else 0,
@@ -98,10 +98,10 @@ class Failure(NamedTuple):
 
 
 def kind_of(status: int, code: str = "", message: str = "") -> str:
-    """Return the class of an HTTP answer that is not 200.
+    """Return the class of an HTTP response that is not 200.
 
-    Source: Together API, error codes; context overflow is a 400 with a code of its own, or words
-    that say so, under any status that blames the request.
+    Source: Together API, error codes. Context overflow is a 400 with a code of its own, or any
+    other 4xx with a message that says so.
     """
     if "context_length" in code or (400 <= status < 500 and status != 429 and too_long(message)):
         return TOO_LONG
@@ -109,7 +109,7 @@ def kind_of(status: int, code: str = "", message: str = "") -> str:
 
 
 def too_long(message: str) -> bool:
-    """Whether a server's words say that a prompt does not fit the model's context.
+    """Whether a server's message says that a prompt does not fit the model's context.
 
     Source: the messages of vLLM, SGLang, TGI, TEI, TensorRT-LLM, llama.cpp, OpenAI and Together.
     """

@@ -1,7 +1,7 @@
-"""HTTP errors of both APIs, read once: which may pass, how long to wait, and the server's message.
+"""HTTP errors of both APIs: which are retryable, how long to wait, and the server's message.
 
-Pure: bodies come in parsed, headers through a function. Inference and the control plane share it,
-so that they cannot differ.
+Pure: bodies are passed parsed, headers through a function. Inference and the control plane share
+this module, so that they treat errors alike.
 
 Source: Together API, error codes and rate limits; RFC 9110, section 10.2.3 (Retry-After).
 """
@@ -16,7 +16,7 @@ RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 524, 529})
 """The same call may succeed later; so may any other status from 500 on."""
 
 REFUSED_LOAD = frozenset({425, 429, 503, 529})
-"""Turned away before any work was done: the server has too much of it, or counts requests."""
+"""Rejected before any work was done: the server is overloaded, or limits the request rate."""
 
 REFUSED_LOAD_CODES = frozenset(
     {
@@ -32,17 +32,17 @@ REFUSED_LOAD_CODES = frozenset(
         "too_many_requests",
     }
 )
-"""Codes that say the same under another status from 400 on.
+"""Codes that mean the same under any other status from 400 on.
 
 Source: Together API, rate limits; codes of OpenAI- and Anthropic-compatible servers."""
 
 TIMEOUTS = frozenset({408, 504, 524})
-"""A gateway or the server gave up waiting: work may have been done."""
+"""A gateway or the server timed out: work may have been done."""
 
 CREDENTIALS = frozenset({401, 402, 403})
 
 MAX_RETRY_AFTER_S = 60.0
-"""The most that is waited at a server's request: an endpoint bills while a client waits. Source:
+"""Upper bound on a server's `Retry-After`: the endpoint is billed while a client waits. Source:
 the official SDK's own bound."""
 
 _UNITS_S = (("retry-after-ms", 0.001), ("retry-after", 1.0), ("x-ratelimit-reset", 1.0))
@@ -54,18 +54,18 @@ def is_retryable(status: int) -> bool:
 
 
 def is_refused_load(status: int, code: str = "") -> bool:
-    """Whether a request was turned away for load, before any work was done."""
+    """Whether a request was rejected because of load, before any work was done."""
     return status in REFUSED_LOAD or (status >= 400 and code.lower() in REFUSED_LOAD_CODES)
 
 
 def retry_after(header: Callable[[str], str | None]) -> float | None:
-    """Return what the server asks for, in seconds, or None when it asks for nothing.
+    """Return how long the server asks to wait, in seconds, or None if it does not.
 
-    Read are `retry-after-ms`, `retry-after` (seconds, or a date, counted from the answer's own
+    Reads `retry-after-ms`, `retry-after` (seconds, or a date relative to the response's own
     `date`), and `x-ratelimit-reset` (seconds). Not bounded: see `MAX_RETRY_AFTER_S`.
 
     Args:
-        header: Looks a header up by its lower-case name.
+        header: Returns a header by its lower-case name.
     """
     for name, unit_s in _UNITS_S:
         text = header(name)
@@ -88,7 +88,7 @@ def retry_after(header: Callable[[str], str | None]) -> float | None:
 
 
 def bounded_retry_after(header: Callable[[str], str | None]) -> float | None:
-    """Return what is waited at the server's request, in seconds: what it asks, a minute at most."""
+    """Return how long to wait at the server's request, in seconds: at most a minute."""
     asked_s = retry_after(header)
     return None if asked_s is None else min(asked_s, MAX_RETRY_AFTER_S)
 
@@ -101,7 +101,7 @@ def error_message(value: Any) -> tuple[str, str]:
     """
     code = ""
     if isinstance(value, dict):
-        # TGI: the words are the error itself, its class stands beside.
+        # TGI: `error` is the message itself, `error_type` its class.
         code = word(value.get("code")) or word(value.get("error_type"))
         inner = value.get("error")
         if isinstance(inner, dict):
@@ -117,7 +117,7 @@ def error_message(value: Any) -> tuple[str, str]:
 
 
 def _with_details(message: str, value: dict[str, Any]) -> str:
-    """Return the words with those of gRPC's details, where there are any."""
+    """Return the message with the details that a gRPC gateway adds, if any."""
     details = value.get("details")
     more = [
         item["detail"]
@@ -128,7 +128,7 @@ def _with_details(message: str, value: dict[str, Any]) -> str:
 
 
 def _flat(value: Any) -> str:
-    """Return words of any shape: text, FastAPI's list of what is wrong where, or JSON."""
+    """Return a message of any shape as text: a string, FastAPI's list of errors, or JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(one, dict) and "msg" in one for one in value):
@@ -145,7 +145,7 @@ def _flat(value: Any) -> str:
 
 
 def word(value: Any) -> str:
-    """Return a code as text; a code is one word."""
+    """Return a code as text; "" for anything that is not a single word."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     text = str(value)

@@ -1,7 +1,7 @@
-"""The job: everything a person may ask for, as one value checked where it enters.
+"""The job: all settings of a run, as one value that is validated when it is created.
 
 The command line's options, the form in the Prefect UI, the Python API and the reference page are
-generated from these fields: their titles, descriptions, defaults and bounds are written here alone.
+generated from these fields: titles, descriptions, defaults and bounds are written here only.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ Teardown = Literal["delete", "stop", "keep"]
 Runner = Literal["local", "processes", "dask"]
 
 MAX_ROWS = 10**12
-"""Bounds what is given in rows, so that 64 bits hold it everywhere."""
+"""Upper bound of settings in rows, so that 64 bits hold them everywhere."""
 
 
 class Rental(JobPart):
@@ -76,7 +76,7 @@ class Rental(JobPart):
         le=1440,
         title="Inactivity timeout (minutes, 30 to 1440)",
         description="Minutes without a request after which the platform stops the endpoint, even "
-        "if everything of ours has failed; 30 to 1440.",
+        "if mayfly itself has failed; 30 to 1440.",
     )
     ready_timeout_s: Annotated[Seconds, option("--ready-timeout", "DURATION", group="Limits")] = (
         Field(
@@ -102,8 +102,8 @@ class Rental(JobPart):
     ] = Field(
         default=True,
         title="Speculative decoding (v1)",
-        description="Drafts of a small model that the large one checks; only v1 can switch this "
-        "off.",
+        description="Let a small model draft tokens that the large one checks; only v1 can switch "
+        "this off.",
     )
     availability_zone: Annotated[str | None, option("--availability-zone", "NAME")] = Field(
         default=None,
@@ -145,7 +145,7 @@ class Rental(JobPart):
         return self.replicas != "auto"
 
     def bounds(self) -> Replicas:
-        """Return the bounds on replicas; one unless the user has said otherwise."""
+        """Return the bounds on replicas; one replica unless the user has set a number."""
         if not self.fixes_replicas:
             return Replicas()
         low, _, high = self.replicas.partition("-")
@@ -153,7 +153,7 @@ class Rental(JobPart):
 
 
 class Limits(JobPart):
-    """What the run may use."""
+    """Limits on what the run may use."""
 
     max_cost_usd: Annotated[float | None, option("--max-cost", "USD")] = Field(
         default=None,
@@ -281,7 +281,7 @@ class Job(JobPart):
         default={},
         title="Tags (KEY=VALUE)",
         description="Tag for history, reports and metrics.",
-        # As the form's list of texts.
+        # The form shows a list of texts.
         json_schema_extra={"default": []},
     )
 
@@ -289,8 +289,8 @@ class Job(JobPart):
         default=None,
         pattern=r"^https?://",
         title="Report URL",
-        description="Where people open the output folder in a browser; Prefect then links to the "
-        "report there.",
+        description="URL of the output folder for a browser; Prefect then links to the report "
+        "there.",
     )
 
     @model_validator(mode="after")
@@ -335,11 +335,11 @@ class Job(JobPart):
         return temperature == 0 or body.get("seed", self.sampling.seed) is not None
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the answers: a change in it makes another job.
+        """Return the settings that determine the responses: a change in one makes another job.
 
         Hardware, limits and runners are left out: resuming on other hardware is the same job.
-        What was added after the first release counts only where it is set, so that the outputs of
-        earlier releases still belong to the jobs that began them.
+        Settings added after the first release are included only if set, so that the outputs of
+        earlier releases still belong to the jobs that wrote them.
         """
         identity = {
             "model": self.model,

@@ -1,10 +1,10 @@
-"""What the groups of a job's fields are made of: command-line names, and errors in plain words.
+"""Base class and helpers for the groups of a job's fields: option names and readable errors.
 
 A field's title, description, default and bounds are written once, at the field; the command line,
 the form and the reference page are generated from them (`mayfly.models.job_reference`).
 
-An error names fields by placeholders such as `{limits.max_cost_usd}`, so that each reader gets the
-name that this reader knows: an option, a keyword or the title in the form (`problem_of`).
+An error names fields by placeholders such as `{limits.max_cost_usd}`, which are replaced by the
+name that the reader knows: an option, a keyword or the title in the form (`problem_of`).
 """
 
 import inspect
@@ -29,7 +29,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from mayfly.models.nearest import nearest, one_of
 
 MAX_SHOWN_CHARS = 60
-"""Characters of a wrong value that an error repeats."""
+"""Characters of an invalid value that an error quotes."""
 
 NO_FIELDS = "must be an object with named fields"
 
@@ -38,14 +38,14 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)?)\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How the command line calls a field.
+    """The command-line option of a field.
 
     Attributes:
         flag: The option, with its dashes.
-        metavar: What stands for its value in help; empty for a switch.
+        metavar: Placeholder of its value in help; empty for a switch.
         repeated: Whether it may be given more than once.
         switches_off: Whether the option sets the field to false.
-        group: Heading in help, where it is not the one of the field's own group.
+        group: Heading in help, if it differs from that of the field's group.
     """
 
     flag: str
@@ -56,7 +56,7 @@ class Option:
 
     @property
     def keyword(self) -> str:
-        """The same as a keyword argument in Python."""
+        """The name of the keyword argument in Python."""
         return self.flag.removeprefix("--").replace("-", "_")
 
 
@@ -68,14 +68,14 @@ def option(
     switches_off: bool = False,
     group: str = "",
 ) -> Option:
-    """Return the mark that gives a field its option; see `Option`."""
+    """Return the annotation that gives a field its option; see `Option`."""
     return Option(
         flag=flag, metavar=metavar, repeated=repeated, switches_off=switches_off, group=group
     )
 
 
 def wrong(problem: str) -> PydanticCustomError:
-    """Return the error for fields that do not go together, to be raised by a validator.
+    """Return the error for invalid fields, to be raised by a validator.
 
     Args:
         problem: One line that names fields as `{field}`, relative to the model that raises it.
@@ -84,11 +84,11 @@ def wrong(problem: str) -> PydanticCustomError:
 
 
 def problem_of(error: ValidationError, spell: Callable[[str], str]) -> str:
-    """Return the first thing that is wrong with a job, in one line.
+    """Return the first error of a job, in one line.
 
     Args:
-        spell: Gives a field's name for the reader, by its path such as `limits.max_cost_usd`;
-            KeyError for what is no field.
+        spell: Returns a field's name for the reader, by its path such as `limits.max_cost_usd`;
+            KeyError if there is no such field.
     """
     return spelled(problems_of(error)[0], spell)
 
@@ -106,7 +106,7 @@ def spelled(problem: str, spell: Callable[[str], str]) -> str:
 
 
 def problems_of(error: ValidationError, model: "type[BaseModel] | None" = None) -> list[str]:
-    """Return everything that is wrong, each in one line with placeholders for fields."""
+    """Return all errors, each in one line with placeholders for fields."""
     found: list[str] = []
     for detail in error.errors(include_url=False):
         where = ".".join(str(part) for part in detail["loc"])
@@ -127,7 +127,7 @@ def _below(where: str, problem: str) -> str:
 
 
 def _native(detail: Mapping[str, Any], model: "type[BaseModel] | None") -> str:
-    """Return one of pydantic's own errors in our words."""
+    """Return one of pydantic's own errors as a message of ours."""
     path = [str(part) for part in detail["loc"]]
     if not path:
         return NO_FIELDS
@@ -146,7 +146,7 @@ def _native(detail: Mapping[str, Any], model: "type[BaseModel] | None") -> str:
 
 
 def _not(given: object, field: FieldInfo | None) -> str:
-    """Return what was given instead, and the nearest of the choices that there are."""
+    """Return the end of a message: the value given, and the nearest valid choice."""
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         return ""
     text = str(given)
@@ -169,7 +169,7 @@ def _allowed(detail: Mapping[str, Any], field: FieldInfo | None) -> str:
     if kind == "literal_error" and field is not None:
         return one_of(choices(field))
     if kind == "string_pattern_mismatch" and field is not None:
-        # A field with a pattern has a name for its value that says as much.
+        # The metavar of a field with a pattern lists what the pattern accepts.
         return one_of(option_of(field).metavar.split("|"))
     sizes = {
         "greater_than": "more than {gt}",
@@ -210,7 +210,7 @@ def option_of(field: FieldInfo) -> Option:
 
 
 def choices(field: FieldInfo) -> tuple[str, ...]:
-    """Return the values of a field that has a fixed set of them; empty for others."""
+    """Return the allowed values of a field; empty if they are not a fixed set."""
     return tuple(_literals(field.annotation))
 
 
@@ -223,7 +223,7 @@ def _literals(kind: object) -> Iterator[str]:
 
 
 class JobPart(BaseModel):
-    """A group of fields: frozen, strict about names, and with errors in plain words."""
+    """A group of fields: frozen, without unknown names, and with readable errors."""
 
     # Its validator is built for the first job: most commands read the texts of the fields only.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -243,7 +243,7 @@ class JobPart(BaseModel):
 
     @classmethod
     def title_of(cls, path: str) -> str:
-        """Return a field's title without its unit, for errors that a form's user reads."""
+        """Return a field's title without its unit, for errors that the user of a form reads."""
         name, _, rest = path.partition(".")
         field = cls.model_fields[name]
         if rest and isinstance(field.annotation, type) and issubclass(field.annotation, JobPart):
@@ -254,9 +254,9 @@ class JobPart(BaseModel):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Return the schema that forms are drawn from: what may be left out is just not required.
+        """Return the schema for forms, in which an optional field is only not required.
 
-        An option that is unset is null in Python, which a form would offer as a type of its own.
+        An unset option is None in Python, which a form would offer as a type of its own.
         """
         schema = handler.resolve_ref_schema(handler(core_schema))
         for field in schema.get("properties", {}).values():
@@ -272,8 +272,8 @@ class JobPart(BaseModel):
 def parameter(model: type[JobPart], name: str) -> Any:
     """Return a field as the default of a flow's parameter, with its texts for the form.
 
-    For a group the schema's default is `{}`, so that a form sends only what a person has filled in:
-    spelled out it would hold nulls and numbers of seconds, which the form's own fields refuse.
+    For a group the schema's default is `{}`, so that a form sends only what the user has filled in.
+    The actual defaults hold nulls and numbers of seconds, which the form's own fields reject.
     """
     field = model.model_fields[name]
     # Prefect takes the parameter's name as the title, unless the extra schema has one.

@@ -1,6 +1,6 @@
-"""Every setting of a job as one table: for the command line, Python and the reference page.
+"""All settings of a job as one table: for the command line, Python and the reference page.
 
-Nothing is written here: the texts, defaults and bounds are those of the job's fields.
+The texts, defaults and bounds are those of the job's fields; none is written here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,17 +18,17 @@ from mayfly.models.job_fields import JobPart, Option, choices, option_of, proble
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting of a job, as all its readers see it.
+    """One setting of a job, as users see it.
 
     Attributes:
-        path: Of the field in the job, such as `limits.max_cost_usd`.
+        path: Path of the field in the job, such as `limits.max_cost_usd`.
         group: Heading under which it is shown: Prompt, Sampling, Hardware, Limits, Rows or Run.
         option: Its option; None for the input, which is positional.
         title: Label in the form.
-        description: What it does, in one text for all readers.
-        default: As people write it; empty where unset, or off.
-        choices: Its values, where they are fixed.
-        required: Whether a job cannot do without it.
+        description: What it does, in one text for all interfaces.
+        default: Default as users write it; empty if unset, or off.
+        choices: Allowed values, if they are a fixed set.
+        required: Whether it has no default.
     """
 
     path: str
@@ -42,12 +42,12 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """What the command line calls it."""
+        """The name on the command line."""
         return "INPUT" if self.option is None else self.option.flag
 
     @property
     def keyword(self) -> str:
-        """What Python calls it."""
+        """The name in Python."""
         return "data" if self.option is None else self.option.keyword
 
     @property
@@ -91,7 +91,7 @@ def _walk(model: type[JobPart], path: str, group: str) -> Iterator[Setting]:
 def _default(field: FieldInfo, option: Option | None) -> str:
     if field.is_required() or option is None or not option.metavar:
         return ""
-    # A number of seconds has its text for the form.
+    # A number of seconds has a text for the form, such as 45m.
     extra = field.json_schema_extra
     value = extra.get("default") if isinstance(extra, dict) else None
     value = value or field.default
@@ -106,31 +106,31 @@ def _by_keyword() -> Mapping[str, Setting]:
 
 
 def setting(path: str) -> Setting:
-    """Return the setting of a field (KeyError when there is none)."""
+    """Return the setting of a field (KeyError if there is none)."""
     return {each.path: each for each in settings()}[path]
 
 
 def as_option(path: str) -> str:
-    """Return what the command line calls a field."""
+    """Return a field's name on the command line."""
     return setting(path).name
 
 
 def as_keyword(path: str) -> str:
-    """Return what Python calls a field."""
+    """Return a field's name in Python."""
     return setting(path).keyword
 
 
 def make_job(
     data: str, output: str, options: Mapping[str, Any], *, spell: Callable[[str], str]
 ) -> Job:
-    """Return the job that options ask for.
+    """Return the job for the given options.
 
     Args:
-        options: By keyword; what is None, empty or false is left to the default.
+        options: By keyword; None, empty and false values keep the default.
         spell: Names a field for the reader of an error: `as_option` or `as_keyword`.
 
     Raises:
-        BadRequest: It makes no sense; one line says which option, and what to do.
+        BadRequest: An option is invalid; the message names it and says what to do.
     """
     values: dict[str, Any] = {"input": data, "output": output}
     for keyword, given in options.items():

@@ -1,4 +1,4 @@
-"""How a row of a job becomes a request: the prompt, and the settings of the response."""
+"""The settings of a job that make a row's request: the prompt and the sampling."""
 
 import json
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +14,7 @@ _IMAGES = "a URL, a data URL, bytes, a path, or a Hugging Face {bytes, path} str
 
 
 class PromptSpec(JobPart):
-    """How a row becomes a request; unset, by a `messages` column, else by a `prompt` column."""
+    """The prompt of a row's request; by default a `messages` column, else a `prompt` column."""
 
     template: Annotated[str | None, option("--prompt", "TEMPLATE")] = Field(
         default=None,
@@ -58,7 +58,7 @@ class PromptSpec(JobPart):
 
     @property
     def media_columns(self) -> tuple[str, ...]:
-        """The columns whose images, sound and videos go with the prompt."""
+        """The columns with images, sound and videos for the prompt."""
         return self.image_columns + self.audio_columns + self.video_columns
 
     @model_validator(mode="after")
@@ -83,7 +83,7 @@ class PromptSpec(JobPart):
 
 
 class Sampling(JobPart):
-    """Sampling settings, the same for every row; what is unset is left to the endpoint."""
+    """Sampling settings, the same for every row; unset ones are left to the endpoint."""
 
     max_tokens: Annotated[int | None, option("--max-tokens", "N")] = Field(
         default=None,

@@ -1,6 +1,6 @@
-"""The types of a job's fields: what people write as text, read into values.
+"""The types of a job's fields, with validators that parse text.
 
-A reader raises ValueError with the end of a sentence that begins with the field: `is not JSON`.
+A validator raises ValueError with a message that continues the field's name: `is not JSON`.
 """
 
 import json
@@ -27,16 +27,16 @@ Seconds = Annotated[
     float,
     Field(gt=0, allow_inf_nan=False),
     BeforeValidator(_seconds),
-    # A form asks for text; a call with a number of seconds is valid as well.
+    # A form takes text; a call may pass a number of seconds as well.
     WithJsonSchema({"type": "string", "pattern": PATTERN}),
 ]
-"""A span of time in seconds, or as text such as `90m`."""
+"""A duration in seconds, or as text such as `90m`."""
 
 AUTO = BeforeValidator(_unless_auto)
 """Reads `auto` as unset."""
 
 Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_several)]
-"""Several texts; a single one is a tuple of one."""
+"""Several texts; a single text becomes a tuple of one."""
 
 
 def _parsed(given: object) -> Any:
@@ -68,7 +68,7 @@ def _schema_text(given: object) -> object:
             f"is not a JSON Schema, which is an object; this is {_kind(value)}"
         )
     schema = unwrapped_schema(value)
-    # A bare schema that is text stays as it is: outputs of earlier releases are tied to that text.
+    # A bare schema that is text is kept: the fingerprints of earlier releases cover that text.
     return given if schema is value and isinstance(given, str) else _json_text(schema)
 
 
@@ -106,7 +106,7 @@ def _tools_text(given: object) -> object:
 
 
 RESERVED = ("model", "messages", "prompt", "input", "stream")
-"""Fields of a request that a job sets by itself."""
+"""Fields of a request that the job itself sets."""
 
 
 def _body_text(given: object) -> object:
@@ -127,8 +127,8 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "a number")
 
 
-# As text, because Prefect takes every object with a `$ref` among a flow's parameters for one of
-# its blocks, and fails to find it.
+# As text, because Prefect resolves every object with a `$ref` among a flow's parameters as one of
+# its blocks, and fails.
 SchemaText = Annotated[str | None, BeforeValidator(_schema_text)]
 ToolsText = Annotated[str | None, BeforeValidator(_tools_text)]
 BodyText = Annotated[str | None, BeforeValidator(_body_text)]
@@ -151,7 +151,7 @@ def _tag_values(given: object) -> object:
 Tags = Annotated[
     dict[str, str],
     BeforeValidator(_tag_values),
-    # Forms have no fields for keys of one's own choice.
+    # Forms have no fields for arbitrary keys.
     WithJsonSchema({"type": "array", "items": {"type": "string", "pattern": "^[^=]+=.*$"}}),
 ]
-"""Tags by key; read from a list of `KEY=VALUE` as well."""
+"""Tags by key; a list of `KEY=VALUE` is accepted as well."""

@@ -1,4 +1,4 @@
-"""JSON Schemas that responses must match: as users give them, and responses read by them."""
+"""Validation of responses against a JSON Schema."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from mayfly.models.texts import cleaned
 
 MAX_MESSAGE_CHARS = 500
 
-TRIED = 200
-"""Places in a response at which a JSON value is looked for, at most."""
+MAX_CANDIDATES = 200
+"""Positions in a response at which decoding of a JSON value is attempted."""
 
 _ANNOTATIONS = frozenset(
     {
@@ -38,25 +38,24 @@ _ANNOTATIONS = frozenset(
         "writeOnly",
     }
 )
-"""Keywords that allow every value. Source: JSON Schema 2020-12, Core and Validation, section 9."""
+"""Keywords that restrict nothing. Source: JSON Schema 2020-12, Core and Validation, section 9."""
 
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 _THOUGHT = "</think>"
 
 
 class Reading(NamedTuple):
-    """What a response is under a schema: its value, or what is wrong with it in one line."""
+    """A response read by a schema: its value, or what is wrong with it in one line."""
 
     value: Any
     wrong: str | None = None
 
 
 class SchemaChecker:
-    """Reads responses by a JSON Schema.
+    """Validates responses against a JSON Schema.
 
     Raises:
-        BadRequest: The schema is not a valid JSON Schema, refers to what is not in it, or allows
-            every value.
+        BadRequest: The schema is not valid, refers to another document, or allows every value.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -76,18 +75,18 @@ class SchemaChecker:
             )
 
     def wrong(self, text: str) -> str | None:
-        """Return what is wrong with a response, in one line; None when it fits."""
+        """Return what is wrong with a response, in one line; None if it is valid."""
         return self.read(text).wrong
 
     def read(self, text: str) -> Reading:
-        """Return the value of a response that fits: all of it, or the last such value in it.
+        """Return the value of a valid response: all of it, or the last valid JSON value in it.
 
-        JSON may stand in a fence, after thinking, or among words.
+        The value may be in a fenced block, after the thinking, or surrounded by text.
         """
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            words = f"not JSON: {error}"
+            problem = f"not JSON: {error}"
         else:
             if self._validator.is_valid(value):
                 return Reading(value)
@@ -96,7 +95,7 @@ class SchemaChecker:
         for value in reversed(found):
             if self._validator.is_valid(value):
                 return Reading(value)
-        return Reading(None, self._first_wrong(found[-1]) if found else _short(words))
+        return Reading(None, self._first_wrong(found[-1]) if found else _short(problem))
 
     def _first_wrong(self, value: Any) -> str:
         first = next(iter(self._validator.iter_errors(value)))
@@ -104,9 +103,9 @@ class SchemaChecker:
 
 
 def json_values(text: str) -> Iterator[Any]:
-    """Yield the JSON values in a text, in order: those in fences, else objects and lists.
+    """Yield the JSON values in a text, in order: those in fenced blocks, else objects and lists.
 
-    Thinking that is closed by `</think>` is left out.
+    Thinking that is closed by `</think>` is skipped.
     """
     text = text[text.rfind(_THOUGHT) + len(_THOUGHT) :] if _THOUGHT in text else text
     text = text.strip().lstrip("\ufeff")
@@ -129,7 +128,7 @@ def _whole(text: str) -> list[Any]:
 
 def _scanned(text: str) -> Iterator[Any]:
     at, tried = 0, 0
-    while tried < TRIED and (found := _OPENING.search(text, at)):
+    while tried < MAX_CANDIDATES and (found := _OPENING.search(text, at)):
         tried += 1
         try:
             value, at = _DECODER.raw_decode(text, found.start())

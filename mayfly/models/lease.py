@@ -1,8 +1,8 @@
-"""The lease: a record of what may exist, written before it exists.
+"""The lease: a record of an endpoint that may exist, written before it is created.
 
-A lease is opened and synced before the create call and closed only when the API itself has said
-that the endpoint is gone (or has been left on purpose). Whoever finds an open lease without a
-live owner may end what it names; it never holds the API key.
+A lease is opened and synced before the create call. It is closed only when the API has confirmed
+that the endpoint is deleted, or when the endpoint is kept on purpose. Any process that finds an
+open lease without a live owner may delete the endpoint. A lease never holds the API key.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,32 +12,31 @@ from mayfly.models.endpoint import EndpointRef
 from mayfly.models.job import Teardown
 
 HEARTBEAT_S = 15.0
-"""How often a live owner renews its lease."""
+"""Interval at which a live owner renews its lease."""
 
 EXPIRY_S = 90.0
-"""How long after the last heartbeat an owner that cannot be asked counts as dead."""
+"""Time since the last heartbeat after which an owner on another host counts as dead."""
 
 WATCH_S = 2.5 * HEARTBEAT_S
-"""How long the heartbeat of an owner that cannot be asked is watched before it counts as dead."""
+"""How long the heartbeat of an owner on another host is observed before it counts as dead."""
 
 SETTLE_S = 45.0
-"""How long a create that has been sent may take to have its effect, whoever still waits for it: the
-client gives up on an answer after 30 s. Until then "there is none" proves nothing about an endpoint
-that nobody has seen."""
+"""How long a create that was sent may take effect, even after the client gave up on the response
+(30 s). Until then a 404 does not prove that an endpoint without a known id does not exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """The process that answers for an endpoint.
+    """The process that is responsible for an endpoint.
 
     Attributes:
-        host: Machine name, for people; two machines may have the same.
-        pid, started_at: Process id and its start (Unix time, seconds), so that a reused id does
-            not pass for the owner.
-        boot_id: Identifies the running kernel; "" when unknown.
-        pid_namespace: Identifies the set of ids that `pid` is of; "" when unknown.
-        start_ticks: The start in kernel ticks since the boot, which no setting of the clock
-            changes; None when unknown.
+        host: Host name, for people; two hosts may have the same.
+        pid, started_at: Process id and start (Unix time, seconds), so that a reused id is not
+            taken for the owner.
+        boot_id: Identifies the running kernel; "" if unknown.
+        pid_namespace: Identifies the PID namespace of `pid`; "" if unknown.
+        start_ticks: The start in kernel ticks since boot, which setting the clock does not change;
+            None if unknown.
     """
 
     host: str
@@ -51,16 +50,16 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """One endpoint that may exist, whose it is, and until when that is believed.
+    """One endpoint that may exist, its owner, and the owner's last heartbeat.
 
     Attributes:
         ref: Enough to find the endpoint; its ids may still be empty.
         provider: Identity of the API host, see `mayfly.together.connection`.
         opened_at, heartbeat_at: Unix time, seconds.
-        ready_at: When replicas began to bill, as far as the owner saw it.
-        replicas: Most that may be ready at once.
-        output: The run's folder.
-        teardown: What the run was asked to do with the endpoint at its end.
+        ready_at: When replicas began to be billed, as far as the owner observed it.
+        replicas: Maximum number of replicas that may be ready at once.
+        output: The run's output folder.
+        teardown: What the run is to do with the endpoint at its end.
     """
 
     ref: EndpointRef
@@ -80,7 +79,7 @@ class Lease:
 
     @property
     def name(self) -> str:
-        """The endpoint's name, which is the lease's too."""
+        """The endpoint's name, which is also the lease's."""
         return self.ref.name
 
     def renewed(self, now: float) -> Self:
@@ -88,14 +87,14 @@ class Lease:
         return replace(self, heartbeat_at=now)
 
     def expired(self, now: float) -> bool:
-        """Whether the last heartbeat is too old to believe in."""
+        """Whether the last heartbeat is too old."""
         return now - self.heartbeat_at > EXPIRY_S
 
     @property
     def settled_at(self) -> float:
-        """When absence of the endpoint proves that there is none (Unix time).
+        """Unix time from which a 404 proves that the endpoint does not exist.
 
-        At once for one whose create was answered; otherwise its create may be on its way. A dead
+        0 if the create call returned an id; otherwise the create may still take effect. A dead
         owner cannot have sent it later than its next heartbeat was due.
         """
         if self.ref.endpoint_id:
@@ -108,7 +107,7 @@ class Lease:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
-        """Read what `as_dict` wrote, also of a later version that knows more fields."""
+        """Read what `as_dict` wrote; unknown fields of a later version are ignored."""
         return cls(
             **{
                 **_known(cls, value),

@@ -1,4 +1,4 @@
-"""The manifest: what a run was asked, how the input is cut, which shards are done, what it cost."""
+"""The manifest: the job, the shards of the input, which of them are done, and what runs cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,21 +11,21 @@ from mayfly.models.shards import Shard
 VERSION = 1
 
 SHOWN_CHARACTERS = 60
-"""A value longer than this is shortened where two manifests are compared."""
+"""Longer values are shortened in the differences of two manifests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything a later run needs in order to go on with this one.
+    """Everything a later run needs to resume this one.
 
     Attributes:
-        fingerprint: Ties outputs to request, input and provider; see `mayfly.models.job`.
-        identity: What decides the answers, readable; `Job.identity()`.
+        fingerprint: Ties outputs to job, input and provider; see `mayfly.models.job`.
+        identity: The settings that determine the responses; `Job.identity()`.
         input: `Dataset.describe()`: uri, fingerprint, files, rows, columns, sources; and
-            `before`, the fingerprint that it had before it grew.
-        provider: Who answers.
-        shards: The cut of the input; it stands for all later runs, whatever they ask.
-        done: Sums of each shard whose part is committed, by its index.
+            `before`, the fingerprint before files were added.
+        provider: Identity of the API host.
+        shards: The shards of the input, fixed for all later runs.
+        done: Totals of each shard whose part is committed, by its index.
         created_at: Unix time, seconds.
         runs: One record per run, oldest first: started, ended, exit, cost, seconds per phase.
     """
@@ -52,7 +52,7 @@ class Manifest:
 
     @property
     def tally(self) -> Tally:
-        """Sums over the shards that are done."""
+        """Totals over the shards that are done."""
         return sum(self.done.values(), start=Tally())
 
     def with_done(self, index: int, tally: Tally) -> Self:
@@ -60,7 +60,7 @@ class Manifest:
         return replace(self, done={**self.done, index: tally})
 
     def with_left(self, indexes: Iterable[int]) -> Self:
-        """Return the manifest with shards not done."""
+        """Return the manifest with these shards marked as not done."""
         left = set(indexes)
         return replace(self, done={i: tally for i, tally in self.done.items() if i not in left})
 
@@ -70,7 +70,7 @@ class Manifest:
         return [list(source) for source in self.input.get("sources", [])]
 
     def grows_into(self, later: "Manifest") -> bool:
-        """Whether another job is this one with more files after those that there were."""
+        """Whether another job is this one with further input files after the known ones."""
         known = self.sources
         return (
             self.identity == later.identity
@@ -84,7 +84,7 @@ class Manifest:
         """Return the manifest with the input of a job that this one grows into.
 
         Args:
-            more: The cut of the files that have come, as if there were no others.
+            more: The shards of the added files, numbered from 0.
         """
         at, rows = len(self.shards), self.rows
         moved = [
@@ -124,7 +124,7 @@ class Manifest:
         """Read what `as_dict` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: It is not a manifest, or one of a newer mayfly.
+            ValueError, TypeError, KeyError: Not a manifest, or one of a newer version of mayfly.
         """
         if value["version"] != VERSION:
             raise ValueError(f"version {value['version']} is not {VERSION}")
@@ -141,9 +141,9 @@ class Manifest:
 
 
 def differences(old: Manifest, new: Manifest) -> list[str]:
-    """Return in readable lines how a job differs from the one a folder belongs to.
+    """Return how a job differs from the one that a folder belongs to, one line per difference.
 
-    Such as `--prompt was 'a', is 'b'`; empty for the same job.
+    A line is such as `--prompt was 'a', is 'b'`; empty for the same job.
     """
     lines = [
         f"{_option(name)} was {_shown(old.identity.get(name))}, is {_shown(new.identity.get(name))}"
@@ -153,7 +153,7 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
     if old.provider != new.provider:
         lines.append(f"provider was {_shown(old.provider)}, is {_shown(new.provider)}")
     was, now = old.input["fingerprint"], new.input["fingerprint"]
-    # The input's fingerprint covers the limit, which has a line of its own when it differs.
+    # The input's fingerprint covers the limit, which has its own line if it differs.
     if was not in (now, new.input.get("before")) and "--limit" not in _names(lines):
         lines += _file_lines(old, new) or [_input_line(old.input, new.input)]
     if not lines and old.fingerprint != new.fingerprint:
@@ -162,7 +162,7 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
 
 
 def _option(name: str) -> str:
-    """Return the option for what an identity calls a setting."""
+    """Return the option for a setting's name in an identity."""
     try:
         return as_option("rows.limit" if name == "limit" else name)
     except KeyError:
@@ -170,7 +170,7 @@ def _option(name: str) -> str:
 
 
 def _file_lines(old: Manifest, new: Manifest) -> list[str]:
-    """Return which files differ, of an input that is called as it was; a few of them by name."""
+    """Return which files of an input with the same URI differ; the first three by name."""
     if old.input["uri"] != new.input["uri"] or not old.sources:
         return []
     was = {name: rest for name, *rest in old.sources}

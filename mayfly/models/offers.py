@@ -1,4 +1,4 @@
-"""What can be rented: hardware, its price, and where it is free."""
+"""Hardware that can be rented, with prices and free capacity."""
 
 import re
 from collections.abc import Sequence
@@ -16,8 +16,12 @@ _NOT_FREE = ("insufficient", "unavailable")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionCapacity:
-    """Free replicas in a region; `free` is None when the API does not say, `at_least` when it
-    gives a lower bound only."""
+    """Free replicas in a region.
+
+    Attributes:
+        free: Number of free replicas; None if the API does not say.
+        at_least: Whether `free` is a lower bound only.
+    """
 
     name: str
     free: int | None = None
@@ -31,23 +35,23 @@ class RegionCapacity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One kind of hardware on which a model can be had.
+    """Hardware on which a model can be deployed.
 
     Attributes:
         hardware: The id in the API's spelling, such as `2xnvidia-h100-80gb`.
         price_usd_per_h: Of one replica (all of its GPUs).
-        regions: Where it is sold, with what is free now.
-        availability: v1's word for what is free wherever it is: available, insufficient or
-            unavailable; "" when the API does not say.
+        regions: The regions that offer it, with free capacity.
+        availability: v1's term for capacity in any region: available, insufficient or
+            unavailable; "" if the API does not say.
         model_ref, config_ref: What a v2 create needs besides the hardware.
-        tokens_per_s, first_token_ms, max_context: The catalogue's benchmark, when it has one;
-            whether tokens per second are of a stream or a replica is not said, so it is a first
-            guess only.
+        tokens_per_s, first_token_ms, max_context: The catalogue's benchmark, if it has one. It
+            does not say whether tokens per second are of a stream or a replica, so it is only a
+            first estimate.
         draft_model: Path of the model that drafts tokens (speculative decoding); "" without.
-        optimization: What the config is made for: throughput, balanced or latency; "" when not
-            said.
-        token_usd: Dollars per million input and output tokens of the same model where it is also
-            sold by the token; None where it is not.
+        optimization: What the config is optimised for: throughput, balanced or latency; "" if
+            unknown.
+        token_usd: Dollars per million input and output tokens if the same model is also sold by
+            the token, else None.
     """
 
     hardware: str
@@ -70,16 +74,16 @@ class Offer:
 
     @property
     def config(self) -> str:
-        """The config's id, as `--config` takes it; "" where there are no configs."""
+        """The config's id, for `--config`; "" if there are no configs."""
         return self.config_ref.rsplit("/", 1)[-1]
 
     @property
     def label(self) -> str:
-        """The hardware for people, told apart from the same without speculative decoding."""
+        """The hardware for people; says whether it decodes speculatively."""
         return f"{self.hardware} speculative" if self.draft_model else self.hardware
 
     def has_capacity(self, regions: Sequence[str], replicas: int) -> bool:
-        """Whether one allowed region may hold that many replicas; unknown counts as yes."""
+        """Whether one allowed region may have free capacity for `replicas`; unknown is yes."""
         if self.availability in _NOT_FREE:
             return False
         if not self.regions:
@@ -91,7 +95,7 @@ class Offer:
         )
 
     def regions_with_capacity(self, regions: Sequence[str], replicas: int) -> tuple[str, ...]:
-        """Return the allowed regions that may hold that many replicas, the roomiest first."""
+        """Return the allowed regions with capacity for `replicas`, the most capacity first."""
         fitting = [
             region
             for region in self.regions
@@ -109,7 +113,7 @@ class Offer:
 def same_hardware(left: str, right: str) -> bool:
     """Whether two ids name the same hardware, in either API generation's spelling.
 
-    `2x_nvidia_h100_80gb_sxm` (v1) and `2xnvidia-h100-80gb` (v2) do: count, GPU and memory decide.
+    Count, GPU and memory are compared: `2x_nvidia_h100_80gb_sxm` (v1) is `2xnvidia-h100-80gb` (v2).
     """
     mine, theirs = _GPU.match(left.strip()), _GPU.match(right.strip())
     if mine is None or theirs is None:

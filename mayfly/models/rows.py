@@ -1,4 +1,4 @@
-"""A row on its way as values: the request that is sent for it and the answer that is kept."""
+"""The values of a row: the request that is sent for it and the answer that is kept."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from mayfly.models.failures import Failure
 
 MAX_TOKENS = 2**31 - 1
-"""No single answer has more tokens: a count above it is an error of the server that sent it."""
+"""Upper bound of the tokens of one answer: a higher count is an error of the server."""
 
 
 class RowRequest(NamedTuple):
@@ -14,8 +14,8 @@ class RowRequest(NamedTuple):
 
     Attributes:
         row: Position in the input, from 0.
-        body: The JSON body of its request; empty when `failure` says why there is none.
-        failure: Why the row cannot be sent (a null prompt, a template that fails), or None.
+        body: The JSON body of its request; empty if there is a `failure`.
+        failure: Why the row cannot be sent (a null prompt, a template error), or None.
     """
 
     row: int
@@ -24,23 +24,23 @@ class RowRequest(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is known of a row once it is done.
+    """The result of a row.
 
-    Exactly one of `response`, `failure` and (where the answer is tool calls only) `tool_calls`
-    says what came of the row; `reasoning`, usage and the rest are kept beside each of them.
+    Exactly one of `response`, `failure` and (if the answer is tool calls only) `tool_calls` is
+    set; `reasoning`, usage and the rest are kept beside each of them.
 
     Attributes:
         row: Position in the input, from 0.
         response: The text; of an embedding, base64 of little-endian 32-bit floats.
-        prompt_tokens, completion_tokens, cached_tokens: As the API counts them; None where it
-            sent no count, or one that cannot be.
-        attempts: Requests sent for this row; 0 when none could be.
-        latency_s: Seconds, of the request that answered; 0.0 when none did.
+        prompt_tokens, completion_tokens, cached_tokens: As the API counts them; None if it sent
+            no valid count.
+        attempts: Requests sent for this row; 0 if it could not be sent.
+        latency_s: Latency in seconds of the request that was answered; 0.0 if none was.
         reasoning: The model's thinking.
         tool_calls: Its tool calls, a JSON list.
         responses: The texts of all samples; None for a sample without text.
         logprobs: For each token `token`, `token_id`, `logprob` and `top_logprobs`.
-        dropped: Names of what the reply held beside all this, with commas between.
+        dropped: Names of further fields of the reply that have no column, comma-separated.
     """
 
     row: int
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
 
     @property
     def error(self) -> str | None:
-        """What the `error` column holds."""
+        """The text for the `error` column."""
         return None if self.failure is None else str(self.failure)
 
 
@@ -71,7 +71,7 @@ class BadCell(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """Sums over answers: rows and tokens."""
+    """Totals over answers: rows, tokens and requests; `done` includes failed rows."""
 
     done: int = 0
     failed: int = 0
@@ -84,13 +84,13 @@ class Tally(NamedTuple):
         return Tally(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
     def plus(self, answer: Answer) -> "Tally":
-        """Return the tally with one answer more; `done` counts failed rows too."""
+        """Return the tally with one more answer."""
         return self.with_all([answer])
 
     def with_all(self, answers: Sequence[Answer]) -> "Tally":
-        """Return the tally with answers more; a count that is not known adds nothing."""
+        """Return the tally with more answers; an unknown count adds nothing."""
         done, failed, prompt, completion, cached, requests = self
-        # A loop: most calls bring a handful of answers, for which columns would take longer.
+        # A loop: most calls have few answers, for which transposing would take longer.
         for answer in answers:
             failure, _, of_prompt, of_completion, of_cache, attempts = answer[2:8]
             if failure is not None:
@@ -110,9 +110,9 @@ EMPTY_TALLY = Tally()
 
 
 def as_count(value: object) -> int | None:
-    """Return a count of tokens as a server sent it; None where it is none.
+    """Return a server's token count; None if it is not a valid count.
 
-    Numbers as text and whole floats are understood; booleans, fractions, what is below 0 or above
+    Text and whole floats are accepted; booleans, fractions, negative numbers and numbers above
     `MAX_TOKENS` are not counts.
     """
     if isinstance(value, str) and len(value) <= 32:
@@ -128,6 +128,6 @@ def as_count(value: object) -> int | None:
 
 
 def added(counts: Sequence[int | None]) -> int | None:
-    """Return the sum of the counts that are known; None where none is."""
+    """Return the sum of the known counts; None if there is none."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None

@@ -1,6 +1,6 @@
-"""Secrets that a server sends back: masked before they are read, so that none is kept or shown.
+"""Mask secrets that a server sends back, before a reply is parsed.
 
-Servers, gateways and proxies quote a request's headers in their errors; the key is among them.
+Servers, gateways and proxies quote a request's headers in their errors, the API key included.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 MASK = "[masked]"
 
 _SHORTEST = 8
-"""Characters below which a value is no secret, and may be part of any text."""
+"""A shorter value is not masked: it may occur in any text."""
 
 _PUBLIC = frozenset({"user-agent", "accept", "content-type", "accept-encoding", "connection"})
 
 
 def secrets_of(headers: Mapping[str, str]) -> tuple[bytes, ...]:
-    """Return what must not come back of a request's headers: the key, and the user's own values."""
+    """Return the secret values of a request's headers: the key, and the user's own values."""
     values: list[str] = []
     for name, value in headers.items():
         if name.lower() not in _PUBLIC:
@@ -24,7 +24,7 @@ def secrets_of(headers: Mapping[str, str]) -> tuple[bytes, ...]:
 
 
 def without_secrets(data: bytes, secrets: Iterable[bytes]) -> bytes:
-    """Return bytes with each secret masked; the same object where there is none."""
+    """Return bytes with each secret masked; the same object if there is none."""
     for secret in secrets:
         if secret in data:
             data = data.replace(secret, MASK.encode())

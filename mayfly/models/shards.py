@@ -1,4 +1,4 @@
-"""Cutting a dataset into shards: contiguous ranges of rows, each one task and one part file."""
+"""Split a dataset into shards: contiguous ranges of rows, each one task and one part file."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -7,21 +7,21 @@ from itertools import accumulate
 from typing import NamedTuple
 
 MAX_SHARD_ROWS = 16_384
-"""Most rows in a shard that was not asked for: a shard's answers are held until its part is
-written, so a larger input makes more shards of this size and takes no more memory."""
+"""Maximum rows of a shard of automatic size. A shard's answers are held until its part is
+written, so a larger input makes more shards and takes no more memory."""
 
 MAX_SHARD_BYTES = 64 * 2**20
-"""Most input in such a shard, in uncompressed bytes; one row may be larger."""
+"""Maximum input of such a shard, in uncompressed bytes; a single row may be larger."""
 
 MIN_SHARD_ROWS = 8192
-"""Fewer rows than this make no shard of their own: rows are sorted for the endpoint's cache within
-a shard, and in a handful of rows there is nothing that begins alike."""
+"""Minimum rows of such a shard: rows are sorted by prefix within a shard for the endpoint's prompt
+cache, and few rows share no prefix."""
 
-AT_LEAST = 8
-"""Shards wanted of an input that is large enough, so that progress and resuming have steps."""
+MIN_SHARDS = 8
+"""Minimum shards of an input that is large enough, so that progress and resuming have steps."""
 
 MAX_SHARDS = 1_000_000
-"""More part files than this are a mistake, and their names have six digits."""
+"""Maximum number of part files; their names have six digits."""
 
 
 class RowGroup(NamedTuple):
@@ -33,7 +33,7 @@ class RowGroup(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A contiguous range of input rows handled by one task and kept in one part file.
+    """A contiguous range of input rows, processed by one task and written to one part file.
 
     Attributes:
         index: Position among the shards, from 0.
@@ -55,16 +55,16 @@ def plan_shards(groups: Sequence[RowGroup], *, shard_rows: int | None = None) ->
     """Return shards that cover all rows of the row groups once, in order.
 
     With `shard_rows` every shard but the last has that many rows. Without, a shard has at most
-    16,384 rows and 64 MiB of input; within that, an input of 65,536 rows or more makes at least 8
-    shards, a smaller one one for each 8,192 rows, and one of a million at most about 64. Shards end
-    with a row group where one ends near by, so that no two tasks decode the same one.
+    16,384 rows and 64 MiB of input; within that, an input of 65,536 rows or more has at least 8
+    shards, a smaller one one per 8,192 rows, and one of a million at most about 64. Shards end at
+    the end of a row group if one is near, so that no two tasks decode the same one.
 
     Args:
-        groups: All row groups in the order of the input; the rows are theirs together.
+        groups: All row groups in the order of the input.
         shard_rows: Rows per shard, at least 1 (ValueError below).
 
     Raises:
-        ValueError: When there would be more than a million shards.
+        ValueError: There would be more than a million shards.
     """
     rows = sum(group.rows for group in groups)
     if shard_rows is None:
@@ -87,10 +87,10 @@ def plan_shards(groups: Sequence[RowGroup], *, shard_rows: int | None = None) ->
 def _automatic_ends(groups: Sequence[RowGroup], rows: int) -> Iterator[int]:
     bounds = list(accumulate(group.rows for group in groups))
     sizes = list(accumulate(group.bytes for group in groups))
-    target = min(max(-(-rows // AT_LEAST), MIN_SHARD_ROWS), MAX_SHARD_ROWS)
+    target = min(max(-(-rows // MIN_SHARDS), MIN_SHARD_ROWS), MAX_SHARD_ROWS)
     at = 0
     while at < rows:
-        # Dividing what is left evenly leaves no stub at the end.
+        # Dividing the rest evenly leaves no small last shard.
         left = rows - at
         even = -(-left // -(-left // target))
         limit = min(at + MAX_SHARD_ROWS, rows, _end_by_bytes(groups, bounds, sizes, at))
@@ -109,7 +109,7 @@ def _end_near(bounds: Sequence[int], at: int, wanted: int, latest: int) -> int:
 def _end_by_bytes(
     groups: Sequence[RowGroup], bounds: Sequence[int], sizes: Sequence[int], at: int
 ) -> int:
-    """Return the last row position up to which at most `MAX_SHARD_BYTES` lie after `at`."""
+    """Return the last row position with at most `MAX_SHARD_BYTES` of input after `at`."""
     group = bisect_right(bounds, at)
     into = at - (bounds[group] - groups[group].rows)
     before = sizes[group] - groups[group].bytes
@@ -119,6 +119,6 @@ def _end_by_bytes(
         return bounds[-1]
     room = used + MAX_SHARD_BYTES - (sizes[last] - groups[last].bytes)
     start = bounds[last] - groups[last].rows
-    # Sizes are known per row group; inside one, rows count as equally large.
+    # Sizes are known per row group; within one, rows are assumed to be equally large.
     within = room * groups[last].rows // groups[last].bytes
     return max(start + within, at + 1)

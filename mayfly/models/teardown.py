@@ -1,4 +1,4 @@
-"""The proof of a teardown: what was done, when, by which line; what to say without one."""
+"""The proof of a teardown, and the message about a teardown that failed."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -13,19 +13,19 @@ Line = Literal["finally", "hook", "guardian", "next run", "sweep", "by hand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeardownProof:
-    """Evidence that an endpoint has ended. All times are Unix seconds.
+    """Evidence that an endpoint was stopped or deleted. All times are Unix seconds.
 
     Attributes:
-        name: The endpoint's.
-        line: Which line of defence did it.
-        stop_requested_at: When the API took the stop, or None when nothing was running.
-        stopped_at: When the API first said that nothing runs: billing had ended by then.
-        gone_at: When a read answered 404; None when it was only stopped.
-        not_found_read_back: Whether the API itself has said that there is no such endpoint.
-        replicas_seen: Most replicas that were ready at a look.
-        steps: What was done, in words, in order.
-        run: The run whose endpoint it was; "" when no lease told.
-        replica_minutes, usd: What it billed, as far as lease and looks tell; None when they do not.
+        name: The endpoint's name.
+        line: The line of defence that tore it down.
+        stop_requested_at: When the API accepted the stop, or None if nothing was running.
+        stopped_at: When the API first reported no replicas: billing had ended by then.
+        gone_at: When a read returned 404; None if it was only stopped.
+        not_found_read_back: Whether the API has confirmed that the endpoint does not exist.
+        replicas_seen: Maximum number of ready replicas at any poll.
+        steps: Log of the steps, in order.
+        run: The run that owned the endpoint; "" if no lease says.
+        replica_minutes, usd: What was billed, by lease and polls; None if unknown.
     """
 
     name: str
@@ -42,7 +42,7 @@ class TeardownProof:
     usd: float | None = None
 
     def followed_by(self, later: "TeardownProof") -> Self:
-        """Return one proof for two parts of a teardown: the stop, then the deletion."""
+        """Return one proof for both parts of a teardown: the stop, then the deletion."""
         return replace(
             self,
             stop_requested_at=self.stop_requested_at or later.stop_requested_at,
@@ -54,10 +54,10 @@ class TeardownProof:
         )
 
     def billed_to(self, lease: Lease) -> Self:
-        """Return the proof with what the lease's run was billed, rather too much than too little.
+        """Return the proof with an upper bound of what the lease's run was billed.
 
-        For a finisher that did not meter the endpoint itself: every replica that the lease allows
-        counts from READY, or from the lease's opening when READY was never noted.
+        For a process that did not meter the endpoint itself: every replica that the lease allows
+        counts from READY, or from the lease's opening if READY was never recorded.
         """
         replicas = max(self.replicas_seen, lease.replicas if lease.ready_at is not None else 0)
         began = lease.opened_at if lease.ready_at is None else lease.ready_at
@@ -84,14 +84,14 @@ def unfinished_teardown(
     aim: Literal["delete", "stop"],
     stop_taken: bool = False,
 ) -> str:
-    """Return what a teardown that did not end has left, in one line with the way out.
+    """Return the message about an unfinished teardown: what is left, and the command that ends it.
 
     Args:
-        bills: Whether replicas may be ready, as far as anybody has seen.
-        since: Since when they have been (Unix time); None when it was never noted.
-        why: What became of the teardown.
-        aim: What was to become of the endpoint: only what we created is ever deleted.
-        stop_taken: Whether the API has taken a stop, so that only the proof of its end is missing.
+        bills: Whether replicas may be ready, as far as was observed.
+        since: Unix time since which they are ready; None if it was never recorded.
+        why: Why the teardown did not finish.
+        aim: What should have been done: only endpoints that mayfly created are ever deleted.
+        stop_taken: Whether the API has accepted a stop, so that only the confirmation is missing.
     """
     what = "no longer bills, but still exists"
     if bills:
@@ -99,7 +99,7 @@ def unfinished_teardown(
         rate = f" at ${ref.price_usd_per_h:.2f}/h a replica" if ref.price_usd_per_h else ""
         what = f"may still bill{began}{rate}"
         if stop_taken:
-            what += "; the API has taken its stop, and the end of it could not be read back"
+            what += "; the API has accepted the stop, but did not confirm that it has ended"
     return (
         f"endpoint {ref.name} {what}: {why}; "
         f"end it with `mayfly endpoints {aim} {ref.name} --api {ref.api}`"

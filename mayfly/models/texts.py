@@ -1,4 +1,4 @@
-"""Text that can be written as UTF-8, and text that a terminal takes as text."""
+"""Text without what cannot be encoded as UTF-8, and without terminal control characters."""
 
 import re
 from typing import Any
@@ -7,9 +7,9 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def printable(text: str) -> str:
-    """Return a text on one line without the characters by which a terminal is controlled.
+    """Return a text in one line without control characters.
 
-    A server's or a file's words may hold escape sequences that move the cursor, set the title or
+    Text from a server or a file may hold escape sequences that move the cursor, set the title or
     hide what follows.
     """
     if text.isprintable():
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def without_surrogates(text: str) -> str:
-    """Return a text with U+FFFD for each half of a surrogate pair, which has no UTF-8."""
+    """Return a text with U+FFFD for each lone surrogate, which UTF-8 cannot encode."""
     if text.isascii():
         return text
     try:
@@ -29,7 +29,7 @@ def without_surrogates(text: str) -> str:
 
 
 def cleaned(value: Any) -> Any:
-    """Return a JSON value whose every text has UTF-8.
+    """Return a JSON value without lone surrogates in any text.
 
     Raises:
         RecursionError: It is nested too deep.

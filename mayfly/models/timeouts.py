@@ -1,4 +1,4 @@
-"""How long a run waits for what, in one value that is passed in."""
+"""The timeouts and intervals of a run, as one value that is passed in."""
 
 import json
 from collections.abc import Mapping
@@ -9,36 +9,37 @@ from mayfly.models.errors import BadRequest
 from mayfly.models.lease import HEARTBEAT_S
 
 VARIABLE = "MAYFLY_TIMEOUTS"
-"""An environment variable with a JSON object of some of these fields, such as
-`{"observe_every_s": 1}`; read once, at the edge of a process. It is for tests and experiments."""
+"""Environment variable with a JSON object of some of these fields, such as
+`{"observe_every_s": 1}`; read once, at the edge of a process. For tests and experiments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Times that a run goes by, all in seconds.
+    """Timeouts and intervals of a run, all in seconds.
 
     Attributes:
-        teardown_s: How long a teardown insists before it says what still bills; the guardian then
-            goes on.
-        hook_s: The same for Prefect's hook: the flow has insisted before it.
-        grace_s: How long requests in flight may take to end after a limit was reached.
-        settle_s: How long shards may take in all to end once the endpoint is gone.
-        abandon_s: The same where the run has failed or was stopped: journals have what came.
-        observe_every_s: How often the API is asked about the endpoint while rows are answered.
-        observe_in_trouble_s: How often while requests fail and none is answered: an endpoint that
-            somebody has stopped should be noticed before rows are given up for it.
-        heartbeat_s: How often a lease is renewed.
-        lifetime_s: How far ahead the time in an endpoint's name is at most: past it, any sweep
-            ends the endpoint. Names cannot be changed, so that a run that lasts longer moves to
-            another endpoint. The shorter, the sooner a sweep without the lease ends what a lost
-            machine left; the longer, the fewer cold starts.
-        move_before_s: How long before the time in its name an endpoint is given up.
-        cancel_poll_s: How often a run asks Prefect whether it was suspended, paused or cancelled.
-        write_hang_s: How long one write of answers may take. A busy disk takes seconds, and the
-            server of a network's disk is restarted within a minute or two.
-        idle_s: How long an endpoint may be asked nothing although rows are left: one row group of
-            an input far away takes minutes to come.
-        silence_s: How long a run may give no heartbeat before its guardian ends its endpoint.
+        teardown_s: Time limit of a teardown, after which it reports what is still billed; the
+            guardian then continues.
+        hook_s: The same for Prefect's hook, which runs after the flow's own teardown.
+        grace_s: Time for requests in flight to finish after a limit was reached.
+        settle_s: Total time for shards to finish once the endpoint is deleted.
+        abandon_s: The same if the run has failed or was stopped: journals hold the answers.
+        observe_every_s: Interval of polls of the endpoint while rows are answered.
+        observe_in_trouble_s: Interval while requests fail and none is answered: an endpoint that
+            was stopped should be noticed before rows are given up.
+        heartbeat_s: Interval at which a lease is renewed.
+        lifetime_s: How far the time in an endpoint's name is in the future, at most: past it, any
+            sweep deletes the endpoint. Names cannot be changed, so a run that lasts longer moves
+            to another endpoint. A shorter time lets a sweep without the lease find the endpoint
+            of a lost machine sooner; a longer one means fewer cold starts.
+        move_before_s: How long before the time in its name a run leaves an endpoint.
+        cancel_poll_s: Interval at which a run asks Prefect whether it was suspended, paused or
+            cancelled.
+        write_hang_s: Time limit of one write of answers. A busy disk takes seconds, and the server
+            of a network file system may take a minute or two to restart.
+        idle_s: How long an endpoint may get no request although rows are left. Reading one row
+            group of a remote input may take minutes.
+        silence_s: Time without a heartbeat after which the guardian deletes the run's endpoint.
     """
 
     teardown_s: float = 300.0
@@ -58,10 +59,10 @@ class Timeouts:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read MAYFLY_TIMEOUTS; unset, all are as they are here.
+        """Read MAYFLY_TIMEOUTS; unset fields keep their defaults.
 
         Raises:
-            BadRequest: It is no JSON object of these fields with numbers.
+            BadRequest: It is not a JSON object of these fields with numbers.
         """
         text = environ.get(VARIABLE, "").strip()
         if not text:

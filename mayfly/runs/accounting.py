@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mayfly.billing.usage import together
+from mayfly.billing.usage import total_by_phase
 from mayfly.endpoints.session import EndpointSession
 from mayfly.models.rows import Tally
 from mayfly.planning.measurements import Measurement
@@ -21,7 +21,7 @@ def add_accounts(
     """Add to `report.json`: `cost.by_phase`, `cost.utilisation` and `estimate`."""
     spent = [session["spending"] for session in report["endpoints"]]
     cost = report["cost"]
-    cost["by_phase"] = together(spent)
+    cost["by_phase"] = total_by_phase(spent)
     paid = sum(session["usd"] for session in report["endpoints"])
     cost["utilisation"] = (
         round(

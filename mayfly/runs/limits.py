@@ -185,7 +185,7 @@ class LimitEnforcer:
         here = Tally(*(n - o for n, o in zip(tally, self._before, strict=True)))
         self.session.answered = here
         phase = spending.phase_of(
-            sent=bool(engine.in_flight or here.done), back=here.done, left=left,
+            sent=bool(engine.in_flight or here.done), answered=here.done, left=left,
             in_flight=engine.in_flight,
         )  # fmt: skip
         spending.sample(

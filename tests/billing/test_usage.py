@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.billing.usage import BilledPhase, Usage, together
+from mayfly.billing.usage import BilledPhase, Usage, total_by_phase
 
 looks = st.lists(
     st.tuples(
@@ -44,7 +44,7 @@ def test_phases_and_rounding_add_up_to_the_bill() -> None:
     assert sum(record["usd"].values()) == pytest.approx(2.0)
     assert record["replica_s"]["busy"] == 40.0
     assert record["utilisation"] == pytest.approx(40 * 0.5 / 120, abs=1e-4)
-    assert together([record, record])["busy"] == pytest.approx(2 * record["usd"]["busy"])
+    assert total_by_phase([record, record])["busy"] == pytest.approx(2 * record["usd"]["busy"])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_phases_and_rounding_add_up_to_the_bill() -> None:
 def test_phase_follows_from_requests_in_flight(
     sent: bool, back: int, left: int, in_flight: int, phase: BilledPhase
 ) -> None:
-    assert Usage().phase_of(sent=sent, back=back, left=left, in_flight=in_flight) is phase
+    assert Usage().phase_of(sent=sent, answered=back, left=left, in_flight=in_flight) is phase
 
 
 def test_short_run_gives_no_throughput_measurement() -> None:

@@ -21,7 +21,7 @@ def test_stop_is_sent_at_once_when_every_read_fails(here: World) -> None:
     ref = here.serve()
     here.emulator.use_faults(READS)
 
-    with pytest.raises(TeardownFailed, match="the API has taken its stop"):
+    with pytest.raises(TeardownFailed, match="the API has accepted the stop"):
         here.tear_down(ref, budget_s=120)
 
     here.emulator.clock.advance(600)
