@@ -1,8 +1,9 @@
-"""An HTTP client whose every call ends: a total time bounds it, whatever a server or a disk does.
+"""An HTTP client with a total time limit for every call, whatever a server or a disk does.
 
-httpx bounds the wait for a connection and for the next bytes, not the call: a server that sends a
-byte every ten seconds keeps one open for ever, and so does a resolver or a CA file on a disk that
-hangs. So each call runs in a thread of its own, and its caller waits for the total time only.
+httpx limits the wait for a connection and for the next bytes, not the whole call: a server that
+sends a byte every ten seconds keeps a call open for ever, and so does a resolver that hangs, or a
+CA file on a disk that hangs. So each call runs in its own thread, and the caller waits at most the
+total time.
 """
 
 import contextvars
@@ -18,14 +19,14 @@ from mayfly.together.sdk import DefaultHttpxClient
 
 
 class BoundedClient(DefaultHttpxClient):
-    """The SDK's HTTP client with a total time for each call.
+    """The SDK's HTTP client with a total time limit for each call.
 
     Args:
-        total_s: How long a call may take in all, in seconds: connection, redirects and body.
-        host: Where `private_headers` may go; a redirect to another host loses them, as it does
-            the key.
-        private_headers: Names of headers that the user has set.
-        on_date: Is given the `Date` header of each answer.
+        total_s: Total time of a call in seconds, including connection, redirects and body.
+        host: Host to which `private_headers` are sent; a redirect to another host drops them, as
+            it drops the key.
+        private_headers: Names of the headers that the user has set.
+        on_date: Called with the `Date` header of each response.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class BoundedClient(DefaultHttpxClient):
         super().__init__(event_hooks={"request": [keep_private], "response": [note_date]}, **more)
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Send a request and read its answer within the total time (ReadTimeout beyond it)."""
+        """Send a request and read the response within the total time (else ReadTimeout)."""
         if options.get("stream"):
             return super().send(request, **options)
         ended: SimpleQueue[httpx.Response | BaseException] = SimpleQueue()
@@ -72,7 +73,7 @@ class BoundedClient(DefaultHttpxClient):
             outcome = ended.get(timeout=self._total_s)
         except Empty:
             raise httpx.ReadTimeout(
-                f"no whole answer within {self._total_s:.0f} s", request=request
+                f"no complete response within {self._total_s:.0f} s", request=request
             ) from None
         if isinstance(outcome, BaseException):
             raise outcome
@@ -101,7 +102,7 @@ class TransportAtFirstUse(httpx.BaseTransport):
 
 
 def _masked(request: httpx.Request, response: httpx.Response) -> httpx.Response:
-    """Return an answer without the key, where the server has quoted it."""
+    """Return a response with the key masked, in case the server has quoted it."""
     content = response.content
     clean = without_secrets(content, secrets_of(request.headers))
     if clean is content:

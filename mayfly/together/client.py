@@ -1,4 +1,4 @@
-"""The official SDK as we use it: one attempt for each call, a bound on each, no proxy at home."""
+"""Set up the official SDK: one attempt per call, a time limit for each, no proxy on loopback."""
 
 import ssl
 from typing import Any
@@ -14,14 +14,14 @@ from mayfly.together.server_clock import ServerClock
 
 
 def open_client(connection: Connection, clock: ServerClock) -> Any:
-    """Return the SDK's client for a connection; `clock` is set by what the API answers.
+    """Return the SDK's client for a connection; `clock` is set by the API's responses.
 
-    The SDK repeats POST creates without an idempotency key; our callers repeat by name instead.
+    The SDK would retry POST creates without an idempotency key; our callers retry by name instead.
 
     Raises:
         BadRequest: A proxy or a CA file of the environment cannot be used.
     """
-    # The SDK's import takes half a second, so it waits until somebody needs the API.
+    # Importing the SDK takes half a second, so it is deferred until the API is needed.
     from httpx import InvalidURL  # noqa: PLC0415
 
     from mayfly.together.bounded_client import BoundedClient  # noqa: PLC0415
@@ -33,7 +33,7 @@ def open_client(connection: Connection, clock: ServerClock) -> Any:
             host=urlsplit(connection.base_url).hostname or "",
             private_headers=tuple(connection.extra_headers),
             on_date=clock.note,
-            **_way(connection),
+            **_transport_options(connection),
         )
     except (ImportError, InvalidURL, ValueError) as error:
         raise BadRequest(
@@ -55,10 +55,10 @@ def open_client(connection: Connection, clock: ServerClock) -> Any:
     )
 
 
-def _way(connection: Connection) -> dict[str, Any]:
-    """Return httpx's options for the way to the API: proxy and certificates.
+def _transport_options(connection: Connection) -> dict[str, Any]:
+    """Return httpx's options for reaching the API: proxy and certificates.
 
-    Inference goes the same way: see `mayfly.proxies`, which also knows networks in NO_PROXY.
+    Inference uses the same: see `mayfly.proxies`, which also supports networks in NO_PROXY.
     """
     from httpx import HTTPTransport  # noqa: PLC0415
 
@@ -68,12 +68,12 @@ def _way(connection: Connection) -> dict[str, Any]:
     proxy = usable_proxy_for(connection.base_url, getproxies())
     if proxy is not None:
         return {"proxy": proxy, "verify": verify}
-    # Given a transport, httpx asks no environment for proxies.
+    # With an explicit transport, httpx reads no proxy from the environment.
     if verify is True and urlsplit(connection.base_url).scheme == "http":
         from mayfly.together.bounded_client import TransportAtFirstUse  # noqa: PLC0415
 
-        # Reading the usual authorities costs more than a call. This context trusts nobody: what is
-        # redirected to https goes by the other transport.
+        # Loading the default authorities takes longer than a call. This context trusts none; a
+        # redirect to https uses the other transport.
         plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return {
             "transport": HTTPTransport(verify=plain, limits=DEFAULT_CONNECTION_LIMITS),
@@ -91,7 +91,7 @@ def own_project(client: Any) -> str:
         BadRequest: It belongs to none or to several; the message names them.
     """
     try:
-        with translated("ask whose key this is"):
+        with translated("identify the API key"):
             identity = client.whoami()
     except Refused as refusal:
         raise BadRequest(f"{refusal}; set TOGETHER_PROJECT_ID to the project's id") from refusal
@@ -105,24 +105,24 @@ def own_project(client: Any) -> str:
         return only
     named = ", ".join(f"{text(p, 'id')} ({text(p, 'name')})" for p in projects[:10])
     raise BadRequest(
-        "the key belongs to no single project; set TOGETHER_PROJECT_ID to "
+        "the API key does not belong to exactly one project; set TOGETHER_PROJECT_ID to "
         + (f"one of: {named}" if named else "the project's id")
     )
 
 
 def project_of_key(connection: Connection) -> str:
-    """Return the id of the project that a key belongs to, or "" where it has not exactly one.
+    """Return the id of the project that a key belongs to, or "" if it is not exactly one.
 
     Raises:
-        CredentialsRefused: The key is refused.
-        RetryableError: The API cannot be asked now.
+        CredentialsRefused: The key is rejected.
+        RetryableError: The API is not available now.
     """
     client = open_client(connection, ServerClock())
     try:
-        with translated("ask whose key this is"):
+        with translated("identify the API key"):
             identity = client.whoami()
     except Refused:
-        # Another server than Together's need not know.
+        # A server other than Together's need not support this.
         return ""
     finally:
         client.close()
@@ -130,5 +130,5 @@ def project_of_key(connection: Connection) -> str:
 
 
 def _project(identity: Any) -> str:
-    # Nested since v3, flat before.
+    # Nested since SDK version 3, flat before.
     return text(field(identity, "project"), "id") or text(identity, "project_id")

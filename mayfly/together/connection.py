@@ -1,4 +1,4 @@
-"""Who to talk to, as whom: the official SDK's own variables, with the SDK's meaning."""
+"""The connection to the API: the official SDK's own variables, with the SDK's meaning."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ from mayfly.models.errors import BadRequest
 
 MANAGEMENT_URL = "https://api.together.ai"
 INFERENCE_URL = "https://api-inference.together.ai"
-"""Source: together 3.1 `_base_client`; an override takes both."""
+"""Source: together 3.1 `_base_client`; TOGETHER_BASE_URL replaces both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """Where the API is and whose key is used; the key shows in no repr.
+    """The API's address and the credentials; the repr does not show the key.
 
     Attributes:
         base_url: Root of the management API, without a version.
         inference_url: Root of the inference API, with its version.
-        provider: Identity of the API host: its name, or `loopback`, whose ports change between
-            runs. Results and leases of different providers are kept apart by it.
-        project: From the environment, or "" to be asked of the API.
-        namespace: Whose endpoints these are within the project.
-        ca_file: Certificates to trust instead of the usual ones, or "".
-        timeout_s: How long one call of the management API may take in all, in seconds.
-        key_is_secret: False for the embedded endpoint's, which is the same everywhere.
+        provider: Identity of the API host: its name, or `loopback`, because loopback ports change
+            between runs. Keeps the results and leases of different providers apart.
+        project: From the environment, or "" to get it from the API.
+        namespace: Separates the endpoints of several users or teams of one project.
+        ca_file: Certificates to trust instead of the default ones, or "".
+        timeout_s: Total time limit of one call to the management API, in seconds.
+        key_is_secret: False for the embedded endpoint, whose key is the same everywhere.
     """
 
     base_url: str
@@ -47,7 +47,7 @@ class Connection:
         """Read the environment.
 
         Raises:
-            BadRequest: There is no key, or a value that cannot be one.
+            BadRequest: There is no key, or a value is invalid.
         """
         key = env.get("TOGETHER_API_KEY", "").strip()
         if not key:
@@ -66,10 +66,10 @@ class Connection:
         override = env.get("TOGETHER_BASE_URL", "").strip().rstrip("/")
         if override and urlsplit(override).scheme not in {"http", "https"}:
             raise BadRequest(f"TOGETHER_BASE_URL {override} is not a URL; write https://host")
-        # `https://host/v1` is how older SDKs wanted it, and many environments still have it so.
+        # Older SDKs took `https://host/v1`, and many environments still have that.
         for version in ("/v1", "/v2"):
             override = override.removesuffix(version)
-        # That host serves requests only; who names it means Together itself.
+        # That host serves inference only; with it the user means Together itself.
         base_url = override if override not in ("", INFERENCE_URL) else MANAGEMENT_URL
         namespace = env.get("MAYFLY_NAMESPACE", "default")
         try:
@@ -88,7 +88,7 @@ class Connection:
         )
 
     def environment(self) -> dict[str, str]:
-        """Return the variables from which another process reads this connection; with the key."""
+        """Return the variables for another process to read this connection from, with the key."""
         return {
             "TOGETHER_API_KEY": self.api_key,
             "TOGETHER_BASE_URL": self.inference_url.removesuffix("/v1"),
@@ -101,7 +101,7 @@ class Connection:
         }
 
     def at(self, base_url: str, inference_url: str) -> Self:
-        """Return the same key at another server, without a project."""
+        """Return the same credentials for another server, without a project."""
         return replace(
             self,
             base_url=base_url,
@@ -111,7 +111,7 @@ class Connection:
         )
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of an inference request; they hold the key."""
+        """Return the headers of an inference request; they include the key."""
         given = {name.lower() for name in self.extra_headers}
         own = {} if "authorization" in given else {"Authorization": f"Bearer {self.api_key}"}
         return {**own, **self.extra_headers}

@@ -1,4 +1,4 @@
-"""The control plane as mayfly needs it: what every API generation can do, and nothing else."""
+"""Protocol of the control plane: the operations that every API generation supports."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,21 +9,20 @@ from mayfly.models.offers import Offer
 
 
 class ControlPlane(Protocol):
-    """One API generation, spoken for one project.
+    """The endpoints of one project, through one API generation.
 
-    Every method is one short exchange that may be repeated: a create finds what an earlier one
-    with the same name left behind, stop and delete treat "already gone" as done. Waiting, retrying
-    and deciding belong to the caller.
+    Every method is idempotent: a create adopts an endpoint of the same name, stop and delete
+    treat "already deleted" as success. Waiting, retrying and deciding are up to the caller.
 
     Attributes:
-        project: Id of the project; "" where the API has no projects and none was named.
+        project: Id of the project; "" if the API has no projects and none was named.
         inference_url: Root of the inference API that serves these endpoints, with its version.
 
     Raises (all methods):
         RetryableError: The same call may succeed later (408, 409, 429, 5xx, no connection).
-        OutcomeUnknown: Sent, and no answer came, or one that cannot be read.
+        OutcomeUnknown: Sent, but there was no response, or one that cannot be parsed.
         CredentialsRefused: 401, 402 or 403.
-        TerminalError: Any other refusal; the message quotes the API's words.
+        TerminalError: Any other rejection; the message quotes the API's message.
     """
 
     api: Api
@@ -35,68 +34,70 @@ class ControlPlane(Protocol):
 
         Args:
             model: A name of the catalogue, or an own model's id, path or name.
-            config: Only what this config runs on.
+            config: Only the hardware of this config.
 
         Raises:
-            BadRequest: There is no such model (the message names near ones), no config that could
-                deploy it, no such config, or no such project.
+            BadRequest: There is no such model (the message names similar ones), no config that
+                can deploy it, no such config, or no such project.
         """
 
     def models(self, *, mine: bool) -> list[ModelEntry]:
         """List the models that can be deployed: the catalogue's, or the project's own."""
 
     def all_hardware(self) -> list[Offer]:
-        """List every kind of hardware that can be rented, whatever the model."""
+        """List all hardware that can be rented, for any model."""
 
     def create(
         self, spec: EndpointSpec, *, on_known: Callable[[EndpointRef], None] = lambda _ref: None
     ) -> EndpointRef:
-        """Make the endpoint stand and route requests to it, or adopt the one of that name.
+        """Create the endpoint and route requests to it, or adopt the one of that name.
 
         Args:
-            on_known: Is given the reference as soon as there is one more id to end it by, before
-                the next call.
+            on_known: Called with the reference as soon as a further id is known, before the next
+                call, so that a crash leaves nothing that cannot be deleted.
 
         Raises:
-            HardwareUnavailable: The API refused this hardware.
-            BadRequest: This generation of the API creates nothing any more.
+            HardwareUnavailable: The API rejected this hardware.
+            BadRequest: This generation of the API no longer creates endpoints.
         """
 
     def find(self, name: str) -> EndpointRef | None:
-        """Look an endpoint up by its name (ours or a user's, with or without slug, or its id)."""
+        """Return an endpoint by its name (with or without the project's slug) or id, or None."""
 
     def observe(self, ref: EndpointRef) -> Observation:
-        """Look once; an endpoint that is not there is Phase.GONE, not an error."""
+        """Poll the endpoint once; one that does not exist is Phase.GONE, not an error."""
 
     def scale(self, ref: EndpointRef, replicas: Replicas) -> None:
         """Set the bounds on replicas; a stopped endpoint starts again."""
 
     def stop_known(self, ref: EndpointRef) -> bool:
-        """Ask that every replica ends, by the ids of the reference alone: nothing is read before.
+        """Request that all replicas stop, by the ids in the reference alone, without reading.
 
         Returns:
-            Whether a stop was asked for; False where the reference has no id to stop by.
+            Whether a stop was requested; False if the reference has no id.
         """
 
     def stop(self, ref: EndpointRef) -> None:
-        """Ask that every replica ends, also of what the reference does not know of; returns
-        before they have. What bills ends here."""
+        """Request that all replicas stop, including deployments that the reference does not name.
+
+        Returns before they have stopped.
+        """
 
     def delete(self, ref: EndpointRef) -> None:
-        """Remove a stopped or failed endpoint and all that belongs to it."""
+        """Delete a stopped or failed endpoint with its deployments."""
 
     def list_endpoints(self, prefix: str) -> list[EndpointRef]:
         """List the endpoints of the project whose name begins with `prefix` ("" for all)."""
 
     def last_use(self, ref: EndpointRef, *, within_s: float) -> Use:
-        """Return what the API itself has recorded of an endpoint's use lately.
+        """Return what the API has recorded about an endpoint's recent use.
 
         Args:
-            within_s: How far back, in seconds.
+            within_s: Length of the period that ends now, in seconds.
         """
 
     def now(self) -> float:
         """Return Unix time by the API's clock, in seconds."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""

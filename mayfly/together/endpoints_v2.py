@@ -35,15 +35,15 @@ from mayfly.together.parsing import listed, must_be_json
 from mayfly.together.server_clock import ServerClock
 from mayfly.together.use_v2 import read_use
 
-# Of several deployments the one that bills, or may, decides what the endpoint is.
-_LOUDEST = (
+# Of several deployments the one that is billed, or may be, determines the endpoint's phase.
+_PRECEDENCE = (
     Phase.READY, Phase.UNKNOWN, Phase.DEGRADED, Phase.STARTING,
     Phase.STOPPING, Phase.FAILED, Phase.STOPPED,
 )  # fmt: skip
 
 
 class EndpointsV2:
-    """The control plane over v2; see `ControlPlane` for what each method promises."""
+    """The control plane over v2; see `ControlPlane` for the methods."""
 
     api: Api = "v2"
 
@@ -76,10 +76,10 @@ class EndpointsV2:
     ) -> EndpointRef:
         endpoint = self._endpoint_of(spec.name) or self._create_endpoint(spec)
         on_known(self._ref(endpoint, [], spec))
-        deployment = self._living(endpoint.id) or self._create_deployment(endpoint.id, spec)
+        deployment = self._usable(endpoint.id) or self._create_deployment(endpoint.id, spec)
         on_known(self._ref(endpoint, [deployment], spec))
         if deployment.phase is Phase.STOPPED and spec.replicas.maximum:
-            self._bound(endpoint.id, deployment.id, spec.replicas)
+            self._set_bounds(endpoint.id, deployment.id, spec.replicas)
         self._route(endpoint, [deployment])
         return self._ref(endpoint, [deployment], spec)
 
@@ -92,80 +92,80 @@ class EndpointsV2:
     def observe(self, ref: EndpointRef) -> Observation:
         endpoint = self._look_up(ref)
         if endpoint is None:
-            return Observation(phase=Phase.GONE, message="there is no such endpoint")
+            return Observation(phase=Phase.GONE, message="does not exist")
         deployments = self._deployments(endpoint.id)
         if not deployments:
-            return Observation(phase=Phase.STOPPED, message="there is no deployment")
-        loudest = min(deployments, key=lambda found: _LOUDEST.index(found.phase))
+            return Observation(phase=Phase.STOPPED, message="has no deployment")
+        leading = min(deployments, key=lambda found: _PRECEDENCE.index(found.phase))
         ready = [found.ready for found in deployments if found.ready is not None]
         routed = [found for found in deployments if found.id in endpoint.weights]
         return Observation(
-            phase=loudest.phase,
-            state=loudest.state,
-            message=loudest.message,
+            phase=leading.phase,
+            state=leading.state,
+            message=leading.message,
             ready_replicas=sum(ready) if ready else None,
-            desired_replicas=loudest.desired,
-            routed=any(found.phase is loudest.phase for found in routed),
-            no_capacity=loudest.no_capacity,
-            concurrency_per_replica=loudest.concurrency,
+            desired_replicas=leading.desired,
+            routed=any(found.phase is leading.phase for found in routed),
+            no_capacity=leading.no_capacity,
+            concurrency_per_replica=leading.concurrency,
         )
 
     def scale(self, ref: EndpointRef, replicas: Replicas) -> None:
         if (endpoint := self._look_up(ref)) is None:
-            raise TerminalError(f"endpoint {ref.name} is not there; nothing can be scaled")
-        living = [d for d in self._deployments(endpoint.id) if d.phase is not Phase.FAILED]
-        if not living:
+            raise TerminalError(f"endpoint {ref.name} does not exist, so it cannot be scaled")
+        usable = [d for d in self._deployments(endpoint.id) if d.phase is not Phase.FAILED]
+        if not usable:
             raise TerminalError(
-                f"endpoint {ref.name} has no deployment that can be scaled; delete it and make "
+                f"endpoint {ref.name} has no deployment that can be scaled; delete it and create "
                 "another"
             )
-        # Those that requests reach; where none is routed, the newest.
-        chosen = [d for d in living if d.id in endpoint.weights] or living[:1]
+        # The routed deployments; the newest if none is routed.
+        chosen = [d for d in usable if d.id in endpoint.weights] or usable[:1]
         for deployment in chosen:
-            self._bound(endpoint.id, deployment.id, replicas)
+            self._set_bounds(endpoint.id, deployment.id, replicas)
         if replicas.maximum:
             self._route(endpoint, chosen)
 
     def stop_known(self, ref: EndpointRef) -> bool:
         if not ref.endpoint_id:
             return False
-        asked, failed = False, None
+        requested, failed = False, None
         for deployment_id in ref.deployment_ids:
-            # One that has failed or stopped refuses to be stopped; the others must be asked too.
+            # The API rejects stopping a failed or stopped deployment; the others must be stopped.
             try:
-                self._bound(ref.endpoint_id, deployment_id, Replicas(minimum=0, maximum=0))
-                asked = True
+                self._set_bounds(ref.endpoint_id, deployment_id, Replicas(minimum=0, maximum=0))
+                requested = True
             except Refused:
                 continue
             except MayflyError as error:
                 failed = error
         if failed is not None:
             raise failed
-        return asked
+        return requested
 
     def stop(self, ref: EndpointRef) -> None:
         if (endpoint := self._look_up(ref)) is None:
             return
         for deployment in self._deployments(endpoint.id):
             if deployment.phase not in (Phase.STOPPED, Phase.FAILED, Phase.STOPPING):
-                self._bound(endpoint.id, deployment.id, Replicas(minimum=0, maximum=0))
+                self._set_bounds(endpoint.id, deployment.id, Replicas(minimum=0, maximum=0))
 
     def delete(self, ref: EndpointRef) -> None:
         if (endpoint := self._look_up(ref)) is None:
             return
         if endpoint.weights:
-            # If this is refused, the deletion below says why it cannot be.
+            # If this is rejected, the deletion below gives the reason.
             with suppress(Refused):
                 self._split(endpoint.id, dict.fromkeys(endpoint.weights, 0.0))
         for deployment in self._deployments(endpoint.id):
-            self._gone_is_done(
+            self._ignoring_404(
                 "delete deployment",
                 self._client.endpoints.deployments.delete,
                 deployment.id,
                 project_id=self.project,
                 endpoint_id=endpoint.id,
             )
-        self._gone_is_done(
+        self._ignoring_404(
             "delete endpoint", self._client.endpoints.delete, endpoint.id, project_id=self.project
         )
 
@@ -195,12 +195,12 @@ class EndpointsV2:
 
     def _check_project(self) -> None:
         try:
-            with translated("look into the project"):
+            with translated("access the project"):
                 self._client.endpoints.list(project_id=self.project, limit=1)
         except (CredentialsRefused, Refused) as refusal:
-            raise self._not_this_project(refusal) from refusal
+            raise self._project_error(refusal) from refusal
 
-    def _not_this_project(self, refusal: CredentialsRefused | Refused) -> BadRequest:
+    def _project_error(self, refusal: CredentialsRefused | Refused) -> BadRequest:
         return BadRequest(
             f"TOGETHER_PROJECT_ID {self.project}: {refusal}; "
             "leave it unset to use the key's own project"
@@ -212,7 +212,7 @@ class EndpointsV2:
         return self._endpoint_of(ref.name)
 
     def _endpoint(self, endpoint_id: str) -> EndpointV2 | None:
-        call = f"look at endpoint {endpoint_id}"
+        call = f"get endpoint {endpoint_id}"
         try:
             with translated(call):
                 found = self._client.endpoints.retrieve(endpoint_id, project_id=self.project)
@@ -229,26 +229,26 @@ class EndpointsV2:
             found = listed(call, lambda: ask(project_id=self.project, **query))
         except Refused as refusal:
             if refusal.status == 404 and self._project_was_named:
-                raise self._not_this_project(refusal) from refusal
+                raise self._project_error(refusal) from refusal
             raise
         return [read_endpoint(call, entry) for entry in found]
 
     def _endpoint_of(self, name: str) -> EndpointV2 | None:
-        """Look an endpoint up by its name; the filter is a help, the name decides."""
+        """Return an endpoint by its name, or None; the filter only saves time, the name decides."""
         wanted = bare(name)
         found: list[EndpointV2] = []
         with suppress(Refused):
             found = self._endpoints(filter=f'name="{wanted}"')
         same = next((endpoint for endpoint in found if endpoint.bare == wanted), None)
-        # Whether a filter's name is the bare one is not written down, and "not there" has to be
-        # right: a second endpoint would be made, or the first one left to bill.
+        # Whether a filter matches the bare name is not documented, and "does not exist" must be
+        # right: otherwise a second endpoint is created, or the first one is not deleted.
         return same or next((each for each in self._endpoints() if each.bare == wanted), None)
 
     def _deployments(self, endpoint_id: str) -> list[DeploymentV2]:
         call = f"list deployments of {endpoint_id}"
         ask = self._client.endpoints.deployments.list
         try:
-            # The endpoint's own list holds the newest ten only.
+            # The endpoint itself lists only the newest ten.
             found = listed(call, lambda: ask(endpoint_id, project_id=self.project))
         except Refused as refusal:
             if refusal.status == 404:
@@ -256,7 +256,7 @@ class EndpointsV2:
             raise
         return [read_deployment(call, entry) for entry in found]
 
-    def _living(self, endpoint_id: str) -> DeploymentV2 | None:
+    def _usable(self, endpoint_id: str) -> DeploymentV2 | None:
         """Return the endpoint's first deployment that has not failed."""
         found = self._deployments(endpoint_id)
         return next((each for each in found if each.phase is not Phase.FAILED), None)
@@ -267,7 +267,7 @@ class EndpointsV2:
             with translated(call):
                 made = self._client.endpoints.create(project_id=self.project, name=spec.name)
         except RetryableError as error:
-            # A conflict is our own endpoint: the name is ours alone.
+            # A conflict is our own endpoint: nobody else uses the name.
             if error.status == 409 and (endpoint := self._endpoint_of(spec.name)) is not None:
                 return endpoint
             raise
@@ -282,23 +282,23 @@ class EndpointsV2:
                 with translated(call):
                     made = create(endpoint_id, **wanted)
             except Refused as refusal:
-                # The platform had withdrawn the idle timeout for a while: it is our last line of
-                # defence, not a reason to have no endpoint.
+                # The platform has withdrawn the inactivity timeout at times. It is a fallback, so
+                # the endpoint is created without it.
                 if "inactive" not in refusal.reason.lower():
                     raise
                 wanted.pop("inactive_timeout")
                 with translated(call):
                     made = create(endpoint_id, **wanted)
         except RetryableError as error:
-            if error.status == 409 and (ours := self._living(endpoint_id)) is not None:
+            if error.status == 409 and (ours := self._usable(endpoint_id)) is not None:
                 return ours
             raise
         except Refused as refusal:
-            raise HardwareUnavailable(f"{spec.hardware} was refused: {refusal.reason}") from refusal
+            raise HardwareUnavailable(f"{spec.hardware} rejected: {refusal.reason}") from refusal
         return read_deployment(call, made)
 
     def _wanted(self, spec: EndpointSpec, earlier: int) -> dict[str, Any]:
-        """Return a deployment's body; one after `earlier` that failed has a name of its own."""
+        """Return a deployment's body; its name is unique among `earlier` failed ones."""
         wanted: dict[str, Any] = {
             "project_id": self.project,
             "name": f"{spec.name}-{earlier + 1}" if earlier else spec.name,
@@ -314,13 +314,13 @@ class EndpointsV2:
         return wanted
 
     def _route(self, endpoint: EndpointV2, deployments: list[DeploymentV2]) -> None:
-        """Let requests reach these deployments too, if none reach them yet."""
+        """Route requests to these deployments as well, if they are not routed yet."""
         missing = [found.id for found in deployments if found.id not in endpoint.weights]
         if missing:
             self._split(endpoint.id, {**endpoint.weights, **dict.fromkeys(missing, 1.0)})
 
     def _split(self, endpoint_id: str, weights: Mapping[str, float]) -> None:
-        self._gone_is_done(
+        self._ignoring_404(
             "route requests",
             self._client.endpoints.update,
             endpoint_id,
@@ -329,8 +329,8 @@ class EndpointsV2:
             update_mask="trafficSplit",
         )
 
-    def _bound(self, endpoint_id: str, deployment_id: str, replicas: Replicas) -> None:
-        self._gone_is_done(
+    def _set_bounds(self, endpoint_id: str, deployment_id: str, replicas: Replicas) -> None:
+        self._ignoring_404(
             f"set replicas to {replicas}",
             self._client.endpoints.deployments.update,
             deployment_id,
@@ -340,7 +340,7 @@ class EndpointsV2:
             update_mask="autoscaling",
         )
 
-    def _gone_is_done(self, call: str, method: Callable[..., Any], *args: Any, **kw: Any) -> None:
+    def _ignoring_404(self, call: str, method: Callable[..., Any], *args: Any, **kw: Any) -> None:
         try:
             with translated(call):
                 done = method(*args, **kw)
@@ -370,10 +370,10 @@ class EndpointsV2:
 
 
 def _autoscaling(spec: EndpointSpec) -> dict[str, Any]:
-    """Return the bounds on replicas, and with a range the metric by which to move within them.
+    """Return the bounds on replicas, and for a range the metric to scale by.
 
-    A batch keeps every replica full by itself, so what is in flight says whether one more would
-    be filled; and at its end replicas that are not filled go after a minute, not after five.
+    A batch keeps every replica full, so requests in flight show whether one more would be used.
+    At the end of the batch, unused replicas are removed after one minute instead of five.
     """
     bounds: dict[str, Any] = {
         "min_replicas": spec.replicas.minimum,

@@ -1,4 +1,4 @@
-"""The SDK's exceptions as our error tree."""
+"""Translate the SDK's exceptions to ours."""
 
 import json
 import socket
@@ -26,12 +26,12 @@ _V1_CLOSED = "endpoints_v1_create_access_disabled"
 
 
 class Refused(TerminalError):
-    """The API refused the call.
+    """The API rejected the call.
 
     Attributes:
         status: HTTP status.
-        code: The API's word for it, or "".
-        words: The API's message.
+        code: The API's error code, or "".
+        reason: The API's message.
     """
 
     def __init__(self, message: str, *, status: int, code: str, reason: str) -> None:
@@ -41,30 +41,30 @@ class Refused(TerminalError):
 
 @contextmanager
 def translated(call: str) -> Iterator[None]:
-    """Raise our errors for the SDK's inside the block; `call` says what was tried."""
+    """Raise our exceptions for the SDK's inside the block; `call` names the operation."""
     try:
         yield
     except APITimeoutError as error:
-        raise OutcomeUnknown(f"{call}: no answer in time; look before repeating") from error
+        raise OutcomeUnknown(f"{call}: no response in time; check before retrying") from error
     except APIConnectionError as error:
         cause = error.__cause__ or error
         if (reason := unreachable(cause)) is not None:
             host = error.request.url.host
             raise Unreachable(f"{call}: {host} {reason}") from error
-        raise OutcomeUnknown(f"{call}: no answer ({type(cause).__name__}: {cause})") from error
+        raise OutcomeUnknown(f"{call}: no response ({type(cause).__name__}: {cause})") from error
     except APIStatusError as error:
         raise _status_error(call, error) from error
     except APIError as error:
-        raise OutcomeUnknown(f"{call}: an answer that is none ({error.message})") from error
+        raise OutcomeUnknown(f"{call}: invalid response ({error.message})") from error
     except json.JSONDecodeError as error:
-        # The SDK lets this through: a 200 whose JSON breaks off.
-        raise OutcomeUnknown(f"{call}: an answer that breaks off; look before repeating") from error
+        # The SDK does not translate this: a 200 with truncated JSON.
+        raise OutcomeUnknown(f"{call}: truncated response; check before retrying") from error
 
 
 def unreachable(error: BaseException | None) -> str | None:
-    """Return why waiting cannot help a connection that failed, or None where it may."""
+    """Return why waiting cannot help a failed connection, or None if it may."""
     seen: list[BaseException] = []
-    # The cause lies some exceptions down, below httpx and httpcore.
+    # The cause is several exceptions below those of httpx and httpcore.
     cause = error
     while cause is not None and cause not in seen:
         seen.append(cause)
@@ -77,14 +77,14 @@ def unreachable(error: BaseException | None) -> str | None:
                     "set SSL_CERT_FILE to the certificates of its authority"
                 )
             case ssl.SSLError() if getattr(cause, "reason", None) in _NO_TLS:
-                return f"does not speak TLS as it should ({cause.reason}); see TOGETHER_BASE_URL"
-            # EAI_AGAIN: the resolver could not be asked now, which may pass.
+                return f"does not speak TLS ({cause.reason}); see TOGETHER_BASE_URL"
+            # EAI_AGAIN: a temporary failure of the resolver.
             case socket.gaierror() if cause.errno != socket.EAI_AGAIN:
-                return "is not a known host; see TOGETHER_BASE_URL and the proxy variables"
+                return "is an unknown host; see TOGETHER_BASE_URL and the proxy variables"
             case ConnectionRefusedError():
                 return "refuses connections; see TOGETHER_BASE_URL and the proxy variables"
             case httpx.ProxyError():
-                return f"is behind a proxy that refuses ({cause}); see HTTPS_PROXY and HTTP_PROXY"
+                return f"was refused by the proxy ({cause}); see HTTPS_PROXY and HTTP_PROXY"
             case _:
                 continue
     return None
@@ -105,7 +105,7 @@ def _status_error(call: str, error: APIStatusError) -> MayflyError:
 
 
 def _reason(body: object, fallback: str) -> tuple[str, str]:
-    """Return message and code of an error body, or its beginning where it has no message."""
+    """Return message and code of an error body, or its beginning if it has no message."""
     code, message = error_message(body)
     return _one_line(message or (str(body)[:200] if body else fallback)), code
 

@@ -14,17 +14,18 @@ from mayfly.together.retry import with_retries
 def connect(
     api: Api, connection: Connection, *, log: Callable[[str], None] = lambda _text: None
 ) -> Iterator[ControlPlane]:
-    """Open the control plane; the only place that asks which API generation is spoken.
+    """Open the control plane; only this function distinguishes the API generations.
 
-    With a connection that names a project nothing is asked of the API yet.
+    If the connection names a project, the API is not called yet.
 
     Args:
         log: Receives a line about what is waited for.
 
     Raises:
-        BadRequest: The key is refused, belongs to no single project, or the API cannot be reached.
+        BadRequest: The key is rejected or does not belong to exactly one project, or the API
+            cannot be reached.
     """
-    # The SDK's import takes half a second, so it waits until somebody needs the API.
+    # Importing the SDK takes half a second, so it is deferred until the API is needed.
     plane: ControlPlane
     try:
         if api == "v1":
@@ -36,7 +37,7 @@ def connect(
 
             plane = with_retries(lambda: EndpointsV2(connection), log=log)
     except CredentialsRefused as refusal:
-        # Nothing has been asked for yet.
+        # Nothing has been created yet.
         raise BadRequest(str(refusal)) from refusal
     try:
         yield plane

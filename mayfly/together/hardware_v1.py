@@ -1,4 +1,4 @@
-"""What v1 offers: hardware with its price, and for a model whether it is free.
+"""v1's hardware with prices, and for a model its availability.
 
 Source: Together API, `GET /v1/hardware` and `GET /v1/clusters/availability-zones`.
 """
@@ -17,12 +17,12 @@ _MINUTES = 60
 
 
 def offers_v1(client: Any, project: str, model: str) -> list[Offer]:
-    """List the hardware that a model can be deployed on, with what is free.
+    """List the hardware that a model can be deployed on, with its availability.
 
-    A fine-tuned model's name is as good as one of the catalogue; ids and paths are v2's.
+    A fine-tuned model's name is accepted as well; ids and paths exist in v2 only.
 
     Raises:
-        BadRequest: There is no such model; the message names near ones.
+        BadRequest: There is no such model; the message names similar ones.
     """
     if is_reference(model):
         raise BadRequest(f"--model {model}: API v1 takes names only; give the model's name")
@@ -35,9 +35,9 @@ def offers_v1(client: Any, project: str, model: str) -> list[Offer]:
 
 
 def hardware_v1(client: Any, **query: str) -> list[Offer]:
-    """List hardware; with `model`, what it can be deployed on and whether that is free."""
+    """List hardware; with `model`, only what it can be deployed on, with availability."""
     found = get(client, "list hardware", "/v1/hardware", **query)
-    # Zones are the platform's, not the hardware's: they only tell where a model may be asked for.
+    # Zones belong to the platform, not to the hardware: they only list valid values.
     zones = _zones(client) if "model" in query else ()
     return [
         _offer(entry, zones)
@@ -47,14 +47,14 @@ def hardware_v1(client: Any, **query: str) -> list[Offer]:
 
 
 def get(client: Any, call: str, path: str, **query: str) -> Any:
-    """Ask for something by the SDK's raw `get` (OutcomeUnknown when the answer is no JSON)."""
+    """Send a raw GET through the SDK (OutcomeUnknown if the response is not JSON)."""
     with translated(call):
         found = client.get(path, cast_to=object, options={"params": query} if query else {})
     return must_be_json(call, found)
 
 
 def _zones(client: Any) -> tuple[RegionCapacity, ...]:
-    """Return the zones there are; none when the API does not say."""
+    """Return the availability zones; empty if the API does not say."""
     try:
         found = get(client, "list availability zones", "/v1/clusters/availability-zones")
     except Refused:

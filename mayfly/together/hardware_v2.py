@@ -1,7 +1,7 @@
-"""What v2 offers: a model's deployment profiles joined with the instance types that are sold.
+"""v2's hardware: a model's deployment profiles joined with the available instance types.
 
-The join is by what the config asks for, `{accelerator_count}x{accelerator_type}`, which is the
-instance type's name. Source: Together API, `models/configs` and `inference-instance-types`.
+The join is by the config's `{accelerator_count}x{accelerator_type}`, which is the instance type's
+name. Source: Together API, `models/configs` and `inference-instance-types`.
 """
 
 import re
@@ -31,14 +31,14 @@ _DEDICATED = "PRODUCT_DEDICATED"
 
 
 def offers_v2(client: Any, project: str, model: str, *, config: str | None = None) -> list[Offer]:
-    """List the hardware that a model can be deployed on, one offer for each profile or config.
+    """List the hardware that a model can be deployed on, one offer per profile or config.
 
     Args:
         model: A name of the catalogue, or an own model's id, path or name.
-        config: Only this config's; it may be one that the catalogue does not show.
+        config: Only this config's hardware; the catalogue need not list it.
 
     Raises:
-        BadRequest: There is no such model, the message names near ones; or no such config of it.
+        BadRequest: There is no such model (the message names similar ones), or no such config.
     """
     entry = None if is_reference(model) else _supported(client, model)
     if entry is not None:
@@ -53,7 +53,7 @@ def offers_v2(client: Any, project: str, model: str, *, config: str | None = Non
     if not pinned:
         known = ", ".join(f"{offer.config} ({offer.hardware})" for offer in offers)
         raise BadRequest(
-            f"--config {config}: no config of {model} that can be rented has this id; "
+            f"--config {config}: no available config of {model} has this id; "
             + (f"choose one of: {known}" if known else "it has none")
         )
     return pinned
@@ -66,7 +66,7 @@ def _catalogue_offers(client: Any, project: str, entry: Any, config: str | None)
     types = instance_types(client)
     offers = []
     for profile in profiles:
-        # A profile that pins no config or no weights cannot be deployed by them.
+        # A profile without a config or weights cannot be deployed.
         if text(profile, "config") and text(profile, "model"):
             found = _config(client, project, profile)
             sold = _sold(types, profile, {} if found is None else selectors_of(found))
@@ -84,14 +84,14 @@ def _catalogue_offers(client: Any, project: str, entry: Any, config: str | None)
 
 
 def _own_offers(client: Any, project: str, own: OwnModel, *, every: bool = False) -> list[Offer]:
-    """List what an own model can be deployed on: of such a model there are no benchmarks."""
+    """List the hardware for an own model, for which there are no benchmarks."""
     configs = configs_of(client, project, own, every=every)
     own = deployable(own, configs)
     types = instance_types(client)
     offers = []
     for config in configs:
         sold = _sold(types, None, selectors_of(config))
-        # The config is often the platform's: its own project is part of its name.
+        # The config often belongs to the platform: its resource name has its own project.
         owner = text(config, "project_id")
         if sold is not None and owner and text(config, "id"):
             offers.append(
@@ -154,13 +154,13 @@ def _entry(entry: Any) -> ModelEntry:
 
 
 def instance_types(client: Any) -> list[Offer]:
-    """List every instance type with its price and what is free, whatever the model."""
+    """List all instance types with prices and free capacity, for any model."""
     offers = []
     # As `client.endpoints.hardware`, without the import of every other resource of an endpoint.
     for item in listed("list instance types", HardwareResource(client).list):
         cents = number(item, "price_cents_per_hour")
         if not text(item, "name") or cents is None:
-            # What cannot be named or has no price cannot be rented with open eyes.
+            # Nothing is rented without a name or a price.
             continue
         offers.append(
             Offer(
@@ -183,8 +183,8 @@ def dedicated_models(client: Any) -> list[str]:
 
 
 def _supported(client: Any, model: str) -> Any | None:
-    """Return the catalogue's entry for a model, or None; a search is a help, the name decides."""
-    call, ask = f"look up model {model}", client.models.list_supported
+    """Return the catalogue's entry for a model, or None; the search only saves time."""
+    call, ask = f"find model {model}", client.models.list_supported
     found = listed(call, lambda: ask(product=_DEDICATED, search=model))
     exact = _named(found, model)
     return exact or _named(listed(call, lambda: ask(product=_DEDICATED)), model)
@@ -196,22 +196,22 @@ def _named(entries: list[Any], model: str) -> Any | None:
 
 
 def _config(client: Any, project: str, profile: Any) -> Any | None:
-    """Return a profile's config; None when it is not to be seen."""
+    """Return a profile's config; None if it is not accessible."""
     revision = text(profile, "certified_config_revision_id") or text(profile, "config")
     revision = revision.rsplit("/", 1)[-1]
     try:
-        with translated(f"look up config {revision}"):
+        with translated(f"get config {revision}"):
             config = client.models.configs.retrieve(revision, project_id=project)
     except Refused:
         return None
-    return must_be_json(f"look up config {revision}", config)
+    return must_be_json(f"get config {revision}", config)
 
 
 def _sold(types: list[Offer], profile: Any, selectors: dict[str, str]) -> Offer | None:
-    """Return the instance type that a profile runs on, or None when it is not sold.
+    """Return the instance type that a profile runs on, or None if it is not available.
 
-    The config's selectors name it. Where they do not, GPU and count of the profile do, if they
-    leave no choice; how a profile spells its GPU varies.
+    The config's selectors name it. Otherwise the profile's GPU and count do, if only one type
+    matches; profiles spell their GPUs in several ways.
     """
     gpus = selectors.get("accelerator_count") or str(count(profile, "gpu_count") or 1)
     kind = selectors.get("accelerator_type") or text(profile, "gpu_type")
@@ -226,14 +226,14 @@ def _sold(types: list[Offer], profile: Any, selectors: dict[str, str]) -> Offer 
 
 
 def _model_of(gpu: str) -> str:
-    """Return a GPU's bare model, such as `h100`, from any way to write it."""
+    """Return a GPU's model, such as `h100`, from any spelling."""
     words = [word for word in re.split(r"[^a-z0-9]+", gpu.lower()) if word]
     named = [word for word in words if re.fullmatch(r"[a-z]+\d+[a-z]*", word)]
     return named[0] if named else "".join(words)
 
 
 def _token_usd(model: Any) -> tuple[float, float] | None:
-    """Return what the model costs where it is sold by the token, per million in and out."""
+    """Return the price per million input and output tokens, if sold by the token."""
     pricing = field(model, "pricing")
     usd_in, usd_out = number(pricing, "input"), number(pricing, "output")
     return None if usd_in is None or usd_out is None else (usd_in, usd_out)

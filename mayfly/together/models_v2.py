@@ -1,4 +1,4 @@
-"""v2's endpoints and deployments as values of ours.
+"""v2's endpoints and deployments as typed values.
 
 Source: Together API, v2 endpoints and deployments, and together 3.1.
 """
@@ -20,17 +20,17 @@ _PHASES = {
     "STOPPED": Phase.STOPPED,
     "FAILED": Phase.FAILED,
 }
-_NO_ROOM = re.compile(r"capacity|cannot place|insufficient", re.I)
+_NO_CAPACITY = re.compile(r"capacity|cannot place|insufficient", re.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentV2:
-    """A deployment at one look.
+    """A deployment as the API returned it.
 
     Attributes:
-        state: The API's own word.
-        ready, desired: Replicas; None when the API does not say.
-        concurrency: Requests that one replica takes at once; None when not said or unlimited.
+        state: The API's own term.
+        ready, desired: Replicas; None if the API does not say.
+        concurrency: Requests that one replica serves at once; None if unknown or unlimited.
     """
 
     id: str
@@ -43,21 +43,21 @@ class DeploymentV2:
 
     @property
     def phase(self) -> Phase:
-        """Where it is in its life; a state that we do not know is unknown, not an error."""
+        """Its phase; a state that we do not know is UNKNOWN, not an error."""
         return _PHASES.get(self.state.removeprefix(_STATE), Phase.UNKNOWN)
 
     @property
     def no_capacity(self) -> bool:
-        """Whether it waits for GPUs that are not to be had."""
-        return self.phase is Phase.DEGRADED and bool(_NO_ROOM.search(self.message))
+        """Whether it waits for GPUs that are not available."""
+        return self.phase is Phase.DEGRADED and bool(_NO_CAPACITY.search(self.message))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointV2:
-    """An endpoint at one look.
+    """An endpoint as the API returned it.
 
     Attributes:
-        name: With the project's slug, as requests give it.
+        name: With the project's slug, as in requests.
         weights: Traffic weight by deployment id, above 0.
         newest: Summaries of the newest deployments only.
     """
@@ -79,7 +79,7 @@ def bare(name: str) -> str:
 
 
 def read_endpoint(call: str, value: Any) -> EndpointV2:
-    """Read an endpoint (OutcomeUnknown when it is none)."""
+    """Parse an endpoint (OutcomeUnknown if it is not one)."""
     split = items(value, "traffic_split")
     weights = {text(e, "deployment_id"): number(e, "weight") or 0.0 for e in split}
     summaries = [entry for entry in items(value, "deployments") if text(entry, "id")]
@@ -92,7 +92,7 @@ def read_endpoint(call: str, value: Any) -> EndpointV2:
 
 
 def read_deployment(call: str, value: Any) -> DeploymentV2:
-    """Read a deployment or the summary of one (OutcomeUnknown when it is none)."""
+    """Parse a deployment or a summary of one (OutcomeUnknown if it is not one)."""
     status = field(value, "status")
     ready = count(status, "ready_replicas")
     return DeploymentV2(

@@ -1,4 +1,4 @@
-"""Own models of a project in v2: fine-tunes, uploads and adapters, with the configs that run them.
+"""A project's own models in v2: fine-tunes, uploads and adapters, and the configs that run them.
 
 Source: Together API, `GET P/models`, `P/models/{ml}/revisions`, `P/configs`, and the CLI of
 together 3.1.
@@ -18,7 +18,7 @@ _PATH = re.compile(
 )
 _ADAPTER, _DRAFT = "WEIGHTS_TYPE_ADAPTER", "WEIGHTS_TYPE_SPECULATOR"
 _ATTACHES = ("fixed", "dynamic")
-"""Adapter modes of a config whose deployments have adapters attached: it merges none."""
+"""Adapter modes of configs that attach adapters to a deployment instead of merging one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,9 @@ class OwnModel:
 
     Attributes:
         path: `projects/{p}/models/{ml}`, without a revision.
-        revision: The one that was asked for; "" for the newest.
-        weights: The API's word for what its files are.
-        base, base_id: Path and id of the model that it was made from; "" for none.
+        revision: The requested revision; "" for the newest.
+        weights: The API's type of its weights.
+        base, base_id: Path and id of the model that it was derived from; "" for none.
     """
 
     id: str
@@ -43,27 +43,27 @@ class OwnModel:
 
     @property
     def kind(self) -> ModelKind:
-        """Which own kind it is."""
+        """The kind of own model."""
         if self.weights == _ADAPTER:
             return "adapter"
         return "draft" if self.weights == _DRAFT else "fine-tune"
 
     @property
     def resource(self) -> str:
-        """What a deployment gives as `model`."""
+        """The `model` of a deployment."""
         return f"{self.path}/revisions/{self.revision}" if self.revision else self.path
 
 
 def is_reference(model: str) -> bool:
-    """Whether a name is an id or a path: an own model's, not one of the catalogue."""
+    """Whether a name is the id or path of an own model, not a name of the catalogue."""
     return model.startswith(("ml_", "projects/"))
 
 
 def find_own(client: Any, project: str, model: str) -> OwnModel | None:
-    """Return the model record of an id, a path or an own model's name; None where there is none.
+    """Return the model record of an id, a path or an own model's name; None if there is none.
 
     Raises:
-        BadRequest: A path that is none.
+        BadRequest: An invalid path.
     """
     if model.startswith("projects/"):
         match = _PATH.match(model)
@@ -80,7 +80,7 @@ def find_own(client: Any, project: str, model: str) -> OwnModel | None:
         )
         return _pinned(client, found, match["project"], match["revision"] or "")
     if model.startswith("ml_"):
-        # One that the project does not have may be the platform's: its configs tell.
+        # An id that the project does not have may be the platform's: its configs show that.
         return _record(client, project, model) or OwnModel(id=model, name=model, path="")
     return next((own for own in own_models(client, project) if own.name == model), None)
 
@@ -95,11 +95,11 @@ def own_models(client: Any, project: str) -> list[OwnModel]:
 def configs_of(client: Any, project: str, own: OwnModel, *, every: bool = False) -> list[Any]:
     """Return the configs that can run an own model: its own, else those of its base model.
 
-    An adapter is merged into its base model as the endpoint starts, which configs that have
-    adapters attached do not do.
+    An adapter is merged into its base model when the endpoint starts; configs that attach
+    adapters do not do that.
 
     Args:
-        every: Of full weights also those that have adapters attached, for one that was named.
+        every: For full weights, include configs that attach adapters (for `--config`).
     """
     found: list[Any] = []
     if own.path:
@@ -113,7 +113,7 @@ def configs_of(client: Any, project: str, own: OwnModel, *, every: bool = False)
     plain = [config for config in found if adapter_mode(config) not in _ATTACHES]
     if own.kind == "adapter":
         return plain
-    # Full weights run on the others too, a little slower.
+    # Full weights run on configs that attach adapters as well, a little slower.
     return found if every or not plain else plain
 
 
@@ -121,31 +121,33 @@ def deployable(own: OwnModel, configs: list[Any]) -> OwnModel:
     """Return the record with the path by which it is deployed.
 
     Raises:
-        BadRequest: Nothing can deploy it; the message says what can be done.
+        BadRequest: It cannot be deployed; the message says what to do.
     """
     if own.kind == "draft":
         raise BadRequest(
             f"--model {own.name}: a draft model for speculative decoding is not deployed by "
-            "itself; name the model that it drafts for"
+            "itself; give the model that it drafts for"
         )
     if not configs:
         base = own.base or own.base_id
-        of = f"neither of its own nor of its base model ({base})" if base else "of its own"
+        of = f"itself nor its base model ({base})" if base else ""
         raise BadRequest(
-            f"--model {own.name}: there is no config that could deploy it, {of}; ask Together for "
-            "one, or fine-tune a model that has one: `mayfly models --mine` shows which have"
+            f"--model {own.name}: "
+            + (f"neither {of} has a config" if of else "it has no config")
+            + " that can deploy it; ask Together for one, or fine-tune a model that has one "
+            "(`mayfly models --mine` lists them)"
         )
     if own.path:
         return own
-    # A model of the platform, known by its id alone: its configs name its path.
+    # A model of the platform that is known only by id: its configs have its path.
     path = next((p for config in configs if (p := text(config, "reference_model"))), "")
     if not path:
-        raise BadRequest(f"--model {own.name}: no config names its path; give the path itself")
+        raise BadRequest(f"--model {own.name}: its configs do not name its path; give the path")
     return OwnModel(id=own.id, name=own.name, path=path)
 
 
 def entry_of(own: OwnModel, configs: int | None, base: str) -> ModelEntry:
-    """Return what `mayfly models` shows of a record."""
+    """Return the entry for `mayfly models`."""
     return ModelEntry(
         name=own.name,
         id=own.id,
@@ -163,7 +165,7 @@ def selectors_of(config: Any) -> dict[str, str]:
 
 
 def adapter_mode(config: Any) -> str:
-    """Return whether adapters are attached: disabled, fixed or dynamic; "" when not said."""
+    """Return a config's adapter mode: disabled, fixed or dynamic; "" if unknown."""
     selectors = selectors_of(config)
     said = selectors.get("adapter_mode") or selectors.get("adapterMode") or ""
     return said.removeprefix("ADAPTER_MODE_").lower()
@@ -180,7 +182,7 @@ def _configs(client: Any, project: str, **query: str) -> list[Any]:
 
 
 def _record(client: Any, project: str, model_id: str) -> OwnModel | None:
-    call = f"look up model {model_id}"
+    call = f"get model {model_id}"
     try:
         with translated(call):
             found = client.models.retrieve(model_id, project_id=project)
@@ -195,7 +197,7 @@ def _pinned(client: Any, own: OwnModel, project: str, revision: str) -> OwnModel
     """Return the record with a revision pinned.
 
     Raises:
-        BadRequest: It has no such revision, or that has failed its validation.
+        BadRequest: There is no such revision, or its validation has failed.
     """
     if not revision:
         return own
@@ -203,7 +205,7 @@ def _pinned(client: Any, own: OwnModel, project: str, revision: str) -> OwnModel
     try:
         found = listed(call, lambda: client.models.list_revisions(own.id, project_id=project))
     except Refused:
-        # The platform's models do not list theirs: the create will tell.
+        # The platform's models do not list revisions: the create call validates it.
         found = []
     states = {text(entry, "revision_id"): text(entry, "validation_status") for entry in found}
     usable = [name for name, state in states.items() if not state.endswith("FAILED")]

@@ -1,8 +1,7 @@
-"""Reading what the API answered, leniently: a field may be missing, and a number may be text.
+"""Parse the API's responses leniently: a field may be missing, and a number may be text.
 
-The SDK checks nothing unless it is told to: what is missing reads None, an int64 arrives as text,
-and an answer that is no JSON arrives as text altogether. Everything behind this file may rely on
-its types.
+The SDK does not validate responses: a missing field is None, an int64 is text, and a response that
+is not JSON is text as a whole. Callers of this module can rely on the types it returns.
 """
 
 import math
@@ -15,18 +14,18 @@ from mayfly.together.errors import translated
 
 
 def field(value: Any, name: str) -> Any:
-    """Return a field of one of the SDK's objects or of plain JSON; None when it is missing."""
+    """Return a field of an SDK object or of plain JSON; None if it is missing."""
     return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
 
 
 def text(value: Any, name: str) -> str:
-    """Return a text field without control characters; "" when it is missing."""
+    """Return a text field without control characters; "" if it is missing."""
     found = field(value, name)
     return "" if found is None else printable(str(found))
 
 
 def number(value: Any, name: str) -> float | None:
-    """Return a number, whether it came as one or as text; None when it is missing or neither."""
+    """Return a number, given as a number or as text; None if it is missing or invalid."""
     found = field(value, name)
     if isinstance(found, bool):
         return None
@@ -44,34 +43,34 @@ def count(value: Any, name: str) -> int | None:
 
 
 def items(value: Any, name: str) -> list[Any]:
-    """Return a list; empty when it is missing."""
+    """Return a list; empty if it is missing."""
     found = field(value, name)
     return list(found) if isinstance(found, list | tuple) else []
 
 
 def must_be_json(call: str, value: Any) -> Any:
-    """Return an answer that is JSON, or none at all as to a deletion (OutcomeUnknown).
+    """Return a JSON response, or an empty one as for a deletion (else OutcomeUnknown).
 
-    A 200 with a page for people is some gateway's, not the API's: nobody knows what was done.
+    A 200 with an HTML page is from a gateway, not from the API: the outcome is unknown.
     """
     if isinstance(value, str) and value.strip():
-        raise OutcomeUnknown(f"{call}: an answer that is none; look before repeating")
+        raise OutcomeUnknown(f"{call}: the response is not JSON; check before retrying")
     return value
 
 
 def needed(call: str, value: Any, name: str) -> str:
-    """Return a text field without which the answer is none (OutcomeUnknown)."""
+    """Return a required text field (OutcomeUnknown if it is missing)."""
     if found := text(value, name):
         return found
-    raise OutcomeUnknown(f"{call}: an answer without {name}; look before repeating")
+    raise OutcomeUnknown(f"{call}: the response has no {name}; check before retrying")
 
 
 def listed(call: str, ask: Callable[[], Any]) -> list[Any]:
-    """Return all entries of a list, page after page.
+    """Return all entries of a paginated list.
 
     Args:
-        call: What is being done, for messages.
-        ask: Makes the request for the first page.
+        call: Name of the operation, for messages.
+        ask: Requests the first page.
     """
     found: list[Any] = []
     cursors: set[str] = set()
@@ -81,7 +80,7 @@ def listed(call: str, ask: Callable[[], Any]) -> list[Any]:
         found += entries
         cursor = text(page, "next_cursor")
         more = getattr(page, "get_next_page", None)
-        # A cursor that comes again would go round in circles.
+        # A repeated cursor would loop for ever.
         if not entries or not cursor or cursor in cursors or more is None:
             return found
         cursors.add(cursor)
@@ -89,13 +88,13 @@ def listed(call: str, ask: Callable[[], Any]) -> list[Any]:
 
 
 def _page(call: str, ask: Callable[[], Any]) -> Any:
-    """Ask for one page; an answer that is no list must never pass for an empty one."""
+    """Request one page; a response that is not a list must not be taken for an empty one."""
     try:
         with translated(call):
             page = ask()
     except AttributeError as error:
-        # The SDK takes an answer that is no JSON for one of its pages.
-        raise OutcomeUnknown(f"{call}: an answer that is no list") from error
+        # The SDK takes a response that is not JSON for one of its pages.
+        raise OutcomeUnknown(f"{call}: the response is not a list") from error
     if page is None or isinstance(page, str):
-        raise OutcomeUnknown(f"{call}: an answer that is no list")
+        raise OutcomeUnknown(f"{call}: the response is not a list")
     return page

@@ -1,4 +1,4 @@
-"""Waiting for READY: bounded, and never in the dark about what is awaited."""
+"""Wait until an endpoint is READY, for a bounded time, and report what is awaited."""
 
 import time
 from collections.abc import Callable
@@ -22,23 +22,23 @@ def await_ready(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Observation:
-    """Look until the endpoint is READY and requests by its name reach it; return that look.
+    """Poll until the endpoint is READY and requests by its name are routed; return that state.
 
     Args:
-        ready_timeout_s: Budget for the whole wait, in seconds.
-        capacity_timeout_s: How long DEGRADED for want of capacity is borne, in seconds.
-        on_look: Is shown every observation.
-        partly: Whether one ready replica is enough: it bills, so it should work while the others
-            start, or cannot be had.
+        ready_timeout_s: Time limit of the whole wait, in seconds.
+        capacity_timeout_s: Time limit of DEGRADED for lack of capacity, in seconds.
+        on_observation: Called with every observation.
+        partly: Whether one ready replica is enough: it is billed, so it should work while the
+            others start or wait for capacity.
 
     Raises:
-        HardwareUnavailable: It FAILED, or capacity was wanting for too long.
-        EndpointLost: It is not there.
-        TimedOut: The budget is used up; the message says what was last seen.
+        HardwareUnavailable: It FAILED, or there was no capacity for too long.
+        EndpointLost: It does not exist.
+        TimedOut: The time limit is exceeded; the message has the last state.
     """
     began, wait_s = clock(), FIRST_POLL_S
     short_since: float | None = None
-    last = "nothing, the API did not answer"
+    last = "no response from the API"
     while (waited_s := clock() - began) < ready_timeout_s:
         try:
             observation = plane.observe(ref)
@@ -52,7 +52,7 @@ def await_ready(
             ):
                 return observation
             if observation.phase is Phase.GONE:
-                raise EndpointLost(f"endpoint {ref.name} is not there any more")
+                raise EndpointLost(f"endpoint {ref.name} no longer exists")
             if observation.phase is Phase.FAILED:
                 raise HardwareUnavailable(f"endpoint {ref.name} on {ref.hardware}: {observation}")
             short_since = (short_since or clock()) if observation.no_capacity else None
@@ -64,12 +64,12 @@ def await_ready(
         sleep(min(wait_s, max(0.0, ready_timeout_s - waited_s)))
         wait_s = min(wait_s * 1.5, MAX_POLL_S)
     raise TimedOut(
-        f"endpoint {ref.name} was not READY after {ready_timeout_s:.0f} s; last seen: {last}; "
-        "raise the time to wait for READY, or choose other hardware"
+        f"endpoint {ref.name} was not READY after {ready_timeout_s:.0f} s; last state: {last}; "
+        "raise --ready-timeout, or choose other hardware"
     )
 
 
 def _serves(observation: Observation) -> bool:
-    """Whether some replica answers while others do not yet."""
+    """Whether at least one replica is ready while others are not."""
     starting = observation.phase in (Phase.STARTING, Phase.DEGRADED)
     return starting and bool(observation.ready_replicas)

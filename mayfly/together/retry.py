@@ -1,4 +1,4 @@
-"""Patience for calls that no step of the flow repeats: looking and planning, before a run."""
+"""Retries for calls that no step of the flow repeats: read-only commands and planning."""
 
 import random
 import time
@@ -11,10 +11,10 @@ from mayfly.models.errors import BadRequest, RetryableError, Unreachable
 R = TypeVar("R")
 
 BUDGET_S = 60.0
-"""How long a person waits for an API that says "later" before being told so."""
+"""How long calls are retried before the error is shown to the user."""
 
 _PAUSES = Backoff(cap_s=5.0)
-"""Somebody is waiting, and is told at each attempt."""
+"""Short, because a user is waiting."""
 
 
 def with_retries(
@@ -27,19 +27,19 @@ def with_retries(
     sleep: Callable[[float], None] = time.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> R:
-    """Repeat a call that may be repeated while the API asks for time; return its result.
+    """Retry an idempotent call on retryable errors; return its result.
 
     Args:
-        call: Has no effect that a second call would double.
-        budget_s: When the next attempt would begin later than this, in seconds, the last error
-            is raised.
+        call: The idempotent call.
+        budget_s: Time limit for the start of the last attempt, in seconds; after it the last
+            error is raised.
         log: Receives a line about each failed attempt.
-        under_way: Whether something may have been created: then a host that refuses connections is
-            waited for too, as an API that is restarted does.
+        under_way: Whether something may have been created: then a host that refuses connections
+            is retried as well, because a restarting API does that.
 
     Raises:
         BadRequest: The API cannot be reached, and waiting does not change that.
-        RetryableError: The last one, once the budget is used up; any other error at once.
+        RetryableError: The last one, after the time limit; any other error at once.
     """
     end, attempt = clock() + budget_s, 0
     while True:
@@ -52,5 +52,5 @@ def with_retries(
             wait_s = delay_s(_PAUSES, attempt, retry_after_s=error.retry_after_s, uniform=uniform)
             if clock() + wait_s > end:
                 raise
-            log(f"{error}; trying again in {wait_s:.0f} s")
+            log(f"{error}; retrying in {wait_s:.0f} s")
         sleep(wait_s)

@@ -1,7 +1,7 @@
-"""The API's own clock, from the `Date` header of its answers.
+"""The API's own clock, from the `Date` header of its responses.
 
-What an endpoint's name says about time is read on other machines, so it must not depend on this
-machine's clock, which may be wrong or be set while a run is on.
+The time in an endpoint's name is read on other machines, so it must not depend on this machine's
+clock, which may be wrong or be changed during a run.
 """
 
 import time
@@ -10,11 +10,11 @@ from email.utils import parsedate_to_datetime
 
 
 class ServerClock:
-    """Unix time as the API has it; this machine's own until an answer has come.
+    """Unix time by the API's clock; by this machine's until there was a response.
 
     Args:
         now: This machine's Unix time, in seconds.
-        monotonic: A clock that only goes forward, in seconds.
+        monotonic: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -24,11 +24,11 @@ class ServerClock:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._now, self._monotonic = now, monotonic
-        # (the API's Unix time, the monotonic clock then)
+        # (the API's Unix time, the monotonic clock at that time)
         self._noted: tuple[float, float] | None = None
 
     def note(self, date: str) -> None:
-        """Take note of a `Date` header; one that cannot be read is ignored."""
+        """Record a `Date` header; an invalid one is ignored."""
         try:
             at = parsedate_to_datetime(date).timestamp()
         except (ValueError, TypeError, OverflowError):
@@ -36,7 +36,7 @@ class ServerClock:
         self._noted = at, self._monotonic()
 
     def now(self) -> float:
-        """Return Unix time in seconds, exact to about a second."""
+        """Return Unix time in seconds, accurate to about a second."""
         if self._noted is None:
             return self._now()
         at, noted = self._noted

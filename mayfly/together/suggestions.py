@@ -1,4 +1,4 @@
-"""Names that are near a wrong one: what a person may have meant, and nothing else."""
+"""Suggestions for a model name that does not exist."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,11 +7,11 @@ from mayfly.models.errors import BadRequest
 
 _MOST = 5
 _NEAR = 0.72
-"""difflib's ratio above which two names are near; unrelated names of one publisher are below."""
+"""Minimum difflib ratio of similar names; unrelated names of one publisher are below it."""
 
 
 def near_names(wanted: str, names: Iterable[str]) -> list[str]:
-    """Return the names near a wrong one, the nearest first: as a whole, or without publisher."""
+    """Return similar names, the nearest first; compared with and without the publisher."""
     scores: dict[str, float] = {}
     for name in names:
         pairs = ((wanted, name), (_bare(wanted), _bare(name)))
@@ -25,7 +25,7 @@ def near_names(wanted: str, names: Iterable[str]) -> list[str]:
 
 
 def unknown_model(wanted: str, names: Iterable[str]) -> BadRequest:
-    """Return the refusal of a model that does not exist, with the names that are near."""
+    """Return the error for a model that does not exist, with similar names."""
     near = near_names(wanted, names)
     then = (
         f"did you mean {', '.join(near)}?"

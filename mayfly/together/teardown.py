@@ -1,8 +1,8 @@
-"""Teardown that insists: stop first, because that ends the billing; then delete; then read back.
+"""Tear an endpoint down: stop first, because that ends the billing; then delete; then confirm.
 
-The stop goes out by the ids that are known, before anything is read: a read that fails costs the
-proof, not the stop. Every later step observes what is there and does what is still to do, so it may
-be repeated, begun by one process and finished by another, or done by two at once.
+The stop is sent by the known ids before anything is read: if a read fails, only the proof is
+missing, not the stop. Every later step observes the state and does what remains. So a teardown can
+be repeated, started by one process and finished by another, or done by two at once.
 """
 
 import random
@@ -20,7 +20,7 @@ from mayfly.together.control_plane import ControlPlane
 MAX_PAUSE_S = 10.0
 POLL_EVERY_S = 1.0
 FIRST_POLL_S = 0.2
-"""What never served, or has little in flight, stops at once."""
+"""The first poll comes early: an endpoint that is idle or was never ready stops at once."""
 
 
 def tear_down(
@@ -41,61 +41,62 @@ def tear_down(
     sleep: Callable[[float], None] = time.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> TeardownProof:
-    """End an endpoint: no replica is left (`stop`), or nothing at all is (`delete`).
+    """Tear an endpoint down: until no replica is left (`stop`), or it does not exist (`delete`).
 
-    Refusals, lost answers, 429, 5xx and a restarted API are ridden out with jittered pauses; what
-    is already gone is done.
+    Rejections, lost responses, 429, 5xx and an API restart are retried with jittered pauses; an
+    endpoint that does not exist is done.
 
     Args:
-        budget_s: How long to insist, in seconds.
-        settled_at: When it proves something that the endpoint is not there (Unix time): a create
-            may still be on its way to take effect. Unset, at once for an endpoint with an id, and
-            for others after as long as a create may take from now.
-        billing_since: Since when replicas have been ready (Unix time), for the message.
-        aim: What is to become of it in the end, for the message too; unset, the policy.
-        stopped: Whether an earlier teardown has read back that nothing bills.
-        stop_requested_at: When a stop was asked for already, and taken (Unix time).
-        on_step: Is told each thing done, and each new reason why something was not.
-        now, clock: Unix time, and a clock that only goes forward, in seconds.
+        budget_s: Time limit, in seconds.
+        settled_at: Unix time from which a 404 is proof: until then a create may still take effect.
+            By default now for an endpoint with an id, and otherwise as long from now as a create
+            may take.
+        billing_since: Unix time since which replicas are ready, for the message.
+        aim: What the caller finally wants, for the message; by default the policy.
+        stopped: Whether an earlier teardown has confirmed that no replica is running.
+        stop_requested_at: Unix time of a stop that the API has already accepted.
+        on_step: Called with a line for each step done and each new reason for a failure.
+        now, clock: Unix time, and a monotonic clock, in seconds.
 
     Raises:
-        TeardownFailed: The budget is used up: what may still bill, and how to end it.
+        TeardownFailed: The time limit is exceeded; the message says what may still be billed, and
+            how to end it.
     """
     if settled_at is None:
         settled_at = 0.0 if ref.endpoint_id else now() + SETTLE_S
-    ending = _Ending(plane, ref, policy, line, on_step, now, settled_at)
-    ending.known_stopped = stopped
+    teardown = _Teardown(plane, ref, policy, line, on_step, now, settled_at)
+    teardown.known_stopped = stopped
     if stop_requested_at is not None and not stopped:
-        ending.asked(stop_requested_at)
-    end, pause_s, looks = clock() + budget_s, POLL_EVERY_S, 0
+        teardown.record_stop(stop_requested_at)
+    end, pause_s, polls = clock() + budget_s, POLL_EVERY_S, 0
     while clock() < end:
         try:
-            if ending.advance():
-                return ending.proof
-            pause_s = POLL_EVERY_S if looks else FIRST_POLL_S
-            looks += 1
+            if teardown.advance():
+                return teardown.proof
+            pause_s = POLL_EVERY_S if polls else FIRST_POLL_S
+            polls += 1
         except RetryableError as error:
-            ending.missed(error)
+            teardown.record_failure(error)
             pause_s = min(max(pause_s * 2, error.retry_after_s or 0.0), MAX_PAUSE_S)
         except MayflyError as error:
-            # A refusal may be of the moment (a state that has just changed): look again.
-            ending.missed(error)
+            # A rejection may be temporary (the state has just changed): poll again.
+            teardown.record_failure(error)
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
         sleep(uniform(pause_s / 2, pause_s))
     raise TeardownFailed(
         unfinished_teardown(
             ref,
-            bills=ending.proof.stopped_at is None,
+            bills=teardown.proof.stopped_at is None,
             since=billing_since,
-            why=f"{budget_s:.0f} s of teardown did not end it (last: {ending.last})",
-            stop_taken=ending.proof.stop_requested_at is not None,
+            why=f"teardown did not finish within {budget_s:.0f} s (last: {teardown.last})",
+            stop_taken=teardown.proof.stop_requested_at is not None,
             aim=aim or policy,
         )
     )
 
 
-class _Ending:
-    """A teardown under way: each `advance` looks once and does the one thing that is next."""
+class _Teardown:
+    """A teardown in progress: each `advance` polls once and does the next step."""
 
     def __init__(
         self,
@@ -110,19 +111,18 @@ class _Ending:
         self._plane, self._ref, self._policy = plane, ref, policy
         self._on_step, self._now, self._settled_at = on_step, now, settled_at
         self.proof = TeardownProof(name=ref.name, line=line, started_at=now())
-        self.last: object = "nothing, the API did not answer"
-        self._looked_in_vain = False
-        self._asked_at: float | None = None
+        self.last: object = "no response from the API"
+        self._absence_logged = False
+        self._stop_sent_at: float | None = None
         self.known_stopped = False
 
     def advance(self) -> bool:
-        """Stop what is known; observe, and stop or delete as the state demands; whether all is
-        done."""
+        """Stop what is known, poll, and stop or delete by the state; return whether all is done."""
         if not self.known_stopped:
             try:
                 self._stop_known()
             except RetryableError as error:
-                self.missed(error)
+                self.record_failure(error)
         seen = self._plane.observe(self._ref)
         self.last = seen
         if seen.phase is Phase.GONE:
@@ -134,57 +134,57 @@ class _Ending:
             self._stop(seen)
             return False
         if self.proof.stopped_at is None:
-            self._did(
+            self._record(
                 f"{self._ref.name} stopped; billing has ended ({seen.short_state})",
                 stopped_at=self._now(),
-                # It may be a stop whose answer was lost that has worked.
-                stop_requested_at=self.proof.stop_requested_at or self._asked_at,
+                # A stop whose response was lost may have worked.
+                stop_requested_at=self.proof.stop_requested_at or self._stop_sent_at,
             )
         if self._policy == "stop":
             return True
         self._plane.delete(self._ref)
-        # The 404 that is the proof may follow at once: no pause is worth taking before it.
+        # The confirmation (404) may be available at once, so poll without a pause.
         return self._plane.observe(self._ref).phase is Phase.GONE and self._absent()
 
-    def asked(self, at: float) -> None:
-        """Take note of a stop that was asked for before."""
-        self._did(f"stopping {self._ref.name}", stop_requested_at=at)
+    def record_stop(self, at: float) -> None:
+        """Record a stop that was requested earlier."""
+        self._record(f"stopping {self._ref.name}", stop_requested_at=at)
         self.known_stopped = True
 
-    def missed(self, error: MayflyError) -> None:
-        """Take note of a look or a step that failed and is to be repeated."""
+    def record_failure(self, error: MayflyError) -> None:
+        """Record a poll or a step that failed and will be retried."""
         if str(error) != str(self.last):
-            self._on_step(f"{error}; trying again")
+            self._on_step(f"{error}; retrying")
         self.last = error
 
     def _stop_known(self) -> None:
-        asked_at = self._now()
+        sent_at = self._now()
         if self._plane.stop_known(self._ref):
-            self._asked_at = asked_at
-            self._did(f"stopping {self._ref.name}", stop_requested_at=self._now())
+            self._stop_sent_at = sent_at
+            self._record(f"stopping {self._ref.name}", stop_requested_at=self._now())
         self.known_stopped = True
 
     def _stop(self, seen: Observation) -> None:
-        # STOPPING is waited out; a stop that has not taken yet is asked for again.
+        # Wait while it is STOPPING; send a stop without effect again.
         if seen.phase is not Phase.STOPPING or self.proof.stop_requested_at is None:
-            self._asked_at = self._asked_at or self._now()
+            self._stop_sent_at = self._stop_sent_at or self._now()
             self._plane.stop(self._ref)
         if self.proof.stop_requested_at is None:
-            self._did(
+            self._record(
                 f"stopping {self._ref.name} ({seen.short_state})", stop_requested_at=self._now()
             )
 
     def _absent(self) -> bool:
         now = self._now()
         if now < self._settled_at:
-            if not self._looked_in_vain:
+            if not self._absence_logged:
                 self._on_step(
-                    f"there is no {self._ref.name}; looking on for "
-                    f"{self._settled_at - now:.0f} s, in case its create is still on its way"
+                    f"{self._ref.name} does not exist; polling for another "
+                    f"{self._settled_at - now:.0f} s, in case its create still takes effect"
                 )
-            self._looked_in_vain = True
+            self._absence_logged = True
             return False
-        self._did(
+        self._record(
             f"{self._ref.name} deleted (confirmed: 404)",
             stopped_at=self.proof.stopped_at or now,
             gone_at=now,
@@ -192,6 +192,6 @@ class _Ending:
         )
         return True
 
-    def _did(self, text: str, **facts: Any) -> None:
+    def _record(self, text: str, **fields: Any) -> None:
         self._on_step(text)
-        self.proof = replace(self.proof, steps=(*self.proof.steps, text), **facts)
+        self.proof = replace(self.proof, steps=(*self.proof.steps, text), **fields)

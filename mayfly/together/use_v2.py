@@ -1,4 +1,4 @@
-"""What v2 records of an endpoint's use: its analytics and its events.
+"""v2's records of an endpoint's use: its analytics and its events.
 
 Source: Together API, `GET …/endpoints/{ep}/analytics` and `…/events`, and together 3.1.
 """
@@ -14,17 +14,17 @@ _EVENTS = 50
 
 
 def read_use(client: Any, project: str, endpoint_id: str, *, within_s: float, now: float) -> Use:
-    """Return what the API has recorded of the last `within_s` seconds.
+    """Return what the API has recorded for the last `within_s` seconds.
 
     Args:
-        now: The API's Unix time, in seconds, where its answers do not say it.
+        now: The API's Unix time in seconds, in case its responses do not have it.
     """
-    call = f"look at the use of {endpoint_id}"
+    call = f"get the use of {endpoint_id}"
     requests: int | None = None
     gpu: float | None = None
     try:
         whole = _analytics(client, call, project, endpoint_id)
-        # A span that was not named ends now, by the API's own clock.
+        # Without a period in the request, it ends now by the API's own clock.
         now = _unix(field(field(whole, "time_range"), "end_time")) or now
         start = datetime.fromtimestamp(now - within_s, UTC)
         lately = _analytics(client, call, project, endpoint_id, start_time=start)
@@ -51,14 +51,14 @@ def _analytics(client: Any, call: str, project: str, endpoint_id: str, **query: 
 def _last_event(
     client: Any, call: str, project: str, endpoint_id: str, *, since: float
 ) -> str | None:
-    """Return the type of the newest event since then, "" for none, None when it is not known."""
+    """Return the type of the newest event since then, "" for none, None if unknown."""
     try:
         with translated(call):
             page = client.endpoints.list_events(endpoint_id, project_id=project, limit=_EVENTS)
         must_be_json(call, page)
     except Refused:
         return None
-    # What a replica logs is no sign of anybody's use.
+    # Events of replicas are no sign of use.
     changes = (each for each in items(page, "data") if not text(each, "type").startswith("pod."))
     newest = next(changes, None)
     if newest is None:
@@ -70,7 +70,7 @@ def _last_event(
 
 
 def _unix(value: Any) -> float | None:
-    """Return Unix time from an RFC 3339 text or the SDK's value; None when it is neither."""
+    """Return Unix time from an RFC 3339 text or the SDK's value; None if it is neither."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)

@@ -62,7 +62,7 @@ def test_refused_hardware_is_an_error_of_that_hardware(here: World) -> None:
         FaultRule(action="status", method="POST", path=post, status=400, message="not this GPU")
     )
 
-    with pytest.raises(HardwareUnavailable, match=f"{spec.hardware} was refused: not this GPU"):
+    with pytest.raises(HardwareUnavailable, match=f"{spec.hardware} rejected: not this GPU"):
         here.plane.create(spec)
 
 
@@ -115,7 +115,7 @@ def test_response_after_the_timeout_is_an_error(api: Api, emulator: Emulator) ->
         ref = here.plane.create(here.spec())
         emulator.use_faults(FaultRule(action="hang_before", method="GET", nth=(1,)))
 
-        with pytest.raises(OutcomeUnknown, match="no answer in time"):
+        with pytest.raises(OutcomeUnknown, match="no response in time"):
             here.plane.observe(ref)
 
 

@@ -157,7 +157,7 @@ def test_stop_and_delete_of_deleted_endpoint_succeed(here: World, by_id: bool) -
 
 
 def test_scale_of_deleted_endpoint_is_an_error(here: World) -> None:
-    with pytest.raises(TerminalError, match=f"endpoint {NAME} is not there"):
+    with pytest.raises(TerminalError, match=f"endpoint {NAME} does not exist"):
         here.plane.scale(EndpointRef(api=here.api, name=NAME), Replicas())
 
 

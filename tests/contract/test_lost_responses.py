@@ -71,7 +71,7 @@ def test_create_that_hangs_after_its_effect_makes_one_endpoint(
             FaultRule(action="hang_after", method="POST", path="/endpoints$", nth=(1,))
         )
 
-        with pytest.raises(OutcomeUnknown, match="no answer in time; look before repeating"):
+        with pytest.raises(OutcomeUnknown, match="no response in time; check before retrying"):
             here.plane.create(spec)
         ref = repeated(lambda: here.plane.create(spec))
 

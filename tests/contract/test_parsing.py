@@ -108,7 +108,7 @@ def test_concurrency_of_zero_means_unlimited() -> None:
 def test_html_page_is_an_error_and_empty_body_of_delete_is_success() -> None:
     with pytest.raises(OutcomeUnknown):
         must_be_json("do it", "<html>")
-    with pytest.raises(OutcomeUnknown, match="an answer without id"):
+    with pytest.raises(OutcomeUnknown, match="the response has no id"):
         needed("do it", {}, "id")
     assert must_be_json("do it", "") == ""
     assert must_be_json("do it", None) is None

@@ -36,7 +36,7 @@ def test_each_poll_is_reported_until_ready(here: World) -> None:
 def test_wait_timeout_reports_the_last_state(here: World) -> None:
     ref = here.plane.create(here.spec())
 
-    with pytest.raises(TimedOut, match=r"was not READY after 60 s; last seen: (SC|ST)A") as late:
+    with pytest.raises(TimedOut, match=r"was not READY after 60 s; last state: (SC|ST)A") as late:
         here.await_ready(ref, ready_timeout_s=60)
 
     assert ref.name in str(late.value)
@@ -88,7 +88,7 @@ def test_vanished_endpoint_is_lost(here: World) -> None:
     ref = here.plane.create(here.spec())
     here.emulator.vanish()
 
-    with pytest.raises(EndpointLost, match="is not there any more"):
+    with pytest.raises(EndpointLost, match="no longer exists"):
         here.await_ready(ref)
 
 
@@ -105,7 +105,7 @@ def test_api_outage_beyond_the_timeout_is_named(here: World) -> None:
         FaultRule(action="status", method="GET", status=503, message="we are down")
     )
 
-    with pytest.raises(TimedOut, match=r"last seen: .*HTTP 503: we are down"):
+    with pytest.raises(TimedOut, match=r"last state: .*HTTP 503: we are down"):
         here.await_ready(ref, ready_timeout_s=100)
 
 

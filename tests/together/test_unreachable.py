@@ -45,7 +45,7 @@ def test_unknown_host_is_an_error_at_once() -> None:
     words = unreachable(caused_by(socket.gaierror(socket.EAI_NONAME, "Name not known")))
 
     assert words is not None
-    assert words.startswith("is not a known host")
+    assert words.startswith("is an unknown host")
 
 
 def test_certificate_error_is_raised_at_once() -> None:
@@ -89,7 +89,7 @@ def test_each_wait_is_reported() -> None:
 
     assert with_retries(call, log=said.append, sleep=lambda _s: None) == "answer"
     assert len(said) == 3
-    assert all("at midnight; trying again in" in line for line in said)
+    assert all("at midnight; retrying in" in line for line in said)
 
 
 def test_refusing_host_is_retried_once_an_endpoint_may_exist() -> None:
