@@ -106,7 +106,7 @@ def test_revision_is_pinned(v2: World) -> None:
 
 
 def test_model_without_config_is_refused_with_remedy(v2: World) -> None:
-    with pytest.raises(BadRequest, match=r"no config that could deploy it.*models --mine"):
+    with pytest.raises(BadRequest, match=r"config that can deploy it.*models --mine"):
         v2.plane.offers(NO_CONFIG)
 
 
@@ -140,7 +140,7 @@ def test_config_outside_the_catalogue_can_be_pinned(v2: World) -> None:
 
     assert one == shown[1]
     assert other.config == hidden
-    with pytest.raises(BadRequest, match=rf"--config cr_none: no config.*{shown[0].config}"):
+    with pytest.raises(BadRequest, match=rf"--config cr_none: no available config.*{shown[0].config}"):
         v2.plane.offers(SMALL, config="cr_none")
 
 
