@@ -140,7 +140,9 @@ def test_config_outside_the_catalogue_can_be_pinned(v2: World) -> None:
 
     assert one == shown[1]
     assert other.config == hidden
-    with pytest.raises(BadRequest, match=rf"--config cr_none: no available config.*{shown[0].config}"):
+    with pytest.raises(
+        BadRequest, match=rf"--config cr_none: no available config.*{shown[0].config}"
+    ):
         v2.plane.offers(SMALL, config="cr_none")
 
 
