@@ -1,4 +1,4 @@
-"""The life of one endpoint and one batch, top to bottom."""
+"""The flow `batch-inference`: the lifecycle of an endpoint and its batch, top to bottom."""
 
 from typing import Any
 
@@ -36,11 +36,11 @@ from mayfly.tasks.shards import answer_shards, settle_shards
     on_cancellation=[tear_down_after_the_run],
     on_crashed=[tear_down_after_the_run],
     on_failure=[tear_down_after_the_run],
-    # The body does it, and says what is wrong in one line.
+    # The body validates, with an error message of one line.
     validate_parameters=False,
 )
 def batch_inference(
-    input: str = parameter(Job, "input"),  # noqa: A002 - the word of the form and of the command line
+    input: str = parameter(Job, "input"),  # noqa: A002 - the name in the form and on the command line
     model: str = parameter(Job, "model"),
     output: str = parameter(Job, "output"),
     credentials: TogetherCredentials | None = None,
@@ -56,10 +56,10 @@ def batch_inference(
 ) -> dict[str, Any]:
     """Send every row of a dataset through a model on an endpoint that lives as long as the batch.
 
-    The texts of the form are those of the job's fields.
+    The descriptions in the form are those of the job's fields.
 
     Args:
-        credentials: Together credentials to run with; unset, the worker's environment has the key.
+        credentials: Together credentials block; if unset, the worker's environment has the API key.
     """
     handle = current_handle()
     parameters = {
@@ -87,7 +87,7 @@ def batch_inference(
 
 
 def infer_batch(job: Job, handle: RunHandle) -> dict[str, Any]:
-    """Do what the flow does, in a flow run of Prefect's or without one."""
+    """Do what the flow does, inside a Prefect flow run or without one."""
     with (
         skip_retries_if_server_down(),
         begin(job, handle, run=flow_run.id or "") as run,

@@ -1,4 +1,4 @@
-"""Endpoints by hand, from a form: what `mayfly endpoints` does in a terminal."""
+"""The flow `manage-endpoints`: what `mayfly endpoints` does, as a Prefect form."""
 
 from typing import Any
 
@@ -16,19 +16,20 @@ def manage_endpoints(
     action: Action = "list",
     name: str = "",
     replicas: str = "1",
-    anyway: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
+    force: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
     api: Api = "v2",
     credentials: TogetherCredentials | None = None,
 ) -> list[dict[str, Any]]:
     """List, show, start, stop, scale or delete endpoints.
 
     Args:
-        action: What to do. Stop waits until nothing bills; delete stops first, and reads back.
-        name: The endpoint's name, with or without slug, or its id; not needed to list.
+        action: What to do. Stop waits until billing has ended; delete also confirms the deletion
+            (404).
+        name: Name of the endpoint, with or without slug, or its id; not needed for list.
         replicas: For start and scale: N, or MIN-MAX to autoscale.
-        anyway: Also stop what a live run uses, and delete what mayfly did not make.
+        force: Also stop an endpoint that a run uses, and delete one that mayfly did not create.
         api: Generation of the endpoint API.
-        credentials: Together credentials; unset, the worker's environment has the key.
+        credentials: Together credentials block; if unset, the worker's environment has the API key.
     """
     return ended_in_one_line(
         lambda: manage(
@@ -36,7 +37,7 @@ def manage_endpoints(
             action=action,
             name=name,
             replicas=replicas,
-            anyway=anyway,
+            force=force,
             api=api,
         )
     )

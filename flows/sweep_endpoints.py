@@ -1,4 +1,4 @@
-"""Ends what an earlier run left behind; scheduled every ten minutes by prefect.yaml."""
+"""The flow `sweep-endpoints`: end orphaned endpoints; scheduled every ten minutes."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ def sweep_endpoints(
     dry_run: bool = False,  # noqa: FBT001, FBT002 - a switch of the form
     credentials: TogetherCredentials | None = None,
 ) -> dict[str, Any]:
-    """Find endpoints that carry our name and have no live owner, and tear them down.
+    """Find orphaned endpoints of earlier runs and tear them down.
 
     Args:
-        api: Generation of the endpoint API; unset, both.
-        dry_run: Only say what would be done.
-        credentials: Together credentials to look with; unset, the worker's environment has the key.
+        api: Generation of the endpoint API; if unset, both.
+        dry_run: Only report what would be done.
+        credentials: Together credentials block; if unset, the worker's environment has the API key.
     """
     return ended_in_one_line(
         lambda: sweep(environment_with(credentials_of(credentials)), api=api, dry_run=dry_run)

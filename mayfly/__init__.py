@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BadRequest", "MayflyError", "Planned", "Result", "batch_inference", "plan", "run"]
 
-# Loaded when they are used: a guardian that waits imports this package too, and must stay small.
+# Loaded on first use: a waiting guardian imports this package too, and must stay small.
 _HOMES = {
     "BadRequest": "mayfly.models.errors",
     "MayflyError": "mayfly.models.errors",

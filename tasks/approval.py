@@ -1,11 +1,11 @@
-"""Ask before spending: a run that may cost more than its owner said waits, and holds nothing.
+"""Step: wait for approval of a run that may cost more than its limit for unapproved spending.
 
-The question comes after the plan and before the lease: while a person thinks, nothing bills and
+The question comes after the plan and before the lease: while the run waits, nothing bills and
 nothing has to be torn down. A run of a deployment is suspended: its process ends and its
-concurrency slot is free, for a day if need be; approved, it starts again from the top, plans anew
-and finds the answer. (A pause would keep the process, which Prefect ends 225 s after its start,
-because the pause has given its slot back.) An ad-hoc run waits in its process. On the command line
-the question is asked in the terminal instead.
+concurrency slot is free. Once approved it starts again from the top, plans again and finds the
+answer. (A pause would keep the process, but Prefect ends it 225 s after its start, because the
+pause has released its slot.) An ad-hoc run waits in its process. The command line asks in the
+terminal instead.
 """
 
 from contextlib import suppress
@@ -31,24 +31,24 @@ from mayfly.runs.run import Run
 POLL_S = 2
 
 _ASKED_ABOUT = "mayfly-approval-usd"
-"""Key under which a flow run keeps the dollars that its question was about."""
+"""Key of the flow run input that stores the estimate of the question, in dollars."""
 
 
 class Approval(RunInput):
-    """What a person answers to the plan."""
+    """The form that asks for approval."""
 
-    # No default: the dialog preselects nothing.
+    # No default, so that the dialog preselects nothing.
     decision: Literal["approve", "refuse"] = Field(
         title="Decision",
-        description="approve rents the hardware of the plan; refuse ends the run",
+        description="approve creates the endpoint of the plan; refuse ends the run",
     )
 
 
 def await_approval(run: Run) -> None:
-    """Wait until a person has approved the plan, if its cost asks for that.
+    """Wait until a person has approved the plan, if its cost requires approval.
 
     Raises:
-        NotApproved: The plan was refused, or nobody answered in time; nothing was created.
+        NotApproved: The plan was refused, or not answered in time; nothing was created.
     """
     plan, limits = run.plan, run.job.limits
     if plan is None or not is_recorded():
@@ -60,7 +60,7 @@ def await_approval(run: Run) -> None:
         max_cost_usd=limits.max_cost_usd,
     ):
         return
-    run.progress.log("waiting for approval; nothing is rented meanwhile")
+    run.progress.log("waiting for approval; no endpoint exists meanwhile")
     question = Approval.with_initial_data(description=plan_question(plan))
     within_s, monotonic = limits.approve_within_s, run.environment.clock.monotonic
     asked = monotonic()
@@ -74,22 +74,23 @@ def await_approval(run: Run) -> None:
             )
     except FlowPauseTimeout as error:
         unanswered = NotApproved(
-            f"nobody approved the plan within {span(within_s)}; nothing was rented: run it again"
+            f"the plan was not approved within {span(within_s)}; nothing was created. "
+            "Start the run again"
         )
         _say_why(str(unanswered))
         raise unanswered from error
     if answer.decision == "refuse":
-        raise NotApproved("the plan was refused; nothing was rented")
+        raise NotApproved("the plan was refused; nothing was created")
     run.progress.log("the plan was approved")
-    # The time that a person thinks is not the run's: its deadline counts from here on.
+    # The wait does not count toward the deadline.
     run.monitor.leave_out(monotonic() - asked)
 
 
 def question_key(estimated_usd: float | None) -> str:
     """Return the key of the pause that asks about a plan.
 
-    Prefect asks once for each key, and finds the answer by it after a restart. A plan that has
-    become more expensive than what was asked about is another question.
+    Prefect asks once per key, and finds the answer by it after a restart. A plan that has become
+    more expensive than the approved one needs another question.
     """
     run, usd = UUID(flow_run.id), estimated_usd or 0.0
     with get_client(sync_client=True) as client:
@@ -98,11 +99,11 @@ def question_key(estimated_usd: float | None) -> str:
         except (ObjectNotFound, PrefectHTTPStatusError, ValueError):
             client.create_flow_run_input(run, _ASKED_ABOUT, f"{usd:.4f}")
             return APPROVAL_KEY
-    # Half a cent is what a person was shown.
+    # The question shows whole cents.
     return APPROVAL_KEY if usd <= before + 0.005 else f"{APPROVAL_KEY}-{usd:.2f}"
 
 
 def _say_why(message: str) -> None:
-    """Say why a run ended that Prefect's server has already ended by itself, in other words."""
+    """Replace the message of the state into which Prefect's server has already put the run."""
     with suppress(Exception), get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(flow_run.id), Failed(message=message), force=True)

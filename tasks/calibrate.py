@@ -1,4 +1,4 @@
-"""Step: try the best hardware with some of the rows before one is chosen for the rest."""
+"""Step: calibrate the best hardware with some of the rows, and choose one for the rest."""
 
 from mayfly.models.errors import EndpointLost, HardwareUnavailable
 from mayfly.models.offers import Offer
@@ -12,20 +12,20 @@ from mayfly.runs.calibration import measure_rows
 from mayfly.runs.run import Run
 from mayfly.tasks.endpoint import await_ready, create_endpoint, delete_endpoint, stop_endpoint
 from mayfly.tasks.shards import settle_shards
-from mayfly.tasks.step import step, tell
+from mayfly.tasks.step import set_message, step
 
 CANDIDATES = 3
-"""How many kinds of hardware are tried, the most promising."""
+"""Number of hardware candidates to calibrate, best first."""
 
 
 def calibrate(run: Run, placement: Placement | None) -> Placement | None:
-    """Try hardware with the job's own rows, if that was asked for; return the new order.
+    """Calibrate hardware with the job's own rows, if requested; return the new placement.
 
-    One endpoint at a time, each with one replica and gone before the next; what could not be had
-    is not tried again.
+    One endpoint at a time, each with one replica and deleted before the next. Hardware that was
+    not available is not tried again.
 
     Raises:
-        RunStopped: A limit of the user's was reached meanwhile.
+        RunStopped: One of the user's limits was reached.
     """
     rows = run.job.rental.calibrate_rows
     if rows is None or placement is None or len(placement.eligible) < 2:
@@ -33,7 +33,7 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
     measurements: list[Measurement] = []
     missing: list[Offer] = []
     for offer in placement.eligible[:CANDIDATES]:
-        run.progress.log(f"trying {offer.hardware}")
+        run.progress.log(f"calibrating {offer.hardware}")
         try:
             create_endpoint(run, offer, calibrating=True)
             await_ready(run)
@@ -50,10 +50,10 @@ def calibrate(run: Run, placement: Placement | None) -> Placement | None:
         session, provider = run.provisioner.session, run.environment.connection.provider
         if session.trial is not None:
             measurements.append(measurement(session, run.plan, provider=provider))
-    return choose_again(run, measurements, missing)
+    return replan(run, measurements, missing)
 
 
-@step("try rows")
+@step("calibrate")
 def run_calibration(run: Run, rows: int) -> None:
     """Answer some rows and measure how long they take."""
     run.progress.enter(Step.INFERRING)
@@ -61,22 +61,20 @@ def run_calibration(run: Run, rows: int) -> None:
     session = run.provisioner.session
     hardware = session.ref.hardware
     if trial is None:
-        text = f"{hardware}: too few rows are left to measure it"
+        text = f"{hardware}: too few rows left to calibrate"
     else:
         per_million = session.meter.price_usd_per_h / 3600 / trial.work_per_s * 1e6
         text = (
             f"{hardware}: {trial.work_per_s:,.0f} tokens/s with {trial.slots:.0f} in flight, "
-            f"{dollars(per_million)} per million, by {trial.rows} rows"
+            f"{dollars(per_million)} per million tokens, from {trial.rows} rows"
         )
     run.progress.log(text)
-    tell(text)
+    set_message(text)
 
 
 @step("choose hardware")
-def choose_again(
-    run: Run, measurements: list[Measurement], missing: list[Offer]
-) -> Placement | None:
-    """Plan the rest anew with what was measured."""
+def replan(run: Run, measurements: list[Measurement], missing: list[Offer]) -> Placement | None:
+    """Plan the remaining rows again, with the measurements."""
     run.progress.enter(Step.PLANNING)
     plan = make_plan(
         run.preview,
@@ -89,6 +87,6 @@ def choose_again(
     run.agree(plan)
     if (quote := plan.chosen) is not None and plan.placement is not None:
         why = plan.placement.candidates[0].why
-        run.progress.log(f"going on with {quote.offer.hardware}: {why}")
-        tell(f"{quote.offer.hardware}: {why}")
+        run.progress.log(f"continuing with {quote.offer.hardware}: {why}")
+        set_message(f"{quote.offer.hardware}: {why}")
     return plan.placement

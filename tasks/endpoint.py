@@ -1,4 +1,4 @@
-"""Steps: an endpoint's life, one task each."""
+"""Steps: create, await, stop and delete an endpoint."""
 
 from mayfly.models.durations import span
 from mayfly.models.endpoint import Observation
@@ -7,24 +7,24 @@ from mayfly.orchestration.artifacts import of_hardware
 from mayfly.orchestration.record import run_logger
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
-from mayfly.tasks.step import step, tell
+from mayfly.tasks.step import set_message, step
 
 
 @step("create endpoint")
 def create_endpoint(run: Run, offer: Offer | None, *, calibrating: bool = False) -> str:
-    """Create the endpoint under its lease, or start the one that the job names; return its name."""
+    """Create the endpoint under its lease, or start the existing one; return its name."""
     run.progress.enter(Step.CREATING)
     run.monitor.check_may_rent()
     ref = run.provisioner.rent(offer, calibrating=calibrating)
     done = "using" if offer is None else "created"
     run.progress.log(f"{done} {ref.name} on {of_hardware(ref.hardware)}")
-    tell(f"{done} {ref.name} on {of_hardware(ref.hardware)}; bills from READY on")
+    set_message(f"{done} {ref.name} on {of_hardware(ref.hardware)}; bills from READY on")
     return ref.name
 
 
 @step("await READY")
 def await_ready(run: Run) -> str:
-    """Wait until the endpoint answers requests; return what was last seen of it."""
+    """Wait until the endpoint answers requests; return its last observation."""
     run.progress.enter(Step.WAITING)
     clock, logger = run.environment.clock, run_logger()
     began = clock.monotonic()
@@ -42,7 +42,7 @@ def await_ready(run: Run) -> str:
     session = run.provisioner.session
     ready = session.await_ready(on_observation)
     ref, replicas = session.ref, ready.ready_replicas or 1
-    tell(
+    set_message(
         f"READY after {span(clock.monotonic() - began)} on "
         f"{of_hardware(ref.hardware, replicas)}, "
         f"${ref.price_usd_per_h * replicas:.2f}/h"
@@ -52,17 +52,19 @@ def await_ready(run: Run) -> str:
 
 @step("stop endpoint", always=True)
 def stop_endpoint(run: Run) -> None:
-    """Insist on the stop that `Run.stop` has sent, until nothing bills."""
+    """Repeat the stop that `Run.stop` has sent, until billing has ended."""
     if run.provisioner.exists:
         session = run.provisioner.session
         run.progress.enter(Step.TEARING_DOWN)
         session.stop()
-        tell(f"{session.ref.name} no longer bills; ${run.provisioner.spent_usd():.2f} in all")
+        set_message(
+            f"{session.ref.name} no longer bills; ${run.provisioner.spent_usd():.2f} in all"
+        )
 
 
 @step("delete endpoint", always=True)
 def delete_endpoint(run: Run) -> None:
-    """Delete the endpoint, or leave it as asked, and close its lease."""
+    """Delete, stop or keep the endpoint as requested, and close its lease."""
     if run.provisioner.exists:
         session = run.provisioner.session
         ended = session.finish()
@@ -71,4 +73,4 @@ def delete_endpoint(run: Run) -> None:
         )
         if session.policy != "delete":
             run.progress.log(f"{session.ref.name}: {ended}")
-        tell(f"{session.ref.name}: {ended}")
+        set_message(f"{session.ref.name}: {ended}")

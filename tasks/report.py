@@ -1,4 +1,4 @@
-"""Step: write the report, and show the result in Prefect."""
+"""Step: write the report, and publish the result in Prefect."""
 
 import socket
 from pathlib import Path
@@ -11,11 +11,11 @@ from prefect.states import Completed
 
 from mayfly.orchestration.artifacts import report_link, result_line, result_markdown
 from mayfly.orchestration.record import is_recorded, run_logger
-from mayfly.orchestration.server_health import prefect_is_there
+from mayfly.orchestration.server_health import server_is_reachable
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
 from mayfly.storage.output_location import shown_output
-from mayfly.tasks.step import step, tell
+from mayfly.tasks.step import set_message, step
 
 
 @step("write report")
@@ -24,23 +24,23 @@ def write_report(run: Run) -> dict[str, Any]:
     run.progress.enter(Step.REPORTING)
     report = run.write_report("errors" if run.output.total.failed else "complete")
     try:
-        if is_recorded() and prefect_is_there():
+        if is_recorded() and server_is_reachable():
             publish(run, report)
-    except Exception as error:  # noqa: BLE001 - the answers are safe; Prefect's record is for people
+    except Exception as error:  # noqa: BLE001 - answers are stored; Prefect's record is for people
         run_logger().warning("Prefect does not show the result: %s", error)
-    tell(result_line(report))
+    set_message(result_line(report))
     return report
 
 
 def finished(report: dict[str, Any]) -> dict[str, Any]:
-    """Let a flow run's last state say the result; the flow's caller gets the figures out of it."""
+    """Return the flow run's final state, with the result as its message and the report as data."""
     if not is_recorded():
         return report
     return cast("dict[str, Any]", Completed(message=result_line(report), data=report))
 
 
 def publish(run: Run, report: dict[str, Any]) -> None:
-    """Show the result as a page, and register the answers as an asset made from the input."""
+    """Publish the result as an artifact, and the answers as an asset derived from the input."""
     create_markdown_artifact(
         result_markdown(
             report,
@@ -55,7 +55,7 @@ def publish(run: Run, report: dict[str, Any]) -> None:
         key=asset_key(shown_output(run.identity.output)),
         properties=AssetProperties(
             name=f"answers in {Path(shown_output(run.identity.output)).name}",
-            description=f"{run.job.model} over {run.job.input}; one row for each row of it",
+            description=f"{run.job.model} over {run.job.input}; one row per input row",
         ),
     )
 
@@ -74,10 +74,10 @@ def publish(run: Run, report: dict[str, Any]) -> None:
     register_answers()
 
 
-def asset_key(place: str) -> str:
-    """Return the URI of a file, a folder or a glob, as Prefect wants it for an asset."""
-    if "://" in place:
-        return place
-    # Prefect refuses spaces and query characters, and the percent sign that would escape them.
-    path = str(Path(place).absolute())
+def asset_key(location: str) -> str:
+    """Return the URI of a file, a folder or a glob in the form of a Prefect asset key."""
+    if "://" in location:
+        return location
+    # Prefect rejects spaces and query characters, and the percent sign that would escape them.
+    path = str(Path(location).absolute())
     return "file://" + "".join("_" if c in " #?%&<>\"'{}|\\^[]`*\n\t" else c for c in path)

@@ -1,4 +1,4 @@
-"""Step: choose the hardware, and show the plan before anything is spent."""
+"""Step: select the hardware, and publish the plan before anything is spent."""
 
 from prefect.artifacts import create_table_artifact
 
@@ -8,25 +8,25 @@ from mayfly.planning.hardware import Placement
 from mayfly.planning.plan import Plan, make_plan
 from mayfly.reporting.progress import Step
 from mayfly.runs.run import Run
-from mayfly.tasks.step import step, tell
+from mayfly.tasks.step import set_message, step
 
 
 @step("select hardware")
 def select_hardware(run: Run) -> Placement | None:
-    """Choose the hardware for the job, cheapest with room first; None with an existing endpoint.
+    """Select the hardware for the job, cheapest available first; None with an existing endpoint.
 
-    A plan that a person has confirmed is taken as it is.
+    A confirmed plan is used unchanged.
     """
     run.progress.enter(Step.PLANNING)
     plan = run.plan or make_plan(run.preview, run.plane, run.environment.folders)
     run.agree(plan)
     show_plan(plan)
-    tell(plan_line(plan))
+    set_message(plan_line(plan))
     return plan.placement
 
 
 def show_plan(plan: Plan) -> None:
-    """Show the plan as a table in Prefect."""
+    """Publish the plan as a table artifact."""
     if not is_recorded():
         return
     try:

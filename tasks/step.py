@@ -1,12 +1,11 @@
-"""What a step of the lifecycle is in Prefect: a task with retries of its own and no cache.
+"""The decorator `@step`: a Prefect task with retries and without a cache.
 
-A step is repeated only when the API says that the same call may succeed later. Every call behind
-a step is idempotent by the endpoint's name, so repeating one never makes a second endpoint. And a
-step's result never comes from a cache: attempt two would be handed attempt one's endpoint, which
-is gone.
+A step is repeated only when the same call may succeed later. Every call behind a step is
+idempotent by the endpoint's name, so repeating one never creates a second endpoint. A step's
+result never comes from a cache: the second attempt would get the deleted endpoint of the first.
 
-What a step tells last becomes the message of its task run's state, which Prefect also logs: a
-run's page reads as its story.
+The last `set_message` of a step becomes the message of its task run's state, which Prefect also
+logs.
 """
 
 import threading
@@ -36,24 +35,24 @@ RETRIES = 5
 """After 2, 4, 8, 16 and 32 seconds, before jitter."""
 
 RETRY_BUDGET_S = 120.0
-"""How long a step is repeated that Prefect does not see."""
+"""Time limit in seconds for repeating a step outside a flow run."""
 
 
 class Started(Protocol[T_co]):
-    """A step that runs beside its caller: Prefect's future, or a thread."""
+    """A step that runs in the background: a Prefect future, or a thread."""
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
         """Call with this object once the step has ended."""
 
     def wait(self) -> None:
-        """Wait until the step has ended, however."""
+        """Wait until the step has ended or failed."""
 
     def result(self) -> T_co:
         """Return the step's value, or raise its error."""
 
 
 class _Thread(Generic[R]):
-    """A step on a thread of its own, where Prefect does not see it."""
+    """A step in its own thread, outside a flow run."""
 
     def __init__(self, call: Callable[[], R]) -> None:
         self._future: Future[R] = Future()
@@ -64,7 +63,7 @@ class _Thread(Generic[R]):
     def _run(self, call: Callable[[], R]) -> None:
         try:
             self._future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        except BaseException as error:  # noqa: BLE001 - `result` raises it
             self._future.set_exception(error)
         finally:
             self._ended.set()
@@ -80,47 +79,47 @@ class _Thread(Generic[R]):
 
 
 def worth_repeating(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether a step failed by something that may pass."""
-    # Prefect's engine puts the exception itself into the state that it asks about.
+    """Return whether a step failed with a retryable error."""
+    # Prefect's engine puts the exception itself into this state.
     return isinstance(state.data, RetryableError)
 
 
-_told: ContextVar[list[str]] = ContextVar("told")
+_messages: ContextVar[list[str]] = ContextVar("told")
 
 
-def tell(text: str) -> None:
-    """Say in one line what the running step has found or done; the last line counts."""
-    if (told := _told.get(None)) is not None:
-        told.append(text)
+def set_message(text: str) -> None:
+    """Set the message of the running step's state: one line on its result; the last call wins."""
+    if (messages := _messages.get(None)) is not None:
+        messages.append(text)
 
 
 @contextmanager
-def _hearing() -> Iterator[list[str]]:
-    """Collect what is told within the block.
+def _collect_messages() -> Iterator[list[str]]:
+    """Collect the messages set within the block.
 
-    A function of its own, because a flow that serves itself is pickled with what its steps name,
-    and a context variable cannot be.
+    It is a separate function because a flow that serves itself is pickled with the names that its
+    steps use, and a context variable cannot be pickled.
     """
-    told: list[str] = []
-    token = _told.set(told)
+    messages: list[str] = []
+    token = _messages.set(messages)
     try:
-        yield told
+        yield messages
     finally:
-        _told.reset(token)
+        _messages.reset(token)
 
 
 class Step(Task[P, R]):
-    """A task whose state says what was told; a caller gets the value that its function returns.
+    """A task whose state has a message; a caller gets the return value of the function.
 
     Attributes:
-        always: Whether it runs even in a flow run that is suspended or paused: Prefect starts no
-            task there, and what tears down may not wait for that. Its function may run twice.
+        always: Whether it runs even in a suspended or paused flow run, where Prefect starts no
+            task: a teardown must not wait for that. Its function may run twice.
     """
 
     always = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
-        """Run the step here and now."""
+        """Run the step in the caller's thread."""
         if not is_recorded():
             return with_retries(
                 lambda: self._plain(*args, **kwargs), budget_s=RETRY_BUDGET_S, under_way=True
@@ -133,7 +132,7 @@ class Step(Task[P, R]):
             return self._plain(*args, **kwargs)
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> Started[R]:
-        """Run the step beside the caller."""
+        """Start the step in the background."""
         if not is_recorded():
             return _Thread(lambda: self._plain(*args, **kwargs))
         return cast("Started[R]", self.submit(*args, **kwargs))
@@ -152,22 +151,22 @@ def step(
     """Return the decorator that makes a plain function a step of the lifecycle.
 
     Args:
-        name: What people call the step.
-        run_name: Template of each task run's name over the arguments; unset, the step's name.
-        always: Whether the step runs in a flow run that is suspended, too; see `Step`.
+        name: Name of the step.
+        run_name: Template of the task run's name over the arguments; default: the step's name.
+        always: Whether the step also runs in a suspended flow run; see `Step`.
     """
 
     def decorate(function: Callable[P, R]) -> Step[P, R]:
         @wraps(function)
-        def telling(*args: P.args, **kwargs: P.kwargs) -> R:
-            with _hearing() as told:
+        def with_message(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _collect_messages() as messages:
                 value = function(*args, **kwargs)
-            if not told or not is_recorded():
+            if not messages or not is_recorded():
                 return value
-            return cast("R", Completed(message=told[-1], data=value))
+            return cast("R", Completed(message=messages[-1], data=value))
 
         made = Step(
-            telling,
+            with_message,
             name=name,
             task_run_name=run_name or name,
             cache_policy=NO_CACHE,

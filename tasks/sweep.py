@@ -1,4 +1,4 @@
-"""Step: sweep up what has no live owner."""
+"""Step: sweep orphaned endpoints."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from prefect.events import emit_event
 from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api
 from mayfly.models.errors import TeardownFailed
-from mayfly.orchestration.notifications import LEFT_BEHIND
+from mayfly.orchestration.notifications import ORPHAN_ENDED_EVENT
 from mayfly.runs.environment import Environment
-from mayfly.tasks.step import step, tell
+from mayfly.tasks.step import set_message, step
 
 
 @step("sweep endpoints")
 def sweep(environment: Environment, *, api: Api | None, dry_run: bool) -> dict[str, Any]:
-    """Sweep once; the state is Failed when something could not be ended."""
+    """Sweep once; the state is Failed when an endpoint could not be ended."""
     logger = get_run_logger()
     report = sweep_all(
         environment.connection,
@@ -26,13 +26,13 @@ def sweep(environment: Environment, *, api: Api | None, dry_run: bool) -> dict[s
     for line in report.lines():
         logger.info("%s", line)
     if report.ended and not dry_run:
-        # Something outlived its run: whoever is told by an automation should know.
+        # An endpoint outlived its run: notify people through the automation.
         emit_event(
-            LEFT_BEHIND,
+            ORPHAN_ENDED_EVENT,
             resource={"prefect.resource.id": "mayfly.sweep", "prefect.resource.name": "the sweep"},
             payload={"found": report.found},
         )
     if report.failed or report.damaged:
         raise TeardownFailed("; ".join(report.failed + report.damaged))
-    tell("; ".join(report.lines()[:3]))
+    set_message("; ".join(report.lines()[:3]))
     return report.as_dict()

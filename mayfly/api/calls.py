@@ -1,4 +1,4 @@
-"""`mayfly.run` and `mayfly.plan`: the command line's job, from a script or a notebook."""
+"""`mayfly.run` and `mayfly.plan`, for scripts and notebooks."""
 
 import os
 import time
@@ -8,11 +8,11 @@ from typing import Any, Unpack
 
 from mayfly.api.options import Options
 from mayfly.api.result import Planned, Result
-from mayfly.cli.read_only import here
+from mayfly.cli.read_only import open_environment
 from mayfly.cli.render.console import is_live
 from mayfly.cli.render.notebook_block import notebook_display
 from mayfly.cli.render.output import TerminalScreen
-from mayfly.cli.run import carried_out
+from mayfly.cli.run import execute_run
 from mayfly.models.errors import BadRequest, RunStopped
 from mayfly.models.job import Job
 from mayfly.models.job_reference import as_keyword, make_job, settings
@@ -41,38 +41,38 @@ def run(
 ) -> Result:
     """Send every row through a model on a dedicated endpoint that lives as long as the batch.
 
-    The same flow as `mayfly run`, with the same promises; nothing is asked before spending. It
-    works in a notebook and inside a running event loop. Interrupt it and it tears down first; call
-    it again with the same arguments and it resumes.
+    It runs the same flow as `mayfly run`, with the same guarantees, but does not ask for
+    confirmation. It works in a notebook and inside a running event loop. An interrupt tears the
+    endpoint down first; the same call with an `output` resumes.
 
     Args:
         data: A path, a glob or a URI; a pandas or polars DataFrame; a pyarrow Table.
-        model: A catalogue name, or a model of one's own by id, path or name.
+        model: A catalogue name, or your own model by id, path or name.
         prompt: A Jinja2 template over the row's columns; without it a `messages` column is used,
             else a `prompt` column.
-        output: Folder for the answers: new, empty, or an earlier run of the same job. None takes a
-            new folder below MAYFLY_HOME, which `Result.output` names.
-        local: Use the embedded emulator, whose answers are made up.
+        output: Folder for the results: new, empty, or of an earlier run of the same job. None
+            creates a new folder below MAYFLY_HOME, given by `Result.output`.
+        local: Use the embedded emulator, whose answers are generated.
         progress: Whether to show the run's progress; None shows it in a terminal and a notebook.
         **options: The options of `mayfly run`, with underscores.
 
     Raises:
-        BadRequest: The request itself is wrong; nothing was created.
-        TerminalError: The run failed; the endpoint is gone, and what was paid for is kept.
-        TeardownFailed: Something may still bill; the message says what.
+        BadRequest: The request is invalid; nothing was created.
+        TerminalError: The run failed; the endpoint was deleted, and all answers are kept.
+        TeardownFailed: An endpoint may still bill; the message says which.
     """
     job = _job(data, model=model, prompt=prompt, output=output, options=options)
     screen = TerminalScreen()
     if progress is None:
         progress = is_live(screen.console) or notebook_display() is not None
-    with here(api=job.rental.api, local=local) as environment:
+    with open_environment(api=job.rental.api, local=local) as environment:
         planned = _plan(job, environment, screen if progress else None)
         handle = RunHandle(environment=environment, plan=planned)
         recorded = configured_api_url(os.environ) is not None
         code = 0
         try:
             with screen.follow(handle.progress) if progress else nullcontext():
-                report = carried_out(handle, recorded=recorded)
+                report = execute_run(handle, recorded=recorded)
         except RunStopped as stopped:
             if handle.progress.report is None:
                 raise
@@ -91,13 +91,13 @@ def plan(
     local: bool = False,
     **options: Unpack[Options],
 ) -> Planned:
-    """Return the plan of the same call of `run`; it spends nothing and creates nothing.
+    """Return the plan of the same call of `run`, without spending or creating anything.
 
     Raises:
-        BadRequest: The request itself is wrong.
+        BadRequest: The request is invalid.
     """
     job = _job(data, model=model, prompt=prompt, output=output, options=options)
-    with here(api=job.rental.api, local=local) as environment:
+    with open_environment(api=job.rental.api, local=local) as environment:
         return Planned(_plan(job, environment, None))
 
 
@@ -117,7 +117,7 @@ def _job(data: Any, *, model: str, prompt: str | None, output: Any, options: Opt
 
 
 def _plan(job: Job, environment: Environment, screen: TerminalScreen | None) -> Plan:
-    """Find everything that can be wrong before anything is created."""
+    """Check and plan the job before anything is created."""
     log = screen.log if screen is not None else _nothing
     preview = preview_job(job, environment.connection.provider, log=log)
     check_output(job.output, preview.manifest(time.time()))

@@ -1,7 +1,7 @@
 """The options of `mayfly.run` and `mayfly.plan`, for editors and type checkers.
 
-They are those of the command line, which `docs/reference/options.md` describes; a test holds the
-two together.
+They match the command line's options, which `docs/reference/options.md` describes; a test compares
+the two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ JsonFile = Mapping[str, Any] | Sequence[Any] | str | PathLike[str]
 
 
 class Options(TypedDict, total=False):
-    """What may be given beside the data, the model, the prompt and the output."""
+    """Keyword options besides the data, the model, the prompt and the output."""
 
     # Prompt
     messages_column: str

@@ -1,4 +1,4 @@
-"""What `mayfly.run` and `mayfly.plan` return."""
+"""The results of `mayfly.run` and `mayfly.plan`."""
 
 import io
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
-    """The outcome of a run, and the way to its answers.
+    """The outcome of a run, with access to its answers.
 
     Attributes:
-        output: The output folder's absolute path or URI.
-        report: The figures of `report.json`: rows, tokens, throughput, phases, cost.
-        exit_code: As of the command line: 0 every row has a response, 3 some rows have an error,
-            5 a limit stopped the run with rows left; the same call resumes it.
+        output: Absolute path or URI of the output folder.
+        report: The content of `report.json`: rows, tokens, throughput, phases, cost.
+        exit_code: As on the command line: 0 every row has a response, 3 some rows failed, 5 a
+            limit stopped the run with rows left; the same call resumes it.
     """
 
     output: str
@@ -34,12 +34,12 @@ class Result:
     exit_code: int
 
     def to_arrow(self) -> "pa.Table":
-        """Return the answers: rows in input order, the input's columns first.
+        """Return the results: rows in input order, the input's columns first.
 
-        Of a run that a limit stopped, the rows that have an answer.
+        For a run that a limit stopped, these are the rows answered so far.
 
         Raises:
-            TerminalError: There is no row yet, or a part is damaged.
+            TerminalError: There are no rows yet, or a part is damaged.
         """
         partial = self.exit_code == RunStopped.exit_code
         table = table_of(read_results(self.output, partial=partial).batches())
@@ -48,12 +48,12 @@ class Result:
         return table
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Return the answers as a pandas DataFrame (needs pandas: `mayfly[pandas]`)."""
+        """Return the results as a pandas DataFrame (needs pandas: `mayfly[pandas]`)."""
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
     def to_polars(self) -> "pl.DataFrame":
-        """Return the answers as a polars DataFrame (needs polars: `mayfly[polars]`)."""
+        """Return the results as a polars DataFrame (needs polars: `mayfly[polars]`)."""
         import polars as pl  # noqa: PLC0415 - an extra
 
         frame = pl.from_arrow(self.to_arrow())
@@ -69,10 +69,10 @@ class Result:
 
 
 class Planned:
-    """A plan that spends nothing; printed, the tables of `mayfly plan`.
+    """A plan; its repr is the output of `mayfly plan`.
 
     Attributes:
-        usd_per_h: Dollars an hour of what would be rented first.
+        usd_per_h: Dollars per hour of the endpoint that would be created first.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -80,7 +80,7 @@ class Planned:
         self.usd_per_h = plan.usd_per_h
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures, as `mayfly plan --json` has them."""
+        """Return the plan as plain JSON values, as `mayfly plan --json` prints it."""
         return self._plan.as_dict()
 
     def __repr__(self) -> str:

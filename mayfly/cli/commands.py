@@ -1,4 +1,4 @@
-"""The commands: where each is, and what `--help` says of it before it is loaded."""
+"""The commands: their import paths and help texts, so that `--help` need not load them."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ class Command(NamedTuple):
     """One command, as `--help` shows it before it is loaded.
 
     Attributes:
-        path: Import path of its function or App, whose name is the command's.
-        text: What it does; the first line stands in the list of commands.
-        usage: Its arguments, where they are not those that the function shows by itself.
-        examples: Shown below its options.
-        own_help: Whether it brings a `--help` of its own.
-        is_group: Whether it is an App with commands of its own, which takes these texts itself.
+        path: Import path of its function or App, which has the command's name.
+        text: Help text; its first line is shown in the list of commands.
+        usage: Usage line, where the generated one does not fit.
+        examples: Text below the options.
+        own_help: Whether the command handles `--help` itself.
+        is_group: Whether it is an App with sub-commands, which uses these texts itself.
     """
 
     path: str
@@ -32,7 +32,7 @@ class Command(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What is typed after `mayfly`."""
+        """The name of the command."""
         return self.path.partition(":")[2]
 
 
@@ -42,9 +42,9 @@ COMMANDS = (
         RUNS,
         """Send every row of INPUT through a model and write the results to a folder.
 
-Plans, asks, creates the endpoint, waits until it is READY, sends the rows, deletes the endpoint, \
-reports. Run it again with the same --output to resume: finished rows are not sent again. Ctrl-C \
-deletes the endpoint first.""",
+Shows the plan and asks for confirmation, creates the endpoint, waits until it is READY, sends the \
+rows, deletes the endpoint and writes a report. Run it again with the same --output to resume: \
+finished rows are not sent again. Ctrl-C deletes the endpoint before the command ends.""",
         "INPUT --model MODEL --output DIR [OPTIONS]",
         """Examples:
 
@@ -65,14 +65,14 @@ Nothing is created or spent.""",
         READ_ONLY,
         """Show which models can be deployed: the catalogue's, or with --mine your project's own.
 
-Of own models the list shows the base model, and how many configs can deploy them: without one, a \
-model cannot be rented. A LoRA adapter is deployed merged into its base model.""",
+For your own models it shows the base model and the number of configs: a model without a config \
+cannot be deployed. A LoRA adapter is deployed merged into its base model.""",
         "[SEARCH] [OPTIONS]",
     ),
     Command(
         "mayfly.cli.read_only:hardware",
         READ_ONLY,
-        "Show what can be rented: price and free capacity, for a model or all of it.",
+        "Show the hardware on offer: price and free capacity, for one model or all.",
     ),
     Command(
         "mayfly.cli.read_only:status",
@@ -86,14 +86,15 @@ the folder.""",
     Command(
         "mayfly.cli.runs:runs",
         READ_ONLY,
-        "Show the runs of this machine and their state, the newest first.",
+        "Show the runs of this machine and their state, newest first.",
     ),
     Command(
         "mayfly.cli.runs:cancel",
         RUNS,
-        """End the run of a folder cleanly from another terminal.
+        """End the run of a folder cleanly, from another terminal.
 
-It stops sending, deletes the endpoint, and keeps every answer; the same `run` command resumes.""",
+It stops sending, deletes the endpoint and keeps every answer. The same `run` command resumes \
+it.""",
         "DIR [OPTIONS]",
     ),
     Command(
@@ -101,8 +102,8 @@ It stops sending, deletes the endpoint, and keeps every answer; the same `run` c
         READ_ONLY,
         """Write the answers of a run to one file: OpenAI-batch results, JSON lines, CSV or Parquet.
 
-In the format openai-batch rows with an error go to a file of their own, FILE with .errors before \
-its suffix. With --partial the answers of a run that is on, or was interrupted, are taken too.""",
+In the format openai-batch, failed rows are written to a separate file: FILE with .errors before \
+its suffix. --partial also exports a run that is active or was interrupted.""",
         "DIR --to FILE [OPTIONS]",
         """Examples:
 
@@ -115,17 +116,17 @@ its suffix. With --partial the answers of a run that is on, or was interrupted, 
         READ_ONLY,
         """Show past runs on this machine: rows, throughput, cost, estimate against actual.
 
---by TAG sums them up by the values of a tag (run --tag TAG=VALUE).""",
+--by TAG shows totals by the values of a tag (run --tag TAG=VALUE).""",
     ),
     Command(
         "mayfly.cli.endpoints:sweep",
         ENDPOINTS,
         """Find orphaned endpoints of earlier runs and delete them.
 
-An endpoint is orphaned if its lease on this machine is of a process that has died, or if it \
-carries mayfly's name in this namespace (MAYFLY_NAMESPACE), has no lease here, and its time has \
-passed or the API has recorded no use of it for half an hour. Both generations of the API are \
-swept; what is spared is listed with the reason.""",
+An endpoint is orphaned if its lease on this machine belongs to a process that has died. An \
+endpoint of this namespace (MAYFLY_NAMESPACE) without a lease here is orphaned if its lifetime has \
+ended, or if the API has recorded no use of it for half an hour. Both generations of the API are \
+swept; endpoints that are left running are listed with the reason.""",
     ),
     Command(
         "mayfly.cli.endpoints:endpoints",
@@ -146,17 +147,17 @@ NAME is a name, `slug/name` or an id.""",
         SCHEDULES,
         """Register mayfly's Prefect deployments, work pool and block type with a Prefect server.
 
-The server is the one that PREFECT_API_URL or the Prefect profile names. Run it again after an \
-update: schedules and parameters that were changed in the UI are kept.""",
+The server is set by PREFECT_API_URL or the Prefect profile. Run it again after an update: \
+schedules and parameters that were changed in the UI are kept.""",
     ),
     Command(
         "mayfly.cli.endpoints:emulator",
         ENDPOINTS,
-        "Serve the embedded Together-compatible endpoint on its own, in the foreground.",
+        "Serve the embedded Together-compatible API by itself, in the foreground.",
         own_help=True,
     ),
 )
-"""Every command, in the order of `mayfly --help`; another one is another entry."""
+"""Every command, in the order of `mayfly --help`."""
 
 
 def command(name: str) -> Command:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mayfly.cli.commands import command
 from mayfly.cli.options import RUN, flag
-from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, here, show
+from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, open_environment, show
 from mayfly.cli.render import console as terminal
 from mayfly.endpoints.admin import Action, EndpointAdmin, EndpointInfo, bounds, teardown_info
 from mayfly.endpoints.sweep import GENERATIONS, sweep_all
@@ -35,7 +35,7 @@ def sweep(
         if not json:
             console.print(text, markup=False)
 
-    with here(api=api or "v2", local=local) as environment:
+    with open_environment(api=api or "v2", local=local) as environment:
         report = sweep_all(
             environment.connection,
             environment.leases,
@@ -62,7 +62,7 @@ endpoints = App(
 
 @contextmanager
 def _admin(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[EndpointAdmin]:
-    """Open the administration of endpoints; `quiet` leaves the output to JSON."""
+    """Open the administration of endpoints; `quiet` prints no messages beside JSON."""
     console = terminal.console()
 
     def log(text: str) -> None:
@@ -73,7 +73,7 @@ def _admin(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[En
         yield EndpointAdmin(plane, environment.leases, environment.connection, log=log)
 
 
-def _print_facts(endpoint: EndpointInfo, *, json: bool) -> int:
+def _print_info(endpoint: EndpointInfo, *, json: bool) -> int:
     if json:
         show(endpoint)
         return 0
@@ -112,15 +112,15 @@ def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) ->
             "-" if price is None else f"{price:.2f}",
             each["id"],
         )
-    terminal.console().print(table if found else "there are no endpoints in this project")
+    terminal.console().print(table if found else "no endpoints in this project")
     return 0
 
 
 @endpoints.command(name="show")
 def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
-    """Show the present state of one endpoint."""
+    """Show the state of one endpoint."""
     with _admin(api, local=local) as admin:
-        return _print_facts(admin.show(name), json=json)
+        return _print_info(admin.show(name), json=json)
 
 
 @endpoints.command
@@ -132,10 +132,10 @@ def start(
     api: ApiOption = "v2",
     json: Json = False,
 ) -> int:
-    """Start a stopped endpoint; it bills from READY on. One that runs is not changed."""
+    """Start a stopped endpoint; it bills from READY on. A running endpoint is not changed."""
     wanted = bounds(replicas)
     with _admin(api, quiet=json) as admin:
-        return _print_facts(admin.start(name, wanted), json=json)
+        return _print_info(admin.start(name, wanted), json=json)
 
 
 @endpoints.command
@@ -143,7 +143,7 @@ def scale(name: str, replicas: str, /, *, api: ApiOption = "v2", json: Json = Fa
     """Set the replicas of an endpoint: N, or MIN-MAX to autoscale; 0 stops it."""
     wanted = bounds(replicas)
     with _admin(api, quiet=json) as admin:
-        return _print_facts(admin.scale(name, wanted), json=json)
+        return _print_info(admin.scale(name, wanted), json=json)
 
 
 @endpoints.command
@@ -181,7 +181,7 @@ def delete(
 
 
 def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
-    """Ask before what cannot be taken back; without a terminal it is refused (BadRequest)."""
+    """Ask for confirmation where it is needed; without a terminal, raise BadRequest."""
     objection = None if yes else admin.objection(ref, action)
     if objection is None:
         return True
@@ -196,14 +196,14 @@ def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: b
 
 
 def _print_proof(proof: TeardownProof, *, json: bool) -> int:
-    # Each step has been printed as it was done.
+    # Each step has already been printed.
     if json:
         show(teardown_info(proof))
     return 0
 
 
 def emulator(*tokens: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
-    """Run `mayfly emulator`; all options are the emulator's own."""
-    from together_emulator.cli import main  # noqa: PLC0415 - its server is needed by this only
+    """Run `mayfly emulator`; it parses its own options."""
+    from together_emulator.cli import main  # noqa: PLC0415 - only this command needs its server
 
     return main(list(tokens))

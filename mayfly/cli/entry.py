@@ -1,7 +1,7 @@
-"""The `mayfly` command's first and last moments, in which a signal must not end in a traceback.
+"""Entry point of the `mayfly` command, which handles signals before and after `main`.
 
-Before `main` runs, nothing but imports has happened, and after it nothing is left but exit
-handlers: a signal ends the process at once, with the documented code.
+Before `main` only imports run, and after it only exit handlers: a signal ends the process at once,
+with the documented exit code and without a traceback.
 """
 
 import gc
@@ -14,7 +14,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:
-    os.write(2, b"mayfly: interrupted; nothing had been created\n")
+    os.write(2, b"mayfly: interrupted; nothing was created\n")
     os._exit(130 if number == signal.SIGINT else 143)
 
 
@@ -30,7 +30,7 @@ def main() -> None:
 
     code = command()
     for number in _SIGNALS:
-        # What was to be done is done: the exit handlers that are left only tidy up.
+        # The command is complete; the remaining exit handlers only clean up.
         signal.signal(number, lambda *_: os._exit(code))
     # The interpreter would look through all that is left once more, to no use.
     gc.freeze()

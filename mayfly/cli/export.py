@@ -19,10 +19,10 @@ def export(
     *,
     to: Annotated[Path, Parameter(name="--to", help="The file to write.")],
     format: Annotated[  # noqa: A002 - the contract's word
-        Format | None, Parameter(help="Of the file; without it, its name says.")
+        Format | None, Parameter(help="Format of the file (default: by its name).")
     ] = None,
     partial: Annotated[
-        bool, flag(RUN, "Of a run that is not finished: the rows that have an answer.")
+        bool, flag(RUN, "Export an unfinished run: the rows answered so far.")
     ] = False,
     json: Json = False,
 ) -> int:
@@ -36,7 +36,7 @@ def export(
     if json:
         show(_as_dict(made, missing))
     else:
-        terminal.console().print(_in_words(made, missing), soft_wrap=True, markup=False)
+        terminal.console().print(_summary_line(made, missing), soft_wrap=True, markup=False)
     return 0
 
 
@@ -50,12 +50,12 @@ def _as_dict(made: Exported, missing: int) -> dict[str, object]:
     }
 
 
-def _in_words(made: Exported, missing: int) -> str:
+def _summary_line(made: Exported, missing: int) -> str:
     apart = made.error_file is not None
     good = made.rows - made.errors if apart else made.rows
-    said = f"{good:,} rows to {made.file}"
+    line = f"{good:,} rows to {made.file}"
     if apart:
-        said += f", {made.errors:,} with an error to {made.error_file}"
+        line += f", {made.errors:,} with an error to {made.error_file}"
     elif made.errors:
-        said += f", {made.errors:,} of them with an error"
-    return f"{said}; {missing:,} rows have no answer yet" if missing else said
+        line += f", {made.errors:,} of them with an error"
+    return f"{line}; {missing:,} rows have no answer yet" if missing else line

@@ -1,4 +1,4 @@
-"""How `--help` is drawn: as cyclopts does, with what stands for each option's value."""
+"""Draw `--help` as cyclopts does, with a metavar for each option's value."""
 
 from typing import Any
 

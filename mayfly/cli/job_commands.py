@@ -1,6 +1,6 @@
-"""`mayfly run` and `mayfly plan` as they are typed; what they take long to load is loaded after.
+"""The signatures of `mayfly run` and `mayfly plan`; their slow imports come later.
 
-So `--help` and a wrong option need neither Parquet nor the API.
+So `--help` and an invalid option load neither Parquet nor the API client.
 """
 
 from typing import Annotated
@@ -16,7 +16,7 @@ def run(
     *,
     output: Annotated[str, parameter("output")],
     options: JobOptions,
-    yes: Annotated[bool, flag(RUN, "Do not ask before spending.")] = False,
+    yes: Annotated[bool, flag(RUN, "Do not ask for confirmation.")] = False,
     json: Annotated[bool, flag(RUN, "One JSON object per line, for scripts.")] = False,
 ) -> int:
     """Run `mayfly run`."""

@@ -1,6 +1,6 @@
-"""The embedded endpoint behind `--local`: an emulator of Together in a process of its own.
+"""The embedded endpoint of `--local`: the Together emulator in its own process.
 
-It is reached as Together is, by a connection; nothing below the command line knows.
+It is reached over a connection as Together is; nothing below the command line knows about it.
 """
 
 import shutil
@@ -17,25 +17,25 @@ from mayfly.models.errors import TerminalError
 from mayfly.runs.environment import Environment
 
 SPEED = 60.0
-"""How much faster than real its clock runs: a cold start of minutes takes seconds."""
+"""Speed of its clock: a cold start of minutes takes seconds."""
 
 
 @contextmanager
 def embedded_endpoint(
     environ: Mapping[str, str], api: Api = "v2", options: Sequence[str] = ()
 ) -> Iterator[Environment]:
-    """Start the emulator, and end it with the block; yields the surroundings that lead to it.
+    """Start the emulator for the duration of the block; yield the environment that reaches it.
 
-    It listens on a free loopback port, outlives us by some seconds if we are killed (so that the
-    guardian can still tear down), and its leases are kept apart from those of real endpoints.
+    It listens on a free loopback port. If this process is killed, it survives for some seconds, so
+    that the guardian can tear down. Its leases are kept apart from those of real endpoints.
 
     Args:
-        options: More of the emulator's own (`mayfly emulator --help`).
+        options: Further options of the emulator (`mayfly emulator --help`).
     """
     process = subprocess.Popen(
         [
             sys.executable,
-            "-P",  # a folder `together_emulator` where the user happens to be is not ours
+            "-P",  # a folder `together_emulator` in the working directory must not shadow it
             "-m",
             "together_emulator",
             "--port",
@@ -43,7 +43,7 @@ def embedded_endpoint(
             "--speed",
             str(SPEED),
             "--exit-with-parent",
-            # Together itself creates no v1 endpoints any more; here one may still try how it was.
+            # Together no longer creates v1 endpoints; the emulator still can.
             *(("--v1-create",) if api == "v1" else ()),
             *options,
         ],
@@ -77,6 +77,6 @@ def embedded_endpoint(
         process.terminate()
         process.wait()
         process.stdout.close()
-        # A lease that is open still is the guardian's, which is at work on it.
+        # An open lease is being handled by the guardian.
         if not any((home / "leases").glob("*.json")):
             shutil.rmtree(home, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""`mayfly`: arguments in, a flow or a read-only answer out.
+"""The `mayfly` command line.
 
-Commands are named by import path and loaded when called, so that `--help` and the read-only
-commands never pay for Prefect's import of some seconds.
+Commands are given by import path and loaded when called, so that `--help` and the read-only
+commands do not import Prefect, which takes seconds.
 """
 
 import gc
@@ -24,7 +24,7 @@ def _version() -> str:
 
 
 class _Help:
-    """Draws help; loads what that takes when it is asked for."""
+    """Draws help; loads the formatter on first use."""
 
     def __call__(self, console: Any, options: Any, panel: Any) -> None:
         self._drawn()(console, options, panel)
@@ -45,22 +45,22 @@ app = App(
     name="mayfly",
     help="""Batch inference on Together AI dedicated endpoints that live as long as the batch.
 
-A dataset of prompts goes in, one request per row; Parquet with the responses comes out. The \
-endpoint is rented for the batch and deleted when the batch ends, even if it fails.""",
+Input is a dataset with one request per row; output is Parquet with the responses. The endpoint \
+is created for the batch and deleted when the batch ends, even if it fails.""",
     help_epilogue="""Try it without a key:
 
   mayfly run data/sample.parquet --model Qwen/Qwen2.5-7B-Instruct
       --prompt 'Summarise: {{ message }}' --output out/try --local --yes
 
-With a key (TOGETHER_API_KEY; also read: TOGETHER_BASE_URL, TOGETHER_PROJECT_ID), see what it \
-would cost first:
+With an API key (TOGETHER_API_KEY; also read: TOGETHER_BASE_URL, TOGETHER_PROJECT_ID), see the \
+cost first:
 
   mayfly plan questions.parquet --model NAME --prompt '{{ question }}'
 
-Exit codes: 0 every row has a response; 1 the run failed, and the endpoint is deleted; 2 the \
-request is wrong, and nothing was created; 3 some rows have an error; 4 the endpoint could not be \
+Exit codes: 0 every row has a response; 1 the run failed, and the endpoint was deleted; 2 the \
+request is invalid, and nothing was created; 3 some rows failed; 4 the endpoint could not be \
 deleted; 5 stopped at --max-cost, --deadline or --max-error-rate; 130, 143 interrupted, and the \
-endpoint is deleted.""",
+endpoint was deleted.""",
     help_format="plaintext",
     help_formatter=_Help(),
     version=_version,
@@ -74,7 +74,7 @@ app["--help"].group = app["--version"].group = Group("Options", sort_key=9)
 def _add(command: Command) -> None:
     more: dict[str, Any] = {}
     if not command.is_group:
-        # Even an empty one, because a command would repeat the epilogue of `mayfly --help`.
+        # Set even if empty; otherwise a command repeats the epilogue of `mayfly --help`.
         more["help_epilogue"] = command.examples
     if command.own_help:
         more["help_flags"] = ()
@@ -94,17 +94,17 @@ def _say(text: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit code (see the README, Exit codes)."""
-    # Python has no stream where a descriptor was closed at the start (`mayfly ... >&-`).
+    """Run one command; return its exit code (see docs/reference/exit-codes.md)."""
+    # A stream is None if its descriptor was closed at the start (`mayfly ... >&-`).
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for the whole process
-    # Seldom, because a command's objects are mostly those of its imports, which stay; and not among
-    # those that are there, which would be looked through at once.
+    # Collect garbage rarely, because most of a command's objects belong to its imports and stay
+    # alive; and exclude the objects that exist already.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
-    # Nothing that mayfly starts phones home: not the SDK's CLI, not Prefect.
+    # Disable the telemetry of the SDK's CLI and of Prefect.
     for switch in ("DO_NOT_TRACK", "TOGETHER_TELEMETRY_DISABLED"):
         os.environ.setdefault(switch, "1")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -112,20 +112,20 @@ def main(argv: list[str] | None = None) -> int:
         try:
             code = app(argv, exit_on_error=False, print_error=False)
         except CycloptsError as error:
-            from mayfly.cli.usage_errors import words_of  # noqa: PLC0415 - for an error only
+            from mayfly.cli.usage_errors import message_of  # noqa: PLC0415 - for an error only
 
-            _say(words_of(error))
+            _say(message_of(error))
             return 2
         except MayflyError as error:
             _say(str(error))
             return error.exit_code
         except KeyboardInterrupt:
-            _say("interrupted; nothing had been created")
+            _say("interrupted; nothing was created")
             return exit_code_of(received)
         except BrokenPipeError:
             from mayfly.cli.render.console import silence  # noqa: PLC0415 - for an error only
 
-            # The reader of a pipe has gone (`mayfly history | head`): not our error.
+            # The reader closed the pipe (`mayfly history | head`): not an error.
             silence(sys.stdout)
             return 0
         return code if isinstance(code, int) else 0

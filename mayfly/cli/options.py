@@ -24,25 +24,25 @@ T = TypeVar("T")
 
 
 def flag(group: Group, text: str) -> Parameter:
-    """Return the parameter of a switch that has no `--no-` twin."""
+    """Return the parameter of a switch without a `--no-` form."""
     return Parameter(group=group, help=text, negative=())
 
 
 def parameter(path: str, *, group: Group | None = None) -> Parameter:
-    """Return the parameter of a field of the job; its group in help may be another one."""
+    """Return the parameter of a job field; `group` overrides its group in help."""
     return _parameter(setting(path), group)
 
 
 def _parameter(each: Setting, group: Group | None = None) -> Parameter:
     return Parameter(
         name=None if each.option is None else each.option.flag,
-        # The input has the heading of positional arguments.
+        # The input is listed under the positional arguments.
         group=group or (None if each.option is None else GROUPS[each.group]),
         help=each.help,
         negative=(),
-        # Such as a prompt that begins with a list or a rule in Markdown.
+        # A prompt may begin with a Markdown list or rule.
         allow_leading_hyphen=_is_prose(each),
-        # The option itself has no default, so that the job knows what has been given.
+        # The option itself has no default, so that the job knows which options were given.
         show_default=(lambda _unset: each.default) if each.default else False,
     )
 
@@ -52,7 +52,7 @@ def _is_prose(each: Setting) -> bool:
 
 
 def metavars() -> dict[str, str]:
-    """Return what stands for the value of each option in help."""
+    """Return the metavar of each option, by flag."""
     return {
         each.option.flag: each.option.metavar
         for each in settings()
@@ -61,7 +61,7 @@ def metavars() -> dict[str, str]:
 
 
 def _with_options(cls: type[T]) -> type[T]:
-    """Give a class a field for each option of a job that it does not have itself."""
+    """Add a field to a class for each job option that it does not define itself."""
     for each in settings():
         option = each.option
         if option is None or option.keyword in ("model", "output"):
@@ -80,11 +80,11 @@ def _with_options(cls: type[T]) -> type[T]:
 @Parameter(name="*")
 @_with_options
 class JobOptions:
-    """What `run` and `plan` share: the model, `--local`, and an option for each field of a job."""
+    """Options of `run` and `plan`: the model, `--local`, and an option for each job field."""
 
     model: Annotated[str, parameter("model")]
     local: Annotated[
-        bool, flag(RUN, "Use the embedded endpoint: no key, no cost, made-up answers.")
+        bool, flag(RUN, "Use the embedded endpoint: no API key, no cost, generated answers.")
     ] = False
 
     if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class JobOptions:
         def __init__(self, *, model: str, local: bool = False, **options: Any) -> None: ...
 
     def job(self, input: str, output: str) -> Job:  # noqa: A002 - the contract's word
-        """Return the job that was asked for (BadRequest when it makes no sense)."""
+        """Return the job of the options (BadRequest if they are invalid)."""
         given = {
             each.keyword: _read(each, getattr(self, each.keyword))
             for each in settings()
@@ -102,7 +102,7 @@ class JobOptions:
 
 
 def _read(each: Setting, given: object) -> object:
-    """Return an option's value; that of an option for a file is the JSON in it."""
+    """Return an option's value; for a file option, the JSON in the file."""
     metavar = "" if each.option is None else each.option.metavar
     if _is_prose(each):
         for text in (

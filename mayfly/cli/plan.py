@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import replace
 
-from mayfly.cli.read_only import control_plane, show, waits
+from mayfly.cli.read_only import control_plane, print_wait, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.plan import plan_table
 from mayfly.cli.render.waiting import waiting
@@ -22,7 +22,7 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
     """Print the plan of a job; return the exit code.
 
     Args:
-        named_output: Whether the job's output is one that a run would use, to be checked too.
+        named_output: Whether the user named an output, which is then checked too.
         json: Print JSON instead of a table.
     """
     with control_plane(api=job.rental.api, local=local) as (plane, environment):
@@ -31,12 +31,16 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
             if named_output:
                 refuse_output_below(job.input, job.output)
                 check_output(job.output, preview.manifest(time.time()))
-        with waiting(terminal.console(sys.stderr), "asking Together what can be rented"):
-            plan = with_retries(lambda: make_plan(preview, plane, environment.folders), log=waits)
+        with waiting(terminal.console(sys.stderr), "fetching hardware offers from Together"):
+            plan = with_retries(
+                lambda: make_plan(preview, plane, environment.folders), log=print_wait
+            )
         try:
             check_budget(plan, environment)
         except BadRequest as refusal:
-            plan = replace(plan, warnings=(*plan.warnings, f"`run` would refuse this: {refusal}"))
+            plan = replace(
+                plan, warnings=(*plan.warnings, f"`mayfly run` would reject this: {refusal}")
+            )
     if json:
         show(plan.as_dict())
     else:

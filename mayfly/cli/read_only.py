@@ -28,8 +28,8 @@ ApiOption = Annotated[Api, parameter("rental.api", group=RUN)]
 
 
 @contextmanager
-def here(*, api: Api, local: bool) -> Iterator[Environment]:
-    """Read this process's environment, or start the embedded endpoint and return its."""
+def open_environment(*, api: Api, local: bool) -> Iterator[Environment]:
+    """Yield this process's environment, or with `local` that of an embedded endpoint."""
     if not local:
         yield Environment.of(os.environ)
         return
@@ -41,17 +41,17 @@ def here(*, api: Api, local: bool) -> Iterator[Environment]:
 
 @contextmanager
 def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Environment]]:
-    """Open the control plane that the environment names, or the embedded one's."""
-    with here(api=api, local=local) as environment:
+    """Open the control plane of the environment, or of the embedded endpoint."""
+    with open_environment(api=api, local=local) as environment:
         try:
-            with connect(api, environment.connection, log=waits) as plane:
+            with connect(api, environment.connection, log=print_wait) as plane:
                 yield plane, environment
         except CredentialsRefused as refusal:
             raise BadRequest(str(refusal)) from refusal
 
 
-def waits(text: str) -> None:
-    """Say what is waited for, beside the output that a script reads."""
+def print_wait(text: str) -> None:
+    """Print what the command waits for, on standard error."""
     terminal.console(sys.stderr).print(text, markup=False, soft_wrap=True)
 
 
@@ -59,7 +59,7 @@ def show(value: Any) -> None:
     """Print JSON for scripts.
 
     Raises:
-        BadRequest: Standard output takes no more: a script must not take half of it for the whole.
+        BadRequest: Standard output cannot be written: a script must not read half of the JSON.
     """
     try:
         sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
@@ -73,7 +73,9 @@ def show(value: Any) -> None:
 
 def hardware(
     *,
-    model: Annotated[str | None, Parameter(help="Only what this model can be deployed on.")] = None,
+    model: Annotated[
+        str | None, Parameter(help="Only hardware that can deploy this model.")
+    ] = None,
     api: ApiOption = "v2",
     local: Local = False,
     json: Json = False,
@@ -81,10 +83,10 @@ def hardware(
     """Run `mayfly hardware`."""
     with (
         control_plane(api=api, local=local) as (plane, _),
-        waiting(terminal.console(sys.stderr), "asking Together what can be rented"),
+        waiting(terminal.console(sys.stderr), "fetching hardware offers from Together"),
     ):
         offers = with_retries(
-            plane.all_hardware if model is None else lambda: plane.offers(model), log=waits
+            plane.all_hardware if model is None else lambda: plane.offers(model), log=print_wait
         )
     offers = sorted(offers, key=lambda offer: (offer.price_usd_per_h, offer.hardware))
     if json:
@@ -95,7 +97,7 @@ def hardware(
 
 
 def models(
-    search: Annotated[str, Parameter(help="Only names that hold this text.")] = "",
+    search: Annotated[str, Parameter(help="Only names that contain this text.")] = "",
     /,
     *,
     mine: Annotated[
@@ -110,9 +112,9 @@ def models(
 
     with (
         control_plane(api=api, local=local) as (plane, _),
-        waiting(terminal.console(sys.stderr), "asking Together for its models"),
+        waiting(terminal.console(sys.stderr), "fetching models from Together"),
     ):
-        entries = with_retries(lambda: plane.models(mine=mine), log=waits)
+        entries = with_retries(lambda: plane.models(mine=mine), log=print_wait)
     found = sorted(
         (entry for entry in entries if search.lower() in entry.name.lower()),
         key=lambda entry: entry.name.lower(),
@@ -125,7 +127,7 @@ def models(
         return 0
     near = near_names(search, [entry.name for entry in entries]) if search else []
     what = "no model of your project" if mine else "no model of the catalogue"
-    hint = f"; near: {', '.join(near)}" if near else ""
+    hint = f"; similar: {', '.join(near)}" if near else ""
     terminal.console().print(
         f"{what}{f' has {search} in its name' if search else ''}{hint}", markup=False
     )
@@ -140,12 +142,12 @@ def status(
     json: Json = False,
 ) -> int:
     """Run `mayfly status`."""
-    from mayfly.cli.render.status import status_table, watched  # noqa: PLC0415 - pyarrow, for this only
+    from mayfly.cli.render.status import status_table, watch_status  # noqa: PLC0415 - pyarrow, for this only
     from mayfly.runs.status import read_status  # noqa: PLC0415
 
     out, leases = terminal.console(), LeaseStore.of(os.environ)
     if watch:
-        watched(folder, leases, out, json=json)
+        watch_status(folder, leases, out, json=json)
     elif json:
         show(read_status(folder, leases))
     else:

@@ -1,4 +1,4 @@
-"""`mayfly run`: look, plan, ask, and run the flow in this process."""
+"""`mayfly run`: preview, plan, confirm, and run the flow in this process."""
 
 import atexit
 import importlib
@@ -12,16 +12,16 @@ from types import FrameType
 from typing import Any, cast
 
 from mayfly.cli.options import JobOptions
-from mayfly.cli.read_only import here
+from mayfly.cli.read_only import open_environment
 from mayfly.cli.render.output import JsonScreen, Screen, TerminalScreen
 from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from mayfly.models.job import Job
 from mayfly.orchestration.temporary_server import (
     ServerUnavailable,
     TemporaryServer,
-    answers,
     configured_api_url,
-    forget_what_nobody_takes,
+    drop_unsent_events,
+    server_answers,
     without_proxy_on_loopback,
 )
 from mayfly.planning.plan import Plan, make_plan
@@ -42,7 +42,7 @@ from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
 
 SERVER_RESTART_S = 5.0
-"""How long a configured Prefect server that refuses connections may take to come back."""
+"""Seconds for which a configured Prefect server may refuse connections while it restarts."""
 
 
 def run(
@@ -57,16 +57,18 @@ def run(
     """Run `mayfly run`."""
     job = options.job(input, output)
     if not yes and (json or not sys.stdin.isatty()):
-        why = "with --json nothing is asked" if json else "there is no terminal to ask in"
-        raise BadRequest(f"run spends money and {why}; add --yes to go on")
+        why = "--json asks no questions" if json else "there is no terminal to confirm it in"
+        raise BadRequest(f"run spends money, and {why}; add --yes to confirm")
     screen: Screen = JsonScreen() if json else TerminalScreen()
     with ExitStack() as stack:
-        # First of all, because it takes longest: its start-up goes on beside all that follows.
+        # First, because it takes longest: it starts in the background.
         configured = configured_api_url(os.environ)
         os.environ.update(without_proxy_on_loopback(os.environ))
         server = None if configured else start_prefect(options, screen)
         with screen.waiting("starting the embedded endpoint"):
-            environment = stack.enter_context(here(api=job.rental.api, local=options.local))
+            environment = stack.enter_context(
+                open_environment(api=job.rental.api, local=options.local)
+            )
         stack.enter_context(leaving_nothing_unless_begun(output))
         with screen.waiting("reading the input"):
             preview = preview_job(job, environment.connection.provider, log=screen.log)
@@ -74,10 +76,10 @@ def run(
             check_free(output)
         importing = threading.Thread(target=import_the_flow, name="import of Prefect", daemon=True)
         importing.start()
-        # However this ends: an interpreter that exits in the middle of an import aborts.
+        # Always wait for it: an interpreter that exits during an import aborts.
         stack.callback(importing.join)
         with (
-            screen.waiting("asking Together what can be rented"),
+            screen.waiting("fetching hardware offers from Together"),
             connect(job.rental.api, environment.connection, log=screen.log) as plane,
         ):
             plan = with_retries(
@@ -87,7 +89,7 @@ def run(
         screen.plan(plan)
         check_budget(plan, environment)
         # The embedded endpoint costs nothing.
-        if not yes and not options.local and not agreed(plan):
+        if not yes and not options.local and not confirmed(plan):
             screen.log("nothing was created")
             return 2
         recorded = has_started(server, screen) if configured is None else is_up(configured, screen)
@@ -95,31 +97,34 @@ def run(
             importing.join()
         try:
             handle = RunHandle(environment=environment, plan=plan)
-            return run_here(handle, screen, recorded=recorded)
+            return run_flow(handle, screen, recorded=recorded)
         except MayflyError as error:
             screen.failed(str(error), error.exit_code)
             raise
         finally:
-            forget_what_nobody_takes(configured_api_url(os.environ) or "")
+            drop_unsent_events(configured_api_url(os.environ) or "")
 
 
 def start_prefect(options: JobOptions, screen: Screen) -> TemporaryServer | None:
-    """Start a Prefect server for this run, unless the request cannot work for want of a key.
+    """Start a Prefect server for this run; check the API key first.
 
     Returns:
-        The server, which may take its time to answer; None where none can be started.
+        The server, which may not respond yet; None where it cannot be started.
+
+    Raises:
+        BadRequest: There is no API key.
     """
     if not options.local:
         Connection.from_env(os.environ)
     try:
         server = TemporaryServer(os.environ)
     except OSError as error:
-        say_no_record(screen, error)
+        report_no_record(screen, error)
         return None
-    # Registered before Prefect is imported, so that Prefect's own exit handlers, which send the
-    # last logs and events, run before the server ends.
+    # Registered before Prefect is imported: exit handlers run in reverse order, so Prefect's own,
+    # which send the last logs and events, run before the server ends.
     atexit.register(server.stop)
-    # Prefect reads it when it is imported, which is long before the server answers.
+    # Prefect reads these when it is imported, before the server responds.
     for name, value in server.environment().items():
         if value is None:
             os.environ.pop(name, None)
@@ -129,68 +134,68 @@ def start_prefect(options: JobOptions, screen: Screen) -> TemporaryServer | None
 
 
 def has_started(server: TemporaryServer | None, screen: Screen) -> bool:
-    """Wait for the temporary server; whether it answers. The run needs none."""
+    """Wait for the temporary server; return whether it responds. The run does not need it."""
     if server is None:
         return False
     try:
-        with screen.waiting("starting Prefect's temporary server (a PREFECT_API_URL saves this)"):
+        with screen.waiting("starting a temporary Prefect server (PREFECT_API_URL avoids this)"):
             server.wait()
     except ServerUnavailable as error:
-        say_no_record(screen, error)
+        report_no_record(screen, error)
         return False
     return True
 
 
 def is_up(api_url: str, screen: Screen) -> bool:
-    """Whether the configured server answers, which may be restarting; the run needs none."""
+    """Return whether the configured server responds, allowing for a restart."""
     end = time.monotonic() + SERVER_RESTART_S
     while True:
         try:
-            return answers(api_url, SERVER_RESTART_S)
+            return server_answers(api_url, SERVER_RESTART_S)
         except OSError as error:
             why = str(getattr(error, "reason", error))
         if time.monotonic() > end:
             screen.log(
-                f"the Prefect server at {api_url} does not answer ({why}); the run goes on without "
-                "a record in Prefect"
+                f"the Prefect server at {api_url} does not respond ({why}); the run continues "
+                "without a record in Prefect"
             )
             return False
         time.sleep(0.5)
 
 
-def say_no_record(screen: Screen, why: Exception) -> None:
-    """Say that this run has no record in Prefect."""
+def report_no_record(screen: Screen, why: Exception) -> None:
+    """Report that this run has no record in Prefect."""
     screen.log(
-        f"Prefect's temporary server did not start: {why}; the run goes on without a record in "
-        "Prefect (set PREFECT_API_URL to use a server of your own)"
+        f"the temporary Prefect server did not start: {why}; the run continues without a record in "
+        "Prefect (set PREFECT_API_URL to use your own server)"
     )
 
 
 def import_the_flow() -> None:
-    """Import Prefect and the flow, which takes seconds, while others are waited for."""
-    # Prefect's log goes to its API; the terminal belongs to the display.
+    """Import Prefect and the flow in the background, which takes seconds."""
+    # Prefect logs to its API only; the terminal is for the live display.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    # A server that is gone is given up after seconds, not after more than a minute.
+    # Stop retrying an unreachable server after seconds, not after more than a minute.
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
-    # What goes wrong here goes wrong again, and is told, where the flow is needed.
+    # An error here occurs again, and is reported, where the flow is imported.
     with suppress(Exception):
         importlib.import_module("mayfly.flows.batch_inference")
 
 
-def agreed(plan: Plan) -> bool:
-    """Ask whether the plan may be paid for."""
-    answer = input(f"  Rent this at ${plan.usd_per_h:.2f}/h until the batch is done? [y/N] ")
+def confirmed(plan: Plan) -> bool:
+    """Ask for confirmation of the plan."""
+    answer = input(f"  Create this endpoint at ${plan.usd_per_h:.2f}/h for the batch? [y/N] ")
     return answer.strip().lower() in {"y", "yes"}
 
 
-def run_here(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int:
+def run_flow(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int:
     """Run the flow in this process; return the exit code.
 
-    The run's own outcome decides the code, not Prefect's state: that is lost when the Prefect
-    server goes away, and an answer that was paid for is not.
+    The run's own outcome decides the code. Prefect's state does not, because it is lost when the
+    Prefect server becomes unreachable.
 
     Args:
-        handle: With the plan that was confirmed: it is what runs.
+        handle: The handle with the confirmed plan, which is exactly what runs.
         recorded: Whether there is a Prefect server.
     """
     received = signals_so_far()
@@ -198,9 +203,9 @@ def run_here(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int
     announce_signals(received, progress)
     try:
         with screen.follow(progress):
-            report = carried_out(handle, recorded=recorded)
+            report = execute_run(handle, recorded=recorded)
     except KeyboardInterrupt:
-        code = interrupted_with(received, handle)
+        code = exit_code_after_signals(received, handle)
         if progress.report:
             screen.end(progress.report, code)
         if handle.teardown_aborted:
@@ -211,7 +216,7 @@ def run_here(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int
         if progress.report:
             screen.end(progress.report, error.exit_code)
         if isinstance(error, TeardownFailed):
-            ended_after_all(handle, error)
+            check_torn_down(handle, error)
         raise
     code = 3 if report["rows"]["failed"] else 0
     screen.end(report, code)
@@ -219,11 +224,11 @@ def run_here(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int
 
 
 def announce_signals(received: list[int], progress: Progress) -> None:
-    """Let a signal interrupt the run, and the first one say what it sets going."""
+    """Let signals interrupt the run; the first one reports what happens next."""
 
     def end(number: int, frame: FrameType | None) -> None:
         if not received:
-            progress.log(ending(signal.Signals(number), progress.snapshot()))
+            progress.log(signal_message(signal.Signals(number), progress.snapshot()))
         received.append(number)
         interrupt_outside_imports(number, frame)
 
@@ -231,40 +236,42 @@ def announce_signals(received: list[int], progress: Progress) -> None:
         signal.signal(number, end)
 
 
-def interrupted_with(received: list[int], handle: RunHandle) -> int:
-    """Return the exit code of a run that these signals have ended."""
+def exit_code_after_signals(received: list[int], handle: RunHandle) -> int:
+    """Return the exit code of a run ended by these signals."""
     return TeardownFailed.exit_code if handle.teardown_aborted else exit_code_of(received)
 
 
-def ending(received: signal.Signals, now: Snapshot) -> str:
-    """Return what a signal sets going, in words."""
+def signal_message(received: signal.Signals, now: Snapshot) -> str:
+    """Return the message about what happens after a signal."""
     if not now.endpoint or now.step in (Step.REPORTING, Step.DONE):
-        return f"{received.name}: ending; no endpoint of this run stands"
+        return f"{received.name}: ending; this run has no endpoint"
     return (
-        f"{received.name}: sending nothing more, and tearing the endpoint down, so that it stops "
-        "billing; every answer that came back is kept"
+        f"{received.name}: stopping; tearing the endpoint down to end its billing. Every answer "
+        "received so far is kept"
     )
 
 
-def ended_after_all(handle: RunHandle, error: TeardownFailed) -> None:
-    """Say so when another line of defence has done meanwhile what the run could not.
+def check_torn_down(handle: RunHandle, error: TeardownFailed) -> None:
+    """Check whether the guardian or a sweep has completed a teardown that failed here.
 
     Raises:
-        TerminalError: No lease on this output is open any more: nothing is left that bills.
+        TerminalError: No lease on this output is open: nothing bills any more.
     """
     assert handle.plan is not None  # noqa: S101 - of a run of this command
     assert handle.environment is not None  # noqa: S101
     output = str(paths_of(handle.plan.preview.job.output).folder.absolute())
     leases = handle.environment.leases.list()
     if not leases.damaged and all(lease.output != output for lease in leases.open):
-        raise TerminalError(f"{error}; in the end it was torn down all the same") from error
+        raise TerminalError(f"{error}; it has been torn down in the meantime") from error
 
 
-def carried_out(handle: RunHandle, *, recorded: bool = True) -> dict[str, Any]:
-    """Run the flow; how the run itself ended counts, whatever became of Prefect's record of it.
+def execute_run(handle: RunHandle, *, recorded: bool = True) -> dict[str, Any]:
+    """Run the flow; return the report of the run, or raise its error.
+
+    A failure of Prefect's record does not count.
 
     Args:
-        recorded: Whether there is a Prefect server; without one the steps run all the same.
+        recorded: Whether there is a Prefect server; without one the steps are plain calls.
     """
     from mayfly.flows.batch_inference import batch_inference, infer_batch  # noqa: PLC0415 - seconds
     from mayfly.orchestration.record import run_unrecorded  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`mayfly runs` and `mayfly cancel`: the runs of this machine, and the end of one."""
+"""`mayfly runs` and `mayfly cancel`: list the runs of this machine, and end one."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def cancel(
     ended = (
         f"endpoint {leases[0]['name']} may still bill: `mayfly sweep` tears it down"
         if leases
-        else "no endpoint of it is left"
+        else "it has no endpoint any more"
     )
     out.print(
         f"ended: {rows['done']:,} of {rows['total']:,} rows done, {ended}; "
@@ -81,4 +81,4 @@ def _state(run: dict[str, Any]) -> str:
 
 def _rows(run: dict[str, Any]) -> str:
     rows = run["rows"]
-    return "folder is gone" if rows is None else f"{rows['done']:,} of {rows['total']:,}"
+    return "folder not found" if rows is None else f"{rows['done']:,} of {rows['total']:,}"

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line that names the nearest right thing."""
+"""Messages for invalid command lines: one line that suggests a correction."""
 
 from collections.abc import Iterable
 
@@ -15,8 +15,8 @@ from cyclopts.exceptions import UnusedCliTokensError
 from mayfly.models.nearest import nearest, one_of
 
 
-def words_of(error: CycloptsError) -> str:
-    """Return what is wrong with the arguments, and what to do."""
+def message_of(error: CycloptsError) -> str:
+    """Return the message for a usage error."""
     command = " ".join(["mayfly", *(error.command_chain or ())])
     if isinstance(error, UnknownCommandError):
         return _unknown_command(error, command)
@@ -51,9 +51,9 @@ def _unknown_option(given: str, known: Iterable[str], command: str) -> str:
 
 
 def _missing(error: MissingArgumentError, command: str) -> str:
-    """Return what is missing; an option that does not exist is the likelier mistake."""
+    """Return the message for a missing argument, or for a mistyped option if there is one."""
     argument = error.argument
-    assert argument is not None  # noqa: S101 - it is what is missing
+    assert argument is not None  # noqa: S101 - the missing argument
     known = _names(error.app.assemble_argument_collection()) if error.app is not None else []
     for token in error.unused_tokens or ():
         given = token.partition("=")[0]

@@ -1,8 +1,7 @@
-"""What a run shows of itself in Prefect: its plan as rows and text, its result as text.
+"""Texts and tables of a run for Prefect's artifacts and state messages.
 
-Browsers refuse `file://` links, and the path may be another machine's: folders are shown as text
-with the machine's name. A link to the report is there where the job says under which URL people
-can open the output folder.
+Browsers block `file://` links, and the path may be on another machine, so folders are shown as
+text with the machine's name. The report is linked where the job has the URL of its output folder.
 """
 
 from typing import Any
@@ -12,14 +11,14 @@ from mayfly.planning.plan import Plan
 from mayfly.planning.pricing import dollars
 from mayfly.reporting.progress import Snapshot
 
-_TEARDOWN = {"delete": "deleted", "stop": "stopped", "keep": "kept, and goes on billing"}
+_TEARDOWN = {"delete": "deleted", "stop": "stopped", "keep": "kept, and continues to bill"}
 
 LONGEST_TEXT = 500
-"""Characters of an error or a sample that the result shows."""
+"""Maximum length of an error or a sample in the result, in characters."""
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
-    """Return the plan as a table: one row for each kind of hardware, the chosen one first."""
+    """Return the plan as a table with a row per hardware candidate, the chosen one first."""
     if plan.placement is None:
         return []
     rows = []
@@ -41,13 +40,13 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
 
 
 def of_hardware(hardware: str, replicas: object = 1) -> str:
-    """Return a number of replicas of a kind of hardware, in words."""
+    """Return hardware with its number of replicas, for messages."""
     many = "" if str(replicas) == "1" else f"{replicas} replicas of "
     return f"{many}{hardware or 'unknown hardware'}"
 
 
 def plan_line(plan: Plan) -> str:
-    """Return the plan in one line: what would be rented, for what, at which price."""
+    """Return the plan in one line: rows, hardware, price and estimate."""
     rows = f"{plan.preview.dataset.rows:,} rows"
     if plan.placement is None:
         return f"{rows} on the existing endpoint {plan.existing.name if plan.existing else '?'}"
@@ -60,7 +59,7 @@ def plan_line(plan: Plan) -> str:
 
 
 def plan_question(plan: Plan) -> str:
-    """Return the plan as a person is asked to approve it, in Markdown."""
+    """Return the plan as the text of the approval dialog, in Markdown."""
     job, quote = plan.preview.job, plan.chosen
     cost, time_s = job.limits.max_cost_usd, job.limits.deadline_s
     if quote is None:
@@ -72,13 +71,14 @@ def plan_question(plan: Plan) -> str:
             f"{span(seconds.mid)} ({span(seconds.low)} to {span(seconds.high)})"
         )
     lines = [
-        "**Approve this spend?** Nothing is rented, and nothing bills, until you approve.",
+        "**Approve this spend?** No endpoint is created until you approve.",
         "",
         f"- **batch** {plan.preview.dataset.rows:,} rows of `{job.input}`",
         f"- **model** {job.model}",
-        f"- **endpoint** {plan.existing.name}, which exists"
+        f"- **endpoint** {plan.existing.name} (existing)"
         if plan.existing is not None
-        else f"- **rent** {plan_line(plan).partition(' on ')[2].partition(';')[0]}, by the minute",
+        else f"- **endpoint** {plan_line(plan).partition(' on ')[2].partition(';')[0]}, "
+        "billed by the minute",
         f"- **estimate** {estimate}",
         f"- **stops at** {'no cost limit' if cost is None else f'${cost:,.2f}'}, "
         f"{'no deadline' if time_s is None else span(time_s)}",
@@ -89,10 +89,10 @@ def plan_question(plan: Plan) -> str:
 
 
 def progress_line(now: Snapshot) -> str:
-    """Return how far a run is, in one line."""
+    """Return the progress of a run in one line."""
     parts = [f"{now.done:,} of {now.rows:,} rows"]
     if now.tally.failed:
-        parts.append(f"{now.tally.failed:,} with an error")
+        parts.append(f"{now.tally.failed:,} failed")
     parts.append(f"{now.rows_per_s:,.1f} rows/s, {now.tokens_per_s:,.0f} tokens/s")
     parts.append(f"{now.in_flight:,} in flight")
     parts.append(f"${now.spent_usd:.2f} spent")
@@ -102,10 +102,10 @@ def progress_line(now: Snapshot) -> str:
 
 
 def result_line(report: dict[str, Any]) -> str:
-    """Return the result in one line: rows, dollars, and what became of the endpoint."""
+    """Return the result in one line: rows, cost, and how the endpoint ended."""
     rows = report["rows"]
     answered = rows["done"] - rows["failed"]
-    errors = f", {rows['failed']:,} with an error" if rows["failed"] else ""
+    errors = f", {rows['failed']:,} failed" if rows["failed"] else ""
     ends = "; ".join(endpoint["ended"] for endpoint in report["endpoints"]) or "none was needed"
     return (
         f"{answered:,} of {rows['total']:,} rows answered{errors}; "
@@ -114,16 +114,16 @@ def result_line(report: dict[str, Any]) -> str:
 
 
 def result_markdown(report: dict[str, Any], *, folder: str, host: str, report_url: str = "") -> str:
-    """Return the result as a page: figures, errors and a sample, and where the files are.
+    """Return the result in Markdown: figures, errors, a sample, and the location of the files.
 
     Args:
-        folder: The output folder: its absolute path, or its URI.
+        folder: Absolute path or URI of the output folder.
         host: Name of the machine that has the folder.
-        report_url: Where people can open the report; empty where they cannot.
+        report_url: URL of the report, or "".
     """
-    place = folder if "://" in folder else f"{host}:{folder}"
+    location = folder if "://" in folder else f"{host}:{folder}"
     parts = [_table(_figures(report)), f"Files on **{host}**" if "://" not in folder else "Files"]
-    parts.append(f"```\n{place}\n{place.rstrip('/')}/_mayfly/report.html\n```")
+    parts.append(f"```\n{location}\n{location.rstrip('/')}/_mayfly/report.html\n```")
     if report_url:
         parts.insert(0, f"[Open the report]({report_url})")
     if errors := report.get("errors"):
@@ -138,7 +138,7 @@ def result_markdown(report: dict[str, Any], *, folder: str, host: str, report_ur
 
 
 def report_link(report_url: str | None) -> str:
-    """Return the report's URL below the URL of the output folder."""
+    """Return the URL of the report from the URL of the output folder."""
     return f"{report_url.rstrip('/')}/_mayfly/report.html" if report_url else ""
 
 
@@ -151,8 +151,8 @@ def _figures(report: dict[str, Any]) -> list[tuple[str, str]]:
     figures = [
         (
             "rows",
-            f"{answered:,} of {rows['total']:,} answered, {rows['failed']:,} with an error, "
-            f"{rows['remaining']:,} left",
+            f"{answered:,} of {rows['total']:,} answered, {rows['failed']:,} failed, "
+            f"{rows['remaining']:,} remaining",
         ),
         ("model", report["job"]["model"]),
         ("input", f"`{report['job']['input']}`"),

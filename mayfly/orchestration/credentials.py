@@ -1,8 +1,7 @@
-"""Whose key a run uses: a block of Prefect's, or the environment.
+"""Credentials of a run: a Prefect block, or the environment.
 
-A block that was chosen in the form takes the place of the environment's variables for that run
-alone: what follows from them is passed down, and handed to the guardian, which is a process of its
-own. What Prefect stores of a run is the block's id alone.
+A block chosen in the form replaces the environment's variables for that run only: they are passed
+down, and to the guardian process. Prefect stores only the block's id with a run.
 """
 
 import os
@@ -17,7 +16,7 @@ from mayfly.runs.environment import Environment
 
 
 class TogetherCredentials(Block):
-    """A Together API key, and optionally the project and the API's address.
+    """A Together API key, and optionally the project and the base URL.
 
     Example:
         TogetherCredentials(api_key="...").save("together")
@@ -25,28 +24,27 @@ class TogetherCredentials(Block):
 
     _block_type_name = "Together Credentials"
     _block_type_slug = "together-credentials"
-    _description = "API key, project and address of Together AI, for the flows of mayfly."
-    # No logo and no documentation by URL: the project has no address on the web yet.
+    _description = "API key, project and base URL of Together AI, for mayfly's flows."
+    # No logo and no documentation URL: the project has no web address yet.
 
     api_key: SecretStr = Field(
         title="API key", description="Together API key; stored encrypted and never shown again"
     )
-    # Text that may be empty, not null: for null a form offers a choice of types.
+    # Empty text instead of null: for a nullable field the form offers a choice of types.
     project: str = Field(
-        default="", title="Project", description="project id; empty means the key's own project"
+        default="", title="Project", description="project id; empty: the project of the API key"
     )
     base_url: str = Field(
         default="",
         title="Base URL",
-        description="address of the API; empty means TOGETHER_BASE_URL of the worker, else "
-        "Together's",
+        description="base URL of the API; empty: TOGETHER_BASE_URL of the worker, or Together's",
     )
 
     monthly_budget_usd: str = Field(
         default="",
         title="Monthly budget (USD)",
-        description="refuse a run with which the runs of a calendar month would probably cost "
-        "more; empty means that of the worker (MAYFLY_MONTHLY_BUDGET_USD), else none",
+        description="reject a run that would probably exceed this budget for all runs of a "
+        "calendar month; empty: MAYFLY_MONTHLY_BUDGET_USD of the worker, or no budget",
     )
 
     @field_validator("project", "base_url", "monthly_budget_usd", mode="before")
@@ -59,7 +57,7 @@ class TogetherCredentials(Block):
         """Return the SDK's variables for these credentials; they hold the key."""
         variables = {
             "TOGETHER_API_KEY": self.api_key.get_secret_value(),
-            # Not the environment's project with another key: an empty one is asked of the API.
+            # Never the environment's project with another key; empty means to ask the API.
             "TOGETHER_PROJECT_ID": self.project,
         }
         if self.base_url:
@@ -70,24 +68,24 @@ class TogetherCredentials(Block):
 
 
 def environment_with(credentials: TogetherCredentials | None) -> Environment:
-    """Read this process's environment, with a block's variables instead of its own.
+    """Read this process's environment, overridden by a block's variables.
 
     Raises:
-        BadRequest: There is no key, or a value that cannot be one.
+        BadRequest: There is no API key, or a value is invalid.
     """
     given = {} if credentials is None else credentials.environment()
     return Environment.of({**os.environ, **given})
 
 
 def environment_of(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment of a flow run from its parameters, for those who end it from outside.
+    """Return the environment of a flow run from its parameters, to end it from outside.
 
-    A hook may run in the worker, which never had the block's key.
+    A hook may run in the worker process, which never had the block's key.
     """
     chosen = parameters.get("credentials")
     if isinstance(chosen, dict):
-        # Without Prefect's server there is no block: the environment may do, and a failed attempt
-        # costs less than an endpoint that nobody ends.
+        # Without the Prefect server the block cannot be loaded. Try the environment: a failed
+        # attempt costs less than an orphaned endpoint.
         with suppress(Exception):
             chosen = TogetherCredentials.load_from_ref(chosen["$ref"])
     if not isinstance(chosen, TogetherCredentials):

@@ -1,8 +1,8 @@
-"""The Prefect deployments that mayfly registers: the batch, the sweep, and endpoints by form.
+"""The Prefect deployments of mayfly: batch inference, sweep, and endpoint management.
 
-`mayfly deploy` registers them, from a checkout or an installed wheel; `prefect.yaml` says the same
-for `prefect deploy`, and a test compares the two. A worker imports the flows from its own
-installation of mayfly, so that no deployment names a folder.
+`mayfly deploy` registers them, from a checkout or an installed wheel; `prefect.yaml` defines the
+same for `prefect deploy`, and a test compares the two. A worker imports the flows from its own
+installation of mayfly, so no deployment names a folder.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,13 @@ from mayfly.orchestration.credentials import TogetherCredentials
 from mayfly.orchestration.notifications import notify_through
 
 PROCESS_POOL_VARIABLES = {"working_dir": "."}
-"""Relative paths of a run on a process pool start where its worker was started.
+"""Relative paths of a run on a process pool start in the worker's working directory.
 
-Prefect's default is a temporary folder, which is removed with all that a run wrote there.
+Prefect's default is a temporary folder, which is removed with everything that a run wrote there.
 """
 
 PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
-"""Stay where the run starts: without any step Prefect copies that folder, data and all."""
+"""Stay in the working directory: without a pull step Prefect copies that folder, with its data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +43,11 @@ class Deployment:
     """One Prefect deployment, named as its flow.
 
     Attributes:
-        module: Where a worker imports the flow from; the function is named as the last part.
-        cron: When it runs by itself (UTC), or nothing.
-        active: Whether that schedule is on from the start.
-        schedule_parameters: What runs of the schedule get beside the deployment's parameters.
-        concurrency_limit: How many of its runs are at work at once; others wait.
+        module: Module of the flow; the function has the name of the last part.
+        cron: Schedule (UTC), or "" for none.
+        active: Whether the schedule is initially active.
+        schedule_parameters: Parameters of scheduled runs, beside the deployment's.
+        concurrency_limit: Largest number of concurrent runs; others wait.
     """
 
     module: str
@@ -65,12 +65,12 @@ class Deployment:
 
     @property
     def entrypoint(self) -> str:
-        """The flow's function by its module, as Prefect imports it on any machine."""
+        """The import path of the flow function."""
         return f"{self.module}.{self.module.rsplit('.', 1)[-1]}"
 
     @property
     def schedules(self) -> list[DeploymentScheduleCreate]:
-        """The schedule, as Prefect wants it."""
+        """The schedule in Prefect's form."""
         if not self.cron:
             return []
         return [
@@ -112,15 +112,15 @@ DEPLOYMENTS = (
 
 
 def deploy(*, pool: str, notify: str = "", log: Callable[[str], None]) -> None:
-    """Register block type, work pool and deployments; run it again after an update.
+    """Register block type, work pool and deployments; repeat it after an update.
 
     Args:
-        pool: Name of the work pool; a process pool is created where there is none.
-        notify: A notification block as `type/name`, or nothing.
+        pool: Name of the work pool; a process pool is created if it does not exist.
+        notify: A notification block as `type/name`, or "".
 
     Raises:
         BadRequest: No Prefect server is configured, or the block does not exist.
-        TerminalError: The server does not answer, or refuses.
+        TerminalError: The server does not respond, or rejects the request.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -141,18 +141,18 @@ def deploy(*, pool: str, notify: str = "", log: Callable[[str], None]) -> None:
             notify_through(notify, log=log)
     except PrefectHTTPStatusError as error:
         raise TerminalError(
-            f"the Prefect server at {url} refused: HTTP {error.response.status_code} "
+            f"the Prefect server at {url} rejected the request: HTTP {error.response.status_code} "
             f"{error.response.text[:200]}"
         ) from error
     except (httpx.TransportError, RuntimeError) as error:
         raise TerminalError(
-            f"the Prefect server at {url} does not answer; start it with `prefect server start`, "
+            f"the Prefect server at {url} does not respond; start it with `prefect server start`, "
             "or set PREFECT_API_URL to another"
         ) from error
 
 
 def _ensure_pool(client: SyncPrefectClient, pool: str) -> str:
-    """Create the work pool where there is none; return its type."""
+    """Create the work pool if it does not exist; return its type."""
     try:
         return client.read_work_pool(pool).type
     except ObjectNotFound:
@@ -191,5 +191,5 @@ def _register(client: SyncPrefectClient, deployment: Deployment, pool: str, kind
             **ours,
         )
     else:
-        # Schedules, parameters and the limit are the team's to change in the UI.
+        # Keep schedules, parameters and the limit, which can be changed in the UI.
         client.update_deployment(found.id, DeploymentUpdate(**ours))

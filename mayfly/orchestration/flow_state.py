@@ -1,14 +1,14 @@
-"""Heed what people do to a run in Prefect: cancel, suspend and pause it.
+"""React to cancel, suspend and pause of a run in Prefect.
 
-Prefect changes the run's state at once and interrupts only what a worker or `serve` has started,
-and that only for a cancel: the requests of a suspended run would go on, and bill, to the end of its
-shards. So every run observes its own state, and when it is no longer Running the main thread is
-interrupted as by Ctrl-C: it stops sending, stops and deletes the endpoint.
+Prefect changes the run's state at once, but interrupts only processes of a worker or of `serve`,
+and only on a cancel: a suspended run would continue to send requests, and bill, until the end of
+its shards. So every run polls its own state. When that is no longer Running, the main thread is
+interrupted as by Ctrl-C: it stops sending, and stops and deletes the endpoint.
 
-A run of a deployment that was paused is then suspended: its process ends, and Resume starts
-another one, which goes on from what was answered. (A pause would keep the process, but Prefect ends
-a process under a concurrency limit 225 s after its slot was given back.) An ad-hoc run waits for
-Resume in its process.
+A paused run of a deployment is then suspended: its process ends, and Resume starts another one,
+which continues with the remaining rows. (A pause would keep the process, but Prefect ends a process
+under a concurrency limit 225 s after its slot was released.) An ad-hoc run waits for Resume in its
+process.
 """
 
 import signal
@@ -34,20 +34,20 @@ from mayfly.signals import interrupt_outside_imports
 R = TypeVar("R")
 
 POLL_S = 2.0
-"""How often a paused run asks whether it was resumed."""
+"""Interval at which a paused run checks whether it was resumed."""
 
 APPROVAL_KEY = "approval"
-"""Key of the pause that asks for approval: it holds no endpoint, and is not interrupted."""
+"""Key of the pause for approval: it has no endpoint, and is not interrupted."""
 
 RESUME_WITHIN_S = 7 * 86_400.0
-"""How long a run that was suspended may be resumed, where nobody has said."""
+"""Default time for which a suspended run can be resumed, in seconds."""
 
 
-class LeftRunning(KeyboardInterrupt):
+class StateLeftRunning(KeyboardInterrupt):
     """The run was suspended, paused or cancelled in Prefect; raised in the main thread.
 
     Attributes:
-        state: What Prefect says.
+        state: The new state.
     """
 
     def __init__(self, state: State) -> None:
@@ -57,13 +57,13 @@ class LeftRunning(KeyboardInterrupt):
 
 @contextmanager
 def observe_state(handle: RunHandle, *, every_s: float) -> Iterator[None]:
-    """Interrupt the main thread when the flow run of this context has left Running.
+    """Interrupt the main thread when the flow run of this context is no longer Running.
 
-    Outside the main thread, and where Prefect has no record, this does nothing.
+    Outside the main thread, and without a Prefect record, this does nothing.
 
     Args:
-        handle: Of the run; it is told of a cancel.
-        every_s: How often Prefect is asked.
+        handle: The run's handle, which records a cancel.
+        every_s: Interval of the polls in seconds.
     """
     run = runtime.flow_run.id
     main = threading.main_thread()
@@ -79,24 +79,24 @@ def observe_state(handle: RunHandle, *, every_s: float) -> Iterator[None]:
             interrupt_outside_imports(number, frame)
             return
         over.set()
-        raise LeftRunning(seen[-1])
+        raise StateLeftRunning(seen[-1])
 
     def observe() -> None:
         while not over.wait(every_s):
-            # A server that is away says nothing about the run.
+            # Ignore an unreachable server.
             with suppress(Exception):
                 state = read_state(UUID(run))
-                if not has_left(state, of_worker=of_worker) or over.is_set():
+                if not must_end(state, of_worker=of_worker) or over.is_set():
                     continue
                 if not seen:
                     handle.progress.log(
-                        f"{state.name} in Prefect: sending nothing more, deleting the endpoint"
+                        f"{state.name} in Prefect: stopping, and deleting the endpoint"
                     )
                 seen.append(state)
                 handle.cancelled = handle.cancelled or state.is_cancelling() or state.is_cancelled()
                 with sending:
                     if not over.is_set():
-                        # Again each time: during a teardown it is ignored.
+                        # Repeat it at each poll, because it is ignored during a teardown.
                         signal.pthread_kill(main.ident or 0, signal.SIGUSR2)
 
     before = signal.signal(signal.SIGUSR2, interrupt)
@@ -104,16 +104,16 @@ def observe_state(handle: RunHandle, *, every_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        # A signal that nobody handles any more would end the process.
+        # An unhandled signal would end the process.
         with sending:
             over.set()
         signal.signal(signal.SIGUSR2, before)
 
 
-def has_left(state: State, *, of_worker: bool) -> bool:
-    """Whether a state asks the run to end what it does.
+def must_end(state: State, *, of_worker: bool) -> bool:
+    """Return whether a state requires the run to stop.
 
-    The cancel of a worker's run is the worker's to carry out, which sends SIGTERM.
+    On the cancel of a worker's run, the worker sends SIGTERM itself.
     """
     if state.is_paused():
         return not (state.state_details.pause_key or "").startswith(APPROVAL_KEY)
@@ -134,24 +134,24 @@ def read_state(run: UUID) -> State:
 
 
 def resumable(body: Callable[[], R], *, log: Callable[[str], None]) -> R:
-    """Call a flow's body; again after each time that it was paused and resumed in its process.
+    """Call a flow's body; repeat it each time it was paused and resumed in its process.
 
     Raises:
         Pause: The run is suspended: its process ends, and Resume starts another.
-        KeyboardInterrupt: It was cancelled.
+        KeyboardInterrupt: The run was cancelled.
     """
     while True:
         try:
             return body()
-        except LeftRunning as left:
+        except StateLeftRunning as left:
             state = left.state
         except (Pause, Abort):
-            # Prefect's own engine has seen it first.
+            # Prefect's engine has noticed it first.
             raise
         except MayflyError:
             raise
         except Exception:
-            # So does a task of a suspended run end, in one of several ways.
+            # A task of a suspended run may end with various errors.
             found = _paused_state()
             if found is None:
                 raise
@@ -172,11 +172,11 @@ def _paused_state() -> State | None:
 
 
 def _suspend(run: UUID, state: State) -> NoReturn:
-    """End this process; leave the run suspended."""
+    """Suspend the run and end this process."""
     if not state.state_details.pause_reschedule:
         until = state.state_details.pause_timeout
         suspended: State = Suspended(
-            message="paused; the endpoint is deleted, and Resume goes on in a new process",
+            message="paused; the endpoint was deleted; Resume continues in a new process",
             pause_expiration_time=until,
             timeout_seconds=None if until else round(RESUME_WITHIN_S),
             pause_key=f"suspended-{time.time_ns()}",
@@ -196,9 +196,9 @@ def await_resume(
     """Wait until a paused ad-hoc run is Running again.
 
     Raises:
-        KeyboardInterrupt: It was cancelled, or ended, instead.
+        KeyboardInterrupt: It was cancelled or ended instead.
     """
-    log("paused in Prefect; nothing bills; waiting for Resume")
+    log("paused in Prefect; billing has ended; waiting for Resume")
     while True:
         with suppress(Exception):
             state = read_state(run)
@@ -211,6 +211,6 @@ def await_resume(
 
 
 def record_cancel(run: UUID) -> None:
-    """Say in Prefect that a run has ended because it was cancelled."""
+    """Set a flow run's state to Cancelled."""
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run, Cancelled(), force=True)

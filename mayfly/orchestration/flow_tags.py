@@ -1,4 +1,4 @@
-"""A job's tags on its flow run, so that runs are found by them in the Prefect UI."""
+"""Add a job's tags to its flow run, so that the Prefect UI can filter by them."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -10,9 +10,9 @@ from mayfly.orchestration.record import run_logger
 
 
 def tag_flow_run(tags: Mapping[str, str]) -> None:
-    """Add `KEY=VALUE` tags to the flow run that this is part of; nothing where there is none.
+    """Add `KEY=VALUE` tags to the current flow run; do nothing outside a flow run.
 
-    Task runs get none: a concurrency limit of Prefect's on such a tag would hold up teardown.
+    Task runs get none: a Prefect concurrency limit on such a tag would delay the teardown.
     """
     context = FlowRunContext.get()
     if not tags or context is None or context.flow_run is None:
@@ -23,4 +23,4 @@ def tag_flow_run(tags: Mapping[str, str]) -> None:
         with get_client(sync_client=True) as client:
             client.update_flow_run(UUID(str(flow_run.id)), tags=sorted(wanted))
     except Exception as error:  # noqa: BLE001 - Prefect's record is for people
-        run_logger().warning("Prefect does not show the tags: %s", error)
+        run_logger().warning("could not set the tags in Prefect: %s", error)

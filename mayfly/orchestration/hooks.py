@@ -1,8 +1,7 @@
-"""What Prefect calls beside the flow: its run's name, and its hooks.
+"""Functions that Prefect calls for the flow: the flow run's name, and its hooks.
 
-Hooks are the second line of defence. They run in the flow's process after its `finally`, or in
-the worker's when the process has died; where a run was killed together with its worker they do
-not run at all.
+The hooks are a second safeguard. They run in the flow's process after its `finally`, or in the
+worker's process when the flow's has died. When both were killed, they do not run.
 """
 
 import os
@@ -22,21 +21,21 @@ from mayfly.storage.lease_store import LeaseStore, state_home
 
 
 def name_run() -> str:
-    """Name a flow run by its model and its dataset."""
+    """Return the name of a flow run: its model and its dataset."""
     given = runtime.flow_run.parameters
     model, data = (str(given.get(name, "?")) for name in ("model", "input"))
     return f"{model.rsplit('/', 1)[-1]} over {PurePath(data).name}"
 
 
 def tear_down_after_the_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """End what the run's lease still names, unless its process lives and is another one."""
+    """Tear down the endpoints of the run's open leases, unless another live process owns them."""
     del state
     handle = handle_of(flow)
     if handle is not None and handle.cancelled:
         record_cancel(flow_run.id)
     if handle is not None and handle.teardown_aborted:
         return
-    # The run's own surroundings, where it was in this process.
+    # The run's own environment, if it ran in this process.
     environment = None if handle is None else handle.environment
     environ: dict[str, str] | None = None
     folders = os.environ if environment is None else environment.folders

@@ -1,8 +1,8 @@
-"""Who is notified of runs and endpoints: `mayfly deploy --notify BLOCK`.
+"""Notifications about runs and endpoints: `mayfly deploy --notify BLOCK`.
 
-BLOCK is a notification block of Prefect's, as `type/name`: `slack-webhook/ops`. Run it again to
-name another. Three automations come of it: two for what happened (a run that failed, crashed or
-waits for approval; an endpoint that outlived its run), one for what did not (a sweep).
+BLOCK is a Prefect notification block as `type/name`, such as `slack-webhook/ops`. Run it again to
+change the block. It creates three automations: for a run that failed, crashed or waits for
+approval; for an endpoint that outlived its run; and for sweeps that do not complete.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from prefect.exceptions import ObjectNotFound
 
 from mayfly.models.errors import BadRequest
 
-LEFT_BEHIND = "mayfly.endpoint.left-behind"
+ORPHAN_ENDED_EVENT = "mayfly.endpoint.left-behind"
 """Event of a sweep that had to end an endpoint."""
 
 SILENCE = timedelta(minutes=30)
-"""Three sweeps are missing by then."""
+"""Time without a completed sweep: three are missing by then."""
 
 _BODY = """\
 {{ flow.name or 'mayfly' }} {{ flow_run.name }} is {{ flow_run.state.name }}: \
@@ -35,10 +35,10 @@ _HAPPENED = ("Failed", "TimedOut", "Crashed", "Paused", "Suspended")
 
 
 def automations(block: UUID, *, silence: timedelta = SILENCE) -> list[Automation]:
-    """Return the automations that notify people through a notification block.
+    """Return the automations that send notifications through a block.
 
     Args:
-        silence: How long no sweep may complete before people are notified.
+        silence: Time without a completed sweep after which people are notified.
     """
     return [
         Automation(
@@ -64,7 +64,9 @@ def automations(block: UUID, *, silence: timedelta = SILENCE) -> list[Automation
         Automation(
             name="mayfly: an endpoint outlived its run",
             description="The sweep had to end an endpoint.",
-            trigger=EventTrigger(posture=Posture.Reactive, expect={LEFT_BEHIND}, threshold=1),
+            trigger=EventTrigger(
+                posture=Posture.Reactive, expect={ORPHAN_ENDED_EVENT}, threshold=1
+            ),
             actions=[
                 SendNotification(
                     block_document_id=block,
@@ -98,13 +100,13 @@ def automations(block: UUID, *, silence: timedelta = SILENCE) -> list[Automation
 
 
 def notify_through(name: str, *, log: Callable[[str], None]) -> None:
-    """Create the automations, or change those of the same name.
+    """Create the automations, or update those of the same name.
 
     Args:
         name: A notification block, as `type/name`.
 
     Raises:
-        BadRequest: There is no such block, or it cannot notify anybody.
+        BadRequest: The block does not exist, or cannot send notifications.
     """
     block_id = _notification_block(name)
     for automation in automations(block_id):
@@ -131,9 +133,10 @@ def _notification_block(name: str) -> UUID:
                 if _has_type(client, kind)
                 else []
             )
-            instead = f"; of this type there is {', '.join(there)}" if there else ""
+            instead = f"; existing blocks of this type: {', '.join(there)}" if there else ""
             raise BadRequest(
-                f"--notify {name}: no such block{instead}; create it in Prefect's UI under Blocks"
+                f"--notify {name}: the block does not exist{instead}; create it in Prefect's UI "
+                "under Blocks"
             ) from None
     schema = found.block_schema
     if schema is None or "notify" not in schema.capabilities:

@@ -1,7 +1,7 @@
-"""One line for each expected error, in a run's state and in its log.
+"""Reduce expected errors to one line, in a run's state and in its log.
 
-An error that mayfly raises on purpose says what is wrong and what to do; Prefect would put its
-class in front of it and two tracebacks of 35 lines below. A traceback is for a fault of ours.
+The message of a `MayflyError` says what is wrong and what to do; Prefect would add the class name
+and two long tracebacks. Tracebacks are kept for unexpected errors.
 """
 
 import logging
@@ -24,13 +24,13 @@ R = TypeVar("R")
 
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
 _AGAIN = ("Engine execution exited", "exited with unexpected exception")
-"""How Prefect's messages begin or end that repeat an error which the run's state has already."""
+"""Parts of Prefect's messages that only repeat the error in the run's state."""
 
 
 def ended_in_one_line(body: Callable[[], R]) -> R:
-    """Call a flow's body; let an expected error become the run's state, and its message.
+    """Call a flow's body; turn an expected error into a Failed state with its message.
 
-    The caller of the flow gets the error itself, as from a plain function.
+    The caller of the flow still gets the error itself.
     """
     _shorten_logs()
     try:
@@ -45,9 +45,9 @@ def job_of(parameters: dict[str, Any]) -> Job:
     """Return the job of a flow's parameters.
 
     Raises:
-        BadRequest: What is wrong, with the field's title in the form.
+        BadRequest: A parameter is invalid; the message names the field by its title in the form.
     """
-    # Prefect leaves what nobody has given at the signature's default, which describes the field.
+    # An omitted parameter has the signature's default, which only describes the field.
     given = {k: v for k, v in parameters.items() if not isinstance(v, FieldInfo)}
     if isinstance(given.get("input"), str):
         given["input"] = conceal(given["input"], os.environ)
@@ -71,7 +71,7 @@ def credentials_of(given: object) -> TogetherCredentials | None:
     """Return the credentials that a flow was given: a block, a reference to one, or nothing.
 
     Raises:
-        BadRequest: The block does not exist, or is of another type.
+        BadRequest: The block does not exist, or has another type.
     """
     if given is None or isinstance(given, TogetherCredentials):
         return given
@@ -82,13 +82,13 @@ def credentials_of(given: object) -> TogetherCredentials | None:
         block = TogetherCredentials.load_from_ref(reference)
     except (ValueError, RuntimeError) as error:
         raise BadRequest(
-            "Credentials: this Together Credentials block does not exist any more; choose another"
+            "Credentials: this Together Credentials block no longer exists; choose another"
         ) from error
     return cast("TogetherCredentials", block)
 
 
 class _Shorten(logging.Filter):
-    """Reduce an expected error in Prefect's log to its line, and drop what repeats it."""
+    """Reduces an expected error in Prefect's log to one line, and drops repetitions."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

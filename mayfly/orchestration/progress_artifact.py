@@ -1,7 +1,7 @@
-"""A run's progress as Prefect shows it: one artifact that moves.
+"""Publish a run's progress as a Prefect progress artifact.
 
-One thread is the only one to update it, every few seconds. It has nothing to do with the run's
-own way: a Prefect server that is slow or gone holds up no answer and no teardown.
+A separate thread updates it every few seconds, so that a slow or unreachable Prefect server delays
+neither answers nor teardown.
 """
 
 import threading
@@ -18,17 +18,17 @@ from mayfly.orchestration.record import is_recorded
 from mayfly.reporting.progress import Progress, Snapshot
 
 UPDATE_EVERY_S = 3.0
-"""An update costs both sides 10 ms."""
+"""Interval of updates; each takes about 10 ms on both sides."""
 
 
 @contextmanager
 def publish_progress(progress: Progress) -> Iterator[None]:
-    """Show how far the answering is for as long as the block lasts."""
+    """Publish the progress while the block lasts."""
     if not is_recorded():
         yield
         return
     over = threading.Event()
-    # The copy carries the flow run, to which the artifact belongs.
+    # The copied context has the flow run that the artifact belongs to.
     context = copy_context()
     threading.Thread(
         target=context.run, args=(_follow, progress, over), name="progress artifact", daemon=True
@@ -40,26 +40,26 @@ def publish_progress(progress: Progress) -> Iterator[None]:
 
 
 def _follow(progress: Progress, over: threading.Event) -> None:
-    # Whatever Prefect answers, the run goes on; a picture of it is missing, that is all.
+    # An error of Prefect must not affect the run; only the artifact is missing then.
     with suppress(Exception):
-        look = progress.snapshot()
+        now = progress.snapshot()
         artifact = cast(
             "UUID",
             create_progress_artifact(
-                progress=_percent(look),
+                progress=_percent(now),
                 key="batch-inference-progress",
-                description=progress_line(look),
+                description=progress_line(now),
             ),
         )
         while True:
             last = over.wait(UPDATE_EVERY_S)
-            look = progress.snapshot()
+            now = progress.snapshot()
             update_progress_artifact(
-                artifact, progress=_percent(look), description=progress_line(look)
+                artifact, progress=_percent(now), description=progress_line(now)
             )
             if last:
                 return
 
 
-def _percent(look: Snapshot) -> float:
-    return 100 * look.done / max(look.rows, 1)
+def _percent(now: Snapshot) -> float:
+    return 100 * now.done / max(now.rows, 1)

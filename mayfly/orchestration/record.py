@@ -1,7 +1,7 @@
-"""Whether Prefect keeps a record of what runs here.
+"""Run with or without a Prefect record.
 
-A run whose temporary server did not start calls the flow's function as it is: then steps are
-plain calls, and nothing is asked of Prefect.
+Without a Prefect server the flow's body is called directly; its steps are then plain calls, and
+Prefect's API is not used.
 """
 
 import logging
@@ -16,18 +16,18 @@ R = TypeVar("R")
 
 
 def run_unrecorded(function: Callable[[], R]) -> R:
-    """Call what a flow does without Prefect."""
+    """Call a flow's body without a Prefect server."""
     with temporary_settings({PREFECT_API_URL: None}):
         return function()
 
 
 def is_recorded() -> bool:
-    """Whether this is part of a flow run of Prefect's."""
+    """Return whether this code runs inside a Prefect flow run."""
     return FlowRunContext.get() is not None
 
 
 def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
-    """Return the flow run's logger; one that nobody reads where there is no record."""
+    """Return the flow run's logger, or an unused logger outside a flow run."""
     if not is_recorded():
         return logging.getLogger("mayfly.unrecorded")
     return get_run_logger()

@@ -1,8 +1,8 @@
-"""The handle of a run, carried by the flow object that Prefect runs.
+"""Attach a run's handle to the flow object that Prefect runs.
 
-A flow's parameters are what Prefect stores and validates; a plan that was confirmed and the way to
-watch a run are neither. Each call of a flow runs a copy of it with a handle of its own: two runs in
-one process share nothing, and a hook, which is given the flow, finds what belongs to its run.
+Prefect stores and validates a flow's parameters, so a confirmed plan and the progress of a run
+cannot be parameters. Each call of a flow runs a copy of it with its own handle: two runs in one
+process share nothing, and a hook, which receives the flow, finds the handle of its run.
 """
 
 from typing import Any, ParamSpec, TypeVar
@@ -18,16 +18,16 @@ R = TypeVar("R")
 
 
 class RunFlow(Flow[P, R]):
-    """A flow whose every run has a handle.
+    """A flow whose runs each have a handle.
 
     Attributes:
-        handle: Of the run of this copy; None on the flow that is only defined.
+        handle: Handle of this copy's run; None on the defined flow.
     """
 
     handle: RunHandle | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the flow, a copy of it where it has no handle yet."""
+        """Run the flow, or a copy with a new handle if it has none."""
         if self.handle is None:
             return self.with_handle(RunHandle())(*args, **kwargs)
         return super().__call__(*args, **kwargs)
@@ -44,7 +44,7 @@ class RunFlow(Flow[P, R]):
 
 
 def with_handles(flow: Flow[P, R]) -> RunFlow[P, R]:
-    """Return a flow as one whose every run has a handle; a decorator above `@flow`."""
+    """Return a flow whose runs each have a handle; a decorator above `@flow`."""
     copied: RunFlow[P, R] = RunFlow.__new__(RunFlow)
     copied.__dict__.update(vars(flow))
     return copied

@@ -1,8 +1,8 @@
-"""Whether Prefect's server is there at the end of a run, and what is not waited for when it is not.
+"""Check the Prefect server at the end of a run, and skip retries when it is unreachable.
 
-Prefect's client tries every call again, for 14 seconds with the three retries of the command line
-and for a minute by its default; a run's end makes three such calls. Prefect's record is for people:
-a run that is over does not hang on a server that is gone.
+Prefect's client retries every call: for 14 seconds with the three retries of the command line, and
+for a minute by default. The end of a run makes three such calls, and must not hang on them:
+Prefect's record is only for people.
 """
 
 import socket
@@ -14,36 +14,36 @@ from contextlib import contextmanager
 
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
-from mayfly.orchestration.temporary_server import answers
+from mayfly.orchestration.temporary_server import server_answers
 
-PATIENCE_S = 5.0
-"""How long a server that refuses connections may take to come back: it may be restarting."""
+RESTART_S = 5.0
+"""Seconds for which a server may refuse connections while it restarts."""
 
-ANSWER_S = 10.0
-"""How long one that takes them may take to answer: it may be busy."""
+RESPONSE_S = 10.0
+"""Seconds that a busy server may take to respond."""
 
-_AWAY = threading.Event()
+_UNREACHABLE = threading.Event()
 
 
-def prefect_is_there(*, patience_s: float = PATIENCE_S) -> bool:
-    """Look whether the server that is configured answers; one that was missed is not awaited again.
+def server_is_reachable(*, restart_s: float = RESTART_S) -> bool:
+    """Return whether the configured server responds; do not wait again for one that did not.
 
-    Whatever it answers is a sign of life, and what cannot be told counts as one.
+    Any response counts, and so does an error that leaves it open.
     """
     url = PREFECT_API_URL.value()
-    end = time.monotonic() + (0.0 if _AWAY.is_set() else patience_s)
-    while url and not _answers(url):
+    end = time.monotonic() + (0.0 if _UNREACHABLE.is_set() else restart_s)
+    while url and not _responds(url):
         if time.monotonic() >= end:
-            _AWAY.set()
+            _UNREACHABLE.set()
             return False
         time.sleep(0.5)
-    _AWAY.clear()
+    _UNREACHABLE.clear()
     return True
 
 
-def _answers(api_url: str) -> bool:
+def _responds(api_url: str) -> bool:
     try:
-        return answers(api_url, ANSWER_S)
+        return server_answers(api_url, RESPONSE_S)
     except urllib.error.URLError as error:
         return not isinstance(error.reason, ConnectionError | TimeoutError | socket.gaierror)
     except OSError:
@@ -51,10 +51,10 @@ def _answers(api_url: str) -> bool:
 
 
 @contextmanager
-def skip_retries_if_server_down(*, patience_s: float = PATIENCE_S) -> Iterator[None]:
-    """Let nothing that follows the block be tried again when the server is away at its end."""
+def skip_retries_if_server_down(*, restart_s: float = RESTART_S) -> Iterator[None]:
+    """Disable retries after the block if the server is unreachable at its end."""
     try:
         yield
     finally:
-        if not prefect_is_there(patience_s=patience_s):
+        if not server_is_reachable(restart_s=restart_s):
             get_current_settings().client.max_retries = 0

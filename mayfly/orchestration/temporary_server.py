@@ -1,17 +1,16 @@
-"""A Prefect server for one ad-hoc run, where none is configured.
+"""A temporary Prefect server for an ad-hoc run, where none is configured.
 
-Prefect can start a temporary server by itself, but that one shares our process group, so that a
-Ctrl-C kills it first and the run then hangs and stays Running for ever; and it survives us when we
-are killed. Ours lives in a session of its own, ends when our end of its pipe closes, and may take
-its time to start on a busy machine.
+Prefect can start a temporary server itself, but that one shares this process's group: a Ctrl-C
+kills it first, and the run then hangs and stays Running for ever. It also survives this process
+when that is killed. The server here runs in its own session, ends when its pipe closes, and may
+start slowly on a busy machine.
 
-It belongs to this run alone. It gets its settings from here and none from the user: no profile,
-no `PREFECT_SERVER_...` variable, no proxy, no Together key. It listens on loopback, on a socket
-that this process has bound, and asks for a password that is in the environment of the two
-processes only. Its database is kept under mayfly's own state folder, or in a temporary folder
-where that cannot be written.
+It serves this run only. It gets no settings of the user: no profile, no `PREFECT_SERVER_...`
+variable, no proxy and no Together key. It listens on loopback, on a socket bound by this process,
+and requires a password that only the two processes have. Its database is in mayfly's state folder,
+or in a temporary folder if that is not writable.
 
-Prefect's record is for people: whatever happens to this server, the run goes on.
+Prefect's record is only for people: the run continues whatever happens to this server.
 """
 
 import gc
@@ -41,29 +40,29 @@ from mayfly.proxies import readable_by_httpx
 from mayfly.storage.lease_store import state_home
 
 STARTUP_TIMEOUT_S = 120.0
-"""Generous: 4 to 20 s is usual, and twice that on a busy machine."""
+"""4 to 20 s is usual, and twice that on a busy machine."""
 
-STARTS = 3
-"""A server that ends before it answers is started so often."""
+MAX_STARTS = 3
+"""Attempts to start a server that ends before it responds."""
 
 _PASSED_ON = ("PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES = ("LC_", "PYTHON")
-"""The user's variables that the server gets: what Python needs to start, and nothing else."""
+"""Environment variables passed to the server: only what Python needs to start."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens loopback URLs: they never go through a proxy, whatever the environment says."""
+"""Opens loopback URLs, which never go through a proxy."""
 
 
 class ServerUnavailable(Exception):
-    """The temporary server ended, or did not answer in time; the message is one line."""
+    """The temporary server ended, or did not respond in time; the message is one line."""
 
 
 def configured_api_url(env: Mapping[str, str]) -> str | None:
-    """Return the Prefect API that the user has configured, by variable or active profile.
+    """Return the configured Prefect API URL, from the environment or the active profile.
 
-    Read here without Prefect, whose import takes seconds that a server needs to start in.
+    It does not import Prefect, which takes seconds in which a server can already start.
     """
     if url := env.get("PREFECT_API_URL"):
         return url
@@ -79,10 +78,10 @@ def configured_api_url(env: Mapping[str, str]) -> str | None:
 
 
 def without_proxy_on_loopback(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which no HTTP client sends loopback through a proxy, or fails.
+    """Return the variables that keep HTTP clients from using, or failing on, a proxy for loopback.
 
-    Prefect's clients honour `HTTP_PROXY` and `HTTPS_PROXY` for loopback as well; a proxy elsewhere
-    cannot reach our loopback, and its owner would read the run's events.
+    Prefect's clients use `HTTP_PROXY` and `HTTPS_PROXY` for loopback too. A proxy on another
+    machine cannot reach this loopback, and could read the run's events.
     """
     given = env.get("no_proxy") or env.get("NO_PROXY") or ""
     hosts = [readable_by_httpx(host.strip()) for host in given.split(",") if host.strip()]
@@ -90,11 +89,11 @@ def without_proxy_on_loopback(env: Mapping[str, str]) -> dict[str, str]:
     return {"NO_PROXY": every, "no_proxy": every}
 
 
-def answers(api_url: str, timeout_s: float) -> bool:
-    """Whether a Prefect API answers, whatever it says.
+def server_answers(api_url: str, timeout_s: float) -> bool:
+    """Return True if a Prefect API responds, with any status.
 
     Raises:
-        OSError: It does not; `urllib.error.URLError` is one.
+        OSError: It does not respond (`urllib.error.URLError` is one).
     """
     loopback = urlsplit(api_url).hostname in _LOOPBACK
     open_url = _direct.open if loopback else urllib.request.urlopen
@@ -105,18 +104,18 @@ def answers(api_url: str, timeout_s: float) -> bool:
         return True
 
 
-def forget_what_nobody_takes(api_url: str) -> None:
-    """Drop the events and log lines that Prefect still holds for a server that is gone.
+def drop_unsent_events(api_url: str) -> None:
+    """Drop the events and log lines that Prefect still queues for an unreachable server.
 
-    At exit it would try each of them again, seven seconds and more for one, and a run that has
-    ended would hang for minutes.
+    At exit Prefect would retry each of them for seven seconds or more, and a run that has ended
+    would hang for minutes.
     """
     if not api_url:
         return
     with suppress(OSError):
-        if answers(api_url, 3):
+        if server_answers(api_url, 3):
             return
-    # Prefect has no public word for this; without it the exit is slow, and that is all.
+    # Prefect has no public API for this; if it fails, the exit is merely slow.
     with suppress(Exception):
         from prefect._internal.concurrency import services  # noqa: PLC0415
 
@@ -131,8 +130,8 @@ class TemporaryServer:
     """A Prefect API server that lives no longer than this process.
 
     Attributes:
-        api_url: Where it answers; known before it does.
-        home: Folder of its database and settings, readable by this user only.
+        api_url: URL of its API, known before it responds.
+        home: Folder of its database and settings, readable only by this user.
     """
 
     def __init__(
@@ -142,20 +141,20 @@ class TemporaryServer:
         command: Callable[[int], list[str]] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Start the server; `wait` says when it answers.
+        """Start the server; `wait` waits until it responds.
 
         Args:
             env: This process's environment.
-            command: Argument list of the server, from the descriptor of its listening socket.
+            command: Returns the server's command line from the descriptor of its socket.
 
         Raises:
-            OSError: No process, socket or folder can be had.
+            OSError: The process, socket or folder cannot be created.
         """
         self._env, self._command, self._sleep = env, command or _command, sleep
         self._password = secrets.token_urlsafe(32)
         self.home, self._home_is_temporary = _home(env)
-        # Bound here and handed on: no other process can take the port meanwhile and be given the
-        # password. The backlog keeps calls that come before the server listens.
+        # Bound here and inherited, so that no other process can take the port and receive the
+        # password. The backlog keeps requests that arrive before the server listens.
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         port: int = self._socket.getsockname()[1]
         self.api_url = f"http://127.0.0.1:{port}/api"
@@ -163,9 +162,9 @@ class TemporaryServer:
         self._process = self._start()
 
     def environment(self) -> dict[str, str | None]:
-        """Return the variables by which this process's Prefect uses the server; None removes one.
+        """Return the variables that make this process's Prefect use the server; None removes one.
 
-        They take the place of the user's own settings for other servers, from wherever these come.
+        They override the user's settings for other servers, wherever those come from.
         """
         others = {
             name: None
@@ -196,7 +195,7 @@ class TemporaryServer:
             stderr=self._output,
             start_new_session=True,
             pass_fds=(descriptor,),
-            # Prefect reads settings from files in its working folder, too.
+            # Prefect also reads settings from files in its working directory.
             cwd=self.home,
             env={
                 **kept,
@@ -209,7 +208,7 @@ class TemporaryServer:
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 "DO_NOT_TRACK": "1",
                 "PREFECT_UI_ENABLED": "0",
-                # Prefect's own words for a server that lives for one run and has no services twice.
+                # Prefect's settings for an ephemeral server without duplicate services.
                 "PREFECT__SERVER_EPHEMERAL": "1",
                 "PREFECT__SERVER_FINAL": "1",
             },
@@ -227,17 +226,17 @@ class TemporaryServer:
         self.stop()
 
     def wait(self, timeout_s: float = STARTUP_TIMEOUT_S) -> str:
-        """Wait until the server answers; return its API's URL.
+        """Wait until the server responds; return the URL of its API.
 
         Raises:
-            ServerUnavailable: It ended, or did not answer in time.
+            ServerUnavailable: It ended, or did not respond in time.
         """
         end = time.monotonic() + timeout_s
         starts = 1
         while time.monotonic() < end:
             if (code := self._process.poll()) is not None:
-                # Another run's server may be making the same database just now.
-                if starts == STARTS:
+                # The server of another run may be creating the same database.
+                if starts == MAX_STARTS:
                     raise ServerUnavailable(
                         f"it ended with code {code}, {starts} times ({self._last_line()})"
                     )
@@ -246,22 +245,22 @@ class TemporaryServer:
                 self._end_process()
                 self._process = self._start()
             with suppress(OSError):
-                # The socket takes the call before the server does.
-                if answers(self.api_url, 2):
-                    # From here on a server that has died refuses calls, which is seen at once.
+                # The socket accepts the connection before the server runs.
+                if server_answers(self.api_url, 2):
+                    # With this copy closed, connections to a dead server are refused at once.
                     self._socket.close()
                     return self.api_url
-        raise ServerUnavailable(f"it did not answer within {timeout_s:.0f} s")
+        raise ServerUnavailable(f"it did not respond within {timeout_s:.0f} s")
 
     def _last_line(self) -> str:
         self._output.seek(0)
         text = self._output.read().decode(errors="replace")
-        # uvicorn's own last line says nothing about the reason, which is above it.
+        # uvicorn's last line does not have the reason, which is above it.
         lines = [line.strip() for line in text.splitlines() if "startup failed" not in line]
         return next((line for line in reversed(lines) if line), "without a message")
 
     def stop(self) -> None:
-        """End the server: first by a signal, then by force; a second call does nothing."""
+        """End the server: first SIGTERM, then SIGKILL; a second call does nothing."""
         self._socket.close()
         self._end_process()
         self._output.close()
@@ -281,21 +280,21 @@ class TemporaryServer:
 
 
 def _command(descriptor: int) -> list[str]:
-    # Not from the folder that the user happens to be in.
+    # -P: do not import from the working directory.
     module = "mayfly.orchestration.temporary_server"
     return [sys.executable, "-P", "-m", module, str(descriptor)]
 
 
 def _home(env: Mapping[str, str]) -> tuple[Path, bool]:
-    """Return the server's folder, and whether it is to be removed with the server.
+    """Return the server's folder, and whether to remove it with the server.
 
-    One for each version of Prefect: a database is not opened by an older one.
+    There is one for each Prefect version: an older version cannot open a newer database.
     """
     home = state_home(env) / f"prefect-{version('prefect')}"
     with suppress(OSError):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.chmod(0o700)
-        # A folder may exist on a disk that is full or read-only.
+        # The folder may be on a full or read-only disk.
         with tempfile.NamedTemporaryFile(dir=home) as probe:
             probe.write(b"\0" * 4096)
             probe.flush()
@@ -304,7 +303,7 @@ def _home(env: Mapping[str, str]) -> tuple[Path, bool]:
 
 
 def _end_with_the_pipe() -> None:
-    # Not by way of sys.stdin: Python aborts at its end while a thread holds that.
+    # Do not use sys.stdin: interpreter shutdown aborts while a thread blocks on it.
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -315,16 +314,16 @@ def _end_with_the_pipe() -> None:
 def serve(descriptor: int) -> None:
     """Serve Prefect's API on a listening socket until standard input closes."""
     threading.Thread(target=_end_with_the_pipe, daemon=True).start()
-    # What these imports make stays for good: looking through it for garbage meanwhile takes a
-    # fifth of the start-up's time.
+    # Objects created by these imports stay alive: collecting garbage during them takes a fifth of
+    # the start-up time.
     gc.disable()
-    import uvicorn  # noqa: PLC0415 - after the watch is set: these imports take seconds
+    import uvicorn  # noqa: PLC0415 - after the thread has started: it takes seconds
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
     gc.freeze()
     gc.enable()
     server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error"))
-    # uvicorn raises the signal that has ended it once more.
+    # uvicorn re-raises the signal that has ended it.
     with suppress(KeyboardInterrupt):
         server.run(sockets=[socket.socket(fileno=descriptor)])
 

@@ -1,4 +1,4 @@
-"""The report's charts, each drawn twice: for a wide page or paper, and for a telephone."""
+"""The report's charts, each drawn twice: for a wide page or paper, and for a phone."""
 
 import math
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Chart:
 
 
 def charts(report: dict[str, Any]) -> dict[str, Chart]:
-    """Draw what there is data for, by name."""
+    """Draw the charts that have data; return them by name."""
     drawn = (timeline(report), throughput(report), latency(report), *distributions(report))
     return {chart.name: chart for chart in drawn if chart is not None}
 
@@ -54,7 +54,7 @@ def _twice(name: str, title: str, text: str, draw: Callable[[float], Drawing]) -
     return Chart(name=name, title=title, text=text, svg=svg)
 
 
-# When the run did what, and what was billed.
+# Timeline.
 
 
 def timeline(report: dict[str, Any]) -> Chart | None:
@@ -129,7 +129,7 @@ def _life(
 
 
 def throughput(report: dict[str, Any]) -> Chart | None:
-    """Draw rows a second, tokens a second, and requests in flight against their limit."""
+    """Draw rows per second, tokens per second, and requests in flight with their limit."""
     series, mean = report["series"], report["throughput"]
     if len(series["at_s"]) < 3:
         return None
@@ -209,7 +209,7 @@ def _rates(at_s: list[float], counts: list[float], *, every: float) -> list[tupl
 
 
 def latency(report: dict[str, Any]) -> Chart | None:
-    """Draw how long requests took, with the percentiles."""
+    """Draw the latency distribution with its percentiles."""
     found = report["latency"]
     if not found["count"]:
         return None
@@ -287,11 +287,11 @@ def _histogram(
     return drawing
 
 
-# Figures in few characters.
+# Compact number formats.
 
 
 def compact(value: float) -> str:
-    """Write a number in at most five characters or so: `950`, `12.5k`, `3M`."""
+    """Format a number in about five characters: `950`, `12.5k`, `3M`."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
@@ -299,12 +299,12 @@ def compact(value: float) -> str:
 
 
 def whole(value: float) -> str:
-    """Write a count of which only the upper edge of its bin is known."""
+    """Format a count of which only the upper edge of its bin is known."""
     return compact(math.floor(value))
 
 
 def money(usd: float) -> str:
-    """Write dollars to two figures, without an exponent: `$0.00012`."""
+    """Format dollars to two significant figures, without an exponent: `$0.00012`."""
     if usd >= 1 or usd <= 0:
         return f"${usd:,.2f}"
     text = f"{usd:.2g}"
@@ -315,7 +315,7 @@ def money(usd: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Write a time on an axis: `45 s`, `12 min`, `1 h 30`; `0` at its start."""
+    """Format a time on an axis: `45 s`, `12 min`, `1 h 30`; `0` at the start."""
     if seconds < 60:
         return f"{seconds:g} s" if seconds else "0"
     minutes, rest_s = divmod(round(seconds), 60)

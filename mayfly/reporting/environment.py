@@ -1,4 +1,4 @@
-"""What a run was made with: versions, host, and the commit of its input."""
+"""Describe the environment of a run: versions, host, and the commit of its input."""
 
 import os
 import platform
@@ -28,15 +28,15 @@ def describe_environment(input: str) -> dict[str, Any]:  # noqa: A002 - the cont
 
 
 def commit_of(input: str) -> str | None:  # noqa: A002
-    """Return the commit of the Git repository that an input is in, `+` if it differs from it.
+    """Return the commit of the Git repository of an input, with `+` if the input was modified.
 
-    None where the input is a URI, in no repository, ignored by it, or Git is not installed.
+    None if the input is a URI, outside a repository or ignored by it, or if Git is not installed.
     """
     if "://" in input:
         return None
     path = Path(input).expanduser()
-    # Of a glob, the folder above its first pattern.
-    while any(letter in path.name for letter in "*?["):
+    # For a glob, use the folder above its first pattern.
+    while any(character in path.name for character in "*?["):
         path = path.parent
     folder = path if path.is_dir() else path.parent
     with suppress(OSError, ValueError):
@@ -51,9 +51,9 @@ def commit_of(input: str) -> str | None:  # noqa: A002
     return None
 
 
-def _git(folder: Path, *words: str) -> str:
-    """Return what Git says, "" when it fails; nothing of the repository is run or written."""
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *words]
+def _git(folder: Path, *arguments: str) -> str:
+    """Return Git's output, "" when it fails; it executes and writes nothing of the repository."""
+    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
     try:
         done = subprocess.run(
             command,
@@ -76,7 +76,7 @@ def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _version(name: str) -> str:
-    # What is loaded is meant, and a package that is not installed has none.
+    # A package that is loaded but not installed may have a `__version__`.
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The exporters of a run: a file always, OpenTelemetry where it is asked for."""
+"""The metric exporters of a run: a file always, OpenTelemetry if configured."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ _ENDPOINTS = (
 
 
 def wants_telemetry(environ: Mapping[str, str]) -> bool:
-    """Whether a variable of OpenTelemetry names a collector, and none switches the SDK off."""
+    """Return whether the environment names an OTLP endpoint and does not disable the SDK."""
     is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     return not is_off and any(environ.get(name, "").strip() for name in _ENDPOINTS)
 
@@ -25,11 +25,11 @@ def wants_telemetry(environ: Mapping[str, str]) -> bool:
 def exporters_for(
     job: "Job", progress: "Progress", *, run: str, started_at: float, file: Path, telemetry: bool
 ) -> "list[Exporter]":
-    """Return what takes the figures of a run out of the process.
+    """Return the exporters of a run.
 
     Args:
-        file: Where the metrics are written.
-        telemetry: Whether an OpenTelemetry collector is to have them too.
+        file: Path of the metrics file.
+        telemetry: Whether to export by OpenTelemetry too.
     """
     # Only a run needs it, and every command asks `wants_telemetry`.
     from mayfly.reporting.prometheus_file import PrometheusFile, labels_of  # noqa: PLC0415
@@ -43,8 +43,8 @@ def exporters_for(
         from mayfly.reporting.telemetry import Telemetry  # noqa: PLC0415 - an optional dependency
     except ImportError:
         progress.log(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: no figures "
-            "are sent; pip install 'mayfly[otel]'"
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed, so no metrics "
+            "are sent; install it with: pip install 'mayfly[otel]'"
         )
         return exporters
     attributes = {

@@ -1,4 +1,4 @@
-"""The heartbeat of a run: figures over time, and a file by which others see that it lives."""
+"""The heartbeat of a run: sample its figures, and write them to a file for `mayfly status`."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from mayfly.reporting.progress import Progress, numbers
 EVERY_S = 0.1
 WRITE_EVERY_S = 2.0
 LAST_S = 5.0
-"""How long the last figures and the file's removal are waited for at the end."""
+"""Seconds to wait at the end for the last figures and the removal of the file."""
 
 
 @contextmanager
@@ -26,19 +26,19 @@ def heartbeat(
 ) -> Iterator[None]:
     """Sample the progress and write it to a file while the block lasts; then remove the file.
 
-    The file is for people on whatever machine sees the folder; nothing depends on it, so that a
-    disk that is full or gone does not end a run.
+    The file is for people on any machine that has the folder. Nothing depends on it, so a full or
+    missing disk does not end a run.
 
     Args:
-        show: Brings the progress up to date.
-        exporters: Have the figures as often as they are written, and once more at the end.
+        show: Updates the progress.
+        exporters: Get the figures whenever they are written, and once at the end.
     """
     over = threading.Event()
 
     def beat() -> None:
         written_at = 0.0
         while not over.wait(EVERY_S):
-            # A run that is being torn down has nothing left to show, and that is not its failure.
+            # During a teardown there may be nothing to show; that must not fail the run.
             with suppress(Exception):
                 show()
             progress.sample()
@@ -61,12 +61,12 @@ def heartbeat(
         yield
     finally:
         over.set()
-        # A disk that hangs holds up nobody.
+        # A hanging disk must not delay the end of the run.
         thread.join(LAST_S)
 
 
 def _write(path: Path, progress: Progress) -> None:
-    # Not synced: a heartbeat that a power cut takes away is none.
+    # Not synced: after a power cut there is no run to report.
     new = path.with_suffix(".tmp")
     new.write_bytes(orjson.dumps({"at": time.time(), **numbers(progress.snapshot())}))
     new.replace(path)

@@ -1,11 +1,11 @@
-"""Distributions in bounded memory: bins whose widths grow with the value."""
+"""Histograms in bounded memory, with logarithmic bins."""
 
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 BINS_PER_DECADE = 20
-"""A bin is 12 % wide, and so is the error of a percentile."""
+"""A bin is 12 % wide, which bounds the error of a percentile."""
 
 PERCENTS = (50, 90, 95, 99)
 
@@ -18,9 +18,9 @@ class Histogram:
     """Counts of positive values in bins of equal width on a logarithmic scale.
 
     Attributes:
-        smallest: Lower edge of the first bin; smaller values count there.
-        count: Values so far.
-        sum, largest: Of the values.
+        smallest: Lower edge of the first bin; smaller values are counted there.
+        count: Number of values.
+        sum, largest: Sum and maximum of the values.
     """
 
     def __init__(self, smallest: float = 1.0, decades: int = 9) -> None:
@@ -31,18 +31,20 @@ class Histogram:
         self.largest = 0.0
 
     def add(self, values: Iterable[float]) -> None:
-        """Count values; those not above zero are left out."""
+        """Count values; those not above zero are ignored."""
         for value in values:
             if value > 0:
                 index = math.log10(value / self.smallest) * BINS_PER_DECADE
                 self.add_bins({math.floor(index): 1}, sum_of=value, largest=value)
 
     def add_bins(self, counts: Mapping[int, int], *, sum_of: float, largest: float) -> None:
-        """Add values that are sorted into bins already.
+        """Add values that are already binned.
 
         Args:
-            counts: By floor(log10(value / smallest) * BINS_PER_DECADE); what lies beyond either
-                end counts at that end.
+            counts: Counts by floor(log10(value / smallest) * BINS_PER_DECADE); values beyond
+                either end are counted at that end.
+            sum_of: Sum of the values.
+            largest: Maximum of the values.
         """
         for index, count in counts.items():
             self._counts[min(max(index, 0), len(self._counts) - 1)] += count
@@ -51,10 +53,10 @@ class Histogram:
         self.largest = max(self.largest, largest)
 
     def percentile(self, percent: float) -> float | None:
-        """Return the value that so many percent do not exceed; None without any value.
+        """Return a percentile; None without any value.
 
-        It is the upper edge of its bin, and no more than the largest value: it errs upwards, by a
-        bin's width at most.
+        It is the upper edge of its bin, capped at the largest value: too high by at most the width
+        of a bin.
         """
         if not self.count:
             return None
@@ -90,7 +92,7 @@ class Histogram:
 
 
 class LatencyHistogram(Histogram):
-    """The same for latencies, in seconds."""
+    """A histogram of latencies, in seconds."""
 
     def __init__(self) -> None:
         super().__init__(SMALLEST_S, LATENCY_DECADES)

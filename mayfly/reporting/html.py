@@ -1,4 +1,4 @@
-"""The report as a page for people: one file, no network, printable, light and dark."""
+"""The report as an HTML page: one file without network access, printable, light and dark."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ _PHASES = {
     "draining": "stopping",
     "rounding": "rounding to started minutes",
 }
-"""What the phases of `Usage` mean."""
+"""Labels of the phases of `Usage`."""
 
 _RETRIES = {
     "silence": "not connected",
@@ -33,7 +33,7 @@ _RETRIES = {
     "unreadable": "response unreadable",
     "hedge": "sent twice, because slow (hedged)",
 }
-"""What is shown of retries without an HTTP status."""
+"""Labels of retries without an HTTP status."""
 
 _SHOWN_ELSEWHERE = {
     ("prompt", "template"),
@@ -43,7 +43,7 @@ _SHOWN_ELSEWHERE = {
 
 
 def page(report: dict[str, Any]) -> str:
-    """Return `report.html`; a chart that cannot be drawn is left out, and the page says so."""
+    """Return `report.html`; the page says so if the charts cannot be drawn."""
     drawn, missing = _drawn(report)
     style, script = ((_PAGES / name).read_text() for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -77,7 +77,7 @@ def page(report: dict[str, Any]) -> str:
 def _drawn(report: dict[str, Any]) -> tuple[dict[str, Chart], str]:
     try:
         return charts(report), ""
-    except Exception as error:  # noqa: BLE001 - the figures are in the tables all the same
+    except Exception as error:  # noqa: BLE001 - the figures are also in the tables
         return {}, f"{type(error).__name__}: {error}"
 
 
@@ -102,16 +102,16 @@ def _plain(setting: Any) -> str:
 
 
 def _retries(report: dict[str, Any]) -> list[tuple[str, int]]:
-    """Return what was sent again, and why: the most frequent reason first."""
+    """Return the reasons for retries with their counts, most frequent first."""
     found = (report.get("retries") or {}).items()
     return [(_RETRIES.get(kind, kind), n) for kind, n in sorted(found, key=lambda pair: -pair[1])]
 
 
 def compared(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return this run after earlier ones of the same job; empty when it is the first.
+    """Return earlier runs of the same job followed by this one; empty when it is the first.
 
-    Each has `share`, its length as a bar: dollars per million tokens and tokens a second, of the
-    largest.
+    Each has `..._share`, the length of its bar in percent of the largest, for dollars per million
+    tokens and for tokens per second.
     """
     earlier = report.get("earlier_runs") or []
     if not earlier:

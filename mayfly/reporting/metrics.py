@@ -1,4 +1,4 @@
-"""The metrics of a run, for all who take them: one list of names, kinds and values."""
+"""The metrics of a run, for all exporters: names, kinds and values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ Labels = Mapping[str, str]
 
 
 class Exporter(Protocol):
-    """Takes a run's figures somewhere; called in one thread, about every two seconds."""
+    """Exports a run's metrics; called in one thread, about every two seconds."""
 
     def update(self, progress: Progress) -> None:
-        """Take the figures of now."""
+        """Export the current metrics."""
 
     def close(self, progress: Progress) -> None:
-        """Take the last figures; the run has ended."""
+        """Export the last metrics; the run has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,8 @@ class Metric:
     """One metric with its values.
 
     Attributes:
-        name: With dots, such as `mayfly.rows.done`.
-        values: By further labels, as pairs.
+        name: Dotted name, such as `mayfly.rows.done`.
+        values: Values by additional labels, as pairs.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Metric:
 
 
 def metrics_of(now: Snapshot) -> list[Metric]:
-    """Return the metrics of a run; counters are of this run alone, rows of its input."""
+    """Return the metrics of a run; counters cover this run only."""
     tally = now.tally
     return [
         _one("rows", "gauge", "Rows of the input.", now.rows),
@@ -60,7 +60,7 @@ def metrics_of(now: Snapshot) -> list[Metric]:
         _one("replicas.ready", "gauge", "Replicas that are ready.", now.ready_replicas),
         _one("cost_usd", "counter", "Dollars billed, by started minutes.", now.spent_usd),
         _several("step_seconds", "counter", "Seconds in each step.", "step", now.seconds),
-        _one("run.active", "gauge", "1 while the run is on.", float(now.step is not Step.DONE)),
+        _one("run.active", "gauge", "1 while the run is active.", float(now.step is not Step.DONE)),
     ]
 
 

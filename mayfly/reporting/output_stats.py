@@ -1,7 +1,7 @@
 """Statistics of an output, read from its parts: distributions, errors, samples.
 
-Read when nothing is billed any longer, a batch at a time and only the columns needed, so that it
-works for any runner, for earlier runs into the same folder, and for any number of rows.
+They are read once billing has ended, in batches and only the columns needed. So they cover every
+runner, earlier runs into the same folder, and any number of rows.
 """
 
 import re
@@ -43,16 +43,16 @@ _COUNTED = (
 
 @dataclass(slots=True)
 class Results:
-    """What the rows of an output have come to.
+    """Statistics of the rows of an output.
 
     Attributes:
-        latency: Of the requests that answered, in seconds.
+        latency: Latency of the answering requests, in seconds.
         prompt_tokens, completion_tokens, tokens: Per answered row; `tokens` is their sum.
-        finish_reasons: How many answers ended for which reason.
-        attempts: How many rows took how many requests.
-        dropped: How many replies held what no column has, by its name.
-        samples: A few answered rows, from all over the output; see `samples.sample`.
-        kinds: How many rows failed with which message (numbers aside), with the first such row.
+        finish_reasons: Number of answers by finish reason.
+        attempts: Number of rows by number of requests.
+        dropped: Number of responses by field that no column holds.
+        samples: A few answered rows, spread over the output; see `samples.sample`.
+        kinds: Failed rows by message (ignoring numbers), each with its first row.
         failed: The first failed rows: row, class, status, attempts and message.
         rows_not_read: Rows of parts that are at an object store which could not be read.
     """

@@ -1,7 +1,7 @@
-"""The progress of a run, kept in one place for all that show it.
+"""The progress of a run: its current state, its events and its time series.
 
-The supervisor of a run writes it; a terminal, a log or a Prefect artifact reads snapshots. It
-belongs to this process: a run in another process is read from its folder (`mayfly status`).
+The run updates it; a terminal, a log or a Prefect artifact reads snapshots. It belongs to this
+process: the progress of a run in another process is read from its folder (`mayfly status`).
 """
 
 import threading
@@ -15,11 +15,11 @@ from mayfly.models.rows import EMPTY_TALLY, Tally
 from mayfly.reporting.time_series import Series
 
 RECENT_S = 10.0
-"""The window of rates that are shown as those of now."""
+"""Window of the current rates, in seconds."""
 
 
 class Step(StrEnum):
-    """The steps of a run, in order; each is timed."""
+    """The steps of a run, in order; each is timed. Their lower-case names are keys in reports."""
 
     LOOKING = "reading the input"
     PLANNING = "planning"
@@ -40,7 +40,7 @@ STEP_LABELS = {
     "tearing_down": "teardown",
     "reporting": "report",
 }
-"""The steps as people read them, by their names in reports."""
+"""Labels of the steps for people, by their names in reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +48,16 @@ class Snapshot:
     """The state of a run at one moment.
 
     Attributes:
-        resumed: What earlier runs into the same output had done.
-        tally: What this run has done.
+        resumed: Totals of earlier runs into the same output.
+        tally: Totals of this run.
         retries: Requests of this run that were repeated, by reason: `HTTP 429 rate_limited`,
             `timeout`, `silence` (no connection), `hedge` (sent twice, because slow), ...
-        copied: Rows that took the answer of an identical request.
+        copied: Duplicate rows, which share the answer of an identical request.
         endpoint: Name of the endpoint in use, "" before there is one.
-        state: Its state as the API gave it last.
+        state: Its last state as the API reported it.
         seconds: Time spent in each step so far.
-        recent_rows_per_s, recent_tokens_per_s: Over the last ten seconds; None before there is
-            something to go by.
+        recent_rows_per_s, recent_tokens_per_s: Rates over the last ten seconds; None before there
+            are two samples.
     """
 
     step: Step = Step.LOOKING
@@ -83,7 +83,7 @@ class Snapshot:
 
     @property
     def all_done(self) -> Tally:
-        """Sums over this run and the earlier ones into the same output."""
+        """Totals of this run and of earlier ones into the same output."""
         return self.resumed + self.tally
 
     @property
@@ -103,13 +103,13 @@ class Snapshot:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the last row at the throughput of now; None before there is one."""
+        """Seconds until the last row at the current throughput; None before there is one."""
         throughput = self.recent_rows_per_s or self.rows_per_s
         return (self.rows - self.done) / throughput if self.tally.done and throughput > 0 else None
 
 
 def numbers(look: Snapshot) -> dict[str, Any]:
-    """Return the live numbers of a run as plain JSON values."""
+    """Return the live figures of a run as plain JSON values."""
     return {
         "at_s": round(look.elapsed_s, 3),
         "phase": look.step.name.lower(),
@@ -129,24 +129,24 @@ class RunEvent(NamedTuple):
 
     Attributes:
         at_s: Seconds since the start.
-        kind: A step began, the endpoint changed, or something was said.
+        kind: A step began, the endpoint changed, or a message was logged.
         facts: Plain JSON values.
     """
 
     at_s: float
     kind: Literal["phase", "endpoint", "note"]
     text: str
-    facts: dict[str, Any]
+    fields: dict[str, Any]
 
 
 class Progress:
-    """A snapshot that is replaced as the run goes on, and the list of its events.
+    """The current snapshot of a run, and the list of its events.
 
     Attributes:
-        story: Events, oldest first; it only grows. Empty before the run begins.
-        series: Figures of the inference over time.
-        report: The run's figures, once they are written.
-        error: What ended the run, unless it came to its end.
+        events: Events, oldest first; the list only grows. Empty before the run begins.
+        series: Time series of the inference.
+        report: The report, once it is written.
+        error: The error that ended the run, if one did.
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -158,7 +158,7 @@ class Progress:
         self.error: BaseException | None = None
         self._clock = clock
         self._began = self._step_began = clock.monotonic()
-        self.story: list[RunEvent] = []
+        self.events: list[RunEvent] = []
         self.series = Series(
             "rows", "failed", "prompt_tokens", "completion_tokens", "in_flight", "limit", "replicas"
         )
@@ -166,13 +166,13 @@ class Progress:
     @property
     def began(self) -> bool:
         """Whether the run has begun."""
-        return bool(self.story)
+        return bool(self.events)
 
     def begin(self) -> None:
         """Begin the run: time counts from here."""
         with self._lock:
             self._began = self._step_began = self._clock.monotonic()
-            self.story.append(self._phase(Step.LOOKING))
+            self.events.append(self._phase(Step.LOOKING))
 
     def enter(self, step: Step, detail: str = "") -> None:
         """Begin a step; the one before it ends."""
@@ -183,32 +183,32 @@ class Progress:
             seconds[before] = seconds.get(before, 0.0) + now - self._step_began
             self._step_began = now
             self._snapshot = replace(self._snapshot, step=step, detail=detail, seconds=seconds)
-            self.story.append(self._phase(step))
+            self.events.append(self._phase(step))
 
     def update(self, **changes: object) -> None:
         """Replace fields of the snapshot."""
         with self._lock:
             before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)  # type: ignore[arg-type]
             if _endpoint(before) != (now := _endpoint(self._snapshot)):
-                text = f"endpoint {now['name']}: {now['state'] or 'not looked at yet'}"
-                self.story.append(RunEvent(self._at_s(), "endpoint", text, now))
+                text = f"endpoint {now['name']}: {now['state'] or 'not observed yet'}"
+                self.events.append(RunEvent(self._at_s(), "endpoint", text, now))
 
     def log(self, text: str) -> None:
-        """Add a message for people; one that repeats the last is left out."""
+        """Add a message for people, unless it repeats the last one."""
         with self._lock:
-            last = next((moment for moment in self.story[::-1] if moment.kind == "note"), None)
+            last = next((event for event in self.events[::-1] if event.kind == "note"), None)
             if last is None or last.text != text:
-                self.story.append(RunEvent(self._at_s(), "note", text, {}))
+                self.events.append(RunEvent(self._at_s(), "note", text, {}))
 
     def sample(self) -> None:
-        """Keep the figures of now, if the next sample is due."""
+        """Add the current figures to the time series, if the next sample is due."""
         with self._lock:
             look = self._snapshot
             if look.step is Step.INFERRING:
                 self.series.add(self._at_s(), _figures(look))
 
     def snapshot(self) -> Snapshot:
-        """Return the state now, with the running step's time included."""
+        """Return the current state, including the time of the running step."""
         with self._lock:
             now = self._clock.monotonic()
             current = self._snapshot

@@ -36,19 +36,19 @@ def exposition(now: Snapshot, labels: Mapping[str, str]) -> str:
 
 
 class PrometheusFile:
-    """Keeps a file with the metrics of a run; the last ones stay when it has ended."""
+    """Writes the metrics of a run to a file; the last ones remain when it has ended."""
 
     def __init__(self, path: Path, labels: Mapping[str, str]) -> None:
         self._path, self._labels = path, labels
 
     def update(self, progress: Progress) -> None:
-        """Write the figures of now; a reader sees the old file or the new one."""
+        """Write the current metrics; a reader sees either the old or the new file."""
         new = self._path.with_suffix(".prom.tmp")
         new.write_text(exposition(progress.snapshot(), self._labels), encoding="utf-8")
         new.replace(self._path)
 
     def close(self, progress: Progress) -> None:
-        """Write the last figures."""
+        """Write the last metrics."""
         self.update(progress)
 
 

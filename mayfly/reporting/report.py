@@ -33,13 +33,13 @@ def figures(
 
     Args:
         outcome: `complete`, `errors`, `stopped`, `interrupted` or `failed: why`.
-        progress: The run's, at its end.
-        total: Sums over the whole output, earlier runs included.
-        endpoints: One record each, with the proof of teardown.
-        moves: Why the run went on to another endpoint.
-        results: What the parts hold, of the whole output too.
-        usd_before: What earlier runs into the same output cost.
-        earlier_teardowns: Proofs of the teardowns that others than their runs did, in this output.
+        progress: The run's progress at its end.
+        total: Totals of the whole output, earlier runs included.
+        endpoints: One record per endpoint, with the proof of teardown.
+        moves: Reasons for moving on to another endpoint.
+        results: Statistics of the parts, also of the whole output.
+        usd_before: Cost of earlier runs into the same output.
+        earlier_teardowns: Proofs of teardowns in this output that a run did not do itself.
         environment: Versions, host and the input's commit; see `reporting.environment`.
         earlier_runs: Records of earlier runs of the same job, oldest first, for comparison.
     """
@@ -104,8 +104,8 @@ def figures(
 def _with_cost_per_row(results: dict[str, Any], usd: float) -> dict[str, Any]:
     """Add the distribution of dollars per row: a row costs its share of all tokens."""
     tokens = results["per_row"]["tokens"]
-    whole = (tokens["mean"] or 0.0) * tokens["count"]
-    price = usd / whole if whole else 0.0
+    total_tokens = (tokens["mean"] or 0.0) * tokens["count"]
+    price = usd / total_tokens if total_tokens else 0.0
     if price > 0:
         scaled = {
             name: None if value is None else value * price
@@ -118,7 +118,7 @@ def _with_cost_per_row(results: dict[str, Any], usd: float) -> dict[str, Any]:
 
 
 def run_record(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what the manifest keeps of a run."""
+    """Return the manifest's record of a run."""
     return {
         name: report[name]
         for name in ("run", "outcome", "started_at", "ended_at", "seconds", "cost", "throughput")
@@ -130,13 +130,13 @@ def run_record(report: dict[str, Any]) -> dict[str, Any]:
 
 def _phases(progress: Progress, end_s: float) -> list[dict[str, Any]]:
     """Return the steps in the order in which they were taken, in seconds since the start."""
-    steps = [moment for moment in progress.story if moment.kind == "phase"]
-    ends = [*(moment.at_s for moment in steps[1:]), end_s]
+    steps = [event for event in progress.events if event.kind == "phase"]
+    ends = [*(event.at_s for event in steps[1:]), end_s]
     return [
-        {**moment.facts, "from_s": round(moment.at_s, 3), "to_s": round(to_s, 3)}
-        for moment, to_s in zip(steps, ends, strict=True)
+        {**event.fields, "from_s": round(event.at_s, 3), "to_s": round(to_s, 3)}
+        for event, to_s in zip(steps, ends, strict=True)
     ]
 
 
-def _per(amount: float, whole: float) -> float | None:
-    return round(amount / whole, 6) if whole > 0 else None
+def _per(amount: float, total_tokens: float) -> float | None:
+    return round(amount / total_tokens, 6) if total_tokens > 0 else None

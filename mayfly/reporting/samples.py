@@ -1,4 +1,4 @@
-"""Samples of a run's rows as people compare them: what was asked, and all that came back."""
+"""Samples of a run's rows for the report: prompt columns, and everything in the response."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from mayfly.reporting.thumbnails import thumbnail
 from mayfly.storage.cells import shown
 
 SHOWN_CHARACTERS = 1000
-"""A longer text is cut where a person reads it."""
+"""Maximum length of a text in the report, in characters."""
 
 ANSWER_COLUMNS = (
     "response",
@@ -22,11 +22,11 @@ ANSWER_COLUMNS = (
     "completion_tokens",
     "latency_s",
 )
-"""The output columns of which a sample shows what there is."""
+"""The output columns that a sample shows, if they are present."""
 
 
 def is_answered(row: Mapping[str, Any]) -> bool:
-    """Whether a row of a part has anything to show."""
+    """Return whether a row of a part has an answer."""
     return row["error"] is None
 
 
@@ -36,9 +36,9 @@ def sample(
     """Return one row of a part as plain JSON values.
 
     Args:
-        number: Of the row in the input, from 0.
-        columns: The input's columns that went into the prompt.
-        images: Of them, those with images: shown as thumbnails.
+        number: Index of the row in the input, from 0.
+        columns: The input columns used in the prompt.
+        images: Those of them that hold images, shown as thumbnails.
     """
     found: dict[str, Any] = {
         "row": number,
@@ -78,7 +78,7 @@ def tool_calls(text: str) -> list[str]:
 
 
 def cut(text: str) -> str:
-    """Return a text as far as a person reads it."""
+    """Return a text cut to `SHOWN_CHARACTERS`."""
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 

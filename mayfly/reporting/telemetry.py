@@ -1,7 +1,7 @@
-"""A run's steps as OpenTelemetry spans, and its figures as metrics, sent by OTLP over HTTP.
+"""Export a run's steps as OpenTelemetry spans, and its figures as metrics, by OTLP over HTTP.
 
-Optional (`pip install mayfly[otel]`), and on where a variable of OpenTelemetry names an endpoint;
-the SDK reads those variables (headers, certificates, timeouts) itself.
+Optional (`pip install mayfly[otel]`), and enabled where a variable of OpenTelemetry names an
+endpoint; the SDK reads those variables (headers, certificates, timeouts) itself.
 
 Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 """
@@ -24,28 +24,28 @@ from mayfly.reporting.metrics import metrics_of
 from mayfly.reporting.progress import Progress, RunEvent, Snapshot
 
 EVERY_MS = 10_000
-"""How often metrics are sent where OTEL_METRIC_EXPORT_INTERVAL does not say."""
+"""Export interval of metrics, unless OTEL_METRIC_EXPORT_INTERVAL sets it."""
 
 TIMEOUT_S = 5.0
-"""How long one export may take, retries included: it must not hold up the end of a run."""
+"""Time limit of one export, retries included: it must not delay the end of a run."""
 
 _LOGGER = "opentelemetry"
 
 
 class Telemetry:
-    """Sends what a run does to an OpenTelemetry collector.
+    """Sends a run's spans and metrics to an OpenTelemetry collector.
 
-    Its providers are its own, not the process's: Prefect has spans of its own.
+    It uses its own providers instead of the global ones, because Prefect has its own spans.
     """
 
     def __init__(
         self, progress: Progress, attributes: Mapping[str, str], *, started_at: float
     ) -> None:
-        """Begin the span of the run.
+        """Start the span of the run.
 
         Args:
-            attributes: Of all spans and metrics.
-            started_at: Of the run, Unix time in seconds.
+            attributes: Attributes of all spans and metrics.
+            started_at: Start of the run, Unix time in seconds.
         """
         self._progress, self._started_ns = progress, round(started_at * 1e9)
         self._complaints = _Complaints(progress.log)
@@ -67,23 +67,23 @@ class Telemetry:
         self._register()
 
     def update(self, progress: Progress) -> None:
-        """Begin and end the spans of the steps that have begun and ended since last time."""
-        events = progress.story[self._seen :]
+        """Start and end the spans of steps that began or ended since the last call."""
+        events = progress.events[self._seen :]
         self._seen += len(events)
         for event in events:
             at_ns = self._started_ns + round(event.at_s * 1e9)
             if event.kind == "phase":
                 self._end_step(at_ns)
                 span = self._tracer.start_span(
-                    event.facts["phase"], set_span_in_context(self._root), start_time=at_ns
+                    event.fields["phase"], set_span_in_context(self._root), start_time=at_ns
                 )
                 self._step = event, span
             else:
-                facts = {name: value for name, value in event.facts.items() if value is not None}
-                self._root.add_event(event.text, facts, timestamp=at_ns)
+                fields = {name: value for name, value in event.fields.items() if value is not None}
+                self._root.add_event(event.text, fields, timestamp=at_ns)
 
     def close(self, progress: Progress) -> None:
-        """End all spans and send what is left."""
+        """End all spans and flush."""
         self.update(progress)
         now = progress.snapshot()
         end_ns = self._started_ns + round(now.elapsed_s * 1e9)
@@ -123,7 +123,7 @@ class Telemetry:
 
 
 class _Complaints(logging.Handler):
-    """Says the first thing that the exporters complain of, where the run's reader sees it."""
+    """Forwards the first warning of the exporters to the run's messages."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -133,7 +133,7 @@ class _Complaints(logging.Handler):
         if not self._said:
             self._said = True
             text = " ".join(record.getMessage().split())[:300]
-            self._log(f"figures cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT: {text}")
+            self._log(f"metrics cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT: {text}")
 
 
 def _attributes(now: Snapshot) -> dict[str, str | int | float]:

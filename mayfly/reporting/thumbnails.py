@@ -1,4 +1,4 @@
-"""Images of the input as small pictures inside the page; nothing is fetched and no file is read."""
+"""Thumbnails of input images for the page; nothing is fetched and no file is read."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from mayfly.storage.cells import shown
 
 SIDE_PX = 240
 MAX_BYTES = 128 * 2**10
-"""A larger image that cannot be made smaller is named, not shown."""
+"""A larger image that cannot be scaled down is named instead of shown."""
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -21,11 +21,11 @@ _MAGIC = (
 
 
 def thumbnail(value: Any) -> dict[str, str]:
-    """Return what the page shows of an image: `src` (a data URL) where it can, and `text`.
+    """Return an image for the page: `text`, and `src` (a data URL) where possible.
 
     Args:
-        value: What an image column holds: bytes, a data URL, a URL, a path, or a struct of `bytes`
-            and `path`. URLs and paths are named only: a report reads nothing from outside.
+        value: A cell of an image column: bytes, a data URL, a URL, a path, or a struct of `bytes`
+            and `path`. URLs and paths are only named: a report reads nothing from outside.
     """
     name = ""
     if isinstance(value, dict):
@@ -58,14 +58,14 @@ def _of_data_url(url: str) -> bytes | None:
 
 
 def _kind(data: bytes) -> str | None:
-    """Return the media type of an image that every browser shows and that cannot hold a script."""
+    """Return the media type of an image that browsers support and that cannot hold a script."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
 
 
 def _smaller(data: bytes) -> bytes:
-    """Return an image scaled down, where Pillow is installed and can read it; else as it is."""
+    """Return the image scaled down if Pillow is installed and can read it; else unchanged."""
     if len(data) <= 16 * 2**10:
         return data
     with suppress(Exception):

@@ -1,16 +1,16 @@
-"""Time series in bounded memory: a long run is sampled more coarsely than a short one."""
+"""Time series in bounded memory: long runs are sampled more coarsely."""
 
 from collections.abc import Mapping
 
 
 class Series:
-    """Samples of a few named figures; when it is full, every second sample is dropped.
+    """Samples of named figures; when it is full, every second sample is dropped.
 
-    So that a run of a day costs as much memory as one of a minute, and the samples stay evenly
-    spread: from then on they are taken half as often.
+    From then on samples are taken half as often. So the samples stay evenly spaced, and a run of a
+    day takes as much memory as one of a minute.
 
     Attributes:
-        every_s: How far apart samples are now, in seconds.
+        every_s: Current interval between samples, in seconds.
     """
 
     def __init__(self, *names: str, capacity: int = 480, every_s: float = 0.1) -> None:
@@ -25,23 +25,23 @@ class Series:
         return len(self._samples)
 
     def due(self, at_s: float) -> bool:
-        """Whether a sample at `at_s` (seconds, only going forward) would be taken."""
+        """Return whether a sample at `at_s` (monotonic seconds) would be taken."""
         return not self._samples or at_s - self._samples[-1][0] >= self.every_s * 0.999
 
-    def add(self, at_s: float, figures: Mapping[str, float], *, anyway: bool = False) -> None:
-        """Add a sample, unless it comes sooner than `every_s` after the one before.
+    def add(self, at_s: float, figures: Mapping[str, float], *, force: bool = False) -> None:
+        """Add a sample, unless it is sooner than `every_s` after the last one.
 
         Args:
             figures: A value for each name.
             anyway: Add it however soon: the first and the last of something.
         """
-        if not (anyway or self.due(at_s)):
+        if not (force or self.due(at_s)):
             return
         if len(self._samples) >= self._capacity:
-            # Counted from the newest, which has to stay: rates are read off the end.
+            # Counted from the newest, which must stay: rates are read from the end.
             self._samples = self._samples[::-2][::-1]
             self.every_s *= 2
-            if not (anyway or self.due(at_s)):
+            if not (force or self.due(at_s)):
                 return
         self._samples.append((at_s, *(figures[name] for name in self.names[1:])))
 
@@ -54,9 +54,9 @@ class Series:
         }
 
     def rate(self, name: str, *, window_s: float) -> float | None:
-        """Return how fast a figure has grown per second over the last `window_s`.
+        """Return the growth of a figure per second over the last `window_s`.
 
-        None before there are two samples that lie apart.
+        None before there are two samples at different times.
         """
         if len(self._samples) < 2:
             return None

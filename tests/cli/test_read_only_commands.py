@@ -143,5 +143,5 @@ def test_exceeded_budget_is_refused_by_run_and_noted_by_plan(shell: Shell) -> No
     assert refused.code == 2
     assert "monthly budget of $0.01 (MAYFLY_MONTHLY_BUDGET_USD): $0.00 spent" in refused.err
     assert (planned.code, planned.err) == (0, "")
-    assert "`run` would refuse this: monthly budget" in planned.out
+    assert "`mayfly run` would reject this: monthly budget" in planned.out
     assert shell.creations == 0

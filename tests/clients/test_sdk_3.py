@@ -122,7 +122,7 @@ def test_async_sdk_3_completes_a_v2_lifecycle(server: EmulatorProcess) -> None:
                 raise TimeoutError(wanted)
 
             await wait("READY")
-            answers = await asyncio.gather(
+            server_answers = await asyncio.gather(
                 *(
                     client.embeddings.create(model=endpoint.name, input=[f"{n}", "x"])
                     for n in range(4)
@@ -137,7 +137,7 @@ def test_async_sdk_3_completes_a_v2_lifecycle(server: EmulatorProcess) -> None:
             await wait("STOPPED")
             await client.endpoints.deployments.delete(deployment.id, endpoint_id=endpoint.id)
             await client.endpoints.delete(endpoint.id)
-            return [len(entry.embedding) for answer in answers for entry in answer.data]
+            return [len(entry.embedding) for answer in server_answers for entry in answer.data]
 
     assert asyncio.run(life()) == [1024] * 8
     assert "emulated-project/sdk-async" not in server.standing()

@@ -79,11 +79,11 @@ async def async_life(client: Any) -> list[str]:
     while states[-1] != "STARTED" and time.monotonic() < until:
         states.append((await client.endpoints.retrieve(endpoint.id)).state)
         await asyncio.sleep(0.05)
-    answers = await asyncio.gather(
+    server_answers = await asyncio.gather(
         *(client.chat.completions.create(model=endpoint.name, messages=MESSAGES) for _ in range(4))
     )
     await client.endpoints.delete(endpoint.id)
-    return [*dict.fromkeys(states), *{answer.model for answer in answers}]
+    return [*dict.fromkeys(states), *{answer.model for answer in server_answers}]
 
 
 async def both() -> None:

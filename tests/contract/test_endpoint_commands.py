@@ -76,7 +76,7 @@ def lease(here: World, ref: EndpointRef, *, alive: bool) -> Lease:
 
 
 def test_list_of_empty_project_says_no_endpoints(terminal: Terminal) -> None:
-    assert terminal.run("list") == (0, "there are no endpoints in this project\n")
+    assert terminal.run("list") == (0, "no endpoints in this project\n")
     assert terminal.json("list") == []
 
 

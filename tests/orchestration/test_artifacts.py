@@ -23,7 +23,7 @@ def report(**changes: Any) -> dict[str, Any]:
 def test_result_shows_figures_errors_and_a_sample() -> None:
     text = result_markdown(report(), folder="/data/out", host="gpu-box")
 
-    assert "| rows | 288 of 300 answered, 12 with an error, 0 left |" in text
+    assert "| rows | 288 of 300 answered, 12 failed, 0 remaining |" in text
     assert "| latency | p50 0.09 s, p99 0.28 s |" in text
     assert "| HTTP 400: too \\| long | 12 |" in text
     assert "> A short answer." in text

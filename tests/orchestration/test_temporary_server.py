@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from mayfly.orchestration.temporary_server import (
-    STARTS,
+    MAX_STARTS,
     ServerUnavailable,
     TemporaryServer,
     configured_api_url,
@@ -55,11 +55,13 @@ def test_server_that_exits_early_is_restarted_and_then_reported(tmp_path: Path) 
 
     with (
         server,
-        pytest.raises(ServerUnavailable, match=rf"code 1, {STARTS} times \(database is locked\)"),
+        pytest.raises(
+            ServerUnavailable, match=rf"code 1, {MAX_STARTS} times \(database is locked\)"
+        ),
     ):
         server.wait()
 
-    assert len(waits) == STARTS - 1
+    assert len(waits) == MAX_STARTS - 1
 
 
 def test_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
     with (
         TemporaryServer(environment(tmp_path), command=lambda _: command) as server,
-        pytest.raises(ServerUnavailable, match="did not answer within 0 s"),
+        pytest.raises(ServerUnavailable, match="did not respond within 0 s"),
     ):
         server.wait(timeout_s=0.1)
 

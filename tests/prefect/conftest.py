@@ -85,7 +85,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectStage]:
 @pytest.fixture
 def webhook(stage: PrefectStage) -> Iterator[tuple[str, str, list[str]]]:
     """A notification block, as its name and id, and what is told through it."""
-    with hook_listener() as (url, told):
+    with hook_listener() as (url, messages):
         name = f"people-{uuid4().hex}"
         block = stage.prefect.save_block(
             "custom-webhook",
@@ -95,13 +95,13 @@ def webhook(stage: PrefectStage) -> Iterator[tuple[str, str, list[str]]]:
             method="POST",
             json_data={"text": "{{subject}}: {{body}}"},
         )
-        yield name, str(block["id"]), told
+        yield name, str(block["id"]), messages
 
 
 @pytest.fixture
-def told(stage: PrefectStage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str]]:
+def messages(stage: PrefectStage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str]]:
     """What people are told after the README's command has named a webhook for it."""
-    name, _, told = webhook
+    name, _, messages = webhook
     with (stage.house / "notify.lock").open("w") as lock:
         # The command changes automations that are there already: one webhook at a time.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -113,4 +113,4 @@ def told(stage: PrefectStage, webhook: tuple[str, str, list[str]]) -> Iterator[l
             stdout=subprocess.DEVNULL,
             timeout=120,
         )
-        yield told
+        yield messages

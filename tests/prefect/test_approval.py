@@ -9,20 +9,20 @@ ASK_ALWAYS = {"approve_above_usd": 0}
 
 
 def test_refused_plan_ends_run_with_one_line_and_creates_nothing(
-    stage: PrefectStage, tmp_path: Path, told: list[str]
+    stage: PrefectStage, tmp_path: Path, messages: list[str]
 ) -> None:
     created = stage.created()
     run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     stage.prefect.await_state(run, "PAUSED")
-    wait_until(lambda: [line for line in told if "Suspended" in line], "word of the question")
+    wait_until(lambda: [line for line in messages if "Suspended" in line], "word of the question")
 
     stage.prefect.resume(run, decision="refuse")
 
     ended = stage.prefect.await_state(run, "FAILED")
-    assert ended["state"]["message"] == "the plan was refused; nothing was rented"
+    assert ended["state"]["message"] == "the plan was refused; nothing was created"
     assert "Traceback" not in stage.prefect.logs(run)
     assert stage.created() == created
-    wait_until(lambda: [line for line in told if "was refused" in line], "word of the failure")
+    wait_until(lambda: [line for line in messages if "was refused" in line], "word of the failure")
 
 
 def test_unanswered_plan_ends_run_at_its_timeout_with_one_line(
@@ -63,8 +63,8 @@ def test_approval_dialog_preselects_nothing(stage: PrefectStage, tmp_path: Path)
     def reason() -> str | None:
         answer = stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input={})
         assert answer["status"] == "REJECT"
-        told = str(answer["details"]["reason"])
-        return None if told == "Run input schema not found." else told
+        messages = str(answer["details"]["reason"])
+        return None if messages == "Run input schema not found." else messages
 
     assert "decision" in wait_until(reason, "the dialog's schema")
     stage.prefect.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})

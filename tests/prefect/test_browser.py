@@ -44,14 +44,14 @@ def form(screen: Screen, stage: PrefectStage) -> Screen:
 def test_form_shows_description_and_unit_of_each_field(form: Screen) -> None:
     form.page.set_viewport_size({"width": 1280, "height": 4200})
     form.picture("form")
-    for title, told in {
+    for title, messages in {
         "Model": "Model to deploy",
         "Temperature (0 to 2)": "0 is greedy",
         "Maximum cost (USD)": "Stop before this many dollars are spent",
         "Inactivity timeout (minutes, 30 to 1440)": "the platform stops the endpoint",
         "Deadline (90m, 2h, 1h30m)": "can be resumed",
     }.items():
-        assert told in form.field(title).inner_text()
+        assert messages in form.field(title).inner_text()
 
 
 def test_form_refuses_an_invalid_value_before_a_run_starts(
@@ -104,13 +104,13 @@ def test_run_is_started_approved_and_followed_in_the_browser(
     form.tab("Task Runs")
     form.page.get_by_text("delete endpoint").first.wait_for()
     form.picture("run")
-    for key, told in (
+    for key, messages in (
         ("batch-inference-plan", "cheapest available"),
         ("batch-inference-progress", "300 of 300 rows"),
         ("batch-inference-result", "300 of 300 rows answered"),
     ):
         form.open_artifact(stage.prefect.artifact(run, key)["id"])
-        form.page.get_by_text(told).first.wait_for()
+        form.page.get_by_text(messages).first.wait_for()
         form.picture(key)
     assert pd.read_parquet(ROOT / output)["response"].notna().all()
     assert stage.standing() == 0

@@ -48,12 +48,12 @@ def ended(stage: PrefectStage, tmp_path_factory: pytest.TempPathFactory) -> Ende
     found = stage.prefect.await_state(run, "COMPLETED")
 
     # Prefect records task runs later than they happen.
-    def told() -> dict[str, str] | None:
+    def messages() -> dict[str, str] | None:
         found = stage.prefect.of_run("task_runs", run)
         tasks = {t["name"]: t["state"]["message"] for t in found if t["state"]}
         return tasks if len(tasks) == len(found) and tasks.get("write report") else None
 
-    return Ended(found, folder / "answers", wait_until(told, "the last task run's state"))
+    return Ended(found, folder / "answers", wait_until(messages, "the last task run's state"))
 
 
 def test_batch_has_an_inactive_nightly_schedule(
@@ -149,9 +149,9 @@ def test_step_states_say_their_result(ended: Ended) -> None:
     assert "10,000 rows on 1xnvidia-h100-80gb, $5.49/h" in ended.tasks["select hardware"]
     assert ended.tasks["await READY"].startswith("READY after ")
     assert ended.tasks["await READY"].endswith("on 1xnvidia-h100-80gb, $5.49/h")
-    assert "no longer bills; $" in ended.tasks["stop endpoint"]
+    assert "stopped, billing has ended; $" in ended.tasks["stop endpoint"]
     assert "404" in ended.tasks["delete endpoint"]
-    assert "rows, 0 with an error" in ended.tasks["answer shard 0"]
+    assert "rows, 0 failed" in ended.tasks["answer shard 0"]
 
 
 def test_run_of_10000_rows_logs_tens_of_lines(stage: PrefectStage, ended: Ended) -> None:

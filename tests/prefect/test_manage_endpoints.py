@@ -44,7 +44,7 @@ def test_manage_run_deletes_a_foreign_endpoint(
         parameters = {
             "action": "delete",
             "name": "by-hand",
-            "anyway": True,
+            "force": True,
             "credentials": {"$ref": {"block_document_id": stage.block}},
         }
 

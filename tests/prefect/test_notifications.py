@@ -9,33 +9,33 @@ from mayfly.orchestration.notifications import automations
 from tests.prefect.conftest import KEY, PrefectStage
 from tests.support.wait import wait_until
 
-LEFT_BEHIND = "mayfly-tests-0123456789-5f000000"
+ORPHAN_ENDED_EVENT = "mayfly-tests-0123456789-5f000000"
 """A name of ours whose time was over in 2020."""
 
 
 def test_notification_is_sent_for_an_endpoint_that_outlived_its_run(
-    stage: PrefectStage, told: list[str]
+    stage: PrefectStage, messages: list[str]
 ) -> None:
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
         project = http.get(f"{stage.together.url}/v3/whoami").json()["project"]["id"]
         endpoints = f"{stage.together.url}/v2/projects/{project}/endpoints"
-        assert http.post(endpoints, json={"name": LEFT_BEHIND}).is_success
+        assert http.post(endpoints, json={"name": ORPHAN_ENDED_EVENT}).is_success
     credentials = {"credentials": {"$ref": {"block_document_id": stage.block}}}
 
     run = stage.prefect.start(credentials, "sweep-endpoints")
 
     stage.prefect.await_state(run, "COMPLETED")
     (line,) = wait_until(
-        lambda: [line for line in told if "the sweep ended an orphaned endpoint" in line],
+        lambda: [line for line in messages if "the sweep ended an orphaned endpoint" in line],
         "word of it",
     )
-    assert LEFT_BEHIND in line
+    assert ORPHAN_ENDED_EVENT in line
 
 
 def test_notification_is_sent_when_no_sweep_completes(
     stage: PrefectStage, webhook: tuple[str, str, list[str]]
 ) -> None:
-    _, block, told = webhook
+    _, block, messages = webhook
     wanted = automations(UUID(block), silence=timedelta(seconds=10))[2].model_dump(
         mode="json", exclude={"id"}
     )
@@ -43,5 +43,7 @@ def test_notification_is_sent_when_no_sweep_completes(
 
     made = stage.prefect.ask("POST", "/automations/", **wanted)
 
-    wait_until(lambda: [line for line in told if "no sweep has completed" in line], "word of it")
+    wait_until(
+        lambda: [line for line in messages if "no sweep has completed" in line], "word of it"
+    )
     stage.prefect.ask("DELETE", f"/automations/{made['id']}")

@@ -12,7 +12,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from mayfly.orchestration.server_health import prefect_is_there, skip_retries_if_server_down
+from mayfly.orchestration.server_health import server_is_reachable, skip_retries_if_server_down
 from together_emulator import Emulator
 
 
@@ -32,7 +32,7 @@ def nowhere() -> str:
 
 def test_calls_to_an_absent_server_are_not_retried() -> None:
     with configured(nowhere()) as settings:
-        with skip_retries_if_server_down(patience_s=0):
+        with skip_retries_if_server_down(restart_s=0):
             pass
 
         assert settings.client.max_retries == 0
@@ -41,7 +41,7 @@ def test_calls_to_an_absent_server_are_not_retried() -> None:
 def test_calls_to_an_answering_server_are_retried() -> None:
     # It knows no such path, and says so.
     with Emulator() as server, configured(f"{server.url}/api") as settings:
-        with skip_retries_if_server_down(patience_s=0):
+        with skip_retries_if_server_down(restart_s=0):
             pass
 
         assert settings.client.max_retries == 3
@@ -49,6 +49,6 @@ def test_calls_to_an_answering_server_are_retried() -> None:
 
 def test_server_that_returned_is_present_again() -> None:
     with configured(nowhere()):
-        assert not prefect_is_there(patience_s=0)
+        assert not server_is_reachable(restart_s=0)
     with Emulator() as server, configured(f"{server.url}/api"):
-        assert prefect_is_there(patience_s=0)
+        assert server_is_reachable(restart_s=0)

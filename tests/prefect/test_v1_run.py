@@ -57,10 +57,10 @@ def test_v1_run_answers_every_row_and_leaves_nothing(stage: PrefectStage, tmp_pa
         asked = bodies(server, "POST", "/v1/chat/completions")
         left, bills = server.endpoints(), server.billing
 
-    answers = pd.read_parquet(tmp_path / "answers")
+    server_answers = pd.read_parquet(tmp_path / "answers")
     assert code == 0, said
-    assert len(answers) == 20
-    assert answers["response"].notna().all()
+    assert len(server_answers) == 20
+    assert server_answers["response"].notna().all()
     assert (left, bills) == ([], 0)
     assert len(created) == 1
     assert created[0] | {"display_name": "", "model": ""} == {

@@ -228,9 +228,9 @@ def test_stopped_worker_leaves_teardown_to_guardian_and_run_resumes(
     workplace.open()
     again = workplace.start(output)
     workplace.prefect.await_state(again, "COMPLETED")
-    answers = pq.read_table(output)
-    assert answers["n"].to_pylist() == list(range(ROWS))
-    assert answers["response"].null_count == 0
+    server_answers = pq.read_table(output)
+    assert server_answers["n"].to_pylist() == list(range(ROWS))
+    assert server_answers["response"].null_count == 0
     # What was in flight at the death, or back and on its way to the journal, is asked again.
     assert workplace.answered() - before <= ROWS + 2 * CONCURRENCY
     workplace.await_gone()

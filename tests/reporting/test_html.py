@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mayfly.cli.render.summary import cached_words
+from mayfly.cli.render.summary import cached_text
 from mayfly.models.job import Job, PromptSpec
 from mayfly.reporting.histogram import Histogram, LatencyHistogram
 from mayfly.reporting.html import compared, page
@@ -297,7 +297,7 @@ def test_estimate_is_compared_with_the_actual_figures(html: str) -> None:
 
 def test_share_of_cached_tokens_is_on_the_page_and_on_the_screen(reader: Reader) -> None:
     assert "10 (1.0 %)" in " ".join(reader.text.split())
-    words = cached_words({"prompt": 1000, "cached": 367})
+    words = cached_text({"prompt": 1000, "cached": 367})
     assert words == "367 of those in (36.7 %) from the prompt cache"
 
 

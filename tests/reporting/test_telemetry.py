@@ -84,7 +84,7 @@ def test_unreachable_collector_is_reported_once_and_ends_nothing(
 
     progress = run_steps(tmp_path / "metrics.prom")
 
-    notes = [event.text for event in progress.story if event.kind == "note"]
+    notes = [event.text for event in progress.events if event.kind == "note"]
     assert len(notes) == 1
     assert "cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT" in notes[0]
 

@@ -29,7 +29,7 @@ def test_cancel_running_run_tears_down_and_resumes(stage: Machine) -> None:
 
     assert cancel.wait() == 0, cancel.text
     assert run.wait() == 143
-    assert "rows done, no endpoint of it is left" in cancel.text
+    assert "rows done, it has no endpoint any more" in cancel.text
     assert not stage.emulator.has_endpoints
     assert [each["state"] for each in runs(stage)] == ["ended"]
     stage.emulator.use_faults()

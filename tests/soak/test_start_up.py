@@ -51,7 +51,7 @@ def test_run_without_prefect_server_continues_unrecorded(shell: Shell) -> None:
     )  # fmt: skip
 
     assert ended.code == 0, ended.err
-    assert "the run goes on without a record in Prefect" in ended.out
+    assert "the run continues without a record in Prefect" in ended.out
     assert pq.read_table(shell.folder / "out").num_rows == 20
     assert not shell.emulator.has_endpoints
 
@@ -64,6 +64,6 @@ def test_run_with_unreachable_prefect_server_continues_unrecorded(shell: Shell) 
     )  # fmt: skip
 
     assert ended.code == 0, ended.err
-    assert f"the Prefect server at {shell.env['PREFECT_API_URL']} does not answer" in ended.out
+    assert f"the Prefect server at {shell.env['PREFECT_API_URL']} does not respond" in ended.out
     assert pq.read_table(shell.folder / "out").num_rows == 20
     assert not shell.emulator.has_endpoints

@@ -55,7 +55,7 @@ def test_run_waiting_for_approval_lets_another_run_start(tried: Tried) -> None:
     client.await_state(other, "COMPLETED")
     tried.stage.prefect.resume(waiting, decision="refuse")
     ended = client.await_state(waiting, "FAILED")
-    assert ended["state"]["message"] == "the plan was refused; nothing was rented"
+    assert ended["state"]["message"] == "the plan was refused; nothing was created"
 
 
 @pytest.mark.soak

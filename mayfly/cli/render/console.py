@@ -1,4 +1,4 @@
-"""The console: a terminal at its width, or a pipe in which no line is ever wrapped."""
+"""The console: a terminal at its width, or a pipe without line wrapping."""
 
 import os
 import re
@@ -15,8 +15,8 @@ _SEQUENCES = re.compile(
     r"\x1b(?:[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[^\[])"
     r"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]"
 )
-"""Control characters, and all sequences but those that begin with ESC [, which rich itself draws
-with: texts of others must neither set a title nor answer for the terminal."""
+"""Control characters, and all escape sequences except those that begin with ESC [, which rich uses:
+text from data must not set a title or make the terminal send a response."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -26,8 +26,8 @@ _BLANKS_AT_THE_END = re.compile(r" +(?=\n|$)")
 def console(stream: TextIO | None = None) -> Console:
     """Return the console on standard output or another stream.
 
-    Colours only in a terminal, and none with NO_COLOR; a pipe gets plain lines, unwrapped and
-    without blanks at their ends, whatever FORCE_COLOR says.
+    Colours are used only in a terminal, and not with NO_COLOR. A pipe gets plain lines, unwrapped
+    and without trailing blanks, even with FORCE_COLOR.
     """
     stream = stream or sys.stdout
     file = cast("IO[str]", Steady(stream))
@@ -44,13 +44,13 @@ def console(stream: TextIO | None = None) -> Console:
 
 
 def is_live(of: Console, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether lines can be drawn over again: not in a dumb terminal, and not in the log of a CI."""
+    """Return whether lines can be redrawn: not in a dumb terminal, and not in a CI log."""
     in_ci = environ.get("CI", "").strip().lower() not in ("", "0", "false", "no")
     return of.is_terminal and not of.is_dumb_terminal and not in_ci
 
 
 class Steady:
-    """A stream whose writes never fail: a run does not end because its reader has left."""
+    """A stream whose writes never fail: a run does not end when its reader closes the pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -58,7 +58,7 @@ class Steady:
         self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
-        """Write without what controls a terminal; in a pipe without the blanks that fill tables."""
+        """Write text without control sequences; in a pipe also without trailing blanks."""
         size = len(text)
         if not self._terminal:
             text = _BLANKS_AT_THE_END.sub("", _CONTROLS.sub("", text))
@@ -73,7 +73,7 @@ class Steady:
         return size
 
     def flush(self) -> None:
-        """Hand over what was written."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except (OSError, ValueError):
@@ -84,7 +84,7 @@ class Steady:
         return self._terminal
 
     def fileno(self) -> int:
-        """The descriptor below."""
+        """Return the file descriptor."""
         return self._stream.fileno()
 
     def _let_go(self) -> None:
@@ -92,9 +92,9 @@ class Steady:
 
 
 def silence(stream: TextIO) -> None:
-    """Let a stream that cannot be written take everything from now on.
+    """Redirect a stream that cannot be written to /dev/null.
 
-    Python flushes at exit, and would make a broken pipe or a full disk our exit code.
+    Otherwise Python's flush at exit turns a broken pipe or a full disk into the exit code.
     """
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

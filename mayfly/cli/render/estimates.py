@@ -1,4 +1,4 @@
-"""Each hardware with what the job takes on it."""
+"""The table of hardware candidates with the estimates of the job on each."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,11 +10,11 @@ from mayfly.planning.ranking import Quote
 from mayfly.planning.uncertainty import Interval
 
 LEGEND = "$/Mtok: per million tokens, in and out; free: replicas, + or more, ? unknown"
-"""Explains the short names of columns."""
+"""Explains the column names."""
 
 
 def quote_table(candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> FittingTable:
-    """Return candidates with their quotes; intervals where they fit."""
+    """Return the table of candidates with their quotes; intervals are shown where they fit."""
     offers = [candidate.offer for candidate in candidates]
     found = [quote.forecast for quote in quotes]
     hardware = [offer.label for offer in offers]
@@ -61,7 +61,7 @@ def _interval_column(
     *,
     left_out_at: int | None = None,
 ) -> Column:
-    """Return a column of probable figures, with their intervals where these fit."""
+    """Return a column of estimates, with their intervals where they fit."""
     narrower: dict[int, Sequence[str] | None] = {1: [unit(each.mid) for each in intervals]}
     if left_out_at is not None:
         narrower[left_out_at] = None
@@ -70,7 +70,7 @@ def _interval_column(
 
 
 def _why_column(candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> Column:
-    """Return why each is chosen or not: with the estimate's basis, without, in a few words."""
+    """Return the column of reasons, at three widths: with the estimate's basis, without, short."""
     arrows = ["→ " if index == 0 and c.eligible else "  " for index, c in enumerate(candidates)]
     brief = [candidate.why.split(",")[0] for candidate in candidates]
     whys = [c.why if c.eligible else b for c, b in zip(candidates, brief, strict=True)]
@@ -86,7 +86,7 @@ def _why_column(candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> Col
 
 
 def compact(seconds: float) -> str:
-    """Write a time span in few characters: `42s`, `7m`, `1h05`, `3d`."""
+    """Format a duration compactly: `42s`, `7m`, `1h05`, `3d`."""
     if seconds < 59.5:
         return f"{seconds:.0f}s"
     minutes = round(seconds / 60)
@@ -98,13 +98,13 @@ def compact(seconds: float) -> str:
 
 
 def figure(number: float) -> str:
-    """Write a number in few characters: `950`, `3.2k`, `45k`."""
+    """Format a number compactly: `950`, `3.2k`, `45k`."""
     if number < 1000:
         return f"{number:.0f}"
     return f"{number / 1000:.1f}k" if number < 10_000 else f"{number / 1000:,.0f}k"
 
 
 def between(interval: Interval, unit: Callable[[float], str] = compact) -> str:
-    """Write an interval: `7m (2m-21m)`, `$0.50 (0.10-2.10)`."""
+    """Format an interval: `7m (2m-21m)`, `$0.50 (0.10-2.10)`."""
     low, high = (unit(end).removeprefix("$") for end in (interval.low, interval.high))
     return f"{unit(interval.mid)} ({low}-{high})"

@@ -1,4 +1,4 @@
-"""One table for all: as much of it as fits on the line, and no line is ever wrapped."""
+"""A table that drops or shortens columns to fit the width, and never wraps a line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ class Column:
     """One column of a table.
 
     Attributes:
-        cells: Of each row.
-        narrower: Narrower cells from a level on, by that level; None leaves the column out.
-        right: Whether cells are aligned at the right.
+        cells: Cells of each row.
+        narrower: Narrower cells by the level from which they are used; None drops the column.
+        right: Whether cells are right-aligned.
     """
 
     name: str
@@ -26,22 +26,22 @@ class Column:
     right: bool = False
 
     def at(self, level: int) -> Sequence[str] | None:
-        """Return the cells at a level; None where the column is left out."""
+        """Return the cells at a level; None where the column is dropped."""
         reached = [other for other in self.narrower if other <= level]
         return self.narrower[max(reached)] if reached else self.cells
 
 
 class FittingTable:
-    """Draws a table at the first level that fits: 0 has everything, each further one less.
+    """Draws a table at the first level that fits: level 0 is complete, higher levels are narrower.
 
-    What does not fit even at the last level is cut at the right.
+    A table that does not fit at the last level is cut at the right.
     """
 
     def __init__(self, columns: Sequence[Column], styles: Sequence[str] = ()) -> None:
-        """Prepare; nothing is drawn before it is printed.
+        """Prepare the table; it is drawn when printed.
 
         Args:
-            styles: Of each row, such as `bold`.
+            styles: Style of each row, such as `bold`.
         """
         self._columns, self._styles = columns, styles
         self._last = max((level for column in columns for level in column.narrower), default=0)

@@ -7,7 +7,7 @@ from mayfly.models.offers import Offer, RegionCapacity
 
 
 def hardware_table(offers: Sequence[Offer]) -> FittingTable:
-    """Return hardware; where the regions do not fit on the line, their capacity is summed up."""
+    """Return the hardware table; regions that do not fit are shown as a total."""
     return FittingTable(
         [
             Column(
@@ -32,19 +32,19 @@ def hardware_table(offers: Sequence[Offer]) -> FittingTable:
 
 
 def short_hardware(hardware: str) -> str:
-    """Return the id of hardware without the vendor."""
+    """Return a hardware id without the vendor."""
     return hardware.replace("nvidia-", "")
 
 
 def capacity(offer: Offer) -> str:
-    """Return how many replicas have capacity, by region."""
+    """Return the free replicas by region."""
     if offer.availability or not offer.regions:
         return offer.availability or "unknown"
     return ", ".join(str(region) for region in offer.regions)
 
 
 def capacity_in_short(offer: Offer) -> str:
-    """Return how many replicas have capacity in all regions together."""
+    """Return the free replicas of all regions together."""
     if offer.availability or not offer.regions:
         return offer.availability or "unknown"
     regions = offer.regions
@@ -56,5 +56,5 @@ def _sum(regions: Sequence[RegionCapacity]) -> str:
     known = [region.free for region in regions if region.free is not None]
     more = any(region.free is None or region.at_least for region in regions)
     free = sum(known)
-    # Nothing where it is known, and not known elsewhere: that is no number.
+    # Known regions have none and others are unknown: the total is unknown.
     return "?" if more and not free else f"{free}{'+' if more else ''}"

@@ -1,4 +1,4 @@
-"""Past runs as a table and as bars, or summed up by a tag."""
+"""Past runs as a table and bars, or as totals by tag."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from mayfly.cli.render.hardware import short_hardware
 from mayfly.planning.pricing import dollars
 
 BARS = 12
-"""Runs that are drawn as bars, the newest."""
+"""Number of newest runs drawn as bars."""
 
 BAR_COLUMNS = 30
 
 
 def history_table(runs: Sequence[Mapping[str, Any]], *, by: str | None = None) -> RenderableType:
-    """Draw all runs, oldest first, or say that there are none.
+    """Draw all runs, oldest first, or a line that there are none.
 
     Args:
-        by: Sum them up by the values of this tag instead.
+        by: Show totals by the values of this tag instead.
     """
     if not runs:
-        return Text("no runs yet; each run that had an endpoint adds a line")
+        return Text("no runs yet; each run that used an endpoint is listed here")
     held = [
         figure["held"]
         for run in runs
@@ -36,7 +36,7 @@ def history_table(runs: Sequence[Mapping[str, Any]], *, by: str | None = None) -
     rows = sum(run.get("rows") or 0 for run in runs)
     line = f" {len(runs)} runs, {rows:,} rows, {dollars(usd)}"
     if held:
-        line += f"; {sum(held)} of {len(held)} estimates were right (!: outside of its interval)"
+        line += f"; {sum(held)} of {len(held)} estimates held (!: outside its interval)"
     total = Text(line, style="dim")
     if by is not None:
         return Group(_tag_table(by_tag(runs, by), by), total)
@@ -44,7 +44,7 @@ def history_table(runs: Sequence[Mapping[str, Any]], *, by: str | None = None) -
 
 
 def by_tag(runs: Sequence[Mapping[str, Any]], tag: str) -> list[dict[str, Any]]:
-    """Return sums of runs by the values of a tag, the dearest first; "" are runs without it."""
+    """Return totals of runs by the values of a tag, most expensive first; "" means without it."""
     sums: dict[str, dict[str, Any]] = {}
     for run in runs:
         value = str((run.get("tags") or {}).get(tag, ""))
@@ -103,7 +103,7 @@ def _run_table(runs: Sequence[Mapping[str, Any]]) -> FittingTable:
             right("tokens/s", [f"{run.get('completion_tokens_per_s') or 0:,.0f}" for run in runs]),
             right("time", [_time(run) for run in runs]),
             right("cost", [dollars(run.get("usd") or 0.0) for run in runs]),
-            # Where estimates have no column, the figure outside of its interval is marked.
+            # If this column is dropped, figures outside their interval are still marked.
             right("estimate", [_estimate(run) for run in runs], 1),
             right("$/Mtok", [_per_million(run) for run in runs], 1),
             Column(
@@ -116,7 +116,7 @@ def _run_table(runs: Sequence[Mapping[str, Any]]) -> FittingTable:
 
 
 def _bars(runs: Sequence[Mapping[str, Any]]) -> FittingTable:
-    """Draw dollars per million tokens and tokens per second of each run."""
+    """Draw bars of dollars per million tokens and of tokens per second for each run."""
     prices = [run.get("usd_per_million_tokens") or 0.0 for run in runs]
     rates = [run.get("completion_tokens_per_s") or 0.0 for run in runs]
     return FittingTable(
@@ -136,7 +136,7 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> FittingTable:
 
 
 def _bar(value: float, most: float) -> str:
-    """Return a bar of block characters, an eighth of a column fine."""
+    """Return a bar of block characters, with a resolution of an eighth of a column."""
     eighths = round(value / most * (BAR_COLUMNS - 10) * 8) if most > 0 else 0
     return "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "")
 

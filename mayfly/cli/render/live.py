@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live panel in a terminal, plain lines elsewhere."""
+"""The live display of a run: a panel in a terminal or notebook, plain lines elsewhere."""
 
 import threading
 from types import TracebackType
@@ -20,14 +20,14 @@ from mayfly.reporting.progress import STEP_LABELS, Progress, Snapshot, Step
 TERMINAL_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0
 TIME_COLUMNS = 12
-"""Of the longest time before a line: `100 h 59 min`."""
+"""Width of the time before a line, as in `100 h 59 min`."""
 
 _STEPS = {step: STEP_LABELS[step.name.lower()] for step in Step if step is not Step.DONE}
 _ORDER = tuple(Step)
 
 
 def numbers(now: Snapshot) -> tuple[list[str], list[str]]:
-    """Return the live numbers of a run: what is done and how fast; on what, for how much."""
+    """Return the live figures of a run: rows and throughput, then endpoint and cost."""
     rows = [f"{now.done:,} of {now.rows:,} rows"]
     endpoint = []
     if now.tally.failed:
@@ -48,7 +48,7 @@ def numbers(now: Snapshot) -> tuple[list[str], list[str]]:
 
 
 def block_on(console: Console) -> LiveBlock | NotebookBlock | None:
-    """Return what is drawn over again: in a terminal or a notebook; None elsewhere."""
+    """Return the block to redraw in a terminal or a notebook; None elsewhere."""
     if is_live(console):
         return LiveBlock(console)
     display = notebook_display()
@@ -56,12 +56,12 @@ def block_on(console: Console) -> LiveBlock | NotebookBlock | None:
 
 
 class Display:
-    """Follows a run until the block ends; the run itself writes nothing to the terminal."""
+    """Displays a run until the block ends; the run itself writes nothing to the terminal."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
         self._console = console
         self._progress = progress
-        self._told = 0
+        self._printed = 0
         self._over = threading.Event()
         self._block = block_on(console)
         self._thread = threading.Thread(target=self._follow, name="display", daemon=True)
@@ -78,7 +78,7 @@ class Display:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._tell()
+        self._print_events()
         if self._block is not None:
             self._block.end()
 
@@ -87,9 +87,9 @@ class Display:
         ticks = 0
         while not self._over.wait(every_s):
             ticks += 1
-            self._tell()
+            self._print_events()
             if not self._progress.began:
-                self._say_it_starts(ticks * every_s)
+                self._show_start(ticks * every_s)
                 continue
             now = self._progress.snapshot()
             if self._block is not None:
@@ -99,16 +99,16 @@ class Display:
                 line = BETWEEN.join([*rows, *endpoint])
                 self._console.print(Text(f"{span(now.elapsed_s):>{TIME_COLUMNS}}  {line}"))
 
-    def _say_it_starts(self, waited_s: float) -> None:
+    def _show_start(self, waited_s: float) -> None:
         if self._block is not None:
             self._block.show(Text("  starting the run"))
         elif waited_s == SILENT_S:
             self._console.print(Text("starting the run ..."))
 
-    def _tell(self) -> None:
+    def _print_events(self) -> None:
         progress = self._progress
-        for event in progress.story[self._told :]:
-            self._told += 1
+        for event in progress.events[self._printed :]:
+            self._printed += 1
             if event.kind == "endpoint":
                 continue
             if event.kind == "phase" and (self._block is not None or event.text == Step.DONE):
@@ -125,9 +125,9 @@ class Display:
 
 
 def _without_name(text: str, endpoint: str) -> str:
-    """Write `the endpoint` for its long name, except where it is created.
+    """Replace the endpoint's long name by `the endpoint`, except where it is created.
 
-    In a command the name stays too: that has to work as it is written.
+    The name stays in a command, which has to work as printed.
     """
     if not endpoint or text.startswith(("created", "using")) or f"{endpoint} --" in text:
         return text
@@ -135,7 +135,7 @@ def _without_name(text: str, endpoint: str) -> str:
 
 
 class Panel:
-    """Draws a run as it is now: the steps, a bar, the numbers; no line is wider than there is."""
+    """Draws the state of a run: steps, progress bar and figures, within the width."""
 
     def __init__(self, now: Snapshot) -> None:
         self._now = now
@@ -154,11 +154,11 @@ class Panel:
 
 
 def _steps(now: Snapshot, *, names: bool = True, times: bool = False) -> Text:
-    """Draw the steps; that of now has its name and time always.
+    """Draw the steps; the current one always has its name and time.
 
     Args:
-        names: Write the names of the others, which are a mark each otherwise.
-        times: Write how long those that are over have taken.
+        names: Whether to write the names of the other steps, instead of a mark each.
+        times: Whether to write the durations of finished steps.
     """
     steps = Text("  ", no_wrap=True, overflow="ellipsis")
     current = _ORDER.index(now.step)

@@ -1,17 +1,17 @@
-"""Lines at the bottom of a terminal that are drawn over again, whole when it is resized too."""
+"""Lines at the bottom of a terminal that are redrawn in place, also after a resize."""
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 WIDEST = 120
-"""Columns used at most: longer lines are hard to read."""
+"""Maximum width in columns: longer lines are hard to read."""
 
 
 class LiveBlock:
-    """Draws lines in place of those it drew before; other lines are printed above them.
+    """Redraws a block of lines in place; other lines are printed above it.
 
-    A terminal that becomes narrower wraps what is on it. What was drawn is therefore counted in
-    the lines that it takes at the width of now, and removed with what the wrapping added.
+    A terminal that becomes narrower wraps the lines on it. So the height of the block is computed
+    at the current width, and the lines added by wrapping are erased too.
     """
 
     def __init__(self, console: Console) -> None:
@@ -20,25 +20,25 @@ class LiveBlock:
         self._shown: RenderableType | None = None
 
     def show(self, renderable: RenderableType) -> None:
-        """Draw something in place of what is there."""
+        """Replace the block."""
         self._shown = renderable
         self._write(self._erasure() + self._drawing(renderable))
 
     def above(self, renderable: RenderableType) -> None:
-        """Print something above, where it stays."""
+        """Print something permanently above the block."""
         self._write(self._erasure())
         self._console.print(renderable)
         if self._shown is not None:
             self._write(self._drawing(self._shown))
 
     def end(self) -> None:
-        """Remove what is there."""
+        """Erase the block."""
         self._shown = None
         self._write(self._erasure() + "\x1b[?25h")
 
     def _drawing(self, renderable: RenderableType) -> str:
         console = self._console
-        # The last column stays empty: some terminals wrap when it is filled.
+        # Leave the last column empty: some terminals wrap when it is used.
         with console.capture() as captured:
             console.print(renderable, width=min(WIDEST, console.width - 1))
         text = captured.get().rstrip("\n")
@@ -46,13 +46,13 @@ class LiveBlock:
         return "\x1b[?25l" + text
 
     def _erasure(self) -> str:
-        """Return what removes the lines that were drawn, wherever their ends are by now."""
+        """Return the control sequence that erases the block at the current width."""
         width = max(1, self._console.width)
         rows = sum(max(1, -(-drawn // width)) for drawn in self._widths)
         self._widths = []
         if not rows:
             return ""
-        # Line by line: some terminals keep a screen that is cleared from its top as history.
+        # Line by line: some terminals keep a screen cleared from the top as history.
         return "\r\x1b[2K" + "\x1b[1A\x1b[2K" * (rows - 1)
 
     def _write(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Models that can be deployed, a line each."""
+"""The table of models that can be deployed."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from mayfly.models.catalogue import ModelEntry
 
 
 def model_table(entries: Sequence[ModelEntry], *, mine: bool) -> FittingTable:
-    """Return models; of own ones with their base model and whether there is a config."""
+    """Return the table of models; own models with their base model and number of configs."""
     columns = [Column(name="model", cells=[entry.name for entry in entries])]
     if mine:
         columns += [

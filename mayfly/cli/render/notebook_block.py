@@ -1,4 +1,4 @@
-"""Lines in a notebook's output that are replaced as a run goes on."""
+"""Lines in a notebook's output that are replaced during a run."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ Display = Callable[..., Any]
 
 
 class NotebookBlock:
-    """Shows lines in one output of the cell, and replaces them; messages stay above.
+    """Shows lines in one output of the cell and replaces them; messages stay above.
 
     Source: IPython's `display(..., display_id=True)`, whose handle has `update`.
     """
@@ -27,17 +27,17 @@ class NotebookBlock:
         self._shown = ""
 
     def show(self, renderable: RenderableType) -> None:
-        """Draw something in place of what is there."""
+        """Replace the block."""
         self._shown = _text(renderable)
         self._update()
 
     def above(self, renderable: RenderableType) -> None:
-        """Put something above, where it stays."""
+        """Add something permanently above the block."""
         self._messages.append(_text(renderable))
         self._update()
 
     def end(self) -> None:
-        """Leave the messages alone."""
+        """Remove the block; the messages stay."""
         self._shown = ""
         self._update()
 
@@ -51,7 +51,7 @@ class NotebookBlock:
 
 def notebook_display() -> Display | None:
     """Return IPython's `display` in a notebook's kernel; None elsewhere."""
-    # Never imported: in a notebook it is there already.
+    # Never import it: in a notebook it is already imported.
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if type(shell).__name__ != "ZMQInteractiveShell":
         return None

@@ -21,13 +21,13 @@ EVENT_EVERY_S = 1.0
 
 
 class Screen(Protocol):
-    """What shows a run."""
+    """The output of a run."""
 
     def plan(self, plan: Plan) -> None:
         """Show the plan."""
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """Say what is waited for while the block lasts, if that takes more than a moment."""
+        """Show what the block waits for, if it takes longer than a few seconds."""
 
     def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
@@ -39,7 +39,7 @@ class Screen(Protocol):
         """Show the result."""
 
     def failed(self, error: str, code: int) -> None:
-        """Show that it failed, beyond the line on standard error."""
+        """Show a failure, beyond the line on standard error."""
 
 
 class TerminalScreen:
@@ -53,8 +53,8 @@ class TerminalScreen:
         self.console.print(plan_table(plan))
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """Say what is waited for while the block lasts, if that takes more than a moment."""
-        # In a pipe it goes beside the output, which a script may read.
+        """Show what the block waits for, if it takes longer than a few seconds."""
+        # In a pipe it goes to standard error, because a script may read the output.
         return waiting(self.console if is_live(self.console) else console(sys.stderr), text)
 
     def follow(self, progress: Progress) -> AbstractContextManager[object]:
@@ -72,20 +72,23 @@ class TerminalScreen:
         self.console.print(summary(report))
 
     def failed(self, error: str, code: int) -> None:
-        """Leave it to the line on standard error."""
+        """Do nothing: the line on standard error is enough."""
 
 
 class JsonScreen:
-    """The screen for machines: events `plan`, `note`, `phase`, `endpoint`, `progress`, and at the
-    end `summary` or `failed`; nothing else is on standard output."""
+    """The screen for scripts: one JSON object per line, and nothing else on standard output.
+
+    The events are `plan`, `note`, `phase`, `endpoint` and `progress`, and at the end `summary` or
+    `failed`.
+    """
 
     def __init__(self) -> None:
         self._file = Steady(sys.stdout)
-        self._told = 0
+        self._emitted = 0
 
-    def emit(self, event: str, facts: Mapping[str, Any]) -> None:
+    def emit(self, event: str, fields: Mapping[str, Any]) -> None:
         """Write one line."""
-        self._file.write(json.dumps({"event": event, **facts}, default=str) + "\n")
+        self._file.write(json.dumps({"event": event, **fields}, default=str) + "\n")
         self._file.flush()
 
     def plan(self, plan: Plan) -> None:
@@ -93,7 +96,7 @@ class JsonScreen:
         self.emit("plan", plan.as_dict())
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """Say what is waited for while the block lasts, if that takes more than a moment."""
+        """Show what the block waits for, if it takes longer than a few seconds."""
         return waiting(console(sys.stderr), text)
 
     @contextmanager
@@ -101,21 +104,21 @@ class JsonScreen:
         """Follow a run while the block lasts."""
         over = threading.Event()
 
-        def tell() -> None:
+        def poll() -> None:
             while not over.wait(EVENT_EVERY_S):
-                self._tell(progress)
+                self._emit_events(progress)
                 now = progress.snapshot()
                 if now.step is Step.INFERRING:
                     self.emit("progress", numbers(now))
 
-        thread = threading.Thread(target=tell, name="events", daemon=True)
+        thread = threading.Thread(target=poll, name="events", daemon=True)
         thread.start()
         try:
             yield
         finally:
             over.set()
             thread.join()
-            self._tell(progress)
+            self._emit_events(progress)
             if progress.began:
                 self.emit("progress", numbers(progress.snapshot()))
 
@@ -124,16 +127,16 @@ class JsonScreen:
         self.emit("note", {"text": text})
 
     def end(self, report: dict[str, Any], code: int) -> None:
-        """Show the result: the figures of `report.json` but for those over time."""
-        facts = {name: value for name, value in report.items() if name not in {"series", "job"}}
-        self.emit("summary", {"exit_code": code, **facts})
+        """Show the result: `report.json` without its time series."""
+        fields = {name: value for name, value in report.items() if name not in {"series", "job"}}
+        self.emit("summary", {"exit_code": code, **fields})
 
     def failed(self, error: str, code: int) -> None:
-        """Show that it failed."""
+        """Show a failure."""
         self.emit("failed", {"exit_code": code, "error": error})
 
-    def _tell(self, progress: Progress) -> None:
-        for event in progress.story[self._told :]:
-            self._told += 1
-            facts = event.facts or {"text": event.text}
-            self.emit(event.kind, {"at_s": round(event.at_s, 3), **facts})
+    def _emit_events(self, progress: Progress) -> None:
+        for event in progress.events[self._emitted :]:
+            self._emitted += 1
+            fields = event.fields or {"text": event.text}
+            self.emit(event.kind, {"at_s": round(event.at_s, 3), **fields})

@@ -1,4 +1,4 @@
-"""Figures side by side, on as many lines as they need; none is ever broken."""
+"""Lay out figures side by side on as few lines as possible, without breaking any."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ BETWEEN = " · "
 
 
 def lines_of(parts: Sequence[str], width: int) -> list[str]:
-    """Return parts in as few lines as they fit in; a part is never broken."""
+    """Return the parts on as few lines as possible; a part is never broken."""
     lines: list[str] = []
     for part in parts:
         if lines and len(lines[-1]) + len(BETWEEN) + len(part) <= width:
@@ -21,7 +21,7 @@ def lines_of(parts: Sequence[str], width: int) -> list[str]:
 
 
 class Parts:
-    """Draws parts at the width that there is."""
+    """Draws parts within the available width."""
 
     def __init__(self, parts: Sequence[str], *, indent: int = 0) -> None:
         self._parts, self._indent = parts, " " * indent
@@ -32,7 +32,7 @@ class Parts:
             yield Text(f"{self._indent}{line}", no_wrap=True, overflow="ellipsis")
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Return the widths of the longest part, and of all on one line."""
+        """Return the width of the longest part, and of all parts on one line."""
         longest = max((len(part) for part in self._parts), default=0)
         whole = len(BETWEEN.join(self._parts))
         indent = len(self._indent)

@@ -1,4 +1,4 @@
-"""The plan, on one screen."""
+"""Draw the plan."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -24,7 +24,7 @@ _THEN = {
 def plan_table(plan: Plan) -> RenderableType:
     """Draw a plan: the data, then each hardware with its estimate and the decision."""
     job = plan.preview.job
-    head = facts()
+    head = details_table()
     head.add_row("input", f"{job.input}, {plan.preview.dataset.rows:,} rows")
     if plan.preview.dataset.copied:
         head.add_row("copied", plan.preview.dataset.copied)
@@ -34,13 +34,13 @@ def plan_table(plan: Plan) -> RenderableType:
         head.add_row("tokens", _tokens(plan.load))
         head.add_row("prompts", _sizes(plan.load.sizes))
     head.add_row("output", job.output)
-    foot = facts()
+    foot = details_table()
     if plan.placement is None:
         assert plan.existing is not None  # noqa: S101 - a plan has one of the two
-        foot.add_row("on", f"endpoint {plan.existing.name}, an existing one")
+        foot.add_row("endpoint", f"{plan.existing.name} (existing)")
         return Group(head, foot)
     foot.add_row(
-        "rent",
+        "create",
         f"{plan.replicas} x {plan.placement.chosen.hardware}, ${plan.usd_per_h:.2f}/h "
         f"from READY on, {_THEN[job.rental.teardown]}",
     )
@@ -61,47 +61,47 @@ def plan_table(plan: Plan) -> RenderableType:
 
 
 def _config(offer: Offer) -> str:
-    """Return which config is deployed, and what it is: what else can be told of it, in one line."""
-    said = [offer.config]
+    """Return the config that is deployed and its properties, in one line."""
+    parts = [offer.config]
     if offer.draft_model:
-        said.append(f"speculative decoding by {offer.draft_model.rsplit('/', 1)[-1]}")
+        parts.append(f"speculative decoding by {offer.draft_model.rsplit('/', 1)[-1]}")
     if offer.optimization and offer.optimization != "balanced":
-        said.append(f"made for {offer.optimization}")
+        parts.append(f"optimised for {offer.optimization}")
     if offer.tokens_per_s is None:
-        said.append("no benchmark of this model: time and cost are wide; --calibrate measures")
-    return "; ".join(said)
+        parts.append("no benchmark of this model: wide estimates; --calibrate measures it")
+    return "; ".join(parts)
 
 
 def _sizes(sizes: PromptSizes | None) -> str:
-    """Return how long the prompts are, in one line."""
+    """Return the distribution of prompt lengths, in one line."""
     if sizes is None:
-        return "none of the sampled rows can be sent"
+        return "none of the sampled rows could be rendered"
     return (
-        f"half up to {sizes.quantile(0.5):,} tokens, 9 of 10 up to {sizes.quantile(0.9):,}, "
-        f"the longest of {len(sizes.tokens):,} sampled {sizes.longest:,}"
+        f"p50 {sizes.quantile(0.5):,} tokens, p90 {sizes.quantile(0.9):,}, "
+        f"longest {sizes.longest:,} of {len(sizes.tokens):,} sampled"
     )
 
 
 def _too_long(plan: Plan) -> list[str]:
-    """Return how many rows no context holds, in one line; nothing where all fit."""
+    """Return a line on rows that exceed the context; empty where all fit."""
     if not plan.rows_over_context or plan.placement is None:
         return []
     limit = plan.preview.job.sampling.max_tokens
     answers = "" if limit is None else f" with --max-tokens {limit:,}"
     return [
-        f"about {plan.rows_over_context:,} rows do not fit the context of "
-        f"{plan.placement.chosen.max_context:,} tokens{answers}; each will have an error"
+        f"about {plan.rows_over_context:,} rows exceed the context of "
+        f"{plan.placement.chosen.max_context:,} tokens{answers} and will fail"
     ]
 
 
 def _tokens(load: Workload) -> str:
-    """Return how many tokens the rows have, in one line."""
-    said = [
+    """Return the tokens of the rows, in one line."""
+    parts = [
         f"{_count(tokens.interval)} {way}"
         for tokens, way in ((load.prompt_tokens, "in"), (load.answer_tokens, "out"))
         if tokens.mid >= 1
     ]
-    return f"{', '.join(said)}; {'; '.join(load.basis)}"
+    return f"{', '.join(parts)}; {'; '.join(load.basis)}"
 
 
 def _count(tokens: Interval) -> str:
@@ -124,8 +124,8 @@ def _batches(other: ByToken) -> str:
     return f"{many}, best effort within {BATCH_HOURS} h"
 
 
-def facts() -> Table:
-    """Return a table of names and values; a long value wraps in its own column."""
+def details_table() -> Table:
+    """Return a table of names and values; long values wrap in their own column."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", min_width=8, justify="right", no_wrap=True)
     table.add_column(overflow="fold")
@@ -133,7 +133,7 @@ def facts() -> Table:
 
 
 def prompt_line(job: Job, source: str) -> str:
-    """Return the source of the prompts in one line: the template itself, cut where it is long."""
+    """Return the source of the prompts in one line; a long template is cut."""
     template = job.prompt.template
     if template is None:
         return source

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from mayfly.cli.render.console import is_live
 from mayfly.cli.render.live_block import LiveBlock
 from mayfly.cli.render.parts import BETWEEN, Parts
-from mayfly.cli.render.plan import facts
+from mayfly.cli.render.plan import details_table
 from mayfly.models.durations import span
 from mayfly.reporting.progress import STEP_LABELS
 from mayfly.runs.status import read_status
@@ -19,13 +19,13 @@ from mayfly.storage.output_location import is_remote
 
 POLL_EVERY_S = 2.0
 REMOTE_EVERY_S = 20.0
-"""A run elsewhere says so often at its object store how it is getting on."""
+"""Interval at which a run on an object store updates its heartbeat there."""
 
 
 def status_table(status: dict[str, Any]) -> RenderableType:
-    """Draw a status: rows, tokens, the live numbers, the cost, and what may still be billed."""
+    """Draw a status: rows, tokens, live figures, cost, and endpoints that may still bill."""
     rows, tokens, now = status["rows"], status["tokens"], status["now"]
-    table = facts()
+    table = details_table()
     table.add_row("job", f"{status['model']} over {status['input']}")
     failed = f", {rows['failed']:,} of them failed" if rows["failed"] else ""
     left = f", {rows['remaining']:,} remaining" if rows["remaining"] else ""
@@ -48,34 +48,34 @@ def status_table(status: dict[str, Any]) -> RenderableType:
 
 
 def _now(now: dict[str, Any]) -> list[str]:
-    said = [STEP_LABELS.get(now["phase"], now["phase"])]
+    parts = [STEP_LABELS.get(now["phase"], now["phase"])]
     if now["phase"] == "inferring":
-        said += [
+        parts += [
             f"{now['rows_per_s']:,.1f} rows/s",
             f"{now['tokens_per_s']:,.0f} tokens/s",
             f"{now['in_flight']:,} in flight of {now['limit']:,}",
         ]
         if now["left_s"] is not None:
-            said.append(f"{span(now['left_s'])} left")
-    return said
+            parts.append(f"{span(now['left_s'])} left")
+    return parts
 
 
 def _lease(lease: dict[str, Any]) -> str:
     price = f" at ${lease['usd_per_h']:.2f}/h" if lease["usd_per_h"] else ""
     return (
-        f"{lease['name']} may be billed{price}; {lease['owner']}, heartbeat "
+        f"{lease['name']} may still bill{price}; {lease['owner']}, heartbeat "
         f"{span(lease['heartbeat_s_ago'])} ago. `mayfly sweep` deletes it if that process has ended"
     )
 
 
-def watched(folder: str, store: LeaseStore, console: Console, *, json: bool) -> None:
-    """Show the status every two seconds until the run has ended; a pipe gets a line each time.
+def watch_status(folder: str, store: LeaseStore, console: Console, *, json: bool) -> None:
+    """Refresh the status every two seconds until the run has ended; print lines in a pipe.
 
-    Ctrl-C ends the watching, not the run.
+    Ctrl-C ends this command, not the run.
     """
     try:
         if json or not is_live(console):
-            while _told(folder, store, console, as_json=json)["outcome"] == "running":
+            while _print_status(folder, store, console, as_json=json)["outcome"] == "running":
                 time.sleep(REMOTE_EVERY_S if is_remote(folder) else POLL_EVERY_S)
             return
         block = LiveBlock(console)
@@ -90,7 +90,9 @@ def watched(folder: str, store: LeaseStore, console: Console, *, json: bool) -> 
         return
 
 
-def _told(folder: str, store: LeaseStore, console: Console, *, as_json: bool) -> dict[str, Any]:
+def _print_status(
+    folder: str, store: LeaseStore, console: Console, *, as_json: bool
+) -> dict[str, Any]:
     status = read_status(folder, store)
     if as_json:
         sys.stdout.write(json.dumps(status, default=str) + "\n")

@@ -4,26 +4,26 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from mayfly.cli.render.plan import facts
+from mayfly.cli.render.plan import details_table
 from mayfly.models.durations import short, span
 from mayfly.planning.pricing import dollars
 from mayfly.reporting.progress import STEP_LABELS
 
 
 def summary(report: dict[str, Any]) -> RenderableType:
-    """Draw a report: rows, tokens, throughput, time, cost, and what became of the endpoint."""
+    """Draw a report: rows, tokens, throughput, time, cost, and how the endpoint ended."""
     rows, tokens = report["rows"], report["tokens"]
-    table = facts()
+    table = details_table()
     answered = rows["done"] - rows["failed"]
     errors = f", {rows['failed']:,} failed" if rows["failed"] else ""
     left = f", {rows['remaining']:,} remaining" if rows["remaining"] else ""
     table.add_row("rows", f"{answered:,} of {rows['total']:,} answered{errors}{left}")
     if rows["resumed"]:
-        table.add_row("", f"{rows['resumed']:,} of earlier runs, not sent again")
+        table.add_row("", f"{rows['resumed']:,} by earlier runs, not sent again")
     table.add_row(
         "tokens",
         f"{tokens['prompt']:,} in, {tokens['completion']:,} out"
-        + (f", {cached_words(tokens)}" if tokens["cached"] else ""),
+        + (f", {cached_text(tokens)}" if tokens["cached"] else ""),
     )
     throughput = report["throughput"]
     if throughput["rows_per_s"]:
@@ -36,7 +36,7 @@ def summary(report: dict[str, Any]) -> RenderableType:
             + (f", p50 latency {short(latency['p50_s'])}, p99 {short(slowest)}" if slowest else ""),
         )
     elif not report["endpoints"]:
-        table.add_row("", "no row was left to send; no endpoint was rented")
+        table.add_row("", "no rows were left to send; no endpoint was created")
     took = ", ".join(
         f"{STEP_LABELS.get(name, name)} {span(seconds)}"
         for name, seconds in report["seconds"].items()
@@ -53,14 +53,14 @@ def summary(report: dict[str, Any]) -> RenderableType:
     return table
 
 
-def cached_words(tokens: dict[str, Any]) -> str:
-    """Return how many prompt tokens came from the prompt cache."""
+def cached_text(tokens: dict[str, Any]) -> str:
+    """Return the share of prompt tokens from the prompt cache."""
     share = tokens["cached"] / max(tokens["prompt"], 1)
     return f"{tokens['cached']:,} of those in ({100 * share:.1f} %) from the prompt cache"
 
 
 def _planned(estimate: dict[str, Any]) -> str:
-    """Return the estimate, with its intervals."""
+    """Return the estimate with its intervals."""
     seconds, usd = estimate["seconds"], estimate["usd"]
     return (
         f"{dollars(usd['mid'])} ({dollars(usd['low'])} to {dollars(usd['high'])}) and "
@@ -69,7 +69,7 @@ def _planned(estimate: dict[str, Any]) -> str:
 
 
 def cost_line(cost: dict[str, Any]) -> str:
-    """Return the cost of a run, in all and per million tokens."""
+    """Return the cost of a run: total, and per million tokens."""
     minutes = cost["replica_minutes"]
     line = f"${cost['usd']:.2f} for {minutes:,} replica-minute{'' if minutes == 1 else 's'}"
     if per_million := cost.get("usd_per_million_completion_tokens"):

@@ -1,4 +1,4 @@
-"""Say what is waited for, whenever that takes more than a moment."""
+"""Show what a command waits for, when it takes longer than a few seconds."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ from rich.text import Text
 from mayfly.cli.render.console import is_live
 
 SILENT_S = 3.0
-"""What takes longer says what it waits for."""
+"""Seconds before the message is shown."""
 
 
 @contextmanager
 def waiting(console: Console, text: str, *, silent_s: float = SILENT_S) -> Iterator[None]:
-    """Say what is waited for while the block lasts; in a terminal at once, until it ends.
+    """Show what the block waits for: in a terminal at once, and until it ends.
 
-    Elsewhere it is one line, once the block has taken `silent_s` seconds.
+    Elsewhere print one line, once the block has taken `silent_s` seconds.
     """
     if is_live(console):
         with console.status(Text(text)):
@@ -33,7 +33,7 @@ def waiting(console: Console, text: str, *, silent_s: float = SILENT_S) -> Itera
 def waiting_quietly(
     text: str, log: Callable[[str], object], *, silent_s: float = SILENT_S
 ) -> Iterator[None]:
-    """Say what is waited for once, when the block has taken `silent_s` seconds."""
+    """Call `log` with the text once, when the block has taken `silent_s` seconds."""
     timer = threading.Timer(silent_s, log, [text])
     timer.daemon = True
     timer.start()
