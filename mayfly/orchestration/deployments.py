@@ -91,7 +91,7 @@ class Deployment:
 DEPLOYMENTS = (
     Deployment(
         module="mayfly.flows.batch_inference",
-        description="A dataset through a model on an endpoint that lives as long as the batch.",
+        description="Run a dataset through a model on an endpoint that lives as long as the batch.",
         cron="0 2 * * *",
         slug="nightly",
         schedule_parameters={"rows": {"incremental": True}},
@@ -99,7 +99,7 @@ DEPLOYMENTS = (
     ),
     Deployment(
         module="mayfly.flows.sweep_endpoints",
-        description="Deletes the endpoints that an earlier run has left.",
+        description="Deletes orphaned endpoints of earlier runs.",
         cron="*/10 * * * *",
         slug="sweep",
         active=True,
