@@ -112,10 +112,12 @@ IMPURE = frozenset(
 )
 
 STATE = {
-    "mayfly.orchestration.server_health": {"_AWAY"},  # of the process: its one Prefect server
+    "mayfly.orchestration.server_health": {
+        "_UNREACHABLE"
+    },  # of the process: its one Prefect server
     "mayfly.signals": {"_received"},  # context-local: signals of the block that defers them
     "mayfly.storage.atomic": {"_serial"},  # makes names of temporary files unique
-    "mayfly.tasks.step": {"_told"},  # context-local: messages of the task that runs
+    "mayfly.tasks.step": {"_messages"},  # context-local: messages of the task that runs
     "mayfly.reporting.plots": {"_LOCK"},  # of matplotlib, which is no more than one
 }
 """Module-level names that hold something that changes, each with its reason; never a run."""

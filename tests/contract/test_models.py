@@ -214,6 +214,7 @@ def test_models_command_lists_own_models_with_base_and_configs(terminal: Command
     assert SMALL in lines[ADAPTER]
     assert "none" in lines[NO_CONFIG]
     assert "draft" in lines[DRAFT]
+    assert "none" in lines[DRAFT], "a draft model is not deployed by itself"
 
 
 def test_models_command_searches_the_catalogue(terminal: CommandLine) -> None:
