@@ -80,7 +80,7 @@ def test_plan_price_per_million_tokens_is_cost_over_tokens(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     ("limits", "words"),
-    [({"deadline_s": 2.0}, "earliest possible"), ({"max_cost_usd": 0.05}, "costs \\$0.09")],
+    [({"deadline_s": 2.0}, "cannot be met"), ({"max_cost_usd": 0.05}, "costs \\$0.09")],
 )
 def test_impossible_limits_are_refused_before_create(
     tmp_path: Path, limits: dict[str, Any], words: str

@@ -12,6 +12,7 @@ import pytest
 
 from mayfly.cli.main import main
 from tests.support.machine import MODEL, quick_emulator
+from tests.support.waiting_lines import without_waiting_lines
 from together_emulator import Emulator
 
 Case = Callable[[Path], tuple[list[str], str]]
@@ -154,7 +155,7 @@ def test_bad_request_is_one_line_and_creates_nothing(
 
     told = capsys.readouterr()
     assert code == 2
-    lines = [line for line in told.err.splitlines() if line]
+    lines = without_waiting_lines(told.err).splitlines()
     assert len(lines) == 1, told
     assert re.search(words, lines[0]), lines[0]
     assert sorted(os.walk(tmp_path)) == before

@@ -7,6 +7,7 @@ import pytest
 
 from mayfly.cli.main import main
 from mayfly.models.endpoint import Api
+from tests.support.waiting_lines import without_waiting_lines
 
 
 class CommandLine:
@@ -22,7 +23,7 @@ class CommandLine:
         self._capsys.readouterr()
         code = main([*self.words, *arguments, "--api", self._api])
         printed = self._capsys.readouterr()
-        return code, printed.out + printed.err
+        return code, printed.out + without_waiting_lines(printed.err)
 
     def json(self, *arguments: str) -> Any:
         """Run with --json, successfully; return what it printed."""

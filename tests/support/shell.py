@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting_lines import without_waiting_lines
 from together_emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ PATIENCE_S = 240.0
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command left behind."""
+    """How a command ended, and what it printed, without lines that say what takes long."""
 
     code: int
     out: str
@@ -74,7 +75,7 @@ class Shell:
             timeout=PATIENCE_S,
             check=False,
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return Ended(done.returncode, done.stdout, without_waiting_lines(done.stderr))
 
     @property
     def creations(self) -> int:
