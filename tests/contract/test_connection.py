@@ -9,7 +9,7 @@ from mayfly.models.errors import BadRequest
 from mayfly.together.connection import INFERENCE_URL, MANAGEMENT_URL, Connection
 from mayfly.together.factory import connect
 from tests.support.control_plane import SMALL, connection, world
-from tests.support.other_server import Exchange, Habit, OtherServer
+from tests.support.habit_server import Exchange, Habit, HabitServer
 from together_emulator import Emulator
 
 KEY = {"TOGETHER_API_KEY": "secret-key"}
@@ -53,9 +53,12 @@ def test_invalid_base_url_is_refused() -> None:
 
 
 def test_connection_repr_hides_the_key() -> None:
-    env = KEY | {"TOGETHER_CUSTOM_HEADERS": "X-Token: secret-too"}
+    env = KEY | {"TOGETHER_CUSTOM_HEADERS": "X-Token: token-of-the-user"}
 
-    assert "secret" not in repr(Connection.from_env(env))
+    shown = repr(Connection.from_env(env))
+
+    assert KEY["TOGETHER_API_KEY"] not in shown
+    assert "token-of-the-user" not in shown
 
 
 def test_custom_headers_are_sent_by_inference_and_control_plane(
@@ -66,7 +69,7 @@ def test_custom_headers_are_sent_by_inference_and_control_plane(
     def note(exchange: Exchange) -> None:
         seen.append(exchange.headers.get("x-team", ""))
 
-    with OtherServer(emulator.url, Habit("notes headers", before=note)) as other:
+    with HabitServer(emulator.url, Habit("notes headers", before=note)) as other:
         lines = "X-Team: batch\nX-More: a:b"
         monkeypatch.setenv("TOGETHER_CUSTOM_HEADERS", lines)
         env = {
@@ -129,7 +132,7 @@ def _second_project(exchange: Exchange) -> None:
 
 def test_organization_key_with_one_project_uses_it(api: Api, emulator: Emulator) -> None:
     with (
-        OtherServer(emulator.url, Habit("org", after=_organization_key)) as other,
+        HabitServer(emulator.url, Habit("org", after=_organization_key)) as other,
         world(api, emulator, url=other.url) as here,
     ):
         assert here.plane.project == emulator.project_id
@@ -140,7 +143,7 @@ def test_organization_key_with_several_projects_is_refused_with_a_list(
 ) -> None:
     habits = Habit("org", after=_organization_key), Habit("two", after=_second_project)
     with (
-        OtherServer(emulator.url, *habits) as other,
+        HabitServer(emulator.url, *habits) as other,
         pytest.raises(BadRequest, match=r"set TOGETHER_PROJECT_ID to one of: .*proj_2 \(Second\)"),
         connect("v2", connection(other.url)),
     ):
@@ -150,7 +153,7 @@ def test_organization_key_with_several_projects_is_refused_with_a_list(
 def test_v1_accepts_a_key_of_several_projects(emulator: Emulator) -> None:
     habits = Habit("org", after=_organization_key), Habit("two", after=_second_project)
     with (
-        OtherServer(emulator.url, *habits) as other,
+        HabitServer(emulator.url, *habits) as other,
         world("v1", emulator, url=other.url) as here,
     ):
         assert here.plane.project == ""

@@ -21,7 +21,7 @@ from mayfly.models.errors import (
 from mayfly.together.errors import Refused, translated
 from mayfly.together.factory import connect
 from tests.support.control_plane import NAME, SMALL, World, connection, world
-from tests.support.other_server import Exchange, Habit, OtherServer
+from tests.support.habit_server import Exchange, Habit, HabitServer
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.faults import Action
 
@@ -159,7 +159,7 @@ def test_key_in_a_response_is_masked_everywhere(api: Api) -> None:
     echo = Habit("echo", after=_echo)
     with (
         Emulator(clock=ManualClock(), v1_create=True, key=key) as emulator,
-        OtherServer(emulator.url, echo) as server,
+        HabitServer(emulator.url, echo) as server,
         connect(api, replace(there, base_url=server.url)) as plane,
         pytest.raises(MayflyError) as told,
     ):

@@ -9,7 +9,7 @@ import pytest
 from mayfly.models.endpoint import Api, EndpointRef, Phase
 from mayfly.models.errors import OutcomeUnknown, RetryableError
 from tests.support.control_plane import NAME, World, repeated, world
-from tests.support.other_server import Exchange, Habit, OtherServer
+from tests.support.habit_server import Exchange, Habit, HabitServer
 from together_emulator import Emulator, FaultRule
 from together_emulator.state.faults import Action
 
@@ -106,7 +106,7 @@ def test_create_with_error_after_its_effect_makes_one_endpoint(
             exchange.status, exchange.answer = status, {"error": {"message": "try again"}}
 
     with (
-        OtherServer(emulator.url, Habit("fails late", after=fail)) as other,
+        HabitServer(emulator.url, Habit("fails late", after=fail)) as other,
         world(api, emulator, url=other.url) as here,
     ):
         spec = here.spec()
@@ -128,7 +128,7 @@ def test_create_conflict_adopts_our_own_late_listed_endpoint(emulator: Emulator)
     with world("v2", emulator) as earlier:
         made = earlier.plane.create(earlier.spec())
     with (
-        OtherServer(emulator.url, Habit("lists late", after=lag)) as other,
+        HabitServer(emulator.url, Habit("lists late", after=lag)) as other,
         world("v2", emulator, url=other.url) as here,
     ):
         ref = repeated(lambda: here.plane.create(here.spec()))

@@ -7,7 +7,7 @@ import pytest
 
 from mayfly.models.endpoint import Phase, Replicas
 from tests.support.control_plane import COLD_START_S, LARGE, MEDIUM, NAME, SMALL, World, world
-from tests.support.other_server import Exchange, Habit, OtherServer
+from tests.support.habit_server import Exchange, Habit, HabitServer
 from together_emulator import Emulator
 
 
@@ -51,7 +51,7 @@ def test_idle_timeout_that_the_platform_refuses_is_omitted(emulator: Emulator) -
             exchange.body["unknownInactiveTimeout"] = 1
 
     with (
-        OtherServer(emulator.url, Habit("withdrawn", before=withdrawn)) as other,
+        HabitServer(emulator.url, Habit("withdrawn", before=withdrawn)) as other,
         world("v2", emulator, url=other.url) as here,
     ):
         ref = here.serve()

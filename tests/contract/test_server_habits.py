@@ -4,7 +4,7 @@ import pytest
 
 from mayfly.models.endpoint import Api, EndpointRef, Phase, Replicas
 from tests.support.control_plane import MEDIUM, NAME, OTHER_NAME, SMALL, World, repeated, world
-from tests.support.other_server import Habit, OtherServer
+from tests.support.habit_server import Habit, HabitServer
 from tests.support.server_habits import HABITS
 from together_emulator import Emulator
 
@@ -42,7 +42,7 @@ def test_lifecycle_is_the_same_with_server_habit(
     api: Api, emulator: Emulator, habit: Habit
 ) -> None:
     with (
-        OtherServer(emulator.url, habit) as other,
+        HabitServer(emulator.url, habit) as other,
         world(api, emulator, url=other.url) as here,
     ):
         life(here)
@@ -53,7 +53,7 @@ def test_hardware_is_found_by_gpu_and_count(
 ) -> None:
     habits = [HABITS[name] for name in ("selectors without hardware", "GPUs of other names")]
     with (
-        OtherServer(emulator.url, *habits) as other,
+        HabitServer(emulator.url, *habits) as other,
         world("v2", emulator, url=other.url) as here,
     ):
         offers = here.plane.offers(MEDIUM)

@@ -20,7 +20,7 @@ from mayfly.models.timeouts import Timeouts
 from mayfly.runs.environment import Environment
 from mayfly.together.connection import Connection
 from tests.support.machine import quick_emulator
-from tests.support.odd_server import OddServer
+from tests.support.marked_prompt_server import MarkedPromptServer
 from tests.support.plain_run import FastClock, carry_out
 from together_emulator import Emulator
 
@@ -36,7 +36,7 @@ ANSWER_SCHEMA = {
 class Case:
     """A folder, an odd server, and runs from one to the other."""
 
-    def __init__(self, server: OddServer, emulator: Emulator, folder: Path) -> None:
+    def __init__(self, server: MarkedPromptServer, emulator: Emulator, folder: Path) -> None:
         self.server, self.folder = server, folder
         self.report: dict[str, Any] = {}
         self._emulator = emulator
@@ -75,14 +75,14 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[tuple[OddServer, Emulator]]:
+def servers() -> Iterator[tuple[MarkedPromptServer, Emulator]]:
     """An odd server before an emulator, for all cases; each begins with no requests seen."""
-    with quick_emulator() as emulator, OddServer(emulator.url) as odd:
+    with quick_emulator() as emulator, MarkedPromptServer(emulator.url) as odd:
         yield odd, emulator
 
 
 @pytest.fixture
-def case(servers: tuple[OddServer, Emulator], tmp_path: Path) -> Case:
+def case(servers: tuple[MarkedPromptServer, Emulator], tmp_path: Path) -> Case:
     odd, emulator = servers
     odd.bodies.clear()
     return Case(odd, emulator, tmp_path)
@@ -210,7 +210,7 @@ def test_odd_answers_are_kept_or_typed_errors_and_sent_once(case: Case) -> None:
     assert row["tool-call"]["error"] is None
     assert "I cannot help with that." in row["refusal"]["error"]
     assert row["half-pair"]["response"] == "smile \ufffd cut"
-    assert all(case.server.asked(f"@{mark}@") == 1 for mark in marks)
+    assert all(case.server.requests_with(f"@{mark}@") == 1 for mark in marks)
     # A later command never trips over the journal.
     again = case.run(source)
     assert len(case.server.bodies) == len(marks)
@@ -252,5 +252,5 @@ def test_retry_after_is_waited_out(case: Case) -> None:
     found = case.run(source, limits={"row_attempts": 1})
 
     assert found["response"].null_count == 0
-    assert case.server.asked("@retry-after@") == 2
+    assert case.server.requests_with("@retry-after@") == 2
     assert time.monotonic() - began >= 1

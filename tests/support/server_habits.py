@@ -1,8 +1,8 @@
-"""Habits that a server may have while it keeps to the API's page; see `other.py`."""
+"""Habits that a server may have within the API's documentation; see `habit_server.py`."""
 
 from typing import Any
 
-from tests.support.other_server import Exchange, Habit
+from tests.support.habit_server import Exchange, Habit
 
 _PAGED = ("/endpoints", "/deployments", "/supported-models", "/configs")
 
