@@ -32,7 +32,7 @@ ASK_S = 15.0
 """How long an API that asks for patience is asked about a key."""
 
 
-class WorkerFacts(NamedTuple):
+class WorkerInfo(NamedTuple):
     """What runs on a worker.
 
     Attributes:
@@ -62,9 +62,9 @@ class WorkerNeeds(NamedTuple):
     own_key: bool
 
 
-def facts() -> WorkerFacts:
+def describe_worker() -> WorkerInfo:
     """Return what runs in this process."""
-    return WorkerFacts(
+    return WorkerInfo(
         python=".".join(map(str, sys.version_info[:2])),
         distributed=version("distributed"),
         mayfly=version("mayfly"),
@@ -72,7 +72,7 @@ def facts() -> WorkerFacts:
     )
 
 
-def difference(run: WorkerFacts, worker: WorkerFacts) -> str:
+def difference(run: WorkerInfo, worker: WorkerInfo) -> str:
     """Return what a worker has other than the run, or ""."""
     for what, ours, theirs in (
         ("Python", run.python, worker.python),

@@ -1,7 +1,7 @@
-"""A Dask cluster that exists already, attached to for a run and checked before it is used.
+"""An existing Dask cluster, attached to for a run and checked before use.
 
-`distributed` is loaded only where one is used. The run talks to workers directly, so that rows,
-answers and keys never pass through the scheduler.
+`distributed` is imported only on use. The run talks to workers directly, so rows, answers and keys
+never pass through the scheduler.
 """
 
 import logging
@@ -19,7 +19,7 @@ from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.uri_credentials import MASK
 from mayfly.together.connection import Connection
-from mayfly.workers.dask_checks import WorkerFacts, WorkerNeeds, difference, facts
+from mayfly.workers.dask_checks import WorkerInfo, WorkerNeeds, describe_worker, difference
 from mayfly.workers.dask_demand import Demand
 from mayfly.workers.dask_worker import WorkerActor, problem, stay
 
@@ -33,7 +33,7 @@ START_S = 15.0
 SAY_AFTER_S = 5.0
 
 WORKERS_S = 60.0
-"""How long a cluster without workers is waited for: an adaptive one starts them when asked to."""
+"""Seconds to wait for workers of an empty cluster: an adaptive one starts them on demand."""
 
 CLOSE_S = 3.0
 
@@ -51,17 +51,17 @@ class StartedActor(NamedTuple):
 
 
 class DaskCluster:
-    """A cluster and its workers as they were checked; use as a context manager.
+    """A cluster whose workers have been checked; use it as a context manager.
 
     Args:
         address: `tcp://HOST:PORT` or `tls://HOST:PORT` of the scheduler.
-        dataset: The input; workers read it where it is remote, and get rows from the run otherwise.
+        dataset: The input; workers read it if it is remote, and get rows from the run otherwise.
         connection: To the API, as the run has it.
         project: Id of the run's project, or "".
         log: Receives messages for the user.
 
     Raises:
-        BadRequest: On entering: what is missing, and on which worker.
+        BadRequest: On entering: a worker cannot be used; the message says which and why.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class DaskCluster:
         self._connection, self._project, self._workers_s = connection, project, workers_s
         self._client: Any = None
         self._fit: set[str] = set()
-        self._own = WorkerFacts("", "", "", "")
+        self._own = WorkerInfo("", "", "", "")
 
     def is_private(self, worker: str) -> bool:
         """Whether what is sent to a worker is encrypted, so that it may hold a key."""
@@ -105,9 +105,9 @@ class DaskCluster:
                 "--runner dask needs the extra `dask`; install it with pip install 'mayfly[dask]'"
             ) from error
         _quiet()
-        self._own = facts()
+        self._own = describe_worker()
         try:
-            # An actor's handle finds its client only as the default one.
+            # An actor's handle uses the default client.
             self._client = Client(  # type: ignore[no-untyped-call]
                 self.address,
                 timeout=CONNECT_S,
@@ -122,7 +122,7 @@ class DaskCluster:
                 else ""
             )
             raise BadRequest(
-                f"--dask {self.address}: no Dask scheduler answers there ({_line(error)}){more}; "
+                f"--dask {self.address}: no Dask scheduler responds there ({_line(error)}){more}; "
                 "give the address that `dask scheduler` prints"
             ) from error
         try:
@@ -141,7 +141,7 @@ class DaskCluster:
         self.close()
 
     def close(self) -> None:
-        """Let go of the cluster; one that does not answer is left to itself."""
+        """Disconnect from the cluster; do not wait for one that does not respond."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -156,12 +156,12 @@ class DaskCluster:
 
     @property
     def lost(self) -> bool:
-        """Whether the scheduler cannot be reached any more."""
+        """Whether the scheduler is no longer reachable."""
         client = self._client
         return client is None or client.status != "running"
 
     def addresses(self) -> list[str]:
-        """Return the addresses of the workers that there are now."""
+        """Return the addresses of the current workers."""
         with suppress(Exception):
             info = self._client.scheduler_info(n_workers=-1)
             return sorted(info["workers"])
@@ -179,7 +179,7 @@ class DaskCluster:
         """Start a worker of ours on a worker of the cluster.
 
         Raises:
-            Exception: Whatever Dask raises.
+            Exception: Any error that Dask raises.
         """
         there = {"workers": [address], "allow_other_workers": False, "pure": False}
         future = self._client.submit(WorkerActor, actor=True, priority=10, **there)
@@ -202,11 +202,11 @@ class DaskCluster:
                     f"--dask {self.address} is not the address of a scheduler; give "
                     "tcp://HOST:PORT or tls://HOST:PORT"
                 )
-            # Dask tries again and again; a refusal is an answer.
+            # Dask would retry; a refused connection is final here.
             socket.create_connection((parts.hostname, parts.port), CONNECT_S).close()
         except (OSError, ValueError) as error:
             raise BadRequest(
-                f"--dask {self.address}: no Dask scheduler answers there ({_line(error)}); give "
+                f"--dask {self.address}: no Dask scheduler responds there ({_line(error)}); give "
                 "the address that `dask scheduler` prints"
             ) from error
 
@@ -268,8 +268,8 @@ class DaskCluster:
     def _wrong(self, address: str) -> str:
         """Return what is wrong with a worker, or ""."""
         at = f"--dask {self.address}: worker {address}"
-        own, has = self._own, self._run(address, facts)
-        if not isinstance(has, WorkerFacts):
+        own, has = self._own, self._run(address, describe_worker)
+        if not isinstance(has, WorkerInfo):
             return f"{at} cannot run mayfly ({_line(has)}); install mayfly[dask] {own.mayfly} there"
         if differs := difference(own, has):
             return f"{at} {differs}"
@@ -304,7 +304,7 @@ def _line(error: object) -> str:
 
 
 def _quiet() -> None:
-    """Keep Dask's own log off the terminal: what matters of it is said by the run."""
+    """Silence Dask's loggers: the run reports what matters."""
     for name in ("distributed", *logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""Workers in a Dask cluster, and processes of this machine once there are none."""
+"""Workers in a Dask cluster, with local processes as the fallback."""
 
 import pickle
 import socket
@@ -20,22 +20,22 @@ from mayfly.workers.process import MOST_WORKERS
 from mayfly.workers.protocol import Assignment
 
 POLL_EVERY_S = 1.0
-"""How often the cluster is asked for workers that have joined."""
+"""Interval at which the cluster is polled for new workers."""
 
 ASK_FOR_S = 60.0
 """How long an adaptive cluster is asked for more workers than it has; it keeps those in use."""
 
 ALONE_S = 30.0
-"""How long a cluster may be without a worker of ours before the run goes on by itself."""
+"""Seconds without a usable worker after which the run continues with local processes."""
 
 MOST_LOSSES = 3
-"""A worker that was lost so often is not used again."""
+"""A worker that was lost this often is not used again."""
 
 ANSWER_S = 0.005
-"""How long the run may take to say something to what a worker has just sent."""
+"""Seconds to wait for the run's reply to what a worker has just sent."""
 
 SEND_BYTES = 8 * 2**20
-"""An exchange takes no more than about so much to a worker."""
+"""Approximate limit of bytes sent to a worker per exchange."""
 
 END_S = 2.0
 """How long a worker that is let go of may take to end."""
@@ -45,7 +45,7 @@ class DaskWorker:
     """A worker that is an actor of a Dask cluster: threads carry its messages."""
 
     hang_s = 2 * SILENCE_S
-    # It falls silent by itself; one that is paused can do so only when it goes on.
+    # It stops by itself after this silence; a paused process can do so only when it continues.
     outlives_s = SILENCE_S + 1.0
     outlives_hang_s = 30.0
 
@@ -64,13 +64,13 @@ class DaskWorker:
         self._thread.start()
 
     def brief(self, assignment: Assignment) -> Assignment:
-        """Return the assignment without what may not be sent, or cannot be read there."""
+        """Return the assignment without what must not be sent, or cannot be read there."""
         target = Target(url=assignment.target.url, headers=self._cluster.headers_for(self.address))
         dataset = assignment.dataset if self._cluster.workers_read else None
         return replace(assignment, target=target, dataset=dataset)
 
     def end(self, *, hung: bool = False) -> str:
-        """Let go of it: it ends when its messages do; return what became of it, in words."""
+        """Close the connection, which ends it; return how it ended, for messages."""
         self.connection.close()
         if not hung:
             self._thread.join(END_S)
@@ -91,11 +91,11 @@ class DaskWorker:
                     reply = self._actor.exchange(pickle.dumps(frames)).result()
                     if ended:
                         self._actor.end().result(timeout=END_S)
-                except Exception as error:  # noqa: BLE001 - Dask has many ways to say so
+                except Exception as error:  # noqa: BLE001 - Dask raises many kinds of errors
                     self._reason = f"lost: {' '.join(str(error).split())}"
                     break
                 if reply is None:
-                    self._reason = "lost: it was paused, or out of reach, for too long"
+                    self._reason = "lost: it was paused or unreachable for too long"
                 if reply is None or ended:
                     break
                 answers = pickle.loads(reply)  # noqa: S301 - from our own worker
@@ -126,9 +126,10 @@ class DaskWorker:
 
 
 class DaskFleet:
-    """The workers of a cluster, one of ours on each; those that join later too.
+    """Starts one worker on each Dask worker, including those that join later.
 
-    Where the cluster has none left, the run goes on in processes of its own: the endpoint bills.
+    If the cluster has none left, the run continues with local processes, because the endpoint
+    bills.
 
     Args:
         local: What takes over.
@@ -158,7 +159,7 @@ class DaskFleet:
         self._began = self._alone_since = clock()
 
     def open(self, join: Join, fail: Fail, absent: Absent) -> int:
-        """Start one worker on each of the cluster's, and watch it from then on."""
+        """Start a worker on each Dask worker, and monitor the cluster."""
         self._join, self._fail, self._absent = join, fail, absent
         self._used.update(self._first)
         for address in self._first:
@@ -167,7 +168,7 @@ class DaskFleet:
         return len(self._first)
 
     def lost(self, carrier: Carrier, reason: str, *, ready: bool) -> int:
-        """Take note of a loss; another comes when the cluster has one."""
+        """Record a loss; a replacement starts when the cluster has a free worker."""
         if not isinstance(carrier, DaskWorker):
             return self._local.lost(carrier, reason, ready=ready)
         self._count_loss(carrier.address)
@@ -188,7 +189,7 @@ class DaskFleet:
         with self._cluster.demand() as demand:
             while not self._over.is_set():
                 if self._cluster.lost:
-                    self._go_on_locally("is gone")
+                    self._continue_locally("is unreachable")
                     return
                 for address in self._cluster.addresses():
                     with self._changing:
@@ -215,7 +216,7 @@ class DaskFleet:
             return
         alone_s = now_s - self._alone_since
         if alone_s > self._alone_s:
-            self._go_on_locally(f"has had no worker for {self._alone_s:.0f} s")
+            self._continue_locally(f"has had no worker for {self._alone_s:.0f} s")
         elif not self._waits:
             self._waits = True
             self._log(
@@ -229,14 +230,14 @@ class DaskFleet:
         ).start()
 
     def _start(self, address: str, absent: Absent) -> None:
-        """Start a worker of ours; one that is paused takes until it goes on."""
+        """Start a worker; on a paused Dask worker this takes until it continues."""
         try:
             if not self._cluster.fits(address):
                 self._count_loss(address, MOST_LOSSES)
                 absent()
                 return
             started = self._cluster.start(address)
-        except Exception:  # noqa: BLE001 - Dask has many ways to say so
+        except Exception:  # noqa: BLE001 - Dask raises many kinds of errors
             self._count_loss(address)
             absent()
             return
@@ -244,12 +245,12 @@ class DaskFleet:
         if not self._join(carrier):
             carrier.end()
 
-    def _go_on_locally(self, why: str) -> None:
+    def _continue_locally(self, why: str) -> None:
         if self._over.is_set() or self._is_local:
             return
         self._is_local = True
         self._log(
             f"the Dask cluster at {self._cluster.address} {why}; "
-            "the run goes on in processes of this machine"
+            "the run continues with processes of this machine"
         )
         self._local.open(self._join, self._fail, self._absent)

@@ -21,13 +21,13 @@ from mayfly.workers.protocol import Assignment
 from mayfly.workers.worker import ShardWorker
 
 SILENCE_S = 5.0
-"""A run that is alive is heard of every second; after so long without a word, nothing is sent."""
+"""A live run sends a message every second; after this long without one, nothing is sent."""
 
 LINGER_S = 0.05
-"""How long an exchange waits for something to return."""
+"""Seconds that an exchange waits for something to return."""
 
 REPLY_BYTES = 4 * 2**20
-"""An exchange returns no more than about so much at once."""
+"""Approximate limit of bytes returned per exchange."""
 
 STAY_POLL_S = 1.0
 
@@ -59,10 +59,10 @@ class WorkerActor:
         return self._thread.is_alive()
 
     def exchange(self, packed: bytes) -> bytes | None:
-        """Take messages for the worker and return messages of it; None once it has ended.
+        """Pass messages to the worker and return messages from it; None once it has ended.
 
-        Both ways it is one bytes object that holds a pickled list of pickled messages: many small
-        objects take Dask's own serialization 500 times as long.
+        Both are one bytes object with a pickled list of pickled messages: many small objects take
+        Dask's serialization 500 times as long.
         """
         with suppress(OSError):
             for frame in pickle.loads(packed):  # noqa: S301 - from our own run

@@ -111,7 +111,7 @@ def test_run_over_tls_sends_its_key_and_survives_its_scheduler(
         job.check(sent_twice=32)
         assert processes.address.startswith("tls://")
         assert job.keys() == {RUN_KEY}
-        assert any("goes on in processes of this machine" in text for text in job.messages)
+        assert any("continues with processes of this machine" in text for text in job.messages)
         assert RUN_KEY.encode() not in processes.files()
 
 
@@ -151,7 +151,7 @@ def test_unreachable_scheduler_is_refused_at_once_in_one_line(tmp_path: Path) ->
 
     said = refusal("tcp://127.0.0.1:9", dataset)
 
-    assert said.startswith("--dask tcp://127.0.0.1:9: no Dask scheduler answers there")
+    assert said.startswith("--dask tcp://127.0.0.1:9: no Dask scheduler responds there")
     assert "\n" not in said
     assert time.monotonic() - began < 5
     assert "is not the address of a scheduler" in refusal("127.0.0.1:8786", dataset)

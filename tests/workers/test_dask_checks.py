@@ -12,10 +12,10 @@ from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
 from mayfly.together.connection import Connection
 from mayfly.workers.dask_checks import (
-    WorkerFacts,
+    WorkerInfo,
     WorkerNeeds,
+    describe_worker,
     difference,
-    facts,
     own_connection,
     problem_with,
 )
@@ -23,7 +23,7 @@ from mayfly.workers.dask_cluster import DaskCluster
 from together_emulator import Emulator
 
 KEY = "the-right-key"
-HERE = WorkerFacts("3.11", "2026.8.0", "1.0", "a")
+HERE = WorkerInfo("3.11", "2026.8.0", "1.0", "a")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def needs(api: Emulator, *, project: str = "", own_key: bool = True) -> WorkerNe
 
 
 def test_same_process_has_no_difference() -> None:
-    assert difference(facts(), facts()) == ""
+    assert difference(describe_worker(), describe_worker()) == ""
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_same_process_has_no_difference() -> None:
         (HERE._replace(source="b"), "has other files of mayfly 1.0 than this run"),
     ],
 )
-def test_worker_that_differs_is_described(worker: WorkerFacts, said: str) -> None:
+def test_worker_that_differs_is_described(worker: WorkerInfo, said: str) -> None:
     assert difference(HERE, worker) == f"{said}; install the same there"
 
 
