@@ -1,1 +1,1 @@
-"""What is claimed about speed and memory, and how to measure it again; see README.md here."""
+"""Benchmarks of speed and memory; see README.md in this folder."""

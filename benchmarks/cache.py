@@ -1,4 +1,4 @@
-"""What the order of sending is worth at the endpoint's prompt cache: `python -m benchmarks.cache`.
+"""How the sending order affects the endpoint's prompt cache: `python -m benchmarks.cache`.
 
 Questions about documents, ten to each, shuffled, cut into shards as they are when nobody says how.
 `benchmarks.slow_server` keeps the beginnings of so many prompts in mind as are a hundredth of the
@@ -40,14 +40,14 @@ def prompts_of(rows: int, *, seed: int = 7) -> list[str]:
 
 
 def share(prompts: Iterable[str], blocks: int) -> float:
-    """Return the share of tokens that a cache has had, for prompts sent in an order."""
+    """Return the share of tokens served from the cache, for prompts in this order."""
     cache = PrefixCache(blocks)
     read = [cache.read(prompt.encode()) for prompt in prompts]
     return sum(known for _, known in read) / sum(tokens for tokens, _ in read)
 
 
 def measured(folder: Path, prompts: list[str], blocks: int) -> float:
-    """Return the share for a run over these prompts."""
+    """Return that share for a run over these prompts."""
     path, output = folder / "input.parquet", folder / "answers"
     schema = pa.schema([("prompt", pa.string())])
     pq.write_table(pa.table({"prompt": prompts}, schema=schema), path, row_group_size=5_000)

@@ -1,4 +1,4 @@
-"""One client in a process of its own: `python -m benchmarks.clients NAME --url ... `.
+"""One client in its own process: `python -m benchmarks.clients NAME --url ... `.
 
 All do the same work: a Parquet row becomes a chat request, the answer's text, finish reason and
 usage become a row of zstd Parquet. `mayfly` is the product's own way, journal and fsync included;
@@ -30,7 +30,7 @@ Post = Callable[[str], Awaitable[dict[str, Any]]]
 
 
 def mayfly(options: argparse.Namespace) -> None:
-    """Answer the input as a run does, without endpoint and Prefect."""
+    """Answer the input like a run, without an endpoint and Prefect."""
     from mayfly.inference.engine import Engine, EngineSettings, Target  # noqa: PLC0415
     from mayfly.inference.request_builder import Renderer  # noqa: PLC0415
     from mayfly.models.job import PromptSpec, Sampling  # noqa: PLC0415
@@ -248,13 +248,13 @@ CLIENTS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process had; `ru_maxrss` counts its parent's as well."""
+    """Return the peak memory of this process; `ru_maxrss` would include its parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def prepare(client: str) -> None:
-    """Import what a client needs: that is paid once and not by the row."""
+    """Import a client's modules, a cost per process and not per row."""
     names = {
         "mayfly": ["mayfly.shards.runner", "mayfly.storage.open_input"],
         "protocols": ["mayfly.inference.transport.http1"],
@@ -267,7 +267,7 @@ def prepare(client: str) -> None:
 
 
 def main() -> None:
-    """Run one client once and print what it took."""
+    """Run one client once and print its cost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("client", choices=sorted(CLIENTS))
     parser.add_argument("--url", required=True)

@@ -1,4 +1,4 @@
-"""Inputs of any size, the same every time."""
+"""Reproducible inputs of any size."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a benchmark prints and keeps: a small table, and JSON under out/benchmarks/."""
+"""Print a benchmark's results as a table, and write them as JSON under out/benchmarks/."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def keep(name: str, figures: dict[str, Any]) -> Path:
-    """Write the figures as JSON, with the machine they were measured on; return where."""
+    """Write the figures as JSON, with a description of the machine; return the path."""
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{name}.json"
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "at": time.time()}

@@ -72,7 +72,7 @@ def cost_per_row(block_rows: int, folder: Path) -> tuple[float, float]:
 def simulate(
     workers: int, *, block_s: float, row_s: float, seconds: float = 2.0
 ) -> tuple[float, float]:
-    """Return rows a second that a run takes of so many workers, and how long a block waits.
+    """Return the rows per second that a run accepts from its workers, and a block's waiting time.
 
     Args:
         block_s, row_s: CPU of the run for a block, and for each row in it.
@@ -106,7 +106,7 @@ def main() -> None:
         one = min(cost_per_row(1, folder)[0] for _ in range(options.rounds))
         rounds = [cost_per_row(SLOTS, folder) for _ in range(options.rounds)]
         many, part = min(each for each, _ in rounds), min(each for _, each in rounds)
-    # Two points give the two costs: of a block, and of a row in it.
+    # Two points give two costs: per block, and per row in it.
     block_s = (one - many) * SLOTS / (SLOTS - 1)
     row_s = one - block_s + part
     costs = {

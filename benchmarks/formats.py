@@ -1,4 +1,4 @@
-"""What each input format costs: `python -m benchmarks.formats`.
+"""The cost of each input format: `python -m benchmarks.formats`.
 
 For each format a process of its own opens the input (copying what has to be copied), then reads
 all rows twice, as a run does: the prompt for sending, every column for the parts. Once with the
@@ -27,7 +27,7 @@ BATCH_ROWS = 10_000
 
 
 def main() -> None:
-    """Measure and print, or (with `--one`) be the process that is measured."""
+    """Measure and print; with `--one`, be the measured process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument(
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _peak_mb() -> int:
-    """Return the most memory that this process has had; `ru_maxrss` has its parent's, too."""
+    """Return the peak memory of this process; `ru_maxrss` would include its parent's."""
     text = Path("/proc/self/status").read_text()
     [line] = [line for line in text.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) // 1024

@@ -1,4 +1,4 @@
-"""The prompt cache of an endpoint, as vLLM keeps it: blocks of prompts' beginnings, oldest out."""
+"""A simulation of vLLM's prompt cache: blocks of prompt prefixes with LRU eviction."""
 
 import zlib
 from collections import OrderedDict
@@ -18,7 +18,7 @@ class PrefixCache:
         self._seen: OrderedDict[int, None] = OrderedDict()
 
     def read(self, prompt: bytes) -> tuple[int, int]:
-        """Take a prompt in; return its tokens, and how many of them were known."""
+        """Add a prompt; return its tokens, and how many of them were cached."""
         known, digest, unbroken = 0, 0, True
         for start in range(0, len(prompt) - BLOCK_BYTES + 1, BLOCK_BYTES):
             digest = zlib.crc32(prompt[start : start + BLOCK_BYTES], digest)

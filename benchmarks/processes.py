@@ -33,7 +33,7 @@ from mayfly.workers.process import LocalFleet
 from mayfly.workers.protocol import Assignment
 
 SLOW = "{% for word in prompt.split() %}{{ word | capitalize }} {% endfor %}"
-"""A template that is more work than sending what it makes."""
+"""A template that takes more work to render than to send."""
 
 
 def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dict[str, float]:
@@ -76,7 +76,7 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
         ) as pool,
         ThreadPoolExecutor(2 * options.processes) as threads,
     ):
-        # Until all have imported what they need, and have gone quiet.
+        # Wait until all have finished their imports and are idle.
         quiet_since, last = time.monotonic(), 0.0
         while time.monotonic() - quiet_since < 2:
             time.sleep(0.2)

@@ -31,7 +31,7 @@ SHARD_ROWS = 1000
 
 
 def on_record(path: Path, output: Path) -> int:
-    """Return how many rows of an input a folder has answers of, in parts and journals."""
+    """Return how many rows of an input are answered in a folder's parts and journals."""
     groups, paths = open_dataset(str(path)).row_groups, RunPaths(output)
     found = 0
     for shard in plan_shards(groups, shard_rows=SHARD_ROWS):
@@ -46,7 +46,7 @@ def on_record(path: Path, output: Path) -> int:
 def killed_and_resumed(
     folder: Path, *, rows: int, in_flight: int, kills: int, median_s: float, seed: int = 7
 ) -> dict[str, Any]:
-    """Kill a run so many times on its way through so many rows; return what was sent."""
+    """Kill a run repeatedly while it answers the rows; return what was sent."""
     dice = random.Random(seed)  # noqa: S311
     path, output = write_input(folder / "input.parquet", rows), folder / "output"
     with slow_server("--median-s", str(median_s), "--tell-rows-apart") as url:
@@ -59,7 +59,7 @@ def killed_and_resumed(
             "--shard-rows",
             str(SHARD_ROWS),
         ]
-        # Slow rows that are asked twice at the end would count as sent again.
+        # Hedged requests at the end would count as sent again.
         arguments += ["--replicas", "0"]
         command = [sys.executable, "-m", "benchmarks.clients", *arguments]
         lost: list[int] = []
@@ -71,7 +71,7 @@ def killed_and_resumed(
                 time.sleep(0.003)
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-            while counts(url)["held"]:  # The server works on what the dead run had sent.
+            while counts(url)["held"]:  # The server still processes the dead run's requests.
                 time.sleep(0.02)
             sent = counts(url)["received"] - before
             lost.append(sent - (on_record(path, output) - known))

@@ -1,4 +1,4 @@
-"""Clients side by side: in turn, round by round, each in a process of its own on one core."""
+"""Run clients alternately, round by round, each in its own process on one core."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from benchmarks.servers import CLIENT_CORE
 
 
 class Case(NamedTuple):
-    """One client with its settings, and against which server."""
+    """One client with its settings and its server."""
 
     label: str
     arguments: Sequence[str]
@@ -49,6 +49,6 @@ def in_turn(
 
 
 def least_and_median(results: Sequence[dict[str, Any]], name: str) -> tuple[float, float]:
-    """Return the least and the median of a figure."""
+    """Return the minimum and the median of a figure."""
     values = [float(result[name]) for result in results]
     return min(values), median(values)

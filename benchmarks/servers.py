@@ -1,4 +1,4 @@
-"""Servers cheap enough not to be what is measured, each a process of its own, ended by its id."""
+"""Cheap servers for measuring clients, each in its own process, ended by its id."""
 
 import os
 import socket
@@ -73,7 +73,7 @@ http {{
 
 
 def free_port() -> int:
-    """Return a port of loopback that is free now."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -82,7 +82,7 @@ def free_port() -> int:
 
 @contextmanager
 def nginx(folder: Path, *, certificate: Path | None = None) -> Iterator[str]:
-    """Run nginx with a fixed answer and yield its URL; needs Debian's nginx, and no root.
+    """Run nginx with a fixed response and yield its URL; it needs Debian's nginx, but no root.
 
     Args:
         folder: For its configuration and what it writes.
@@ -112,7 +112,7 @@ def nginx(folder: Path, *, certificate: Path | None = None) -> Iterator[str]:
 
 
 def certificate(folder: Path) -> Path:
-    """Make a key and a certificate for 127.0.0.1 that sign themselves; return the PEM of both."""
+    """Create a key and a self-signed certificate for 127.0.0.1; return both as PEM."""
     folder.mkdir(parents=True, exist_ok=True)
     key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
     subprocess.run(
@@ -132,7 +132,7 @@ def certificate(folder: Path) -> Path:
 
 @contextmanager
 def slow_server(*options: str) -> Iterator[str]:
-    """Run `benchmarks.slow_server` with options of its own and yield its URL."""
+    """Run `benchmarks.slow_server` with options and yield its URL."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.slow_server", "--port", str(port), *options]
     with _running(command, port):
@@ -140,7 +140,7 @@ def slow_server(*options: str) -> Iterator[str]:
 
 
 def counts(url: str) -> dict[str, Any]:
-    """Return what a slow server has seen so far."""
+    """Return the counters of a slow server."""
     seen: dict[str, Any] = _get(f"{url}/counts")
     return seen
 
@@ -157,7 +157,7 @@ def _running(command: Sequence[str], port: int) -> Iterator[None]:
         with suppress(OSError):
             os.sched_setaffinity(process.pid, {SERVER_CORE})
         _await_port(process, port)
-        # nginx's worker is a child: it inherits the core only when it is made after the setting.
+        # nginx's worker inherits the core only if it is started after the setting.
         for child in _children(process.pid):
             os.sched_setaffinity(child, {SERVER_CORE})
         yield

@@ -1,4 +1,4 @@
-"""A server that takes its time and next to no CPU: `python -m benchmarks.slow_server --help`.
+"""A server with latency and almost no CPU use: `python -m benchmarks.slow_server --help`.
 
 One asyncio protocol on uvloop answers every POST with the same completion after a log-normal
 time. `--places` requests are worked on at once, the others wait in a queue as they would at an
@@ -33,11 +33,11 @@ TOKENS = 42
 """What an answer says that it has; with --by-row, in proportion to the time."""
 
 NEARLY = 0.9
-"""The share of its places at work at which the server counts as full."""
+"""The share of busy slots at which the server counts as full."""
 
 
 class Server:
-    """What all connections share: the places, the queue and the counts."""
+    """State of all connections: the slots, the queue and the counters."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -56,7 +56,7 @@ class Server:
         self.mu = math.log(options.median_s) if options.median_s else 0.0
 
     def take(self, connection: "Connection", body: bytes) -> None:
-        """Work on a request now, later, or not at all."""
+        """Start, queue or reject a request."""
         self.received += 1
         if self.options.tell_rows_apart:
             self.rows.add(hashlib.blake2b(body, digest_size=12).digest())
@@ -75,7 +75,7 @@ class Server:
             self._begin(connection)
 
     def leave(self, connection: "Connection") -> None:
-        """Give up what was asked over a connection that is gone."""
+        """Cancel the requests of a lost connection."""
         if connection.work is not None:
             connection.work.cancel()
             self.dropped += 1
@@ -85,7 +85,7 @@ class Server:
             self.held -= 1
 
     def counts(self) -> dict[str, float]:
-        """Return what was seen so far; times are of the machine's monotonic clock, in seconds."""
+        """Return the counters; times are of the machine's monotonic clock, in seconds."""
         self._count(0)
         names = ["received", "served", "dropped", "refused", "held", "most_held"]
         names += ["full_at", "full_until", "last_at"]
@@ -119,7 +119,7 @@ class Server:
             self._begin(self.queue.popleft())
 
     def _count(self, more: int) -> None:
-        """Add up the time of places at work, and note when all were."""
+        """Add up the time of busy slots, and record when all were busy."""
         now = time.monotonic()
         worked_s, self._since = self.busy * (now - self._since), now
         if not self.full_at:
@@ -129,7 +129,7 @@ class Server:
         if self.busy >= NEARLY * self.options.places:
             self.full_at = self.full_at or now
             self.full_until = now
-            # It was not over yet.
+            # It had not ended yet.
             self.busy_while_full_s += self.busy_after_s
             self.busy_after_s = 0.0
         self.busy += more
@@ -138,7 +138,7 @@ class Server:
 
 
 def reply(*, tokens: int = TOKENS, prompt_tokens: int = 118, cached_tokens: int = 64) -> bytes:
-    """Return an answer of so many tokens."""
+    """Return an answer with a number of tokens."""
     body = COMPLETION.replace(b'"completion_tokens":42', b'"completion_tokens":%d' % tokens)
     body = body.replace(b'"prompt_tokens":118', b'"prompt_tokens":%d' % prompt_tokens)
     body = body.replace(b'"cached_tokens":64', b'"cached_tokens":%d' % cached_tokens)
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             self.write(OK % (0, b""))
 
     def write(self, data: bytes) -> None:
-        """Answer, if anybody still listens."""
+        """Send the response, if the connection is still open."""
         if self._transport is not None:
             self._transport.write(data)
 

@@ -1,4 +1,4 @@
-"""How full the endpoint is kept, to the end: `python -m benchmarks.tail`.
+"""Slot utilisation of the endpoint until the last row: `python -m benchmarks.tail`.
 
 `benchmarks.slow_server` works on 512 requests at once, each for a log-normal time (median 400 ms,
 mean 451 ms); 512 are kept in flight. The ideal is all work divided by the places: no place ever
@@ -77,7 +77,7 @@ def _server(number: int, *, by_row: bool) -> list[str]:
 
 
 def _told(result: dict[str, Any], seen: dict[str, float], rows: int) -> dict[str, Any]:
-    """Return what a run took, what was ideal, and where the difference was lost."""
+    """Return the duration of a run, the ideal duration, and where the difference was lost."""
     ideal_s = rows * MEDIAN_S * math.exp(SIGMA**2 / 2) / PLACES
     ended_at = result["began_at"] + result["wall_s"]
     lost_s = {

@@ -84,7 +84,7 @@ def worth_repeating(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
     return isinstance(state.data, RetryableError)
 
 
-_messages: ContextVar[list[str]] = ContextVar("told")
+_messages: ContextVar[list[str]] = ContextVar("step messages")
 
 
 def set_message(text: str) -> None:

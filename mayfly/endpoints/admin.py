@@ -130,7 +130,12 @@ class EndpointAdmin:
 
     def _end(self, ref: EndpointRef, policy: Literal["delete", "stop"]) -> TeardownProof:
         return tear_down(
-            self._plane, ref, policy=policy, line="by hand", budget_s=BUDGET_S, on_step=self._log
+            self._plane,
+            ref,
+            policy=policy,
+            line="endpoints command",
+            budget_s=BUDGET_S,
+            on_step=self._log,
         )
 
     def _lease(self, ref: EndpointRef) -> Lease | None:

@@ -8,7 +8,7 @@ from mayfly.models.cost import billed_minutes, cost_usd
 from mayfly.models.endpoint import EndpointRef
 from mayfly.models.lease import Lease
 
-Line = Literal["finally", "hook", "guardian", "next run", "sweep", "by hand"]
+Line = Literal["finally", "hook", "guardian", "next run", "sweep", "endpoints command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

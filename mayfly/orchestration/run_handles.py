@@ -57,7 +57,7 @@ def current_handle() -> RunHandle:
     if not isinstance(flow, RunFlow):
         raise TerminalError("this is not in a run of a flow that has handles")
     if flow.handle is None:
-        # A deployment's run: Prefect has loaded the flow for it, in a process of its own.
+        # The run of a deployment: Prefect has loaded the flow in a separate process.
         flow.handle = RunHandle()
     return flow.handle
 

@@ -43,7 +43,7 @@ class Rate:
     Attributes:
         work_per_s: Work per second of one replica.
         measured: Whether a run or a calibration has measured it.
-        places: Requests in flight on one replica.
+        slots: Requests in flight on one replica.
         basis: Source of the figure, for people.
     """
 

@@ -1,1 +1,1 @@
-"""What a run shows of itself: its progress while it goes on, figures and a page at its end."""
+"""Progress, metrics and reports of a run."""

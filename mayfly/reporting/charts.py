@@ -30,7 +30,7 @@ class Chart:
     """One chart of the page.
 
     Attributes:
-        text: What it shows, in words.
+        text: Caption.
         svg: Its elements, of which the stylesheet shows the one that fits.
     """
 

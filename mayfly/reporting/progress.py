@@ -108,19 +108,19 @@ class Snapshot:
         return (self.rows - self.done) / throughput if self.tally.done and throughput > 0 else None
 
 
-def numbers(look: Snapshot) -> dict[str, Any]:
+def numbers(now: Snapshot) -> dict[str, Any]:
     """Return the live figures of a run as plain JSON values."""
     return {
-        "at_s": round(look.elapsed_s, 3),
-        "phase": look.step.name.lower(),
-        "rows": {"total": look.rows, "done": look.done, "failed": look.tally.failed},
-        "rows_per_s": round(look.recent_rows_per_s or look.rows_per_s, 3),
-        "tokens_per_s": round(look.recent_tokens_per_s or look.tokens_per_s, 3),
-        "in_flight": look.in_flight,
-        "limit": look.limit,
-        "ready_replicas": look.ready_replicas,
-        "usd": round(look.spent_usd, 4),
-        "left_s": None if look.left_s is None else round(look.left_s, 1),
+        "at_s": round(now.elapsed_s, 3),
+        "phase": now.step.name.lower(),
+        "rows": {"total": now.rows, "done": now.done, "failed": now.tally.failed},
+        "rows_per_s": round(now.recent_rows_per_s or now.rows_per_s, 3),
+        "tokens_per_s": round(now.recent_tokens_per_s or now.tokens_per_s, 3),
+        "in_flight": now.in_flight,
+        "limit": now.limit,
+        "ready_replicas": now.ready_replicas,
+        "usd": round(now.spent_usd, 4),
+        "left_s": None if now.left_s is None else round(now.left_s, 1),
     }
 
 
@@ -203,9 +203,9 @@ class Progress:
     def sample(self) -> None:
         """Add the current figures to the time series, if the next sample is due."""
         with self._lock:
-            look = self._snapshot
-            if look.step is Step.INFERRING:
-                self.series.add(self._at_s(), _figures(look))
+            now = self._snapshot
+            if now.step is Step.INFERRING:
+                self.series.add(self._at_s(), _figures(now))
 
     def snapshot(self) -> Snapshot:
         """Return the current state, including the time of the running step."""
@@ -235,23 +235,23 @@ class Progress:
         return RunEvent(self._at_s(), "phase", step.value, {"phase": step.name.lower()})
 
 
-def _endpoint(look: Snapshot) -> dict[str, Any]:
+def _endpoint(now: Snapshot) -> dict[str, Any]:
     return {
-        "name": look.endpoint,
-        "hardware": look.hardware,
-        "usd_per_h": look.price_usd_per_h,
-        "state": look.state,
-        "ready_replicas": look.ready_replicas,
+        "name": now.endpoint,
+        "hardware": now.hardware,
+        "usd_per_h": now.price_usd_per_h,
+        "state": now.state,
+        "ready_replicas": now.ready_replicas,
     }
 
 
-def _figures(look: Snapshot) -> dict[str, float]:
+def _figures(now: Snapshot) -> dict[str, float]:
     return {
-        "rows": look.tally.done,
-        "failed": look.tally.failed,
-        "prompt_tokens": look.tally.prompt_tokens,
-        "completion_tokens": look.tally.completion_tokens,
-        "in_flight": look.in_flight,
-        "limit": look.limit,
-        "replicas": look.ready_replicas,
+        "rows": now.tally.done,
+        "failed": now.tally.failed,
+        "prompt_tokens": now.tally.prompt_tokens,
+        "completion_tokens": now.tally.completion_tokens,
+        "in_flight": now.in_flight,
+        "limit": now.limit,
+        "replicas": now.ready_replicas,
     }

@@ -44,7 +44,7 @@ class Trial(NamedTuple):
 
     Attributes:
         work_per_s: Work per second of one replica with all slots in use.
-        places: Requests in flight that this is for.
+        slots: Requests in flight that the rate is for.
     """
 
     work_per_s: float

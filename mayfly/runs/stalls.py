@@ -1,7 +1,7 @@
-"""Notice that a run does not move, while its endpoint bills: a disk or a rendering that hangs.
+"""Detect a run that makes no progress while its endpoint bills: a hanging disk or template.
 
-Nothing that hangs says so. What can be seen is a write of answers that does not return, and an
-endpoint that is asked nothing although rows are left.
+A hang raises no error. It shows as a write of answers that does not return, or as an endpoint that
+gets no requests although rows are left.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from mayfly.storage.write_watch import WriteWatch
 
 
 class StallDetector:
-    """Watches the writes of answers, and whether rows are sent.
+    """Monitors the writes of answers, and whether rows are sent.
 
     Args:
-        writes: Those of the run's journals.
-        read: Returns a number that grows while rows are read.
-        output: The folder, as people know it.
+        writes: The writes to the run's journals.
+        read: Returns a counter that grows while rows are read.
+        output: Name of the output folder for messages.
     """
 
     def __init__(
@@ -39,19 +39,19 @@ class StallDetector:
         self._last: tuple[int, int] | None = None
 
     def begin(self) -> None:
-        """Begin anew: from now on rows are to be sent."""
+        """Reset the detector: rows will be sent from now on."""
         self._moved_at, self._last = self._clock.monotonic(), None
 
     def check(self, engine: Snapshot) -> None:
-        """Check that answers are written and rows are sent, while rows are left.
+        """Check that answers are written, and that rows are sent while rows are left.
 
         Raises:
-            RunStalled: One of the two has not happened for too long.
+            RunStalled: Neither progress of one kind was made for too long.
         """
         write = self._writes.longest()
         if write is not None and write.seconds > self._hang_s:
             raise RunStalled(
-                f"output {self._output} has taken no answers for {span(write.seconds)} "
+                f"output {self._output} has accepted no answers for {span(write.seconds)} "
                 f"(journal {write.path.name}); check its disk, then run the same command again"
             )
         now = self._clock.monotonic()

@@ -185,7 +185,7 @@ class _Teardown:
             self._absence_logged = True
             return False
         self._record(
-            f"{self._ref.name} deleted (confirmed: 404)",
+            f"{self._ref.name} was deleted (confirmed: 404)",
             stopped_at=self.proof.stopped_at or now,
             gone_at=now,
             not_found_read_back=True,

@@ -1,7 +1,7 @@
-"""What a Dask worker has to have for a run: asked before anything is created.
+"""Check that a Dask worker can take part in a run, before anything is created.
 
-Dask may log what functions are given when they fail, and it passes through the scheduler: needs
-hold no key.
+Dask may log the arguments of failing functions, and passes them through the scheduler, so
+`WorkerNeeds` contains no key.
 """
 
 import socket
@@ -26,14 +26,14 @@ from mayfly.together.connection import Connection
 from mayfly.together.retry import with_retries
 
 REACH_S = 10.0
-"""How long a worker may take to open a connection to the API."""
+"""Time limit for opening a connection to the API."""
 
 ASK_S = 15.0
-"""How long an API that asks for patience is asked about a key."""
+"""Time limit for checking a key at the API, retries included."""
 
 
 class WorkerInfo(NamedTuple):
-    """What runs on a worker.
+    """The versions on a worker.
 
     Attributes:
         source: SHA-256 (hex) of mayfly's source.
@@ -46,13 +46,13 @@ class WorkerInfo(NamedTuple):
 
 
 class WorkerNeeds(NamedTuple):
-    """What a worker has to be able to do.
+    """What a worker must be able to do.
 
     Attributes:
-        dataset: The input that it reads; None where the run sends the rows.
-        base_url, inference_url: Roots of the API, as of `Connection`.
-        project: Id of the run's project, or "" where its key has none.
-        own_key: Whether it sends with a key of its own.
+        dataset: The input to read; None if the run sends the rows.
+        base_url, inference_url: Base URLs of the API; see `Connection`.
+        project: Id of the run's project, or "" if its key has none.
+        own_key: Whether it uses its own API key.
     """
 
     dataset: Dataset | None
@@ -63,7 +63,7 @@ class WorkerNeeds(NamedTuple):
 
 
 def describe_worker() -> WorkerInfo:
-    """Return what runs in this process."""
+    """Return the versions in this process."""
     return WorkerInfo(
         python=".".join(map(str, sys.version_info[:2])),
         distributed=version("distributed"),
@@ -73,7 +73,7 @@ def describe_worker() -> WorkerInfo:
 
 
 def difference(run: WorkerInfo, worker: WorkerInfo) -> str:
-    """Return what a worker has other than the run, or ""."""
+    """Return how a worker differs from the run, or ""."""
     for what, ours, theirs in (
         ("Python", run.python, worker.python),
         ("distributed", run.distributed, worker.distributed),
@@ -88,12 +88,12 @@ def difference(run: WorkerInfo, worker: WorkerInfo) -> str:
 
 @lru_cache(maxsize=1)
 def source_digest() -> str:
-    """Return the SHA-256 (hex) of mayfly's source: its version alone misses a changed checkout."""
+    """Return the SHA-256 (hex) of mayfly's source, which also detects a modified checkout."""
     folder = Path(mayfly.__file__).parent
     digest = sha256()
     for path in sorted(folder.rglob("*.py")):
         name = path.relative_to(folder)
-        # Folders in a wheel and links in a checkout; workers use neither.
+        # Folders in a wheel, but links in a checkout; workers use neither.
         if name.parts[0] not in ("flows", "tasks"):
             digest.update(name.as_posix().encode())
             digest.update(path.read_bytes())
@@ -106,14 +106,14 @@ def problem_with(needs: WorkerNeeds, env: Mapping[str, str]) -> str:
         try:
             own = own_connection(env)
         except BadRequest as error:
-            return f"has a wrong setting: {error}"
+            return f"has an invalid setting: {error}"
         if own is None:
             return (
                 "has no key; set TOGETHER_API_KEY or TOGETHER_API_KEY_FILE there, or use a tls:// "
                 "address, over which the run's key is sent"
             )
     if reason := _unreachable(needs.inference_url):
-        return f"cannot reach {needs.inference_url} ({reason}); open the way from there"
+        return f"cannot reach {needs.inference_url} ({reason}); allow connections from there"
     if needs.own_key and own is not None and (reason := _wrong_key(needs, own)):
         return reason
     if needs.dataset is not None and (reason := _unreadable(needs.dataset)):
@@ -122,10 +122,10 @@ def problem_with(needs: WorkerNeeds, env: Mapping[str, str]) -> str:
 
 
 def own_connection(env: Mapping[str, str]) -> Connection | None:
-    """Return the connection of a process's own environment; None where it has no key.
+    """Return the connection of a process's own environment; None if it has no key.
 
     Raises:
-        BadRequest: A variable has a value that it cannot have.
+        BadRequest: A variable has an invalid value.
     """
     key = _own_key(env)
     return Connection.from_env({**env, "TOGETHER_API_KEY": key}) if key else None
@@ -158,7 +158,7 @@ def _wrong_key(needs: WorkerNeeds, own: Connection) -> str:
     try:
         project = with_retries(lambda: project_of_key(asked), budget_s=ASK_S)
     except CredentialsRefused as error:
-        return f"has a key that is refused ({error}); give it a key of the run's project"
+        return f"has a key that Together rejects ({error}); give it a key of the run's project"
     except MayflyError as error:
         return f"cannot check its key ({error})"
     if needs.project and project and project != needs.project:
@@ -170,10 +170,10 @@ def _unreadable(dataset: Dataset) -> str:
     try:
         filesystem = open_filesystem(dataset.uri)
         with closing(filesystem) if isinstance(filesystem, HttpFiles) else nullcontext():
-            # A permission may end before a listing does.
+            # Permissions may not cover all files that were listed.
             for file in {dataset.files[0].path, dataset.files[-1].path}:
                 filesystem.cat_file(file, start=0, end=1)
-    except Exception as error:  # noqa: BLE001 - every file system has errors of its own
+    except Exception as error:  # noqa: BLE001 - file systems raise many kinds of errors
         return f"{type(error).__name__}: {_one_line(error)}"
     return ""
 

@@ -25,10 +25,10 @@ from mayfly.workers.dask_worker import WorkerActor, problem, stay
 
 CONNECT_S = 10.0
 PROBE_S = 30.0
-"""How long a worker may take to say what it has."""
+"""Time limit for the check of a worker."""
 
 START_S = 15.0
-"""How long a worker of ours may take to start on a worker that has just answered."""
+"""Time limit for starting an actor on a worker that has just responded."""
 
 SAY_AFTER_S = 5.0
 
@@ -39,10 +39,10 @@ CLOSE_S = 3.0
 
 
 class StartedActor(NamedTuple):
-    """A worker of ours in a worker of Dask's; both are of use until they are released.
+    """An actor on a Dask worker; both futures keep it until they are released.
 
     Attributes:
-        actor: Its handle.
+        actor: The actor's handle.
         staying: The task that keeps an adaptive cluster from closing that worker.
     """
 
@@ -56,7 +56,7 @@ class DaskCluster:
     Args:
         address: `tcp://HOST:PORT` or `tls://HOST:PORT` of the scheduler.
         dataset: The input; workers read it if it is remote, and get rows from the run otherwise.
-        connection: To the API, as the run has it.
+        connection: The run's connection to the API.
         project: Id of the run's project, or "".
         log: Receives messages for the user.
 
@@ -75,7 +75,7 @@ class DaskCluster:
         workers_s: float = WORKERS_S,
     ) -> None:
         self.address, self._log = address, log
-        # Credentials in a URI are of the run's process alone.
+        # Credentials in a URI stay in the run's process.
         remote = all(file.remote for file in dataset.files) and not dataset.packed
         self.workers_read = remote and MASK not in dataset.uri
         self._dataset = dataset if self.workers_read else None
@@ -168,7 +168,7 @@ class DaskCluster:
         return []
 
     def fits(self, address: str) -> bool:
-        """Whether a worker that may have joined later can be used; one that cannot is named."""
+        """Return whether a worker that may have joined later can be used; report it if not."""
         if address in self._fit:
             return True
         if wrong := self._wrong(address):
@@ -176,7 +176,7 @@ class DaskCluster:
         return not wrong
 
     def start(self, address: str) -> StartedActor:
-        """Start a worker of ours on a worker of the cluster.
+        """Start an actor on a worker of the cluster.
 
         Raises:
             Exception: Any error that Dask raises.
@@ -191,7 +191,7 @@ class DaskCluster:
         return StartedActor(actor, self._client.submit(stay, future.key, priority=10, **there))
 
     def demand(self) -> Demand:
-        """Return what asks an adaptive cluster for workers."""
+        """Return the demand for workers of an adaptive cluster."""
         return Demand(self._client)
 
     def _reach(self) -> None:
@@ -224,7 +224,7 @@ class DaskCluster:
             silent.discard(address)
             found.put(wrong)
 
-        # In threads of their own: a worker that is paused says nothing.
+        # In separate threads: a paused worker does not respond.
         for address in addresses:
             _in_background(check, address)
         end, said = time.monotonic() + PROBE_S, False
@@ -250,7 +250,7 @@ class DaskCluster:
         self._log(f"--dask {self.address} has no workers; waiting up to {self._workers_s:.0f} s")
         end = time.monotonic() + self._workers_s
         with self.demand() as demand:
-            # One shows what they are like; more are asked for when there is work.
+            # One is enough for the check; more are requested when there is work.
             demand.ask_for(1)
             while not (addresses := self.addresses()) and time.monotonic() < end:
                 if self.lost:
@@ -266,7 +266,7 @@ class DaskCluster:
         return found.get(address)
 
     def _wrong(self, address: str) -> str:
-        """Return what is wrong with a worker, or ""."""
+        """Return why a worker cannot be used, or ""."""
         at = f"--dask {self.address}: worker {address}"
         own, has = self._own, self._run(address, describe_worker)
         if not isinstance(has, WorkerInfo):

@@ -1,8 +1,8 @@
-"""Asks a Dask cluster that adapts to its load for workers.
+"""Request workers from an adaptive Dask cluster.
 
-Dask reckons how many workers it needs from tasks that wait: each of a kind that it has never seen
-run counts as half a second, and a worker is wanted for each target duration of 5 s. So tasks that
-no worker can take, because none has what they ask for, are a number of workers that is asked for.
+Dask computes the number of workers from waiting tasks: a task of an unknown kind counts as half a
+second, and each target duration of 5 s needs one worker. So tasks that no worker can take, because
+none has the required resource, request a number of workers.
 Source: distributed 2026.8, `Scheduler.adaptive_target`; settings `distributed.scheduler`
 `unknown-task-duration`, `distributed.adaptive.target-duration`.
 """
@@ -18,7 +18,7 @@ MOST_ASKED = 64
 
 
 class Demand:
-    """Workers that are asked for; a context manager that ends by asking for none."""
+    """The number of requested workers; a context manager that requests none at its end."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -36,9 +36,9 @@ class Demand:
         self.ask_for(0)
 
     def ask_for(self, workers: int) -> None:
-        """Ask for so many workers in place of what was asked for before."""
+        """Replace the number of requested workers."""
         count = TASKS_PER_WORKER * min(workers, MOST_ASKED)
-        with suppress(Exception):  # A scheduler that is gone starts none.
+        with suppress(Exception):  # A lost scheduler starts none.
             if len(self._tasks) > count:
                 self._client.cancel(self._tasks[count:])
                 del self._tasks[count:]
@@ -52,4 +52,4 @@ class Demand:
 
 
 def wanted(_number: int) -> None:
-    """Do nothing: it is never run."""
+    """Do nothing; it never runs."""

@@ -23,7 +23,7 @@ POLL_EVERY_S = 1.0
 """Interval at which the cluster is polled for new workers."""
 
 ASK_FOR_S = 60.0
-"""How long an adaptive cluster is asked for more workers than it has; it keeps those in use."""
+"""Seconds for which more workers are requested from an adaptive cluster; it keeps those in use."""
 
 ALONE_S = 30.0
 """Seconds without a usable worker after which the run continues with local processes."""
@@ -38,11 +38,11 @@ SEND_BYTES = 8 * 2**20
 """Approximate limit of bytes sent to a worker per exchange."""
 
 END_S = 2.0
-"""How long a worker that is let go of may take to end."""
+"""Time limit for the end of a released worker."""
 
 
 class DaskWorker:
-    """A worker that is an actor of a Dask cluster: threads carry its messages."""
+    """A worker in a Dask actor; threads carry its messages."""
 
     hang_s = 2 * SILENCE_S
     # It stops by itself after this silence; a paused process can do so only when it continues.
@@ -57,7 +57,7 @@ class DaskWorker:
         self.connection, self._far = Connection(near.detach()), Connection(far.detach())
         self._reason = "lost"
         self._said: SimpleQueue[bytes | None] = SimpleQueue()
-        # One always reads, so that neither end of the socket ever waits for the other.
+        # One thread always reads, so that neither end of the socket waits for the other.
         self._listener = threading.Thread(target=self._listen, name=f"for {address}", daemon=True)
         self._listener.start()
         self._thread = threading.Thread(target=self._carry, name=f"to {address}", daemon=True)

@@ -157,11 +157,11 @@ class SlotAllowance:
     limiter. A slot stays in use until its answer is written.
 
     Args:
-        keeping: Whether there is somebody who learns.
+        collects: Whether to collect samples.
         valid: Whether the share may still be used.
 
     Attributes:
-        unwritten: Requests that are answered, and whose answers the run has not acknowledged.
+        unwritten: Answered requests that the run has not acknowledged yet.
         taken: Number of the share that it goes by.
     """
 

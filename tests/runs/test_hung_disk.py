@@ -40,7 +40,7 @@ def test_output_that_hangs_ends_the_endpoint_and_keeps_what_was_answered(
         odd.come_back()
 
         assert run.wait() == 1, run.text
-        assert "has taken no answers for" in run.text
+        assert "has accepted no answers for" in run.text
         assert "Traceback" not in run.text
         again = stage.run()
         assert again.wait() == 0, again.text

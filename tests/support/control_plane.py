@@ -109,7 +109,7 @@ class World:
             self.plane,
             ref,
             policy="delete",
-            line="by hand",
+            line="endpoints command",
             budget_s=budget_s,
             now=self.emulator.clock.now_s,
             clock=self.emulator.clock.now_s,

@@ -74,7 +74,7 @@ def test_missing_key_is_refused_unless_the_run_sends_one(api: Emulator) -> None:
 def test_wrong_key_is_refused_and_not_shown(api: Emulator) -> None:
     said = problem_with(needs(api), {"TOGETHER_API_KEY": "a-wrong-key"})
 
-    assert said.startswith("has a key that is refused (ask whose key this is: HTTP 401: ")
+    assert said.startswith("has a key that Together rejects (")
     assert "a-wrong-key" not in said
 
 
@@ -88,7 +88,7 @@ def test_key_of_another_project_is_refused(api: Emulator) -> None:
 def test_invalid_setting_is_named(api: Emulator) -> None:
     said = problem_with(needs(api), {"TOGETHER_API_KEY": KEY, "SSL_CERT_FILE": "/nowhere.pem"})
 
-    assert said.startswith("has a wrong setting: SSL_CERT_FILE /nowhere.pem does not exist")
+    assert said.startswith("has an invalid setting: SSL_CERT_FILE /nowhere.pem does not exist")
 
 
 def test_unreadable_input_is_named_with_the_reason(api: Emulator, tmp_path: Path) -> None:
