@@ -11,7 +11,7 @@ help: ## show this list
 
 setup: .venv/.installed ## set up .venv from the lock file
 
-# Two steps: the lock by hash, then this project itself, editable and without a look at any index.
+# Two steps: the lock by hash, then this project itself, editable and without using a package index.
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "mayfly needs Python 3.11 or newer; run: make setup PYTHON=python3.11")'
 	@echo "setting up .venv from requirements.lock (some minutes, once)"
@@ -34,10 +34,10 @@ demo-real: .venv/.installed .venv/.real-model ## the same job on a small real mo
 test: .venv/.installed ## the whole test suite
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
-soak: .venv/.installed ## what takes minutes: Prefect on a real clock, workers, browsers, crashes
+soak: .venv/.installed ## tests that take minutes: Prefect on a real clock, workers, browsers, crashes
 	@$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --timeout 600
 
-check: lint docs test ## everything that CI checks, but for the soak
+check: lint docs test ## all checks of CI except the soak
 
 lint: .venv/.installed ## ruff and mypy
 	@$(BIN)/ruff format --check .

@@ -19,12 +19,12 @@ OUTPUT = Path("out/demo")
 MODEL = "Qwen/Qwen3.5-9B"
 PROMPT = "Classify this support message from a {{ customer_tier }} customer. Message: {{ message }}"
 CLOCK = ("--serving-speed", "1")
-"""Starting and stopping run fast; answers take as long as they would, and so can be watched."""
+"""Starting and stopping are fast; answers take real time, so that you can follow them."""
 
 INTRODUCTION = f"""\
-A rehearsal against the embedded endpoint: nothing is rented, and no key is used.
+A rehearsal on the embedded endpoint: no real endpoint is created, and no API key is used.
   real      the requests over HTTP, the files, the plan, the report, the teardown
-  emulated  the endpoint, its GPUs, its bill, and the answers (made-up text that fits the schema)
+  emulated  the endpoint, its GPUs, its billing, and the answers (text that fits the schema)
   clock     {SPEED:g} times as fast while the endpoint starts and stops, real time while it answers
 """
 
@@ -44,14 +44,14 @@ def job(*options: str, output: Path) -> list[str]:
 
 
 def run(command: Sequence[str], output: Path, *emulator: str) -> int:
-    """Run a job against an emulator of its own; show some answers; return the exit code.
+    """Run a job against a new emulator; show some answers; return the exit code.
 
     Args:
         emulator: Options of the emulator.
     """
     shutil.rmtree(output, ignore_errors=True)
     with embedded_endpoint(os.environ, options=emulator) as environment:
-        # As somebody would export them who has an endpoint of their own.
+        # As a user with a real endpoint would export them.
         os.environ.update({**environment.folders, **environment.connection.environment()})
         code = main(list(command))
     if code == 0:
@@ -60,7 +60,7 @@ def run(command: Sequence[str], output: Path, *emulator: str) -> int:
 
 
 def show(output: Path) -> None:
-    """Print the first answers beside what was asked."""
+    """Print the first messages and their answers."""
     out = console()
     table = Table(box=None, padding=(0, 2), header_style="bold", expand=out.is_terminal)
     for name in ("message", "response"):
@@ -72,14 +72,14 @@ def show(output: Path) -> None:
 
 
 def demo() -> int:
-    """Run the job and say where the results are."""
+    """Run the job and print where the results are."""
     console().print(INTRODUCTION)
     code = run(job(output=OUTPUT), OUTPUT, *CLOCK)
     if code == 0:
         out = console()
         out.print(f"Results: {OUTPUT} (pandas.read_parquet reads the folder).")
         out.print(f"Report: {OUTPUT}/_mayfly/report.html. The endpoint has been deleted.")
-        out.print("The answers are made up. For a real model's: make demo-real.")
+        out.print("The answers are generated text. For those of a real model: make demo-real.")
     return code
 
 

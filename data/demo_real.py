@@ -16,18 +16,18 @@ OUTPUT = Path("out/demo-real")
 ROWS = 24
 
 INTRODUCTION = f"""\
-A rehearsal with a real model: nothing is rented, and no key is used.
+A rehearsal with a real model: no real endpoint is created, and no API key is used.
   real      the answers (SmolLM2 135M by llama.cpp on this machine), their tokens and their time;
             the requests, the files, the plan, the report, the teardown
-  emulated  the endpoint, its GPUs and its bill
+  emulated  the endpoint, its GPUs and its billing
   clock     {SPEED:g} times as fast while the endpoint starts and stops, real time while it answers
-The model is tiny: its answers fit the schema, and often enough that is all they do.
+The model is tiny: its answers fit the schema, but are often wrong.
 """
 
 
 @contextmanager
 def real_model(folder: Path) -> Iterator[str]:
-    """Serve the model in a process of its own; yields its URL."""
+    """Serve the model in a separate process; yield its URL."""
     command = [sys.executable, "-P", str(HERE / "real_model.py"), str(folder)]
     with subprocess.Popen(
         command,
@@ -49,7 +49,7 @@ def real_model(folder: Path) -> Iterator[str]:
 
 
 def demo(folder: Path) -> int:
-    """Run the job on the first rows and say where the results are."""
+    """Run the job on the first rows and print where the results are."""
     out = console()
     out.print(INTRODUCTION)
     with real_model(folder) as url:

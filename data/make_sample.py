@@ -1,6 +1,6 @@
-"""Makes `sample.parquet`: support messages of a made-up shop, the same bytes every time.
+"""Create `sample.parquet`: support messages of an invented shop, reproducible byte by byte.
 
-Run it as `python data/make_sample.py`; a test does, and compares.
+Run it as `python data/make_sample.py`; a test compares the result.
 """
 
 import random
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 ROWS = 300
 GROUP_ROWS = 64
-"""Several row groups, so that a demo has several shards to show."""
+"""Several row groups, so that the demo has several shards."""
 
 PRODUCTS = (
     "Fjord kettle", "Lumen desk lamp", "Trail backpack 40 l", "Pico e-reader", "Nimbus umbrella",

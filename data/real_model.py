@@ -25,7 +25,7 @@ def serve(folder: Path, port: int) -> None:
     parameters.port = port
     parameters.n_parallel = SLOTS
     parameters.n_ctx = SLOTS * CONTEXT_PER_SLOT
-    # Its threads spin while they wait for each other: more than there are idle cores cost much.
+    # Its threads spin while waiting for each other, so more threads than idle cores are expensive.
     parameters.cpuparams.n_threads = max(1, (os.cpu_count() or 1) // 2)
     parameters.verbosity = 0
     server = xllamacpp.Server(parameters)
