@@ -1,9 +1,8 @@
 """How the sending order affects the endpoint's prompt cache: `python -m benchmarks.cache`.
 
-Questions about documents, ten to each, shuffled, cut into shards as they are when nobody says how.
-`benchmarks.slow_server` keeps the beginnings of so many prompts in mind as are a hundredth of the
-documents, at least 40. Beside what the run comes to: the input's own order, and the whole of it
-sorted, both through the same cache without a run.
+The rows are questions about documents, ten per document, shuffled, in shards of the default size.
+`benchmarks.slow_server` caches the prefixes of a hundredth of the documents, at least 40. For
+comparison the input in its own order and completely sorted go through the same cache without a run.
 """
 
 import argparse

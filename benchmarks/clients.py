@@ -1,8 +1,8 @@
 """One client in its own process: `python -m benchmarks.clients NAME --url ... `.
 
 All do the same work: a Parquet row becomes a chat request, the answer's text, finish reason and
-usage become a row of zstd Parquet. `mayfly` is the product's own way, journal and fsync included;
-the others are the bare loops that it is compared with, and keep nothing until the end. Prints one
+usage become a row of zstd Parquet. `mayfly` is the product's data path, including journal and
+fsync; the others are bare loops for comparison, which store nothing until the end. It prints one
 line of JSON: seconds of CPU (user and system, all threads), wall clock, peak memory.
 """
 

@@ -1,7 +1,7 @@
 """CPU per row, Parquet to Parquet, against bare loops and the SDK: `python -m benchmarks.cpu`.
 
-nginx (Debian's) answers a fixed body at once, with and without TLS, on a core of its own; every
-client has the other core, and they take turns. At 512 in flight `benchmarks.slow_server` takes a
+nginx (Debian's) answers a fixed body at once, with and without TLS, on its own core; the clients
+alternate on the other core. At 512 in flight `benchmarks.slow_server` takes a
 log-normal time, median 400 ms. The SDK answers fewer rows, since it takes so much longer; with its
 aiohttp extra it is measured where `httpx-aiohttp` is installed.
 """

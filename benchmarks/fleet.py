@@ -1,10 +1,9 @@
 """Larger fleets against one run's journal, by simulation: `python -m benchmarks.fleet`.
 
-First it measures what a row costs the run, in CPU of this process: to take a block of answers off a
-connection, to write it to the journal, and to make the part. Then queues are simulated: workers
-that could send 10,000 rows a second each, blocks of one at a time and shard as
-`workers.answers.SentAnswers` sends them, one interpreter that takes them in turn. It says where the
-run saturates, and how long blocks wait then.
+First it measures the run's CPU per row in this process: receiving a block of answers, writing it to
+the journal, and writing the part. Then it simulates queues: workers that can send 10,000 rows per
+second each, one block at a time per shard as in `workers.answers.SentAnswers`, and one interpreter
+that receives them. It prints where the run saturates, and how long blocks wait there.
 """
 
 import argparse
@@ -90,7 +89,7 @@ def simulate(
         now = max(now, sent_at) + block_s + block * row_s
         waits.append(now - sent_at)
         rows += block
-        # While that block is under way, the next one gathers: from when it was sent.
+        # The next block fills while this one is being sent.
         heapq.heappush(ready, (max(now, sent_at + 1 / rate), number, sent_at))
     return rows / now, median(waits)
 

@@ -1,8 +1,8 @@
 """The cost of each input format: `python -m benchmarks.formats`.
 
-For each format a process of its own opens the input (copying what has to be copied), then reads
-all rows twice, as a run does: the prompt for sending, every column for the parts. Once with the
-rows that are given and once with ten times as many, for the memory. No network, no inference.
+For each format a separate process opens the input (with its copies), then reads all rows twice, as
+a run does: the prompt for sending, every column for the parts. It does so with the given number of
+rows and with ten times as many, to compare memory. No network, no inference.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """The adaptive limit against fixed ones: `python -m benchmarks.limit`.
 
-`benchmarks.slow_server` never says 429: it works on so many requests at once (the knee), and the
-others wait. Each fixed number and `--concurrency auto`, which expects 64, answer as many rows, in
-turn; of each the least disturbed round counts. `auto again` begins where `auto` has settled, as the
-second run of a model and hardware does. Shares are of the best fixed number, over the whole run,
-search included, whose length is given in round trips.
+`benchmarks.slow_server` never answers 429: it processes a fixed number of requests at once (the
+knee), and the others wait. Each fixed limit and `--concurrency auto`, which starts from 64, answer
+the same number of rows, alternating; the least disturbed round of each counts. `auto again` starts
+where `auto` has settled, like the second run of a model and hardware. Shares are relative to the
+best fixed limit, over the whole run with its search, whose length is given in round trips.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def _run(
     settled = folder / f"settled-{knee}"
     if label == AUTO:
         settled.unlink(missing_ok=True)
-    with slow_server("--median-s", str(options.median_s), "--places", str(knee)) as url:
+    with slow_server("--median-s", str(options.median_s), "--slots", str(knee)) as url:
         common = ["--url", url, "--input", str(path), "--in-flight", str(number)]
         if label in (AUTO, AGAIN):
             common += ["--settled", str(settled)]

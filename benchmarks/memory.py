@@ -1,8 +1,8 @@
 """Peak memory against rows: `python -m benchmarks.memory`.
 
-The whole way, Parquet to Parquet with its journal, 256 in flight against nginx's fixed body, once
-with 100,000 rows and once with ten times as many; then with prompts of 50 kB, and with all rows in
-one row group of some 100 MB.
+The whole data path, Parquet to Parquet with its journal, 256 in flight against nginx's fixed body:
+with 100,000 rows and with ten times as many, with prompts of 50 kB, and with all rows in one row
+group of some 100 MB.
 """
 
 import argparse

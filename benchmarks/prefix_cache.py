@@ -7,10 +7,10 @@ BLOCK_BYTES, BLOCK_TOKENS = 64, 16
 
 
 class PrefixCache:
-    """Remembers so many blocks; of a prompt, those count that continue what is known from 0 on.
+    """Caches a number of blocks; a prompt hits the cache with its longest cached prefix.
 
-    Source: vLLM, automatic prefix caching (blocks of 16 tokens, known by all that is before them,
-    the least recently used is forgotten first).
+    Source: vLLM, automatic prefix caching (blocks of 16 tokens, identified by their whole prefix,
+    LRU eviction).
     """
 
     def __init__(self, blocks: int) -> None:

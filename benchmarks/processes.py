@@ -1,8 +1,8 @@
 """One process against several under one limit: `python -m benchmarks.processes`.
 
-nginx answers a fixed body at once, so that it is the client that is measured: what one core feeds,
-and what a second one adds. Nothing is pinned but nginx; on two cores it shares one with a client.
-CPU is that of this process and its workers, from when all are awake.
+nginx answers a fixed body at once, so that the client is the bottleneck: what one core can send,
+and what a second one adds. Only nginx is pinned; on two cores it shares one with a client. CPU is
+that of this process and its workers, after all have started.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Rows sent twice after SIGKILL: `python -m benchmarks.resend`.
 
-A run is killed at a random moment and started again, over and over, until all rows are answered.
-`benchmarks.slow_server` counts what it is sent: what of it is on no record when the run is dead is
-sent again, and must not be more than was in flight. At the end every row has an answer.
+A run is killed at a random time and started again, repeatedly, until all rows are answered.
+`benchmarks.slow_server` counts the requests. Those not recorded when the run dies are sent again,
+and must not be more than were in flight. At the end every row has an answer.
 """
 
 import argparse

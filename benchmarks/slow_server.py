@@ -1,10 +1,9 @@
 """A server with latency and almost no CPU use: `python -m benchmarks.slow_server --help`.
 
 One asyncio protocol on uvloop answers every POST with the same completion after a log-normal
-time. `--places` requests are worked on at once, the others wait in a queue as they would at an
-endpoint; above `--refuse-above` held it answers 429. Work on a request ends when its connection
-does. `GET /counts` tells what it has seen, `GET /pace` how much it answered in each tenth of a
-second.
+time. `--slots` requests are processed at once and the others wait in a queue, as at an endpoint;
+above `--refuse-above` requests it answers 429. A closed connection cancels its request.
+`GET /counts` returns the counters, and `GET /throughput` the answers in each tenth of a second.
 """
 
 import argparse
@@ -69,7 +68,7 @@ class Server:
             connection.reply = reply(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens)
         self.held += 1
         self.most_held = max(self.most_held, self.held)
-        if self.busy >= self.options.places:
+        if self.busy >= self.options.slots:
             self.queue.append(connection)
         else:
             self._begin(connection)
@@ -115,7 +114,7 @@ class Server:
         connection.work = None
         self._count(-1)
         self.held -= 1
-        while self.queue and self.busy < self.options.places:
+        while self.queue and self.busy < self.options.slots:
             self._begin(self.queue.popleft())
 
     def _count(self, more: int) -> None:
@@ -126,7 +125,7 @@ class Server:
             self.busy_until_full_s += worked_s
         else:
             self.busy_after_s += worked_s
-        if self.busy >= NEARLY * self.options.places:
+        if self.busy >= NEARLY * self.options.slots:
             self.full_at = self.full_at or now
             self.full_until = now
             # It had not ended yet.
@@ -177,7 +176,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         if head.startswith(b"GET"):
             server = self._server
-            told = sorted(server.throughput.items()) if b"/pace" in head else server.counts()
+            told = sorted(server.throughput.items()) if b"/throughput" in head else server.counts()
             body = orjson.dumps(told)
             self.write(OK % (len(body), body))
         elif head.startswith(b"POST"):
@@ -199,8 +198,8 @@ def main() -> None:
     parser.add_argument("--median-s", type=float, default=0.4, help="0 answers at once")
     parser.add_argument("--sigma", type=float, default=0.49, help="of the log-normal time")
     parser.add_argument("--by-row", action="store_true", help="a request has a length of its own")
-    parser.add_argument("--places", type=int, default=512, help="requests worked on at once")
-    parser.add_argument("--refuse-above", type=int, default=0, help="429 above so many held")
+    parser.add_argument("--slots", type=int, default=512, help="requests processed at once")
+    parser.add_argument("--refuse-above", type=int, default=0, help="429 above this many requests")
     parser.add_argument("--tell-rows-apart", action="store_true", help="count distinct bodies")
     parser.add_argument("--cache-blocks", type=int, default=0, help="of a prompt cache; see there")
     parser.add_argument("--seed", type=int, default=7)

@@ -1,13 +1,13 @@
 """Slot utilisation of the endpoint until the last row: `python -m benchmarks.tail`.
 
 `benchmarks.slow_server` works on 512 requests at once, each for a log-normal time (median 400 ms,
-mean 451 ms); 512 are kept in flight. The ideal is all work divided by the places: no place ever
+mean 451 ms); 512 are kept in flight. The ideal is all work divided by the slots: no slot ever
 empty, from the client's first moment to its last. Measured is the whole phase: reading, sending,
-journal and the last part file. What is above the ideal is told apart by what the server saw:
+journal and the last part file. Losses are attributed by the server's counters:
 
 - start: until it is nearly full;
-- between: places empty while it is full, between an answer and the next request;
-- tail: from when it is no longer full, above what that work takes with all places;
+- between: slots empty while it is full, between an answer and the next request;
+- tail: from when it is no longer full, above what that work takes with all slots;
 - commit: from the last answer to the end.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.figures import keep, table
 from benchmarks.rounds import Case, once
 from benchmarks.servers import counts, slow_server
 
-PLACES, MEDIAN_S, SIGMA = 512, 0.4, 0.49
+SLOTS, MEDIAN_S, SIGMA = 512, 0.4, 0.49
 
 PARTS = ["start", "between", "tail", "commit"]
 
@@ -50,7 +50,7 @@ def main() -> None:
         for number in range(options.rounds):
             for label, arguments in clients.items():
                 with slow_server(*_server(number, by_row=options.by_row)) as url:
-                    common = ["--url", url, "--input", str(path), "--in-flight", str(PLACES)]
+                    common = ["--url", url, "--input", str(path), "--in-flight", str(SLOTS)]
                     case = Case(label, [*arguments, *common], options.rows)
                     found[label].append(_told(once(case, folder), counts(url), options.rows))
     lines = []
@@ -67,23 +67,23 @@ def main() -> None:
     columns += [f"lost s: {part}" for part in PARTS]
     columns += ["rows asked twice", "CPU ms a row"]
     kind = "that is the row's own" if options.by_row else "by chance"
-    table(f"{options.rows:,} rows, {PLACES} in flight, log-normal latency {kind}", columns, lines)
+    table(f"{options.rows:,} rows, {SLOTS} in flight, log-normal latency {kind}", columns, lines)
     keep("tail-by-row" if options.by_row else "tail", found)
 
 
 def _server(number: int, *, by_row: bool) -> list[str]:
-    shape = ["--median-s", str(MEDIAN_S), "--sigma", str(SIGMA), "--places", str(PLACES)]
+    shape = ["--median-s", str(MEDIAN_S), "--sigma", str(SIGMA), "--slots", str(SLOTS)]
     return [*shape, "--seed", str(7 + number), *(["--by-row"] if by_row else [])]
 
 
 def _told(result: dict[str, Any], seen: dict[str, float], rows: int) -> dict[str, Any]:
     """Return the duration of a run, the ideal duration, and where the difference was lost."""
-    ideal_s = rows * MEDIAN_S * math.exp(SIGMA**2 / 2) / PLACES
+    ideal_s = rows * MEDIAN_S * math.exp(SIGMA**2 / 2) / SLOTS
     ended_at = result["began_at"] + result["wall_s"]
     lost_s = {
-        "start": seen["full_at"] - result["began_at"] - seen["busy_until_full_s"] / PLACES,
-        "between": seen["full_until"] - seen["full_at"] - seen["busy_while_full_s"] / PLACES,
-        "tail": seen["last_at"] - seen["full_until"] - seen["busy_after_s"] / PLACES,
+        "start": seen["full_at"] - result["began_at"] - seen["busy_until_full_s"] / SLOTS,
+        "between": seen["full_until"] - seen["full_at"] - seen["busy_while_full_s"] / SLOTS,
+        "tail": seen["last_at"] - seen["full_until"] - seen["busy_after_s"] / SLOTS,
         "commit": ended_at - seen["last_at"],
     }
     return {

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.table import Table
@@ -16,7 +16,6 @@ from mayfly.endpoints.admin import Action, EndpointAdmin, EndpointInfo, bounds, 
 from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import BadRequest
-from mayfly.models.teardown import TeardownProof
 
 
 def sweep(
@@ -156,11 +155,7 @@ def stop(
     json: Json = False,
 ) -> int:
     """Stop an endpoint and wait until billing has ended."""
-    with _admin(api, quiet=json) as admin:
-        ref = admin.find(name)
-        if not _confirmed(admin, ref, "stop", yes=yes):
-            return 2
-        return _print_proof(admin.stop(ref), json=json)
+    return _end("stop", name, api=api, yes=yes, json=json)
 
 
 @endpoints.command
@@ -173,11 +168,20 @@ def delete(
     json: Json = False,
 ) -> int:
     """Stop an endpoint, delete it, and confirm the deletion (404)."""
+    return _end("delete", name, api=api, yes=yes, json=json)
+
+
+def _end(action: Literal["stop", "delete"], name: str, *, api: Api, yes: bool, json: bool) -> int:
+    """Stop or delete an endpoint, after a confirmation where it is needed; return the exit code."""
     with _admin(api, quiet=json) as admin:
         ref = admin.find(name)
-        if not _confirmed(admin, ref, "delete", yes=yes):
+        if not _confirmed(admin, ref, action, yes=yes):
             return 2
-        return _print_proof(admin.delete(ref), json=json)
+        proof = admin.stop(ref) if action == "stop" else admin.delete(ref)
+    # Each step has already been printed.
+    if json:
+        show(teardown_info(proof))
+    return 0
 
 
 def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
@@ -193,13 +197,6 @@ def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: b
         return True
     console.print("nothing was changed")
     return False
-
-
-def _print_proof(proof: TeardownProof, *, json: bool) -> int:
-    # Each step has already been printed.
-    if json:
-        show(teardown_info(proof))
-    return 0
 
 
 def emulator(*tokens: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:

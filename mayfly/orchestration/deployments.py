@@ -46,7 +46,7 @@ class Deployment:
         module: Module of the flow; the function has the name of the last part.
         cron: Schedule (UTC), or "" for none.
         active: Whether the schedule is initially active.
-        schedule_parameters: Parameters of scheduled runs, beside the deployment's.
+        schedule_parameters: Parameters of scheduled runs, in addition to the deployment's.
         concurrency_limit: Largest number of concurrent runs; others wait.
     """
 

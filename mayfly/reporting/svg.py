@@ -1,4 +1,4 @@
-"""Draw SVG for a page of HTML: classes of the page's stylesheet, nothing from outside, no script.
+"""Draw SVG for an HTML page: classes of the page's stylesheet, no external resources, no script.
 
 Coordinates are pixels from the top left. Colours are classes (`one`, `soft`, ...), so that a
 drawing is right in light and dark and on paper.
@@ -10,13 +10,13 @@ from html import escape
 
 FONT_PX = 12
 CHARACTER_PX = 6.6
-"""Width of a character of that size, at most on average; for deciding what fits."""
+"""Upper estimate of the mean width of a character at that size, to decide what fits."""
 
 _ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200)
 
 
 class Drawing:
-    """A picture of fixed size to which shapes are added."""
+    """An SVG image of fixed size."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -25,7 +25,7 @@ class Drawing:
     def rect(
         self, x: float, y: float, width: float, height: float, style: str, *, title: str = ""
     ) -> None:
-        """Add a rectangle; `title` is shown where the pointer rests."""
+        """Add a rectangle; `title` is its tooltip."""
         shape = (
             f'<rect class="{style}" x="{_px(x)}" y="{_px(y)}" width="{_px(max(width, 0.5))}" '
             f'height="{_px(max(height, 0))}"'
@@ -44,7 +44,7 @@ class Drawing:
         self._parts.append(f'<path class="{style}" d="{_path(points)}"/>')
 
     def area(self, points: Sequence[tuple[float, float]], base: float, style: str) -> None:
-        """Fill what is between a line through points and the height `base`."""
+        """Fill the area between a line through points and the height `base`."""
         if points:
             around = [(points[0][0], base), *points, (points[-1][0], base)]
             self._parts.append(f'<path class="{style}" d="{_path(around)}Z"/>')
@@ -59,7 +59,7 @@ class Drawing:
         )
 
     def render(self, *, title: str, description: str, style: str = "") -> str:
-        """Return the element; a screen reader says its title and description."""
+        """Return the element, with a title and a description for screen readers."""
         return (
             f'<svg class="{style}" viewBox="0 0 {_px(self.width)} {_px(self.height)}" role="img">'
             f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
@@ -74,13 +74,13 @@ def linear(low: float, high: float, from_px: float, to_px: float) -> Callable[[f
 
 
 def logarithmic(low: float, high: float, from_px: float, to_px: float) -> Callable[[float], float]:
-    """Return the same on a logarithmic scale; `low` is above zero."""
+    """Return the logarithmic scale of the same range; `low` must be above zero."""
     scale = linear(math.log10(low), math.log10(high), from_px, to_px)
     return lambda value: scale(math.log10(value))
 
 
 def ticks(high: float, most: int) -> list[float]:
-    """Return round values from 0 to `high`, so many at most."""
+    """Return at most `most` round values from 0 to `high`."""
     if high <= 0:
         return [0.0]
     rough = high / max(most - 1, 1)
@@ -90,7 +90,7 @@ def ticks(high: float, most: int) -> list[float]:
 
 
 def ticks_s(low_s: float, high_s: float, most: int) -> list[float]:
-    """Return round times between two, in seconds: such as every 15 minutes."""
+    """Return round times in a range, in seconds, such as every 15 minutes."""
     rough = (high_s - low_s) / max(most - 1, 1)
     if rough < 1:
         step = next((s for s in (0.05, 0.1, 0.2, 0.5, 1.0) if s >= rough), 1.0)
@@ -102,7 +102,7 @@ def ticks_s(low_s: float, high_s: float, most: int) -> list[float]:
 
 
 def ticks_log(low: float, high: float, most: int) -> list[float]:
-    """Return 1, 2, 5, 10, ... (or fewer of each decade) between two values, both included."""
+    """Return 1, 2, 5, 10, ... (or fewer per decade) within a range, both ends included."""
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [
             factor * 10.0**power
@@ -116,7 +116,7 @@ def ticks_log(low: float, high: float, most: int) -> list[float]:
 
 
 def fits(words: str, width: float) -> bool:
-    """Whether text is no wider than so many pixels."""
+    """Return whether text fits into a width in pixels."""
     return len(words) * CHARACTER_PX <= width
 
 

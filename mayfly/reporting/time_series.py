@@ -33,7 +33,7 @@ class Series:
 
         Args:
             figures: A value for each name.
-            anyway: Add it however soon: the first and the last of something.
+            force: Whether to add it regardless of the interval.
         """
         if not (force or self.due(at_s)):
             return

@@ -8,7 +8,6 @@ Source: distributed 2026.8, `Scheduler.adaptive_target`; settings `distributed.s
 """
 
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Self
 
 TASKS_PER_WORKER = 10
@@ -27,12 +26,7 @@ class Demand:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.ask_for(0)
 
     def ask_for(self, workers: int) -> None:

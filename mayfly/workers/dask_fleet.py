@@ -133,7 +133,7 @@ class DaskFleet:
 
     Args:
         local: What takes over.
-        shards: No more workers than so many are of use.
+        shards: Number of shards, which limits the number of useful workers.
         alone_s: How long the cluster may be without a worker before that, in seconds.
     """
 

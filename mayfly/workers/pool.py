@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
 from typing import Self
 
 from mayfly.inference.concurrency import CEILING, Source
@@ -108,12 +107,7 @@ class WorkerPool:
     def __enter__(self) -> Self:
         return self.open()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop(EndpointLost("the worker pool was closed"), grace_s=0)
         self._thread.join()
 

@@ -158,7 +158,7 @@ def test_delete_prints_each_step(here: World, terminal: Terminal) -> None:
 
     assert code == 0
     assert f"stopping {NAME}" in printed
-    assert f"{NAME} deleted (confirmed: 404)" in printed
+    assert f"{NAME} was deleted (confirmed: 404)" in printed
 
 
 def test_foreign_endpoint_is_deleted_only_with_its_option(here: World, terminal: Terminal) -> None:
