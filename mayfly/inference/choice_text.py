@@ -55,6 +55,10 @@ def said(choice: Any, dropped: set[str]) -> Said:
         and choice.keys() <= KNOWN_OF_CHOICE
     ):
         return Said(content)
+    if type(message) is list and message and type(message[-1]) is dict and "role" in message[-1]:
+        message = message[-1]  # The conversation with its answer.
+    if not message and type(delta := choice.get("delta")) is dict:
+        message = delta
     if type(message) is not dict:
         message = {"content": choice.get("text") if message is None else message}
     elif not message.keys() <= _KNOWN_OF_MESSAGE:
@@ -62,13 +66,18 @@ def said(choice: Any, dropped: set[str]) -> Said:
     if not choice.keys() <= KNOWN_OF_CHOICE:
         dropped.update(key for key in choice.keys() - KNOWN_OF_CHOICE if choice[key])
     content = message.get("content")
+    if not content and choice.get("text"):
+        content = choice["text"]
     is_text = content is None or type(content) is str
     found = Said(content) if is_text else _parts(content, dropped)
+    calls = _tool_calls(message)
+    if calls is None and (calls := _tool_calls(choice)) is not None:
+        dropped -= {"tool_calls", "function_call"}
     return Said(
         found.text,
         found.reasoning or _reasoning(message),
         text_of(message.get("refusal")) or found.refusal,
-        _tool_calls(message),
+        calls,
     )
 
 

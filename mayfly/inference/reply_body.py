@@ -2,7 +2,7 @@
 
 A strict parser has failed when this is called: half of a surrogate pair, a byte-order mark, raw
 control characters, bytes that are not UTF-8, NaN, text after the value, or a compression that was
-not asked for.
+not asked for, or a stream of events.
 """
 
 import json
@@ -11,10 +11,16 @@ from typing import Any, Final
 
 import orjson
 
+from mayfly.inference.event_stream import assembled, is_event_stream
 from mayfly.models.texts import cleaned
 
 LARGEST_BYTES = 256 * 2**20
 """A compressed body may have so many bytes when it is opened."""
+
+MAX_LAYERS = 3
+"""So often a body may be compressed: by the server, and by each proxy before it."""
+
+MAX_BEGINNING = 1000
 
 MAX_CHARS = 64 * 2**20
 
@@ -32,6 +38,11 @@ def loads(body: memoryview) -> Any:
     except orjson.JSONDecodeError:
         pass
     for text in _texts(data):
+        if is_event_stream(text):
+            try:
+                return cleaned(assembled(text))
+            except (ValueError, RecursionError):
+                continue
         start = len(text) - len(text.lstrip("\ufeff \t\r\n\0"))
         if len(text) - start > MAX_CHARS or start == len(text):
             continue
@@ -42,8 +53,25 @@ def loads(body: memoryview) -> Any:
     return NOT_JSON
 
 
+def unreadable(body: memoryview) -> tuple[str, bool]:
+    """Return how a body that is not JSON begins, and whether it is a whole object all the same.
+
+    Such an object was paid for, and comes as odd the next time: our parser cannot take it.
+    """
+    data = decompressed(bytes(body)).strip()
+    return data[:MAX_BEGINNING].decode(errors="replace"), data[:1] + data[-1:] == b"{}"
+
+
 def decompressed(data: bytes) -> bytes:
     """Return a body without its compression, known by its first bytes; as it is, without one."""
+    for _ in range(MAX_LAYERS):
+        before, data = data, _opened(data)
+        if data is before:
+            break
+    return data
+
+
+def _opened(data: bytes) -> bytes:
     try:
         if data.startswith(_GZIP):
             return _inflate(data, 16 + zlib.MAX_WBITS)
@@ -76,9 +104,12 @@ def _zstd(data: bytes) -> bytes:
 
 
 def _texts(data: bytes) -> list[str]:
+    found = json.detect_encoding(data)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return [data.decode("utf-16", errors="replace")]
-    return [data.decode("utf-8", errors="replace")]
+        return [data.decode(found, errors="replace")]
+    # By its zero bytes; they may also be in front of UTF-8.
+    other = [data.decode(found, errors="replace")] if found[:6] in ("utf-16", "utf-32") else []
+    return [data.decode("utf-8", errors="replace"), *other]
 
 
 def _integer(digits: str) -> int | float:

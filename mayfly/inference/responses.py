@@ -11,12 +11,12 @@ import base64
 import math
 from array import array
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from mayfly.inference.choice_text import KNOWN_OF_CHOICE, Said, as_json, said, text_of
-from mayfly.inference.reply_body import NOT_JSON, loads
+from mayfly.inference.reply_body import NOT_JSON, loads, unreadable
 from mayfly.inference.server_error import (
     MAX_MESSAGE_CHARS,
     ServerError,
@@ -101,11 +101,37 @@ def read_embeddings(row: int, body: memoryview, attempts: int, latency_s: float)
     return _embeddings(row, _parse(body), attempts, latency_s)
 
 
+class _NotJson(NamedTuple):
+    """A body that is not JSON.
+
+    Attributes:
+        is_object: Whether it is an object all the same, which our parser cannot take.
+    """
+
+    beginning: str
+    is_object: bool
+
+
 def _parse(body: memoryview) -> Any:
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return loads(body)
+        value = loads(body)
+    if type(value) is dict:
+        return value
+    if value is NOT_JSON:
+        return _NotJson(*unreadable(body))
+    return _unwrapped(value)
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return the reply in a list of one, or in a string of JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        inner = loads(memoryview(value.encode(errors="replace")))
+    else:
+        inner = value[0] if isinstance(value, list) and len(value) == 1 else None
+    is_reply = isinstance(inner, dict) and inner.keys() & {"choices", "data", "error"}
+    return inner if is_reply else value
 
 
 def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | None:
@@ -162,8 +188,7 @@ def _failed(row: int, failure: Failure, attempts: int, latency_s: float) -> Answ
 def _completion(
     row: int, value: Any, attempts: int, latency_s: float, *, is_chat: bool, keeps: frozenset[str]
 ) -> Read:
-    choices = value.get("choices") if type(value) is dict else None
-    if type(choices) is not list or not choices:
+    if not (choices := _choices(value)):
         return _no_choices(row, value, attempts, latency_s)
     dropped: set[str] = set()
     choice = choices[0] if len(choices) == 1 else _chosen(choices, keeps, dropped)
@@ -204,6 +229,14 @@ def _completion(
         logprobs,
         ",".join(sorted(dropped)) if dropped else None,
     )
+
+
+def _choices(value: Any) -> list[Any]:
+    """Return the choices of a reply, of which one may come without a list."""
+    choices = value.get("choices") if type(value) is dict else None
+    if type(choices) is list:
+        return choices
+    return [choices] if choices and type(choices) in (dict, str) else []
 
 
 def _chosen(choices: list[Any], keeps: frozenset[str], dropped: set[str]) -> Any:
@@ -260,7 +293,12 @@ def _no_choices(row: int, value: Any, attempts: int, latency_s: float) -> Read:
 
 
 def _unreadable(value: Any) -> Failure:
-    what = "not JSON" if value is NOT_JSON else f"no JSON object but {text_of(value)}"
+    if isinstance(value, _NotJson):
+        begins = f": {value.beginning}" if value.beginning else ""
+        if value.is_object:
+            return Failure(NO_TEXT, short(f"the reply is not valid JSON{begins}"), 200)
+        return Failure(UNREADABLE, short(f"the reply is not JSON{begins}"), 200)
+    what = f"no JSON object but {text_of(value) or as_json(value)}"
     return Failure(UNREADABLE, short(f"the reply is {what}"), 200)
 
 

@@ -3,12 +3,14 @@
 Source: Together API, error codes; the error bodies of vLLM, SGLang, TGI, FastAPI and gRPC gateways.
 """
 
+import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import orjson
 
 from mayfly.inference.reply_body import NOT_JSON, decompressed, loads
-from mayfly.models.http_errors import error_message, word
+from mayfly.models.http_errors import ERROR_FIELDS, error_message, word
 
 MAX_MESSAGE_CHARS = 500
 """Characters of a server's words that are kept in a row's error."""
@@ -42,17 +44,19 @@ def read_error(status: int, body: memoryview) -> ServerError:
 
 def error_in(value: dict[str, Any]) -> ServerError | None:
     """Return the error that the body of a 200 holds in place of an answer, if it does."""
-    inner = value.get("error")
-    is_error = value.get("object") == "error" or {"code", "message"} <= value.keys()
-    if not (inner or is_error or "detail" in value):
+    is_error = value.get("object") == "error" or "detail" in value
+    is_error = is_error or ("choices" not in value and isinstance(value.get("message"), str))
+    if not (is_error or any(value.get(name) for name in ERROR_FIELDS)):
         return None
     code, message = error_message(value)
-    kinds = [inner, value] if isinstance(inner, dict) else [value]
+    if not message:
+        message = json.dumps(value, ensure_ascii=False)
+    kinds = [*_bodies(value)]
     status = next(
         (
             number
             for body in kinds
-            for name in ("code", "status", "status_code")
+            for name in ("code", "status", "status_code", "error_code", "error")
             if (number := _status(body.get(name))) is not None
         ),
         None,
@@ -61,6 +65,18 @@ def error_in(value: dict[str, Any]) -> ServerError | None:
         type_ = next((str(body["type"]) for body in kinds if body.get("type")), "")
         status = _implied(f"{code} {type_}".lower())
     return ServerError(status, *_once(status, code, message))
+
+
+def _bodies(value: Any, depth: int = 4) -> Iterator[dict[str, Any]]:
+    """Yield an error's objects, the innermost first."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _bodies(one, depth - 1)
+    elif isinstance(value, dict):
+        if depth > 0:
+            for name in ERROR_FIELDS:
+                yield from _bodies(value.get(name), depth - 1)
+        yield value
 
 
 def short(text: str) -> str:

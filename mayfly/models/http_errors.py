@@ -93,27 +93,41 @@ def bounded_retry_after(header: Callable[[str], str | None]) -> float | None:
     return None if asked_s is None else min(asked_s, MAX_RETRY_AFTER_S)
 
 
-def error_message(value: Any) -> tuple[str, str]:
+ERROR_FIELDS = ("error", "errors", "fault", "error_message")
+"""Fields that only the body of an error has."""
+
+
+def error_message(value: Any, depth: int = 4) -> tuple[str, str]:
     """Return the code and the message of a parsed error body of any shape; "" for none.
 
     Source: together 3.1 CLI: `{"error": {"message", "code"}}` and `{"code", "message"}`; TGI and
-    TEI: `{"error": message, "error_type"}`; FastAPI: `{"detail"}`; gRPC gateways: `{"details"}`.
+    TEI: `{"error": message, "error_type"}`; FastAPI: `{"detail"}`; gRPC gateways: `{"details"}`;
+    Cloudflare: `{"errors": [...]}`; Apigee: `{"fault": {"faultstring"}}`; Google: a list of these.
     """
-    code = ""
-    if isinstance(value, dict):
-        # TGI: `error` is the message itself, `error_type` its class.
-        code = word(value.get("code")) or word(value.get("error_type"))
-        inner = value.get("error")
-        if isinstance(inner, dict):
-            value = inner
-            code = word(value.get("code")) or code
-        elif isinstance(inner, str) and inner:
+    if isinstance(value, list) and depth > 0:
+        found = [error_message(one, depth - 1) for one in value]
+        code = next((code for code, _ in found if code), "")
+        return code, "; ".join(message for _, message in found if message)
+    if not isinstance(value, dict):
+        return "", value if isinstance(value, str) else ""
+    # TGI: `error` is the message itself, `error_type` its class.
+    code = next(filter(None, (word(value.get(name)) for name in _CODES)), "")
+    for name in ("error", "errors", "fault"):
+        inner = value.get(name)
+        if isinstance(inner, str) and inner:
             return code, _with_details(inner, value)
-    if isinstance(value, dict):
-        for name in ("message", "msg", "detail", "error_message"):
-            if message := value.get(name):
-                return code, _with_details(_flat(message), value)
-    return code, value if isinstance(value, str) else ""
+        if isinstance(inner, dict | list) and inner and depth > 0:
+            inner_code, message = error_message(inner, depth - 1)
+            code = inner_code or code
+            if message:
+                return code, message
+    for name in ("message", "msg", "faultstring", "detail", "error_message"):
+        if words := value.get(name):
+            return code, _with_details(_flat(words), value)
+    return code, ""
+
+
+_CODES = ("code", "error_type", "error_code")
 
 
 def _with_details(message: str, value: dict[str, Any]) -> str:

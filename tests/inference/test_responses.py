@@ -327,65 +327,6 @@ def test_answer_is_kept_whatever_its_bytes(body: bytes, text: str) -> None:
     assert answer.completion_tokens == 3
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"null", b"[]", b'"a"'])
-def test_body_that_is_no_object_is_unreadable(body: bytes) -> None:
-    assert kind(read(body)) == f.UNREADABLE
-
-
-@pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": None, "usage": USAGE}])
-def test_response_without_choices_is_an_error_of_its_row(body: Any) -> None:
-    assert kind(read(orjson.dumps(body))) == f.NO_TEXT
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        (
-            {"error": {"message": "slow down", "code": "rate_limit_exceeded"}},
-            ServerError(429, "rate_limit_exceeded", "slow down"),
-        ),
-        ({"error": {"message": "full", "code": 503}}, ServerError(503, "", "full")),
-        (
-            {"error": {"message": "no", "type": "invalid_request_error", "code": None}},
-            ServerError(400, "", "no"),
-        ),
-        (
-            {"object": "error", "message": "no", "type": "BadRequestError", "code": 400},
-            ServerError(400, "", "no"),
-        ),
-        ({"error": "broken"}, ServerError(500, "", "broken")),
-        ({"code": 404, "message": "no model"}, ServerError(404, "", "no model")),
-        ({"detail": "Not Found", "status": 404}, ServerError(404, "", "Not Found")),
-        (
-            {"choices": [{"error": {"message": "lost", "code": 502}, "message": {}}]},
-            ServerError(502, "", "lost"),
-        ),
-    ],
-)
-def test_status_200_with_an_error_is_that_error(body: Any, error: ServerError) -> None:
-    assert read_completion(5, memoryview(orjson.dumps(body)), 1, 0.5) == error
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "code", "words"),
-    [
-        (400, {"object": "error", "message": "no", "code": 400}, "", "no"),
-        (400, {"error": {"code": "bad", "message": "bad: no"}}, "bad", "no"),
-        (400, {"error": {"code": "400", "message": "Error code: 400 - no"}}, "", "no"),
-        (422, {"error": "`inputs` no", "error_type": "validation"}, "validation", "`inputs` no"),
-        (422, {"detail": [{"loc": ["body", "n"], "msg": "too big"}]}, "", "body.n: too big"),
-        (400, {"error": {"code": "bad", "message": "bad"}}, "bad", "bad"),
-        (502, b"<html>bad gateway</html>", "", "<html>bad gateway</html>"),
-    ],
-)
-def test_error_message_does_not_repeat_its_code(
-    status: int, body: Any, code: str, words: str
-) -> None:
-    raw = body if isinstance(body, bytes) else orjson.dumps(body)
-
-    assert read_error(status, memoryview(raw)) == ServerError(status, code, words)
-
-
 def samples(*texts: str | None, **more: Any) -> bytes:
     choices = [
         {"index": index, "finish_reason": f"f{index}", "message": {"content": text}}
