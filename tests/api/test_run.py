@@ -97,7 +97,7 @@ def test_run_again_sends_nothing(emulator: Emulator, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("call", "expected"),
     [
         ({"promt": "x"}, "promt is not an option; did you mean prompt?"),
         ({"max_cost": -1}, "max_cost"),
@@ -106,12 +106,12 @@ def test_run_again_sends_nothing(emulator: Emulator, tmp_path: Path) -> None:
     ],
 )
 def test_run_with_bad_request_raises_before_create(
-    emulator: Emulator, call: dict[str, Any], words: str
+    emulator: Emulator, call: dict[str, Any], expected: str
 ) -> None:
     data = call.get("data", pd.DataFrame(QUESTIONS))
     options = {**JOB, **{name: value for name, value in call.items() if name != "data"}}
 
-    with pytest.raises(mayfly.BadRequest, match=words.replace("?", r"\?")):
+    with pytest.raises(mayfly.BadRequest, match=expected.replace("?", r"\?")):
         mayfly.run(data, **options)
 
     assert not emulator.endpoints()

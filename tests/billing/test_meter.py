@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from mayfly.billing.meter import Meter
 from mayfly.models.cost import billed_minutes, cost_usd
 
-looks = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 8)), max_size=30)
+samples = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 8)), max_size=30)
 
 
-@given(steps=looks)
+@given(steps=samples)
 def test_meter_total_never_decreases(steps: list[tuple[float, int]]) -> None:
     meter, now_s, before_usd = Meter(price_usd_per_h=10.98), 0.0, 0.0
     for wait_s, ready in steps:
@@ -20,7 +20,7 @@ def test_meter_total_never_decreases(steps: list[tuple[float, int]]) -> None:
         before_usd = meter.spent_usd(now_s)
 
 
-@given(steps=looks, later_s=st.floats(0, 3600))
+@given(steps=samples, later_s=st.floats(0, 3600))
 def test_meter_stands_still_without_a_ready_replica(
     steps: list[tuple[float, int]], later_s: float
 ) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mayfly.billing.usage import BilledPhase, Usage, total_by_phase
 
-looks = st.lists(
+samples = st.lists(
     st.tuples(
         st.floats(0, 300),
         st.sampled_from(list(BilledPhase)),
@@ -17,7 +17,7 @@ looks = st.lists(
 )
 
 
-@given(steps=looks)
+@given(steps=samples)
 def test_billed_seconds_are_each_in_one_phase(
     steps: list[tuple[float, BilledPhase, int, int]],
 ) -> None:

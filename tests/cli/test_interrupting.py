@@ -20,14 +20,14 @@ def test_ctrl_c_in_a_terminal_ends_run_endpoint_and_server(shell: Shell) -> None
     answered = [call.path for call in shell.emulator.calls()].count("/v1/chat/completions")
     shell.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=1))
     env = {name: value for name, value in shell.env.items() if name != "PREFECT_API_URL"}
-    with (shell.folder / "told.txt").open("wb") as told:
+    with (shell.folder / "output.txt").open("wb") as output_file:
         run = subprocess.Popen(
             [sys.executable, "-m", "mayfly.cli.main", "run", *ASKED, "--yes", "--concurrency", "1"],
             cwd=shell.folder,
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=told,
-            stderr=told,
+            stdout=output_file,
+            stderr=output_file,
             start_new_session=True,
         )
     try:
@@ -44,7 +44,7 @@ def test_ctrl_c_in_a_terminal_ends_run_endpoint_and_server(shell: Shell) -> None
 
         os.killpg(run.pid, signal.SIGINT)
 
-        assert run.wait(PATIENCE_S) == 130, (shell.folder / "told.txt").read_text()
+        assert run.wait(PATIENCE_S) == 130, (shell.folder / "output.txt").read_text()
     finally:
         run.kill()
         run.wait()

@@ -181,8 +181,8 @@ def test_long_wait_is_explained_in_plain_lines() -> None:
     said = threading.Event()
     written = console.print
 
-    def print_it(*words: Any) -> None:
-        written(*words)
+    def print_it(*parts_printed: Any) -> None:
+        written(*parts_printed)
         said.set()
 
     console.print = print_it  # type: ignore[method-assign, assignment]

@@ -203,8 +203,8 @@ def test_mistake_is_one_line_with_the_nearest_alternative(
     assert (code, printed.out) == (2, "")
     assert error.count("\n") == 1, error
     assert error.startswith("mayfly: ")
-    for words in mistake.says:
-        assert words in error
+    for expected in mistake.says:
+        assert expected in error
     for private in ("pydantic", "http://", "https://", "Traceback", "sk-of-another", "sampling."):
         assert private not in printed.err
     assert everything() == before

@@ -51,15 +51,15 @@ def test_option_with_a_file_reads_it(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).write_text(text)
 
-    asked = job(
+    parsed = job(
         tools=str(tmp_path / "tools.json"),
         body=f"@{tmp_path / 'body.json'}",
         schema=str(tmp_path / "schema.json"),
     )
 
-    assert asked.prompt.tools == (tmp_path / "tools.json").read_text()
-    assert asked.sampling.body_value() == {"top_k": 5}
-    assert asked.sampling.schema_value() == {"type": "object"}
+    assert parsed.prompt.tools == (tmp_path / "tools.json").read_text()
+    assert parsed.sampling.body_value() == {"top_k": 5}
+    assert parsed.sampling.schema_value() == {"type": "object"}
 
 
 def test_schema_is_independent_of_file_layout(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_pipe_output_has_whole_lines_without_colours(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "teaches"),
+    ("arguments", "contains"),
     [
         ([], ["run", "plan", "status", "hardware", "sweep", "history"]),
         ([], ["TOGETHER_API_KEY", "--local", "130, 143"]),
@@ -60,12 +60,14 @@ def test_pipe_output_has_whole_lines_without_colours(shell: Shell) -> None:
         (["hardware"], ["--model"]),
     ],
 )
-def test_help_has_examples_and_defaults(shell: Shell, words: list[str], teaches: list[str]) -> None:
-    ended = shell(*words, "--help")
+def test_help_has_examples_and_defaults(
+    shell: Shell, arguments: list[str], contains: list[str]
+) -> None:
+    ended = shell(*arguments, "--help")
 
     assert (ended.code, ended.err) == (0, "")
     text = " ".join(ended.out.split())
-    for word in teaches:
+    for word in contains:
         assert word in text
 
 
@@ -107,7 +109,7 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize(
-    ("words", "never"),
+    ("arguments", "never"),
     [
         (["--help"], {*HEAVY, "pyarrow", "together", "numpy", "httpx", "pydantic"}),
         (["run", "--help"], {*HEAVY, "pyarrow", "together", "numpy", "httpx"}),
@@ -118,10 +120,10 @@ sys.exit(code)
     ids=["help", "help of run", "history", "hardware", "plan"],
 )
 def test_read_only_commands_import_no_run_modules(
-    shell: Shell, words: list[str], never: set[str]
+    shell: Shell, arguments: list[str], never: set[str]
 ) -> None:
     done: subprocess.CompletedProcess[str] = subprocess.run(
-        [sys.executable, "-c", LOADED, *words],
+        [sys.executable, "-c", LOADED, *arguments],
         cwd=shell.folder,
         env={**shell.env, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -23,8 +23,8 @@ def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
     lines = [line for line in ended.err.splitlines() if not line.endswith(" ...")]
     assert len(lines) == 1, ended.err
     assert lines[0].startswith("mayfly: ")
-    for words in says:
-        assert words in lines[0]
+    for arguments in says:
+        assert arguments in lines[0]
     assert "Traceback" not in ended.err
     assert shell.creations == 0
     assert not (shell.folder / "out").exists()
@@ -32,7 +32,7 @@ def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("arguments", "says"),
     [
         pytest.param(
             [*RUN, "--model", "Qwen/Qwen2.5-7B", "--prompt", "{{ question }}"],
@@ -101,7 +101,7 @@ def refused(shell: Shell, ended: Ended, *, says: list[str]) -> None:
     ],
 )
 def test_bad_request_is_refused_in_one_line(
-    shell: Shell, words: list[str], says: list[str]
+    shell: Shell, arguments: list[str], says: list[str]
 ) -> None:
     (shell.folder / "notes.txt").write_text("no Parquet, and no JSON either")
     pq.write_table(
@@ -110,12 +110,12 @@ def test_bad_request_is_refused_in_one_line(
     taken = pa.table({"question": ["?"], "response": ["!"]})
     pq.write_table(taken, shell.folder / "taken.parquet")
 
-    refused(shell, shell(*words), says=says)
+    refused(shell, shell(*arguments), says=says)
 
 
-@pytest.mark.parametrize("words", [RUN + ASKING, ["hardware"]], ids=["run", "hardware"])
-def test_missing_key_is_refused_without_a_call(shell: Shell, words: list[str]) -> None:
-    ended = shell(*words, env={"TOGETHER_API_KEY": None})
+@pytest.mark.parametrize("arguments", [RUN + ASKING, ["hardware"]], ids=["run", "hardware"])
+def test_missing_key_is_refused_without_a_call(shell: Shell, arguments: list[str]) -> None:
+    ended = shell(*arguments, env={"TOGETHER_API_KEY": None})
 
     refused(shell, ended, says=["TOGETHER_API_KEY", "--local"])
     assert shell.emulator.has_endpoints is False

@@ -10,11 +10,11 @@ import pytest
 COMMAND = [sys.executable, "-m", "mayfly.cli.main"]
 
 
-def run(words: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def run(command: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     """Run a shell line in which `mayfly` is ours."""
     env = {**os.environ, "MAYFLY_HOME": str(tmp_path), "MAYFLY": " ".join(COMMAND)}
     return subprocess.run(
-        ["sh", "-c", words], env=env, capture_output=True, text=True, check=False, timeout=60
+        ["sh", "-c", command], env=env, capture_output=True, text=True, check=False, timeout=60
     )
 
 

@@ -42,7 +42,7 @@ def test_cli_3_deploys_updates_and_removes(server: EmulatorProcess, cli_31: Comm
     listed = cli_31.ok("endpoints", "ls")
     shown = cli_31.ok("endpoints", "get", "cli-3")
     events = cli_31.json("endpoints", "events", "cli-3")
-    asked = server.http.post(
+    updated = server.http.post(
         "/v1/chat/completions",
         json={
             "model": "emulated-project/cli-3",
@@ -66,7 +66,7 @@ def test_cli_3_deploys_updates_and_removes(server: EmulatorProcess, cli_31: Comm
     assert "emulated-project/support-classifier" in {model["name"] for model in own["data"]}
     assert "cli-3" in listed
     assert "cli-3" in shown
-    assert asked.status_code == 200
+    assert updated.status_code == 200
     assert "deployment.created" in {event["type"] for event in events["data"]}
     assert grown["autoscaling"] == {"maxReplicas": 2, "minReplicas": 2}
     assert (early, "stopp" in refused) == (1, True)
@@ -87,4 +87,4 @@ def test_cli_3_uses_the_only_config_and_force_removes_a_running_endpoint(
 
     assert first["endpoint"]["id"] == again["endpoint"]["id"]
     assert (code, last) == (1, 0)
-    assert "emulated-project/cli-force" not in server.standing()
+    assert "emulated-project/cli-force" not in server.endpoint_names()

@@ -140,7 +140,7 @@ def test_async_sdk_3_completes_a_v2_lifecycle(server: EmulatorProcess) -> None:
             return [len(entry.embedding) for answer in server_answers for entry in answer.data]
 
     assert asyncio.run(life()) == [1024] * 8
-    assert "emulated-project/sdk-async" not in server.standing()
+    assert "emulated-project/sdk-async" not in server.endpoint_names()
 
 
 def test_sdk_3_completes_a_v1_lifecycle_by_raw_calls(server: EmulatorProcess) -> None:

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_run_with_upstream_uses_the_answers_of_a_local_server(tmp_path: Path) -> None:
     mayfly = str(Path(sys.executable).with_name("mayfly"))
-    asked: list[dict[str, Any]] = []
-    handler = type("Handler", (Behind,), {"seen": asked})
+    received: list[dict[str, Any]] = []
+    handler = type("Handler", (Behind,), {"seen": received})
     pd.DataFrame({"prompt": [f"Say {n}" for n in range(6)]}).to_parquet(tmp_path / "in.parquet")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as behind:
         threading.Thread(target=behind.serve_forever, args=(0.01,), daemon=True).start()
@@ -51,12 +51,12 @@ def test_run_with_upstream_uses_the_answers_of_a_local_server(tmp_path: Path) ->
                     check=False,
                 )
                 billing = httpx.get(f"{url}/_emulator/ledger").json()["billing"]
-                standing = httpx.get(f"{url}/_emulator/deployments").json()["deployments"]
+                deployments = httpx.get(f"{url}/_emulator/deployments").json()["deployments"]
             finally:
                 emulator.terminate()
         behind.shutdown()
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(pd.read_parquet(tmp_path / "out")["response"]) == ["Hello there."] * 6
-    assert {body["model"] for body in asked} == {"tiny.gguf"}
-    assert (billing, standing) == (0, [])
+    assert {body["model"] for body in received} == {"tiny.gguf"}
+    assert (billing, deployments) == (0, [])

@@ -91,7 +91,7 @@ def test_cli_2_creates_waits_stops_starts_and_deletes(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (("--hardware", "1x_nvidia_z9_1gb_sxm"), "Invalid hardware selected"),
         ((), "Missing required argument --hardware"),
@@ -99,11 +99,11 @@ def test_cli_2_creates_waits_stops_starts_and_deletes(
     ],
 )
 def test_cli_2_shows_why_a_create_is_refused(
-    cli_242: CommandLine, arguments: tuple[str, ...], words: str
+    cli_242: CommandLine, arguments: tuple[str, ...], expected: str
 ) -> None:
     code, printed = cli_242.run("endpoints", "create", "--model", MODEL, "--no-json", *arguments)
 
-    assert (code, words in printed) == (1, True), printed
+    assert (code, expected in printed) == (1, True), printed
 
 
 def test_npm_package_completes_a_v1_lifecycle(
@@ -157,9 +157,9 @@ def test_curl_completes_the_documented_v1_lifecycle(server: EmulatorProcess) -> 
     )
     endpoint = created[1]["id"]
     wait_for(state, lambda seen: seen == "STARTED")
-    asked = {"model": created[1]["name"], "messages": [{"role": "user", "content": "Hi"}]}
-    answered = curl("POST", "/chat/completions", asked)
-    by_id = curl("POST", "/chat/completions", asked | {"model": endpoint})
+    request = {"model": created[1]["name"], "messages": [{"role": "user", "content": "Hi"}]}
+    answered = curl("POST", "/chat/completions", request)
+    by_id = curl("POST", "/chat/completions", request | {"model": endpoint})
     listed = curl("GET", "/endpoints?type=dedicated&mine=true")
     updated = curl(
         "PATCH",
@@ -168,7 +168,7 @@ def test_curl_completes_the_documented_v1_lifecycle(server: EmulatorProcess) -> 
     )
     stopping = curl("PATCH", f"/endpoints/{endpoint}", {"state": "STOPPED"})
     wait_for(state, lambda seen: seen == "STOPPED")
-    refused = curl("POST", "/chat/completions", asked)
+    refused = curl("POST", "/chat/completions", request)
     starting = curl("PATCH", f"/endpoints/{endpoint}", {"state": "STARTED"})
     wait_for(state, lambda seen: seen == "STARTED")
     deleted = curl("DELETE", f"/endpoints/{endpoint}")

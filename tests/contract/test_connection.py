@@ -99,8 +99,8 @@ def test_custom_authorization_replaces_that_of_the_key(name: str) -> None:
 
 
 def test_project_defaults_to_that_of_the_key(api: Api, emulator: Emulator) -> None:
-    with world(api, emulator) as asked:
-        assert asked.plane.project == emulator.project_id
+    with world(api, emulator) as scoped:
+        assert scoped.plane.project == emulator.project_id
     before = len(emulator.calls())
     with world(api, emulator, project="proj_named") as named:
         assert named.plane.project == "proj_named"

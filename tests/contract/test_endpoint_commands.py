@@ -86,13 +86,13 @@ def test_list_shows_own_endpoints_first_with_phase_hardware_and_price(
     here.plane.create(here.spec(f"a-{USERS}"))
     ready(here, here.plane.create(here.spec()))
 
-    looks = terminal.json("list")
+    listed = terminal.json("list")
     _, table = terminal.run("list")
 
-    assert [look["ours"] for look in looks] == [True, False]
-    assert looks[0]["name"] == NAME
-    assert looks[0]["phase"] == "ready"
-    assert looks[0]["usd_per_h"] == here.offer().price_usd_per_h
+    assert [entry["ours"] for entry in listed] == [True, False]
+    assert listed[0]["name"] == NAME
+    assert listed[0]["phase"] == "ready"
+    assert listed[0]["usd_per_h"] == here.offer().price_usd_per_h
     assert NAME in table
     assert here.offer().hardware in table
 
@@ -100,11 +100,11 @@ def test_list_shows_own_endpoints_first_with_phase_hardware_and_price(
 def test_show_prints_the_model_name_for_requests(here: World, terminal: Terminal) -> None:
     ref = here.plane.create(here.spec())
 
-    look = terminal.json("show", NAME)
+    entry = terminal.json("show", NAME)
     code, table = terminal.run("show", ref.endpoint_id)
 
-    assert look["model_in_requests"] == ref.inference_name
-    assert look["id"] == ref.endpoint_id
+    assert entry["model_in_requests"] == ref.inference_name
+    assert entry["id"] == ref.endpoint_id
     assert code == 0
     assert ref.inference_name in table
 
@@ -252,7 +252,7 @@ def test_list_without_prices_still_shows_endpoints(here: World, terminal: Termin
     here.plane.create(here.spec())
     here.emulator.use_faults(FaultRule(action="status", path="instance-types|hardware", status=500))
 
-    assert [look["usd_per_h"] for look in terminal.json("list")] == [None]
+    assert [entry["usd_per_h"] for entry in terminal.json("list")] == [None]
 
 
 def test_v1_start_that_is_closed_names_the_alternative(

@@ -91,13 +91,13 @@ def test_failed_list_is_an_error_and_never_empty(here: World, action: Action) ->
     here.plane.create(here.spec())
     here.emulator.use_faults(FaultRule(action=action, method="GET"))
 
-    for look in (
+    for poll in (
         lambda: here.plane.list_endpoints("mayfly-"),
         lambda: here.plane.find(NAME),
         lambda: here.plane.observe(EndpointRef(api=here.api, name=NAME)),
     ):
         with pytest.raises(OutcomeUnknown):
-            look()
+            poll()
 
 
 def test_html_page_is_no_success(here: World) -> None:
@@ -138,12 +138,12 @@ def test_v1_create_that_is_closed_names_the_alternative() -> None:
     with Emulator(clock=ManualClock()) as closed, world("v1", closed) as here:
         spec = here.spec()
 
-        with pytest.raises(BadRequest, match="use --api v2") as told:
+        with pytest.raises(BadRequest, match="use --api v2") as raised:
             here.plane.create(spec)
 
-    assert "endpoints_v1_create_access_disabled" in str(told.value)
-    assert "\n" not in str(told.value)
-    assert told.value.exit_code == 2
+    assert "endpoints_v1_create_access_disabled" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == 2
 
 
 def test_unknown_model_error_names_similar_models(here: World) -> None:
@@ -161,20 +161,20 @@ def test_key_in_a_response_is_masked_everywhere(api: Api) -> None:
         Emulator(clock=ManualClock(), v1_create=True, key=key) as emulator,
         HabitServer(emulator.url, echo) as server,
         connect(api, replace(there, base_url=server.url)) as plane,
-        pytest.raises(MayflyError) as told,
+        pytest.raises(MayflyError) as raised,
     ):
         plane.all_hardware()
 
-    assert "Bearer [masked]" in str(told.value)
-    assert key not in str(told.value)
-    assert "\x1b" not in str(told.value)
+    assert "Bearer [masked]" in str(raised.value)
+    assert key not in str(raised.value)
+    assert "\x1b" not in str(raised.value)
 
 
 def _echo(exchange: Exchange) -> None:
     """Quote the request's headers and control the terminal, as a gateway in trouble may."""
     exchange.status = 400
-    words = f"\x1b]0;title\x07bad request: {exchange.headers['authorization']}"
-    exchange.answer = {"error": {"message": words}}
+    payload = f"\x1b]0;title\x07bad request: {exchange.headers['authorization']}"
+    exchange.answer = {"error": {"message": payload}}
 
 
 bodies = st.one_of(

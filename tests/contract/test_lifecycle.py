@@ -9,7 +9,7 @@ from tests.support.control_plane import COLD_START_S, DRAIN_S, NAME, OTHER_NAME,
 from together_emulator import FaultRule
 
 
-def ask(here: World, ref: EndpointRef) -> int:
+def chat_status(here: World, ref: EndpointRef) -> int:
     """Send one request by the endpoint's name; return the status."""
     answer = httpx.post(
         f"{here.plane.inference_url}/chat/completions",
@@ -24,7 +24,7 @@ def test_endpoint_is_created_answers_and_is_deleted(here: World) -> None:
     ref = here.plane.create(here.spec())
     before = here.plane.observe(ref)
     ready = here.await_ready(ref)
-    status = ask(here, ref)
+    status = chat_status(here, ref)
     proof = here.tear_down(ref)
 
     assert before.phase is Phase.STARTING
@@ -118,7 +118,7 @@ def test_stopped_endpoint_bills_nothing_and_starts_again(here: World) -> None:
     assert stopping.phase is Phase.STOPPING
     assert (stopped.phase, bills) == (Phase.STOPPED, 0)
     assert again.phase is Phase.READY
-    assert ask(here, ref) == 200
+    assert chat_status(here, ref) == 200
 
 
 def test_stop_is_idempotent(here: World) -> None:

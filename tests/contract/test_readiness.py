@@ -26,11 +26,11 @@ def test_each_poll_is_reported_until_ready(here: World) -> None:
 
     here.await_ready(ref, on_observation=seen.append)
 
-    phases = [look.phase for look in seen]
+    phases = [observation.phase for observation in seen]
     assert phases[0] is Phase.STARTING
     assert phases[-1] is Phase.READY
     assert Phase.READY not in phases[:-1]
-    assert all(look.state for look in seen)
+    assert all(observation.state for observation in seen)
 
 
 def test_wait_timeout_reports_the_last_state(here: World) -> None:
@@ -60,16 +60,16 @@ def test_capacity_within_its_limit_is_used(here: World) -> None:
     spec = here.spec()
     here.emulator.set_free(H100, 0)
     ref = here.plane.create(spec)
-    looks: list[Observation] = []
+    observations: list[Observation] = []
 
-    def free_it_soon(look: Observation) -> None:
-        looks.append(look)
+    def free_it_soon(observation: Observation) -> None:
+        observations.append(observation)
         if here.emulator.clock.now_s() > 90:
             here.emulator.set_free(H100, 1)
 
     seen = here.await_ready(ref, capacity_timeout_s=200, on_observation=free_it_soon)
 
-    assert any(look.no_capacity for look in looks)
+    assert any(observation.no_capacity for observation in observations)
     assert seen.phase is Phase.READY
 
 
@@ -114,17 +114,17 @@ class Script:
 
     def __init__(self, said: list[Observation | None]) -> None:
         self._said = said
-        self.looks = 0
+        self.observations = 0
 
     def observe(self, ref: EndpointRef) -> Observation:
-        self.looks += 1
-        now = self._said[min(self.looks, len(self._said)) - 1]
+        self.observations += 1
+        now = self._said[min(self.observations, len(self._said)) - 1]
         if now is None:
             raise OutcomeUnknown(f"look at endpoint {ref.name}: no answer")
         return now
 
 
-looks = st.lists(
+observations = st.lists(
     st.none()
     | st.builds(
         Observation,
@@ -138,7 +138,7 @@ looks = st.lists(
 )
 
 
-@given(said=looks, timeout_s=st.floats(1, 2000), capacity_s=st.floats(1, 2000))
+@given(said=observations, timeout_s=st.floats(1, 2000), capacity_s=st.floats(1, 2000))
 def test_wait_ends_ready_or_within_its_budget(
     said: list[Observation | None], timeout_s: float, capacity_s: float
 ) -> None:
@@ -155,7 +155,7 @@ def test_wait_ends_ready_or_within_its_budget(
             EndpointRef(api="v2", name="n"),
             ready_timeout_s=timeout_s,
             capacity_timeout_s=capacity_s,
-            on_observation=lambda _look: None,
+            on_observation=lambda _observation: None,
             clock=lambda: now_s[0],
             sleep=sleep,
         )
@@ -169,9 +169,9 @@ def test_wait_ends_ready_or_within_its_budget(
 @given(first=st.integers(0, 5), short=st.integers(1, 10))
 def test_capacity_limit_starts_again_after_capacity_was_available(first: int, short: int) -> None:
     wanting = Observation(phase=Phase.DEGRADED, no_capacity=True)
-    placed = Observation(phase=Phase.STARTING)
+    scheduled = Observation(phase=Phase.STARTING)
     said: list[Observation | None] = [
-        *[wanting] * first, placed, *[wanting] * short, Observation(phase=Phase.READY)
+        *[wanting] * first, scheduled, *[wanting] * short, Observation(phase=Phase.READY)
     ]  # fmt: skip
     now_s = [0.0]
 
@@ -183,7 +183,7 @@ def test_capacity_limit_starts_again_after_capacity_was_available(first: int, sh
         EndpointRef(api="v2", name="n"),
         ready_timeout_s=1e6,
         capacity_timeout_s=MAX_POLL_S * (max(first, short) + 1),
-        on_observation=lambda _look: None,
+        on_observation=lambda _observation: None,
         clock=lambda: now_s[0],
         sleep=sleep,
     )

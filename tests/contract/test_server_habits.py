@@ -22,8 +22,8 @@ def life(here: World) -> None:
     repeated(lambda: here.plane.scale(ref, Replicas(minimum=2, maximum=2)))
     here.await_ready(ref)
     bills = here.emulator.billing
-    for standing in (ref, EndpointRef(api=here.api, name=other.name)):
-        here.tear_down(standing)
+    for existing in (ref, EndpointRef(api=here.api, name=other.name)):
+        here.tear_down(existing)
 
     assert {offer.gpu_count for offer in offers} == {1}
     assert len(offers) == 3

@@ -33,12 +33,12 @@ def test_sweep_ends_own_expired_endpoints_only(api: Api, tmp_path: Path) -> None
             here.plane.create(here.spec(each))
         emulator.clock.advance(400)
         # Another plane, of another machine: it knows no ids and no leases.
-        with world(api, emulator) as elsewhere:
+        with world(api, emulator) as remote_owner:
             store, there = LeaseStore(tmp_path), connection(emulator.url)
-            would = sweep(elsewhere.plane, store, there, dry_run=True)
-            before = elsewhere.made()
-            did = sweep(elsewhere.plane, store, there, dry_run=False)
-            again = sweep(elsewhere.plane, store, there, dry_run=False)
+            would = sweep(remote_owner.plane, store, there, dry_run=True)
+            before = remote_owner.made()
+            did = sweep(remote_owner.plane, store, there, dry_run=False)
+            again = sweep(remote_owner.plane, store, there, dry_run=False)
 
             assert before == 4
             assert [e["name"] for e in would.found if e["verdict"] == "end"] == [
@@ -46,14 +46,14 @@ def test_sweep_ends_own_expired_endpoints_only(api: Api, tmp_path: Path) -> None
             ]
             assert (did.ended, did.failed) == (1, [])
             assert again.ended == 0
-            assert elsewhere.made() == 3
+            assert remote_owner.made() == 3
 
 
 ORPHAN = name("contract", FUTURE)
 """Of ours, with hours to go by its name, and no lease on this machine."""
 
 
-def asked(here: World, ref: EndpointRef) -> None:
+def use_endpoint(here: World, ref: EndpointRef) -> None:
     """Send one request, as a live run does all the time."""
     reply = httpx.post(
         f"{here.plane.inference_url}/chat/completions",
@@ -78,7 +78,7 @@ def swept(here: World, home: Path) -> dict[str, Any]:
 
 
 def test_sweep_ends_idle_orphan_by_recorded_use(v2: World, tmp_path: Path) -> None:
-    asked(v2, v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600)))
+    use_endpoint(v2, v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600)))
     v2.emulator.clock.advance(IDLE_S + 60)
 
     entry = swept_with_time(v2, tmp_path)[ORPHAN]
@@ -108,7 +108,7 @@ def swept_with_time(here: World, home: Path) -> dict[str, Any]:
 def test_sweep_spares_endpoint_in_use_and_says_why(v2: World, tmp_path: Path) -> None:
     ref = v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600))
     v2.emulator.clock.advance(IDLE_S + 60)
-    asked(v2, ref)
+    use_endpoint(v2, ref)
     v2.emulator.clock.advance(60)
 
     entry = swept(v2, tmp_path)[ORPHAN]
@@ -190,7 +190,7 @@ def test_sweep_spares_lease_of_another_machine_with_heartbeat(tmp_path: Path) ->
     with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
         ref = here.plane.create(here.spec(ORPHAN))
         behind = time.time() - 3600
-        elsewhere = Owner(host="twin", pid=1, started_at=1.0, user="me", boot_id="another")
+        remote_owner = Owner(host="twin", pid=1, started_at=1.0, user="me", boot_id="another")
         lease = Lease(
             ref=ref,
             provider="loopback",
@@ -198,7 +198,7 @@ def test_sweep_spares_lease_of_another_machine_with_heartbeat(tmp_path: Path) ->
             project=here.plane.project,
             namespace="contract",
             run="run",
-            owner=elsewhere,
+            owner=remote_owner,
             opened_at=behind,
             heartbeat_at=behind,
         )

@@ -203,20 +203,20 @@ def test_legacy_endpoint_refuses_adapter_of_other_model(rig: EmulatorClient, mod
 
 def test_adapter_beyond_capacity_needs_force(rig: EmulatorClient) -> None:
     adapter, _, deployment = deployed(rig, "fixed")
-    standing = rig.emulator._store.deployments[deployment["id"]]
+    stored = rig.emulator._store.deployments[deployment["id"]]
     path = f"{rig.path(deployment)}/adapters"
     other = Adapter(
         id="dad_other",
-        model=standing.model,
+        model=stored.model,
         revision="rv_other",
         etag="etag",
         changed_s=0.0,
     )
-    standing.adapters[other.id] = other
+    stored.adapters[other.id] = other
 
     refused = rig.http.post(path, json={"adapterModelId": adapter["id"]})
     forced = rig.http.post(path, json={"adapterModelId": adapter["id"], "force": True})
 
     assert code(refused) == (400, "adapter_capacity")
     assert forced.status_code == 200
-    assert list(standing.adapters) == [forced.json()["id"]]
+    assert list(stored.adapters) == [forced.json()["id"]]

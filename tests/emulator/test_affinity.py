@@ -71,15 +71,15 @@ def test_requests_without_a_key_follow_their_content(rig: EmulatorClient) -> Non
 
 
 def test_keys_are_spread_evenly() -> None:
-    standing = on_replicas(4)
+    deployment_object = on_replicas(4)
 
-    homes = Counter(
+    first_choices = Counter(
         replica.id
         for n in range(4_000)
-        if (replica := pick_replica(standing, 0, named(f"group-{n}"))) is not None
+        if (replica := pick_replica(deployment_object, 0, named(f"group-{n}"))) is not None
     )
 
-    assert min(homes.values()) > 850
+    assert min(first_choices.values()) > 850
 
 
 def test_keys_mostly_keep_their_replica_when_one_is_added() -> None:
@@ -96,35 +96,35 @@ def test_keys_mostly_keep_their_replica_when_one_is_added() -> None:
 
 
 def test_key_leaves_its_replica_only_when_that_has_no_slot() -> None:
-    standing = on_replicas(2)
-    home = pick_replica(standing, 4, named("docs"))
-    assert home is not None
+    deployment_object = on_replicas(2)
+    first_choice = pick_replica(deployment_object, 4, named("docs"))
+    assert first_choice is not None
 
-    home.in_flight = 3
-    busy = pick_replica(standing, 4, named("docs"))
-    home.in_flight = 4
-    full = pick_replica(standing, 4, named("docs"))
+    first_choice.in_flight = 3
+    busy = pick_replica(deployment_object, 4, named("docs"))
+    first_choice.in_flight = 4
+    full = pick_replica(deployment_object, 4, named("docs"))
 
-    assert busy is home
-    assert full is not home
+    assert busy is first_choice
+    assert full is not first_choice
 
 
 def test_content_leaves_a_replica_that_is_busier_than_the_others() -> None:
-    standing = on_replicas(2)
-    home = pick_replica(standing, 0, content("a prompt"))
-    assert home is not None
+    deployment_object = on_replicas(2)
+    first_choice = pick_replica(deployment_object, 0, content("a prompt"))
+    assert first_choice is not None
 
-    home.in_flight = 9
+    first_choice.in_flight = 9
 
-    assert pick_replica(standing, 0, content("a prompt")) is not home
+    assert pick_replica(deployment_object, 0, content("a prompt")) is not first_choice
 
 
 def test_request_without_free_slot_gets_no_replica() -> None:
-    standing = on_replicas(2)
-    for replica in standing.replicas:
+    deployment_object = on_replicas(2)
+    for replica in deployment_object.replicas:
         replica.in_flight = 4
 
-    assert pick_replica(standing, 4, named("docs")) is None
+    assert pick_replica(deployment_object, 4, named("docs")) is None
 
 
 def test_prefix_is_cached_on_the_replica_that_prefilled_it() -> None:

@@ -34,7 +34,7 @@ def press(rig: EmulatorClient, deployment: dict[str, Any], requests: int) -> Non
 
 def desired(rig: EmulatorClient, deployment: dict[str, Any]) -> int:
     """Return how many replicas are asked for."""
-    return int(rig.look(deployment)["desiredReplicas"])
+    return int(rig.get_deployment(deployment)["desiredReplicas"])
 
 
 def grow(rig: EmulatorClient, deployment: dict[str, Any], steps: int, each_s: float) -> list[int]:
@@ -126,7 +126,7 @@ def test_requests_in_flight_scale_up_replicas() -> None:
         endpoint, deployment = rig.serve(replicas=(1, 4), maxConcurrentRequestsPerReplica="4")
         body = {"model": endpoint["name"], "messages": [{"role": "user", "content": "Hi"}]}
 
-        async def ask() -> list[int]:
+        async def send_all() -> list[int]:
             async with httpx.AsyncClient(
                 base_url=emulator.url, headers=headers, verify=TLS, timeout=60
             ) as client:
@@ -134,7 +134,7 @@ def test_requests_in_flight_scale_up_replicas() -> None:
                 return [answer.status_code for answer in await asyncio.gather(*calls)]
 
         statuses: list[int] = []
-        thread = threading.Thread(target=lambda: statuses.extend(asyncio.run(ask())))
+        thread = threading.Thread(target=lambda: statuses.extend(asyncio.run(send_all())))
         thread.start()
         while rig.in_flight() < 4 or len(emulator.calls()) < 24:
             pass
@@ -152,7 +152,7 @@ def test_idle_deployment_stops_after_its_timeout(rig: EmulatorClient) -> None:
     endpoint, deployment = rig.serve(inactiveTimeout=30)
     rig.emulator.clock.advance(20 * 60)
     rig.chat(endpoint["name"])
-    asked_s = rig.emulator.clock.now_s()
+    requested_s = rig.emulator.clock.now_s()
     rig.emulator.clock.advance(29 * 60)
     waiting = rig.state(deployment)
 
@@ -160,7 +160,7 @@ def test_idle_deployment_stops_after_its_timeout(rig: EmulatorClient) -> None:
 
     assert (waiting, rig.state(deployment)) == ("READY", "STOPPED")
     ended_s = rig.emulator.ledger().lines[0].ended_s
-    assert ended_s == pytest.approx(asked_s + 30 * 60 + rig.emulator.settings.drain_s)
+    assert ended_s == pytest.approx(requested_s + 30 * 60 + rig.emulator.settings.drain_s)
 
 
 def test_idle_deployment_without_timeout_keeps_running(rig: EmulatorClient) -> None:

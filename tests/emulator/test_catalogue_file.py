@@ -72,7 +72,7 @@ def test_catalogue_file_that_extends_keeps_default_models(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "expected"),
     [
         ([], "the file must be a table"),
         ({}, "models is empty"),
@@ -90,8 +90,8 @@ def test_catalogue_file_that_extends_keeps_default_models(tmp_path: Path) -> Non
         ({"models": {"name": "a/b"}}, "models must be a list"),
     ],
 )
-def test_invalid_catalogue_file_error_names_entry_and_reason(given: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(words)):
+def test_invalid_catalogue_file_error_names_entry_and_reason(given: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(expected)):
         read_catalogue(given)
 
 

@@ -10,8 +10,8 @@ H100 = "1xnvidia-h100-80gb"
 
 def history(rig: EmulatorClient, deployment_id: str) -> list[tuple[str, str]]:
     """Return the states that a deployment went through, with their messages."""
-    standing = rig.http.get("/_emulator/deployments").json()["deployments"]
-    found = next(d for d in standing if d["id"] == deployment_id)
+    deployments = rig.http.get("/_emulator/deployments").json()["deployments"]
+    found = next(d for d in deployments if d["id"] == deployment_id)
     return [(e["state"].removeprefix("DEPLOYMENT_STATE_"), e["message"]) for e in found["history"]]
 
 
@@ -63,9 +63,9 @@ def test_scale_up_keeps_serving_replicas(rig: EmulatorClient) -> None:
     _, deployment = rig.serve()
 
     rig.scale(deployment, 3, 3)
-    growing = rig.look(deployment)["status"]
+    growing = rig.get_deployment(deployment)["status"]
     rig.emulator.clock.advance(COLD_START_S)
-    grown = rig.look(deployment)["status"]
+    grown = rig.get_deployment(deployment)["status"]
 
     assert (growing["state"], growing["readyReplicas"]) == ("DEPLOYMENT_STATE_SCALING", 1)
     assert (grown["state"], grown["readyReplicas"]) == ("DEPLOYMENT_STATE_READY", 3)
@@ -75,14 +75,14 @@ def test_scale_down_drains_replicas_then_removes_them(rig: EmulatorClient) -> No
     _, deployment = rig.serve(replicas=(3, 3))
 
     rig.scale(deployment, 1, 1)
-    shrinking = rig.look(deployment)["status"]
+    shrinking = rig.get_deployment(deployment)["status"]
     rig.emulator.clock.advance(DRAIN_S)
 
     assert (shrinking["state"], shrinking["message"]) == (
         "DEPLOYMENT_STATE_SCALING",
         "Scaling down",
     )
-    assert rig.look(deployment)["status"]["scheduledReplicas"] == 1
+    assert rig.get_deployment(deployment)["status"]["scheduledReplicas"] == 1
 
 
 def test_deployment_without_capacity_is_degraded_until_available(rig: EmulatorClient) -> None:
@@ -90,14 +90,14 @@ def test_deployment_without_capacity_is_degraded_until_available(rig: EmulatorCl
     endpoint = rig.endpoint()
     deployment = rig.deploy(endpoint)
     rig.emulator.clock.advance(COLD_START_S)
-    stuck = rig.look(deployment)["status"]
+    stuck = rig.get_deployment(deployment)["status"]
 
     rig.emulator.set_free(H100, 1, region="eu-west-1")
     rig.emulator.clock.advance(COLD_START_S)
 
     assert stuck["state"] == "DEPLOYMENT_STATE_DEGRADED"
     assert stuck["message"] == "Cannot place replicas: insufficient GPU capacity"
-    assert rig.look(deployment)["status"]["details"]["region"][0]["region"] == "eu-west-1"
+    assert rig.get_deployment(deployment)["status"]["details"]["region"][0]["region"] == "eu-west-1"
     assert [state for state, _ in history(rig, deployment["id"])] == [
         "PROVISIONING",
         "DEGRADED",
@@ -138,7 +138,7 @@ def test_deployment_that_never_starts_fails_after_6_hours(rig: EmulatorClient) -
 
     rig.emulator.clock.advance(6 * 3600 + 1)
 
-    status = rig.look(deployment)["status"]
+    status = rig.get_deployment(deployment)["status"]
     assert status["state"] == "DEPLOYMENT_STATE_FAILED"
     assert status["message"] == "Timed out waiting for readiness"
 
@@ -147,7 +147,7 @@ def test_lost_replica_is_replaced(rig: EmulatorClient) -> None:
     _, deployment = rig.serve(replicas=(2, 2))
 
     rig.emulator.lose_replica("batch")
-    lost = rig.look(deployment)["status"]
+    lost = rig.get_deployment(deployment)["status"]
     rig.emulator.clock.advance(COLD_START_S)
 
     assert lost["state"] == "DEPLOYMENT_STATE_DEGRADED"
@@ -246,7 +246,7 @@ def test_invalid_replica_bounds_are_refused_without_effect(
     refused = rig.scale(deployment, smallest, largest)
 
     assert refused.status_code == 400
-    assert rig.look(deployment)["autoscaling"] == {"minReplicas": 1, "maxReplicas": 1}
+    assert rig.get_deployment(deployment)["autoscaling"] == {"minReplicas": 1, "maxReplicas": 1}
 
 
 def test_unobserved_hour_is_settled_in_order_of_events(

@@ -87,10 +87,12 @@ def test_emulator_of_dead_parent_ends_after_its_limit() -> None:
 
 def test_capacity_option_sets_capacity() -> None:
     with running("--replicas-free", "1xnvidia-h100-80gb@eu-west-1=0") as (_, http):
-        rooms = http.get("/_emulator/capacity").json()["capacity"]
+        free_capacity = http.get("/_emulator/capacity").json()["capacity"]
 
     free = {
-        room["region"]: room["free"] for room in rooms if room["hardware"] == "1xnvidia-h100-80gb"
+        entry["region"]: entry["free"]
+        for entry in free_capacity
+        if entry["hardware"] == "1xnvidia-h100-80gb"
     }
     assert free == {"us-central-1": 24, "us-east-1": 6, "eu-west-1": 0}
 

@@ -77,10 +77,12 @@ def test_analytics_count_requests_tokens_and_latency(
     usages = [rig.chat(endpoint["name"], f"Count {n}").json()["usage"] for n in range(3)]
     rig.emulator.clock.advance(1)
 
-    told = together.endpoints.analytics(endpoint["id"], include_time_series=True, granularity="1h")
+    summary = together.endpoints.analytics(
+        endpoint["id"], include_time_series=True, granularity="1h"
+    )
 
-    assert told.metrics is not None
-    metrics = told.metrics
+    assert summary.metrics is not None
+    metrics = summary.metrics
     assert metrics.request_metrics is not None
     assert metrics.request_metrics.requests_by_status_code == {"200": "3"}
     assert metrics.token_metrics is not None
@@ -89,9 +91,9 @@ def test_analytics_count_requests_tokens_and_latency(
     assert metrics.latency_metrics is not None
     latency = metrics.latency_metrics
     assert 0 < (latency.ttft_p50_ms or 0) < (latency.latency_p50_ms or 0)
-    assert [d.deployment_id for d in told.deployment_analytics or []] == [deployment["id"]]
-    assert len(told.time_series or []) == 24
-    assert (told.time_series or [])[-1].values == {
+    assert [d.deployment_id for d in summary.deployment_analytics or []] == [deployment["id"]]
+    assert len(summary.time_series or []) == 24
+    assert (summary.time_series or [])[-1].values == {
         "requests": 3.0,
         "inputTokens": float(sum(usage["prompt_tokens"] for usage in usages)),
         "outputTokens": float(written),

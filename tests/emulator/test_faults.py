@@ -31,26 +31,26 @@ def test_status_fault_has_its_headers_and_no_effect(rig: EmulatorClient) -> None
 
 
 def test_hang_fault_before_has_no_effect_and_after_has(rig: EmulatorClient) -> None:
-    for action, standing in (("hang_before", []), ("hang_after", ["emulated-project/batch"])):
+    for action, expected in (("hang_before", []), ("hang_after", ["emulated-project/batch"])):
         rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
         with pytest.raises(httpx.ReadTimeout):
             create(rig, timeout_s=0.2)
 
-        assert rig.emulator.endpoints() == standing
+        assert rig.emulator.endpoints() == expected
         call = rig.emulator.calls()[-1]
         assert (call.fault, call.status) == (action, None)
-        assert call.effect == (200 if standing else None)
+        assert call.effect == (200 if expected else None)
 
 
 def test_reset_fault_before_has_no_effect_and_after_has(rig: EmulatorClient) -> None:
-    for action, standing in (("reset_before", []), ("reset_after", ["emulated-project/batch"])):
+    for action, expected in (("reset_before", []), ("reset_after", ["emulated-project/batch"])):
         rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
         with pytest.raises(httpx.ReadError):
             create(rig)
 
-        assert rig.emulator.endpoints() == standing
+        assert rig.emulator.endpoints() == expected
 
 
 def test_truncate_fault_ends_inside_the_body(rig: EmulatorClient) -> None:
@@ -133,7 +133,7 @@ def test_start_failure_fault_fails_the_start(rig: EmulatorClient) -> None:
     deployment = rig.deploy(rig.endpoint())
     rig.emulator.clock.advance(COLD_START_S)
 
-    status = rig.look(deployment)["status"]
+    status = rig.get_deployment(deployment)["status"]
     assert (status["state"], status["message"]) == ("DEPLOYMENT_STATE_FAILED", "Image pull failed")
     assert rig.emulator.ledger().lines == ()
 

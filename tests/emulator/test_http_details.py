@@ -29,10 +29,10 @@ def test_trailing_slash_is_the_same_path(rig: EmulatorClient, slashes: str) -> N
     endpoint, _ = rig.serve()
     body = {"model": endpoint["name"], "messages": [{"role": "user", "content": "Hi"}]}
 
-    asked = rig.http.post(f"/v1/chat/completions{slashes}", json=body)
+    chat_response = rig.http.post(f"/v1/chat/completions{slashes}", json=body)
     listed = rig.http.get(f"{rig.p}/endpoints{slashes}")
 
-    assert (asked.status_code, listed.status_code) == (200, 200)
+    assert (chat_response.status_code, listed.status_code) == (200, 200)
     assert listed.json()["data"][0]["id"] == endpoint["id"]
 
 

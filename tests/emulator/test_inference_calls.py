@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from together import Together
 
-from tests.emulator.test_streaming import TOOL, asked
+from tests.emulator.test_streaming import TOOL, user_messages
 from tests.support.emulator_client import EmulatorClient, code
 from together_emulator import Emulator
 
@@ -37,7 +37,7 @@ def test_logprobs_have_an_entry_for_each_token(together: Together, rig: Emulator
     endpoint, _ = rig.serve()
 
     choice = together.chat.completions.create(
-        model=endpoint["name"], messages=asked(), logprobs=3
+        model=endpoint["name"], messages=user_messages(), logprobs=3
     ).choices[0]
 
     assert choice.logprobs is not None
@@ -51,7 +51,7 @@ def test_logprobs_have_an_entry_for_each_token(together: Together, rig: Emulator
 
 def test_tool_is_called_and_its_result_answered(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
-    messages = asked("Weather in Oslo?")
+    messages = user_messages("Weather in Oslo?")
 
     first = together.chat.completions.create(
         model=endpoint["name"], messages=messages, tools=[TOOL]
@@ -95,7 +95,7 @@ def test_reasoning_model_thinks_on_request(together: Together, rig: EmulatorClie
 
     plain, thought = (
         together.chat.completions.create(
-            model=endpoint["name"], messages=asked(), reasoning={"enabled": enabled}
+            model=endpoint["name"], messages=user_messages(), reasoning={"enabled": enabled}
         )
         for enabled in (False, True)
     )

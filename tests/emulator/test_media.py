@@ -41,9 +41,9 @@ def serve(rig: EmulatorClient, model: str) -> str:
     return name
 
 
-def prompt_tokens(rig: EmulatorClient, name: str, asked: list[dict[str, Any]]) -> int:
+def prompt_tokens(rig: EmulatorClient, name: str, messages_of_user: list[dict[str, Any]]) -> int:
     """Return what a request is counted as."""
-    answer = rig.chat(name, messages=asked)
+    answer = rig.chat(name, messages=messages_of_user)
     assert answer.status_code == 200, answer.text
     return int(answer.json()["usage"]["prompt_tokens"])
 
@@ -156,9 +156,9 @@ def test_url_of_another_kind_is_refused(rig: EmulatorClient, url: str) -> None:
 
 def test_part_without_an_object_is_refused(rig: EmulatorClient) -> None:
     part = {"type": "image_url", "image_url": "https://example.invalid/cat.jpg"}
-    asked = [{"role": "user", "content": [part]}]
+    messages_of_user = [{"role": "user", "content": [part]}]
 
-    assert code(rig.chat(serve(rig, VISION), messages=asked))[0] == 400
+    assert code(rig.chat(serve(rig, VISION), messages=messages_of_user))[0] == 400
 
 
 def test_image_beyond_the_context_is_refused(rig: EmulatorClient) -> None:

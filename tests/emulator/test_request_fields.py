@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from together import Together
 
-from tests.emulator.test_streaming import asked
+from tests.emulator.test_streaming import user_messages
 from tests.support.emulator_client import EmulatorClient, code, message
 
 
@@ -30,7 +30,7 @@ def test_every_field_of_the_official_schema_is_accepted(
 
     answer = together.chat.completions.create(
         model=endpoint["name"],
-        messages=asked(),
+        messages=user_messages(),
         max_tokens=20,
         temperature=0.5,
         top_p=0.9,

@@ -92,8 +92,8 @@ def test_traffic_is_split_by_weight_and_ready_replicas(rig: EmulatorClient) -> N
     for n in range(200):
         rig.chat(endpoint["name"], f"question {n}", max_tokens=1)
 
-    standing = rig.http.get("/_emulator/deployments").json()["deployments"]
-    served = Counter({d["id"]: d["served"] for d in standing})
+    deployments = rig.http.get("/_emulator/deployments").json()["deployments"]
+    served = Counter({d["id"]: d["served"] for d in deployments})
     shown = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}").json()["deployments"]
     shares = {d["id"]: d["estimatedEffectiveTrafficShare"] for d in shown}
     assert shares == {one["id"]: 0.25, three["id"]: 0.75}
@@ -110,5 +110,5 @@ def test_requests_of_one_key_stay_on_one_deployment(rig: EmulatorClient, sticky:
     for n in range(20):
         rig.chat(endpoint["name"], f"question {n}", max_tokens=1, **{sticky: "same"})
 
-    standing = rig.http.get("/_emulator/deployments").json()["deployments"]
-    assert sorted(d["served"] for d in standing) == [0, 20]
+    deployments = rig.http.get("/_emulator/deployments").json()["deployments"]
+    assert sorted(d["served"] for d in deployments) == [0, 20]

@@ -81,7 +81,7 @@ class AnySequence(RuleBasedStateMachine):
         self.emulator.__exit__(None, None, None)
 
     @initialize()
-    def look_around(self) -> None:
+    def observe_all(self) -> None:
         found = self.sdk.models.list_supported(search=SMALL).data[0].deployment_profiles
         self.profile = next(p for p in found if p.gpu_type == "H100")
 
@@ -116,13 +116,13 @@ class AnySequence(RuleBasedStateMachine):
                 raise
             return None
 
-    def standing(self) -> list[Any]:
+    def existing_endpoints(self) -> list[Any]:
         return self.sdk.endpoints.list().data
 
     def deployments(self) -> list[Any]:
         return [
             deployment
-            for endpoint in self.standing()
+            for endpoint in self.existing_endpoints()
             for deployment in self.sdk.endpoints.deployments.list(endpoint.id).data
         ]
 
@@ -142,7 +142,7 @@ class AnySequence(RuleBasedStateMachine):
     @precondition(lambda self: self.emulator.has_endpoints)
     @rule(index=some, name=names, smallest=numbers, largest=numbers)
     def deploy(self, index: int, name: str, smallest: int, largest: int) -> None:
-        if found := self.standing():
+        if found := self.existing_endpoints():
             self.dare(
                 self.sdk.endpoints.deployments.create,
                 self.pick(found, index).id,
@@ -184,7 +184,7 @@ class AnySequence(RuleBasedStateMachine):
         for one in self.deployments()[index:]:
             deployments = self.sdk.endpoints.deployments
             self.dare(deployments.delete, one.id, endpoint_id=one.endpoint_id)
-        for endpoint in self.standing():
+        for endpoint in self.existing_endpoints():
             self.dare(self.sdk.endpoints.delete, endpoint.id)
 
     @rule(smallest=numbers, largest=numbers, state=st.sampled_from(["STARTED", "STOPPED"]))
@@ -224,7 +224,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @precondition(lambda self: self.emulator.has_endpoints)
     @rule(index=some)
-    def ask(self, index: int) -> None:
+    def send_chat(self, index: int) -> None:
         answer = self.http.post(
             "/v1/chat/completions",
             json={
@@ -247,8 +247,8 @@ class AnySequence(RuleBasedStateMachine):
 
     @invariant()
     def states_follow_the_documented_ones(self) -> None:
-        standing = self.http.get("/_emulator/deployments").json()["deployments"]
-        for deployment in standing:
+        existing_endpoints = self.http.get("/_emulator/deployments").json()["deployments"]
+        for deployment in existing_endpoints:
             states = [
                 entry["state"].removeprefix("DEPLOYMENT_STATE_") for entry in deployment["history"]
             ]

@@ -23,16 +23,18 @@ TOOL: Any = {
 }
 
 
-def asked(prompt: str = "Why?") -> Any:
+def user_messages(prompt: str = "Why?") -> Any:
     return [{"role": "user", "content": prompt}]
 
 
 def test_streamed_answer_equals_the_plain_answer(together: Together, rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
-    whole = together.chat.completions.create(model=endpoint["name"], messages=asked())
+    whole = together.chat.completions.create(model=endpoint["name"], messages=user_messages())
 
     chunks = list(
-        together.chat.completions.create(model=endpoint["name"], messages=asked(), stream=True)
+        together.chat.completions.create(
+            model=endpoint["name"], messages=user_messages(), stream=True
+        )
     )
 
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -47,7 +49,7 @@ def test_streamed_choices_have_their_index(together: Together, rig: EmulatorClie
     endpoint, _ = rig.serve()
 
     stream = together.chat.completions.create(
-        model=endpoint["name"], messages=asked(), stream=True, n=3, max_tokens=4, logprobs=1
+        model=endpoint["name"], messages=user_messages(), stream=True, n=3, max_tokens=4, logprobs=1
     )
     texts = ["", "", ""]
     for chunk in stream:
@@ -79,7 +81,7 @@ def test_streamed_tool_call_equals_the_plain_call(together: Together, rig: Emula
 
     chunks = list(
         together.chat.completions.create(
-            model=endpoint["name"], messages=asked(), tools=[TOOL], stream=True
+            model=endpoint["name"], messages=user_messages(), tools=[TOOL], stream=True
         )
     )
 
@@ -105,7 +107,7 @@ def test_stream_of_lost_replica_ends_in_an_error(together: Together) -> None:
             endpoint, _ = EmulatorClient(emulator, http).serve()
             client = together.copy(base_url=emulator.url)
             stream = client.chat.completions.create(
-                model=endpoint["name"], messages=asked(), stream=True
+                model=endpoint["name"], messages=user_messages(), stream=True
             )
             emulator.lose_replica()
             while not clock.sleepers:
@@ -118,7 +120,7 @@ def test_stream_of_lost_replica_ends_in_an_error(together: Together) -> None:
 
 def test_stream_of_disconnected_client_frees_its_slot(rig: EmulatorClient) -> None:
     endpoint, _ = rig.serve()
-    body = {"model": endpoint["name"], "messages": asked(), "stream": True}
+    body = {"model": endpoint["name"], "messages": user_messages(), "stream": True}
 
     with rig.http.stream("POST", "/v1/chat/completions", json=body) as answer:
         next(answer.iter_lines())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from together import Together
 
-from tests.emulator.test_streaming import TOOL, asked
+from tests.emulator.test_streaming import TOOL, user_messages
 from tests.support.emulator_client import EmulatorClient
 
 THINKING = "Qwen/Qwen3.5-9B"
@@ -35,7 +35,7 @@ def thinks(rig: EmulatorClient, model: str, **body: Any) -> bool:
 def test_thinking_by_default_comes_beside_the_answer(
     rig: EmulatorClient, together: Together
 ) -> None:
-    answer = together.chat.completions.create(model=served(rig, THINKING), messages=asked())
+    answer = together.chat.completions.create(model=served(rig, THINKING), messages=user_messages())
 
     message = answer.choices[0].message
     assert message is not None
@@ -130,7 +130,7 @@ def test_thinking_has_its_other_field_name_where_configured(rig: EmulatorClient)
 
 def test_thinking_is_streamed_before_the_answer(rig: EmulatorClient, together: Together) -> None:
     stream = together.chat.completions.create(
-        model=served(rig, THINKING), messages=asked(), stream=True
+        model=served(rig, THINKING), messages=user_messages(), stream=True
     )
 
     kinds = [

@@ -13,7 +13,7 @@ import pytest
 from together import Together
 
 from tests.emulator.conftest import TLS
-from tests.emulator.test_streaming import asked
+from tests.emulator.test_streaming import user_messages
 from tests.support.emulator_client import SMALL, EmulatorClient, code, message
 from tests.support.wait import wait_until
 from together_emulator import Emulator, ManualClock
@@ -143,7 +143,7 @@ def test_upstream_answer_is_returned_in_togethers_shape(
     endpoint, _ = rig.serve()
 
     answer = together.chat.completions.create(
-        model=endpoint["name"], messages=asked(), max_tokens=9, reasoning={"enabled": False}
+        model=endpoint["name"], messages=user_messages(), max_tokens=9, reasoning={"enabled": False}
     )
 
     assert answer.choices[0].message is not None
@@ -167,7 +167,7 @@ def test_upstream_completions_embeddings_and_streams_pass_through(
     )
 
     text = together.completions.create(model=name, prompt="Say").choices[0].text
-    chat = list(together.chat.completions.create(model=name, messages=asked(), stream=True))
+    chat = list(together.chat.completions.create(model=name, messages=user_messages(), stream=True))
     pieces = list(together.completions.create(model=name, prompt="Say", stream=True))
     vector = together.embeddings.create(model=embedder["name"], input="x").data[0].embedding
 
@@ -189,10 +189,10 @@ def test_upstream_leaves_lifecycle_and_bill_emulated(rig: EmulatorClient) -> Non
     late = rig.chat(endpoint["name"])
     rig.emulator.clock.advance(1)
 
-    told = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/analytics").json()["metrics"]
+    metrics = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/analytics").json()["metrics"]
     assert (early.status_code, late.status_code) == (503, 200)
     assert rig.emulator.billing == 1
-    assert told["tokenMetrics"]["totalInputTokens"] == "11"
+    assert metrics["tokenMetrics"]["totalInputTokens"] == "11"
     assert rig.in_flight() == 0
 
 

@@ -46,7 +46,7 @@ def path(endpoint: dict[str, Any]) -> str:
     return f"/v1/endpoints/{endpoint['id']}"
 
 
-def look(rig: EmulatorClient, endpoint: dict[str, Any]) -> dict[str, Any]:
+def get_endpoint(rig: EmulatorClient, endpoint: dict[str, Any]) -> dict[str, Any]:
     seen: dict[str, Any] = rig.http.get(path(endpoint)).json()
     return seen
 
@@ -61,15 +61,15 @@ def test_v1_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: EmulatorCl
     states = [endpoint["state"]]
     for advance_s in (30, COLD_START_S):
         clock.advance(advance_s)
-        states.append(look(rig, endpoint)["state"])
+        states.append(get_endpoint(rig, endpoint)["state"])
     answer = rig.chat(endpoint["name"])
     states.append(patch(rig, endpoint, state="STOPPED").json()["state"])
     clock.advance(DRAIN_S)
-    states.append(look(rig, endpoint)["state"])
+    states.append(get_endpoint(rig, endpoint)["state"])
     refused = rig.chat(endpoint["name"])
     states.append(patch(rig, endpoint, state="STARTED").json()["state"])
     clock.advance(COLD_START_S)
-    states.append(look(rig, endpoint)["state"])
+    states.append(get_endpoint(rig, endpoint)["state"])
     deleted = rig.http.delete(path(endpoint))
 
     assert states == [
@@ -124,7 +124,7 @@ def test_v1_create_and_restart_are_refused_unless_allowed(call: str) -> None:
                 endpoint = create(rig, state="STOPPED")
                 emulator.change(v1_create=False)
                 refused = patch(rig, endpoint, state="STARTED")
-                assert look(rig, endpoint)["state"] == "STOPPED"
+                assert get_endpoint(rig, endpoint)["state"] == "STOPPED"
 
     assert code(refused) == (403, "endpoints_v1_create_access_disabled")
 
@@ -176,8 +176,8 @@ def test_v1_endpoint_created_stopped_costs_nothing(rig: EmulatorClient) -> None:
     endpoint = create(rig, state="STOPPED")
     rig.emulator.clock.advance(COLD_START_S)
 
-    assert look(rig, endpoint)["state"] == "STOPPED"
-    assert look(rig, endpoint)["autoscaling"] == {"min_replicas": 1, "max_replicas": 1}
+    assert get_endpoint(rig, endpoint)["state"] == "STOPPED"
+    assert get_endpoint(rig, endpoint)["autoscaling"] == {"min_replicas": 1, "max_replicas": 1}
     assert rig.emulator.ledger().lines == ()
 
 
@@ -200,12 +200,12 @@ def test_v1_endpoint_without_capacity_is_pending(rig: EmulatorClient) -> None:
     rig.emulator.set_free("1xnvidia-h100-80gb", 0)
     endpoint = create(rig)
     rig.emulator.clock.advance(COLD_START_S)
-    waiting = look(rig, endpoint)["state"]
+    waiting = get_endpoint(rig, endpoint)["state"]
 
     rig.emulator.set_free("1xnvidia-h100-80gb", 1)
     rig.emulator.clock.advance(COLD_START_S)
 
-    assert (waiting, look(rig, endpoint)["state"]) == ("PENDING", "STARTED")
+    assert (waiting, get_endpoint(rig, endpoint)["state"]) == ("PENDING", "STARTED")
 
 
 def test_v1_endpoint_that_never_starts_is_in_error_and_final(rig: EmulatorClient) -> None:
@@ -215,7 +215,7 @@ def test_v1_endpoint_that_never_starts_is_in_error_and_final(rig: EmulatorClient
 
     refused = patch(rig, endpoint, state="STARTED")
 
-    assert look(rig, endpoint)["state"] == "ERROR"
+    assert get_endpoint(rig, endpoint)["state"] == "ERROR"
     assert refused.status_code == 400
 
 
@@ -228,7 +228,7 @@ def test_v1_zone_is_accepted_in_body_and_query(rig: EmulatorClient, where: str) 
     endpoint = rig.http.post("/v1/endpoints", json=body, params=query).json()
     rig.emulator.clock.advance(COLD_START_S)
 
-    assert look(rig, endpoint)["state"] == "PENDING"
+    assert get_endpoint(rig, endpoint)["state"] == "PENDING"
 
 
 def test_v1_zones_are_listed(rig: EmulatorClient) -> None:
@@ -267,7 +267,7 @@ def test_v1_answers_take_longer_without_speculative_decoding(rig: EmulatorClient
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "expected"),
     [
         ({"model": "nobody/nothing"}, "not found"),
         ({"hardware": ""}, "hardware is required"),
@@ -283,12 +283,12 @@ def test_v1_answers_take_longer_without_speculative_decoding(rig: EmulatorClient
     ],
 )
 def test_v1_invalid_request_is_refused(
-    rig: EmulatorClient, body: dict[str, Any], words: str
+    rig: EmulatorClient, body: dict[str, Any], expected: str
 ) -> None:
     refused = rig.http.post("/v1/endpoints", json=BODY | body)
 
     assert refused.status_code in (400, 404)
-    assert words in message(refused)
+    assert expected in message(refused)
     assert rig.emulator.endpoints() == []
 
 

@@ -49,7 +49,7 @@ def test_batch_body_fields_override_options() -> None:
 def test_invalid_batch_body_is_an_error_of_its_row() -> None:
     errors = sent([None, "text", {"model": "m"}, UnreadableCell("bytes"), {"messages": MESSAGES}])
 
-    assert all(isinstance(words, str) for words in errors[:4])
+    assert all(isinstance(error, str) for error in errors[:4])
     assert errors[4]["messages"] == MESSAGES
 
 

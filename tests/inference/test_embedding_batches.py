@@ -37,7 +37,7 @@ def unless(bad: Callable[[str], bool]) -> Callable[[dict[str, Any]], Served]:
     return serve
 
 
-def asked(server: Server, texts: list[str | None]) -> tuple[dict[int, Answer], Tally]:
+def answers_to(server: Server, texts: list[str | None]) -> tuple[dict[int, Answer], Tally]:
     kept: dict[int, Answer] = {}
 
     def keep(answer: Answer) -> None:
@@ -69,7 +69,7 @@ def floats(answer: Answer) -> list[float]:
 def test_texts_get_their_own_vectors_and_nulls_an_error(texts: list[str | None]) -> None:
     server = Server(embedded)
 
-    kept, tally = asked(server, texts)
+    kept, tally = answers_to(server, texts)
 
     assert sorted(kept) == list(range(len(texts)))
     for row, text in enumerate(texts):
@@ -87,7 +87,7 @@ def test_bad_text_does_not_fail_its_batch() -> None:
     server = Server(unless(lambda text: text == "bad"))
     texts: list[str | None] = ["bad" if row in (5, 300) else f"text {row}" for row in range(400)]
 
-    kept, tally = asked(server, texts)
+    kept, tally = answers_to(server, texts)
 
     assert [row for row in sorted(kept) if kept[row].error] == [5, 300]
     failure = Failure.parse(kept[5].error or "")
@@ -101,13 +101,13 @@ def test_texts_all_refused_alike_stop_the_run_early() -> None:
     server = Server(unless(lambda _text: True))
 
     with pytest.raises(TerminalError, match="fix the request"):
-        asked(server, [f"text {row}" for row in range(20_000)])
+        answers_to(server, [f"text {row}" for row in range(20_000)])
 
 
 def test_long_texts_are_sent_in_smaller_batches() -> None:
     server = Server(embedded)
 
-    asked(server, ["x" * 50_000] * 10)
+    answers_to(server, ["x" * 50_000] * 10)
 
     assert [len(body["input"]) for body in server.bodies] == [2] * 5
 
@@ -124,6 +124,6 @@ def test_long_texts_are_sent_in_smaller_batches() -> None:
 def test_vectors_that_do_not_match_the_texts_are_an_error(data: list[Any]) -> None:
     server = Server(lambda _body: (200, {"data": data}))
 
-    kept, _ = asked(server, ["a", "b"])
+    kept, _ = answers_to(server, ["a", "b"])
 
     assert {Failure.parse(kept[row].error or "").kind for row in (0, 1)} == {UNREADABLE}

@@ -27,8 +27,8 @@ class Served(Server):
         self._of = serve
         self.sent: dict[int, int] = {}
 
-    def _of_row(self, asked: dict[str, Any]) -> Answered:
-        row = int(asked["row"])
+    def _of_row(self, request_body: dict[str, Any]) -> Answered:
+        row = int(request_body["row"])
         self.sent[row] = self.sent.get(row, 0) + 1
         return self._of(row)
 
@@ -147,12 +147,12 @@ def test_endpoint_that_only_fails_is_left_after_some_rows() -> None:
 
 def test_rejected_answer_is_requested_again_before_other_rows() -> None:
     served = Served(lambda _row: GOOD)
-    asked_again: dict[int, int] = {}
+    requested_again: dict[int, int] = {}
     settled: list[int] = []
 
     def record(answer: Answer) -> Sequence[Answer | RowRequest] | None:
-        if answer.row % 10 == 0 and answer.row not in asked_again:
-            asked_again[answer.row] = len(served.sent)
+        if answer.row % 10 == 0 and answer.row not in requested_again:
+            requested_again[answer.row] = len(served.sent)
             return (request(answer.row),)
         settled.append(answer.row)
         return None
@@ -163,7 +163,9 @@ def test_rejected_answer_is_requested_again_before_other_rows() -> None:
     assert sorted(settled) == list(range(100))
     assert tally.done == 100
     assert sum(served.sent.values()) == 110
-    assert all(settled.index(row) < asked + 16 for row, asked in asked_again.items())
+    assert all(
+        settled.index(row) < request_body + 16 for row, request_body in requested_again.items()
+    )
 
 
 @pytest.mark.parametrize("wanting", [0, 3])

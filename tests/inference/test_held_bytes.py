@@ -82,7 +82,7 @@ def test_answered_rows_release_their_requests() -> None:
     gc.collect()  # Rows of earlier tests.
     gc.disable()  # What only the collector frees is kept for as long as it likes.
     try:
-        with engine_on(Server(lambda _asked: said("yes"))) as engine:
+        with engine_on(Server(lambda _body: said("yes"))) as engine:
             tally = engine.answer(rows, lambda _answer: None)
             known = [one.body for one in gc.get_objects() if type(one) is Row]
     finally:

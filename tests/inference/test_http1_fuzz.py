@@ -58,10 +58,10 @@ def outcomes(chunks: list[bytes], *, requests: int = 1) -> tuple[list[Outcome], 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     """Return data in pieces, cut at positions that are taken modulo its length."""
-    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    boundaries = sorted({cut % (len(data) + 1) for cut in cuts})
     return [
         piece
-        for start, end in zip([0, *places], [*places, len(data)], strict=True)
+        for start, end in zip([0, *boundaries], [*boundaries, len(data)], strict=True)
         if (piece := data[start:end])
     ]
 
@@ -73,8 +73,8 @@ def sized(body: bytes, headers: list[tuple[str, str]], status: int) -> bytes:
 
 def chunked(body: bytes, size: int) -> bytes:
     parts = [body[at : at + size] for at in range(0, len(body), size)]
-    told = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
-    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + told + b"0\r\n\r\n"
+    chunked = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked + b"0\r\n\r\n"
 
 
 @settings(max_examples=150)

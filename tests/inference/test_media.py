@@ -150,7 +150,7 @@ def test_list_is_several_parts_and_null_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "kind", "words"),
+    ("cell", "kind", "expected"),
     [
         (b"not a picture", BAD_MEDIA, "not an image of a known type"),
         (b"", BAD_MEDIA, "content is empty"),
@@ -170,13 +170,13 @@ def test_list_is_several_parts_and_null_is_none() -> None:
     ],
 )
 def test_unusable_media_is_an_error_of_its_row_with_its_column(
-    cell: Any, kind: str, words: str
+    cell: Any, kind: str, expected: str
 ) -> None:
     found = failure(cell)
 
     assert found.kind == kind
     assert found.message.startswith("column image: ")
-    assert words in found.message
+    assert expected in found.message
 
 
 def test_oversized_part_names_its_size_and_the_limit() -> None:

@@ -20,12 +20,12 @@ def requests(texts: Iterable[bytes]) -> list[RowRequest]:
 
 @given(st.lists(st.binary(max_size=3), max_size=600))
 def test_prefix_order_sends_each_row_once_within_a_window(texts: list[bytes]) -> None:
-    asked = requests(texts)
+    in_order = requests(texts)
 
-    sent = list(by_prefix(iter(asked), FRAME))
+    sent = list(by_prefix(iter(in_order), FRAME))
 
-    assert sorted(sent) == asked
-    assert all(abs(place - request.row) < WINDOW_ROWS for place, request in enumerate(sent))
+    assert sorted(sent) == in_order
+    assert all(abs(position - request.row) < WINDOW_ROWS for position, request in enumerate(sent))
 
 
 def test_prefix_order_of_equal_prefixes_is_input_order() -> None:
@@ -34,7 +34,7 @@ def test_prefix_order_of_equal_prefixes_is_input_order() -> None:
     assert [request.row for request in sent] == [1, 3, 0, 2]
 
 
-def hits(sent: Iterable[RowRequest], places: int) -> int:
+def hits(sent: Iterable[RowRequest], cache_size: int) -> int:
     """Count the rows whose document a cache of so many documents still has."""
     cache: OrderedDict[bytes, None] = OrderedDict()
     found = 0
@@ -43,7 +43,7 @@ def hits(sent: Iterable[RowRequest], places: int) -> int:
         found += document in cache
         cache[document] = None
         cache.move_to_end(document)
-        if len(cache) > places:
+        if len(cache) > cache_size:
             cache.popitem(last=False)
     return found
 
@@ -51,9 +51,9 @@ def hits(sent: Iterable[RowRequest], places: int) -> int:
 def test_shuffled_input_hits_a_small_cache_as_sorted_input_does() -> None:
     texts = [b"document %026d, question %d" % (row % 400, row) for row in range(8_000)]
     random.Random(7).shuffle(texts)
-    asked = requests(texts)
+    in_order = requests(texts)
 
-    sorted_hits = hits(by_prefix(iter(asked), FRAME), places=20)
+    sorted_hits = hits(by_prefix(iter(in_order), FRAME), cache_size=20)
 
-    assert hits(asked, places=20) < 0.1 * len(asked)
-    assert sorted_hits > 0.7 * len(asked)
+    assert hits(in_order, cache_size=20) < 0.1 * len(in_order)
+    assert sorted_hits > 0.7 * len(in_order)

@@ -256,7 +256,7 @@ def test_answer_truncated_while_thinking_is_an_error_with_thinking(
 
 
 @pytest.mark.parametrize(
-    ("message", "finish", "why", "words"),
+    ("message", "finish", "why", "expected"),
     [
         ({"content": None, "refusal": "I cannot."}, "stop", f.REFUSAL, "refused: I cannot."),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, "stop", f.REFUSAL, "refused: No."),
@@ -268,12 +268,12 @@ def test_answer_truncated_while_thinking_is_an_error_with_thinking(
     ],
 )
 def test_answer_without_text_is_an_error_with_its_reason(
-    message: Any, finish: str, why: str, words: str
+    message: Any, finish: str, why: str, expected: str
 ) -> None:
     answer = read(chat(message, finish))
 
     assert (answer.response, kind(answer)) == (None, why)
-    assert words in (answer.error or "")
+    assert expected in (answer.error or "")
     assert answer.prompt_tokens == 7
 
 

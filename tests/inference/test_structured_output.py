@@ -39,7 +39,7 @@ RENDERER = Renderer(
 )
 
 
-def asked(
+def answers_to(
     server: Server, prompts: list[str | None], checker: SchemaChecker | None = None
 ) -> tuple[dict[int, Answer], Tally]:
     kept: dict[int, Answer] = {}
@@ -73,7 +73,7 @@ def first_bad(body: dict[str, Any]) -> Served:
 def test_valid_answer_is_requested_once() -> None:
     server = Server(lambda _body: said(GOOD))
 
-    kept, tally = asked(server, ["x"] * 200)
+    kept, tally = answers_to(server, ["x"] * 200)
 
     assert len(server.bodies) == 200 == tally.done
     assert {answer.response for answer in kept.values()} == {GOOD}
@@ -82,7 +82,7 @@ def test_valid_answer_is_requested_once() -> None:
 def test_invalid_answer_is_requested_again_with_the_error() -> None:
     server = Server(first_bad)
 
-    kept, tally = asked(server, ["x"])
+    kept, tally = answers_to(server, ["x"])
 
     again = server.bodies[1]["messages"]
     assert [message["role"] for message in again] == ["system", "user", "assistant", "user"]
@@ -100,7 +100,7 @@ def test_invalid_answer_is_requested_again_with_the_error() -> None:
 def test_answer_that_never_fits_is_an_error_with_its_text(answer: str) -> None:
     server = Server(lambda _body: said(answer))
 
-    kept, tally = asked(server, ["x"])
+    kept, tally = answers_to(server, ["x"])
 
     failure = Failure.parse(kept[0].error or "")
     assert (failure.kind, failure.status, failure.attempts) == (
@@ -117,7 +117,7 @@ def test_answer_that_never_fits_is_an_error_with_its_text(answer: str) -> None:
 def test_truncated_answer_is_not_requested_again() -> None:
     server = Server(lambda _body: said('{"kind": ', "length"))
 
-    kept, _ = asked(server, ["x"])
+    kept, _ = answers_to(server, ["x"])
 
     assert len(server.bodies) == 1
     assert "cut off at max_tokens" in (kept[0].error or "")
@@ -128,7 +128,7 @@ def test_rows_unsendable_or_refused_keep_their_own_errors() -> None:
         lambda body: refusal(400, "bad") if body["messages"][1]["content"] == "y" else said(GOOD)
     )
 
-    kept, tally = asked(server, ["x", None, "y"])
+    kept, tally = answers_to(server, ["x", None, "y"])
 
     assert kept[0].response == GOOD
     assert Failure.parse(kept[1].error or "").kind == NULL_PROMPT
@@ -140,13 +140,13 @@ def test_schema_that_no_answer_fits_ends_the_run_early() -> None:
     server = Server(lambda body: said(orjson.dumps(len(body["messages"])).decode()))
 
     with pytest.raises(TerminalError, match="failed alike, schema: HTTP 200 after 3 attempts"):
-        asked(server, ["x"] * 5_000)
+        answers_to(server, ["x"] * 5_000)
 
     assert len(server.bodies) < 3_000
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"),
+    ("schema", "expected"),
     [
         ({"type": "objekt"}, "at /type"),
         ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "none"),
@@ -154,8 +154,8 @@ def test_schema_that_no_answer_fits_ends_the_run_early() -> None:
         ({"type": "string", "pattern": "("}, "regex"),
     ],
 )
-def test_invalid_schema_is_refused(schema: dict[str, Any], words: str) -> None:
-    with pytest.raises(BadRequest, match=words) as caught:
+def test_invalid_schema_is_refused(schema: dict[str, Any], expected: str) -> None:
+    with pytest.raises(BadRequest, match=expected) as caught:
         SchemaChecker(schema)
 
     assert "\n" not in str(caught.value)
@@ -169,7 +169,7 @@ class Broken(SchemaChecker):
 
 
 def test_exception_while_validating_an_answer_settles_its_row() -> None:
-    kept, tally = asked(Server(lambda _body: said(GOOD)), ["x"] * 20, Broken(SCHEMA_OF_ALL))
+    kept, tally = answers_to(Server(lambda _body: said(GOOD)), ["x"] * 20, Broken(SCHEMA_OF_ALL))
 
     assert (tally.done, tally.failed) == (20, 20)
     assert {one.failure.kind for one in kept.values() if one.failure} == {INTERNAL}
@@ -179,7 +179,7 @@ def test_exception_while_validating_an_answer_settles_its_row() -> None:
 def test_json_in_a_fence_is_an_answer_and_is_requested_once() -> None:
     server = Server(lambda _body: said(f"```json\n{GOOD}\n```"))
 
-    kept, _ = asked(server, ["x"])
+    kept, _ = answers_to(server, ["x"])
 
     assert len(server.bodies) == 1
     assert kept[0].response == f"```json\n{GOOD}\n```"

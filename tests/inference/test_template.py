@@ -78,15 +78,15 @@ def test_random_template_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("{{ question }} {{ answer }}", "uses answer, question, which the input does not have"),
         ("{{ q", "--prompt, line 1: .*; the columns are q, other"),
         ("{% for %}", "line 1"),
     ],
 )
-def test_invalid_template_is_refused_with_the_columns(text: str, words: str) -> None:
-    with pytest.raises(BadRequest, match=words):
+def test_invalid_template_is_refused_with_the_columns(text: str, expected: str) -> None:
+    with pytest.raises(BadRequest, match=expected):
         Template(text, ["q", "other"])
 
 

@@ -23,7 +23,7 @@ def test_command_of_a_plain_job_has_only_what_it_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "words"),
+    ("groups", "expected"),
     [
         ({"prompt": {"template": "Say '{{ x }}'"}}, ["--prompt", "Say '{{ x }}'"]),
         ({"sampling": {"temperature": 0.0}}, ["--temperature", "0"]),
@@ -35,12 +35,12 @@ def test_command_of_a_plain_job_has_only_what_it_needs() -> None:
     ],
 )
 def test_command_has_what_differs_from_the_defaults(
-    groups: dict[str, Any], words: list[str]
+    groups: dict[str, Any], expected: list[str]
 ) -> None:
     found = shlex.split(run_command(job(**groups)))
 
     joined = "\0".join(found)
-    assert "\0".join(words) in joined
+    assert "\0".join(expected) in joined
 
 
 def test_options_of_the_command_make_the_same_job() -> None:
@@ -50,8 +50,8 @@ def test_options_of_the_command_make_the_same_job() -> None:
         limits={"max_cost_usd": 12.5, "deadline_s": 3600, "concurrency": 7},
         rows={"limit": 10},
     )
-    words = shlex.split(run_command(made))[3:]
-    given: dict[str, Any] = dict(zip(words[::2], words[1::2], strict=True))
+    expected = shlex.split(run_command(made))[3:]
+    given: dict[str, Any] = dict(zip(expected[::2], expected[1::2], strict=True))
     output = given.pop("--output")
     options = JobOptions(**{name[2:].replace("-", "_"): value for name, value in given.items()})
 

@@ -85,14 +85,14 @@ TOO_LONG_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("words", TOO_LONG_WORDS, ids=range(len(TOO_LONG_WORDS)))
+@pytest.mark.parametrize("text", TOO_LONG_WORDS, ids=range(len(TOO_LONG_WORDS)))
 @pytest.mark.parametrize("status", [400, 403, 413, 422])
-def test_context_length_message_is_recognised_under_any_status(status: int, words: str) -> None:
-    assert kind_of(status, "", words) == f.TOO_LONG
+def test_context_length_message_is_recognised_under_any_status(status: int, text: str) -> None:
+    assert kind_of(status, "", text) == f.TOO_LONG
 
 
 @pytest.mark.parametrize(
-    "words",
+    "text",
     [
         "max_tokens must be <= 4096, given 5000",
         "Rate limit exceeded: 5000 requests",
@@ -104,8 +104,8 @@ def test_context_length_message_is_recognised_under_any_status(status: int, word
         "tool_choice requires tools",
     ],
 )
-def test_other_messages_are_not_context_length(words: str) -> None:
-    assert not f.too_long(words)
+def test_other_messages_are_not_context_length(text: str) -> None:
+    assert not f.too_long(text)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

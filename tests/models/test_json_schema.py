@@ -39,7 +39,7 @@ def test_json_is_extracted_from_surrounding_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("no JSON here", "not JSON"),
         ('{"answer": 4}', "at /answer"),
@@ -48,11 +48,11 @@ def test_json_is_extracted_from_surrounding_text(text: str) -> None:
         ('{"answer": "4"', "not JSON"),
     ],
 )
-def test_json_that_does_not_fit_says_why(text: str, words: str) -> None:
+def test_json_that_does_not_fit_says_why(text: str, expected: str) -> None:
     value, wrong = CHECKER.read(text)
 
     assert value is None
-    assert words in (wrong or "")
+    assert expected in (wrong or "")
 
 
 @given(st.text() | st.text(alphabet='{}[]"`:,a1 \\n\\\\u', max_size=60))

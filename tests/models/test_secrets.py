@@ -26,7 +26,7 @@ def test_short_values_and_public_headers_are_not_masked() -> None:
 
 
 def test_control_characters_of_foreign_text_are_removed() -> None:
-    words = "\x1b]0;owned\x07\x1b[2J\r\nbad\x9b31m request"
+    text = "\x1b]0;owned\x07\x1b[2J\r\nbad\x9b31m request"
 
-    assert not set(printable(words)) & {"\x1b", "\x07", "\r", "\n", "\x9b"}
-    assert "\x1b" not in str(TerminalError(words))
+    assert not set(printable(text)) & {"\x1b", "\x07", "\r", "\n", "\x9b"}
+    assert "\x1b" not in str(TerminalError(text))

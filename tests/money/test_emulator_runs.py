@@ -63,7 +63,7 @@ def test_unavailable_hardware_is_deleted_and_the_next_is_tried(
         message="no quota for this hardware",
     )  # fmt: skip
     fails = FaultRule(action="fail_start", method="POST", path="/deployments", nth=(2,))
-    standing: list[int] = []
+    endpoint_counts: list[int] = []
     with emulated(tmp_path / "home", speed=600.0, faults=[full, fails], start_factor=0.1) as (
         emulator,
         environment,
@@ -71,12 +71,12 @@ def test_unavailable_hardware_is_deleted_and_the_next_is_tried(
         report, stopped = carry_out(
             job_of(tmp_path, rows=20),
             environment,
-            before_each=lambda: standing.append(len(emulator.endpoints())),
+            before_each=lambda: endpoint_counts.append(len(emulator.endpoints())),
         )
 
     assert stopped is None
     assert report["rows"]["remaining"] == 0
-    assert standing == [0, 0, 0]
+    assert endpoint_counts == [0, 0, 0]
     assert [endpoint["hardware"] for endpoint in report["endpoints"]] == [H100, H200, B200]
     assert ["no quota" in report["moves"][0], "FAILED" in report["moves"][1]] == [True, True]
     assert [endpoint["replica_minutes"] > 0 for endpoint in report["endpoints"]] == [0, 0, 1]
@@ -148,10 +148,10 @@ def test_endangered_deadline_adds_replicas(
         report, stopped = carry_out(job, environment)
         bill = emulator.ledger()
 
-    foreseen = report["estimate"]["seconds"]
+    estimated = report["estimate"]["seconds"]
     print(
         f"\nemulator, deadline 400 s: {len(bill.lines)} replicas, {report['rows']['done']} of 2000 "
-        f"rows, foreseen {foreseen['mid']:.0f} s, stopped: {stopped}"
+        f"rows, foreseen {estimated['mid']:.0f} s, stopped: {stopped}"
     )
     assert len(bill.lines) > 1
     assert report["rows"]["done"] > 1200
@@ -188,9 +188,9 @@ def test_calibration_rows_find_the_cheapest_hardware_and_are_kept(
     ) as run:  # fmt: skip
         plan = plan_of(run)
         assert plan.placement is not None
-        measurements, standing = [], []
+        measurements, endpoint_counts = [], []
         for offer in plan.placement.eligible:
-            standing.append(len(emulator.endpoints()))
+            endpoint_counts.append(len(emulator.endpoints()))
             run.provisioner.rent(offer, calibrating=True)
             session = run.provisioner.session
             session.await_ready(run.monitor.check_while_waiting)
@@ -201,7 +201,7 @@ def test_calibration_rows_find_the_cheapest_hardware_and_are_kept(
         chosen = make_plan(
             run.preview, run.plane, environment.folders, learned=measurements, spent_s=60.0
         ).chosen
-        asked = sum(call.path.endswith("/chat/completions") for call in emulator.calls())
+        requests = sum(call.path.endswith("/chat/completions") for call in emulator.calls())
 
     profiles = {p.hardware: p for p in default_catalogue().models[0].profiles}
     assert chosen is not None
@@ -217,5 +217,5 @@ def test_calibration_rows_find_the_cheapest_hardware_and_are_kept(
         f"cheapest; measured {[round(past.work_per_s) for past in measurements]} tokens/s"
     )
     assert excess <= 0.05
-    assert standing == [0, 0, 0]
-    assert asked == run.output.total.done == 3 * 256
+    assert endpoint_counts == [0, 0, 0]
+    assert requests == run.output.total.done == 3 * 256

@@ -79,14 +79,14 @@ def test_plan_price_per_million_tokens_is_cost_over_tokens(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "words"),
+    ("limits", "expected"),
     [({"deadline_s": 2.0}, "cannot be met"), ({"max_cost_usd": 0.05}, "costs \\$0.09")],
 )
 def test_impossible_limits_are_refused_before_create(
-    tmp_path: Path, limits: dict[str, Any], words: str
+    tmp_path: Path, limits: dict[str, Any], expected: str
 ) -> None:
     with emulated(tmp_path / "home", speed=60.0) as (emulator, environment):
-        with pytest.raises(BadRequest, match=words) as refused:
+        with pytest.raises(BadRequest, match=expected) as refused:
             planned(job_of(tmp_path, rows=50, limits=limits), environment)
         assert emulator.endpoints() == []
 

@@ -6,7 +6,7 @@ from mayfly.planning.approval import approval_needed
 
 
 @pytest.mark.parametrize(
-    ("above", "estimated", "cap", "asks"),
+    ("above", "estimated", "cap", "needs_approval"),
     [
         (None, 1000.0, None, False),
         (None, None, None, False),
@@ -20,8 +20,8 @@ from mayfly.planning.approval import approval_needed
     ],
 )
 def test_approval_is_required_only_above_the_allowed_cost(
-    above: float | None, estimated: float | None, cap: float | None, asks: bool
+    above: float | None, estimated: float | None, cap: float | None, needs_approval: bool
 ) -> None:
-    assert asks == approval_needed(
+    assert needs_approval == approval_needed(
         approve_above_usd=above, estimated_usd=estimated, max_cost_usd=cap
     )

@@ -92,15 +92,15 @@ def test_model_without_token_price_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(300, "the Batch API is cheaper"), (5_000_000, "cheapest option")]
+    ("rows", "expected"), [(300, "the Batch API is cheaper"), (5_000_000, "cheapest option")]
 )
-def test_advice_is_batch_api_for_few_rows_and_endpoint_for_many(rows: int, words: str) -> None:
+def test_advice_is_batch_api_for_few_rows_and_endpoint_for_many(rows: int, expected: str) -> None:
     load = Workload(rows=rows, prompt=Estimate(200, 0.1), answer=Estimate(100, 0.1))
     rate = Rate(work_per_s=Estimate(8000, 0.1), measured=True)
 
     dedicated = forecast(load, rate, price_usd_per_h=5.49, replicas=1)
 
-    assert words in advice(dedicated, by_token(load, (0.3, 0.3)))
+    assert expected in advice(dedicated, by_token(load, (0.3, 0.3)))
 
 
 def test_ranking_is_by_hourly_price_until_measurements_exist() -> None:

@@ -34,7 +34,7 @@ class PrefectStage:
         block: The block document's id.
     """
 
-    house: Path
+    folder: Path
     prefect: PrefectClient
     together: Emulator
     credentials: str
@@ -50,7 +50,7 @@ class PrefectStage:
             "prompt": {"template": "Summarise: {{ message }}"},
         } | changes
 
-    def standing(self) -> int:
+    def endpoint_count(self) -> int:
         """Endpoints that exist at the provider."""
         with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
             project = http.get(f"{self.together.url}/v3/whoami").json()["project"]["id"]
@@ -70,16 +70,16 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectStage]:
     """The house, shared by all processes of the session; an emulator of this process's own."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    house = shared / "prefect-house"
+    folder = shared / "prefect-house"
     name = f"emulated-{os.getpid()}"
     with (
-        shared_deployments(house) as api_url,
+        shared_deployments(folder) as api_url,
         httpx.Client(base_url=api_url, timeout=60) as http,
         Emulator(speed=120.0, key=KEY) as together,
     ):
         prefect = PrefectClient(http)
         block = prefect.save_block("together-credentials", name, api_key=KEY, base_url=together.url)
-        yield PrefectStage(house, prefect, together, name, str(block["id"]))
+        yield PrefectStage(folder, prefect, together, name, str(block["id"]))
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def webhook(stage: PrefectStage) -> Iterator[tuple[str, str, list[str]]]:
 def messages(stage: PrefectStage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str]]:
     """What people are told after the README's command has named a webhook for it."""
     name, _, messages = webhook
-    with (stage.house / "notify.lock").open("w") as lock:
+    with (stage.folder / "notify.lock").open("w") as lock:
         # The command changes automations that are there already: one webhook at a time.
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(

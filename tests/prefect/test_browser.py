@@ -94,7 +94,7 @@ def test_run_is_started_approved_and_followed_in_the_browser(
 
     run = stage.prefect.run_with("output", output)
     stage.prefect.await_state(run, "PAUSED")
-    assert stage.standing() == 0
+    assert stage.endpoint_count() == 0
     form.open_run(run)
     form.answer("approve")
 
@@ -113,7 +113,7 @@ def test_run_is_started_approved_and_followed_in_the_browser(
         form.page.get_by_text(messages).first.wait_for()
         form.picture(key)
     assert pd.read_parquet(ROOT / output)["response"].notna().all()
-    assert stage.standing() == 0
+    assert stage.endpoint_count() == 0
 
     form.page.goto((ROOT / output / "_mayfly" / "report.html").as_uri())
     form.picture("report")
@@ -144,7 +144,7 @@ def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
         ),
         "the first shard of a slow run",
     )
-    assert stage.standing() == 1
+    assert stage.endpoint_count() == 1
     second = stage.prefect.start_of(deployed, stage.job(tmp_path / "others"))
     wait_until(
         lambda: stage.prefect.run(second)["state_name"] == "AwaitingConcurrencySlot",
@@ -160,4 +160,4 @@ def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
     stage.prefect.await_state(run, "CANCELLED")
     screen.await_badge("Cancelled")
     screen.picture("run-cancelled")
-    assert stage.standing() == 0
+    assert stage.endpoint_count() == 0

@@ -135,7 +135,7 @@ def test_deployed_run_answers_every_row_and_deletes_its_endpoint(
     stage: PrefectStage, ended: Ended
 ) -> None:
     assert pd.read_parquet(ended.output)["response"].notna().sum() == ROWS
-    assert stage.standing() == 0
+    assert stage.endpoint_count() == 0
 
 
 def test_run_has_name_tags_and_result_in_its_state(ended: Ended) -> None:
@@ -193,12 +193,12 @@ def test_answers_are_an_asset_with_its_input(stage: PrefectStage, ended: Ended) 
 
 
 def test_key_is_never_in_clear_text(stage: PrefectStage, ended: Ended) -> None:
-    places = [
+    files = [
         path
-        for folder in (stage.house, ended.output)
+        for folder in (stage.folder, ended.output)
         for path in folder.rglob("*")
         if path.is_file()
     ]
 
-    assert any(path.suffix == ".db" for path in places)
-    assert [path for path in places if KEY.encode() in path.read_bytes()] == []
+    assert any(path.suffix == ".db" for path in files)
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []

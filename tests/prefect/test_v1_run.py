@@ -28,7 +28,7 @@ def run(stage: PrefectStage, server: Emulator, output: Path, *options: str) -> t
             "TOGETHER_BASE_URL": server.url,
             "TOGETHER_API_KEY": server.key,
             "PREFECT_API_URL": str(stage.prefect.http.base_url).rstrip("/"),
-            "PREFECT_HOME": str(stage.house / "prefect"),
+            "PREFECT_HOME": str(stage.folder / "prefect"),
             "MAYFLY_HOME": str(output.parent / "home"),
         },
         capture_output=True,

@@ -150,7 +150,7 @@ def workplace_of_all(
     prompts = [f"Question {row}" for row in range(ROWS)]
     pd.DataFrame({"n": range(ROWS), "prompt": prompts}).to_parquet(folder / "input.parquet")
     with quick_emulator() as together:
-        env = environment(stage.house, urlsplit(stage.prefect.api).port or 0) | {
+        env = environment(stage.folder, urlsplit(stage.prefect.api).port or 0) | {
             "MAYFLY_HOME": str(folder / "home"),
             "TOGETHER_API_KEY": together.key,
             "TOGETHER_BASE_URL": together.url,

@@ -13,12 +13,12 @@ def repository(tmp_path: Path) -> Path:
     """A Git repository with `data/in.csv` committed."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "in.csv").write_text("prompt\nhello\n")
-    for words in (
+    for arguments in (
         ["init", "-q"],
         ["add", "data"],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "Begin"],
     ):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
     return tmp_path
 
 

@@ -26,17 +26,17 @@ def test_meter_is_at_least_the_bill_minus_its_uncertainty(
     changes: list[tuple[int, float]],
 ) -> None:
     meter, now_s = Meter(price_usd_per_h=60.0), 0.0
-    standing: list[float] = []
+    starts: list[float] = []
     owed = 0
     meter.sample(now_s, 0)
     for which, wait_s in changes:
         now_s += wait_s
-        if which < len(standing):
-            owed += math.ceil((now_s - standing.pop(which)) / 60)
+        if which < len(starts):
+            owed += math.ceil((now_s - starts.pop(which)) / 60)
         else:
-            standing.append(now_s)
-        meter.sample(now_s, len(standing))
-    owed += sum(math.ceil((now_s - start) / 60) for start in standing)
+            starts.append(now_s)
+        meter.sample(now_s, len(starts))
+    owed += sum(math.ceil((now_s - start) / 60) for start in starts)
 
     assert meter.minutes(now_s) + meter.doubt_minutes >= owed
 

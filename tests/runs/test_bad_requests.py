@@ -144,7 +144,7 @@ def test_bad_request_is_one_line_and_creates_nothing(
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     monkeypatch.setenv("COLUMNS", "60")
     (data := tmp_path / "data").mkdir()
-    argv, words = CASES[case](data)
+    argv, expected = CASES[case](data)
     before = sorted(os.walk(tmp_path))
     if "--output" not in argv:
         argv += ["--output", str(tmp_path / "out")]
@@ -153,10 +153,10 @@ def test_bad_request_is_one_line_and_creates_nothing(
 
     code = main([command, *argv, *(["--yes"] if command == "run" else [])])
 
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     assert code == 2
-    lines = without_waiting_lines(told.err).splitlines()
-    assert len(lines) == 1, told
-    assert re.search(words, lines[0]), lines[0]
+    lines = without_waiting_lines(captured.err).splitlines()
+    assert len(lines) == 1, captured
+    assert re.search(expected, lines[0]), lines[0]
     assert sorted(os.walk(tmp_path)) == before
     assert not [call for call in server.calls() if call.method != "GET"]

@@ -15,7 +15,7 @@ def test_endpoint_that_fails_midway_is_replaced(stage: Machine) -> None:
     run = stage.run(timeouts={"observe_every_s": 0.2})
     wait_until(lambda: stage.answered() >= 4, "no rows were answered")
 
-    look_once_as_failed(stage)
+    report_failed_once(stage)
 
     assert run.wait() == 0, run.text
     stage.assert_complete()
@@ -27,7 +27,7 @@ def test_endpoint_that_fails_midway_is_replaced(stage: Machine) -> None:
     assert stage.leases() == ()
 
 
-def look_once_as_failed(stage: Machine) -> None:
+def report_failed_once(stage: Machine) -> None:
     """Let the next look at the deployment find it FAILED, as the API words it."""
     emulator, (lease,) = stage.emulator, stage.leases()
     path = f"/v2/projects/{emulator.project_id}/endpoints/{lease.ref.endpoint_id}/deployments"

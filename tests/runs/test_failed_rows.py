@@ -16,11 +16,11 @@ POISON = FaultRule(
 )
 
 
-def asked(stage: Machine) -> int:
+def chat_requests(stage: Machine) -> int:
     return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
 
 
-def letters(stage: Machine) -> list[dict[str, object]]:
+def dead_letters(stage: Machine) -> list[dict[str, object]]:
     table = pq.read_table(stage.output / "_mayfly" / "dead_letters.parquet")
     return list(table.to_pylist())
 
@@ -56,7 +56,7 @@ def test_failing_rows_are_dead_letters_and_can_be_retried(stage: Machine) -> Non
             "messages": [{"role": "user", "content": f"Question 3 of {stage.folder.name}"}],
         }
     )
-    kept = letters(stage)
+    kept = dead_letters(stage)
     assert kept[0] == {
         "row": 3,
         "class": "invalid_request",
@@ -66,23 +66,23 @@ def test_failing_rows_are_dead_letters_and_can_be_retried(stage: Machine) -> Non
         "words": "no",
         "digest": hashlib.sha256(body).hexdigest(),
     }
-    assert [(letter["row"], letter["class"]) for letter in kept[1:]] == [
+    assert [(dead_letter["row"], dead_letter["class"]) for dead_letter in kept[1:]] == [
         (5, "null_prompt"),
         (17, "invalid_request"),
     ]
-    before, asked_before = parts(stage), asked(stage)
+    before, requests_before = parts(stage), chat_requests(stage)
 
     # The server is mended: only the two rows that can be sent are sent.
     stage.emulator.use_faults()
     again = stage.run("--retry-failed")
 
     assert again.wait() == 3, again.text
-    assert asked(stage) - asked_before == 2
+    assert chat_requests(stage) - requests_before == 2
     table = pq.read_table(stage.output)
     assert [n for n, e in zip(table["n"], table["error"], strict=True) if e.is_valid] == [
         pa.scalar(5)
     ]
-    assert [letter["row"] for letter in letters(stage)] == [5]
+    assert [dead_letter["row"] for dead_letter in dead_letters(stage)] == [5]
     assert parts(stage)["part-000001.parquet"] == before["part-000001.parquet"]
 
     # What is left cannot be sent: nothing is rented for it.
@@ -97,12 +97,12 @@ def test_lost_dead_letters_are_written_again(stage: Machine) -> None:
     with_a_null_prompt(stage)
     assert stage.run("--shard-rows", "8").wait() == 3
     path = stage.output / "_mayfly" / "dead_letters.parquet"
-    kept = letters(stage)
+    kept = dead_letters(stage)
     path.unlink()
 
     assert stage.run().wait() == 3
 
-    assert letters(stage) == kept
+    assert dead_letters(stage) == kept
 
 
 def test_request_that_fails_for_every_row_stops_the_run_early(
@@ -119,6 +119,6 @@ def test_request_that_fails_for_every_row_stops_the_run_early(
     assert run.wait() == 1, run.text
     assert "seed is not supported" in run.text
     assert "fix the request" in run.text
-    assert asked(stage) < 200
+    assert chat_requests(stage) < 200
     assert not stage.emulator.has_endpoints
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -215,10 +215,10 @@ def test_failed_teardown_reports_cost_and_remedy(
 
     assert run.wait() == 4, run.text
     (lease,) = stage.leases()
-    told = " ".join(run.text.split())
-    assert f"endpoint {lease.name} may still bill since" in told
-    assert "at $5.49/h" in told
-    assert f"mayfly endpoints delete {lease.name}" in told
+    output = " ".join(run.text.split())
+    assert f"endpoint {lease.name} may still bill since" in output
+    assert "at $5.49/h" in output
+    assert f"mayfly endpoints delete {lease.name}" in output
     # And the guardian goes on where the run had to give up.
     stage.emulator.use_faults()
     stage.await_gone()

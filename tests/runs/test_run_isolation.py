@@ -72,7 +72,7 @@ def test_concurrent_runs_use_their_own_keys(tmp_path: Path) -> None:
     ):
         keys: set[str] = set()
 
-        def look_at_guardians() -> None:
+        def collect_guardian_keys() -> None:
             for child in psutil.Process().children():
                 with suppress(psutil.Error):
                     if "mayfly.endpoints.guardian" in child.cmdline():
@@ -87,7 +87,7 @@ def test_concurrent_runs_use_their_own_keys(tmp_path: Path) -> None:
             for folder, here in ((tmp_path / "a", a), (tmp_path / "b", b))
         ]
         while wait(runs, timeout=0.02).not_done:
-            look_at_guardians()
+            collect_guardian_keys()
         reports = [run.result()[0] for run in runs]
 
         assert [report["outcome"] for report in reports] == ["complete", "complete"]

@@ -18,13 +18,13 @@ def test_status_watch_follows_run_until_it_ends(stage: Machine) -> None:
     people = stage.command("status", str(stage.output), "--watch")
 
     assert (run.wait(), machines.wait(), people.wait()) == (0, 0, 0)
-    looks = [orjson.loads(line) for line in machines.text.splitlines()]
-    done = [look["rows"]["done"] for look in looks]
-    assert looks[0]["outcome"] == "running"
-    assert looks[0]["open_leases"]
+    snapshots = [orjson.loads(line) for line in machines.text.splitlines()]
+    done = [snapshot["rows"]["done"] for snapshot in snapshots]
+    assert snapshots[0]["outcome"] == "running"
+    assert snapshots[0]["open_leases"]
     assert done == sorted(done)
-    assert (done[-1], looks[-1]["outcome"]) == (stage.rows, "complete")
-    assert looks[-1]["open_leases"] == []
+    assert (done[-1], snapshots[-1]["outcome"]) == (stage.rows, "complete")
+    assert snapshots[-1]["open_leases"] == []
     assert f"{stage.rows} of {stage.rows} rows" in people.text.splitlines()[-1]
 
 

@@ -94,7 +94,7 @@ def offer(plane: ControlPlane) -> Offer:
     return plane.offers(MODEL)[0]
 
 
-def place(
+def create_endpoint(
     plane: ControlPlane, store: LeaseStore, connection: Connection, offer: Offer, at: int, kind: str
 ) -> EndpointRef:
     """Let one figure stand, with its lease."""
@@ -145,7 +145,8 @@ def test_sweep_ends_own_orphaned_endpoints_only(
     store = LeaseStore(tmp_path / os.urandom(4).hex())
     kinds = kinds[:most]
     refs = [
-        place(plane, store, connection, offer, at, kind) for at, kind in enumerate(kinds, start=1)
+        create_endpoint(plane, store, connection, offer, at, kind)
+        for at, kind in enumerate(kinds, start=1)
     ]
     for kind, ref in zip(kinds, refs, strict=True):
         if FIGURES[kind].half_deleted:
@@ -187,8 +188,8 @@ def test_sweep_reports_what_it_cannot_end_and_keeps_its_lease(
 ) -> None:
     emulator.vanish()
     store = LeaseStore(tmp_path)
-    place(plane, store, connection, offer, 1, "dead")
-    place(plane, store, connection, offer, 2, "no lease, overdue")
+    create_endpoint(plane, store, connection, offer, 1, "dead")
+    create_endpoint(plane, store, connection, offer, 2, "no lease, overdue")
     emulator.use_faults(FaultRule(action="status", status=500, method="PATCH"))
 
     report = sweep(plane, store, connection, dry_run=False, watch_s=0, budget_s=1.0)

@@ -36,10 +36,10 @@ def test_third_ctrl_c_ends_run_with_what_bills_and_how_to_end_it(stage: Machine)
 
     assert run.wait() == 4, run.text
     (endpoint,) = stage.report()["endpoints"]
-    told = " ".join(run.text.split())
-    assert f"SIGINT: teardown aborted; endpoint {endpoint['name']} may still bill since 2" in told
-    assert "at $5.49/h a replica" in told
-    assert f"mayfly endpoints delete {endpoint['name']} --api v2" in told
+    output = " ".join(run.text.split())
+    assert f"SIGINT: teardown aborted; endpoint {endpoint['name']} may still bill since 2" in output
+    assert "at $5.49/h a replica" in output
+    assert f"mayfly endpoints delete {endpoint['name']} --api v2" in output
     assert "may still bill" in stage.report()["outcome"]
     # The guardian is at it by now: the lease is closed when the endpoint is gone.
     stage.emulator.use_faults()

@@ -174,7 +174,7 @@ def test_workers_together_fill_the_limit_and_never_exceed_it(
             assert run.alive, run.text
             clock.advance(1.0)
             time.sleep(0.01)
-        words = [word for worker in run.workers() for word in worker.cmdline()]
+        arguments = [argument for worker in run.workers() for argument in worker.cmdline()]
         while left := stage.rows - stage.answered():
             wait_until(lambda: waits(min(6, left)), f"not full with {left} rows left")
             clock.advance(600.0)
@@ -187,6 +187,6 @@ def test_workers_together_fill_the_limit_and_never_exceed_it(
         stage.assert_complete()
         assert stage.answered() == stage.rows
         assert not emulator.has_endpoints
-        assert len([word for word in words if word == "mayfly.workers"]) == 2
-        assert emulator.key not in words
+        assert len([argument for argument in arguments if argument == "mayfly.workers"]) == 2
+        assert emulator.key not in arguments
         assert not (stage.output / "_mayfly" / "workers.log").exists()

@@ -20,10 +20,10 @@ ORPHAN = "mayfly-tests-0123456789-5f000000"
 """A name of ours whose time passed in 2020."""
 
 
-def prefect(stage: PrefectStage, *words: str) -> str:
+def prefect(stage: PrefectStage, *arguments: str) -> str:
     """Run Prefect's command line, as a person does."""
     ended = subprocess.run(
-        [PREFECT, *words],
+        [PREFECT, *arguments],
         env={**os.environ, "PREFECT_API_URL": stage.prefect.api, "DO_NOT_TRACK": "1"},
         check=True,
         capture_output=True,

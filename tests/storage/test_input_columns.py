@@ -143,9 +143,9 @@ def test_integer_beyond_float_precision_is_refused_before_sending(tmp_path: Path
 
 
 def test_partition_folders_are_columns(tmp_path: Path) -> None:
-    for place in ("year=2023/month=01", "year=2024/month=__HIVE_DEFAULT_PARTITION__"):
-        (tmp_path / "in" / place).mkdir(parents=True)
-        pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "in" / place / "a.parquet")
+    for folder in ("year=2023/month=01", "year=2024/month=__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "in" / folder / "a.parquet")
 
     for uri in (tmp_path / "in", tmp_path / "in" / "*" / "*" / "*.parquet"):
         dataset = open_dataset(str(uri))

@@ -236,16 +236,16 @@ def test_full_disk_fails_open_and_allows_renew_and_close(
 
 
 @pytest.mark.parametrize(
-    ("environ", "place"),
+    ("environ", "expected"),
     [
         ({"MAYFLY_HOME": "/a", "XDG_STATE_HOME": "/b"}, Path("/a")),
         ({"XDG_STATE_HOME": "/b"}, Path("/b/mayfly")),
         ({}, Path("~/.local/state/mayfly").expanduser()),
     ],
 )
-def test_lease_store_is_in_mayfly_home(environ: dict[str, str], place: Path) -> None:
-    assert state_home(environ) == place
-    assert LeaseStore.of(environ).folder == place / "leases"
+def test_lease_store_is_in_mayfly_home(environ: dict[str, str], expected: Path) -> None:
+    assert state_home(environ) == expected
+    assert LeaseStore.of(environ).folder == expected / "leases"
 
 
 def test_lost_lease_is_read_from_the_run_folder(store: LeaseStore, lease: Lease) -> None:

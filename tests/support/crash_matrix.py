@@ -124,13 +124,13 @@ def cells_of(calls: list[tuple[str, str]]) -> list[Cell]:
     )
     seen: Counter[tuple[str, str]] = Counter()
     cells: list[Cell] = []
-    looks = 0
+    polls = 0
     for at, shape in enumerate(shapes):
         seen[shape] += 1
         if at < first - 1:
             continue
-        looks = looks + 1 if shape[0] == "GET" else 0
-        if looks > 2 * _LOOKED_AT:
+        polls = polls + 1 if shape[0] == "GET" else 0
+        if polls > 2 * _LOOKED_AT:
             continue
         cells.extend(AtCall(*shape, seen[shape], moment) for moment in MOMENTS)
     return [*cells, *ROW_CELLS]

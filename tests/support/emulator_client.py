@@ -76,13 +76,13 @@ class EmulatorClient:
         """Return a deployment's path."""
         return f"{self.p}/endpoints/{deployment['endpointId']}/deployments/{deployment['id']}"
 
-    def look(self, deployment: dict[str, Any]) -> dict[str, Any]:
+    def get_deployment(self, deployment: dict[str, Any]) -> dict[str, Any]:
         """Read a deployment."""
         return self._ok(self.http.get(self.path(deployment)))
 
     def state(self, deployment: dict[str, Any]) -> str:
         """Read a deployment's state, without the prefix that all have."""
-        state: str = self.look(deployment)["status"]["state"]
+        state: str = self.get_deployment(deployment)["status"]["state"]
         return state.removeprefix("DEPLOYMENT_STATE_")
 
     def scale(self, deployment: dict[str, Any], smallest: int, largest: int) -> httpx.Response:
@@ -99,8 +99,8 @@ class EmulatorClient:
 
     def in_flight(self) -> int:
         """Return how many requests all replicas work on."""
-        standing = self.http.get("/_emulator/deployments").json()["deployments"]
-        return sum(deployment["in_flight"] for deployment in standing)
+        deployments = self.http.get("/_emulator/deployments").json()["deployments"]
+        return sum(deployment["in_flight"] for deployment in deployments)
 
     def _ok(self, response: httpx.Response) -> dict[str, Any]:
         assert response.status_code == 200, response.text

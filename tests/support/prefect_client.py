@@ -71,13 +71,13 @@ class PrefectClient:
     def run_with(self, parameter: str, value: str) -> str:
         """Return the id of the flow run that somebody starts with a value of a parameter."""
 
-        def look() -> str | None:
+        def find_state() -> str | None:
             runs = self.ask("POST", "/flow_runs/filter", sort="ID_DESC")
             return next(
                 (str(r["id"]) for r in runs if r["parameters"].get(parameter) == value), None
             )
 
-        return wait_until(look, f"a run with {parameter} {value}")
+        return wait_until(find_state, f"a run with {parameter} {value}")
 
     def batches(self) -> int:
         """Return how many flow runs of the batch there are; the sweep's schedule makes its own."""
@@ -93,11 +93,11 @@ class PrefectClient:
         """Wait until a flow run is in one of these types of state, or in a final one."""
         wanted = set(types) or FINAL
 
-        def look() -> dict[str, Any] | None:
+        def find_state() -> dict[str, Any] | None:
             found = self.run(run)
             return found if found["state_type"] in wanted | FINAL else None
 
-        found = wait_until(look, f"flow run {run} in {wanted}")
+        found = wait_until(find_state, f"flow run {run} in {wanted}")
         assert found["state_type"] in wanted, f"{found['state']}\n{self.logs(run)}"
         return found
 

@@ -35,13 +35,13 @@ def shared_deployments(folder: Path) -> Iterator[str]:
         fcntl.flock(users, fcntl.LOCK_SH)
         with (folder / "start.lock").open("w") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
-            standing = folder / "house.json"
-            if not standing.exists():
+            ready_file = folder / "house.json"
+            if not ready_file.exists():
                 _start_supervisor(folder)
-                while not standing.exists():
+                while not ready_file.exists():
                     assert not (folder / "failed").exists(), (folder / "house.log").read_text()
                     time.sleep(0.1)
-            api_url: str = json.loads(standing.read_text())["api_url"]
+            api_url: str = json.loads(ready_file.read_text())["api_url"]
         yield api_url
 
 

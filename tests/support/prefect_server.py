@@ -24,24 +24,24 @@ def shared_prefect_server(folder: Path) -> Iterator[str]:
     It lives until the last of its users has ended, however that one ends: its standard input is a
     named pipe that every user holds open.
     """
-    pipe, standing = folder / "prefect.pipe", folder / "prefect.url"
+    pipe, url_file = folder / "prefect.pipe", folder / "prefect.url"
     with (folder / "prefect.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not standing.exists():
+        if not url_file.exists():
             os.mkfifo(pipe)
         # For both directions, because that is never refused and never waits.
         both = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
         holder = os.open(pipe, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            if not standing.exists():
-                standing.write_text(start_server(pipe, folder, os.environ))
+            if not url_file.exists():
+                url_file.write_text(start_server(pipe, folder, os.environ))
         except BaseException:
             os.close(holder)
             raise
         finally:
             os.close(both)
     try:
-        yield standing.read_text()
+        yield url_file.read_text()
     finally:
         os.close(holder)
 

@@ -208,7 +208,7 @@ def drive(
     endpoint = Endpoint(world, seed)
     drifts, calls = Random(f"drift {seed}"), Random(f"call {seed}")
     endpoint.scale(0.0, replicas)
-    now_s, looked_s, action, scales, seen = 0.0, -POLL_EVERY_S, "go", 0, 0
+    now_s, polled_s, action, scales, seen = 0.0, -POLL_EVERY_S, "go", 0, 0
     factor, gone = 1.0, False
     while endpoint.done < world.rows and now_s < 100 * 3600:
         now_s += world.tick_s
@@ -217,8 +217,8 @@ def drive(
         if world.gone_at_s and now_s >= world.gone_at_s and not gone:
             gone = True
             endpoint.vanish(now_s)
-        if now_s - looked_s >= POLL_EVERY_S:
-            looked_s = now_s
+        if now_s - polled_s >= POLL_EVERY_S:
+            polled_s = now_s
             before_ready, seen = seen, len(endpoint.ready)
             lingers = 30.0 if seen < before_ready and scales else 0.0
             meters[-1].sample(now_s, seen, draining_s=lingers)

@@ -261,12 +261,12 @@ def run_batch(
         batch.answers[answer.row] = answer
 
     async def answer(loop: asyncio.AbstractEventLoop) -> None:
-        law = limiter or limiter_for(chosen)
+        chosen_limiter = limiter or limiter_for(chosen)
         ends: list[MayflyError] = []
         dispatcher = Dispatcher(
             loop=loop,
             transport=server,
-            limiter=law,
+            limiter=chosen_limiter,
             settings=chosen,
             read=read,
             end=ends.append,
@@ -278,7 +278,7 @@ def run_batch(
         stream = RowStream(requests, record)
         dispatcher.join(stream)
         while not (stream.exhausted and not stream.unrecorded):
-            while stream.feed(law.limit):
+            while stream.feed(chosen_limiter.limit):
                 dispatcher.pump()
             if ends:
                 batch.error = ends[0]

@@ -47,7 +47,7 @@ class EmulatorProcess:
         """How many replicas bill now."""
         return int(self.http.get("/_emulator/ledger").json()["billing"])
 
-    def standing(self) -> list[str]:
+    def endpoint_names(self) -> list[str]:
         """Return the names of endpoints with a deployment."""
         found = self.http.get("/_emulator/deployments").json()["deployments"]
         return [deployment["endpoint"] for deployment in found]

@@ -84,7 +84,7 @@ def work_deaf_to_the_end(connection: "Connection[Any, Any]") -> None:
         connection.recv()
 
 
-class House:
+class PoolSetup:
     """An input of shards, a server, and a crew at work on them."""
 
     def __init__(
@@ -104,7 +104,7 @@ class House:
 
 
 @contextmanager
-def house(
+def pool_on(
     folder: Path,
     script: Script,
     serve: Serve = work,
@@ -114,7 +114,7 @@ def house(
     start: Callable[[], Carrier] | None = None,
     release_s: float = 10.0,
     **settings: Any,
-) -> Iterator[House]:
+) -> Iterator[PoolSetup]:
     table = pa.table({"prompt": [f"row {row}" for row in range(rows)]})
     pq.write_table(table, folder / "input.parquet")
     dataset = open_dataset(str(folder / "input.parquet"), limit=None)
@@ -142,7 +142,7 @@ def house(
         with WorkerPool(
             assignment, fleet=fleet, log=lambda _text: None, release_s=release_s
         ) as pool:
-            yield House(pool, server, shards, batch)
+            yield PoolSetup(pool, server, shards, batch)
 
 
 def served(held_s: float = 0.0) -> tuple[Script, list[int]]:
@@ -163,7 +163,7 @@ def served(held_s: float = 0.0) -> tuple[Script, list[int]]:
 
 def test_shards_are_spread_over_workers_and_rows_sent_once(tmp_path: Path) -> None:
     script, held = served()
-    with house(tmp_path, script, concurrency=12) as at:
+    with pool_on(tmp_path, script, concurrency=12) as at:
         tally = at.answer_all()
 
         assert tally == at.pool.snapshot().tally
@@ -176,7 +176,7 @@ def test_shards_are_spread_over_workers_and_rows_sent_once(tmp_path: Path) -> No
 
 def test_rows_sent_by_the_run_are_sent_once_in_order(tmp_path: Path) -> None:
     script, _ = served()
-    with house(tmp_path, script, rows=20_000, carried=True, concurrency=64) as at:
+    with pool_on(tmp_path, script, rows=20_000, carried=True, concurrency=64) as at:
         assert at.answer_all().done == 20_000
         assert len(at.server.requests) == 20_000
     table = pq.read_table(tmp_path / "output")
@@ -185,7 +185,7 @@ def test_rows_sent_by_the_run_are_sent_once_in_order(tmp_path: Path) -> None:
 
 def test_shared_limiter_uses_measurements_of_all_workers(tmp_path: Path) -> None:
     script, held = served(0.02)
-    with house(tmp_path, script, rows=1200, concurrency=None) as at:
+    with pool_on(tmp_path, script, rows=1200, concurrency=None) as at:
         at.pool.begin_at(4)
         at.answer_all()
 
@@ -198,7 +198,7 @@ def test_fatal_response_stops_all_workers(tmp_path: Path) -> None:
         await asyncio.sleep(0.01)
         return http(b'{"error": {"message": "no such key", "code": "bad"}}', 401)
 
-    with house(tmp_path, script, rows=2000, concurrency=8) as at:
+    with pool_on(tmp_path, script, rows=2000, concurrency=8) as at:
         with pytest.raises(CredentialsRefused, match="no such key"):
             at.answer_all()
 
@@ -208,19 +208,19 @@ def test_fatal_response_stops_all_workers(tmp_path: Path) -> None:
 def test_stop_waits_for_requests_in_flight_and_keeps_their_answers(
     tmp_path: Path,
 ) -> None:
-    release, hands = threading.Event(), list[ShardWorker]()
+    release, shard_workers = threading.Event(), list[ShardWorker]()
 
     async def script(request: Request) -> bytes:
         await asyncio.to_thread(release.wait)
         return http(completion(request.prompt))
 
     def known_work(connection: "Connection[Any, Any]") -> None:
-        hand = ShardWorker(connection, connection.recv())
-        hands.append(hand)
-        hand.serve()
+        shard_worker = ShardWorker(connection, connection.recv())
+        shard_workers.append(shard_worker)
+        shard_worker.serve()
 
-    with house(tmp_path, script, known_work, concurrency=6) as at:
-        threading.Thread(target=lambda: _stop_when_full(at, hands, 6, release)).start()
+    with pool_on(tmp_path, script, known_work, concurrency=6) as at:
+        threading.Thread(target=lambda: _stop_when_full(at, shard_workers, 6, release)).start()
         with pytest.raises(RunStopped, match="enough"):
             at.answer_all()
 
@@ -231,21 +231,21 @@ def test_stop_waits_for_requests_in_flight_and_keeps_their_answers(
 
 
 def _stop_when_full(
-    at: House, hands: list[ShardWorker], requests: int, release: threading.Event
+    at: PoolSetup, shard_workers: list[ShardWorker], requests: int, release: threading.Event
 ) -> None:
     pause = threading.Event()
     while len(at.server.requests) < requests:
         pause.wait(0.005)
     at.pool.stop(RunStopped("enough"), grace_s=30)
     # The crew has stopped at once, its workers when they have read it.
-    while not all(hand.ended for hand in hands):
+    while not all(shard_worker.ended for shard_worker in shard_workers):
         pause.wait(0.005)
     release.set()
 
 
 def test_shard_that_kills_workers_is_given_up(tmp_path: Path) -> None:
     script, _ = served()
-    with house(tmp_path, script, die_with_the_first_shard, concurrency=4) as at:
+    with pool_on(tmp_path, script, die_with_the_first_shard, concurrency=4) as at:
         with pytest.raises(TerminalError, match="3 workers died while sending it"):
             at.answer_all()
 
@@ -255,7 +255,7 @@ def test_shard_that_kills_workers_is_given_up(tmp_path: Path) -> None:
 def test_workers_that_do_not_start_end_the_run_and_name_their_log(tmp_path: Path) -> None:
     script, _ = served()
     with (
-        house(tmp_path, script, lambda _connection: None, concurrency=4) as at,
+        pool_on(tmp_path, script, lambda _connection: None, concurrency=4) as at,
         pytest.raises(TerminalError, match=r"before it was ready; see .*workers\.log"),
     ):
         at.answer_all()
@@ -265,7 +265,7 @@ def test_worker_that_ignores_stop_is_killed(
     tmp_path: Path,
 ) -> None:
     script, _ = served()
-    with house(tmp_path, script, work_deaf_to_the_end, release_s=0.2, concurrency=4) as at:
+    with pool_on(tmp_path, script, work_deaf_to_the_end, release_s=0.2, concurrency=4) as at:
         threading.Thread(target=lambda: at.pool.stop(RunStopped("enough"), grace_s=0)).start()
         with pytest.raises(RunStopped, match="enough"):
             at.answer_all()
@@ -286,7 +286,7 @@ def test_paused_worker_is_replaced_and_its_rows_sent_by_another(
         started.append(LocalProcess(tmp_path / "workers.log", hang_s=5.0))
         return started[-1]
 
-    with house(tmp_path, script, rows=4000, start=start, concurrency=8) as at:
+    with pool_on(tmp_path, script, rows=4000, start=start, concurrency=8) as at:
 
         def pause() -> None:
             wait_until(lambda: len(at.server.requests) > 400, "400 requests")

@@ -50,7 +50,7 @@ class Dispatcher:
         )
 
 
-class House:
+class SimulatedWorkers:
     """Senders and the one that hands out, with messages under way between them."""
 
     def __init__(self, senders: int, limit: int) -> None:
@@ -63,13 +63,13 @@ class House:
     def in_flight(self) -> int:
         return sum(sender.in_flight for sender in self.senders.values())
 
-    def hear(self, number: int) -> None:
+    def receive(self, number: int) -> None:
         sender = self.senders[number]
         if sender.outbox:
             self.shares.reported(number, **sender.outbox.popleft(), more=sender.rows > 0)
-        self.hand_out()
+        self.share_out()
 
-    def hand_out(self) -> None:
+    def share_out(self) -> None:
         for announced, share in self.shares.share_out(self.limit).items():
             self.senders[announced].inbox.append(share)
 
@@ -82,7 +82,7 @@ class House:
                 sender.send()
                 sender.log()
                 while sender.outbox:
-                    self.hear(number)
+                    self.receive(number)
 
 
 STEPS = st.lists(
@@ -91,16 +91,16 @@ STEPS = st.lists(
         st.tuples(st.just("land"), st.integers(0, 3), st.integers(0, 30)),
         st.tuples(st.just("listen"), st.integers(0, 3), st.just(0)),
         st.tuples(st.just("say"), st.integers(0, 3), st.just(0)),
-        st.tuples(st.just("hear"), st.integers(0, 3), st.just(0)),
+        st.tuples(st.just("receive"), st.integers(0, 3), st.just(0)),
     ),
     max_size=120,
 )
 
 
-def play(house: House, steps: list[tuple[str, int, int]]) -> None:
-    house.hand_out()
+def apply_steps(workers: SimulatedWorkers, steps: list[tuple[str, int, int]]) -> None:
+    workers.share_out()
     for what, number, count in steps:
-        sender = house.senders[number % len(house.senders)]
+        sender = workers.senders[number % len(workers.senders)]
         match what:
             case "rows":
                 sender.rows += count
@@ -112,8 +112,8 @@ def play(house: House, steps: list[tuple[str, int, int]]) -> None:
             case "say":
                 sender.log()
             case _:
-                house.hear(number % len(house.senders))
-        assert house.in_flight <= house.limit
+                workers.receive(number % len(workers.senders))
+        assert workers.in_flight <= workers.limit
 
 
 @settings(max_examples=150, deadline=None)
@@ -121,7 +121,7 @@ def play(house: House, steps: list[tuple[str, int, int]]) -> None:
 def test_slots_in_use_never_exceed_the_limit_under_any_delay(
     limit: int, senders: int, steps: list[tuple[str, int, int]]
 ) -> None:
-    play(House(senders, limit), steps)
+    apply_steps(SimulatedWorkers(senders, limit), steps)
 
 
 @settings(max_examples=100, deadline=None)
@@ -129,70 +129,70 @@ def test_slots_in_use_never_exceed_the_limit_under_any_delay(
 def test_slots_are_all_in_use_once_messages_have_arrived(
     limit: int, senders: int, steps: list[tuple[str, int, int]]
 ) -> None:
-    house = House(senders, limit)
-    play(house, steps)
+    workers = SimulatedWorkers(senders, limit)
+    apply_steps(workers, steps)
 
-    house.settle()
-    for sender in house.senders.values():
+    workers.settle()
+    for sender in workers.senders.values():
         sender.land(sender.in_flight)
-    house.settle()
+    workers.settle()
 
-    left = sum(sender.rows for sender in house.senders.values())
-    assert house.in_flight == limit or left == 0
-    assert house.in_flight <= limit
+    left = sum(sender.rows for sender in workers.senders.values())
+    assert workers.in_flight == limit or left == 0
+    assert workers.in_flight <= limit
 
 
 def test_slots_of_an_idle_worker_are_lent_and_returned() -> None:
-    house = House(2, 10)
-    one, other = house.senders[0], house.senders[1]
+    workers = SimulatedWorkers(2, 10)
+    one, other = workers.senders[0], workers.senders[1]
     one.rows = other.rows = 100
-    house.settle()
+    workers.settle()
     # Whoever came first has all of them until some have landed.
     one.land(5)
-    house.settle()
+    workers.settle()
     assert (one.in_flight, other.in_flight) == (5, 5)
 
     one.rows = 0
     one.land(3)
-    house.settle()
+    workers.settle()
     assert (one.in_flight, other.in_flight) == (2, 8)
 
     one.rows = 100
-    house.settle()
-    assert house.in_flight == 10
+    workers.settle()
+    assert workers.in_flight == 10
     other.land(8)
-    house.settle()
+    workers.settle()
     assert (one.in_flight, other.in_flight) == (5, 5)
 
 
 def test_slots_of_a_dead_worker_go_to_the_others() -> None:
-    house = House(2, 7)
-    for sender in house.senders.values():
+    workers = SimulatedWorkers(2, 7)
+    for sender in workers.senders.values():
         sender.rows = 50
-    house.settle()
+    workers.settle()
 
-    house.shares.left(0)
-    del house.senders[0]
-    house.hand_out()
-    house.settle()
+    workers.shares.left(0)
+    del workers.senders[0]
+    workers.share_out()
+    workers.settle()
 
-    assert house.senders[1].in_flight == 7
+    assert workers.senders[1].in_flight == 7
 
 
 def test_unresponsive_worker_does_not_block_the_others() -> None:
-    house = House(2, 40)
-    deaf, other = house.senders[0], house.senders[1]
-    house.hand_out()
+    workers = SimulatedWorkers(2, 40)
+    deaf, other = workers.senders[0], workers.senders[1]
+    workers.share_out()
     for turn in range(100):
         other.rows = 50 * (turn % 2)
         while other.inbox:
             other.listen()
         other.land(other.in_flight)
         other.log()
-        house.hear(1)
+        workers.receive(1)
 
     assert len(deaf.inbox) <= 8
-    assert house.in_flight <= 40
+    assert workers.in_flight <= 40
 
 
 def test_measurements_of_a_worker_are_kept_for_the_run() -> None:
