@@ -99,7 +99,7 @@ def without_password(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or an address is this machine's loopback."""
+    """Return whether a host name or an address is this machine's loopback."""
     if host.lower() == "localhost" or host.lower().endswith(".localhost"):
         return True
     try:

@@ -127,4 +127,4 @@ def _plan(job: Job, environment: Environment, screen: TerminalScreen | None) -> 
 
 
 def _nothing(_text: str) -> None:
-    """Say nothing."""
+    """Ignore a message."""

@@ -147,7 +147,7 @@ class Guardian:
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether the guardian runs."""
+        """Return whether the guardian runs."""
         return self._process.poll() is None
 
     def release(self) -> None:

@@ -66,7 +66,7 @@ class Measurement:
         return found if found._is_plausible() else None
 
     def _is_plausible(self) -> bool:
-        """Whether the token counts are possible for that many answers.
+        """Return whether the token counts are possible for that many answers.
 
         A bogus count from a server, such as 1e20, would dominate every later plan.
         """

@@ -21,7 +21,7 @@ class Interval(NamedTuple):
     high: float
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies inside."""
+        """Return whether a value lies inside."""
         return self.low <= value <= self.high
 
     def plus(self, other: "Interval") -> "Interval":

@@ -167,7 +167,7 @@ class Monitor:
         return self._enforcer
 
     def _in_trouble(self) -> bool:
-        """Whether requests have failed since the last check, and none was answered."""
+        """Return whether requests have failed since the last check, and none was answered."""
         if self._engine is None:
             return False
         now = self._engine.snapshot()

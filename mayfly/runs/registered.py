@@ -102,6 +102,6 @@ def cancel_run(
 
 
 def _has_ended(entry: RunEntry, store: LeaseStore) -> bool:
-    """Whether the run has recorded its end; a process, such as a notebook, may outlive its run."""
+    """Return whether the run has recorded its end; its process, such as a notebook, may live on."""
     status = _status(entry, store)
     return status is not None and any(run["run"] == entry.id for run in status["runs"])

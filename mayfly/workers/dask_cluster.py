@@ -84,7 +84,7 @@ class DaskCluster:
         self._own = WorkerInfo("", "", "", "")
 
     def is_private(self, worker: str) -> bool:
-        """Whether what is sent to a worker is encrypted, so that it may hold a key."""
+        """Return whether what is sent to a worker is encrypted, so that it may hold a key."""
         return worker.startswith("tls://")
 
     def headers_for(self, worker: str) -> dict[str, str]:

@@ -245,7 +245,7 @@ class WorkerPool:
             self._close()
 
     def _over(self) -> bool:
-        """Whether the pool was stopped, and its shards have ended or their time is up."""
+        """Return whether the pool was stopped, and its shards have ended or their time is up."""
         if self._kill_at is None:
             return False
         busy = any(worker.tasks for worker in self._workers.values())

@@ -117,7 +117,7 @@ class SlotShares:
         return self.in_flight - self._holders[process].in_flight
 
     def is_up_to_date(self, process: int) -> bool:
-        """Whether a process uses the last share announced to it."""
+        """Return whether a process uses the last share announced to it."""
         return len(self._holders[process].announced) == 1
 
     def share_out(self, limit: int) -> dict[int, Share]:

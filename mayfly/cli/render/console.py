@@ -80,7 +80,7 @@ class Steady:
             self._let_go()
 
     def isatty(self) -> bool:
-        """Whether this is a terminal."""
+        """Return whether this is a terminal."""
         return self._terminal
 
     def fileno(self) -> int:
