@@ -99,6 +99,9 @@ def _status_error(call: str, error: APIStatusError) -> MayflyError:
         )
     if is_retryable(status):
         return RetryableError(message, status=status, retry_after_s=_retry_after_s(error))
+    if status == 401:
+        what = f"HTTP 401: {reason.rstrip('.')}"
+        return CredentialsRefused(f"Together rejected the API key ({what}); check TOGETHER_API_KEY")
     if status in CREDENTIALS:
         return CredentialsRefused(message)
     return Refused(message, status=status, code=code, reason=reason)

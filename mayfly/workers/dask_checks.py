@@ -158,7 +158,7 @@ def _wrong_key(needs: WorkerNeeds, own: Connection) -> str:
     try:
         project = with_retries(lambda: project_of_key(asked), budget_s=ASK_S)
     except CredentialsRefused as error:
-        return f"has a key that Together rejects ({error}); give it a key of the run's project"
+        return f"cannot use its API key: {error} there"
     except MayflyError as error:
         return f"cannot check its key ({error})"
     if needs.project and project and project != needs.project:

@@ -230,7 +230,8 @@ def test_refused_key_is_one_line_and_exit_2(
     code, why = terminal.run("list")
 
     assert code == 2
-    assert "HTTP 401" in why
+    assert "Together rejected the API key (HTTP 401: " in why
+    assert "check TOGETHER_API_KEY" in why
     assert why.count("\n") == 1
 
 

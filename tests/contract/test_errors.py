@@ -198,7 +198,8 @@ def test_refusal_of_any_shape_becomes_one_line(status: int, body: Any) -> None:
         raise APIStatusError("refused", response=answer, body=body)
 
     error = raised.value
-    assert str(error).startswith("do it: ")
+    operation = "Together rejected the API key (" if status == 401 else "do it: "
+    assert str(error).startswith(operation)
     assert "\n" not in str(error)
     if status in (401, 402, 403):
         assert isinstance(error, CredentialsRefused)

@@ -74,7 +74,7 @@ def test_missing_key_is_refused_unless_the_run_sends_one(api: Emulator) -> None:
 def test_wrong_key_is_refused_and_not_shown(api: Emulator) -> None:
     said = problem_with(needs(api), {"TOGETHER_API_KEY": "a-wrong-key"})
 
-    assert said.startswith("has a key that Together rejects (")
+    assert said.startswith("cannot use its API key: Together rejected the API key (HTTP 401: ")
     assert "a-wrong-key" not in said
 
 
