@@ -54,7 +54,7 @@ def launcher(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def azure() -> Iterator[AzureServer]:
-    """Azurite: its start takes seconds, and its container has room for all tests."""
+    """Azurite: its start takes seconds, and one container serves all tests."""
     with azurite() as server:
         yield server
 

@@ -37,7 +37,7 @@ def imports(path: Path) -> tuple[str, ...]:
 
 
 def room(path: Path) -> str:
-    """Return the room a file is in: `flows`, `tasks`, `mayfly.models`, `together_emulator`, ..."""
+    """Return the package of a file: `flows`, `tasks`, `mayfly.models`, `together_emulator`, ..."""
     parts = path.relative_to(ROOT).parts
     return ".".join(parts[:2]) if parts[0] == "mayfly" and len(parts) > 2 else parts[0]
 
@@ -58,8 +58,8 @@ LAYERS = (
     ("mayfly.inference", "mayfly.together", "mayfly.storage", "mayfly.billing"),
     ("mayfly.models", "mayfly"),
 )
-"""From the top down: a room imports from those below its own layer. From `mayfly.workers` down, the
-rooms of one layer do not import each other; see docs/decisions/0018-run-composed.md."""
+"""From the top down: a package imports from those below its own layer. From `mayfly.workers` down,
+the packages of one layer do not import each other; see docs/decisions/0018-run-composed.md."""
 
 PURE = (
     "mayfly.backoff",
@@ -156,7 +156,7 @@ HOMES = {
 
 
 def layer(name: str) -> int | None:
-    """Return the layer of a room or of a dotted name within one; None for what is not ours."""
+    """Return the layer of a package or of a dotted name within one; None for what is not ours."""
     short = (
         name.removeprefix("mayfly.") if name.startswith(("mayfly.flows", "mayfly.tasks")) else name
     )

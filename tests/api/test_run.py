@@ -37,7 +37,7 @@ def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulat
 
 
 def sent_to(emulator: Emulator) -> int:
-    """Return how many rows the emulator was asked for."""
+    """Return how many rows were sent to the emulator."""
     return sum("/chat/" in call.path for call in emulator.calls())
 
 

@@ -21,7 +21,7 @@ class Screen(io.StringIO):
 
 
 def shown(stream: Any, *, width: str = "40") -> str:
-    """Return what a red word, a long line and a table come to on a stream."""
+    """Return what a stream receives of a red text, a long line and a table."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = width
     try:

@@ -33,7 +33,7 @@ def nothing() -> None:
 
 
 def other_files() -> None:
-    """Put a folder that is somebody's own where the output should be."""
+    """Create a foreign folder at the output path."""
     Path("out").mkdir()
     Path("out/thesis.txt").write_text("precious")
 

@@ -11,7 +11,7 @@ from mayfly.models.job import Job
 
 
 def job(**options: Any) -> Job:
-    """Return the job that options ask for."""
+    """Return the job of some options."""
     return JobOptions(model="m", **options).job("in.parquet", "out")
 
 

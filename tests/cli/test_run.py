@@ -25,7 +25,7 @@ def started_by(shell: Shell) -> list[psutil.Process]:
 
 
 def test_run_prints_json_events_and_its_true_cost(shell: Shell) -> None:
-    """One process that does it all: a run is dear, and each of these is a look at the same one."""
+    """One run for all tests of this file, since a run is expensive."""
     minutes_before = shell.emulator.ledger().minutes
 
     # No Prefect is configured: the run brings its own server.
@@ -79,7 +79,7 @@ def test_run_prints_json_events_and_its_true_cost(shell: Shell) -> None:
     price = report["endpoints"][0]["price_usd_per_h"]
     assert report["cost"]["usd"] == round(report["cost"]["replica_minutes"] * price / 60, 4)
 
-    # Afterwards: the folder tells it all, and belongs to this job.
+    # Afterwards the folder has the whole record, and belongs to this job.
     status = shell("status", "out", "--json").json
     assert status["rows"] == {"total": 40, "done": 40, "failed": 0, "remaining": 0}
     assert (status["outcome"], status["open_leases"], status["now"]) == ("complete", [], None)

@@ -39,7 +39,7 @@ def server() -> Iterator[EmulatorProcess]:
 
 
 def _installed(folder: Path, recipe: Path, install: Callable[[], str]) -> None:
-    """Install once for all test processes, or skip with the last words of what failed."""
+    """Install once for all test processes, or skip with the last line of what failed."""
     CACHE.mkdir(exist_ok=True)
     done = folder / f".installed-{hashlib.sha256(recipe.read_bytes()).hexdigest()[:12]}"
     with (CACHE / f"{folder.name}.lock").open("w") as lock:

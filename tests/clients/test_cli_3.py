@@ -53,7 +53,7 @@ def test_cli_3_deploys_updates_and_removes(server: EmulatorProcess, cli_31: Comm
         *("endpoints", "update", deployment, "--min-replicas", "2", "--max-replicas", "2")
     )
     early, refused = cli_31.run("endpoints", "rm", deployment, "--json")
-    # The refused removal asks for 0/0 by itself; the documented way asks for it again.
+    # The refused removal sends 0/0 by itself; the documented way sends it again.
     cli_31.json("endpoints", "update", deployment, "--traffic-weight", "0")
     cli_31.json("endpoints", "update", deployment, "--min-replicas", "0", "--max-replicas", "0")
     wait_for(state, lambda seen: seen == "DEPLOYMENT_STATE_STOPPED")
@@ -82,7 +82,7 @@ def test_cli_3_uses_the_only_config_and_force_removes_a_running_endpoint(
     again = cli_31.json("endpoints", "deploy", model, "--endpoint", "cli-force")
     remove = ("endpoints", "rm", first["endpoint"]["id"], "--force", "--json")
     code, _ = cli_31.run(*remove)
-    # It does not wait for the stops that it asks for: a later call finds them stopped.
+    # It does not wait for the stops that it requests: a later call finds them stopped.
     last, _ = wait_for(lambda: cli_31.run(*remove), lambda ended: ended[0] == 0)
 
     assert first["endpoint"]["id"] == again["endpoint"]["id"]

@@ -18,7 +18,7 @@ def api(request: pytest.FixtureRequest) -> Api:
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """A server whose time stands still until a test moves it; v1 may still create there."""
+    """A server on a manual clock; v1 may still create there."""
     with Emulator(clock=ManualClock(), v1_create=True) as server:
         yield server
 

@@ -12,7 +12,7 @@ SAMPLE = str(Path(__file__).parents[2] / "data" / "sample.parquet")
 
 
 class Tables(CommandLine):
-    """Asks for plans of a job over the sample."""
+    """Runs `plan` for a job over the sample."""
 
     def plan(self, *options: str, model: str = SMALL) -> Any:
         """Return the plan of a job over the sample."""
@@ -20,7 +20,7 @@ class Tables(CommandLine):
         return self.json(*job, *options)
 
     def refused(self, *options: str, model: str = SMALL) -> str:
-        """Return why a plan was refused, as a wrong request or for want of hardware."""
+        """Return exit code and message of a refused plan."""
         code, printed = self.run(
             "plan", SAMPLE, "--model", model, "--prompt", "{{ message }}", *options
         )

@@ -110,7 +110,7 @@ def test_api_outage_beyond_the_timeout_is_named(here: World) -> None:
 
 
 class Script:
-    """A control plane that says one thing after another, then the last one for ever."""
+    """A control plane with prepared observations; the last one repeats."""
 
     def __init__(self, said: list[Observation | None]) -> None:
         self._said = said

@@ -21,7 +21,7 @@ def sent(emulator: Emulator, method: str, path: str) -> list[dict[str, Any]]:
 
 
 def created(here: World) -> dict[str, Any]:
-    """Return the body that asked for hardware and replicas."""
+    """Return the request body with hardware and replicas."""
     path = "/deployments" if here.api == "v2" else "/v1/endpoints"
     return sent(here.emulator, "POST", path)[-1]
 

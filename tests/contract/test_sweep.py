@@ -89,7 +89,7 @@ def test_sweep_ends_idle_orphan_by_recorded_use(v2: World, tmp_path: Path) -> No
 
 
 def swept_with_time(here: World, home: Path) -> dict[str, Any]:
-    """Sweep while the emulator's time goes on."""
+    """Sweep while the emulator's clock advances."""
     over = threading.Event()
 
     def tick() -> None:

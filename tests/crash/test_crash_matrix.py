@@ -68,7 +68,7 @@ def test_run_killed_at_any_point_leaves_nothing_and_loses_nothing(
     keep(outcomes, api=api, line=line, calls=len(calls))
     leaks = {outcome.cell: outcome.leaks for outcome in outcomes if outcome.leaks}
     assert leaks == {}
-    # How often a run looks varies with the machine, so that a late cell may not be there.
+    # The number of polls varies with the machine, so that a late cell may not exist.
     assert sum(outcome.reached for outcome in outcomes) >= 0.75 * len(outcomes)
 
 

@@ -13,7 +13,7 @@ from together_emulator import Emulator, ManualClock
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """A server whose time stands still until a test moves it."""
+    """A server on a manual clock."""
     with Emulator(clock=ManualClock()) as server:
         yield server
 

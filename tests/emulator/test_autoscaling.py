@@ -26,14 +26,14 @@ def emulator() -> Iterator[Emulator]:
 
 
 def press(rig: EmulatorClient, deployment: dict[str, Any], requests: int) -> None:
-    """Let a deployment look as if it worked on so many requests."""
+    """Make a deployment count so many requests in flight."""
     rig.emulator.clock.advance(0)
     found = rig.emulator._store.deployments[deployment["id"]]
     found.replicas[0].in_flight = requests
 
 
 def desired(rig: EmulatorClient, deployment: dict[str, Any]) -> int:
-    """Return how many replicas are asked for."""
+    """Return the desired number of replicas."""
     return int(rig.get_deployment(deployment)["desiredReplicas"])
 
 

@@ -37,7 +37,7 @@ def test_trailing_slash_is_the_same_path(rig: EmulatorClient, slashes: str) -> N
 
 
 def compressed(rig: EmulatorClient, raw: bytes, encoding: str = "gzip") -> httpx.Response:
-    """Ask for a chat completion with a body that is sent as it is."""
+    """Request a chat completion with a body that is sent unchanged."""
     headers = {"content-encoding": encoding, "content-type": "application/json"}
     return rig.http.post("/v1/chat/completions", content=raw, headers=headers)
 

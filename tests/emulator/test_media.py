@@ -14,7 +14,7 @@ OMNI = "Qwen/Qwen2.5-Omni-7B"
 
 
 def png(width: int, height: int) -> bytes:
-    """Return the beginning of a PNG, which tells its size."""
+    """Return the header of a PNG, which has its size."""
     return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height) + b"\x08\x02\0\0\0"
 
 

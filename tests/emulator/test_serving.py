@@ -67,7 +67,7 @@ def test_single_stream_runs_at_the_published_speed() -> None:
 
 
 class Crowd:
-    """Requests on their way while the clock stands still."""
+    """Requests in flight while the clock is stopped."""
 
     def __init__(self, rig: EmulatorClient, clock: ManualClock) -> None:
         self.rig = rig

@@ -262,7 +262,7 @@ class AnySequence(RuleBasedStateMachine):
         for endpoint in self.legacy():
             before = self.v1_states.get(endpoint["id"], endpoint["state"])
             after = endpoint["state"]
-            # A look may come after several steps: what matters is that there is a way.
+            # An observation may come after several transitions: any path between them counts.
             assert after == before or after in _reachable(V1_FOLLOWS, before), (before, after)
             self.v1_states[endpoint["id"]] = after
 

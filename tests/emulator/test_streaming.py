@@ -99,7 +99,7 @@ def test_stream_that_cannot_begin_is_refused_with_a_status(rig: EmulatorClient) 
 
 
 def test_stream_of_lost_replica_ends_in_an_error(together: Together) -> None:
-    # Time stands still, so that the stream waits in its middle until the clock moves.
+    # The clock is stopped, so that the stream waits in its middle until it advances.
     clock = ManualClock(holds_answers=True)
     with Emulator(clock=clock) as emulator:
         headers = {"authorization": f"Bearer {emulator.key}"}

@@ -125,7 +125,7 @@ def in_front(url: str, **settings: Any) -> Iterator[EmulatorClient]:
 
 @pytest.fixture
 def behind() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server on a free port, and what it was asked."""
+    """A server on a free port, and the requests that it received."""
     with listening() as server:
         yield server
 

@@ -64,7 +64,7 @@ def test_stalled_run_gives_no_heartbeat(tmp_path: Path, lease: Lease) -> None:
 
 
 def test_hung_output_disk_does_not_delay_heartbeats(tmp_path: Path, lease: Lease) -> None:
-    # A pipe that nobody reads hangs as such a disk does: for whoever opens it.
+    # A pipe without a reader hangs as such a disk does: on open.
     kept = tmp_path / "out" / "_mayfly"
     kept.mkdir(parents=True)
     store = LeaseStore(tmp_path / "home", copy_s=0.2)

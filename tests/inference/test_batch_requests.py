@@ -17,7 +17,7 @@ MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 
 
 def sent(bodies: list[Any], lines: BatchLines = CHAT, **sampling: Any) -> list[Any]:
-    """Return the requests for some bodies, or the words of their errors."""
+    """Return the requests for some bodies, or their error messages."""
     renderer = Renderer(PromptSpec(), Sampling(**sampling), ["custom_id", "body"], requests=lines)
     requests = renderer.bodies("endpoint", 0, {"body": bodies}, len(bodies))
     return [

@@ -15,7 +15,7 @@ HEADERS = st.lists(st.tuples(TOKEN, st.text('abc 123;="', max_size=20)), max_siz
 
 
 class Socket:
-    """Stands for a connected socket; keeps what is written."""
+    """A stand-in for a connected socket that keeps what is written."""
 
     def __init__(self) -> None:
         self.closed = False

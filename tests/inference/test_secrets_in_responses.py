@@ -11,7 +11,7 @@ KEY = "tgp_v1_0123456789abcdef"
 
 
 def answers_of(server: Server) -> list[Answer]:
-    """Ask two rows of a server by an engine that has a key."""
+    """Answer two rows by an engine with a key."""
     target = Target(url="", headers={"Authorization": f"Bearer {KEY}"})
     found: list[Answer] = []
     with Engine(

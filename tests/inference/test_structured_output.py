@@ -66,7 +66,7 @@ def answers_to(
 
 
 def first_bad(body: dict[str, Any]) -> Served:
-    """Answer wrongly at first, and rightly when told so."""
+    """Answer with an invalid object at first, and with a valid one after the correction."""
     return said(GOOD if len(body["messages"]) > 2 else BAD)
 
 

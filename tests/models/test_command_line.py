@@ -11,7 +11,7 @@ from mayfly.models.job import Job
 
 
 def job(**groups: Any) -> Job:
-    """Return a job with awkward words."""
+    """Return a job with values that need quoting."""
     plain = {"input": "my data/*.parquet", "model": "Qwen/Q", "output": "out"}
     return Job.model_validate({**plain, **groups})
 

@@ -85,7 +85,7 @@ def test_unavailable_hardware_is_deleted_and_the_next_is_tried(
 def test_wait_for_capacity_is_bounded(
     tmp_path: Path,
 ) -> None:
-    # B200 does not say how much room it has; in truth it has none.
+    # B200 does not report its capacity; it has none.
     free = {(B200, None): 0}
     with emulated(tmp_path / "home", speed=600.0, free=free, start_factor=0.1) as (
         emulator,

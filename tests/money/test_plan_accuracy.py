@@ -37,7 +37,7 @@ class Machine:
 
     @property
     def work_per_s(self) -> float:
-        """Of a replica with its places filled."""
+        """Of a replica with all slots in use."""
         return DEFAULT_SLOTS / self.seconds(DEFAULT_SLOTS)
 
     @property

@@ -123,7 +123,7 @@ def test_local_tokenizer_is_used_and_never_fetched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Words:
-        """Counts words, in the place of a tokenizer."""
+        """Counts words instead of tokens."""
 
         @classmethod
         def from_file(cls, path: str) -> "Words":

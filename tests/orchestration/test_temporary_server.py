@@ -44,7 +44,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def printing(code: str) -> "list[str]":
-    """Return a command that stands for the server."""
+    """Return a command that replaces the server."""
     return [sys.executable, "-c", code]
 
 

@@ -10,7 +10,7 @@ from mayfly.planning.hardware import select_offers
 
 
 def offer(hardware: str, usd: float, *regions: RegionCapacity) -> Offer:
-    """Return an offer of which only price and room matter."""
+    """Return an offer of which only price and capacity matter."""
     return Offer(
         hardware=hardware,
         gpu_type="h100",

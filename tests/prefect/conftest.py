@@ -19,14 +19,14 @@ from tests.support.webhook import hook_listener
 from together_emulator import Emulator
 
 KEY = "tgp_v1_test_4f9b0c7d1e6a8325"
-"""The key of the emulated account: tests look for it where it must not be."""
+"""The key of the emulated account: tests search for it where it must not be."""
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
 SAMPLE = Path(__file__).parents[2] / "data" / "sample.parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class PrefectStage:
-    """A Prefect house, an emulated Together, and the credentials that join them.
+    """Prefect server and worker, an emulator, and the credentials block that connects them.
 
     Attributes:
         house: The folder with the server's home, logs and leases.
@@ -58,7 +58,7 @@ class PrefectStage:
         return len(found["data"])
 
     def created(self) -> int:
-        """Endpoints that were ever asked for."""
+        """How many endpoints were ever created."""
         return sum(
             entry.method == "POST" and entry.path.endswith("/endpoints")
             for entry in self.together.calls()
@@ -67,7 +67,7 @@ class PrefectStage:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectStage]:
-    """The house, shared by all processes of the session; an emulator of this process's own."""
+    """Prefect, shared by all processes of the session, and an emulator of this process."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / "prefect-house"
@@ -84,7 +84,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectStage]:
 
 @pytest.fixture
 def webhook(stage: PrefectStage) -> Iterator[tuple[str, str, list[str]]]:
-    """A notification block, as its name and id, and what is told through it."""
+    """A notification block: its name, its id, and the messages sent through it."""
     with hook_listener() as (url, messages):
         name = f"people-{uuid4().hex}"
         block = stage.prefect.save_block(
@@ -100,7 +100,7 @@ def webhook(stage: PrefectStage) -> Iterator[tuple[str, str, list[str]]]:
 
 @pytest.fixture
 def messages(stage: PrefectStage, webhook: tuple[str, str, list[str]]) -> Iterator[list[str]]:
-    """What people are told after the README's command has named a webhook for it."""
+    """Notifications after the README's command has set a webhook."""
     name, _, messages = webhook
     with (stage.folder / "notify.lock").open("w") as lock:
         # The command changes automations that are there already: one webhook at a time.

@@ -34,7 +34,7 @@ def test_unanswered_plan_ends_run_at_its_timeout_with_one_line(
         stage.job(tmp_path / "a", limits=ASK_ALWAYS | {"approve_within_s": "2s"})
     )
 
-    # Its process has ended by then: Prefect's server ends the run, in its own words.
+    # Its process has ended by then: Prefect's server ends the run, with its own message.
     ended = stage.prefect.await_state(run, "FAILED")
     assert ended["state"]["message"] == "The flow was paused and never resumed."
     assert stage.created() == created

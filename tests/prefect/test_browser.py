@@ -72,7 +72,7 @@ def test_form_refuses_an_invalid_value_before_a_run_starts(
 
 @pytest.fixture
 def output() -> Iterator[str]:
-    """A folder as people write it into the form: relative to the project's own."""
+    """A folder as typed into the form: relative to the project."""
     folder = f"out/browser-{os.getpid()}"
     yield folder
     shutil.rmtree(ROOT / folder, ignore_errors=True)
@@ -124,7 +124,7 @@ def test_run_is_started_approved_and_followed_in_the_browser(
 def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
     screen: Screen, stage: PrefectStage, tmp_path: Path
 ) -> None:
-    # A place of its own: at its end, a run that was approved gives back a place that it has not.
+    # A limit of its own: at its end, an approved run releases a slot that it does not hold.
     deployed = stage.prefect.deploy_again(
         f"places-{os.getpid()}",
         POOL,

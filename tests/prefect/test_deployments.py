@@ -33,7 +33,7 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def ended(stage: PrefectStage, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """One run for all tests that only look."""
+    """One run for all read-only tests."""
     folder = tmp_path_factory.mktemp("deployed")
     pd.DataFrame({"prompt": [f"row {n}" for n in range(ROWS)]}).to_parquet(folder / "rows.parquet")
     run = stage.prefect.start(

@@ -130,7 +130,7 @@ class Workplace:
         return LeaseStore(Path(self.env["MAYFLY_HOME"])).list().open
 
     def await_gone(self) -> None:
-        """Wait until nothing bills, nothing stands and no lease is open."""
+        """Wait until nothing bills, no endpoint exists and no lease is open."""
         wait_until(lambda: self.together.billing == 0, "the end of the billing")
         wait_until(lambda: not self.together.has_endpoints, "the end of the endpoint")
         wait_until(lambda: not self.leases(), "the lease's end")
@@ -145,7 +145,7 @@ class Workplace:
 def workplace_of_all(
     stage: PrefectStage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Workplace]:
-    """One workplace for all tests: a worker takes seconds to stand."""
+    """One workplace for all tests: a worker takes seconds to start."""
     folder = tmp_path_factory.mktemp("workplace")
     prompts = [f"Question {row}" for row in range(ROWS)]
     pd.DataFrame({"n": range(ROWS), "prompt": prompts}).to_parquet(folder / "input.parquet")
@@ -162,7 +162,7 @@ def workplace_of_all(
 
 @pytest.fixture
 def workplace(workplace_of_all: Workplace) -> Workplace:
-    """The workplace with a worker at work."""
+    """The workplace with a running worker."""
     workplace_of_all.open()
     return workplace_of_all
 
@@ -231,7 +231,7 @@ def test_stopped_worker_leaves_teardown_to_guardian_and_run_resumes(
     server_answers = pq.read_table(output)
     assert server_answers["n"].to_pylist() == list(range(ROWS))
     assert server_answers["response"].null_count == 0
-    # What was in flight at the death, or back and on its way to the journal, is asked again.
+    # Requests in flight at the death, or answered and not yet journalled, are sent again.
     assert workplace.answered() - before <= ROWS + 2 * CONCURRENCY
     workplace.await_gone()
 
@@ -264,7 +264,7 @@ def test_flow_of_killed_worker_ends_its_endpoint(workplace: Workplace) -> None:
 
     worker.wait()
     workplace.together.use_faults()
-    # It goes on as long as it can, and may end when it has something to say and nobody listens.
+    # It continues as long as it can, and may end when it writes to a closed pipe.
     flow.wait(120)
     workplace.await_gone()
 

@@ -17,7 +17,7 @@ def state(
     *, now_s: float = 600.0, done: int = 1000, left: int = 1000, in_flight: int = 64,
     ready: int = 1, bound_usd: float = 0.0, worst_usd: float = 0.0,
 ) -> RunState:  # fmt: skip
-    """Return a look at a run that goes on."""
+    """Return an observation of a run in progress."""
     return RunState(now_s, done, left, in_flight, ready, now_s * ready, bound_usd, worst_usd)
 
 
@@ -50,7 +50,7 @@ def test_meter_exceeds_the_bill_by_about_a_minute_per_replica(
         now_s += 10
         meter.sample(now_s, sum(start <= now_s < start + length for start, length in bill))
 
-    # Looks are 10 s apart: each end of a line is seen so much later, each start so much earlier.
+    # Samples are 10 s apart: each end is seen up to 10 s later, each start up to 10 s earlier.
     owed = sum(math.ceil((length + 20) / 60) for _, length in bill)
     assert meter.minutes(now_s) <= owed + len(bill)
 

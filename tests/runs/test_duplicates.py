@@ -55,7 +55,7 @@ def test_identical_requests_are_sent_once_even_when_run_is_killed(stage: Machine
     assert len(set.union(*output.values())) == 60
     assert sum(table["attempts"].to_pylist()) == 60
 
-    # Of the rows that failed alike, one is asked again.
+    # Of the duplicates that failed, one is sent again.
     stage.emulator.use_faults()
     before = asked(stage)
     retry = stage.run(*DEDUPE, "--retry-failed")

@@ -28,7 +28,7 @@ def test_endpoint_that_fails_midway_is_replaced(stage: Machine) -> None:
 
 
 def report_failed_once(stage: Machine) -> None:
-    """Let the next look at the deployment find it FAILED, as the API words it."""
+    """Let the next observation of the deployment be FAILED, as the API reports it."""
     emulator, (lease,) = stage.emulator, stage.leases()
     path = f"/v2/projects/{emulator.project_id}/endpoints/{lease.ref.endpoint_id}/deployments"
     headers = {"authorization": f"Bearer {emulator.key}"}

@@ -72,7 +72,7 @@ def test_failing_rows_are_dead_letters_and_can_be_retried(stage: Machine) -> Non
     ]
     before, requests_before = parts(stage), chat_requests(stage)
 
-    # The server is mended: only the two rows that can be sent are sent.
+    # The server works again: only the two rows that can be sent are sent.
     stage.emulator.use_faults()
     again = stage.run("--retry-failed")
 

@@ -61,7 +61,7 @@ class Case:
         """Run a job and return its results.
 
         Args:
-            plain: Whether to ask the emulator itself, which is faster.
+            plain: Whether to send to the emulator directly, which is faster.
         """
         job = {"input": str(source), "model": MODEL, "output": str(self.folder / "out")}
         url = self._emulator.url if plain else self.server.url
@@ -70,7 +70,7 @@ class Case:
         return pq.read_table(self.folder / "out")
 
     def prompts(self) -> list[Any]:
-        """Return what was asked, in any order."""
+        """Return the prompts that were sent, in any order."""
         return [body["messages"][-1]["content"] for body in self.server.bodies]
 
 
@@ -89,7 +89,7 @@ def case(servers: tuple[MarkedPromptServer, Emulator], tmp_path: Path) -> Case:
 
 
 def raw_strings(values: list[bytes]) -> pa.Array:
-    """Return a string column whose bytes nobody has checked, as many Parquet writers leave it."""
+    """Return a string column with unvalidated bytes, as many Parquet writers write it."""
     offsets = np.cumsum([0, *map(len, values)], dtype="int32")
     buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(pa.string(), len(values), buffers)

@@ -90,7 +90,7 @@ def test_run_is_the_only_one_of_its_output_and_resumed_after_it_was_killed(
     run.kill_all()
     stage.emulator.use_faults()
     before = sum(call.path == CHAT for call in stage.emulator.calls())
-    # A lock can be made to look old at one of the servers; the other's owner comes back.
+    # The age of a lock can be changed at one of the servers; the other's owner comes back.
     elsewhere = hasattr(bucket.server, "age")
     if elsewhere:
         bucket.server.age(f"{bucket.prefix}_mayfly/lock.json", 120)

@@ -46,7 +46,7 @@ def test_guardian_survives_terminal_signals(guardian: Guardian) -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         os.kill(guardian.pid, number)
 
-    # It has taken them all by the time that it is asked for something else.
+    # It has received all of them by the time that it reacts to another signal.
     os.kill(guardian.pid, signal.SIGSTOP)
     process = psutil.Process(guardian.pid)
     wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "it did not stop")

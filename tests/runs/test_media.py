@@ -18,7 +18,7 @@ STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 @pytest.fixture
 def stage(stage: Machine) -> Machine:
-    """A machine whose runs ask a model that sees."""
+    """A machine whose runs use a vision model."""
     stage.model = VISION
     return stage
 

@@ -45,7 +45,7 @@ def start(stage: Machine, *options: str, home: Path | None = None) -> Process:
 
 
 def sent(stage: Machine) -> int:
-    """Return how many rows the endpoint was asked for."""
+    """Return how many rows were sent to the endpoint."""
     return sum(call.path == CHAT for call in stage.emulator.calls())
 
 
@@ -182,7 +182,7 @@ def test_store_outage_is_reported_and_uploaded_by_the_next_run(
         FaultRule(action="delay", path=f"^{CHAT}$", delay_s=3.0, nth=tuple(range(1, 9)))
     )
     run = start(stage)
-    # Not before rows are sent: until then a store that is gone is a wrong request.
+    # Not before rows are sent: until then a missing store is a bad request.
     wait_until(lambda: sent(stage) or not run.alive, "a request")
     way.cut()
 

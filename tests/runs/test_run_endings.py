@@ -20,7 +20,7 @@ SLOW = FaultRule(action="delay", path=CHAT, delay_s=0.1)
 
 @pytest.fixture
 def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
-    """A run in the midst of its rows."""
+    """A run midway through its rows."""
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 2
     run = stage.run()
@@ -31,7 +31,7 @@ def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
 
 
 def assert_resumable(stage: Machine) -> None:
-    """The same command finishes the dataset and asks nothing again that had come back."""
+    """The same command finishes the dataset and repeats no answered row."""
     assert not stage.emulator.has_endpoints
     assert stage.leases() == ()
     stage.emulator.use_faults()
@@ -165,7 +165,7 @@ def test_endpoint_stopped_from_outside_is_replaced(midway: tuple[Machine, Proces
 
 
 def test_flow_over_its_timeout_is_torn_down(stage: Machine) -> None:
-    # The time is over in the midst of the rows: they take far longer, and the start far less.
+    # The timeout passes midway through the rows: they take far longer, and the start far less.
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=2))
     stage.concurrency = 1
 
@@ -219,7 +219,7 @@ def test_failed_teardown_reports_cost_and_remedy(
     assert f"endpoint {lease.name} may still bill since" in output
     assert "at $5.49/h" in output
     assert f"mayfly endpoints delete {lease.name}" in output
-    # And the guardian goes on where the run had to give up.
+    # And the guardian continues where the run had to give up.
     stage.emulator.use_faults()
     stage.await_gone()
 
@@ -255,7 +255,7 @@ def test_unwritable_home_is_refused_before_create(stage: Machine) -> None:
 
 
 def stop_everything(emulator: Emulator) -> None:
-    """Stop all deployments, as a colleague may by hand."""
+    """Stop all deployments from outside of the run."""
     headers = {"authorization": f"Bearer {emulator.key}"}
     with httpx.Client(base_url=emulator.url, headers=headers) as http:
         project = f"/v2/projects/{emulator.project_id}"

@@ -36,13 +36,13 @@ SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.05)
 
 
 def blocked_writer(run: Run) -> AbstractContextManager[None]:
-    """Let no part be written while the block lasts: somebody else has the turn."""
+    """Let no part be written while the block lasts: another thread holds the turn."""
     return held(run.output.batch("", CircuitBreaker()).writing)
 
 
 @contextmanager
 def held(turns: Turns) -> Iterator[None]:
-    """Have the turn while the block lasts."""
+    """Hold the turn while the block lasts."""
     has_it, over = threading.Event(), threading.Event()
 
     def hold() -> None:

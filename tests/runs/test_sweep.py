@@ -68,7 +68,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """A server whose time stands still but for the stops."""
+    """A server on a manual clock; stops take no time."""
     with Emulator(clock=ManualClock(), schedule_s=0, start_factor=0, drain_s=0) as server:
         yield server
 
@@ -97,7 +97,7 @@ def offer(plane: ControlPlane) -> Offer:
 def create_endpoint(
     plane: ControlPlane, store: LeaseStore, connection: Connection, offer: Offer, at: int, kind: str
 ) -> EndpointRef:
-    """Let one figure stand, with its lease."""
+    """Create an endpoint of one kind, with its lease."""
     figure = FIGURES[kind]
     now = time.time()
     until = int(now) + (-60 if figure.overdue else 3600) + at
@@ -167,7 +167,7 @@ def test_sweep_ends_own_orphaned_endpoints_only(
 
 
 def half_delete(emulator: Emulator, plane: ControlPlane, ref: EndpointRef) -> None:
-    """Delete an endpoint as somebody does who is cut off before its last call."""
+    """Delete an endpoint but for the last call of the deletion."""
     plane.stop(ref)
     emulator.clock.advance(10)
     emulator.use_faults(

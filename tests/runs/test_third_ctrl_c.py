@@ -12,7 +12,7 @@ STUCK = FaultRule(action="hang_before", method="PATCH", path="/deployments/")
 
 
 def break_off(stage: Machine, run: Process) -> None:
-    """Press Ctrl-C as a person does who waits for each word that it brings about."""
+    """Press Ctrl-C three times, each after the message of the one before."""
     wait_until(lambda: stage.answered() >= 4, "no rows were answered")
     stage.emulator.use_faults(STUCK)
     run.signal(signal.SIGINT, group=True)
@@ -41,7 +41,7 @@ def test_third_ctrl_c_ends_run_with_what_bills_and_how_to_end_it(stage: Machine)
     assert "at $5.49/h a replica" in output
     assert f"mayfly endpoints delete {endpoint['name']} --api v2" in output
     assert "may still bill" in stage.report()["outcome"]
-    # The guardian is at it by now: the lease is closed when the endpoint is gone.
+    # The guardian has taken over: the lease is closed when the endpoint is deleted.
     stage.emulator.use_faults()
     stage.await_gone()
     wait_until(lambda: not stage.leases(), "the lease was left open")

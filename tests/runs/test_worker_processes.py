@@ -27,7 +27,7 @@ PROCESSES = ("--runner", "processes", "--shard-rows", "6")
 
 @pytest.fixture
 def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
-    """A run in the midst of its rows, in two processes that have both begun."""
+    """A run midway through its rows, in two processes that have both begun."""
     stage.emulator.use_faults(SLOW)
     stage.rows = 48
     stage.__post_init__()
@@ -53,7 +53,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 def assert_resumable(stage: Machine) -> None:
-    """The next run, in one process, finishes and asks nothing again that had come back."""
+    """The next run, in one process, finishes and repeats no answered row."""
     stage.emulator.use_faults()
     again = stage.run("--shard-rows", "6")
     assert again.wait() == 0, again.text
@@ -161,7 +161,7 @@ def test_workers_together_fill_the_limit_and_never_exceed_it(
 ) -> None:
     clock = ManualClock(holds_answers=True)
     with Emulator(clock=clock, start_factor=0.0, schedule_s=1.0, drain_s=1.0) as emulator:
-        # One process soon has no more rows: the other one has to get all places.
+        # One process soon has no more rows: the other one has to get all slots.
         stage = Machine(emulator, launcher, tmp_path / "machine", rows=46, concurrency=6)
         run = stage.run("--runner", "processes", "--shard-rows", "36")
 

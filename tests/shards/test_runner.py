@@ -24,7 +24,7 @@ from mayfly.system import SYSTEM
 from tests.support.fake_transport import Served, Server, engine_on, said
 
 MOST_SHARDS = 16
-"""As many as a run has under way where they are small."""
+"""As many as a run has in progress where they are small."""
 
 
 def batch_of(folder: Path, prompts: list[str]) -> Batch:
@@ -161,6 +161,6 @@ def test_slow_disk_bounds_the_requests_sent(
     tally = answered(batch, server, shard_rows=2_000)
 
     assert tally.done == len(server.bodies) == 2_000
-    # What was handed over before the disk fell behind is still asked: 16 and 272 that wait.
+    # Rows queued before the disk fell behind are still sent: 16 in flight and 272 waiting.
     assert max(grown) <= behind + (16 + 272 + 64) * (answer_bytes + 200)
     assert sum(grown) > 0

@@ -21,7 +21,7 @@ STOPPED_WITHIN_S = 30.0
 
 @dataclass
 class Tried:
-    """One provider with a batch that takes as long as it is told to.
+    """One emulator with a batch of a set duration.
 
     Attributes:
         block: Id of the credentials block with the provider's key and address.

@@ -48,7 +48,7 @@ def test_demo_says_what_is_real_can_be_watched_and_leaves_results(
     assert len(frame) == 300
     assert (tmp_path / report).is_file()
     figures = json.loads((tmp_path / report).with_suffix(".json").read_text())
-    # By the emulated model's speed: nobody sees a live display of a second.
+    # By the emulated model's speed: a display of one second cannot be observed.
     assert figures["seconds"]["inferring"] >= 5
 
 

@@ -21,7 +21,7 @@ ORPHAN = "mayfly-tests-0123456789-5f000000"
 
 
 def prefect(stage: PrefectStage, *arguments: str) -> str:
-    """Run Prefect's command line, as a person does."""
+    """Run Prefect's command line."""
     ended = subprocess.run(
         [PREFECT, *arguments],
         env={**os.environ, "PREFECT_API_URL": stage.prefect.api, "DO_NOT_TRACK": "1"},

@@ -98,7 +98,7 @@ def test_cancelled_worker_run_stops_billing(tried: Tried) -> None:
 
 @pytest.fixture
 def ad_hoc(tried: Tried) -> Any:
-    """A run by the command line on the house's server, midway."""
+    """A run by the command line on the session's Prefect server, midway."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("TOGETHER_", "PREFECT_"))}
     env = keep | {
         "TOGETHER_BASE_URL": tried.together.url,

@@ -1,4 +1,4 @@
-"""A run that is stopped for minutes (SIGSTOP, a suspended machine) and goes on."""
+"""A run that is stopped for minutes (SIGSTOP, a suspended machine) and continues."""
 
 import signal
 from collections.abc import Iterator

@@ -64,7 +64,7 @@ class Screen:
         """Keep a picture of what is seen."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         path = PICTURES / f"{name}.png"
-        # Motion ends first: a picture of half a dialog tells nothing.
+        # Animations end first: a screenshot of half a dialog is useless.
         self.page.wait_for_timeout(600)
         # Where the tests run is of no interest to readers.
         self.page.evaluate(
@@ -119,7 +119,7 @@ class Screen:
         self._until_taken(self.submit, "create_flow_run")
 
     def _until_taken(self, press: Callable[[], None], call: str) -> None:
-        """Press until the server has taken the call, as a person would whom a busy one refuses."""
+        """Press until the server has accepted the call; a busy one refuses it."""
 
         def taken() -> bool:
             try:

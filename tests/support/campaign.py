@@ -26,7 +26,7 @@ QUICK = {"write_hang_s": 1, "idle_s": 5, "settle_s": 30, "abandon_s": 10}
 """A disk counts as hung at once, and is waited for as long as it hangs here."""
 
 CODES = {0, 1, 2, 3, 4, 5, 130, 143, -signal.SIGHUP, 129}
-"""The documented exit codes; a terminal that goes away may be told by its signal."""
+"""The documented exit codes; a closed terminal may end a run by its signal."""
 
 
 def _choice(finish_reason: object, content: object) -> list[dict[str, Any]]:

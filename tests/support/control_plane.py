@@ -118,7 +118,7 @@ class World:
         )
 
     def made(self) -> int:
-        """Return how many endpoints stand."""
+        """Return how many endpoints exist."""
         return len(self.emulator.endpoints())
 
 

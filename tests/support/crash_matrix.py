@@ -16,7 +16,7 @@ RunEvent = Literal["before", "unanswered", "answered"]
 MOMENTS: tuple[RunEvent, ...] = ("before", "unanswered", "answered")
 _IDS = re.compile(r"/(proj|ep|dep|endpoint)[_-][^/]+")
 _LOOKED_AT = 2
-"""Of looks that only repeat while something is waited for, so many are cells."""
+"""Of polls that only repeat during a wait, so many are cells."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def cells_of(calls: list[tuple[str, str]]) -> list[Cell]:
     """Return a cell for each moment of each call of a whole run, and those at its rows.
 
     Calls before the look-up that precedes the create are left out but for the last: no lease is
-    open yet, and nothing stands.
+    open yet, and no endpoint exists.
     """
     shapes = [(method, f"^{_IDS.sub('/[^/]+', path)}$") for method, path in calls]
     first = next(
@@ -138,13 +138,13 @@ def cells_of(calls: list[tuple[str, str]]) -> list[Cell]:
 
 @dataclass
 class Outcome:
-    """What became of one cell.
+    """The result of one cell.
 
     Attributes:
-        reached: Whether the run came to the place where it was to be killed.
-        stood: Whether something stood or billed at its death.
+        reached: Whether the run reached the point at which it was to be killed.
+        stood: Whether an endpoint existed or billed at its death.
         stopped_s: Seconds from death until nothing billed.
-        gone_s: Seconds from death until nothing stood.
+        gone_s: Seconds from death until no endpoint existed.
         requests, rows: Requests answered in all, and rows.
         leaks: What was left and should not have been: of endpoints that exist or bill, and of
             leases, after the line of defence and again after the next run; counted, not asserted.

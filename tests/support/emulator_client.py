@@ -86,12 +86,12 @@ class EmulatorClient:
         return state.removeprefix("DEPLOYMENT_STATE_")
 
     def scale(self, deployment: dict[str, Any], smallest: int, largest: int) -> httpx.Response:
-        """Ask for other bounds on replicas."""
+        """Request other replica bounds."""
         body = {"autoscaling": {"minReplicas": smallest, "maxReplicas": largest}}
         return self.http.patch(self.path(deployment), json=body)
 
     def chat(self, model: str, prompt: str = "Why?", **body: Any) -> httpx.Response:
-        """Ask for a chat completion."""
+        """Request a chat completion."""
         messages = [{"role": "user", "content": prompt}]
         return self.http.post(
             "/v1/chat/completions", json={"model": model, "messages": messages} | body
@@ -114,6 +114,6 @@ def code(response: httpx.Response) -> tuple[int, str]:
 
 
 def message(response: httpx.Response) -> str:
-    """Return a refusal's words."""
+    """Return the message of a refusal."""
     words: str = response.json()["error"]["message"]
     return words

@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def fake_hub(files: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """Serve a dataset while the block lasts; yield the hub's URL and the paths asked for."""
+    """Serve a dataset while the block lasts; yield the hub's URL and the requested paths."""
     server = _Hub(files)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

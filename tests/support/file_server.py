@@ -12,11 +12,11 @@ from urllib.parse import unquote
 
 @dataclass
 class FileServer:
-    """What a server was asked.
+    """Requests that a server received.
 
     Attributes:
         url: Of the folder, with a slash at the end.
-        requests: Method and path of each, in the order of their coming.
+        requests: Method and path of each, in order of arrival.
         sent: Bytes of bodies.
         queries: What came after the `?` of each.
     """

@@ -285,7 +285,7 @@ class Machine:
         return sum(_asks(call.path) and call.effect == 200 for call in self.emulator.calls())
 
     def await_gone(self) -> float:
-        """Wait until nothing stands and nothing bills; return how many seconds billing took."""
+        """Wait until no endpoint exists or bills; return how many seconds billing took."""
         began = time.monotonic()
         wait_until(lambda: self.emulator.billing == 0, "billing did not stop")
         stopped_s = time.monotonic() - began

@@ -41,7 +41,7 @@ class OddMachine:
         self._hangs.touch()
 
     def come_back(self) -> None:
-        """Let all that wait go on."""
+        """Let all waiting calls continue."""
         self._hangs.unlink(missing_ok=True)
 
     def step_clock(self, seconds: int) -> None:

@@ -14,7 +14,7 @@ FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 @dataclass(frozen=True, slots=True)
 class PrefectClient:
-    """A client of the house's server."""
+    """A client of the session's Prefect server."""
 
     http: httpx.Client
 
@@ -69,7 +69,7 @@ class PrefectClient:
         return str(self.ask("POST", path, parameters=parameters)["id"])
 
     def run_with(self, parameter: str, value: str) -> str:
-        """Return the id of the flow run that somebody starts with a value of a parameter."""
+        """Return the id of the flow run that was started with a value of a parameter."""
 
         def find_state() -> str | None:
             runs = self.ask("POST", "/flow_runs/filter", sort="ID_DESC")
@@ -102,7 +102,7 @@ class PrefectClient:
         return found
 
     def resume(self, run: str, **answer: Any) -> None:
-        """Resume a flow run that waits, with what its dialog asks for.
+        """Resume a flow run that waits, with the values of its dialog.
 
         Prefect stores a dialog's schema just after the state that says Paused: an answer in
         between is rejected, as it is in the UI, and given again.

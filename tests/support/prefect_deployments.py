@@ -29,7 +29,7 @@ START_S = 240.0
 
 @contextmanager
 def shared_deployments(folder: Path) -> Iterator[str]:
-    """Start the house in a folder, or use the one that stands there; yields the API's URL."""
+    """Start Prefect in a folder, or use the one that runs there; yield the API's URL."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "users.lock").open("w") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -46,7 +46,7 @@ def shared_deployments(folder: Path) -> Iterator[str]:
 
 
 def _start_supervisor(folder: Path) -> None:
-    """Start the supervisor as nobody's child: it outlives whoever happened to come first."""
+    """Start the supervisor detached: it outlives the process that started it."""
     (folder / "failed").unlink(missing_ok=True)
     with (folder / "house.log").open("ab") as log:
         subprocess.run(
@@ -86,7 +86,7 @@ def environment(folder: Path, port: int) -> dict[str, str]:
 
 
 def main(folder: Path) -> None:
-    """Start server and worker, deploy, and keep them until nobody uses the house."""
+    """Start server and worker, deploy, and keep them until no process uses them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -151,7 +151,7 @@ def _wait_for(condition: Any, children: list[subprocess.Popen[bytes]]) -> None:
     end = time.monotonic() + START_S
     while not condition():
         if any(child.poll() is not None for child in children) or time.monotonic() > end:
-            raise RuntimeError("a process of the Prefect house ended, or took too long")
+            raise RuntimeError("a Prefect process ended, or took too long")
         time.sleep(0.2)
 
 

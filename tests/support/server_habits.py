@@ -46,7 +46,7 @@ def _search_is_ignored(exchange: Exchange) -> None:
 
 
 def _search_finds_by_family(exchange: Exchange) -> None:
-    """A search that answers with everything whose name has the same first letters."""
+    """A search that returns every name with the same prefix."""
     if search := exchange.query.get("search"):
         exchange.query["search"] = search[:4]
 
@@ -72,7 +72,7 @@ def _optionals_are_missing(exchange: Exchange) -> None:
 
 
 def _extra_states(exchange: Exchange) -> None:
-    """States that nobody has heard of, between those that are known."""
+    """Undocumented states between the known ones."""
     new = {"DEPLOYMENT_STATE_SCALING": "DEPLOYMENT_STATE_WARMING_UP", "STARTING": "LOADING"}
     for found in exchange.objects:
         for holder in (found, found.get("status")):

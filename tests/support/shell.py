@@ -14,7 +14,7 @@ from together_emulator import Emulator
 ROOT = Path(__file__).parents[2]
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
 NO_SERVER = "http://127.0.0.1:9/api"
-"""Nothing listens there: whoever gets as far as needing Prefect would be seen to fail."""
+"""Nothing listens there: a command that needs Prefect fails visibly."""
 
 PATIENCE_S = 240.0
 
@@ -63,7 +63,7 @@ class Shell:
         }
 
     def __call__(self, *words: str, env: dict[str, str | None] | None = None) -> Ended:
-        """Run `mayfly` with these words, no terminal anywhere; None takes a variable away."""
+        """Run `mayfly` with these arguments, without a terminal; None removes a variable."""
         changed = {**self.env, **(env or {})}
         done = subprocess.run(
             [sys.executable, "-m", "mayfly.cli.main", *words],
@@ -79,7 +79,7 @@ class Shell:
 
     @property
     def creations(self) -> int:
-        """How many calls have asked for something to be created since this shell was opened."""
+        """How many create calls were made since this shell was opened."""
         asked = sum(
             entry.method == "POST" and "/endpoints" in entry.path and "/chat" not in entry.path
             for entry in self.emulator.calls()

@@ -23,7 +23,7 @@ class World:
     """What is true, and hidden from the control.
 
     Attributes:
-        rows_per_s: Of one replica with its places filled.
+        rows_per_s: Of one replica with all slots in use.
         start_s, drain_s: Shortest and longest.
         lost_per_h: Replicas lost, per replica and hour.
         gone_at_s: When the whole endpoint vanishes, once; 0 is never.
@@ -146,7 +146,7 @@ class Endpoint:
             self.done += rows
 
     def stop(self, now_s: float) -> float:
-        """End it all: each replica drains; returns when the last one is gone."""
+        """End the endpoint: each replica drains; return when the last one has ended."""
         last_s = now_s
         for replica in self.ready:
             ends_s = now_s + self.drains.uniform(*self.world.drain_s)

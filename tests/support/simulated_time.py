@@ -222,11 +222,11 @@ class Scripted(SimulatedServer):
 
 @dataclass
 class Batch:
-    """What became of rows.
+    """The result of rows.
 
     Attributes:
         seconds: Simulated time until the last was settled.
-        messages: What was said to people.
+        messages: Messages to the user.
         error: What ended the run, if something did.
         most_in_flight: Read after each pump.
     """

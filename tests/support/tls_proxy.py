@@ -82,7 +82,7 @@ def tls_server(folder: Path, port: int) -> Iterator[tuple[int, Path]]:
 
 @dataclass
 class Proxy:
-    """What a proxy was asked for.
+    """Requests that a proxy received.
 
     Attributes:
         connects: The hosts that it has connected to, as they were named.

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 @contextmanager
 def hook_listener() -> Iterator[tuple[str, list[str]]]:
-    """Listen on loopback as a chat's webhook does; yields its URL and what it was told."""
+    """Listen on loopback as a chat webhook; yield its URL and the received messages."""
     told: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ HERE = Connection.from_env({"TOGETHER_API_KEY": "local", "TOGETHER_BASE_URL": "h
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """Yield a port on which nobody listens."""
+    """Yield a port without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What is asked of a Dask worker before anything is created, in a process that stands for it."""
+"""Checks of a Dask worker before anything is created, in a stand-in process."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The worker pool: several workers under one limit, whatever becomes of one of them.
+"""The worker pool: several workers under one limit, however one of them ends.
 
 Real workers in threads instead of processes; or simulated ones where they die.
 """
@@ -85,7 +85,7 @@ def work_deaf_to_the_end(connection: "Connection[Any, Any]") -> None:
 
 
 class PoolSetup:
-    """An input of shards, a server, and a crew at work on them."""
+    """An input of shards, a server, and a worker pool."""
 
     def __init__(
         self, pool: WorkerPool, server: ScriptedServer, shards: list[Shard], batch: Batch
@@ -189,7 +189,7 @@ def test_shared_limiter_uses_measurements_of_all_workers(tmp_path: Path) -> None
         at.pool.begin_at(4)
         at.answer_all()
 
-        # The server never has enough: a law that sees no answers would have stayed where it began.
+        # The server is never saturated: a limiter without measurements would stay at its start.
         assert max(held) > 8
 
 
@@ -237,7 +237,7 @@ def _stop_when_full(
     while len(at.server.requests) < requests:
         pause.wait(0.005)
     at.pool.stop(RunStopped("enough"), grace_s=30)
-    # The crew has stopped at once, its workers when they have read it.
+    # The pool has stopped at once, its workers when they have read the message.
     while not all(shard_worker.ended for shard_worker in shard_workers):
         pause.wait(0.005)
     release.set()

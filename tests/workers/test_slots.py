@@ -51,7 +51,7 @@ class Dispatcher:
 
 
 class SimulatedWorkers:
-    """Senders and the one that hands out, with messages under way between them."""
+    """Senders and the pool that shares slots out, with messages in flight between them."""
 
     def __init__(self, senders: int, limit: int) -> None:
         self.shares, self.limit = SlotShares(), limit
@@ -74,7 +74,7 @@ class SimulatedWorkers:
             self.senders[announced].inbox.append(share)
 
     def settle(self) -> None:
-        """Let everything that is under way arrive, and some more."""
+        """Deliver all messages in flight, repeatedly."""
         for _ in range(40):
             for number, sender in self.senders.items():
                 while sender.inbox:
@@ -147,7 +147,7 @@ def test_slots_of_an_idle_worker_are_lent_and_returned() -> None:
     one, other = workers.senders[0], workers.senders[1]
     one.rows = other.rows = 100
     workers.settle()
-    # Whoever came first has all of them until some have landed.
+    # The first sender has all of them until some requests have ended.
     one.land(5)
     workers.settle()
     assert (one.in_flight, other.in_flight) == (5, 5)
