@@ -38,7 +38,7 @@ def test_ctrl_c_in_a_terminal_ends_run_endpoint_and_server(shell: Shell) -> None
                 )
                 > answered
             ),
-            "no row was answered",
+            "an answered row",
             timeout_s=PATIENCE_S,
         )
 
@@ -51,7 +51,7 @@ def test_ctrl_c_in_a_terminal_ends_run_endpoint_and_server(shell: Shell) -> None
         shell.emulator.use_faults()
     assert not shell.emulator.has_endpoints
     assert shell("status", "out", "--json").json["open_leases"] == []
-    wait_until(lambda: not started_by(shell), "a process was left behind")
+    wait_until(lambda: not started_by(shell), "end of all processes")
 
 
 @pytest.mark.parametrize(

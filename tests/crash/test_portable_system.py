@@ -52,12 +52,12 @@ def test_portable_killed_run_leaves_nothing_and_loses_nothing(machine: Machine, 
 
 def test_guardian_detects_death_without_a_pidfd(machine: Machine) -> None:
     run = machine.run()
-    wait_until(lambda: machine.answered() >= 4, "no rows were answered")
+    wait_until(lambda: machine.answered() >= 4, "answered rows")
 
     run.signal(signal.SIGKILL)
     run.wait()
 
     machine.await_gone()
-    wait_until(lambda: not machine.leases(), "the lease was not closed")
+    wait_until(lambda: not machine.leases(), "closed lease")
     (proof,) = machine.proofs()
     assert proof["line"] == "guardian"

@@ -101,12 +101,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def test_guardian_ends_endpoint_of_a_hung_unkillable_run(rented: Rented) -> None:
     process, _ = rented.flow(hang_s=2.5)
     time.sleep(3.5)
-    assert not rented.gone, "it was ended though its run gave heartbeats"
+    assert not rented.gone, "deleted although its run gave heartbeats"
 
     process.send_signal(signal.SIGSTOP)
 
-    wait_until(lambda: rented.gone, "the guardian did not act on the silence")
-    wait_until(lambda: rented.store.list().open == (), "its lease was not closed")
+    wait_until(lambda: rented.gone, "deletion by the guardian after missing heartbeats")
+    wait_until(lambda: rented.store.list().open == (), "closed lease")
     end(process)
 
 
@@ -116,7 +116,7 @@ def test_guardian_acts_when_the_lease_is_lost(rented: Rented) -> None:
 
     end(process)
 
-    wait_until(lambda: rented.gone, "the guardian did not act without the lease")
+    wait_until(lambda: rented.gone, "deletion by the guardian without the lease")
 
 
 def test_guardian_acts_when_the_lease_is_damaged(rented: Rented) -> None:
@@ -125,7 +125,7 @@ def test_guardian_acts_when_the_lease_is_damaged(rented: Rented) -> None:
 
     end(process)
 
-    wait_until(lambda: rented.gone, "the guardian did not act by what the run had told")
+    wait_until(lambda: rented.gone, "deletion by the guardian from the run's record")
 
 
 def test_guardian_ignores_time_in_which_it_was_stopped(rented: Rented) -> None:
@@ -133,7 +133,7 @@ def test_guardian_ignores_time_in_which_it_was_stopped(rented: Rented) -> None:
     for number in (process.pid, guardian):
         os.kill(number, signal.SIGSTOP)
     stopped = psutil.Process(guardian)
-    wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED, "it did not stop")
+    wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED, "stopped process")
     time.sleep(5)
 
     # As a machine that was suspended wakes up: the guardian a moment before its run.
@@ -144,4 +144,4 @@ def test_guardian_ignores_time_in_which_it_was_stopped(rented: Rented) -> None:
 
     assert not rented.gone
     end(process)
-    wait_until(lambda: rented.gone, "the guardian did not act on the death")
+    wait_until(lambda: rented.gone, "deletion by the guardian after the death")

@@ -14,7 +14,10 @@ def test_refused_plan_ends_run_with_one_line_and_creates_nothing(
     created = stage.created()
     run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     stage.prefect.await_state(run, "PAUSED")
-    wait_until(lambda: [line for line in messages if "Suspended" in line], "word of the question")
+    wait_until(
+        lambda: [line for line in messages if "Suspended" in line],
+        "notification of the approval request",
+    )
 
     stage.prefect.resume(run, decision="refuse")
 
@@ -22,7 +25,9 @@ def test_refused_plan_ends_run_with_one_line_and_creates_nothing(
     assert ended["state"]["message"] == "the plan was refused; nothing was created"
     assert "Traceback" not in stage.prefect.logs(run)
     assert stage.created() == created
-    wait_until(lambda: [line for line in messages if "was refused" in line], "word of the failure")
+    wait_until(
+        lambda: [line for line in messages if "was refused" in line], "notification of the failure"
+    )
 
 
 def test_unanswered_plan_ends_run_at_its_timeout_with_one_line(

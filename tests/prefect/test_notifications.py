@@ -27,7 +27,7 @@ def test_notification_is_sent_for_an_endpoint_that_outlived_its_run(
     stage.prefect.await_state(run, "COMPLETED")
     (line,) = wait_until(
         lambda: [line for line in messages if "the sweep ended an orphaned endpoint" in line],
-        "word of it",
+        "notification",
     )
     assert ORPHAN_ENDED_EVENT in line
 
@@ -44,6 +44,6 @@ def test_notification_is_sent_when_no_sweep_completes(
     made = stage.prefect.ask("POST", "/automations/", **wanted)
 
     wait_until(
-        lambda: [line for line in messages if "no sweep has completed" in line], "word of it"
+        lambda: [line for line in messages if "no sweep has completed" in line], "notification"
     )
     stage.prefect.ask("DELETE", f"/automations/{made['id']}")

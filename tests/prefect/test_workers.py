@@ -115,7 +115,7 @@ class Workplace:
         self.together.use_faults(SLOW)
         before = self.answered()
         run = self.start(output, deployment)
-        wait_until(lambda: self.answered() >= before + 6, "rows that are answered")
+        wait_until(lambda: self.answered() >= before + 6, "answered rows")
         (lease,) = self.leases()
         assert lease.run == run
         return run, psutil.Process(lease.owner.pid)
@@ -131,7 +131,7 @@ class Workplace:
 
     def await_gone(self) -> None:
         """Wait until nothing bills, no endpoint exists and no lease is open."""
-        wait_until(lambda: self.together.billing == 0, "the end of the billing")
+        wait_until(lambda: self.together.billing == 0, "end of billing")
         wait_until(lambda: not self.together.has_endpoints, "the end of the endpoint")
         wait_until(lambda: not self.leases(), "the lease's end")
 

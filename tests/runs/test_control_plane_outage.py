@@ -31,7 +31,7 @@ def cut_at_the_stop(stage: Machine, way: Forwarder) -> None:
     held = HELD.action
     wait_until(
         lambda: any(call.fault == held for call in stage.emulator.calls()),
-        "the stop was not asked for",
+        "the stop request",
     )
     way.cut()
 
@@ -40,7 +40,7 @@ def test_teardown_of_the_run_survives_a_restart_of_the_api(stage: Machine, way: 
     stage.emulator.use_faults(HELD)
     run = stage.run()
     cut_at_the_stop(stage, way)
-    wait_until(lambda: AWAY in run.text, "the teardown did not meet the dead API")
+    wait_until(lambda: AWAY in run.text, "a call of the teardown to the stopped API")
     assert stage.emulator.billing == 1
     assert run.alive
 
@@ -60,16 +60,16 @@ def test_teardown_of_the_guardian_survives_a_restart_of_the_api(
 ) -> None:
     stage.emulator.use_faults(SLOW, HELD)
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "answered rows")
     run.signal(signal.SIGKILL)
     run.wait()
     cut_at_the_stop(stage, way)
     log = stage.home / "leases" / "guardian.log"
-    wait_until(lambda: AWAY in log.read_text(), "the guardian did not meet the dead API")
+    wait_until(lambda: AWAY in log.read_text(), "a call of the guardian to the stopped API")
     assert stage.emulator.billing == 1
 
     way.resume()
 
     stage.await_gone()
-    wait_until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "closed lease")
     assert [proof["line"] for proof in stage.proofs()] == ["guardian"]

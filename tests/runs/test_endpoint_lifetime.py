@@ -40,7 +40,7 @@ def test_relative_home_holds_the_lease_for_guardian_and_sweep(
     def killed(*, whole: bool) -> None:
         run = stage.run(folder=here)
         before = stage.answered()
-        wait_until(lambda: stage.answered() >= before + 2, "no rows were answered")
+        wait_until(lambda: stage.answered() >= before + 2, "answered rows")
         assert len(stage.leases()) == 1
         if whole:
             run.kill_all()
@@ -50,7 +50,7 @@ def test_relative_home_holds_the_lease_for_guardian_and_sweep(
 
     killed(whole=False)
     stage.await_gone()
-    wait_until(lambda: not stage.leases(), "the guardian did not find the lease")
+    wait_until(lambda: not stage.leases(), "closed lease by the guardian")
     killed(whole=True)
     swept = stage.command("sweep", "--json", folder=here)
 

@@ -36,7 +36,7 @@ def theirs(plane: ControlPlane) -> EndpointRef:
         config_ref=offer.config_ref,
     )
     ref = plane.create(spec)
-    wait_until(lambda: plane.observe(ref).phase is Phase.READY, "it did not start")
+    wait_until(lambda: plane.observe(ref).phase is Phase.READY, "start")
     return ref
 
 
@@ -56,7 +56,7 @@ def test_existing_stopped_endpoint_is_started_and_stopped_again(
     stage: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     plane.scale(theirs, Replicas(minimum=0, maximum=0))
-    wait_until(lambda: plane.observe(theirs).phase is Phase.STOPPED, "it did not stop")
+    wait_until(lambda: plane.observe(theirs).phase is Phase.STOPPED, "stopped process")
 
     run = stage.run("--endpoint", theirs.name)
 

@@ -13,7 +13,7 @@ def test_endpoint_that_fails_midway_is_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 2
     run = stage.run(timeouts={"observe_every_s": 0.2})
-    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "answered rows")
 
     report_failed_once(stage)
 

@@ -49,7 +49,7 @@ def test_guardian_survives_terminal_signals(guardian: Guardian) -> None:
     # It has received all of them by the time that it reacts to another signal.
     os.kill(guardian.pid, signal.SIGSTOP)
     process = psutil.Process(guardian.pid)
-    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "it did not stop")
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "stopped process")
     os.kill(guardian.pid, signal.SIGCONT)
     assert guardian.alive()
 

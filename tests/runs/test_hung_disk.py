@@ -32,7 +32,7 @@ def test_output_that_hangs_ends_the_endpoint_and_keeps_what_was_answered(
         stage.env |= odd.environment
         emulator.use_faults(SLOW)
         run = stage.run(timeouts={"write_hang_s": 1})
-        wait_until(lambda: stage.answered() >= 8, "no rows were answered")
+        wait_until(lambda: stage.answered() >= 8, "answered rows")
         odd.hang()
 
         stage.await_gone()

@@ -224,7 +224,7 @@ def test_store_that_hangs_does_not_delay_the_stop(stage: Machine, s3: S3Server) 
     with socket.create_server(("127.0.0.1", way.port)):  # It takes connections, and is silent.
         wait_until(lambda: stage.answered() == 12 or not run.alive, "answers")
         run.signal(signal.SIGINT)
-        wait_until(lambda: stage.emulator.billing == 0, "billing did not stop")
+        wait_until(lambda: stage.emulator.billing == 0, "end of billing")
 
         assert run.alive, run.text
         assert run.wait() == 130, run.text

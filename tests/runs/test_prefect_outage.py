@@ -44,7 +44,7 @@ def test_prefect_server_lost_midway_changes_no_answer_or_exit_code(
 ) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "answered rows")
 
     way.cut()
 
@@ -60,7 +60,7 @@ def test_prefect_server_lost_at_teardown_changes_nothing(stage: Machine, way: Fo
         FaultRule(action="status", path="^/v1/chat/", status=401, nth=(9,)), SLOW
     )
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 3, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 3, "answered rows")
 
     way.cut()
 
@@ -74,7 +74,7 @@ def test_cancel_of_an_ad_hoc_run_tears_it_down(stage: Machine, prefect_api_url: 
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 1
     run = stage.run(timeouts={"cancel_poll_s": 0.2})
-    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "answered rows")
     (lease,) = stage.leases()
 
     with httpx.Client(base_url=prefect_api_url, timeout=30) as prefect:

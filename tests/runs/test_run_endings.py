@@ -24,7 +24,7 @@ def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
     stage.emulator.use_faults(SLOW)
     stage.concurrency = 2
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 6, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 6, "answered rows")
     yield stage, run
     if run.alive:
         run.kill_all()
@@ -73,7 +73,7 @@ def test_killed_process_group_is_torn_down_by_the_guardian(
 
     assert run.wait() == -signal.SIGKILL
     stage.await_gone()
-    wait_until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "closed lease")
     (proof,) = stage.proofs()
     assert proof["line"] == "guardian"
     assert proof["not_found_read_back"]
@@ -87,11 +87,11 @@ def test_killed_guardian_is_replaced(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
     stage.concurrency = 1
     run = stage.run(timeouts={"heartbeat_s": 0.5})
-    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "answered rows")
     (first,) = run.guardians()
 
     first.kill()
-    wait_until(lambda: [g.pid for g in run.guardians()] not in ([], [first.pid]), "no new guardian")
+    wait_until(lambda: [g.pid for g in run.guardians()] not in ([], [first.pid]), "a new guardian")
     run.signal(signal.SIGKILL)
 
     run.wait()
@@ -196,7 +196,7 @@ def test_second_ctrl_c_does_not_interrupt_teardown(midway: tuple[Machine, Proces
     )
 
     run.signal(signal.SIGINT)
-    wait_until(lambda: stage.management()[-1][0] == "PATCH", "the stop was not asked for")
+    wait_until(lambda: stage.management()[-1][0] == "PATCH", "the stop request")
     run.signal(signal.SIGINT)
 
     assert run.wait() == 130, run.text
@@ -234,7 +234,7 @@ def test_next_run_starts_while_guardian_tears_down(
     run.signal(signal.SIGKILL)
     run.wait()
     wait_until(
-        lambda: stage.emulator.calls()[-1].fault == "hang_before", "the guardian did not act"
+        lambda: stage.emulator.calls()[-1].fault == "hang_before", "deletion by the guardian"
     )
 
     again = stage.run()

@@ -22,7 +22,7 @@ def runs(stage: Machine) -> list[dict[str, Any]]:
 def test_cancel_running_run_tears_down_and_resumes(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "answered rows")
     assert [each["state"] for each in runs(stage)] == ["running"]
 
     cancel = stage.command("cancel", str(stage.output))
@@ -41,7 +41,7 @@ def test_cancel_running_run_tears_down_and_resumes(stage: Machine) -> None:
 def test_runs_after_sigkill_says_crashed(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 1, "no row was answered")
+    wait_until(lambda: stage.answered() >= 1, "an answered row")
 
     run.signal(signal.SIGKILL)
     run.wait()

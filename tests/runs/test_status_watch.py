@@ -12,7 +12,7 @@ from together_emulator import FaultRule
 def test_status_watch_follows_run_until_it_ends(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "answered rows")
 
     machines = stage.command("status", str(stage.output), "--watch", "--json")
     people = stage.command("status", str(stage.output), "--watch")
@@ -31,7 +31,7 @@ def test_status_watch_follows_run_until_it_ends(stage: Machine) -> None:
 def test_status_watch_ended_by_ctrl_c_leaves_run_alone(stage: Machine) -> None:
     stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "answered rows")
     watch = stage.command("status", str(stage.output), "--watch", "--json")
     wait_until(lambda: watch.text.count("\n") >= 1, "nothing was told")
 

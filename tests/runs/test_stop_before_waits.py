@@ -127,8 +127,8 @@ def test_endless_template_does_not_delay_teardown(stage: Machine) -> None:
     stage.rows, stage.concurrency = 1000, 32
     stage.__post_init__()
     run = stage.run("--prompt", ENDLESS, timeouts={"abandon_s": 1})
-    wait_until(lambda: stage.answered() >= 300, "no rows were answered")
-    wait_until(lambda: _is_still(stage), "rows are still answered")
+    wait_until(lambda: stage.answered() >= 300, "answered rows")
+    wait_until(lambda: _is_still(stage), "no further answers")
 
     run.signal(signal.SIGTERM)
 
@@ -142,7 +142,7 @@ def test_hung_workers_do_not_delay_teardown(stage: Machine) -> None:
     stage.__post_init__()
     stage.emulator.use_faults(SLOW)
     run = stage.run("--runner", "processes", "--shard-rows", "50", timeouts={"abandon_s": 1})
-    wait_until(lambda: stage.answered() >= 20, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 20, "answered rows")
     for worker in run.workers():
         worker.suspend()
 

@@ -37,13 +37,13 @@ def test_second_layer_is_the_prefect_hook(stage: Machine) -> None:
 def test_third_layer_is_the_guardian(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "answered rows")
 
     run.signal(signal.SIGKILL)
 
     run.wait()
     stage.await_gone()
-    wait_until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "closed lease")
     (proof,) = stage.proofs()
     assert proof["line"] == "guardian"
 
@@ -51,7 +51,7 @@ def test_third_layer_is_the_guardian(stage: Machine) -> None:
 def test_fourth_layer_is_the_sweep(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    wait_until(lambda: stage.answered() >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 2, "answered rows")
     run.kill_all()
     assert stage.emulator.billing == 1
     status = stage.command("status", str(stage.output))
@@ -74,11 +74,11 @@ def test_fifth_layer_is_the_inactive_timeout_of_the_platform(
         stage = Machine(emulator, launcher, tmp_path / "machine")
         emulator.use_faults(SLOW)
         run = stage.run()
-        wait_until(lambda: stage.answered() >= 2, "no rows were answered")
+        wait_until(lambda: stage.answered() >= 2, "answered rows")
 
         run.kill_all()
 
-        wait_until(lambda: emulator.billing == 0, "the endpoint bills on")
+        wait_until(lambda: emulator.billing == 0, "end of billing")
         assert emulator.has_endpoints
         stage.sweep()
         assert not emulator.has_endpoints

@@ -13,16 +13,14 @@ STUCK = FaultRule(action="hang_before", method="PATCH", path="/deployments/")
 
 def break_off(stage: Machine, run: Process) -> None:
     """Press Ctrl-C three times, each after the message of the one before."""
-    wait_until(lambda: stage.answered() >= 4, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 4, "answered rows")
     stage.emulator.use_faults(STUCK)
     run.signal(signal.SIGINT, group=True)
-    wait_until(
-        lambda: stage.emulator.calls()[-1].fault == "hang_before", "the stop was not asked for"
-    )
+    wait_until(lambda: stage.emulator.calls()[-1].fault == "hang_before", "the stop request")
     run.signal(signal.SIGINT, group=True)
     wait_until(
         lambda: "Another signal aborts the teardown" in run.text,
-        "the second Ctrl-C was not answered",
+        "message after the second Ctrl-C",
     )
     assert run.alive
     run.signal(signal.SIGINT, group=True)
@@ -44,14 +42,14 @@ def test_third_ctrl_c_ends_run_with_what_bills_and_how_to_end_it(stage: Machine)
     # The guardian has taken over: the lease is closed when the endpoint is deleted.
     stage.emulator.use_faults()
     stage.await_gone()
-    wait_until(lambda: not stage.leases(), "the lease was left open")
+    wait_until(lambda: not stage.leases(), "closed lease")
     assert [proof["line"] for proof in stage.proofs()] == ["guardian"]
 
 
 def test_command_printed_by_third_ctrl_c_deletes_the_endpoint(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run()
-    wait_until(run.guardians, "no guardian")
+    wait_until(run.guardians, "guardian")
     (guardian,) = run.guardians()
     break_off(stage, run)
     assert run.wait() == 4, run.text

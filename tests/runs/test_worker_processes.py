@@ -32,7 +32,7 @@ def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
     stage.rows = 48
     stage.__post_init__()
     run = stage.run(*PROCESSES)
-    wait_until(lambda: stage.answered() >= 8 and begun(stage) >= 2, "no rows were answered")
+    wait_until(lambda: stage.answered() >= 8 and begun(stage) >= 2, "answered rows")
     yield stage, run
     if run.alive:
         run.kill_all()
@@ -68,7 +68,7 @@ def test_killed_worker_and_vanished_endpoint_are_replaced(
     stage, run = midway
 
     run.workers()[0].kill()
-    wait_until(lambda: "another worker continues its shards" in told(run), "nothing was said of it")
+    wait_until(lambda: "another worker continues its shards" in told(run), "message")
     stage.emulator.vanish()
     stage.emulator.use_faults()
 
@@ -92,7 +92,7 @@ def test_workers_of_killed_run_die_and_send_nothing(
     run.signal(signal.SIGKILL)
     run.wait()
 
-    wait_until(lambda: gone(workers), "workers live on", timeout_s=10)
+    wait_until(lambda: gone(workers), "end of the workers", timeout_s=10)
     stage.await_gone()
     assert_resumable(stage)
 
@@ -176,9 +176,9 @@ def test_workers_together_fill_the_limit_and_never_exceed_it(
             time.sleep(0.01)
         arguments = [argument for worker in run.workers() for argument in worker.cmdline()]
         while left := stage.rows - stage.answered():
-            wait_until(lambda: waits(min(6, left)), f"not full with {left} rows left")
+            wait_until(lambda: waits(min(6, left)), f"full limit with {left} rows left")
             clock.advance(600.0)
-            wait_until(lambda: stage.answered() == stage.rows - max(0, left - 6), "no answers")
+            wait_until(lambda: stage.answered() == stage.rows - max(0, left - 6), "answers")
         while run.alive:
             clock.advance(1.0)
             time.sleep(0.01)

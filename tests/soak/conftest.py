@@ -78,7 +78,7 @@ class Tried:
         """Wait until nothing bills; at most as long as is promised."""
         wait_until(
             lambda: self.together.billing == 0,
-            "the end of the billing",
+            "end of billing",
             timeout_s=STOPPED_WITHIN_S,
         )
         wait_until(lambda: not self.together.has_endpoints, "the deletion")

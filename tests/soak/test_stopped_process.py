@@ -32,7 +32,7 @@ def test_stopped_run_loses_its_endpoint_and_goes_on_with_another(
     stopped: Machine, runner: str
 ) -> None:
     run = stopped.run("--runner", runner, timeouts=TIMES)
-    wait_until(lambda: stopped.answered() >= 8, "no rows were answered")
+    wait_until(lambda: stopped.answered() >= 8, "answered rows")
     run.signal(signal.SIGSTOP)
 
     stopped.await_gone()

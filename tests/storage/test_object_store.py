@@ -218,7 +218,7 @@ def test_store_that_refuses_is_reported_once_and_the_run_continues(
     lock, _ = StoreLock.acquire(bucket, work=work.id, now=0.0)
     mirror = Mirror(open_store(bucket.uri, nobody), work, lock, None, log=said.append, renew_s=0.1)
     mirror.start()
-    wait_until(lambda: bool(said), "the problem is said")
+    wait_until(lambda: bool(said), "message of the problem")
 
     assert "does not answer" in (mirror.close() or "")
     assert len(said) == 1

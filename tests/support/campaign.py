@@ -136,10 +136,10 @@ def play(stage: Machine, drawn: Schedule, key: str, odd: OddMachine | None = Non
         stage.emulator.use_faults()
         stage.sweep()
     stage.emulator.use_faults()
-    wait_until(lambda: stage.emulator.billing == 0, f"{drawn}: something bills on")
+    wait_until(lambda: stage.emulator.billing == 0, f"{drawn}: end of billing")
     again = stage.run()
     assert again.wait(240) in {0, 3}, f"{drawn}: {again.text}"
-    wait_until(lambda: not stage.emulator.has_endpoints, f"{drawn}: an endpoint is left")
+    wait_until(lambda: not stage.emulator.has_endpoints, f"{drawn}: deleted endpoint")
     assert stage.emulator.billing == 0, str(drawn)
     rows = stage.rows_in_output()
     assert rows == list(range(stage.rows)), f"{drawn}: rows {rows}"

@@ -58,7 +58,7 @@ class AtCall:
                 case "answered":
                     return call.status is not None
 
-        wait_until(there, f"{self} did not come")
+        wait_until(there, f"{self}")
         return _kill(run, whole=whole)
 
     def rules(self) -> tuple[FaultRule, ...]:
@@ -88,7 +88,7 @@ class AtRows:
         """Kill the run there; whether it came to that."""
         wait_until(
             lambda: stage.answered() >= self.share * stage.rows or not run.alive,
-            f"{self} did not come",
+            f"{self}",
         )
         return _kill(run, whole=whole)
 
@@ -196,11 +196,11 @@ def play(stage: Machine, cell: Cell, *, line: Literal["guardian", "sweep"]) -> O
         if stage.emulator.billing:
             outcome.leaks.append("bills after the sweep")
     with suppress(AssertionError):
-        wait_until(lambda: stage.emulator.billing == 0, "billing did not stop")
+        wait_until(lambda: stage.emulator.billing == 0, "end of billing")
         outcome.stopped_s = time.monotonic() - died
-        wait_until(lambda: not stage.emulator.has_endpoints, "an endpoint is left")
+        wait_until(lambda: not stage.emulator.has_endpoints, "deleted endpoint")
         outcome.gone_s = time.monotonic() - died
-        wait_until(lambda: not stage.leases(), "a lease is left open")
+        wait_until(lambda: not stage.leases(), "closed lease")
     outcome.leaks += left_of(stage, f"after the {line}")
 
     again = stage.run()

@@ -287,9 +287,9 @@ class Machine:
     def await_gone(self) -> float:
         """Wait until no endpoint exists or bills; return how many seconds billing took."""
         began = time.monotonic()
-        wait_until(lambda: self.emulator.billing == 0, "billing did not stop")
+        wait_until(lambda: self.emulator.billing == 0, "end of billing")
         stopped_s = time.monotonic() - began
-        wait_until(lambda: not self.emulator.has_endpoints, "an endpoint is left")
+        wait_until(lambda: not self.emulator.has_endpoints, "deleted endpoint")
         return stopped_s
 
     def rows_in_output(self) -> list[int]:
