@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mayfly.models.durations import short, span
 from mayfly.models.job import Job
+from mayfly.models.job_reference import settings as job_settings
 from mayfly.reporting.charts import Chart, charts
 from mayfly.reporting.progress import STEP_LABELS
 
@@ -82,8 +83,9 @@ def _drawn(report: dict[str, Any]) -> tuple[dict[str, Chart], str]:
 
 
 def _settings(job: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the settings that differ from their defaults and are not shown elsewhere."""
+    """Return the options that differ from their defaults and are not shown elsewhere."""
     default = Job(input="-", model="-", output="-").model_dump(mode="json")
+    options = {setting.path: setting.option for setting in job_settings()}
     shown = []
     for group, value in job.items():
         settings = value if isinstance(value, dict) and group != "tags" else {"": value}
@@ -91,11 +93,15 @@ def _settings(job: dict[str, Any]) -> list[tuple[str, str]]:
             known = default.get(group)
             usual = known.get(name) if isinstance(known, dict) and name else known
             if setting != usual and (group, name) not in _SHOWN_ELSEWHERE:
-                shown.append((f"{group}.{name}".rstrip(".").replace("_", " "), _plain(setting)))
+                path = f"{group}.{name}".rstrip(".")
+                option = options.get(path)
+                shown.append((path if option is None else option.flag, _plain(setting)))
     return shown
 
 
 def _plain(setting: Any) -> str:
+    if isinstance(setting, list) and all(isinstance(one, str) for one in setting):
+        return ", ".join(setting)
     if isinstance(setting, dict | list):
         return json.dumps(setting, ensure_ascii=False, indent=2)
     return str(setting)

@@ -147,7 +147,9 @@ def _add(histogram: Histogram, values: pa.Array) -> None:
 
 
 def _count_error(results: Results, row: int, error: str) -> None:
-    kind = _NUMBER.sub("#", error)
+    failure = Failure.parse(error)
+    # How often a row was sent makes no kind of its own.
+    kind = _NUMBER.sub("#", str(failure._replace(attempts=0)))
     if kind not in results.kinds:
         if len(results.kinds) >= KINDS_COUNTED:
             kind = "other errors"
@@ -155,7 +157,6 @@ def _count_error(results: Results, row: int, error: str) -> None:
         results.kinds.setdefault(kind, example)
     results.kinds[kind]["rows"] += 1
     if len(results.failed) < FAILED_ROWS:
-        failure = Failure.parse(error)
         results.failed.append(
             {
                 "row": row,

@@ -366,3 +366,17 @@ def test_chart_that_cannot_be_drawn_leaves_the_rest_of_the_page() -> None:
 
     assert "The charts could not be drawn" in text
     assert "deletion confirmed (404)" in text
+
+
+def test_settings_are_called_as_options_are() -> None:
+    job = Job(
+        input="in.parquet",
+        model="m/model",
+        output="out",
+        prompt=PromptSpec(image_columns=["photo", "scan"]),
+    )
+
+    reader = Reader()
+    reader.feed(page(report(job=job.model_dump(mode="json"))))
+
+    assert "--imagephoto, scan" in reader.text

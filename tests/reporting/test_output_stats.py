@@ -16,11 +16,13 @@ COLUMNS = ("error", "finish_reason", "latency_s", "attempts", "prompt_tokens", "
 def part(tmp_path: Path) -> Path:
     """A part of 6 rows: 4 answered, 2 failed."""
     error = str(Failure(TOO_LONG, "of 9 tokens", 413, attempts=1))
+    again = Failure(TOO_LONG, "of 8 tokens", 413, attempts=2)
     table = pa.table(
         {
             "prompt": [f"p{row}" for row in range(6)],
             "response": ["a", "b", None, "c", None, "d"],
-            "error": [None, None, error, None, error.replace("9", "8"), None],
+            # Sent once or twice, and for another number of tokens, it is the same kind.
+            "error": [None, None, error, None, str(again), None],
             "finish_reason": ["stop", "length", None, "stop", None, "stop"],
             "latency_s": [1.0, 2.0, 0.0, 4.0, 0.0, 8.0],
             "attempts": pa.array([1, 2, 1, 1, 1, 3], pa.int32()),

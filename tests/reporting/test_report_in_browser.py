@@ -65,6 +65,16 @@ def test_report_fits_the_screen_with_legible_text(browser: Browser, file: Path, 
     assert min(heights) >= 12
 
 
+def test_messages_of_failed_rows_are_seen_whole_on_a_telephone(
+    browser: Browser, file: Path
+) -> None:
+    tab = opened(browser, file, width=390)
+
+    boxes = [cell.bounding_box() for cell in tab.locator("#failed td.words").all()[:10]]
+
+    assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+
+
 def test_failed_rows_are_filtered_by_word_and_class(browser: Browser, file: Path) -> None:
     tab = opened(browser, file, width=1200)
     rows = tab.locator("#failed tbody tr:visible")
