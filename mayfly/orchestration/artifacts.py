@@ -166,7 +166,8 @@ def _figures(report: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if latency.get("count"):
         figures.append(("latency", f"p50 {latency['p50_s']:.2f} s, p99 {latency['p99_s']:.2f} s"))
-    spent = f"${cost['usd']:.2f} for {cost['replica_minutes']} replica-minutes"
+    minutes = cost["replica_minutes"]
+    spent = f"${cost['usd']:.2f} for {minutes:,} replica-minute{'' if minutes == 1 else 's'}"
     if per_million is not None:
         spent += f", ${per_million:.2f} per million tokens out"
     return [*figures, ("cost", spent), ("endpoint", endpoints or "none was needed")]

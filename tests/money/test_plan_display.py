@@ -56,6 +56,14 @@ def test_plan_fits_one_screen_at_any_width(plan: Plan, width: int) -> None:
     assert any("Batch API is" in line for line in lines)
 
 
+def test_plan_explains_only_columns_that_it_shows(plan: Plan) -> None:
+    wide, narrow = "\n".join(drawn(plan_table(plan), 120)), "\n".join(drawn(plan_table(plan), 50))
+
+    assert "$/Mtok: per million tokens, in and out; free: replicas, + or more" in wide
+    assert "$/Mtok" not in narrow
+    assert "free:" not in narrow
+
+
 def test_plan_json_has_every_figure_with_its_interval(plan: Plan) -> None:
     value = json.loads(json.dumps(plan.as_dict()))
 

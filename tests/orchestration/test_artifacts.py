@@ -25,6 +25,7 @@ def test_result_shows_figures_errors_and_a_sample() -> None:
 
     assert "| rows | 288 of 300 answered, 12 failed, 0 remaining |" in text
     assert "| latency | p50 0.09 s, p99 0.28 s |" in text
+    assert "| cost | $0.09 for 1 replica-minute, $4.93 per million tokens out |" in text
     assert "| HTTP 400: too \\| long | 12 |" in text
     assert "> A short answer." in text
 

@@ -161,3 +161,31 @@ def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
     screen.await_badge("Cancelled")
     screen.picture("run-cancelled")
     assert stage.endpoint_count() == 0
+
+
+@pytest.mark.soak
+def test_run_is_approved_in_the_new_ui_too(
+    browser: Browser, stage: PrefectStage, output: str
+) -> None:
+    run = stage.prefect.start(stage.job(ROOT / output, limits={"approve_above_usd": 0}))
+    stage.prefect.await_state(run, "PAUSED")
+    screen = Screen.open(browser, f"{stage.prefect.ui}/v2")
+    page = screen.page
+    screen.open_run(run)
+
+    # The new UI has the question behind the menu of the run.
+    page.get_by_role("button", name="Open menu").first.click()
+    page.get_by_role("menuitem", name="Resume").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Approve this spend?").wait_for()
+    dialog.get_by_text("Select", exact=True).click()
+    page.get_by_role("option", name="approve").or_(
+        page.get_by_role("menuitem", name="approve")
+    ).first.click()
+    screen.picture("new-ui-approval")
+    dialog.get_by_role("button", name="Resume", exact=True).click()
+
+    stage.prefect.await_state(run, "COMPLETED")
+    screen.open_artifact(stage.prefect.artifact(run, "batch-inference-result")["id"])
+    page.get_by_text("300 of 300 answered").first.wait_for()
+    page.close()

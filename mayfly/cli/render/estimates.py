@@ -9,7 +9,10 @@ from mayfly.planning.pricing import dollars
 from mayfly.planning.ranking import Quote
 from mayfly.planning.uncertainty import Interval
 
-LEGEND = "$/Mtok: per million tokens, in and out; free: replicas, + or more, ? unknown"
+NOTES = {
+    "$/Mtok": "per million tokens, in and out",
+    "free": "replicas, + or more, ? unknown",
+}
 """Explains the column names."""
 
 
@@ -51,6 +54,7 @@ def quote_table(candidates: Sequence[Candidate], quotes: Sequence[Quote]) -> Fit
             "bold" if is_chosen else "" if candidate.eligible else "dim"
             for is_chosen, candidate in zip(chosen, candidates, strict=True)
         ],
+        notes=NOTES,
     )
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from mayfly.cli.render.console import UNWRAPPED
 
@@ -37,13 +39,19 @@ class FittingTable:
     A table that does not fit at the last level is cut at the right.
     """
 
-    def __init__(self, columns: Sequence[Column], styles: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        styles: Sequence[str] = (),
+        notes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Prepare the table; it is drawn when printed.
 
         Args:
             styles: Style of each row, such as `bold`.
+            notes: What names of columns mean, printed below for those that are shown.
         """
-        self._columns, self._styles = columns, styles
+        self._columns, self._styles, self._notes = columns, styles, notes
         self._last = max((level for column in columns for level in column.narrower), default=0)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -54,6 +62,9 @@ class FittingTable:
             if Measurement.get(console, unbounded, table).maximum <= options.max_width:
                 break
         yield table
+        shown = {column.header for column in table.columns}
+        if notes := [f"{name}: {text}" for name, text in self._notes.items() if name in shown]:
+            yield Text(f" {'; '.join(notes)}", style="dim")
 
     def _draw(self, level: int) -> Table:
         table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="bold")

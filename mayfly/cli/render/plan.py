@@ -2,9 +2,8 @@
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
-from mayfly.cli.render.estimates import LEGEND, between, quote_table
+from mayfly.cli.render.estimates import between, quote_table
 from mayfly.models.job import Job
 from mayfly.models.offers import Offer
 from mayfly.planning.plan import Plan
@@ -56,8 +55,7 @@ def plan_table(plan: Plan) -> RenderableType:
         foot.add_row("advice", plan.advice)
     for line in (*_too_long(plan), *plan.warnings):
         foot.add_row("note", line, style="bold")
-    legend = Text(f" {LEGEND}", style="dim")
-    return Group(head, quote_table(plan.placement.candidates, plan.quotes), legend, foot)
+    return Group(head, quote_table(plan.placement.candidates, plan.quotes), foot)
 
 
 def _config(offer: Offer) -> str:
