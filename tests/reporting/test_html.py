@@ -373,7 +373,7 @@ def test_settings_are_called_as_options_are() -> None:
         input="in.parquet",
         model="m/model",
         output="out",
-        prompt=PromptSpec(image_columns=["photo", "scan"]),
+        prompt=PromptSpec(image_columns=("photo", "scan")),
     )
 
     reader = Reader()
