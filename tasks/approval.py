@@ -83,7 +83,7 @@ def await_approval(run: Run) -> None:
         raise NotApproved("the plan was refused; nothing was created")
     run.progress.log("the plan was approved")
     # The wait does not count toward the deadline.
-    run.monitor.leave_out(monotonic() - asked)
+    run.monitor.exclude_time(monotonic() - asked)
 
 
 def question_key(estimated_usd: float | None) -> str:

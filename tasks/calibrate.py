@@ -84,7 +84,7 @@ def replan(run: Run, measurements: list[Measurement], missing: list[Offer]) -> P
         without=missing,
         spent_s=run.monitor.age_s,
     )
-    run.agree(plan)
+    run.use_plan(plan)
     if (quote := plan.chosen) is not None and plan.placement is not None:
         why = plan.placement.candidates[0].why
         run.progress.log(f"continuing with {quote.offer.hardware}: {why}")

@@ -14,8 +14,8 @@ from mayfly.tasks.step import set_message, step
 def create_endpoint(run: Run, offer: Offer | None, *, calibrating: bool = False) -> str:
     """Create the endpoint under its lease, or start the existing one; return its name."""
     run.progress.enter(Step.CREATING)
-    run.monitor.check_may_rent()
-    ref = run.provisioner.rent(offer, calibrating=calibrating)
+    run.monitor.check_may_provision()
+    ref = run.provisioner.provision(offer, calibrating=calibrating)
     done = "using" if offer is None else "created"
     run.progress.log(f"{done} {ref.name} on {of_hardware(ref.hardware)}")
     set_message(f"{done} {ref.name} on {of_hardware(ref.hardware)}; bills from READY on")

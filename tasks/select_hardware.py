@@ -19,7 +19,7 @@ def select_hardware(run: Run) -> Placement | None:
     """
     run.progress.enter(Step.PLANNING)
     plan = run.plan or make_plan(run.preview, run.plane, run.environment.folders)
-    run.agree(plan)
+    run.use_plan(plan)
     show_plan(plan)
     set_message(plan_line(plan))
     return plan.placement

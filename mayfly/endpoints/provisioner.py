@@ -102,7 +102,7 @@ class Provisioner:
         self._terms: Terms | None = None
         self._last_error: MayflyError | None = None
 
-    def agree(self, terms: Terms) -> None:
+    def use_terms(self, terms: Terms) -> None:
         """Use these terms from now on."""
         self._terms = terms
 
@@ -194,7 +194,7 @@ class Provisioner:
         """Whether an endpoint of this run may still exist."""
         return bool(self.sessions) and not self.session.over
 
-    def rent(self, offer: Offer | None, *, calibrating: bool = False) -> EndpointRef:
+    def provision(self, offer: Offer | None, *, calibrating: bool = False) -> EndpointRef:
         """Write the lease, start the guardian, and create or start the endpoint.
 
         Args:

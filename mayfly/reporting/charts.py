@@ -22,7 +22,7 @@ from mayfly.reporting.svg import (
 WIDE_PX, NARROW_PX, SMALL_PX = 760, 340, 280
 PANEL_PX, HISTOGRAM_PX = 94, 132
 _POINT_PX = 8
-"""Pixels between the points of a curve: finer, noise hides the shape."""
+"""Pixels between the points of a curve; with more points, noise hides the shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Chart:
 
     Attributes:
         text: Caption.
-        svg: Its elements, of which the stylesheet shows the one that fits.
+        svg: The drawings; the stylesheet shows the one that fits.
     """
 
     name: str
@@ -58,7 +58,7 @@ def _twice(name: str, title: str, text: str, draw: Callable[[float], Drawing]) -
 
 
 def timeline(report: dict[str, Any]) -> Chart | None:
-    """Draw the run's steps, and below each endpoint: starting, billed, stopping."""
+    """Draw the run's steps, and below them each endpoint's phases: starting, billed, stopping."""
     start = report["started_at"]
     end_s = max(report["ended_at"] - start, 0.1)
     lanes = [("run", _steps(report))]
@@ -72,7 +72,7 @@ def timeline(report: dict[str, Any]) -> Chart | None:
     text = f"The run took {span(end_s)}. " + (
         f"The endpoint was billed for {span(billed_s)} of it; starting and stopping are free."
         if report["endpoints"]
-        else "No endpoint was rented."
+        else "No endpoint was created."
     )
 
     def draw(width: float) -> Drawing:
@@ -110,7 +110,7 @@ def _steps(report: dict[str, Any]) -> list[tuple[float, float, str, str]]:
 def _life(
     endpoint: dict[str, Any], start: float, end_s: float
 ) -> list[tuple[float, float, str, str]]:
-    """Return the parts of an endpoint's life: from, to (seconds since the start), label, class."""
+    """Return the phases of an endpoint: from, to (seconds since the start), label, class."""
     proof = endpoint["teardown"] or {}
     created_s = endpoint["created_at"] - start
     gone_s = (proof.get("gone_at") or proof.get("stopped_at") or start + end_s) - start

@@ -58,11 +58,11 @@ class Monitor:
         """Seconds of the run that count toward its deadline."""
         return self._clock.monotonic() - self._began
 
-    def leave_out(self, seconds: float) -> None:
+    def exclude_time(self, seconds: float) -> None:
         """Exclude time from the deadline, such as the wait for an approval."""
         self._began += seconds
 
-    def agree(self, plan: Plan) -> None:
+    def use_plan(self, plan: Plan) -> None:
         """Use this plan from now on."""
         self._plan = plan
 
@@ -107,7 +107,7 @@ class Monitor:
         self._note(observation)
         self._enforce(self._clock.monotonic())
 
-    def check_may_rent(self) -> None:
+    def check_may_provision(self) -> None:
         """Check whether the limits allow an endpoint.
 
         Raises:

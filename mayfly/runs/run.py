@@ -124,9 +124,9 @@ class Run:
             cluster=cluster,
         )
         if handle.plan is not None:
-            self.agree(handle.plan)
+            self.use_plan(handle.plan)
 
-    def agree(self, plan: Plan) -> None:
+    def use_plan(self, plan: Plan) -> None:
         """Use this plan from now on.
 
         Raises:
@@ -135,8 +135,8 @@ class Run:
         if not self.provisioner.sessions:
             check_budget(plan, self.environment)
         self.plan = plan
-        self.provisioner.agree(plan)
-        self.monitor.agree(plan)
+        self.provisioner.use_terms(plan)
+        self.monitor.use_plan(plan)
 
     def in_turn(self, placement: Placement | None) -> Iterator[Offer | None]:
         """Yield the offers to use while rows are left; see `Provisioner.in_turn`."""

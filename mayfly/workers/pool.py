@@ -24,9 +24,9 @@ from mayfly.models.shards import Shard
 from mayfly.shards.runner import Batch, periodic_sync
 from mayfly.storage.dataset import Chunk
 from mayfly.storage.journal import Journal
+from mayfly.workers.call_queue import CallQueue
 from mayfly.workers.carrier import Carrier, Fleet
 from mayfly.workers.handle import ShardTask, WorkerHandle, WorkerLost
-from mayfly.workers.mailbox import CallQueue
 from mayfly.workers.protocol import (
     Alive,
     Assignment,

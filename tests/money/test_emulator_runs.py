@@ -191,7 +191,7 @@ def test_calibration_rows_find_the_cheapest_hardware_and_are_kept(
         measurements, endpoint_counts = [], []
         for offer in plan.placement.eligible:
             endpoint_counts.append(len(emulator.endpoints()))
-            run.provisioner.rent(offer, calibrating=True)
+            run.provisioner.provision(offer, calibrating=True)
             session = run.provisioner.session
             session.await_ready(run.monitor.check_while_waiting)
             measure_rows(run, 256)

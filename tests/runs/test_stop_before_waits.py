@@ -71,7 +71,7 @@ def rented(folder: Path, **times_s: float) -> Iterator[tuple[Run, ThreadPoolExec
         with begin(job_of(folder, rows=30), handle) as run, ThreadPoolExecutor(4) as pool:
             placement = plan_of(run).placement
             assert placement is not None
-            run.provisioner.rent(placement.chosen)
+            run.provisioner.provision(placement.chosen)
             run.provisioner.session.await_ready(run.monitor.check_while_waiting)
             yield run, pool
 

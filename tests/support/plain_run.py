@@ -88,7 +88,7 @@ def job_of(folder: Path, *, rows: int, **groups: Any) -> Job:
 
 def plan_of(run: Run) -> Plan:
     """Plan a run, and let it go by that."""
-    run.agree(plan := make_plan(run.preview, run.plane, run.environment.folders))
+    run.use_plan(plan := make_plan(run.preview, run.plane, run.environment.folders))
     return plan
 
 
@@ -106,8 +106,8 @@ def carry_out(
         for offer in run.in_turn((run.plan or plan_of(run)).placement):
             before_each()
             try:
-                run.monitor.check_may_rent()
-                run.provisioner.rent(offer)
+                run.monitor.check_may_provision()
+                run.provisioner.provision(offer)
                 run.provisioner.session.await_ready(run.monitor.check_while_waiting)
                 run.inference.answer_all(lambda shard: pool.submit(run.inference.answer, shard))
             except (HardwareUnavailable, EndpointLost) as error:
