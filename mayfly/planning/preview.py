@@ -12,6 +12,7 @@ from mayfly.models.failures import NULL_PROMPT
 from mayfly.models.job import Job, fingerprint
 from mayfly.models.manifest import Manifest
 from mayfly.models.shards import plan_shards
+from mayfly.planning.input_faults import as_wrong_request
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.media_files import MediaFiles
@@ -85,11 +86,15 @@ def preview_job(
         BadRequest: The input, its columns or the prompt cannot work; the message says what to do.
     """
     if not writes:
-        return _preview(job, provider, None, log, anywhere=anywhere)
+        with as_wrong_request(job.input):
+            return _preview(job, provider, None, log, anywhere=anywhere)
     refuse_output_below(job.input, job.output)
     check_output(job.output)
     beside = paths_of(job.output).input
-    with leaving_nothing_unless_begun(job.output, even_at_success=False):
+    with (
+        leaving_nothing_unless_begun(job.output, even_at_success=False),
+        as_wrong_request(job.input),
+    ):
         return _preview(job, provider, beside, log, anywhere=anywhere)
 
 

@@ -9,6 +9,7 @@ from mayfly.inference.request_builder import Renderer
 from mayfly.models.endpoint import job_digest
 from mayfly.models.job import Job
 from mayfly.models.rows import Tally
+from mayfly.planning.input_faults import as_wrong_request
 from mayfly.planning.measurements import Measurement, measurements
 from mayfly.planning.sampling import take_sample
 from mayfly.planning.tokens import EarlierResponses, Workload, workload
@@ -58,7 +59,10 @@ def estimate_workload(
         before: Totals of earlier runs into the same output.
         folders: The environment variables that name where a tokenizer may be cached.
     """
-    sample = take_sample(dataset, renderer, job.model, count=cached_tokenizer(folders, job.model))
+    with as_wrong_request(job.input):
+        sample = take_sample(
+            dataset, renderer, job.model, count=cached_tokenizer(folders, job.model)
+        )
     sent = before.done - before.failed
     return workload(
         sample,

@@ -35,7 +35,7 @@ class UnreadableCell:
 def cell_values(column: pa.Array) -> list[Any]:
     """Return the cells of a column; those that cannot be converted as `UnreadableCell`."""
     try:
-        return list(column.to_pylist(maps_as_pydicts="lossy"))
+        return list(column.to_pylist(maps_as_pydicts="strict"))
     except (ValueError, OverflowError, TypeError, pa.ArrowException, KeyError, LookupError):
         return [_value(cell) for cell in column]
 
@@ -47,9 +47,10 @@ def shown(value: Any) -> str:
 
 def _value(cell: Any) -> Any:
     try:
-        return cell.as_py(maps_as_pydicts="lossy")
+        return cell.as_py(maps_as_pydicts="strict")
     except UnicodeDecodeError as error:
         return UnreadableCell(f"text is not UTF-8: {error.reason} at byte {error.start}")
     except (ValueError, OverflowError, TypeError, pa.ArrowException, LookupError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        words = error.args[0] if isinstance(error, KeyError) and error.args else error
+        reason = " ".join(str(words).split()) or type(error).__name__
         return UnreadableCell(f"{cell.type} value cannot be read: {reason}")

@@ -4,6 +4,7 @@ Guessed types change what a file says: `007` would be 7, `1.50` 1.5, `NA` nothin
 is null, a quoted empty one is empty text.
 """
 
+import codecs
 import csv
 import io
 import threading
@@ -55,6 +56,8 @@ def csv_batches(
         RecordTooLong: A record is longer than `block_bytes`.
     """
     start = stream.read(HEADER_BYTES)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BadRequest(f"input {shown} is UTF-16; save it as UTF-8")
     names, delimiter = _header(start, shown)
     source = _Paced(start, stream, no_batch_s)
     try:
@@ -78,6 +81,8 @@ def csv_batches(
         if "straddles two block boundaries" in reason:
             raise RecordTooLong from error
         raise BadRequest(f"input {shown} cannot be read as CSV: {reason}; repair it") from error
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"input {shown}: the header is not UTF-8; save it as UTF-8") from error
     finally:
         source.stop()
 

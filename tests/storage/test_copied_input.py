@@ -178,6 +178,22 @@ def test_csv_keeps_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     assert cells[1] == "b"
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("prompt,n\na,1\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ("prömpt,n\na,1\n".encode("latin-1"), "the header is not UTF-8"),
+    ],
+)
+def test_csv_whose_header_is_not_utf8_is_refused(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+
+    with pytest.raises(BadRequest, match=rf"a\.csv:? {reason}"):
+        open_dataset(str(tmp_path / "a.csv"))
+
+
 def test_csv_records_of_another_width_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n1,2,3\n")
 
