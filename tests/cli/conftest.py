@@ -12,6 +12,12 @@ from together_emulator import Emulator
 from together_emulator.state.settings import Settings
 
 
+def write_questions(folder: Path) -> None:
+    """Write `questions.parquet`: 40 rows of id and question."""
+    table = pa.table({"id": range(40), "question": [f"What is {n} + {n}?" for n in range(40)]})
+    pq.write_table(table, folder / "questions.parquet")
+
+
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     """A server in real time, so that a run's bill and the server's are of the same minutes.
@@ -26,6 +32,5 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def shell(emulator: Emulator, tmp_path: Path) -> Shell:
     """A shell in a folder that has `questions.parquet`, 40 rows of id and question."""
-    table = pa.table({"id": range(40), "question": [f"What is {n} + {n}?" for n in range(40)]})
-    pq.write_table(table, tmp_path / "questions.parquet")
+    write_questions(tmp_path)
     return Shell(emulator, tmp_path)

@@ -1,13 +1,18 @@
 """`mayfly run` as a process: events, cost, the output lock."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
+import pytest
 
+from tests.cli.conftest import write_questions
 from tests.cli.test_refusals import lock
-from tests.support.shell import MODEL, Shell
+from tests.support.shell import MODEL, Ended, Shell
+from together_emulator import Emulator
 
 ASKED = ["questions.parquet", "--model", MODEL, "--prompt", "{{ question }}", "--output", "out"]
 
@@ -24,71 +29,119 @@ def started_by(shell: Shell) -> list[psutil.Process]:
     return found
 
 
-def test_run_prints_json_events_and_its_true_cost(shell: Shell) -> None:
-    """One run for all tests of this file, since a run is expensive."""
-    minutes_before = shell.emulator.ledger().minutes
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has ended.
 
-    # No Prefect is configured: the run brings its own server.
+    Attributes:
+        billed_min: Replica-minutes that the emulator billed for it.
+        processes: Those that it left.
+        endpoints: Whether it left any.
+    """
+
+    shell: Shell
+    ended: Ended
+    billed_min: float
+    processes: list[psutil.Process]
+    endpoints: bool
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Return the events of one kind, in order."""
+        return [event for event in self.ended.lines if event["event"] == kind]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The report beside its answers."""
+        path = self.shell.folder / "out" / "_mayfly" / "report.json"
+        report: dict[str, Any] = json.loads(path.read_text())
+        return report
+
+
+@pytest.fixture(scope="module")
+def finished(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """One run with `--json` for all tests that only read what it left; a run is expensive."""
+    shell = Shell(emulator, tmp_path_factory.mktemp("run"))
+    write_questions(shell.folder)
+    before = emulator.ledger().minutes
+    # No Prefect is configured: the run starts its own server.
     ended = shell("run", *ASKED, "--yes", "--json", env={"PREFECT_API_URL": None})
+    billed = emulator.ledger().minutes - before
+    return FinishedRun(shell, ended, billed, started_by(shell), emulator.has_endpoints)
 
-    # The stream: nothing but events on standard output, nothing at all beside it.
-    assert ended.code == 0, ended.err
+
+def test_run_exits_with_0_and_leaves_no_endpoint_and_no_process(finished: FinishedRun) -> None:
+    assert finished.ended.code == 0, finished.ended.err
+    assert not finished.endpoints
+    assert finished.processes == []
+
+
+def test_run_with_json_writes_nothing_but_events_and_waits(finished: FinishedRun) -> None:
     # A slow machine says what it waits for.
-    assert not [line for line in ended.err.splitlines() if not line.endswith(" ...")]
-    events = ended.lines
-    assert {"plan", "note", "phase", "endpoint", "progress", "summary"} == {
-        event["event"] for event in events
-    }
+    assert not [line for line in finished.ended.err.splitlines() if not line.endswith(" ...")]
+    kinds = {event["event"] for event in finished.ended.lines}
+    assert kinds == {"plan", "note", "phase", "endpoint", "progress", "summary"}
+
+
+def test_run_events_follow_its_life_in_order(finished: FinishedRun) -> None:
+    events = finished.ended.lines
+    states = [event["state"] for event in finished.events("endpoint")]
+    times = [event["at_s"] for event in events if "at_s" in event and event["event"] != "progress"]
+
     # A machine under load says what it waits for before there is a plan.
-    plan = events[0]
-    assert plan["event"] == "plan"
-    assert plan["hardware"] == "1xnvidia-h100-80gb"
-    phases = [event["phase"] for event in events if event["event"] == "phase"]
-    assert phases == [
+    assert (events[0]["event"], events[-1]["event"]) == ("plan", "summary")
+    assert [event["phase"] for event in finished.events("phase")] == [
         "looking", "planning", "creating", "waiting", "inferring", "tearing_down", "reporting",
         "done",
     ]  # fmt: skip
-    states = [event["state"] for event in events if event["event"] == "endpoint"]
-    assert states[0] == ""
+    assert (states[0], states[-1]) == ("", "DELETED")
     assert "READY" in states
-    assert states[-1] == "DELETED"
-    times = [event["at_s"] for event in events if "at_s" in event and event["event"] != "progress"]
     assert times == sorted(times)
-    last = [event for event in events if event["event"] == "progress"][-1]
-    assert last["rows"] == {"total": 40, "done": 40, "failed": 0}
 
-    # The end: answers, report, no endpoint, and no process.
-    summary = events[-1]
-    assert summary["event"] == "summary"
-    assert summary["exit_code"] == 0
-    assert summary["rows"]["done"] == 40
-    assert pq.read_table(shell.folder / "out").num_rows == 40
-    report = json.loads((shell.folder / "out/_mayfly/report.json").read_text())
-    assert report["latency"]["count"] == 40
-    assert len(report["samples"]) > 0
+
+def test_run_events_have_hardware_rows_and_exit_code(finished: FinishedRun) -> None:
+    (plan,), (summary,) = finished.events("plan"), finished.events("summary")
+
+    assert plan["hardware"] == "1xnvidia-h100-80gb"
+    assert finished.events("progress")[-1]["rows"] == {"total": 40, "done": 40, "failed": 0}
+    assert (summary["exit_code"], summary["rows"]["done"]) == (0, 40)
+
+
+def test_run_output_has_every_row_and_both_reports(finished: FinishedRun) -> None:
+    output, report = finished.shell.folder / "out", finished.report
+
+    assert pq.read_table(output).num_rows == report["latency"]["count"] == 40
+    assert report["samples"]
     assert {len(column) for column in report["series"].values()} == {len(report["series"]["at_s"])}
     assert report["endpoints"][0]["teardown"]["not_found_read_back"] is True
-    assert (shell.folder / "out/_mayfly/report.html").stat().st_size > 10_000
-    assert not (shell.folder / "out/_mayfly/pulse.json").exists()
-    assert shell.emulator.has_endpoints is False
-    assert started_by(shell) == []
+    assert (output / "_mayfly/report.html").stat().st_size > 10_000
+    assert not (output / "_mayfly/pulse.json").exists()
 
-    # The bill: the report's is the server's, but for a minute that one began a moment earlier.
-    billed = shell.emulator.ledger().minutes - minutes_before
-    assert abs(report["cost"]["replica_minutes"] - billed) <= 1
-    price = report["endpoints"][0]["price_usd_per_h"]
-    assert report["cost"]["usd"] == round(report["cost"]["replica_minutes"] * price / 60, 4)
 
-    # Afterwards the folder has the whole record, and belongs to this job.
-    status = shell("status", "out", "--json").json
+def test_run_cost_is_the_bill_of_the_server(finished: FinishedRun) -> None:
+    report = finished.report
+    price, minutes = report["endpoints"][0]["price_usd_per_h"], report["cost"]["replica_minutes"]
+
+    # But for a minute that one of them began a moment earlier.
+    assert abs(minutes - finished.billed_min) <= 1
+    assert report["cost"]["usd"] == round(minutes * price / 60, 4)
+
+
+def test_status_of_a_finished_run_is_complete(finished: FinishedRun) -> None:
+    status = finished.shell("status", "out", "--json").json
+
     assert status["rows"] == {"total": 40, "done": 40, "failed": 0, "remaining": 0}
     assert (status["outcome"], status["open_leases"], status["now"]) == ("complete", [], None)
-    assert "40 of 40 done" in shell("status", "out").out
-    creations = shell.creations
-    other = shell("run", *ASKED, "--yes", "--max-tokens", "7")
-    assert (other.code, other.err.count("\n")) == (2, 1)
-    assert "belongs to another job: --max-tokens was unset, is 7" in other.err
-    assert shell.creations == creations
+    assert "40 of 40 done" in finished.shell("status", "out").out
+
+
+def test_run_of_another_job_in_a_finished_folder_is_refused(finished: FinishedRun) -> None:
+    shell, before = finished.shell, finished.shell.creations
+
+    refused = shell("run", *ASKED, "--yes", "--max-tokens", "7")
+
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "belongs to another job: --max-tokens was unset, is 7" in refused.err
+    assert shell.creations == before
 
 
 def test_locked_output_folder_is_refused_with_its_owner(shell: Shell) -> None:
