@@ -1,18 +1,18 @@
-"""Adaptive concurrency: climb to the number in flight beyond which throughput no longer grows.
+"""Adaptive concurrency: find the number in flight beyond which throughput no longer grows.
 
-An endpoint that never says 429 only queues: too few in flight leave it idle, too many wait, or
-thrash its memory. So throughput at one limit is compared with throughput at another. By Little's
-law throughput is the number in flight over the mean latency; latencies weighted by the work that
-came of them (tokens) lose most of the noise that long and short answers make.
+An endpoint without rate limits only queues: too few requests in flight leave it idle, too many
+wait, or thrash its memory. So throughput at one limit is compared with throughput at another. By
+Little's law throughput is the number in flight over the mean latency; weighting latencies by the
+work done (tokens) removes most of the noise of long and short answers.
 
-Start at a quarter of a guess, in one more step at what the platform says, or just below what an
-earlier run settled at. Double while throughput grows, then probe +25 % and -20 %, and hold. A step
-up must gain a twentieth of what it would if the endpoint scaled (an elasticity of 0.05); a step
-down may cost as much. While it holds it measures on: when throughput moves by itself (a replica
-more or less, other prompts) it probes again at once.
+The search starts at a quarter of a guess (the next step then uses the platform's number, if there
+is one), or just below the limit that an earlier run settled at. It doubles while throughput grows,
+then probes +25 % and -20 %, and holds. A step up must gain a twentieth of what it would with linear
+scaling (an elasticity of 0.05); a step down may cost as much. While holding it keeps measuring:
+when throughput changes by itself (replicas added or removed, other prompts) it probes again.
 
-Growth is optimistic and only turning back needs evidence: too many on a queue cost nothing, and the
-next step measures better than a longer wait (as in slow start).
+Growth is optimistic, and only reversing needs evidence: queued requests cost nothing, and the next
+step measures better than a longer wait (as in slow start).
 
 Source: J. Little, "A Proof for the Queuing Formula L = λW", 1961; the alternation of holding and
 probing is BBR's, N. Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016; leaving slow
@@ -25,18 +25,19 @@ from dataclasses import dataclass, field
 from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, FLOOR, Source
 
 ELASTICITY = 0.05
-"""d ln(throughput) / d ln(limit) at which more is no longer worth it."""
+"""d ln(throughput) / d ln(limit) below which a higher limit is not worth it."""
 
 START_DIVISOR = 4
-"""The search starts at the guess divided by this: should the best number be far below, too many at
-first would thrash the endpoint, and each measurement there takes as many answers as are out."""
+"""The search starts at the guess divided by this. If the best number is far below the guess, too
+many requests would thrash the endpoint, and each measurement takes as many answers as are in
+flight."""
 
 HISTORY_SHARE = 0.9
 """Part of the limit of an earlier run at which the search starts. That limit is the knee or up to a
 quarter more: on servers that thrash as much is lost above the knee as below it."""
 
 MIN_START = 8
-"""The search starts with no fewer than this, unless fewer are expected."""
+"""Minimum start of the search, unless a smaller number is expected."""
 
 COARSE, FINE = 2.0, 1.25
 """Factors of a step: while searching from afar, and near the knee."""
@@ -48,16 +49,16 @@ DRIFT = 0.15
 """A change of ln(throughput) at the same limit that starts a probe at once."""
 
 NOISE_REFUSALS, NOISE_SHARE = 2, 0.05
-"""Refusals in a round trip that are noise and not overload: so many, and this share."""
+"""Refusals in a round trip that count as noise: a number, plus a share of the limit."""
 
 BELOW_WALL, WALL_FADES = 0.98, 1.05
-"""The limit stays at this part of the number in flight that was refused, which is raised by this
-factor after each window of holding without a refusal."""
+"""The limit stays at this share of the number in flight that was refused. That number is raised by
+this factor after each window of holding without a refusal."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """Sums over answers at one limit, once those sent under the limit before have come back."""
+    """Sums over answers at one limit, after those sent under the previous limit have returned."""
 
     settle: int
     count: int = 0
@@ -91,7 +92,7 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class _Throughput:
-    """ln of work a second, and the standard error of that."""
+    """ln of the work per second, and its standard error."""
 
     ln: float
     error: float
@@ -105,8 +106,8 @@ class AdaptiveLimiter:
     """Finds the limit by comparing throughputs; see the module.
 
     Attributes:
-        first: The number that is expected; it begins at a quarter of it.
-        ceiling: The most it goes to.
+        first: The expected number; the search starts at a quarter of it.
+        ceiling: Upper bound of the limit.
     """
 
     first: int = FIRST_LIMIT
@@ -136,18 +137,18 @@ class AdaptiveLimiter:
 
     @property
     def settled(self) -> int:
-        """The limit that was measured to be best so far; 0 before the first step."""
+        """The best limit measured so far; 0 before the first step."""
         searched = self._known is not None and (self._moved or self._turned)
         return self._base if searched else 0
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
-        """Begin at a number, if nothing has been learnt yet.
+        """Start the search at a number, if nothing was measured yet.
 
         Args:
-            limit: The number that is expected.
-            source: Where it comes from: it is begun far below a guess, and the first step from
-                there goes straight to what the platform says; just below what was measured.
-            ceiling: The most that is ever tried.
+            limit: The expected number.
+            source: Where it comes from. The search starts far below a guess; the first step from
+                there goes to the platform's number; it starts just below a measured limit.
+            ceiling: Upper bound of the limit.
         """
         if self._known is not None or self._probing:
             return
@@ -160,28 +161,28 @@ class AdaptiveLimiter:
         else:
             self.limit = max(within // START_DIVISOR, min(within, MIN_START))
         self._base = self.limit
-        # The quick ones come back first: a window of them alone would promise too much.
+        # Short answers return first: a window of only those would overestimate throughput.
         self._window = _Window(settle=self.limit // 2)
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
     ) -> None:
-        """Measure, and take the next step when enough has been seen."""
+        """Add a measurement, and take the next step when there are enough."""
         del now_s
         self._count_round()
         if in_flight < 0.9 * self.limit:
-            # Not full: what comes back says nothing about more in flight.
+            # Not at the limit: the answer says nothing about a higher one.
             if self._window.count or not self._window.settle:
                 self._window = _Window(settle=in_flight)
             return
         self._window.add(max(work, 1e-9), latency_s, in_flight)
-        # On the way up every gain is large, and every moment below the knee is lost.
+        # While growing every gain is large, and all time below the knee is lost.
         few, part = (32, 2) if self._turned else (16, 4)
         if self._window.count >= max(few, self.limit // part):
             self._consider()
 
     def overloaded(self, now_s: float, *, in_flight: int) -> None:
-        """Go back to what the endpoint has taken, at most by half in a round trip."""
+        """Reduce the limit to what the endpoint accepted, at most by half per round trip."""
         del now_s
         self._refusals += 1
         if self._refusals <= NOISE_REFUSALS + NOISE_SHARE * self.limit:
@@ -192,19 +193,19 @@ class AdaptiveLimiter:
         self._wall = max(min(self._wall, in_flight), self._least)
         within = max(int(self._wall * BELOW_WALL), FLOOR)
         if within < self.limit:
-            # It is known where the wall is: no search from afar.
+            # The wall is known now, so use fine steps.
             self._settle_at(max(within, self._base) if self._probing else within)
             self._factor, self._direction = FINE, -1
             self._rest()
 
     def lifted(self) -> None:
-        """Forget a wall that was none, and go on with the search at once."""
+        """Forget the wall, which was a rate limit, and continue the search at once."""
         self._wall, self._refusals, self._cut = math.inf, 0, False
         self._hold, self._hold_next = 0, HOLD
         self._direction, self._factor, self._turned = 1, COARSE, False
 
     def scaled(self, factor: float) -> None:
-        """Move in proportion, and search from there."""
+        """Scale the limit in proportion, and search from there."""
         if factor > 0 and factor != 1:
             self._wall *= factor
             if self._useful < self.ceiling:
@@ -214,12 +215,12 @@ class AdaptiveLimiter:
             self._hold, self._hold_next = 0, HOLD
 
     def _settle_at(self, limit: int) -> None:
-        """Take another base, of which nothing is known yet."""
+        """Set a new base, for which there is no measurement yet."""
         self._move(limit)
         self._base, self._known, self._probing, self._rejected = self.limit, None, False, 0
 
     def _count_round(self) -> None:
-        """Forget refusals after a round trip: as many answers as may be in flight."""
+        """Reset refusals after a round trip: as many answers as the limit."""
         self._answers += 1
         if self._answers >= self.limit:
             self._answers = self._refusals = 0
@@ -233,15 +234,15 @@ class AdaptiveLimiter:
             self._held(found)
 
     def _judge(self, found: _Throughput) -> None:
-        """Keep what a probe has reached, or go back, as soon as it is clear which."""
+        """Accept or reject a probe, as soon as the difference is significant."""
         assert self._known is not None  # noqa: S101
         gain, error = found.gain_over(self._known)
         step = math.log(self.limit / self._base)
         over = gain - ELASTICITY * step
-        # A round trip's answers hang together, so the error is larger than it looks.
+        # Answers of one round trip are correlated, so the true error is larger.
         clear = abs(over) > 3 * error
-        # On the way up growth is optimistic, and only turning back needs evidence: too many on a
-        # queue cost nothing, and the next step measures better.
+        # Growth is optimistic, and only reversing needs evidence: queued requests cost nothing,
+        # and the next step measures better.
         climbing = not self._turned and self._direction > 0
         enough = max(32, self.limit) if climbing else max(400, 3 * self.limit)
         if not clear and self._window.count < enough:
@@ -258,7 +259,7 @@ class AdaptiveLimiter:
             self._reject()
 
     def _reject(self) -> None:
-        """Go back, and turn to the other direction, to smaller steps, or to holding."""
+        """Go back to the base, and try the other direction, smaller steps, or hold."""
         self._probing, self._turned = False, True
         self._move(self._base)
         self._rejected += 1
@@ -270,11 +271,11 @@ class AdaptiveLimiter:
             self._rest()
 
     def _rest(self) -> None:
-        """Hold, the longer the less the probes before it have shown."""
+        """Hold, twice as long each time that probes bring nothing."""
         self._hold, self._hold_next = self._hold_next, min(2 * self._hold_next, MAX_HOLD)
 
     def _held(self, found: _Throughput) -> None:
-        """Note the throughput at the base, and probe when it is time or something has moved."""
+        """Record the throughput at the base, and probe when it is time or throughput changed."""
         if self._known is None:
             self._known = found
         else:
@@ -295,7 +296,7 @@ class AdaptiveLimiter:
             self._window = _Window(settle=0)
 
     def _probe(self) -> None:
-        """Try another limit in the present direction; at an end of the range, turn round."""
+        """Try another limit in the current direction; reverse at an end of the range."""
         for _ in range(2):
             if self._direction > 0:
                 tried = max(round(self._base * self._factor), self._base + 1, self._next)
@@ -314,11 +315,11 @@ class AdaptiveLimiter:
     def _move(self, limit: int) -> None:
         was, self.limit = self.limit, min(max(limit, FLOOR), self._useful)
         if was > self.limit:
-            # What was sent among more took longer, the last of it until after the drain.
+            # Requests sent at the higher limit took longer, until the queue has drained.
             settle = was + self.limit // 2
         elif self._turned:
             settle = self.limit
         else:
-            # On the way up the next step measures as well, and sooner.
+            # While growing, the next step measures as well, and sooner.
             settle = (was + self.limit) // 2
         self._window = _Window(settle=settle)

@@ -19,23 +19,23 @@ PATHS = ("chat/completions", "completions", "embeddings")
 BODY = "body"
 
 OURS = frozenset({"model", "stream", "stream_options"})
-"""Fields that the run sets itself: what the endpoint is called, and whole answers."""
+"""Fields that the run sets itself: the model's name, and no streaming."""
 
 _EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "user"})
 
 
 def asked_by(lines: BatchLines | None, prompt: PromptSpec) -> BatchLines | None:
-    """Return what the rows ask, where they are requests; None where a prompt makes the requests."""
+    """Return the lines if the rows are requests; None if a prompt makes the requests."""
     given = prompt.template, prompt.messages_column, prompt.embed_column
     named = prompt.completions or any(each is not None for each in given)
     return None if named else lines
 
 
 def path_of(lines: BatchLines) -> str:
-    """Return what requests are posted to, below the inference URL.
+    """Return the path of the requests, below the inference URL.
 
     Raises:
-        BadRequest: Lines for several URLs, or one that is not served.
+        BadRequest: Lines for several URLs, or for one that is not supported.
     """
     urls = lines.urls or ("/v1/chat/completions",)
     paths = dict.fromkeys(url.strip("/").removeprefix("v1/") for url in urls)
@@ -53,10 +53,10 @@ def path_of(lines: BatchLines) -> str:
 
 
 def check_model(lines: BatchLines, model: str) -> None:
-    """Refuse requests for other models than the run's.
+    """Reject requests for other models than the run's.
 
     Raises:
-        BadRequest: Names one.
+        BadRequest: A line names another model.
     """
     if others := [name for name in lines.models if name != model]:
         raise BadRequest(
@@ -68,7 +68,7 @@ def check_model(lines: BatchLines, model: str) -> None:
 def as_requests(
     prompt: PromptSpec, sampling: Sampling, lines: BatchLines | None
 ) -> tuple[PromptSpec, Sampling]:
-    """Return a prompt and sampling that have the output columns which the requests need."""
+    """Return a prompt and sampling with the output columns that the requests need."""
     if lines is None:
         return prompt, sampling
     path = path_of(lines)
@@ -83,18 +83,18 @@ def as_requests(
 
 
 def keeps_of(sampling: Sampling) -> frozenset[str]:
-    """Return what of a reply the output has columns for, beside the text."""
+    """Return the optional parts of a reply that have output columns."""
     given = {RESPONSES: sampling.samples, LOGPROBS: sampling.logprobs}
     return frozenset(name for name, asked in given.items() if asked is not None)
 
 
 def request_fields(before: Mapping[str, Any]) -> Callable[[Any], bytes]:
-    """Return what makes a row's part of a body: its own fields over those of the options.
+    """Return a function that renders a row's part of a body: its fields over those of the options.
 
     Args:
-        before: Fields that the job's options set, which a line's own win over.
+        before: Fields that the job's options set; a line's own fields win.
 
-    The result raises RowError for a row whose `body` cannot be sent.
+    The function raises RowError for a row with a `body` that cannot be sent.
     """
 
     def render(body: Any) -> bytes:
@@ -111,10 +111,10 @@ def request_fields(before: Mapping[str, Any]) -> Callable[[Any], bytes]:
 
 
 def embedding_text(body: Any) -> str | None:
-    """Return the text that a line asks to embed.
+    """Return the text that a line embeds.
 
     Raises:
-        ValueError: A line that cannot share a request with others.
+        ValueError, TypeError: A line that cannot share a request with others.
     """
     if not isinstance(body, dict):
         raise TypeError("body is not an object")
@@ -124,5 +124,5 @@ def embedding_text(body: Any) -> str | None:
     if isinstance(given, list) and len(given) == 1:
         [given] = given
     if given is not None and not isinstance(given, str):
-        raise TypeError("body has an input that is no text; give one text a line")
+        raise TypeError("body has an input that is not text; give one text per line")
     return given

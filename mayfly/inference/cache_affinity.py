@@ -1,7 +1,7 @@
-"""Keep rows with a shared beginning on one replica, where it is in the prompt cache already.
+"""Route rows with a common prefix to one replica, which has it in its prompt cache.
 
-An endpoint with several replicas sends a request without a key to any of them, so that each has to
-read the beginning by itself. Rows that begin alike get one `prompt_cache_key`; a long run of them
+An endpoint with several replicas sends a request without a key to any of them, so each has to
+process the prefix. Rows with a common prefix get one `prompt_cache_key`; a long sequence of them
 gets several, so that all replicas have work.
 
 Source: Together API, dedicated model inference (routing is sticky by `prompt_cache_key`).
@@ -14,19 +14,19 @@ from mayfly.inference.request_builder import Frame
 from mayfly.models.rows import RowRequest
 
 MIN_SHARED_BYTES, MIN_SHARED_PART, MAX_SHARED_BYTES = 256, 2, 4096
-"""Rows begin alike when so many bytes of them are equal: a part of the first, within bounds. What
-all rows of a job have in common is short beside what differs, or else the same on every replica."""
+"""Bytes that must be equal for a common prefix: half of the first row, within bounds. A prefix
+shared by all rows of a job is short compared to the rest, or else cached on every replica."""
 
 MAX_ROWS = 16
-"""Rows with one key: fewer than a replica works on at once."""
+"""Rows per key: fewer than a replica processes at once."""
 
 _NAME = b'"prompt_cache_key"'
 
 
 def with_cache_keys(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowRequest]:
-    """Yield requests, in order, with a `prompt_cache_key` where neighbours begin alike.
+    """Yield requests, in order, with a `prompt_cache_key` if neighbours have a common prefix.
 
-    A row that begins as no neighbour does gets none: it may go wherever there is room.
+    A row without such a neighbour gets none, so that any replica can take it.
     """
     start = len(frame.head)
     group = _Group(b"")
@@ -44,23 +44,23 @@ def with_cache_keys(requests: Iterator[RowRequest], frame: Frame) -> Iterator[Ro
 
 
 class _Group:
-    """Rows that begin alike.
+    """Rows with a common prefix.
 
     Args:
-        beginning: What each of them begins with.
+        prefix: What each of them begins with.
     """
 
-    def __init__(self, beginning: bytes) -> None:
-        self._beginning = beginning
-        self._digest = zlib.crc32(beginning)
+    def __init__(self, prefix: bytes) -> None:
+        self._prefix = prefix
+        self._digest = zlib.crc32(prefix)
         self._rows = 0
 
     def holds(self, body: bytes, start: int) -> bool:
-        """Whether a row begins as these do."""
-        return bool(self._beginning) and body.startswith(self._beginning, start)
+        """Whether a row has the prefix."""
+        return bool(self._prefix) and body.startswith(self._prefix, start)
 
     def key(self) -> bytes:
-        """Return the key of its next row: the same on every shard and after a resume."""
+        """Return the key for its next row: the same in every shard and after a resume."""
         part, self._rows = self._rows // MAX_ROWS, self._rows + 1
         return b"%08x-%d" % (self._digest, part)
 

@@ -1,4 +1,4 @@
-"""Cells as prompts need them: text is text, and what is nested reads as JSON, not Python's repr."""
+"""Convert cells for prompts: nested values become JSON text, not Python's repr."""
 
 import json
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 from mayfly.models.failures import BAD_CELL
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
-"""Types of cells that are used as they are."""
+"""Types of cells that need no conversion."""
 
 
 class RowError(ValueError):
-    """This row cannot be sent; the message says why.
+    """A row cannot be sent; the message says why.
 
     Attributes:
         kind: A class of `mayfly.models.failures`.
@@ -23,7 +23,7 @@ class RowError(ValueError):
 
 
 class BadCell:
-    """Takes the place of a cell that cannot be used; raises `error` when its row is rendered."""
+    """Placeholder for a cell that cannot be used; `error` is raised when its row is rendered."""
 
     __slots__ = ("error",)
 
@@ -32,7 +32,7 @@ class BadCell:
 
 
 class JsonList(list[Any]):
-    """A list that reads as JSON wherever a template makes text of it."""
+    """A list that a template renders as JSON."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ class JsonList(list[Any]):
 
 
 class JsonDict(dict[Any, Any]):
-    """An object that reads as JSON wherever a template makes text of it."""
+    """An object that a template renders as JSON."""
 
     __slots__ = ()
 
@@ -66,10 +66,10 @@ class Row(JsonDict):
 
 
 def usable(column: str, cells: Sequence[Any]) -> Sequence[Any]:
-    """Return the cells of a column for templates and prompts.
+    """Return the cells of a column, converted for templates and prompts.
 
-    Bytes are decoded as UTF-8, lists and objects read as JSON, and a cell that cannot be used is a
-    `BadCell`. Columns of text and numbers, which most are, come back as they are.
+    Bytes are decoded as UTF-8, lists and objects render as JSON, and a cell that cannot be used is
+    a `BadCell`. Columns of text and numbers, which are the most common, are returned unchanged.
     """
     if set(map(type, cells)) <= PLAIN:
         return cells
@@ -82,7 +82,7 @@ def _usable(column: str, cell: Any) -> Any:
     try:
         found = view(cell)
         if not isinstance(found, JsonList | JsonDict):
-            str(found)  # What cannot be read says so now.
+            str(found)  # An unreadable cell raises here.
     except UnicodeDecodeError:
         return BadCell(RowError(BAD_CELL, f"column {column} has bytes that are not UTF-8 text"))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -92,7 +92,7 @@ def _usable(column: str, cell: Any) -> Any:
 
 
 def view(value: Any) -> Any:
-    """Return a value whose lists and objects read as JSON and whose bytes are text, at any depth.
+    """Return a value with lists and objects that render as JSON and bytes as text, at any depth.
 
     Raises:
         UnicodeDecodeError: Bytes that are not UTF-8.
@@ -109,14 +109,14 @@ def view(value: Any) -> Any:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Return a value as JSON text; what JSON has no form for, such as a date, as its text."""
+    """Return a value as JSON text; a type without a JSON form, such as a date, as its text."""
     return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
 
 
 def without_nulls(value: Any) -> Any:
-    """Return a JSON value without the fields that are null, at any depth; bytes as text.
+    """Return a JSON value without null fields, at any depth; bytes become text.
 
-    Arrow gives every struct of a column all fields: what is null there was not said.
+    Arrow gives every struct of a column all fields, so a null field was not in the data.
 
     Raises:
         UnicodeDecodeError: Bytes that are not UTF-8.

@@ -1,4 +1,4 @@
-"""A cell of messages becomes the messages of a request."""
+"""Convert a cell of messages to the messages of a request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,27 +12,27 @@ ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
 
 
 def is_messages(cell: Any) -> bool:
-    """Whether a cell that may be text is a list of messages."""
+    """Whether a cell is a list of messages rather than text."""
     return (
         isinstance(cell, list) and bool(cell) and all(isinstance(m, dict) for m in cell)
     ) and "role" in cell[0]
 
 
 def messages(cell: Any, parts: Sequence[bytes] = ()) -> bytes:
-    """Return the messages of a cell (a list of role and content, or its JSON) between commas.
+    """Return the messages of a cell (a list of role and content, or its JSON), comma-separated.
 
     Args:
-        parts: Content parts, as JSON, that follow those of the last message of the user.
+        parts: Content parts, as JSON, to append to the last user message.
 
     Raises:
-        RowError: It holds no messages, or none of the user to put parts in.
+        RowError: It has no messages, or no user message for the parts.
     """
     if not parts:
         return b",".join(map(_message, _listed(cell)))
     listed = [*_listed(cell)]
     last = max((at for at, one in enumerate(listed) if _is_of_user(one)), default=None)
     if last is None:
-        raise RowError(BAD_MESSAGES, "no message of the user, which images, sound and videos need")
+        raise RowError(BAD_MESSAGES, "no user message, which images, sound and videos need")
     fragments = [orjson.Fragment(part) for part in parts]
     listed[last] = {
         **listed[last],
@@ -42,7 +42,7 @@ def messages(cell: Any, parts: Sequence[bytes] = ()) -> bytes:
 
 
 def user_message(text: str, parts: Sequence[bytes]) -> bytes:
-    """Return a message of the user with content parts, as JSON, after its text."""
+    """Return a user message with content parts, as JSON, after its text."""
     content = [*_content_parts(text), *map(orjson.Fragment, parts)]
     return _message({"role": "user", "content": content})
 
@@ -52,14 +52,14 @@ def _is_of_user(message: Any) -> bool:
 
 
 def _content_parts(content: Any) -> list[Any]:
-    """Return content as a list of parts; empty text is left out, which some servers refuse."""
+    """Return content as a list of parts, without empty text, which some servers reject."""
     if isinstance(content, list | tuple):
         return [*content]
     return [{"type": "text", "text": content}] if content else []
 
 
 def _listed(cell: Any) -> list[Any]:
-    """Return the messages of a cell as a list of at least one."""
+    """Return the messages of a cell as a non-empty list."""
     if isinstance(cell, str | bytes):
         try:
             cell = orjson.loads(cell)
@@ -68,7 +68,7 @@ def _listed(cell: Any) -> list[Any]:
     if not isinstance(cell, list) or not cell:
         try:
             str(cell)
-        except ValueError as error:  # What cannot be read says why.
+        except ValueError as error:  # An unreadable cell says why.
             raise RowError(BAD_CELL, str(error)) from error
         raise RowError(BAD_MESSAGES, "not a list of role and content")
     return cell

@@ -1,4 +1,4 @@
-"""The texts of one choice of a reply: what was said, thought, refused, or called."""
+"""Extract the texts of one choice of a reply: text, reasoning, refusal and tool calls."""
 
 from typing import Any, NamedTuple
 
@@ -23,14 +23,14 @@ KNOWN_OF_CHOICE = frozenset(
 _KNOWN_OF_MESSAGE = frozenset(
     {"content", "function_call", "name", "refusal", "role", "tool_calls", *REASONING}
 )
-"""Fields that have a column, or say nothing that a user could want; all others are counted."""
+"""Fields that have a column or are of no interest; all others are counted as dropped."""
 
 
 _PLAIN = frozenset({"content", "role"})
 
 
 class Said(NamedTuple):
-    """What a choice says; `tool_calls` is a JSON list."""
+    """The texts of a choice; `tool_calls` is a JSON list."""
 
     text: str | None
     reasoning: str | None = None
@@ -39,15 +39,15 @@ class Said(NamedTuple):
 
 
 def said(choice: Any, dropped: set[str]) -> Said:
-    """Return what a choice says.
+    """Return the texts of a choice.
 
     Args:
-        dropped: Takes the names of what has no column.
+        dropped: Receives the names of fields that have no column.
     """
     if type(choice) is not dict:
         return Said(text_of(choice))
     message = choice.get("message")
-    # Most choices; what follows takes five times as long.
+    # The common case; the rest of this function takes five times as long.
     if (
         type(message) is dict
         and message.keys() == _PLAIN
@@ -91,13 +91,13 @@ def _reasoning(message: dict[str, Any]) -> str | None:
 def _tool_calls(message: dict[str, Any]) -> str | None:
     if given := message.get("tool_calls"):
         return as_json(given if type(given) is list else [given])
-    if given := message.get("function_call"):  # The form before tool calls.
+    if given := message.get("function_call"):  # The predecessor of tool calls.
         return as_json([{"type": "function", "function": given}])
     return None
 
 
 def _parts(content: Any, dropped: set[str]) -> Said:
-    """Return what content says that is no string."""
+    """Return the texts of content that is not a string."""
     if not isinstance(content, list):
         return Said(text_of(content))
     found: dict[str, list[str]] = {"text": [], "reasoning": [], "refusal": []}
@@ -122,7 +122,7 @@ def _part(part: dict[str, Any], found: dict[str, list[str]], dropped: set[str]) 
 
 
 def text_of(value: Any) -> str | None:
-    """Return a text that is a string, parts of one, or anything else as JSON."""
+    """Return a string, the joined parts of one, or any other value as JSON."""
     if value is None or type(value) is str:
         return value
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """Limit how many requests are in flight.
 
 `Limiter` is the protocol; `Fixed` is the user's number, `AdaptiveLimiter` finds one. Limiters are
-pure: time comes in as an argument, so that they are tested on simulated servers.
+pure: time is an argument, so that they can be tested on simulated servers.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Source = Literal["guess", "platform", "history"]
 
 
 class Limiter(Protocol):
-    """A limit on requests in flight. Times are seconds on any forward clock."""
+    """A limit on requests in flight. Times are seconds on any monotonic clock."""
 
     @property
     def limit(self) -> int:
@@ -24,39 +24,39 @@ class Limiter(Protocol):
 
     @property
     def settled(self) -> int:
-        """The limit that a search has come to; 0 while it has not, or where there is none."""
+        """The limit that the search has settled at; 0 before that, or without a search."""
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
-        """Begin the search where a number is expected, if nothing has been learnt yet.
+        """Start the search at an expected number, if nothing was measured yet.
 
         Args:
             source: Where the number comes from.
-            ceiling: The most that is ever tried.
+            ceiling: Upper bound of the limit.
         """
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
     ) -> None:
-        """Note an answer.
+        """Record an answer.
 
         Args:
             latency_s: Of the request, from sending to answer, in seconds.
-            in_flight: The number in flight when it came, itself included.
-            work: What it was worth, such as tokens; only ratios matter.
+            in_flight: Requests in flight when it arrived, including its own.
+            work: Its amount of work, such as tokens; only ratios matter.
         """
 
     def overloaded(self, now_s: float, *, in_flight: int) -> None:
-        """Note back-pressure: 429, 503 or a timeout.
+        """Record back-pressure: 429, 503 or a timeout.
 
         Args:
-            in_flight: The number still in flight, this one not included.
+            in_flight: Requests still in flight, without this one.
         """
 
     def lifted(self) -> None:
-        """Note that load was refused for its rate, and no longer is."""
+        """Record that load was refused for its rate, and no longer is."""
 
     def scaled(self, factor: float) -> None:
-        """Note that the endpoint has so many times the replicas that it had."""
+        """Record that the number of replicas was multiplied by `factor`."""
 
 
 @dataclass(slots=True)

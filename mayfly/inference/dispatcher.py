@@ -1,6 +1,6 @@
-"""Send rows up to the limit, and turn outcomes into answers.
+"""Send rows up to the concurrency limit, and turn outcomes into answers.
 
-Everything here runs on one event loop, in callbacks; nothing blocks and nothing is locked.
+Everything here runs in callbacks of one event loop; nothing blocks and nothing is locked.
 """
 
 import asyncio
@@ -35,40 +35,40 @@ from mayfly.models.rows import Answer
 from mayfly.models.secrets import without_secrets
 
 TICK_S = 0.5
-"""How exactly a request's time is kept, and how often a pace is reconsidered."""
+"""Resolution of request timeouts, and interval at which pacing is reconsidered."""
 
 HELD_UP_S = 2.0
 """A loop that is later than so much was held up; that is not the time of those who answer."""
 
 RATE_SAMPLES = 64
-"""Answers from which the rate of answers is derived."""
+"""Number of latest answers from which the answer rate is computed."""
 
 IN_TIME_SHARE = 0.9
-"""Of the requests that are answered before their time-out, at the rate that is measured, this
-share may be in flight: more would wait in the server's queue until they are given up."""
+"""Share of the requests that can be answered before their timeout, at the measured rate, that may
+be in flight: more would wait in the server's queue until they time out."""
 
 OLD_FLIGHT_S = 5.0
-"""A request that is under way for so long was not refused."""
+"""A request in flight for longer than this was not refused."""
 
 FLIGHTS_EVERY_S = 0.1
-"""How often all requests in flight are looked through while load is refused."""
+"""Interval at which all requests in flight are examined while load is refused."""
 
 UNBOUNDED = 1 << 30
 
 
 class Dispatcher:
-    """Sends rows of many streams over one transport, as many at once as a limiter allows.
+    """Sends rows of many streams over one transport, as many at once as the limiter allows.
 
-    A slot is free again when the answer that freed it is recorded and written, so that never more
-    rows than the limit allows are sent and not on record: these a run that is killed sends again.
-    All answers of one turn of the loop are written together.
+    A slot is free again once its answer is recorded and written. So at most as many rows as the
+    limit are sent but not recorded; only those are sent again after a kill. All answers of one
+    iteration of the loop are written together.
 
     Attributes:
-        in_flight: Requests under way, and those whose answers are not recorded yet.
+        in_flight: Requests in flight, including those with answers that are not recorded yet.
         delayed: Rows that wait for their next attempt.
-        retries: Attempts that had to be repeated.
-        reasons: How many of them for which reason: `HTTP 429 rate_limited`, `timeout`, ...
-        hedges: Second requests for rows whose first was slow.
+        retries: Number of retries.
+        reasons: Number of retries by reason: `HTTP 429 rate_limited`, `timeout`, ...
+        hedges: Number of second requests for slow rows.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Dispatcher:
         most: int = UNBOUNDED,
         secrets: tuple[bytes, ...] = (),
     ) -> None:
-        """Prepare; `tick` begins to keep the time of requests.
+        """Initialise; the first call of `tick` starts the timeouts.
 
         Args:
-            end: Called with what ends the run.
+            end: Called with the error that ends the run.
             log: Receives messages for the user.
-            clock: Seconds on a forward clock.
+            clock: Seconds on a monotonic clock.
             uniform: Source of jitter.
-            most: Requests in flight that this process has connections for.
-            secrets: What is masked where a server sends it back.
+            most: Maximum number of connections of this process.
+            secrets: Values to mask in replies.
         """
         self.streams: list[RowStream] = []
         self.in_flight = self.delayed = self.retries = self.hedges = 0
@@ -121,13 +121,13 @@ class Dispatcher:
         self._first_sent_at: float | None = None
         self._ticked_at = clock()
         self._answer_times: deque[float] = deque(maxlen=RATE_SAMPLES)
-        # The most in flight when a request was sent that was answered, of this tick and the last.
+        # Maximum in flight when an answered request was sent, in this tick and the last.
         self._answered_among = self._answered_among_before = 0
-        # Requests that were given up, and may still be worked on by a server that does not watch.
+        # Requests that were cancelled, and that a server may still be processing.
         self._abandoned, self._abandoned_at = 0.0, 0.0
 
     def pump(self) -> None:
-        """Record what has come, then send what waits, up to the limit and the pace."""
+        """Record answers, then send waiting rows, up to the limit and the pace."""
         self._due = False
         self._record()
         if self._stopped:
@@ -140,7 +140,7 @@ class Dispatcher:
         now = self._clock()
         paced = self._pacer.room(now)
         room = left = min(room, paced)
-        # Of rows to be asked again an answer was paid for: they go before all others.
+        # Rows that are repeated have been paid for once: they go before all others.
         for queue in (*(s.again for s in self.streams), *(s.waiting for s in self.streams)):
             while queue and left > 0:
                 self._send(queue.popleft(), now)
@@ -151,7 +151,7 @@ class Dispatcher:
             self._wait_for_pace(now)
 
     def tick(self) -> None:
-        """Give up requests whose time is over; called once, it calls itself from then on."""
+        """Cancel requests that have timed out; called once, it reschedules itself."""
         now = self._clock()
         held_up_s, self._ticked_at = now - self._ticked_at - TICK_S, now
         if held_up_s > HELD_UP_S:
@@ -174,7 +174,7 @@ class Dispatcher:
             if self._rate_refusals > self._wall_refusals:
                 self._limiter.lifted()
             self._rate_refusals = self._wall_refusals = 0
-            self._notes.log("lifted", "load is no longer refused; sending without a pace")
+            self._notes.log("lifted", "load is no longer refused; pacing ends")
         self._is_paced = self._pacer.rate is not None
         if self._pacer.rate is not None and self._refusal:
             self._notes.log(
@@ -196,7 +196,7 @@ class Dispatcher:
         self._stopped = True
 
     async def stop(self, grace_s: float) -> None:
-        """Send nothing more; give up what is still under way after the grace, in seconds."""
+        """Send nothing more; cancel what is still in flight after the grace period, in seconds."""
         self._stopped = True
         if self._active and grace_s > 0:
             with suppress(TimeoutError):
@@ -208,22 +208,22 @@ class Dispatcher:
         self.in_flight = 0
 
     def proven(self) -> None:
-        """Note that the request is sound, whatever becomes of the rows here."""
+        """Record that the request is valid, whatever happens to the rows here."""
         self._retries.proven()
 
     def join(self, stream: RowStream) -> None:
-        """Take a stream in; rows of earlier ones go first."""
+        """Add a stream; rows of earlier streams go first."""
         self.streams.append(stream)
         self._joined += 1
 
     def hedge_after(self, *, calls: int, replicas: int) -> None:
-        """Once so many streams have come, empty slots may be used to hedge slow rows."""
+        """Hedge slow rows with empty slots once `calls` streams have joined."""
         self._last = calls
         if self._hedging is None:
             self._hedging = Hedging(replicas=replicas)
             self._hedge()
 
-    # Rows going out.
+    # Sending.
 
     def _send(self, row: Row, now: float) -> None:
         self.in_flight += 1
@@ -248,7 +248,7 @@ class Dispatcher:
         row.stream.waiting.appendleft(row)
 
     def _wait_for_pace(self, now: float) -> None:
-        """Pump again when the pace allows another request."""
+        """Schedule `pump` for when the pace allows another request."""
         if self._pace_timer is not None or not any(s.waiting or s.again for s in self.streams):
             return
         self._pace_timer = self._loop.call_later(self._pacer.wait_s(now), self._paced)
@@ -258,7 +258,7 @@ class Dispatcher:
         self.pump()
 
     def _hedge(self) -> None:
-        """Send the slowest rows a second time, when nothing else can use their slots."""
+        """Send the slowest rows a second time, if nothing else can use the slots."""
         assert self._hedging is not None  # noqa: S101
         if self._stopped:
             return
@@ -276,10 +276,10 @@ class Dispatcher:
                 self._send(attempt.row, now)
         self._loop.call_later(self._hedging.poll_every_s, self._hedge)
 
-    # Outcomes coming in.
+    # Outcomes.
 
     def finished(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Take an attempt's outcome; its slot is free when this turn's outcomes are recorded."""
+        """Process an attempt's outcome; its slot is free once this iteration's are recorded."""
         self._freed += 1
         self._active.discard(attempt)
         row = attempt.row
@@ -297,7 +297,7 @@ class Dispatcher:
         row = attempt.row
         if isinstance(outcome, Reply):
             row.attempts += 1
-            # A view of all of some bytes, as a rule: they are searched as they are.
+            # Usually a view of a whole bytes object, which is searched without a copy.
             body = outcome.body.obj
             if type(body) is not bytes or len(body) != len(outcome.body):
                 body = bytes(outcome.body)
@@ -322,7 +322,7 @@ class Dispatcher:
             self._apply(row, self._retries.again(row, failure), NO_ANSWER)
 
     def _record(self) -> None:
-        """Have the answers of this turn recorded and written; their slots are free then."""
+        """Record and write the answers of this iteration, which frees their slots."""
         for stream in self.streams:
             if not stream.answers or stream.error is not None:
                 continue
@@ -339,14 +339,14 @@ class Dispatcher:
         row, now = attempt.row, self._clock()
         latency_s = now - attempt.began
         answer = self._read(row.row, reply.body, row.attempts + len(row.active), latency_s)
-        if isinstance(answer, ServerError):  # A 200 with the body of an error.
+        if isinstance(answer, ServerError):  # A 200 with an error in its body.
             self._refused(attempt, reply, answer)
             return
         if answer.failure is not None and answer.failure.kind == UNREADABLE:
             self._apply(row, self._retries.again(row, answer.failure), UNREADABLE)
             return
         self._settle(row, answer)
-        # What follows only measures: the row is settled, whatever becomes of it.
+        # The rest only measures: the row is settled in any case.
         self._retries.answered()
         work = answer.completion_tokens or answer.prompt_tokens or 1
         self._answer_times.append(now)
@@ -387,9 +387,9 @@ class Dispatcher:
         self._apply(row, then, reason)
 
     def _is_wall(self, attempt: Attempt, now: float) -> bool:
-        """Whether a refusal speaks of too many in flight, rather than of too many a second.
+        """Whether a refusal is due to too many in flight, rather than too many per second.
 
-        Then requests that were sent among fewer are accepted, and only those beyond are not.
+        If so, requests that were sent with fewer in flight are accepted, and only others are not.
         """
         accepted = max(self._answered_among, self._answered_among_before)
         if attempt.in_flight <= accepted:
@@ -401,12 +401,12 @@ class Dispatcher:
         return 0 < max(accepted, self._old_flight) < attempt.in_flight
 
     def _timed_out(self, attempt: Attempt, now: float) -> None:
-        """Decide about a row whose request was given up, and about those that wait behind it."""
+        """Handle a row with a request that timed out, and adjust the limit for the others."""
         row, waited_s = attempt.row, now - attempt.began
         self._overloaded(now)
         rate = self._rate()
         ahead = attempt.in_flight + self._still_abandoned(now)
-        # More were ahead of it than are ever answered in that time: it has waited for others.
+        # More were ahead of it than can be answered in that time: it was queued behind others.
         queued = rate is not None and ahead > max(rate * waited_s, 1.0)
         self._abandoned = self._still_abandoned(now) + 1
         self._abandoned_at = now
@@ -420,9 +420,9 @@ class Dispatcher:
                 "timeout",
                 f"row {row.row}: no answer within {waited_s:.0f} s; "
                 + (
-                    "fewer requests are sent at once, since they wait for each other"
+                    "lowering the concurrency, since requests wait for each other"
                     if queued
-                    else f"it is sent once more, for up to {row.timeout_s:.0f} s (--row-timeout)"
+                    else f"sending it again, for up to {row.timeout_s:.0f} s (--row-timeout)"
                 ),
             )
         elif then.failure is not None:
@@ -432,12 +432,12 @@ class Dispatcher:
         self._apply(row, then, TIMEOUT)
 
     def _still_abandoned(self, now: float) -> float:
-        """Return how many requests that were given up a server may still be working through."""
+        """Return how many cancelled requests a server may still be processing."""
         rate = self._rate() or 0.0
         return max(0.0, self._abandoned - rate * (now - self._abandoned_at))
 
     def _rate(self) -> float | None:
-        """Return answers per second, measured over the last of them; None before the second."""
+        """Return answers per second over the latest answers; None before the second answer."""
         times = self._answer_times
         if len(times) < 2 or self._first_sent_at is None:
             return None
@@ -446,7 +446,7 @@ class Dispatcher:
         return len(times) / max(times[-1] - times[0], 1e-3)
 
     def _answerable(self, longest_s: float) -> int:
-        """Return how many in flight are answered before their time is over."""
+        """Return how many requests in flight can be answered before their timeout."""
         rate = self._rate()
         return UNBOUNDED if rate is None else max(1, int(IN_TIME_SHARE * rate * longest_s))
 
@@ -454,11 +454,11 @@ class Dispatcher:
         self._limiter.overloaded(now, in_flight=self.in_flight - self._freed)
 
     def _apply(self, row: Row, then: Next, reason: str) -> None:
-        """Do what was decided about a row that was not answered; `reason` is counted."""
+        """Apply the decision about a row that was not answered; `reason` is counted."""
         if then.ends is not None:
             self._requeue(row)
             self._stop_for(then.ends)
-        elif row.active:  # It was hedged: the other request may still be answered.
+        elif row.active:  # Hedged: the other request may still be answered.
             return
         elif then.failure is not None:
             failure = then.failure._replace(attempts=row.attempts)
@@ -474,7 +474,7 @@ class Dispatcher:
                 self._requeue(row)
 
     def _fail_internally(self, row: Row, error: Exception) -> None:
-        """Settle a row whose answer could not be taken: a fault of ours, said once."""
+        """Settle a row after an internal error while its answer was processed; logged once."""
         message = f"mayfly could not take the answer: {type(error).__name__}: {error}"
         self._notes.once("spoilt", f"row {row.row}: {message}; please report this")
         if not row.settled:
@@ -486,9 +486,9 @@ class Dispatcher:
         self._end(reason)
 
     def _settle(self, row: Row, answer: Answer) -> None:
-        """Hand an answer over for recording; what else is under way for its row is given up."""
+        """Pass an answer on for recording, and cancel the other requests of its row."""
         row.settled = True
-        # Whoever still knows the row keeps no megabytes of it.
+        # References to the row must not keep megabytes alive.
         row.body = b""
         for rival in row.active:
             rival.call.cancel()

@@ -1,4 +1,4 @@
-"""Many texts in one request to embed, and one bad text kept from failing the others."""
+"""Pack several texts into one embeddings request, and isolate a text that is rejected."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,28 +12,28 @@ from mayfly.models.rows import Answer, RowRequest
 
 MAX_TEXTS = 64
 MAX_BYTES = 128 * 2**10
-"""A request carries at most so many texts and, unless one is longer, so many bytes of them."""
+"""Maximum texts per request, and bytes of them; a single longer text is sent alone."""
 
 
-_NO_VECTOR = "what the server sent for this text is no vector of finite numbers"
+_NO_VECTOR = "the server's reply for this text is not a vector of finite numbers"
 
 
 class _Batch(NamedTuple):
-    """Texts that go out together; `attempts` were made in larger company."""
+    """Texts of one request; `attempts` were made as part of larger requests."""
 
     rows: list[RowRequest]
     attempts: int = 0
 
 
 class PackedTexts:
-    """Feeds an engine with requests that carry several rows, and takes their answers apart.
+    """Feeds an engine with requests of several rows, and splits their answers by row.
 
-    Iterate it for requests, hand `record` to the engine. A request that is refused for what is in
-    it is sent again in halves, until the bad text is alone.
+    Iterate it for requests, and pass `record` to the engine. A request that is rejected for its
+    content is sent again in halves, until the bad text is alone.
 
     Args:
-        keep: Takes an answer that settles its row.
-        breaker, stop: End the run when every text alone is refused alike.
+        keep: Called with an answer that settles its row.
+        breaker, stop: End the run if every text is rejected with the same error.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PackedTexts:
             yield self._send(_Batch(rows))
 
     def record(self, answer: Answer) -> Sequence[Answer | RowRequest]:
-        """Keep and return the answers of a request's rows, or return its halves to be sent."""
+        """Keep and return the answers of a request's rows, or return its halves for sending."""
         batch = self._out.pop(answer.row, None)
         if batch is None:  # A row that could not be sent.
             self._keep(answer)
@@ -84,7 +84,7 @@ class PackedTexts:
             return self._failed(batch.rows, failure, attempts)
 
     def _taken(self, batch: _Batch, answer: Answer) -> Sequence[Answer | RowRequest]:
-        """Return what settles the rows of a request, which is kept, or its halves."""
+        """Return the answers of a request's rows, after keeping them, or its halves."""
         rows, attempts = batch.rows, batch.attempts + answer.attempts
         if answer.failure is not None:
             failure = answer.failure._replace(attempts=attempts)
@@ -132,7 +132,7 @@ class PackedTexts:
 
 
 def _shares(total: int | None, sizes: Sequence[int]) -> Sequence[int | None]:
-    """Share a request's tokens out among its texts by size, so that they add up again."""
+    """Distribute a request's tokens among its texts by size; the shares add up to the total."""
     if total is None:
         return [None] * len(sizes)
     whole, seen, given = sum(sizes), 0, 0

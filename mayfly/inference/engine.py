@@ -1,10 +1,10 @@
-"""Keep requests in flight on one event loop, fed by many threads.
+"""Run requests on one event loop, fed by many threads.
 
-One loop (uvloop) in a thread of its own holds one transport and one limit. Shards call `answer`
-from threads of theirs: it reads and renders rows ahead and hands them over, so that disks and
-templates never hold up the loop. What comes back is recorded on the loop, before anything else is
-sent in its place. The loop is never the main thread's: uvloop there swallows SIGTERM, and with it
-the teardown.
+One uvloop loop in its own thread owns one transport and one concurrency limit. Shards call
+`answer` from their threads: it reads and renders rows ahead and passes them on, so that disks and
+templates never block the loop. Answers are recorded on the loop, before another row is sent in
+their slots. The loop never runs in the main thread: uvloop there swallows SIGTERM, and with it the
+teardown.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from mayfly.models.secrets import secrets_of
 __all__ = ["Engine", "EngineSettings", "Snapshot", "Target"]
 
 SETTLE_S = 0.005
-"""How long a feeding thread lets slots become free before it renders more rows."""
+"""Pause of a feeding thread before it renders more rows, so that several slots become free."""
 
 
 def limiter_for(settings: EngineSettings) -> Limiter:
-    """Return the limiter that the settings name."""
+    """Return the limiter for the settings."""
     if settings.concurrency is None:
         return AdaptiveLimiter(first=settings.first_limit)
     return Fixed(settings.concurrency)
@@ -56,12 +56,12 @@ class Engine:
         limiter: Limiter | None = None,
         log: Callable[[str], None] = lambda _message: None,
     ) -> None:
-        """Prepare; nothing runs before the context is entered.
+        """Initialise; nothing runs before the context is entered.
 
         Args:
-            transport: Makes another transport; called on the loop.
-            read: Makes an answer of the body of a 200; on the loop, so it must be quick.
-            limiter: Replaces the one that the settings name; used on the loop.
+            transport: Creates another transport; called on the loop.
+            read: Parses the body of a 200; called on the loop, so it must be quick.
+            limiter: Replaces the limiter of the settings; used on the loop.
             log: Receives messages for the user; called on the loop.
         """
         self._settings = settings
@@ -91,7 +91,7 @@ class Engine:
         self.stop(EndpointLost("the engine was closed"), grace_s=0)
         self._thread.join()
 
-    # For threads that feed it.
+    # For the feeding threads.
 
     def answer(
         self,
@@ -99,22 +99,21 @@ class Engine:
         record: Record,
         recorded: Callable[[Tally], object] = lambda _tally: None,
     ) -> Tally:
-        """Answer rows; blocks until every one has an answer or an error.
+        """Answer rows; block until each has an answer or an error.
 
-        `requests` is pulled in this thread only; `record` and `recorded` are called on the loop
-        only, so they must be quick. May be called from several threads at once; rows of the
-        earlier call go first.
+        `requests` is iterated in this thread; `record` and `recorded` are called on the loop, so
+        they must be quick. Several threads may call this at once; rows of earlier calls go first.
 
         Args:
-            record: Returns what there is instead of the answer it was given: answers that settle
-                rows (several, if the request carried as many), requests to be sent before others.
-            recorded: Called when the answers of one turn of the loop are recorded, before anything
-                is sent in their place, with the sums over all so far: what it writes is not sent
-                again after a SIGKILL.
+            record: Called with each answer. May return a replacement: answers that settle rows
+                (several, if the request had several rows), and requests to send before others.
+            recorded: Called when the answers of one iteration of the loop are recorded, before
+                their slots are reused, with the totals so far: what it writes is not sent again
+                after a SIGKILL.
 
         Raises:
-            MayflyError: What `stop` was given, or what the endpoint's answers amount to. All that
-                had been answered has been recorded.
+            MayflyError: The reason given to `stop`, or the error that ends the run. All answers
+                until then have been recorded.
         """
         stream = RowStream(iter(requests), record, recorded)
         self._call(self._sender.join, stream)
@@ -136,10 +135,10 @@ class Engine:
             self._call(self._forget, stream)
 
     def stop(self, reason: MayflyError, *, grace_s: float) -> None:
-        """Send nothing more; requests in flight may end within the grace, in seconds.
+        """Send nothing more; requests in flight may finish within the grace period, in seconds.
 
-        Returns at once; every `answer` then raises `reason`. Works from any thread, any number of
-        times; the first reason counts.
+        Returns at once; every `answer` then raises `reason`. May be called from any thread, any
+        number of times; the first reason counts.
         """
         # At once: a loop that is held up by a disk sends nothing when it goes on.
         self._sender.hold()
@@ -147,27 +146,29 @@ class Engine:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether the engine no longer sends."""
         return self._ended.is_set() or self._reason is not None
 
     def check(self) -> None:
-        """Raise what ended the engine, if it has ended."""
+        """Raise the error that ended the engine, if it has ended."""
         if self.ended:
             raise self._reason or EndpointLost("the engine was closed")
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
-        """Begin the search for a limit at a number; of no use once it is under way.
+        """Start the search for the limit at a number; has no effect once measurements exist.
 
         Args:
             source: Where the number comes from.
-            ceiling: The most that is ever tried.
+            ceiling: Upper bound of the limit.
         """
         self._call(partial(self._limiter.begin_at, limit, source, ceiling=ceiling))
 
     def hedge_after(self, *, calls: int, replicas: int) -> None:
-        """Tell that no more calls of `answer` will begin than so many, counted from the first.
+        """Hedge the slowest rows with empty slots after the last of `calls` calls of `answer`.
 
-        From then on the slowest rows are hedged with slots that stay empty.
+        Args:
+            calls: Total number of calls, counted from the first.
+            replicas: Ready replicas.
         """
         self._call(lambda: self._sender.hedge_after(calls=calls, replicas=replicas))
 
@@ -176,13 +177,13 @@ class Engine:
         self._call(self._transport.warm, connections)
 
     def scaled(self, factor: float) -> None:
-        """Tell that the endpoint has so many times the replicas that it had."""
+        """Adjust the limit after the number of replicas was multiplied by `factor`."""
         self.allow(lambda: self._limiter.scaled(factor))
 
     def allow(self, change: Callable[[], object]) -> None:
-        """Change the limiter on the loop, and send what may be sent from then on.
+        """Change the limiter on the loop, and send what the new limit allows.
 
-        After the end it is changed all the same: other processes wait for the slots released.
+        This works after the end as well: other processes wait for the released slots.
         """
         self._changes.append(change)
         self._call(self._change)
@@ -190,11 +191,11 @@ class Engine:
             self._change()
 
     def proven(self) -> None:
-        """Tell that rows of the same job are answered elsewhere: the request is sound."""
+        """Record that another process has answered rows of the job: the request is valid."""
         self._call(self._sender.proven)
 
     def snapshot(self) -> Snapshot:
-        """Return what the engine is doing now."""
+        """Return the engine's current state."""
         sender = self._sender
         streams = [*sender.streams]
         over = self._ended.is_set()
@@ -217,7 +218,7 @@ class Engine:
             return
         try:
             self._loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:  # The loop has closed between the two lines.
+        except RuntimeError:  # The loop was closed in the meantime.
             return
 
     # On the loop.
@@ -266,7 +267,7 @@ class Engine:
             self._over.set_result(grace_s)
 
     def _held_beside(self, stream: RowStream) -> int:
-        """Return about how many bytes the rows of other streams have."""
+        """Return the approximate bytes held by the rows of other streams."""
         return sum(other.held_bytes for other in [*self._sender.streams] if other is not stream)
 
     def _forget(self, stream: RowStream) -> None:

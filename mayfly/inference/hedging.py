@@ -1,12 +1,11 @@
-"""Choose rows that are worth a second request when slots stay empty at the end.
+"""Choose slow rows for a second request (a hedge) when slots are empty at the end.
 
-A replica's time is paid for whether it works or not, so a second request costs nothing but its
-share of a replica that is no longer full. What it may save depends on why latencies differ. What
-a row's own length explains, the second request has to wait for as well; what it does not explain
-is luck (a queue, a replica that lags), and the second request draws again. So a latency is taken
-apart into what its work predicts, by a straight line through recent ones, times luck, and a row
-is worth repeating when, of all rows like it that were still out after as long, a second request
-would have saved enough on the mean.
+A replica's time is paid for whether it works or not, so a second request costs only its share of a
+replica that is no longer full. What it saves depends on why latencies differ. The part that the
+row's own length explains applies to the second request as well; the rest is chance (a queue, a
+slow replica), which the second request draws again. So a latency is modelled as a prediction from
+its work, a straight line fitted to recent ones, times a random factor. A row is worth a hedge if,
+of all similar rows still in flight after as long, a hedge would have saved enough on average.
 
 Source: the line is least squares; hedging itself is J. Dean, L. Barroso, "The Tail at Scale",
 CACM, 2013.
@@ -21,34 +20,33 @@ Key = TypeVar("Key")
 One = TypeVar("One")
 
 WINDOW = 1024
-"""Latencies remembered: the last so many."""
+"""Number of latest latencies kept."""
 
 MIN_SAMPLES = 20
-"""Fewer latencies than this do not tell what is slow."""
+"""Minimum latencies for deciding what is slow."""
 
 MIN_SAVING = 0.05
-"""What a second request has to save to be worth it, as a share of the mean latency."""
+"""Minimum saving of a second request, as a share of the mean latency."""
 
 SLOW, SLOW_ALONE = 0.95, 0.99
-"""What counts as slow, as a share of answers that were quicker: with several replicas, and with
-one, where another slot on the same replica has to be quicker by luck."""
+"""Quantiles of latency above which a row is slow: with several replicas, and with one, where
+another slot on the same replica is faster only by chance."""
 
 HEDGE_BUDGET = 0.05
-"""Second requests at most, as a share of the rows that were answered: so much more, in tokens,
-may be asked twice."""
+"""Maximum second requests, as a share of answered rows."""
 
 LATENCIES, RESIDUALS = 48, 16
-"""Latencies and draws of luck that stand for all when savings are worked out."""
+"""Sample sizes of latencies and random factors for computing savings."""
 
 RECOMPUTE_EVERY = 64
-"""Answers after which they are worked out anew."""
+"""Answers after which savings are recomputed."""
 
 
 class Hedging:
-    """Knows recent latencies; decides which requests are to be sent again.
+    """Decides by recent latencies which requests to send a second time.
 
     Args:
-        replicas: Ready replicas; with one, only far slower requests are repeated.
+        replicas: Ready replicas; with one, only much slower requests are hedged.
     """
 
     def __init__(self, *, replicas: int) -> None:
@@ -61,24 +59,24 @@ class Hedging:
 
     @property
     def poll_every_s(self) -> float:
-        """How often it is worth asking: often enough that waiting to be asked costs little."""
+        """Interval for calling `worth_repeating`: a small part of the mean latency."""
         return min(max(self._mean_s / 20, 0.01), 0.5) if self._mean_s else 0.1
 
     def answered(self, latency_s: float, work: float) -> None:
-        """Note an answer.
+        """Record an answer.
 
         Args:
-            work: What predicts a latency, such as tokens; only ratios matter.
+            work: Predictor of the latency, such as tokens; only ratios matter.
         """
         self._recent.append((latency_s, work))
         self._answered += 1
 
     def worth_repeating(self, waited_s: Mapping[Key, float], *, room: int) -> Sequence[Key]:
-        """Return which requests to send again, those that save most first, and count them.
+        """Return the requests to hedge, the largest saving first, and count them.
 
         Args:
-            waited_s: For each request that is alone under way for its row, how long, in seconds.
-            room: Slots that stay empty otherwise.
+            waited_s: Time in flight of each request that is the only one of its row, in seconds.
+            room: Slots that would be empty otherwise.
         """
         room = min(room, int(HEDGE_BUDGET * self._answered) - self._repeated)
         if self._answered < MIN_SAMPLES or room <= 0:
@@ -92,7 +90,7 @@ class Hedging:
         return chosen[:room]
 
     def _saving_s(self, waited_s: float) -> float:
-        """Return what a second request saves on the mean; slow ones go before all others."""
+        """Return the mean saving of a second request; slow requests go before all others."""
         if waited_s > self._slow_s:
             return WINDOW * waited_s
         if not self._several:
@@ -100,7 +98,7 @@ class Hedging:
         return self._savings_s[bisect_right(self._ages_s, waited_s) - 1]
 
     def _work_out(self) -> None:
-        """Tabulate what second requests save, by how long the first has been under way."""
+        """Tabulate the saving of second requests by the first one's time in flight."""
         self._worked_out_at = self._answered
         recent = sorted(self._recent)
         rank = int((SLOW if self._several else SLOW_ALONE) * len(recent))
@@ -122,16 +120,16 @@ class Hedging:
 
 
 def _spread(values: Sequence[One], count: int) -> Sequence[One]:
-    """Return so many of them, evenly spread; all, if there are no more."""
+    """Return `count` evenly spaced values; all if there are fewer."""
     if len(values) <= count:
         return values
     return [values[int((number + 0.5) * len(values) / count)] for number in range(count)]
 
 
 def _line(points: Sequence[tuple[float, float]]) -> Callable[[float], float]:
-    """Return what predicts a latency from its work: the line with the least squares.
+    """Return a function that predicts a latency from its work, by least squares.
 
-    It never falls, and is never below a hundredth of the mean.
+    The line never decreases, and is at least a hundredth of the mean.
     """
     count = len(points)
     mean_s = sum(latency for latency, _ in points) / count

@@ -1,8 +1,8 @@
-"""Cells of images, sound and videos become content parts of a request.
+"""Convert cells of images, sound and videos to content parts of a request.
 
 A cell is a URL, a data URL, bytes, a path, or a Hugging Face {bytes, path} struct; a list of these
-is several parts, and null is none. What is sent is what the cell holds: nothing is resized or
-converted. Content is checked before it is sent, because a request is paid for by its tokens.
+is several parts, and null is none. The content is sent as it is, not resized or converted. It is
+checked before it is sent, because the tokens of a request are paid for.
 
 Source: Together API, chat completions, content parts: `image_url`, `audio_url`, `video_url`, each
 an object with a `url` that is https or `data:<mime>;base64,...`.
@@ -21,28 +21,28 @@ from mayfly.models.failures import BAD_MEDIA, MEDIA_FILE
 from mayfly.models.job import PromptSpec
 
 PART_BYTES = 20_000_000
-"""Content of one part at most, before it is written as base64."""
+"""Maximum content of one part, before base64 encoding."""
 
 REQUEST_BYTES = 50_000_000
-"""All media of one request at most, as they are sent."""
+"""Maximum media of one request, as sent."""
 
 ReadFile = Callable[[str, int], bytes]
-"""(path or URI, most bytes) -> content; ValueError with the reason where it cannot be had."""
+"""(path or URI, maximum bytes) -> content; ValueError with the reason if it cannot be read."""
 
 _SPOKEN = {"image": "an image", "audio": "sound", "video": "a video"}
 _NAMED = ("bytes", "path", "url")
 
 
 def no_files(name: str, _most: int) -> bytes:
-    """Read no file at all: for jobs that have none."""
+    """Reject every file: for jobs without a folder to read from."""
     raise ValueError(f"{name} is a path, and there is no folder to read it from")
 
 
 class MediaColumn(NamedTuple):
-    """A column of a job whose cells go with the prompt.
+    """A column with images, sound or videos for the prompt.
 
     Attributes:
-        kind: What its cells hold.
+        kind: Kind of media in its cells.
     """
 
     kind: Kind
@@ -73,7 +73,7 @@ def row_parts(
         at: Position of the row in them.
 
     Raises:
-        RowError: A cell that cannot be sent; it names the column and says why.
+        RowError: A cell cannot be sent; the message names the column and says why.
     """
     parts: list[bytes] = []
     for column in media:
@@ -81,7 +81,7 @@ def row_parts(
             parts.extend(cell_parts(column.kind, columns[column.name][at], read))
         except RowError as error:
             raise RowError(error.kind, f"column {column.name}: {error}") from error
-        except (ValueError, TypeError) as error:  # A cell that cannot be read says why.
+        except (ValueError, TypeError) as error:  # An unreadable cell says why.
             raise RowError(BAD_MEDIA, f"column {column.name}: {error}") from error
     size = sum(map(len, parts))
     if size > REQUEST_BYTES:
@@ -111,7 +111,7 @@ def cell_parts(kind: Kind, cell: Any, read: ReadFile) -> Iterator[bytes]:
     elif isinstance(cell, str):
         yield _part(kind, _url(kind, cell, read))
     else:
-        str(cell)  # What cannot be read says why.
+        str(cell)  # An unreadable cell raises here.
         raise RowError(
             BAD_MEDIA,
             f"a {type(cell).__name__} is not {_SPOKEN[kind]}; give a URL, a data URL, bytes, "
@@ -120,7 +120,7 @@ def cell_parts(kind: Kind, cell: Any, read: ReadFile) -> Iterator[bytes]:
 
 
 def _struct_parts(kind: Kind, cell: Mapping[str, Any], read: ReadFile) -> Iterator[bytes]:
-    """Yield the part of a Hugging Face struct: its bytes, else what its path names."""
+    """Yield the part of a Hugging Face struct: its bytes, else the file at its path."""
     for name in _NAMED:
         if cell.get(name) is not None:
             yield from cell_parts(kind, cell[name], read)
@@ -132,7 +132,7 @@ def _struct_parts(kind: Kind, cell: Mapping[str, Any], read: ReadFile) -> Iterat
 
 
 def _url(kind: Kind, text: str, read: ReadFile) -> bytes:
-    """Return the URL that a text is sent as, as the inside of a JSON string."""
+    """Return the URL to send for a text, escaped for a JSON string."""
     if text[:8].lower().startswith(("https://", "http://")):
         return orjson.dumps(text)[1:-1]
     if text[:5].lower() == "data:":
@@ -147,7 +147,7 @@ def _url(kind: Kind, text: str, read: ReadFile) -> bytes:
 
 
 def _checked(kind: Kind, text: str) -> bytes:
-    """Return a data URL as it is, unless it declares another type than it has."""
+    """Return a data URL, with its media type corrected if necessary."""
     found = DATA_URL.match(text)
     if found is None:
         raise RowError(BAD_MEDIA, "a data URL must be data:<type>;base64,<content>")
@@ -167,10 +167,10 @@ def _data_url(kind: Kind, content: bytes, failure: str) -> bytes:
 
 
 def _mime(kind: Kind, content: bytes, failure: str) -> str:
-    """Return the media type of content that may be sent.
+    """Return the media type of valid content.
 
     Args:
-        failure: The class of the error where it may not.
+        failure: Class of the error if it is not valid.
     """
     if not content:
         raise RowError(failure, "the content is empty")

@@ -1,6 +1,6 @@
-"""What bytes are, by their content: the media type of an image, sound or video, and its size.
+"""Detect the media type of an image, sound or video by its content, and the size of an image.
 
-Names and declared types are not believed: a `.png` that holds a JPEG is a JPEG.
+File names and declared types are ignored: a `.png` that holds a JPEG is a JPEG.
 
 Source: the file format signatures of PNG (RFC 2083), JPEG (ITU T.81), GIF89a, RIFF (WebP, WAVE,
 AVI), ISO base media (ISO 14496-12), Matroska (RFC 9559), Ogg (RFC 3533), FLAC (RFC 9639),
@@ -14,7 +14,7 @@ from typing import Literal
 Kind = Literal["image", "audio", "video"]
 
 SIGNATURE_BYTES = 4096
-"""The beginning of a file that decides what it is."""
+"""Number of leading bytes that determine the type."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -45,15 +45,15 @@ _BRANDS = {
     b"qt  ": "video/quicktime",
 }
 _CONTAINERS = frozenset({"mp4", "webm", "ogg", "x-matroska", "quicktime", "mpeg", "x-ms-wmv"})
-"""Subtypes of files that hold sound, a video, or both."""
+"""Subtypes of containers for sound, video, or both."""
 
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SIZED = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"})
-"""Images whose width and height are read here."""
+"""Image types with a width and height that can be read here."""
 
 
 def media_type(data: bytes) -> str | None:
-    """Return the media type of some content, such as `image/png`; None where it is none known."""
+    """Return the media type of content, such as `image/png`; None if unknown."""
     for signature, found in _SIGNATURES:
         if data.startswith(signature):
             return found
@@ -61,7 +61,7 @@ def media_type(data: bytes) -> str | None:
 
 
 def _container(data: bytes) -> str | None:
-    """Return the type of a container, which names what it holds after its own signature."""
+    """Return the type of a container, whose format follows the container's own signature."""
     found: str | None = None
     if data[:4] == b"RIFF":
         found = _RIFF.get(data[8:12])
@@ -77,7 +77,7 @@ def _container(data: bytes) -> str | None:
 
 
 def _by_more_than_a_word(data: bytes) -> str | None:
-    """Return the type of what begins with too little to be sure by that alone."""
+    """Return the type of a format with a short signature, which needs further checks."""
     if data[:2] == b"BM" and len(data) >= 26 and data[6:10] == bytes(4):
         return "image/bmp"
     if len(data) > 188 and data[0] == data[188] == 0x47:
@@ -86,9 +86,9 @@ def _by_more_than_a_word(data: bytes) -> str | None:
 
 
 def media_type_as(kind: Kind, data: bytes) -> str | None:
-    """Return the media type of content that is to be an image, sound or a video.
+    """Return the media type of content that is used as an image, sound or a video.
 
-    A container counts as what it is wanted for: which it is, its name alone would tell.
+    A container has the requested kind, because its signature does not distinguish sound and video.
     """
     found = media_type(data[:SIGNATURE_BYTES])
     if found is None or found.startswith(kind):
@@ -98,7 +98,7 @@ def media_type_as(kind: Kind, data: bytes) -> str | None:
 
 
 def image_fault(mime: str, data: bytes) -> str:
-    """Return what is wrong with a whole image as far as its frame shows it; "" for nothing."""
+    """Return what is wrong with an image, as far as its structure shows; "" for nothing."""
     if mime in _SIZED and image_size(data) is None:
         return "is damaged: it has no width and height"
     cut = (mime == "image/png" and b"IEND" not in data) or (
@@ -162,7 +162,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _mpeg_audio(head: bytes) -> str | None:
-    """Return the type of sound that begins with a frame of its own: MPEG layers 2 and 3, ADTS."""
+    """Return the type of sound without a container: MPEG layers 2 and 3, ADTS."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     if head[1] & 0xF6 == 0xF0:

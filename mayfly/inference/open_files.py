@@ -1,19 +1,19 @@
-"""How many connections the operating system lets this process have."""
+"""The number of connections that the operating system allows this process."""
 
 from contextlib import suppress
 from pathlib import Path
 
 WANTED_FILES = 65_536
-"""More than a run ever has open; some systems call any larger number an error."""
+"""More than a run ever has open; some systems reject a larger number."""
 
 RESERVED_FILES = 96
-"""Left to files, journals, pipes and the control plane."""
+"""Reserved for files, journals, pipes and the control plane."""
 
 MIN_CONNECTIONS = 1
 
 
 def max_connections() -> int:
-    """Raise the limit on open files as far as it goes; return how many connections fit below it."""
+    """Raise the limit on open files as far as possible; return how many connections it allows."""
     try:
         import resource  # noqa: PLC0415 - only where there is one
     except ImportError:  # Windows
@@ -30,7 +30,7 @@ def max_connections() -> int:
 
 
 def open_files() -> int:
-    """Return how many files this process has open; 0 where that cannot be told."""
+    """Return the number of files that this process has open; 0 if unknown."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError):
             return sum(1 for _ in Path(folder).iterdir())

@@ -1,13 +1,13 @@
 """Pace requests while load is refused, and stop pacing once it is no longer.
 
-A limit on requests per second is not a limit on requests in flight: with quick answers even one in
-flight may be too many a second. So while more is refused than chance explains, requests are sent
-at the rate that got through in the last window. After each window without refusals the rate grows,
-by a twentieth at first and ever faster (as CUBIC does), so that a limit that was lifted is found
-within seconds; after an overload that let nothing through it doubles. A rate that nothing has to
-wait for is given up altogether.
+A limit on requests per second is not a limit on requests in flight: with short answers even one in
+flight may be too many per second. So while more than noise is refused, requests are sent at the
+rate that succeeded in the last window. After each window without refusals the rate grows, by a
+twentieth at first and then faster (like CUBIC), so that the end of a rate limit is found within
+seconds; after an overload in which everything was refused it doubles. Pacing ends when no request
+has to wait for the rate.
 
-Pure: times are seconds on any forward clock.
+Pure: times are seconds on any monotonic clock.
 
 Source: S. Ha, I. Rhee, L. Xu, "CUBIC: A New TCP-Friendly High-Speed TCP Variant", 2008.
 """
@@ -15,22 +15,22 @@ Source: S. Ha, I. Rhee, L. Xu, "CUBIC: A New TCP-Friendly High-Speed TCP Variant
 import math
 
 MIN_WINDOW_S, MAX_WINDOW_S = 1.0, 10.0
-"""Length of a window: four times what a refusal takes, within these bounds."""
+"""Length of a window: four times the latency of a refusal, within these bounds."""
 
 SPARE_REFUSALS, SPARE_SHARE = 1, 0.05
-"""Refusals in a window that are noise and not overload: so many, and this share of those sent."""
+"""Refusals in a window that count as noise: a number, plus a share of the requests sent."""
 
 MIN_RATE = 1.0
-"""Requests per second with which an endpoint that refuses everything is probed."""
+"""Requests per second for probing an endpoint that refuses everything."""
 
 FIRST_GROWTH, MAX_GROWTH = 1.05, 2.0
-"""Factors of the rate after the first window without refusals, and at most; squared in between."""
+"""Growth after the first window without refusals, and its maximum; squared each time."""
 
 ALL_REFUSED = 3
-"""Refusals in a window, and nothing else, after which a server's Retry-After holds everything."""
+"""Minimum refusals in a window without any success after which Retry-After stops all sending."""
 
 IDLE_WINDOWS = 3
-"""Windows in a row in which nothing had to wait, after which pacing ends."""
+"""Consecutive windows without waiting after which pacing ends."""
 
 UNLIMITED = 1 << 30
 
@@ -49,7 +49,7 @@ class Pacer:
         self._window_s = MIN_WINDOW_S
         self._began = self._paced_since = -math.inf
         self._sent = self._refused = 0
-        # Of the window before, which the first estimate of a rate needs as well.
+        # Of the previous window, which the first estimate of a rate needs as well.
         self._sent_before, self._before_s = 0, 0.0
         self._refused_before = 0
         self._through_s = MIN_WINDOW_S
@@ -68,13 +68,13 @@ class Pacer:
         if now_s < self._hold_until:
             return 0
         self._tokens += max(now_s - self._filled_at, 0.0) * self.rate
-        # A tenth of a second's worth may be sent at once: timers are not exact.
+        # A burst of a tenth of a second is allowed: timers are not exact.
         self._tokens = min(self._tokens, max(1.0, self.rate / 10))
         self._filled_at = now_s
         return int(self._tokens)
 
     def wait_s(self, now_s: float) -> float:
-        """Return seconds until another request may be sent, for one that has to wait for it."""
+        """Return the seconds until another request may be sent, and record that one waits."""
         self._waited = True
         if self.rate is None:
             return 0.0
@@ -91,11 +91,12 @@ class Pacer:
     def refused(
         self, now_s: float, *, sent_at_s: float, retry_after_s: float | None = None
     ) -> None:
-        """Count a refusal, and begin to pace when there are too many.
+        """Count a refusal, and start pacing when there are too many.
 
         Args:
-            sent_at_s: When the request was sent that was refused.
-            retry_after_s: What the server asked for; nothing is sent meanwhile if all is refused.
+            sent_at_s: When the refused request was sent.
+            retry_after_s: The server's Retry-After; if everything is refused, nothing is sent
+                until then.
         """
         latency_s = now_s - sent_at_s
         self._window_s = min(max(4 * latency_s, self._window_s * 0.9, MIN_WINDOW_S), MAX_WINDOW_S)
@@ -105,7 +106,7 @@ class Pacer:
             if self._refused + self._refused_before > SPARE_REFUSALS + SPARE_SHARE * sent:
                 self._begin(now_s)
         elif sent_at_s < self._paced_since:
-            # Sent before: it was counted as one that had got through.
+            # Sent before pacing began: it was counted as successful.
             self.rate = max(self.rate - 1 / self._through_s, MIN_RATE)
         else:
             self._refused += 1
@@ -117,7 +118,7 @@ class Pacer:
             self._hold_until = max(self._hold_until, now_s + retry_after_s)
 
     def roll(self, now_s: float) -> None:
-        """End the window if its time is over, and change the rate by what it has shown."""
+        """End the window if its time is over, and adjust the rate."""
         elapsed_s = now_s - self._began
         if elapsed_s < self._window_s:
             return
@@ -131,7 +132,7 @@ class Pacer:
         if refused > SPARE_REFUSALS * (sent > 1) + SPARE_SHARE * sent:
             through = (sent - refused) / elapsed_s
             self.rate, self._idle_windows = max(through, MIN_RATE), 0
-            # Near a limit it is felt for; from nothing it is doubled as soon as anything passes.
+            # Near a limit growth is slow; from zero the rate doubles once anything succeeds.
             self._growth = FIRST_GROWTH if through > MIN_RATE else MAX_GROWTH
         elif waited:
             self.rate *= self._growth
@@ -143,7 +144,7 @@ class Pacer:
                 self.rate = None
 
     def _begin(self, now_s: float) -> None:
-        """Pace from now on, at what has got through in this window and the one before."""
+        """Start pacing at the rate that succeeded in this window and the previous one."""
         through = self._sent + self._sent_before - self._refused - self._refused_before
         elapsed_s = min(now_s - self._began, self._window_s) + self._before_s
         self._through_s = max(elapsed_s, MIN_WINDOW_S)

@@ -1,7 +1,7 @@
-"""Rows with a shared beginning are sent near each other: the endpoint has read it already then.
+"""Send rows with a common prefix one after another, so that the endpoint has it cached.
 
-Prompt caching is always on at the endpoint, and its memory is bounded: what was read long ago is
-forgotten. Only the order of sending changes; parts have the order of the input.
+Prompt caching is always on at the endpoint, but its memory is bounded, so old prefixes are evicted.
+Only the order of sending changes; parts have the order of the input.
 """
 
 from collections.abc import Iterator
@@ -13,26 +13,26 @@ from mayfly.models.rows import RowRequest
 FIRST_ROWS = 256
 WINDOW_ROWS = 16_384
 WINDOW_BYTES = 16 * 2**20
-"""A window has at most so much. It grows from the first on, so that the first rows need not wait
-for many, and fills while the one before is sent, so that no row ever waits for a whole window."""
+"""Maximum size of a window. The first window is small, so that sending starts early, and the next
+one fills while its predecessor is sent, so that no row waits for a whole window to be read."""
 
 LARGE_ROW_BYTES, LARGE_WINDOW_BYTES = 64 * 2**10, 2 * 2**20
-"""Rows that are larger on average, such as those with images, wait in a smaller window: what is
-worth finding in their beginnings is small beside the rest."""
+"""Rows that are larger on average, such as those with images, have a smaller window: their common
+prefixes are short compared to the rest."""
 
 GROWTH = 8
-"""How many rows are read for each that is sent."""
+"""Rows read for each row sent."""
 
 COMPARED_BYTES = 4096
-"""How much of a prompt's beginning counts; prompts alike so far keep the input's order."""
+"""Length of the prefix that is compared; rows with equal prefixes keep the input's order."""
 
 
 def by_prefix(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowRequest]:
-    """Yield the requests sorted by how their rows' own parts begin, a window at a time."""
+    """Yield the requests sorted by the prefixes of their rows' own parts, window by window."""
     start = len(frame.head)
     end = start + COMPARED_BYTES
 
-    def beginning(request: RowRequest) -> bytes:
+    def prefix(request: RowRequest) -> bytes:
         return request.body[start:end]
 
     following: list[RowRequest] = []
@@ -52,8 +52,8 @@ def by_prefix(requests: Iterator[RowRequest], frame: Frame) -> Iterator[RowReque
 
     read(FIRST_ROWS)
     while window := following:
-        # Taken from its end, so that what is sent is not held.
-        window.sort(key=beginning)
+        # Rows are popped from the end, so that sent ones are not held.
+        window.sort(key=prefix)
         window.reverse()
         following, size = [], 0
         while window:

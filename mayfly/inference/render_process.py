@@ -1,8 +1,8 @@
-"""A process that renders templates, and is ended when a row takes too long or too much memory.
+"""Render templates in a process that is ended if a row takes too long or too much memory.
 
-Whatever a template does, in Python or in C, the kernel ends the process: by a timer of its CPU time
-(SIGPROF), or by refusing it memory. The row is an error then, and a new process goes on with the
-next one. A process whose parent has died ends too, by the end of its input or by the same timer.
+Whatever a template does, in Python or in C, the kernel ends the process: by a CPU timer (SIGPROF)
+or by refusing memory. The row is then an error, and a new process continues with the next row. If
+the parent dies, the process ends at the end of its input, or by the same timer.
 """
 
 import pickle
@@ -20,27 +20,27 @@ from mayfly.models.errors import TerminalError
 from mayfly.models.failures import TEMPLATE
 
 ROW_CPU_S = 2.0
-"""CPU time that one row may take."""
+"""Maximum CPU time of one row."""
 
 MEMORY_BYTES = 2 * 2**30
-"""Address space of the process; the interpreter itself has a tenth of it."""
+"""Maximum address space of the process; the interpreter itself uses a tenth of it."""
 
 ENDING_S = 5.0
-"""How long a process that has closed its pipe may take to end."""
+"""Time for a process that has closed its pipe to exit."""
 
 MAX_CRASHED_ROWS = 16
-"""So many rows in a row that end the process mean that the template is at fault, and not they."""
+"""Consecutive rows that end the process before the template itself counts as faulty."""
 
 
 class Limits(NamedTuple):
-    """What one row may take."""
+    """Resource limits of one row."""
 
     cpu_s: float = ROW_CPU_S
     memory_bytes: int = MEMORY_BYTES
 
 
 class RenderProcess:
-    """Renders the rows of one template in another process, which starts when it is needed."""
+    """Renders the rows of one template in another process, which is started on demand."""
 
     def __init__(self, text: str, columns: Sequence[str], limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
         self._job = text, tuple(columns), limits
@@ -53,7 +53,7 @@ class RenderProcess:
         """Return the text of each row, or why it has none.
 
         Raises:
-            TerminalError: Row after row took too much: no endpoint should wait for it.
+            TerminalError: Too many consecutive rows exceeded a limit; the run should not wait.
         """
         found: list[str | RowError] = []
         again = False
@@ -65,7 +65,7 @@ class RenderProcess:
                     continue
                 if len(found) > before:
                     self._ended, again = 0, False
-                # An end from outside says nothing of the row: it is rendered once more.
+                # A kill from outside is not the row's fault: it is rendered once more.
                 if status != -signal.SIGPROF and not again:
                     again = True
                     continue
@@ -76,7 +76,7 @@ class RenderProcess:
     def _render_some(
         self, rows: Sequence[dict[str, Any]], found: list[str | RowError]
     ) -> int | None:
-        """Render rows until all have a text or the process has ended; return how it ended."""
+        """Render rows until all are done or the process has ended; return its exit status."""
         process = self._running()
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
@@ -100,7 +100,7 @@ class RenderProcess:
         )
         if self._ended >= MAX_CRASHED_ROWS:
             raise TerminalError(
-                f"--prompt: the template {took} for each of {self._ended} rows in a row; "
+                f"--prompt: the template {took} for each of {self._ended} consecutive rows; "
                 "simplify it and run again"
             )
         return RowError(TEMPLATE, f"the template {took}")
@@ -111,7 +111,7 @@ class RenderProcess:
                 [sys.executable, "-P", "-m", "mayfly.inference.render_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # Ctrl-C is for the run; what it does to this process would be taken for the row's.
+                # Ctrl-C is for the run; here it would be taken for a failure of the row.
                 start_new_session=True,
             )
             weakref.finalize(self, _end, process)
@@ -122,7 +122,7 @@ class RenderProcess:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Return the status of a process that has closed its pipe; one that hangs is killed."""
+    """Return the exit status of a process that has closed its pipe; kill it if it hangs."""
     try:
         return process.wait(timeout=ENDING_S)
     except subprocess.TimeoutExpired:
@@ -146,6 +146,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _close_pipes(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # What was not written yet has nobody to read it.
+        with suppress(OSError):  # Unwritten data has no reader any more.
             if pipe is not None:
                 pipe.close()

@@ -1,7 +1,7 @@
 """The process that renders one template: `python -m mayfly.inference.render_worker`.
 
-It reads the template, then lists of rows, and writes for each row its text or why it has none. The
-kernel ends it when a row takes more CPU time than it may.
+It reads the template, then lists of rows, and writes for each row its text or the error. The kernel
+ends it if a row exceeds its CPU time.
 """
 
 import os
@@ -17,9 +17,9 @@ from mayfly.inference.template import Template
 
 
 def main() -> None:
-    """Render until there is no more input."""
+    """Render rows until the end of the input."""
     rows_in = sys.stdin.buffer
-    # What anything else prints is not mistaken for an answer.
+    # Output of other code must not be mistaken for an answer.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)

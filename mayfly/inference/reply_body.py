@@ -1,8 +1,8 @@
-"""The bytes of a reply, read as JSON as far as they can be: what was paid for is not lost to them.
+"""Parse a reply's bytes as JSON as far as possible, so that a paid response is not lost.
 
-A strict parser has failed when this is called: half of a surrogate pair, a byte-order mark, raw
-control characters, bytes that are not UTF-8, NaN, text after the value, or a compression that was
-not asked for, or a stream of events.
+Called after the strict parser has failed: a lone surrogate, a byte-order mark, raw control
+characters, bytes that are not UTF-8, NaN, text after the value, an unrequested compression, or a
+stream of events.
 """
 
 import json
@@ -15,17 +15,17 @@ from mayfly.inference.event_stream import assembled, is_event_stream
 from mayfly.models.texts import cleaned
 
 LARGEST_BYTES = 256 * 2**20
-"""A compressed body may have so many bytes when it is opened."""
+"""Maximum size of a decompressed body."""
 
 MAX_LAYERS = 3
-"""So often a body may be compressed: by the server, and by each proxy before it."""
+"""Maximum layers of compression: the server and each proxy may add one."""
 
 MAX_BEGINNING = 1000
 
 MAX_CHARS = 64 * 2**20
 
 NOT_JSON: Final = object()
-"""What `loads` returns for a body that holds no JSON at all."""
+"""Returned by `loads` for a body without any JSON."""
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -54,16 +54,16 @@ def loads(body: memoryview) -> Any:
 
 
 def unreadable(body: memoryview) -> tuple[str, bool]:
-    """Return how a body that is not JSON begins, and whether it is a whole object all the same.
+    """Return the beginning of a body that is not JSON, and whether it is a complete object.
 
-    Such an object was paid for, and comes as odd the next time: our parser cannot take it.
+    A complete object that our parser rejects was paid for, and a retry would return the same.
     """
     data = decompressed(bytes(body)).strip()
     return data[:MAX_BEGINNING].decode(errors="replace"), data[:1] + data[-1:] == b"{}"
 
 
 def decompressed(data: bytes) -> bytes:
-    """Return a body without its compression, known by its first bytes; as it is, without one."""
+    """Return a body decompressed, by its first bytes; unchanged if it is not compressed."""
     for _ in range(MAX_LAYERS):
         before, data = data, _opened(data)
         if data is before:
@@ -113,7 +113,7 @@ def _texts(data: bytes) -> list[str]:
 
 
 def _integer(digits: str) -> int | float:
-    """Read an integer as orjson does: beyond 64 bits it is a float."""
+    """Parse an integer as orjson does: beyond 64 bits it becomes a float."""
     return int(digits) if len(digits) < 19 else float(digits)
 
 

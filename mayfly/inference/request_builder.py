@@ -1,4 +1,4 @@
-"""A row becomes a request: template, messages or text in, the JSON body out."""
+"""Build the JSON body of a row's request from a template, messages or text."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -32,7 +32,7 @@ from mayfly.models.rows import RowRequest
 MESSAGES, PROMPT = "messages", "prompt"
 
 TEMPLATE_BATCH_ROWS = 16
-"""Rows given to a template at once."""
+"""Rows that a template renders at once."""
 
 if TYPE_CHECKING:
     from mayfly.inference.template import Pattern, Template
@@ -40,31 +40,31 @@ if TYPE_CHECKING:
 Cells = dict[str, Any]
 Columns = dict[str, list[Any]]
 Prompts = Callable[[Columns, int], Iterator[Any]]
-"""(columns, rows) -> for each row its text or messages, or the RowError that says why not."""
+"""(columns, rows) -> for each row its text or messages, or a RowError."""
 
 Wrap = Callable[[Any], bytes]
 
 
 class Frame(NamedTuple):
-    """What every body of a job begins and ends with; what lies between is the row's own."""
+    """The common beginning and end of all bodies of a job; the row's own part is in between."""
 
     head: bytes
     tail: bytes
 
     def content(self, body: bytes) -> bytes:
-        """Return the row's own part of a body: the same on whatever endpoint it is sent to."""
+        """Return the row's own part of a body, which does not depend on the endpoint."""
         return body[len(self.head) : len(body) - len(self.tail)]
 
 
 class Renderer:
-    """Renders the rows of one job; compiled once, used for every row.
+    """Builds the requests of one job; compiled once, used for every row.
 
     Attributes:
-        source: Where prompts come from, in words.
-        needs: The columns that have to be read.
-        path: What requests are posted to, below the inference URL.
-        embeds: Whether rows are texts to embed, of which a request carries many.
-        read: Makes an answer of the body of a 200.
+        source: Description of the source of the prompts.
+        needs: The columns to read.
+        path: Path of the requests, below the inference URL.
+        embeds: Whether rows are texts to embed, several of which share a request.
+        read: Parses the body of a 200.
     """
 
     path: str
@@ -85,8 +85,8 @@ class Renderer:
         """Compile the prompt.
 
         Args:
-            requests: What the rows have in common, where they are OpenAI-batch requests.
-            read_file: Reads what a cell of images, sound or videos names by a path.
+            requests: Properties of the rows if they are OpenAI-batch requests.
+            read_file: Reads the file that a cell with images, sound or videos names.
         """
         self._columns = tuple(columns)
         self._media, self._read_file = media_columns(prompt), read_file
@@ -111,7 +111,7 @@ class Renderer:
             self.path, self._wrap = path_of(requests), wrap
             read = read_text if prompt_shown.completions else read_completion
             self.read = _keeping(read, keeps)
-            # A line's own fields are merged with those of the options already.
+            # A line's own fields are already merged with those of the options.
             opening, after, fields = b",", b"}", {}
             self._body_column = None
         elif prompt.completions:
@@ -131,11 +131,11 @@ class Renderer:
             self._after = after
 
     def _need_media(self, *, of_lines: bool) -> None:
-        """Read the columns whose images, sound and videos go with the prompt."""
+        """Add the columns with images, sound and videos to those that are read."""
         for media in self._media:
             if of_lines:
                 raise BadRequest(
-                    f"{media.option} {media.name}: the input's lines are whole requests; put "
+                    f"{media.option} {media.name}: the input's lines are complete requests; put "
                     "images, sound and videos in their messages"
                 )
             name = self._known(media.option, media.name)
@@ -144,11 +144,11 @@ class Renderer:
             give_large_blocks_back()
 
     def _own_fields(self, fields: dict[str, Any], opening: bytes) -> None:
-        """Let each row have fields of its own, which come before its prompt."""
+        """Let each row have its own request fields, which come before its prompt."""
         column = self._known("--body-column", self._body_column or "")
         if self.embeds:
             raise BadRequest(
-                "--body-column cannot be combined with --embed, whose rows share requests; "
+                "--body-column cannot be combined with --embed, because rows share requests; "
                 "leave one of them out"
             )
         if column not in self.needs:
@@ -156,20 +156,20 @@ class Renderer:
         self._fields, self._opening = fields, opening
 
     def frame(self, model: str) -> Frame:
-        """Return what every body has around the row's own part.
+        """Return what surrounds the row's own part in every body.
 
         Args:
-            model: What the endpoint is called in a request.
+            model: The `model` of the requests.
         """
         return Frame(b'{"model":' + orjson.dumps(model) + self._before, self._after)
 
     def bodies(
         self, model: str, first_row: int, columns: dict[str, list[Any]], rows: int
     ) -> Iterator[RowRequest]:
-        """Yield a request for each row of a chunk; a row that cannot be sent carries its error.
+        """Yield a request for each row of a chunk; one that cannot be sent has a failure.
 
         Args:
-            model: What the endpoint is called in a request.
+            model: The `model` of the requests.
             columns: For each of `needs`, one value per row.
         """
         head, tail = self.frame(model)
@@ -205,7 +205,7 @@ class Renderer:
         return user_message(prompt, parts)
 
     def _source(self, prompt: PromptSpec) -> tuple[Prompts, Wrap]:
-        """Return what makes the prompts of some rows, and what puts one into a chat."""
+        """Return the function that makes prompts, and the one that wraps them for a chat."""
         if prompt.template is not None:
             return self._template(prompt.template), _user
         if prompt.embed_column is not None:
@@ -252,7 +252,7 @@ class Renderer:
         )
 
 
-# What makes prompts: text, messages, or why a row has neither.
+# Functions that make prompts: text, messages, or a RowError.
 
 
 def _bodies(columns: Columns, _rows: int) -> Iterator[Any]:
@@ -261,7 +261,7 @@ def _bodies(columns: Columns, _rows: int) -> Iterator[Any]:
 
 
 def _embedded_texts(columns: Columns, _rows: int) -> Iterator[str | RowError]:
-    """Yield the texts that OpenAI-batch requests ask to embed."""
+    """Yield the texts that OpenAI-batch requests embed."""
     for body in columns[BODY]:
         try:
             text = embedding_text(body)
@@ -277,19 +277,19 @@ def _cells(column: str, columns: Columns, _rows: int) -> Iterator[Any]:
 
 
 def _texts(column: str, columns: Columns, _rows: int) -> Iterator[str | RowError]:
-    """Yield the cells of a column as text; what is nested is no text."""
+    """Yield the cells of a column as text; nested values are errors."""
     for cell in usable(column, columns[column]):
         yield _text(column, cell)
 
 
 def _shown(column: str, columns: Columns, _rows: int) -> Iterator[str | RowError]:
-    """Yield the cells of a column as a template shows them."""
+    """Yield the cells of a column as a template renders them."""
     for cell in usable(column, columns[column]):
         yield str(cell) if isinstance(cell, JsonList | JsonDict) else _text(column, cell)
 
 
 def _texts_or_messages(column: str, columns: Columns, _rows: int) -> Iterator[Any]:
-    """Yield the text of a column's cells; the messages of those that are lists of them."""
+    """Yield the text of a column's cells, or the messages of cells that are lists of them."""
     cells = columns[column]
     if set(map(type, cells)) == {str}:
         yield from cells
@@ -306,7 +306,7 @@ def _text(column: str, cell: Any) -> str | RowError:
     if isinstance(cell, BadCell):
         return cell.error
     if isinstance(cell, JsonList | JsonDict):
-        what = "an object" if isinstance(cell, JsonDict) else "a list that is no messages"
+        what = "an object" if isinstance(cell, JsonDict) else "a list that is not messages"
         return RowError(
             BAD_CELL,
             f"column {column} has {what}, not text; --prompt '{{{{ {column} }}}}' sends it as JSON",
@@ -315,7 +315,7 @@ def _text(column: str, cell: Any) -> str | RowError:
 
 
 def _filled(pattern: "Pattern", columns: Columns, _rows: int) -> Iterator[str | RowError]:
-    """Yield a template of bare columns filled in: a tenth of what a template engine takes."""
+    """Fill in a template of bare columns, in a tenth of the time of the template engine."""
     cells = [usable(name, columns[name]) for name in pattern.columns]
     are_good = not any(BadCell in set(map(type, column)) for column in cells)
     text = pattern.text
@@ -327,7 +327,7 @@ def _filled(pattern: "Pattern", columns: Columns, _rows: int) -> Iterator[str | 
 
 
 def _rendered(template: "Template", columns: Columns, rows: int) -> Iterator[str | RowError]:
-    """Yield what a template makes of some rows."""
+    """Yield the rows rendered by a template."""
     names = template.needs
     cells = [usable(name, columns[name]) for name in names]
     of_rows: Iterable[tuple[Any, ...]] = zip(*cells, strict=True) if cells else repeat((), rows)
@@ -347,7 +347,7 @@ def _batched(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]
 
 
 def _fault(cells: Cells) -> RowError | None:
-    """Return why no prompt can be made of a row's cells, or None."""
+    """Return the error that prevents a prompt from a row's cells, or None."""
     for cell in cells.values():
         if isinstance(cell, BadCell):
             return cell.error
@@ -363,7 +363,7 @@ def _keeping(read: Callable[..., Read], keeps: frozenset[str]) -> ReadReply:
 def _string(text: str) -> bytes:
     try:
         return orjson.dumps(text)
-    except TypeError as error:  # Half of a surrogate pair has no UTF-8.
+    except TypeError as error:  # A lone surrogate has no UTF-8 encoding.
         raise RowError(TEMPLATE, "prompt is not valid Unicode") from error
 
 

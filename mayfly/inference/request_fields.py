@@ -1,6 +1,6 @@
-"""The fields of a request beside its prompt: by options, for every request, and row by row.
+"""The fields of a request besides its prompt: from options, for every request, and per row.
 
-A later one wins over an earlier: options, `--body`, `--body-column`.
+In order of increasing precedence: options, `--body`, `--body-column`.
 
 Source: Together API, chat completions and completions (request fields).
 """
@@ -18,7 +18,7 @@ from mayfly.models.job_types import RESERVED
 
 
 def fields_of(prompt: PromptSpec, sampling: Sampling) -> dict[str, Any]:
-    """Return what every request has beside its prompt."""
+    """Return the fields of every request besides its prompt."""
     fields: dict[str, Any] = {
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -40,7 +40,7 @@ def fields_of(prompt: PromptSpec, sampling: Sampling) -> dict[str, Any]:
 
 
 def _reasoning(asked: str | None) -> dict[str, Any]:
-    """Return how thinking is asked for: on or off, or how much of it."""
+    """Return the fields that control reasoning: on or off, or its effort."""
     if asked is None:
         return {}
     if asked in ("on", "off"):
@@ -49,13 +49,13 @@ def _reasoning(asked: str | None) -> dict[str, Any]:
 
 
 def with_row(fields: Mapping[str, Any], cell: Any) -> dict[str, Any]:
-    """Return the fields with those of a row's own over them.
+    """Return the fields, overridden by a row's own.
 
     Args:
         cell: An object, its JSON, or None.
 
     Raises:
-        RowError: It is none of these, or sets what comes from the job itself.
+        RowError: It is none of these, or sets a field that the job sets.
     """
     if cell is None:
         return dict(fields)
@@ -75,10 +75,10 @@ def with_row(fields: Mapping[str, Any], cell: Any) -> dict[str, Any]:
 
 
 def as_members(fields: Mapping[str, Any]) -> bytes:
-    """Return fields as they follow others in a JSON object: each with a comma before it."""
+    """Return fields as JSON members to append to an object, each preceded by a comma."""
     return b"," + orjson.dumps(fields)[1:-1] if fields else b""
 
 
 def _over(fields: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both, the later over the earlier; null leaves a field to the endpoint."""
+    """Return both merged, the later winning; null leaves a field to the endpoint."""
     return {name: value for name, value in {**fields, **later}.items() if value is not None}

@@ -1,8 +1,7 @@
-"""A reply becomes an answer: of a chat, of a completion, or of a batch of texts to embed.
+"""Parse a reply into an answer: of a chat, of a completion, or of a batch of embeddings.
 
-Whatever a server sends with a 200 becomes one `Answer` of typed values, or the `ServerError` that
-its body holds. A field of another type than the API's becomes what it must
-mean, its JSON, or null; the text that was paid for is kept.
+Any body of a 200 becomes one `Answer` of typed values, or the `ServerError` in the body. A field of
+an unexpected type is converted, kept as JSON, or null; text that was paid for is kept.
 
 Source: Together API, chat completions, completions and embeddings.
 """
@@ -41,7 +40,7 @@ Read = Answer | ServerError
 
 RESPONSES: Final = "responses"
 LOGPROBS: Final = "logprobs"
-"""What is kept where the job has a column for it, and counted as dropped where it has none."""
+"""Kept if the job has a column for it, otherwise counted as dropped."""
 
 NO_COLUMNS: frozenset[str] = frozenset()
 
@@ -72,7 +71,7 @@ def read_completion(
     """Read the body of a 200 to a chat completion.
 
     Args:
-        keeps: `RESPONSES`, `LOGPROBS`: what the job has a column for.
+        keeps: `RESPONSES`, `LOGPROBS`: the optional columns of the job.
     """
     value = _parse(body)
     if not keeps and (answer := _usual(row, value, attempts, latency_s)) is not None:
@@ -88,15 +87,15 @@ def read_text(
     *,
     keeps: frozenset[str] = NO_COLUMNS,
 ) -> Read:
-    """Read the body of a 200 to a completion of plain text; as `read_completion`."""
+    """Read the body of a 200 to a plain-text completion; see `read_completion`."""
     return _completion(row, _parse(body), attempts, latency_s, is_chat=False, keeps=keeps)
 
 
 def read_embeddings(row: int, body: memoryview, attempts: int, latency_s: float) -> Read:
-    """Read the vectors of all texts of a request, in the order of the texts, as one answer.
+    """Read the vectors of all texts of a request, in order, as one answer.
 
-    Its `responses` has one for each text: base64 of its little-endian 32-bit floats, or None where
-    what the server sent is no vector.
+    Its `responses` has one item per text: base64 of little-endian 32-bit floats, or None if the
+    server's item is not a vector.
     """
     return _embeddings(row, _parse(body), attempts, latency_s)
 
@@ -135,9 +134,9 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | None:
-    """Return the answer of a chat's reply in which nothing is unusual; None for any other.
+    """Return the answer of a chat reply without anything unusual; None for any other.
 
-    What it returns is what `_completion` does, which takes three times as long.
+    The result equals that of `_completion`, which takes three times as long.
     """
     try:
         (choice,) = value["choices"]
@@ -148,7 +147,7 @@ def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | No
         if (
             type(text) is not str
             or type(finish) is not str
-            # White space, or thinking that may be cut off.
+            # White space, or thinking that may be truncated.
             or (first := text[0]).isspace()
             or first == "<"
             or type(prompt) is not int
@@ -159,7 +158,7 @@ def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | No
             or value.get("prompt")
             or not _KNOWN.issuperset(value)
             or not KNOWN_OF_CHOICE.issuperset(choice)
-            # The role and the text; all else is empty.
+            # Only the role and the text; all other fields are empty.
             or not message["role"]
             or (
                 len(message) - (message.get("tool_calls") == []) != 2
@@ -171,7 +170,7 @@ def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | No
             _, _, cached = _usage(usage)
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
-    # Half the time of a call with the fields' names.
+    # Half the time of a call with keyword arguments.
     return Answer._make(
         (
             row, text, None, finish, prompt, completion, cached, attempts, latency_s,
@@ -232,7 +231,7 @@ def _completion(
 
 
 def _choices(value: Any) -> list[Any]:
-    """Return the choices of a reply, of which one may come without a list."""
+    """Return the choices of a reply; a single one may be without a list."""
     choices = value.get("choices") if type(value) is dict else None
     if type(choices) is list:
         return choices
@@ -240,7 +239,7 @@ def _choices(value: Any) -> list[Any]:
 
 
 def _chosen(choices: list[Any], keeps: frozenset[str], dropped: set[str]) -> Any:
-    """Return the first sample that says something, and put them all in order."""
+    """Sort the samples by index; return the first one with content."""
     choices.sort(key=_index)
     if RESPONSES not in keeps:
         dropped.add("further choices")
@@ -248,7 +247,7 @@ def _chosen(choices: list[Any], keeps: frozenset[str], dropped: set[str]) -> Any
 
 
 def _samples(choices: list[Any], chosen: Any, dropped: set[str]) -> list[str | None]:
-    """Return the text of each sample; only the chosen one has columns for the rest."""
+    """Return the text of each sample; only the chosen one has its other fields kept."""
     texts = []
     for one in choices:
         found = said(one, dropped)
@@ -271,17 +270,17 @@ def _kept_logprobs(
 
 
 def _moved(found: Said) -> Said:
-    """Return what was said without its text, which is white space or belongs to the thinking."""
+    """Return the texts without `text`, which is white space or belongs to the reasoning."""
     if found.text and found.text.strip():
         return found._replace(text=None, reasoning=f"{found.reasoning or ''}{found.text}")
     return found._replace(text=None)
 
 
 def _no_choices(row: int, value: Any, attempts: int, latency_s: float) -> Read:
-    """Return what a 200 without choices amounts to.
+    """Return the result of a 200 without choices.
 
-    The body of an error is that error. Any other object is an answer without a text, and is not
-    requested again; what is not even an object has come from somewhere else.
+    A body with an error is that error. Any other object is an answer without text, and is not
+    retried; a body that is not an object is unreadable.
     """
     if not isinstance(value, dict):
         return _failed(row, _unreadable(value), attempts, latency_s)
@@ -298,7 +297,7 @@ def _unreadable(value: Any) -> Failure:
         if value.is_object:
             return Failure(NO_TEXT, short(f"the reply is not valid JSON{begins}"), 200)
         return Failure(UNREADABLE, short(f"the reply is not JSON{begins}"), 200)
-    what = f"no JSON object but {text_of(value) or as_json(value)}"
+    what = f"not a JSON object but {text_of(value) or as_json(value)}"
     return Failure(UNREADABLE, short(f"the reply is {what}"), 200)
 
 
@@ -308,15 +307,15 @@ def _has_text(choice: Any) -> bool:
 
 
 def _index(choice: Any) -> int:
-    """Return where a choice is among the samples; what has no number comes last."""
+    """Return a choice's index among the samples; one without an index comes last."""
     index = as_count(choice.get("index")) if isinstance(choice, dict) else None
     return 2**31 if index is None else index
 
 
 def _is_no_answer(text: str, finish: str | None) -> bool:
-    """Whether a chat's text is white space, or thinking that `max_tokens` has cut off.
+    """Whether a chat's text is white space, or thinking truncated by `max_tokens`.
 
-    The latter is of a server that does not split thinking off.
+    The latter comes from a server that does not separate the thinking.
     """
     if finish == "length" and text.startswith("<think>") and "</think>" not in text:
         return True
@@ -330,7 +329,7 @@ def _without_text(
     if found.refusal:
         kind, message = REFUSAL, f"the model refused: {found.refusal}"
     elif finish == "content_filter":
-        kind, message = FILTERED, "filtered: the content filter held the answer back"
+        kind, message = FILTERED, "filtered: the content filter withheld the answer"
     elif finish == "length" and is_chat:
         used = "" if completion_tokens is None else f" after {completion_tokens} tokens"
         kind = CUT_THINKING
@@ -345,7 +344,7 @@ def _without_text(
 
 
 def _usage(usage: Any) -> tuple[int | None, int | None, int | None]:
-    """Return prompt, completion and cached tokens; the API has two places for the last."""
+    """Return prompt, completion and cached tokens; the last is in one of two fields."""
     if type(usage) is not dict:
         return None, None, None
     cached = usage.get("cached_tokens")
@@ -374,7 +373,7 @@ def _embeddings(row: int, value: Any, attempts: int, latency_s: float) -> Read:
             failure = Failure(UNREADABLE, "the reply has no vectors", 200)
         return _failed(row, failure, attempts, latency_s)
     vectors = [_vector(item) for item in _in_order(data)]
-    # One of another length than most is no vector of this model.
+    # A vector of another length than most is not from this model.
     lengths = Counter(len(vector) for vector in vectors if vector is not None)
     usual = max(lengths, key=lengths.__getitem__, default=0)
     if 2 * lengths[usual] <= lengths.total():
@@ -395,7 +394,7 @@ def _embeddings(row: int, value: Any, attempts: int, latency_s: float) -> Read:
 
 
 def _in_order(data: list[Any]) -> list[Any]:
-    """Return the items in the order of their texts; as they come, where their indexes are odd."""
+    """Return the items by index; unchanged if the indexes are not a permutation."""
     indexes = [as_count(item.get("index")) if isinstance(item, dict) else None for item in data]
     known = [index for index in indexes if index is not None]
     if sorted(known) != [*range(len(data))]:
@@ -404,7 +403,7 @@ def _in_order(data: list[Any]) -> list[Any]:
 
 
 def _vector(item: Any) -> str | None:
-    """Return a vector as base64 of its little-endian 32-bit floats; None when it is none."""
+    """Return a vector as base64 of little-endian 32-bit floats; None if it is not one."""
     given: Any = item.get("embedding") if isinstance(item, dict) else item
     try:
         if isinstance(given, str):  # encoding_format base64

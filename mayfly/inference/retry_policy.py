@@ -1,7 +1,7 @@
-"""Decide about a row that was not answered: again after a wait, given up, or the run's end.
+"""Decide about a row that was not answered: retry after a wait, give up, or end the run.
 
-What rows have in common is kept here: whether any was answered, how many met the same fatal
-answer, since when nothing has been reached, and since when load is refused.
+The state shared by all rows is kept here: whether any was answered, how many got a fatal response,
+since when the endpoint is unreachable, and since when load is refused.
 """
 
 from collections.abc import Callable
@@ -17,29 +17,29 @@ from mayfly.models.errors import CredentialsRefused, EndpointLost, MayflyError, 
 from mayfly.models.failures import TIMEOUT, Failure
 
 LONGER = 2.0
-"""A row that was not answered in time gets so many times the time, once."""
+"""Factor of the timeout for the one retry of a row that has timed out."""
 
 MAX_QUEUED_TIMEOUTS = 5
-"""Times that a row may be given up for those ahead of it before it counts as its own fault."""
+"""Timeouts due to a queue that a row may have before the next one counts as its own."""
 
 AFFECTED_ROWS = 8
-"""Rows that must have timed out, or been refused, since the last answer before that is put down to
-the endpoint."""
+"""Rows that must have timed out, or been refused, since the last answer for it to be due to the
+endpoint."""
 
 FREE_REFUSALS = 3
-"""Times that a row is refused, while all are paced, before it also has to wait by itself."""
+"""Refusals of a row during pacing before it also backs off individually."""
 
 REFUSAL_CAP_S = 4.0
-"""Longest jitter of a row that was refused while others were not, in seconds."""
+"""Maximum jitter of a row that was refused while others were not, in seconds."""
 
 
 class Next(NamedTuple):
-    """What happens now; exactly one is set.
+    """The next step for a row; exactly one field is set.
 
     Attributes:
-        wait_s: The row is sent again after so many seconds.
-        failure: The row is given up.
-        ends: The run ends; the row stays unanswered.
+        wait_s: Send the row again after this many seconds.
+        failure: Give the row up.
+        ends: End the run; the row stays unanswered.
     """
 
     wait_s: float | None = None
@@ -48,7 +48,7 @@ class Next(NamedTuple):
 
 
 class RetryPolicy:
-    """Decides for all rows of an engine. Times are seconds on any forward clock."""
+    """Decides for all rows of an engine. Times are seconds on any monotonic clock."""
 
     def __init__(
         self, settings: EngineSettings, *, uniform: Callable[[float, float], float]
@@ -64,7 +64,7 @@ class RetryPolicy:
         self._troubled = False
 
     def answered(self) -> None:
-        """Note that a row was answered: the endpoint is there and the request is sound."""
+        """Record that a row was answered: the endpoint works and the request is valid."""
         if not self._ever_answered or self._troubled:
             self._silent_since = self._refused_since = None
             self._ever_answered, self._troubled = True, False
@@ -74,17 +74,17 @@ class RetryPolicy:
         self._breaker.answered()
 
     def accepted(self) -> None:
-        """Note that requests are under way that were not refused."""
+        """Record that requests are in flight that were not refused."""
         self._refused_since = None
         self._refused_rows.clear()
 
     def proven(self) -> None:
-        """Note that rows are answered elsewhere, which says nothing of those here."""
+        """Record that another process has answered rows: the request is valid."""
         self._ever_answered = True
         self._breaker.prove()
 
     def refused(self, row: Row, verdict: Verdict, failure: Failure, now_s: float) -> Next:
-        """Decide after an HTTP answer that is neither 200 nor refused load."""
+        """Decide after an HTTP response that is neither 200 nor refused load."""
         match verdict.action:
             case Action.RETRY:
                 return self.again(row, failure, retry_after_s=verdict.retry_after_s)
@@ -96,7 +96,7 @@ class RetryPolicy:
                 return Next(failure=failure)
 
     def again(self, row: Row, failure: Failure, *, retry_after_s: float | None = None) -> Next:
-        """Try again, or give the row up when its attempts are used up."""
+        """Retry, or give the row up if its attempts are used up."""
         trouble = row.in_trouble()
         trouble.failed += 1
         if trouble.failed >= self._settings.row_attempts:
@@ -113,10 +113,10 @@ class RetryPolicy:
     def refused_load(
         self, row: Row, verdict: Verdict, failure: Failure, now_s: float, *, paced: bool
     ) -> Next:
-        """Let a row wait for load that was refused; it costs no attempt and is bounded by time.
+        """Let a row wait after refused load, which costs no attempt but is limited in time.
 
         Args:
-            paced: Whether sending is paced; else only this row has to wait.
+            paced: Whether sending is paced; otherwise only this row waits.
         """
         trouble, most_s = row.in_trouble(), self._settings.refused_for_s
         if self._refused_since is None:
@@ -125,7 +125,7 @@ class RetryPolicy:
             trouble.refused_since = now_s
         trouble.refusals += 1
         self._refused_rows.add(row.row)
-        # Of a few rows, each has its own time.
+        # A few rows have individual time limits.
         if now_s - self._refused_since >= most_s and len(self._refused_rows) >= AFFECTED_ROWS:
             return Next(
                 ends=EndpointLost(f"nothing but refused load for {most_s:.0f} s: {failure}")
@@ -134,7 +134,7 @@ class RetryPolicy:
             return Next(failure=failure)
         asked_s = verdict.retry_after_s or 0.0
         if paced and trouble.refusals <= FREE_REFUSALS:
-            # The pace spreads rows out already.
+            # Pacing already spreads the rows.
             return Next(asked_s + self._uniform(0.0, 0.1 * asked_s))
         backoff = self._settings.backoff
         longest_s = min(backoff.base_s * 2.0 ** min(trouble.refusals - 1, 60), REFUSAL_CAP_S)
@@ -143,13 +143,12 @@ class RetryPolicy:
     def timed_out(
         self, row: Row, waited_s: float, *, given: bool, queued: bool, hangs_s: float
     ) -> Next:
-        """Decide about a row whose request was given up: never the same again blindly.
+        """Decide about a row that has timed out; it is never just repeated.
 
         Args:
-            given: Whether the user has set the time.
-            queued: Whether it has waited for others: then it costs no attempt.
-            hangs_s: How long nothing has been answered, where that is longer than one time and
-                another; else 0.
+            given: Whether the user has set the timeout.
+            queued: Whether it was queued behind others: then it costs no attempt.
+            hangs_s: Time since the last answer, if it is more than twice the timeout; else 0.
         """
         self._timed_out_rows.add(row.row)
         self._troubled = True
@@ -177,7 +176,7 @@ class RetryPolicy:
         return Next(0.0)
 
     def silence(self, reason: NotSent, now_s: float) -> Next:
-        """Wait for an endpoint that cannot be reached yet; no attempt of the row is used up."""
+        """Wait for an endpoint that is unreachable; this costs the row no attempt."""
         if self._silent_since is None:
             self._silent_since, self._troubled = now_s, True
         patience_s = self._settings.lost_after_s
@@ -190,11 +189,11 @@ class RetryPolicy:
         return Next(self._uniform(0.5, 2.0))
 
     def given_up(self, failure: Failure) -> MayflyError | None:
-        """Note a row that failed for good; return what ends the run, or None."""
+        """Record a row that finally failed; return the error that ends the run, or None."""
         return self._breaker.failed(failure)
 
     def _fatal(self, row: Row, verdict: Verdict, failure: Failure) -> Next:
-        """End the run when row after row meets what no retry can fix; else try this one again."""
+        """End the run if consecutive rows have fatal responses; otherwise retry this row."""
         self._fatal_rows.add(row.row)
         self._troubled = True
         exhausted = row.in_trouble().failed + 1 >= self._settings.row_attempts
@@ -205,6 +204,6 @@ class RetryPolicy:
         ):
             if verdict.action is Action.END_CREDENTIALS:
                 return Next(ends=CredentialsRefused(f"inference was refused: {failure}"))
-            return Next(ends=EndpointLost(f"row after row was answered {failure}"))
-        # Others were answered: once its attempts are used up, the row itself is at fault.
+            return Next(ends=EndpointLost(f"consecutive rows failed: {failure}"))
+        # Other rows were answered, so the row itself fails once its attempts are used up.
         return self.again(row, failure)

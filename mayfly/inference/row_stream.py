@@ -1,4 +1,4 @@
-"""Rows between the threads that render them and the loop that sends them."""
+"""Pass rows from the threads that render them to the loop that sends them."""
 
 import threading
 from collections import deque
@@ -12,31 +12,31 @@ from mayfly.models.rows import EMPTY_TALLY, Answer, RowRequest, Tally
 
 AHEAD_ROWS = 256
 AHEAD_BYTES = 16 * 2**20
-"""Rows that are rendered and wait, beyond as many as may be in flight: enough that the loop never
-waits for one. All that wait have about so many bytes at most."""
+"""Rows rendered ahead, beyond those that may be in flight, so that the loop never waits for one;
+and the approximate limit of their total size."""
 
 HELD_BYTES = 192 * 2**20
-"""Rows that are rendered or in flight have about so many bytes at most, however many may be sent:
-a request with an image is kept until it is answered, because it may have to be repeated."""
+"""Approximate limit of the size of all rows that are rendered or in flight: a request with an image
+is kept until it is answered, because it may have to be retried."""
 
 MIN_STREAM_BYTES = 2 * 2**20
-"""So much of that each stream may hold whatever others do, and one row in any case."""
+"""Part of that limit that each stream may always use; one row is always allowed."""
 
 TAKE = 64
-"""Rows handed over at once: one wake-up of the loop for all of them."""
+"""Rows passed on at once, with one wake-up of the loop."""
 
 
 class Snapshot(NamedTuple):
-    """What the engine is doing now.
+    """The engine's current state.
 
     Attributes:
-        waiting: Rows that are rendered and not under way.
-        retries: Attempts that had to be repeated.
-        hedges: Second requests for rows whose first was slow.
-        more: Whether further rows are still to be rendered.
-        settled: The limit that the search has come to, or 0.
-        failure: Why the last row failed that has failed, or "".
-        reasons: How many attempts were repeated for which reason.
+        waiting: Rows that are rendered but not in flight.
+        retries: Number of retries.
+        hedges: Number of second requests for slow rows.
+        more: Whether rows remain to be rendered.
+        settled: The limit that the search has settled at, or 0.
+        failure: The error of the latest failed row, or "".
+        reasons: Number of retries by reason.
     """
 
     in_flight: int
@@ -52,21 +52,21 @@ class Snapshot(NamedTuple):
 
 
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
-"""Takes an answer; see `Engine.answer`."""
+"""Receives an answer; see `Engine.answer`."""
 
 ReadReply = Callable[[int, memoryview, int, float], Answer | ServerError]
-"""(row, body of a 200, attempts, latency in seconds) -> answer, or the error that the body has."""
+"""(row, body of a 200, attempts, latency in seconds) -> answer, or the error in the body."""
 
 
 class Trouble:
-    """What a row has met that was not answered at once.
+    """Counters of a row that was not answered at once.
 
     Attributes:
-        failed: Attempts that count against the row's number of attempts.
-        refusals: Times that it was turned away for load, which do not.
-        refused_since: When that happened first; None if it did not.
-        timeouts: Times that it was not answered in time, through no fault of others.
-        queued_timeouts: Times that it was not because of those ahead of it.
+        failed: Attempts that count against the row's maximum.
+        refusals: Refusals because of load, which do not count.
+        refused_since: Time of the first refusal; None if there was none.
+        timeouts: Timeouts due to the row itself.
+        queued_timeouts: Timeouts due to requests queued ahead of it.
     """
 
     __slots__ = ("failed", "queued_timeouts", "refusals", "refused_since", "timeouts")
@@ -77,13 +77,13 @@ class Trouble:
 
 
 class Row:
-    """A row on its way: its body, and what has happened to it.
+    """A row in the engine: its body and state.
 
     Attributes:
         attempts: Requests sent for it so far.
-        flying: Those of them that are under way now; two when it is hedged.
-        settled: Whether it has its answer or its error.
-        timeout_s: Longest wait for its answer where that is longer than for others, or 0.
+        active: Its requests in flight; two if it is hedged.
+        settled: Whether it has an answer or an error.
+        timeout_s: Its timeout if longer than the general one, or 0.
     """
 
     __slots__ = ("active", "attempts", "body", "row", "settled", "stream", "timeout_s", "trouble")
@@ -97,14 +97,14 @@ class Row:
         self.trouble: Trouble | None = None
 
     def in_trouble(self) -> Trouble:
-        """Return what it has met so far, to be added to."""
+        """Return its counters, creating them if necessary."""
         if self.trouble is None:
             self.trouble = Trouble()
         return self.trouble
 
 
 class Attempt:
-    """One request under way.
+    """One request in flight.
 
     Attributes:
         began: When it was sent, in seconds on the dispatcher's clock.
@@ -125,19 +125,19 @@ class Attempt:
         self.row, self.began, self.in_flight, self.finished = row, began, in_flight, finished
 
     def done(self, outcome: Outcome) -> None:
-        """Pass its outcome on."""
+        """Report its outcome."""
         self.finished(self, outcome)
 
 
 class RowStream:
-    """One call of `answer`: rows waiting to be sent, answers waiting to be recorded.
+    """One call of `Engine.answer`: rows waiting to be sent, answers waiting to be recorded.
 
     Attributes:
         waiting: Rows to send.
-        again: Rows to send before any other: an answer was paid for that did not settle them.
-        dry: Its source had no more when it was last asked.
-        error: What recording has come to, if it failed.
-        last_failure: Why the last row failed that has failed, or "".
+        again: Rows to send before all others: they have been paid for, but are not settled.
+        exhausted: Its source had no more when it was last asked.
+        error: The error of recording, if it failed.
+        last_failure: The error of the latest failed row, or "".
     """
 
     __slots__ = (
@@ -165,7 +165,7 @@ class RowStream:
         write: Callable[[Tally], object] = lambda _tally: None,
     ) -> None:
         self._source, self._record, self._write = source, record, write
-        # Ends of a deque can be used from two threads without a lock.
+        # The ends of a deque can be used from two threads without a lock.
         self.waiting: deque[Row] = deque()
         self.again: deque[Row] = deque()
         self.answers: deque[Answer] = deque()
@@ -177,34 +177,34 @@ class RowStream:
         # Each is changed by one thread only.
         self._fed = self._recorded = 0
         self._wanted_below = 0
-        # Of those handed over last, on the mean: so large are the next ones thought to be.
+        # Mean size of the last rows passed on, as an estimate for the next ones.
         self._row_bytes = 1
 
     @property
     def unrecorded(self) -> int:
-        """Rows handed over whose answers are not recorded yet."""
+        """Rows passed on with answers that are not recorded yet."""
         return self._fed - self._recorded
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes the rows have that are handed over and not recorded."""
+        """Approximate size of the rows passed on and not recorded yet."""
         return self.unrecorded * self._row_bytes
 
     # For the thread that feeds it.
 
     def feed(self, limit: int, elsewhere: int = 0) -> bool:
-        """Hand some rows over if there is room for them; whether the loop has more to do now.
+        """Pass on some rows if there is room; return whether the loop has more to send.
 
         Args:
-            limit: How many may be in flight.
+            limit: Maximum requests in flight.
             elsewhere: Bytes that other streams hold.
         """
         ahead = min(limit + AHEAD_ROWS, max(AHEAD_BYTES // self._row_bytes, 1))
-        # Something goes on always: others may hold all of it for as long as a server is slow.
+        # A minimum is always allowed: other streams may hold everything while a server is slow.
         least = max(MIN_STREAM_BYTES // self._row_bytes, 1)
         most = min(limit + ahead, max((HELD_BYTES - elsewhere) // self._row_bytes, least))
         few = (min(ahead, most, TAKE) + 1) // 2
-        # Set the threshold before reading the count: else an answer between the two is missed.
+        # Set the threshold before reading the count, or an answer in between is missed.
         self._wanted_below = most - few
         room = most - self.unrecorded
         if room < few:
@@ -220,7 +220,7 @@ class RowStream:
             if size > AHEAD_BYTES:
                 break
         self._fed += fed
-        if fed:  # What is held is still as large as it was.
+        if fed:  # Otherwise the estimate stays.
             self._row_bytes = max(size // fed, 1)
         self.exhausted = not fed
         return fed > 0
@@ -228,18 +228,18 @@ class RowStream:
     # For the loop.
 
     def take(self, answer: Answer) -> None:
-        """Take an answer for recording."""
+        """Add an answer for recording."""
         self.answers.append(answer)
 
     def fail(self, error: Exception) -> None:
-        """Let nothing more be sent: recording has failed."""
+        """Stop sending, because recording has failed."""
         self.error = error
         self.waiting.clear()
         self.again.clear()
         self.arrived.set()
 
     def record(self) -> None:
-        """Record the answers that have come, and see to it that they are written."""
+        """Record and write the answers that have arrived."""
         settled: list[Answer] = []
         recorded = 0
         while self.answers:

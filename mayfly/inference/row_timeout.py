@@ -1,8 +1,8 @@
-"""How long one request may take: the user's number, or what is measured.
+"""The timeout of one request: set by the user, or derived from measured latencies.
 
-A request that was not answered in time is not sent again as it was: what took too long once takes
-too long again, and bills meanwhile. Unless the user has set the time, it is sent once more with
-twice the time; then its row has an error that says what to do.
+A request that timed out is not simply repeated: it would take too long again, while the endpoint is
+billed. Unless the user has set the timeout, it is sent once more with twice the time; then its row
+has an error that says what to do.
 
 Pure: times are seconds.
 """
@@ -10,34 +10,34 @@ Pure: times are seconds.
 from collections import deque
 
 FIRST_S = 600.0
-"""Before anything is measured, unless `max_tokens` at MIN_TOKENS_PER_S takes longer."""
+"""Timeout before any measurement, unless `max_tokens` at MIN_TOKENS_PER_S takes longer."""
 
 MIN_S, MAX_S = 60.0, 3600.0
-"""Bounds of what is measured. A request that takes an hour holds a slot of a billed endpoint."""
+"""Bounds of the derived timeout. A request that takes an hour holds a slot of a billed endpoint."""
 
 MIN_TOKENS_PER_S = 10.0
-"""What one request gets at least of an endpoint that is of any use."""
+"""Minimum token rate of one request on a usable endpoint."""
 
 MIN_SAMPLES = 20
 WINDOW = 512
-"""Answers measured before a time is derived from them, and answers remembered."""
+"""Minimum answers before a timeout is derived, and number of latest answers kept."""
 
 TAIL, TAIL_FACTOR = 0.99, 4.0
-"""The time is this quantile of latencies, so many times."""
+"""The timeout is this quantile of latencies times this factor."""
 
 SLOW, SLOW_FACTOR = 0.05, 2.0
-"""A full-length answer takes `max_tokens` at this quantile of tokens per second, so many times."""
+"""Time of a full-length answer: `max_tokens` at this quantile of token rates, times this factor."""
 
 MIN_TOKENS = 16
-"""Answers with fewer tokens say nothing of tokens per second."""
+"""Answers with fewer tokens are not used for token rates."""
 
 
 class RowTimeout:
-    """Derives the longest wait for one answer.
+    """Derives the timeout of one request.
 
     Attributes:
         given: Whether the user has set it.
-        current_s: The longest wait now.
+        current_s: The current timeout.
     """
 
     def __init__(self, given_s: float | None, *, max_tokens: int | None = None) -> None:
@@ -48,10 +48,10 @@ class RowTimeout:
         self.current_s = self._first_s if given_s is None else given_s
         self._recent: deque[tuple[float, float]] = deque(maxlen=WINDOW)
         self.answered = self._recent.append
-        """Takes (latency in seconds, tokens of the answer); called once for each."""
+        """Records an answer: (latency in seconds, tokens)."""
 
     def update(self) -> None:
-        """Derive the time anew; called about once a second."""
+        """Derive the timeout again; called about once per second."""
         if self.given or not self._recent:
             return
         latencies = sorted(latency for latency, _ in self._recent)
@@ -62,14 +62,14 @@ class RowTimeout:
         self.current_s = min(longest_s, MAX_S)
 
     def _full_length_s(self) -> float:
-        """Return what an answer of `max_tokens` takes at the pace of slow ones, doubled."""
+        """Return twice the time of an answer of `max_tokens` at the token rate of slow ones."""
         if self._max_tokens is None:
             return 0.0
-        paces = sorted(
+        rates = sorted(
             tokens / latency
             for latency, tokens in self._recent
             if tokens >= MIN_TOKENS and latency > 0
         )
-        if not paces:
+        if not rates:
             return 0.0
-        return SLOW_FACTOR * self._max_tokens / paces[int(SLOW * (len(paces) - 1))]
+        return SLOW_FACTOR * self._max_tokens / rates[int(SLOW * (len(rates) - 1))]

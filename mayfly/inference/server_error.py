@@ -1,4 +1,4 @@
-"""What a server says is wrong: read from a body of whatever shape its software gives it.
+"""Parse error bodies of any shape.
 
 Source: Together API, error codes; the error bodies of vLLM, SGLang, TGI, FastAPI and gRPC gateways.
 """
@@ -13,15 +13,15 @@ from mayfly.inference.reply_body import NOT_JSON, decompressed, loads
 from mayfly.models.http_errors import ERROR_FIELDS, error_message, word
 
 MAX_MESSAGE_CHARS = 500
-"""Characters of a server's words that are kept in a row's error."""
+"""Maximum characters of a server's message in a row's error."""
 
 
 class ServerError(NamedTuple):
-    """An error as a server put it.
+    """An error reported by a server.
 
     Attributes:
-        status: HTTP status; of an error in the body of a 200, the one that its code stands for.
-        code: The body's code, or "" where it has none beside the status.
+        status: HTTP status; for an error in the body of a 200, the status that its code implies.
+        code: The body's code, or "" if it has none besides the status.
     """
 
     status: int
@@ -30,7 +30,7 @@ class ServerError(NamedTuple):
 
 
 def read_error(status: int, body: memoryview) -> ServerError:
-    """Read the body of an answer that is not 200; of one that is not JSON, its beginning."""
+    """Parse the body of a response that is not 200; if it is not JSON, keep its beginning."""
     value: Any
     try:
         value = orjson.loads(body)
@@ -43,7 +43,7 @@ def read_error(status: int, body: memoryview) -> ServerError:
 
 
 def error_in(value: dict[str, Any]) -> ServerError | None:
-    """Return the error that the body of a 200 holds in place of an answer, if it does."""
+    """Return the error in the body of a 200, or None if there is none."""
     is_error = value.get("object") == "error" or "detail" in value
     is_error = is_error or ("choices" not in value and isinstance(value.get("message"), str))
     if not (is_error or any(value.get(name) for name in ERROR_FIELDS)):
@@ -80,20 +80,20 @@ def _bodies(value: Any, depth: int = 4) -> Iterator[dict[str, Any]]:
 
 
 def short(text: str) -> str:
-    """Return a text in one line, its end cut off where it is long."""
+    """Return a text in one line, truncated to `MAX_MESSAGE_CHARS`."""
     text = " ".join(text.split())
     return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
 
 
 def _once(status: int, code: str, message: str) -> tuple[str, str]:
-    """Return code and words so that neither repeats the status or the other."""
+    """Return code and message without repetitions of the status or of each other."""
     message = short(message)
     if code == str(status):
         code = ""
     for said in (f"Error code: {status}", f"HTTP {status}", str(status), code):
         if said and message[: len(said)].lower() == said.lower():
             rest = message[len(said) :]
-            # Only where it is a word of its own, and something is left to say.
+            # Only if it is a separate word, and the rest is not empty.
             if rest[:1] in (":", "-", " ", ",") and rest.strip(":-, "):
                 message = rest.lstrip(":-, ")
     return code, message
@@ -109,7 +109,7 @@ def _status(value: Any) -> int | None:
 
 
 def _implied(names: str) -> int:
-    """Return the status that the names of an error stand for; a server's error where none does."""
+    """Return the status that an error's names imply; 500 if none does."""
     for message, status in _STATUS_OF:
         if any(word in names for word in message):
             return status

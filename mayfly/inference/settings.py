@@ -1,4 +1,4 @@
-"""Settings of the engine: where requests go, and what it may do."""
+"""Settings of the engine: the target of requests, and limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from mayfly.backoff import Backoff
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where requests go; the headers hold the key and show in no repr."""
+    """The target of requests; the repr does not show the headers, which hold the key."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -16,19 +16,18 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """What the engine may do.
+    """Limits and timeouts of the engine.
 
     Attributes:
-        concurrency: Requests in flight; None finds a number.
-        first_limit: Where finding begins.
-        row_attempts: Failed requests for one row, at most; refused load does not count.
-        row_timeout_s: Longest wait for one answer, in seconds; None derives it from what is
-            measured.
-        max_tokens: The longest answer, in tokens, if the job bounds it.
-        lost_after_s: How long an endpoint that cannot be reached is waited for, in seconds.
-        refused_for_s: How long nothing but refused load is waited for, and how long one row is,
-            in seconds.
-        fatal_in_a_row: Rows that must meet the same fatal answer before the run ends.
+        concurrency: Requests in flight; None for an adaptive limit.
+        first_limit: Expected limit at which the search starts.
+        row_attempts: Maximum failed requests per row; refused load does not count.
+        row_timeout_s: Timeout of one request in seconds; None derives it from measurements.
+        max_tokens: Maximum tokens of an answer, if the job limits them.
+        lost_after_s: How long to wait for an unreachable endpoint, in seconds.
+        refused_for_s: How long to wait while all load is refused, and how long per row, in
+            seconds.
+        fatal_in_a_row: Consecutive rows with a fatal response after which the run ends.
         proven: Whether rows of this job were answered before; see `CircuitBreaker`.
     """
 

@@ -1,4 +1,4 @@
-"""What an answer means for its row: again, an error of the row, or the end of the run.
+"""Classify HTTP responses: retry the row, fail the row, or end the run.
 
 Source: Together API, chat completions and error codes.
 """
@@ -24,7 +24,7 @@ _FATAL = frozenset({"model_not_available", "streaming_required"})
 
 
 class Action(Enum):
-    """What to do with a row after an answer."""
+    """What to do with a row after a response."""
 
     RETRY = "retry"
     FAIL_ROW = "fail the row"
@@ -35,13 +35,13 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An action, with how long to wait at least and what the answer says of load.
+    """An action, the server's Retry-After, and what the response says about load.
 
     Attributes:
-        asked_s: What the server asked to wait for, in seconds, or None.
-        overload: Work was begun and not finished in time: fewer in flight may help.
-        refused_load: Turned away before any work was done; it costs the row no attempt.
-        at_once: One such answer ends the run: a key or an account is wrong for every row.
+        asked_s: The server's Retry-After in seconds, or None.
+        overload: Work was started but timed out: fewer requests in flight may help.
+        refused_load: Rejected before any work was done; it costs the row no attempt.
+        at_once: A single such response ends the run: the key or account is wrong for all rows.
     """
 
     action: Action
@@ -52,12 +52,12 @@ class Verdict:
 
     @property
     def retry_after_s(self) -> float | None:
-        """What is waited for at the server's request, in seconds: a minute at most."""
+        """How long to wait at the server's request, in seconds: at most a minute."""
         return None if self.asked_s is None else min(self.asked_s, MAX_RETRY_AFTER_S)
 
     @property
     def capped(self) -> bool:
-        """Whether the server asked for more than is waited for."""
+        """Whether the server asked for a longer wait than `retry_after_s`."""
         return self.asked_s is not None and self.asked_s > MAX_RETRY_AFTER_S
 
 
@@ -67,12 +67,12 @@ FAIL_ROW = Verdict(Action.FAIL_ROW)
 def judge(
     status: int, code: str = "", header: Callable[[str], str | None] = lambda _name: None
 ) -> Verdict:
-    """Return the verdict on an HTTP answer that is not 200.
+    """Return the verdict on an HTTP response that is not 200.
 
     Args:
         status: HTTP status.
         code: The error body's `code`, or "".
-        header: Looks a header up by its lower-case name.
+        header: Returns a header by its lower-case name.
     """
     if code in _UNROUTED:
         return Verdict(Action.WAIT_FOR_ROUTE, retry_after(header))
@@ -81,7 +81,7 @@ def judge(
     if is_refused_load(status, code):
         return Verdict(Action.RETRY, retry_after(header), refused_load=True)
     if status in CREDENTIALS:
-        # A 403 may be about one row: older answers for a prompt too long were of this kind.
+        # A 403 may be about one row: formerly the response to a prompt that is too long.
         return Verdict(Action.END_CREDENTIALS, at_once=status in _AT_ONCE)
     if not is_retryable(status):
         return FAIL_ROW

@@ -1,4 +1,4 @@
-"""Answers that must fit a JSON Schema: checked as they come, asked again with what is wrong."""
+"""Validate answers against a JSON Schema; retry invalid ones with the validation error."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,19 +15,19 @@ from mayfly.models.rows import Answer, RowRequest, added
 __all__ = ["MAX_VALIDATION_ATTEMPTS", "SchemaChecker", "ValidatedResponses"]
 
 MAX_VALIDATION_ATTEMPTS = 3
-"""How often one row is asked for an answer that fits."""
+"""Maximum requests per row for a valid answer."""
 
 
 class ValidatedResponses:
-    """Feeds an engine with rows and takes its answers, until each fits or was asked enough.
+    """Feeds an engine with rows and validates the answers, until each is valid or is given up.
 
-    Iterate it for requests, hand `record` to the engine. A row is asked again before any other is
-    sent: its answers so far were paid for, and are on no record. Its attempts and tokens are those
-    of all its asks together.
+    Iterate it for requests, and pass `record` to the engine. A row with an invalid answer is sent
+    again before any other row: its answers so far were paid for, but are not recorded. Its
+    attempts and tokens are the totals of all its requests.
 
     Args:
-        keep: Takes an answer that settles its row.
-        breaker, stop: End the run when no answer ever fits.
+        keep: Called with an answer that settles its row.
+        breaker, stop: End the run if no answer is ever valid.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ValidatedResponses:
         self._frame = frame
         self._breaker = breaker
         self._stop = stop
-        # Of rows that are out: the request, and the answers that did not fit.
+        # For each row in flight: the request, and its invalid answers.
         self._out: dict[int, tuple[RowRequest, list[Answer]]] = {}
 
     def __iter__(self) -> Iterator[RowRequest]:
@@ -55,7 +55,7 @@ class ValidatedResponses:
             yield request
 
     def record(self, answer: Answer) -> Sequence[Answer | RowRequest]:
-        """Keep and return an answer that settles its row, or return what asks the row again."""
+        """Keep and return an answer that settles its row, or return a corrective request."""
         request, earlier = self._out.pop(answer.row)
         try:
             return self._taken(request, earlier, answer)
@@ -71,9 +71,9 @@ class ValidatedResponses:
     def _taken(
         self, request: RowRequest, earlier: list[Answer], answer: Answer
     ) -> Sequence[Answer | RowRequest]:
-        """Return what settles a row, which is kept, or what sends it again."""
+        """Return the final answer of a row, after keeping it, or a corrective request."""
         if answer.response is not None and (wrong := self._checker.wrong(answer.response)):
-            # What the limit on tokens has cut off would be cut off again.
+            # An answer truncated by max_tokens would be truncated again.
             if len(earlier) + 1 < MAX_VALIDATION_ATTEMPTS and answer.finish_reason != "length":
                 self._out[answer.row] = request, [*earlier, answer]
                 return (self._corrected(request, answer.response, wrong),)
@@ -94,7 +94,7 @@ class ValidatedResponses:
         return (answer,)
 
     def _corrected(self, request: RowRequest, response: str, wrong: str) -> RowRequest:
-        """Return the request with the answer and what is wrong with it as further messages."""
+        """Return the request with the answer and its validation error as further messages."""
         said = {"role": "assistant", "content": response}
         asked = {
             "role": "user",
@@ -102,7 +102,7 @@ class ValidatedResponses:
             "Answer again, with nothing but JSON that fits it.",
         }
         head, tail = self._frame
-        if tail.startswith(b"]"):  # The messages are the last of the row's own part.
+        if tail.startswith(b"]"):  # The row's own part ends with the messages.
             more = b"," + orjson.dumps(said) + b"," + orjson.dumps(asked)
             return RowRequest(request.row, head + self._frame.content(request.body) + more + tail)
         body = orjson.loads(request.body)
@@ -114,7 +114,7 @@ class ValidatedResponses:
 
 
 def _sum(answer: Answer, earlier: Sequence[Answer]) -> Answer:
-    """Return an answer with the attempts and tokens of earlier ones to its row added."""
+    """Return an answer with the attempts and tokens of the row's earlier ones added."""
     all_of_row = [answer, *earlier]
     attempts = sum(one.attempts for one in all_of_row)
     failure = answer.failure

@@ -1,8 +1,8 @@
-"""Prompt templates: Jinja2 in a sandbox, bounded in what one row may cost.
+"""Prompt templates: Jinja2 in a sandbox, with a bounded cost per row.
 
-A template is compiled once and rendered for every row, so it says the same of the same row each
-time: what draws by chance is left out. One whose cost grows with the row alone is rendered here;
-any other in a process of its own, which is ended when a row takes too long or too much memory.
+A template is compiled once and rendered for every row. Rendering is deterministic: random filters
+are removed. A template with a cost linear in the row's size is rendered in this process; any other
+in a separate process, which is ended if a row takes too long or too much memory.
 """
 
 from collections.abc import Sequence
@@ -30,17 +30,17 @@ TEMPLATE_ERRORS = (
     RecursionError,
     MemoryError,
 )
-"""What a template may raise on a row: an error of that row."""
+"""Exceptions of a template that are an error of the row."""
 
 ROW = "row"
-"""All columns by name, unless a column has this name."""
+"""Template variable with all columns by name, unless a column has this name."""
 
 
 class Pattern(NamedTuple):
-    """A template of text and bare columns, for the `%` operator.
+    """A template of only text and bare columns, for the `%` operator.
 
     Attributes:
-        columns: One for each place in the text.
+        columns: One for each `%s` in the text.
     """
 
     text: str
@@ -52,10 +52,10 @@ class Template:
 
     Attributes:
         needs: The columns that it uses, in the order of the input.
-        pattern: What it is if it is nothing but text and bare columns.
+        pattern: The pattern, if it is only text and bare columns.
 
     Raises:
-        BadRequest: It cannot be compiled, or uses what is no column; names the columns.
+        BadRequest: It cannot be compiled, or uses an unknown name; the message lists the columns.
     """
 
     def __init__(self, text: str, columns: Sequence[str]) -> None:
@@ -77,7 +77,7 @@ class Template:
         self._has_row = ROW in used and ROW not in columns
         if self._has_row:
             used = (used - {ROW}) | _of_row(parsed, columns)
-        # What is set in one branch counts as undeclared after it; reading it then is a row's error.
+        # A name set in one branch counts as undeclared after it; reading it is an error of the row.
         known = {*columns, *environment.globals, *_assigned(parsed)}
         if unknown := sorted(used - known):
             hint = nearest(unknown[0], columns) if len(unknown) == 1 else ""
@@ -88,27 +88,27 @@ class Template:
         self.needs = tuple(name for name in columns if name in used)
         self.pattern = _pattern(parsed, self.needs)
         self._environment = environment
-        # Searched for every row; a chain of dictionaries takes ten times as long.
+        # Looked up for every row; a ChainMap takes ten times as long.
         self._template.globals = dict(self._template.globals)
         self._process: RenderProcess | None = None
         if not is_linear(parsed):
             self._process = RenderProcess(text, self._columns)
 
     def render_all(self, rows: Sequence[dict[str, Any]]) -> list[str | RowError]:
-        """Return the text of each row, or why it has none."""
+        """Return the text of each row, or its error."""
         if self._process is not None:
             return self._process.render_all(rows)
         return [self.render_safely(row) for row in rows]
 
     def render_safely(self, cells: dict[str, Any]) -> str | RowError:
-        """Return a row's text, or why it has none; in this process."""
+        """Return a row's text, or its error; in this process."""
         try:
             return self.render(cells)
         except TEMPLATE_ERRORS as error:
             return RowError(TEMPLATE, f"{type(error).__name__}: {error}")
 
     def render(self, cells: dict[str, Any]) -> str:
-        """Return a row's text (one of TEMPLATE_ERRORS when there is none); in this process."""
+        """Return a row's text (or raise one of TEMPLATE_ERRORS); in this process."""
         self._environment.begin_row()
         if self._has_row:
             cells = {**cells, ROW: Row(cells)}
@@ -124,7 +124,7 @@ class Template:
 def _undeclared(parsed: nodes.Template) -> set[str]:
     """Return the names that a template reads and does not set.
 
-    As `jinja2.meta.find_undeclared_variables`, which works out what is constant on the way.
+    Like `jinja2.meta.find_undeclared_variables`, but without constant folding.
     """
     assert parsed.environment is not None  # noqa: S101
     generator = TrackingCodeGenerator(parsed.environment)
@@ -139,7 +139,7 @@ def _assigned(parsed: nodes.Template) -> set[str]:
 
 
 def _of_row(parsed: nodes.Template, columns: Sequence[str]) -> set[str]:
-    """Return the columns that are read through `row`: those named, or else all."""
+    """Return the columns that are read through `row`: the named ones, or all."""
     named: set[str] = set()
     through = 0
     for node in parsed.find_all((nodes.Getitem, nodes.Getattr)):
@@ -166,9 +166,9 @@ def _column_of_row(node: nodes.Node) -> str | None:
 
 
 def _pattern(parsed: nodes.Template, needs: Sequence[str]) -> Pattern | None:
-    """Return the pattern that a template of text and bare columns is, or None.
+    """Return the pattern of a template of text and bare columns, or None.
 
-    Most templates are; filling in a pattern takes a tenth of what Jinja2 takes for a row.
+    Most templates are patterns, which take a tenth of Jinja2's time per row.
     """
     text, names = "", []
     for statement in parsed.body:

@@ -1,8 +1,8 @@
-"""Which templates cost no more than their row is long, whatever stands in it.
+"""Decide which templates have a cost that is linear in the row's size, for any content.
 
-The answer is by what a template is made of. What can repeat, multiply or keep a value (loops,
-`set`, macros, calls, arithmetic) is not among it, though most of it is harmless: such templates
-are rendered where time and memory are bounded.
+The decision is by syntax. Constructs that can repeat, multiply or store a value (loops, `set`,
+macros, calls, arithmetic) are excluded, although most uses are harmless: such templates are
+rendered where time and memory are bounded.
 """
 
 from jinja2 import nodes
@@ -31,7 +31,7 @@ _FILTERS = frozenset(
         "wordcount",
     }
 )
-"""Filters whose result is no longer than what they are given, or by no more than a constant."""
+"""Filters with a result at most a constant longer than their input."""
 
 _METHODS = frozenset(
     {
@@ -75,7 +75,7 @@ _HARMLESS = (
 
 
 def is_linear(parsed: nodes.Template) -> bool:
-    """Whether a template takes time and memory in proportion to its row and no more."""
+    """Whether a template takes time and memory at most in proportion to its row."""
     return all(_is_harmless(node) for node in _all(parsed))
 
 
@@ -97,7 +97,7 @@ def _is_harmless(node: nodes.Node) -> bool:
 
 
 def _is_constant(node: nodes.Filter | nodes.Test | nodes.Call) -> bool:
-    """Whether all that a filter, test or method is given beside its value is constant."""
+    """Whether all arguments of a filter, test or method besides its value are constants."""
     given = [*node.args, *(pair.value for pair in node.kwargs)]
     plain = node.dyn_args is None and node.dyn_kwargs is None
     return plain and all(isinstance(one, nodes.Const) and _is_short(one.value) for one in given)

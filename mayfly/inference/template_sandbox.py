@@ -1,7 +1,7 @@
-"""The sandbox of templates: no single operation makes a huge value or an endless loop.
+"""The sandbox of templates: no single operation creates a huge value or an endless loop.
 
-These are the bounds of the first line, the same for the same row each time. What slips through
-them is bounded by the process that renders such templates.
+These are deterministic limits. What they do not catch is limited by the process that renders such
+templates.
 """
 
 import re
@@ -17,10 +17,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mayfly.inference.cell_text import PLAIN, Row, as_json, view
 
 LONGEST = 10_000_000
-"""Characters of one prompt, or of one text on the way to it."""
+"""Maximum characters of one prompt, or of one intermediate text."""
 
 MAX_STEPS = 1_000_000
-"""What all `range` of one row may add up to."""
+"""Maximum total length of all `range` calls of one row."""
 
 _WIDTH = re.compile(r"[%{][^%{}]*\d{6}")
 _FORMATTING = frozenset({"format", "format_map"})
@@ -28,15 +28,15 @@ _WIDENING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja2's sandbox with bounds; call `begin_row` before each rendering."""
+    """Jinja2's sandbox with limits; call `begin_row` before each rendering."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def __init__(self, **options: Any) -> None:
-        # What is constant is worked out while compiling, where nothing bounds it, unless it is
-        # shown by the context.
+        # Constants would be folded at compile time, where nothing limits them, unless `finalize`
+        # needs the context.
         super().__init__(finalize=pass_context(_shown_in), optimized=False, **options)
-        # Of the row that a thread renders.
+        # State of the row that a thread renders.
         self._row = threading.local()
         del self.globals["lipsum"]
         del self.filters["random"]
@@ -47,11 +47,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _tojson
 
     def begin_row(self) -> None:
-        """Count the steps of another row."""
+        """Reset the step counter for another row."""
         self._row.steps = 0
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return an attribute; of `row` the column of this name, whatever dictionaries have."""
+        """Return an attribute; for `row` the column of this name, before methods of dict."""
         if type(obj) is Row and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -92,7 +92,7 @@ def _shown_in(_context: Context, value: Any) -> Any:
 
 
 def _shown(value: Any) -> Any:
-    """Return what a template shows of a value: what is nested as JSON, never as Python's repr."""
+    """Return the rendered form of a value: nested values as JSON, never as Python's repr."""
     if type(value) in PLAIN or not isinstance(value, list | tuple | dict | bytes):
         return value
     found = view(value)
@@ -100,7 +100,7 @@ def _shown(value: Any) -> Any:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
-    """Return a value as JSON that is for a model to read, not for a web page."""
+    """Return a value as JSON for a model, without HTML escapes."""
     if indent is not None:
         _allow_widths((indent * 1000,), {})
     return as_json(view(value), indent)

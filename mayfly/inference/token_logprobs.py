@@ -1,7 +1,7 @@
-"""Log-probabilities of a reply's tokens, in either of the forms that servers give them.
+"""Parse the log-probabilities of a reply's tokens, in either of the two common formats.
 
-Source: Together API, chat completions, and the SDK's `LogProbs` (lists side by side); OpenAI's (a
-list of entries).
+Source: Together API, chat completions, and the SDK's `LogProbs` (parallel lists); OpenAI's (a list
+of entries).
 """
 
 import math
@@ -13,7 +13,7 @@ from mayfly.models.rows import as_count
 
 
 def token_logprobs(given: Any) -> list[dict[str, Any]] | None:
-    """Return one entry a token, from either form: lists side by side, or a list of entries."""
+    """Return one entry per token, from parallel lists or from a list of entries."""
     if not isinstance(given, dict):
         return None
     if isinstance(content := given.get("content"), list):
@@ -47,7 +47,7 @@ def _tops(given: Any, tokens: Sequence[Any]) -> Sequence[Any]:
     """Return the likeliest tokens at each position.
 
     Together's schema has one object for a whole answer, without a position. It is kept with the
-    last token that it names, or else the last: the only one, where a label was asked for.
+    last token that it names, or else with the last token: the only one of a classification.
     """
     if not isinstance(given, dict) or not given or not tokens:
         return _side_by_side(given, len(tokens))

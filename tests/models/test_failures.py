@@ -123,7 +123,7 @@ def test_request_wrong_for_every_row_is_detected() -> None:
 
     assert ends[:3] == [None] * 3
     assert isinstance(ends[3], TerminalError)
-    assert "each of the first 4 rows failed alike" in str(ends[3])
+    assert "each of the first 4 rows failed with the same error" in str(ends[3])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Transport protocol between the engine and the network: bytes out, status and bytes back.
 
-Two transports are behind it. `http1.py` speaks HTTP/1.1 over asyncio protocols and is what a run
-uses; `reqwest.py` (pyreqwest) replaces it where a proxy is needed.
+There are two transports: `http1.py` implements HTTP/1.1 over asyncio protocols and is the default;
+`reqwest.py` (pyreqwest) replaces it if a proxy is needed.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 
 
 class Reply(NamedTuple):
-    """An HTTP answer.
+    """An HTTP response.
 
     Attributes:
         body: A bytes-like object.
-        header: Looks a header up by its lower-case name.
+        header: Returns a header by its lower-case name.
     """
 
     status: int
@@ -22,11 +22,11 @@ class Reply(NamedTuple):
 
 
 class NotSent(Exception):
-    """No connection could be made: the server has seen nothing of the request.
+    """No connection could be made: the server has not received the request.
 
     Attributes:
-        patience_s: How long it is worth to wait for this to pass, in seconds, where nothing was
-            ever reached; None where it may well pass.
+        patience_s: How long to retry if the server was never reached, in seconds; None if the
+            problem is likely to be temporary.
     """
 
     def __init__(self, message: str, *, patience_s: float | None = None) -> None:
@@ -35,10 +35,10 @@ class NotSent(Exception):
 
 
 class NoAnswer(Exception):
-    """The request was sent, and no whole answer came back.
+    """The request was sent, but no complete response was received.
 
     Attributes:
-        timed_out: The time for an answer was over; else the connection broke.
+        timed_out: Whether the request timed out; otherwise the connection broke.
     """
 
     def __init__(self, message: str, *, timed_out: bool = False) -> None:
@@ -48,25 +48,25 @@ class NoAnswer(Exception):
 
 Outcome = Reply | NotSent | NoAnswer
 Done = Callable[[Outcome], None]
-"""Takes the outcome of one request. A callback and not a coroutine: a task and a future per
-request would cost as much as the request."""
+"""Receives the outcome of one request. A callback instead of a coroutine, because a task and a
+future per request would cost as much CPU as the request."""
 
 
 class Call(Protocol):
-    """A request under way."""
+    """A request in flight."""
 
     def cancel(self) -> None:
-        """Give it up: its connection is closed, and nothing is called any more."""
+        """Cancel it: its connection is closed, and `done` is not called."""
 
 
 class Transport(Protocol):
     """Posts bodies to one URL; used on one event loop."""
 
     def send(self, body: bytes, done: Done) -> Call:
-        """Post a body; `done` is called later on the loop, once, unless the call is cancelled."""
+        """Post a body; `done` is called once, later on the loop, unless the call is cancelled."""
 
     def warm(self, connections: int) -> None:
-        """See to it that as many connections are open and idle, as far as they can be had."""
+        """Open connections until there are this many, as far as possible."""
 
     async def close(self) -> None:
-        """Close all connections; nothing is called any more."""
+        """Close all connections; no callback is called afterwards."""

@@ -1,9 +1,8 @@
-"""HTTP/1.1 over asyncio protocols: a seventh of aiohttp's CPU a request, and no hidden limit.
+"""HTTP/1.1 over asyncio protocols: a seventh of aiohttp's CPU per request, and no hidden limit.
 
-A connection carries one request at a time and goes back to the pool when the answer is whole.
-Answers are parsed by httptools (the C parser under uvicorn). The dispatcher keeps the time of
-requests and cancels them. HTTP/2 is not spoken: there, the streams of one connection would cap the
-requests in flight.
+A connection has one request at a time and returns to the pool when the response is complete.
+Responses are parsed by httptools (the C parser of uvicorn). The dispatcher times requests out.
+HTTP/2 is not supported: its limit of streams per connection would cap the requests in flight.
 """
 
 import asyncio
@@ -22,24 +21,24 @@ from mayfly.inference.transport.base import Done, NoAnswer, NotSent, Outcome, Re
 CONNECT_TIMEOUT_S = 10.0
 
 REFUSED_PATIENCE_S = 10.0
-"""How long a host that refuses connections from the first one on is waited for: it may restart."""
+"""How long to retry a host that has refused all connections so far: it may be restarting."""
 
 SWEEP_EVERY_S = 5.0
-"""How often idle connections are looked through."""
+"""Interval at which idle connections are checked."""
 
 IDLE_S = 50.0
-"""An idle connection is closed after this long: many servers and NATs drop it silently at 60."""
+"""An idle connection is closed after this time: many servers and NATs drop it silently at 60."""
 
 COPIED_BYTES = 64 * 2**10
-"""Shorter bodies are sent in one piece with their head; a copy of a longer one takes memory."""
+"""Shorter bodies are copied and sent in one piece with their head; longer ones are not copied."""
 
 KEEPALIVE_S = 60
-"""TCP asks after a peer that has been silent for so long, and again every 15 seconds: an answer
-takes minutes, and a NAT forgets a connection on which nothing moves."""
+"""TCP sends keep-alive probes after this time of silence, and then every 15 seconds: a response may
+take minutes, and a NAT forgets an idle connection."""
 
 
 class Http1Transport:
-    """Posts bodies to one URL over as many connections as there are requests under way."""
+    """Posts bodies to one URL, over one connection per request in flight."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
@@ -73,13 +72,13 @@ class Http1Transport:
         for task in [*self._tasks]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # The loop closes sockets in a later turn.
+        # The loop closes sockets in a later iteration.
         await asyncio.sleep(0)
 
     # For connections.
 
     def start(self, coroutine: Any) -> asyncio.Task[None]:
-        """Run something that opens a connection, and hold on to it meanwhile."""
+        """Start a task that opens a connection, and keep a reference to it."""
         task: asyncio.Task[None] = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -89,7 +88,7 @@ class Http1Transport:
         """Open a connection.
 
         Raises:
-            NotSent: It could not be had.
+            NotSent: There is no connection.
         """
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -109,7 +108,7 @@ class Http1Transport:
         self._open.add(connection)
 
     def free(self, connection: "_Connection") -> None:
-        """Take a connection back whose answer is whole."""
+        """Return a connection to the pool after a complete response."""
         self._idle.append(connection)
 
     def lost(self, connection: "_Connection") -> None:
@@ -122,7 +121,7 @@ class Http1Transport:
         try:
             self.free(await self.connect())
         except NotSent:
-            return  # Whoever has something to send will find out.
+            return  # The next request will report it.
 
     def _close_idle(self) -> None:
         now = self._loop.time()
@@ -186,7 +185,7 @@ class _Connection(asyncio.Protocol):
         self._since = self._loop.time()
 
     def send(self, body: bytes, done: Done) -> bool:
-        """Send a request; whether the connection could still take it."""
+        """Send a request; return False if the connection is closed."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
@@ -200,7 +199,7 @@ class _Connection(asyncio.Protocol):
         return True
 
     def cancel(self) -> None:
-        """Give the request up; the server sees the connection break."""
+        """Cancel the request; the server sees the connection close."""
         self._done = None
         if self._transport is not None:
             self._transport.abort()
@@ -223,7 +222,7 @@ class _Connection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._done is None:  # No request is under way: a server that says goodbye.
+        if self._done is None:  # Data without a request: the server is closing the connection.
             self.cancel()
             return
         try:
@@ -253,25 +252,25 @@ class _Connection(asyncio.Protocol):
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self._whole:  # A second answer to one request.
+        if self._whole:  # A second response to one request.
             self._lasts = False
             return
         status = self._parser.get_status_code()
         if status >= 200:  # Not "100 Continue" and the like.
-            # Asked later, the parser speaks of the next message, and fills the lists with it.
+            # Later the parser would report the next message, and append to the lists.
             self._whole, self._lasts = True, self._parser.should_keep_alive()
             self._answer = status, self._headers, self._body
         self._headers, self._body = [], []
 
     def _ends_with_the_connection(self) -> bool:
-        """Whether this is an answer whose end only the closing tells; it was not cut off, then."""
+        """Whether the response is delimited by the close of the connection, so it is complete."""
         framing = {b"content-length", b"transfer-encoding"}
         return bool(self._body) and framing.isdisjoint(name.lower() for name, _ in self._headers)
 
     def _finish(self) -> None:
-        if not self._whole:  # Its end is that of the connection.
+        if not self._whole:  # Delimited by the close of the connection.
             self._answer = self._parser.get_status_code(), self._headers, self._body
-        elif self._headers or self._body:  # There is more than was asked for.
+        elif self._headers or self._body:  # Data beyond the response.
             self._lasts = False
         done, (status, headers, body) = self._done, self._answer
         self._done, self._whole = None, False
@@ -300,7 +299,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _not_sent(error: OSError, host: str, port: int) -> NotSent:
-    """Return why there is no connection, with the host, and how long it is worth to wait."""
+    """Return the error for a failed connection, with the host and how long to retry."""
     at = f"{host}:{port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return NotSent(
@@ -315,7 +314,7 @@ def _not_sent(error: OSError, host: str, port: int) -> NotSent:
         return NotSent(
             f"host {host} is unknown: {_reason(error)}", patience_s=0.0 if unknown else None
         )
-    # uvloop folds the errors of several addresses into one message.
+    # uvloop combines the errors of several addresses in one message.
     refused = isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(
         error
     )
@@ -326,9 +325,9 @@ def _not_sent(error: OSError, host: str, port: int) -> NotSent:
 
 
 def trusted() -> ssl.SSLContext:
-    """Return a TLS context that trusts the system's authorities, SSL_CERT_FILE's and certifi's.
+    """Return a TLS context that trusts the system's authorities, SSL_CERT_FILE and certifi.
 
-    The SDK trusts certifi's: without them an endpoint could be created and then not be reached.
+    The SDK trusts certifi: without it an endpoint could be created but not reached.
     """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
@@ -340,7 +339,7 @@ def _target(parts: Any) -> str:
 
 
 def _head(host: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Return a request's first lines, up to the number that is its length."""
+    """Return a request's head, up to the value of `content-length`."""
     lines = {
         "host": host,
         "user-agent": "mayfly",

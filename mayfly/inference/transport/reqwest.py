@@ -1,4 +1,4 @@
-"""The transport over pyreqwest (Rust's reqwest, rustls), which knows HTTP proxies."""
+"""The transport over pyreqwest (Rust's reqwest, rustls), which supports HTTP proxies."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,16 +28,16 @@ _LASTING = (
     ("certificate", "the certificate is not trusted; name your authority's file in SSL_CERT_FILE"),
     ("connection refused", "the proxy refused the connection"),
 )
-"""What waiting does not change, by what the innermost cause says of it."""
+"""Errors that waiting does not fix, by the message of the innermost cause."""
 
 
 class RustTransport:
-    """Posts over pyreqwest; HTTP/1.1, since over HTTP/2 one connection's streams cap the lot."""
+    """Posts over pyreqwest; HTTP/1.1, because HTTP/2 limits the streams of a connection."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], *, proxy: str, ca_file: str = ""
     ) -> None:
-        """Prepare.
+        """Create the client.
 
         Args:
             proxy: URL of an HTTP proxy, which may have a user and a password.
@@ -68,7 +68,7 @@ class RustTransport:
         return _Call(task)
 
     def warm(self, connections: int) -> None:
-        """Do nothing: this client opens a connection when there is something to send."""
+        """Do nothing: this client opens a connection when it sends a request."""
 
     async def close(self) -> None:
         for task in [*self._tasks]:
@@ -91,7 +91,7 @@ class RustTransport:
             return NoAnswer(_reason(error), timed_out=isinstance(error, RequestTimeoutError))
 
     def _not_sent(self, message: str) -> NotSent:
-        """Return why nothing was sent, with the proxy, and whether it is worth to wait."""
+        """Return the error with the proxy, and whether retrying is useful."""
         for sign, meaning in _LASTING:
             if sign in message.lower():
                 return NotSent(f"proxy {self._proxy}: {meaning} ({message})", patience_s=0.0)
@@ -99,7 +99,7 @@ class RustTransport:
 
 
 class _Call:
-    """A request under way in a task of its own."""
+    """A request in flight, in its own task."""
 
     def __init__(self, task: asyncio.Task[None]) -> None:
         self._task = task
@@ -109,6 +109,6 @@ class _Call:
 
 
 def _reason(error: DetailedPyreqwestError) -> str:
-    """Return the innermost cause, in one line: what a person can do something about."""
+    """Return the innermost cause in one line, which is the one that a user can act on."""
     causes = error.details.get("causes")
     return f"{type(error).__name__}: {causes[-1]['message'] if causes else error.message}"

@@ -1,4 +1,4 @@
-"""Choose the transport: our own HTTP/1.1, or reqwest where a proxy is needed."""
+"""Choose the transport: our own HTTP/1.1, or reqwest if a proxy is needed."""
 
 import os
 from collections.abc import Mapping
