@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.shards.requests import RequestSource
-from mayfly.storage.dedupe_index import Copies
+from mayfly.storage.dedupe_index import DuplicateIndex
 from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.parts import part_label, read_answers
 from mayfly.storage.run_paths import RunPaths
@@ -27,7 +27,7 @@ class Deduplication:
         again: Shards whose parts this run replaces, after `since` (Unix time, seconds).
     """
 
-    duplicates: Copies
+    duplicates: DuplicateIndex
     paths: RunPaths
     fingerprint: str
     shards: tuple[Shard, ...]
@@ -76,13 +76,13 @@ class Deduplication:
         return shard.index not in self.again or path.stat().st_mtime >= self.since
 
 
-def find_duplicates(source: RequestSource, paths: RunPaths, *, key: str) -> Copies:
+def find_duplicates(source: RequestSource, paths: RunPaths, *, key: str) -> DuplicateIndex:
     """Find the rows of a job's input whose request equals that of an earlier row.
 
     Args:
         key: Identifies the job and its input; an index with another key is rebuilt.
     """
-    return Copies(paths.duplicates, key=key, rows=_digests(source))
+    return DuplicateIndex(paths.duplicates, key=key, rows=_digests(source))
 
 
 def _digests(source: RequestSource) -> Iterator[tuple[int, bytes]]:

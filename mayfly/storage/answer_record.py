@@ -1,8 +1,8 @@
-"""An answer as one record of JSON: how it is written to a journal, and read whatever it holds.
+"""Serialise an answer as a JSON record for the journal, and parse records of any version.
 
-A record is a list: the fields of `Answer` in order, without those at the end that are null. Reading
-one makes it an answer that a part can be written of, also when an earlier version wrote it, or a
-server's odd field went into it unseen.
+A record is a list: the fields of `Answer` in order, without trailing nulls. Reading one yields an
+answer that can be written to a part, even if an earlier version wrote the record, or it holds an
+unexpected value of a server.
 """
 
 import math
@@ -21,17 +21,17 @@ _NOTHING_MORE = (None,) * (len(Answer._fields) - _SHORT)
 
 
 def to_record(answer: Answer) -> bytes:
-    """Return the record of an answer; an answer that has what JSON has not is made fit for it."""
+    """Return the record of an answer; values that JSON cannot represent are converted."""
     try:
         if answer.failure is None and answer[_SHORT:] == _NOTHING_MORE:  # Most answers.
             return orjson.dumps(answer[:_SHORT])
         return orjson.dumps(_values(answer))
-    except TypeError:  # Half of a surrogate pair, or an integer of more than 64 bits.
+    except TypeError:  # A lone surrogate, or an integer of more than 64 bits.
         return orjson.dumps(_values(made_fit(answer)))
 
 
 def from_record(record: bytes) -> Answer:
-    """Return the answer of a record; one that cannot be read is an error of its row."""
+    """Return the answer of a record; an unreadable one is an error of its row."""
     try:
         values = orjson.loads(record)
     except orjson.JSONDecodeError:
@@ -46,7 +46,7 @@ def from_record(record: bytes) -> Answer:
 
 
 def _is_usual(values: list[Any]) -> bool:
-    """Whether a record needs nothing done to it: most do not, and `made_fit` takes its time."""
+    """Whether a record needs no conversion, which most do not; `made_fit` is slow."""
     if [*map(type, values)] != _USUAL_TYPES:
         return False
     counts: list[int] = values[4:8]
@@ -55,7 +55,7 @@ def _is_usual(values: list[Any]) -> bool:
 
 
 def row_of(record: bytes) -> int | None:
-    """Return the row of a record; None where it has none, as the journal's first line."""
+    """Return the row of a record; None if it has none, like the journal's first line."""
     if not record.startswith(b"["):
         return None
     digits = record[1 : record.find(b",")]
@@ -63,7 +63,7 @@ def row_of(record: bytes) -> int | None:
 
 
 def made_fit(answer: Answer) -> Answer:
-    """Return an answer whose every field has the type that a part needs."""
+    """Return an answer in which every field has the type that a part needs."""
     response = _text(answer.response)
     tool_calls = _text(answer.tool_calls)
     failure = _failure(answer.failure)
@@ -95,7 +95,7 @@ def _values(answer: Answer) -> tuple[Any, ...]:
 
 
 def _failure(given: object) -> Failure | None:
-    """Return a failure; the first version of the journal kept its text."""
+    """Return a failure; the first version of the journal stored its text."""
     if given is None:
         return None
     if isinstance(given, str):

@@ -1,8 +1,8 @@
-"""JSON Schema to Arrow: which type a schema's values have as a column, and how they get there.
+"""Convert a JSON Schema to an Arrow type, and JSON values to that type.
 
-What has no one type of its own (several types, an open object, a reference to itself) is kept as
-JSON text. Values are never refused: one that does not fit its column after all becomes null, and
-the answer's text still has it.
+A schema without a single type (several types, an open object, a recursive reference) becomes JSON
+text. Values are never rejected: one that does not fit its column becomes null, and the answer's
+text still has it.
 
 Source: JSON Schema 2020-12, and `definitions` of the drafts before it.
 """
@@ -17,20 +17,20 @@ import pyarrow as pa
 Convert = Callable[[Any], Any]
 
 DEEPEST = 32
-"""Levels of objects and arrays that are typed; what lies deeper is JSON text."""
+"""Maximum depth of typed objects and arrays; deeper ones are JSON text."""
 
 _INT64 = 2**63
 
 
 class Typed(NamedTuple):
-    """An Arrow type, and what makes its values of parsed JSON (None of what does not fit)."""
+    """An Arrow type, and the conversion from parsed JSON (None for a value that does not fit)."""
 
     type: pa.DataType
     convert: Convert
 
 
 def arrow_type(schema: Mapping[str, Any]) -> Typed:
-    """Return the type that values of a schema have as a column; never fails on a valid schema."""
+    """Return the column type for values of a schema; never fails for a valid schema."""
     return _Types(schema).typed(schema, ())
 
 
@@ -39,7 +39,7 @@ class _Types:
         self._root = root
 
     def typed(self, schema: Any, above: tuple[int, ...]) -> Typed:
-        """Return a schema's type; `above` are the schemas on the way to it, by identity."""
+        """Return a schema's type; `above` are the enclosing schemas, by identity."""
         if not isinstance(schema, Mapping) or id(schema) in above or len(above) > DEEPEST:
             return JSON_TEXT
         above = (*above, id(schema))
@@ -87,7 +87,7 @@ class _Types:
         return Typed(pa.list_(item.type), convert)
 
     def _find(self, reference: Any) -> Any:
-        """Return what a reference inside the schema points at; None when it is of another kind."""
+        """Return the target of a reference within the schema; None for any other reference."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         found: Any = self._root
@@ -101,7 +101,7 @@ class _Types:
 
 
 def _kind(schema: Any) -> str | None:
-    """Return the one JSON type that a schema allows, null aside; None when there are several."""
+    """Return the only JSON type that a schema allows besides null; None if there are several."""
     if not isinstance(schema, Mapping):
         return None
     given = schema.get("type")
@@ -144,7 +144,7 @@ def _boolean(value: Any) -> bool | None:
 
 
 def _integer(value: Any) -> int | None:
-    # JSON Schema counts 1.0 among the integers.
+    # In JSON Schema 1.0 is an integer.
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     fits = isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64

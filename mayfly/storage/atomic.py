@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, also after a power cut."""
+"""Replace files atomically: after a power failure a file has its old or its new content."""
 
 import os
 import threading
@@ -11,15 +11,15 @@ _serial = count()
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return a name in the same folder that no other process or thread uses and readers skip."""
+    """Return a hidden name in the same folder that no other process or thread uses."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}-{next(_serial)}.tmp")
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file by new content; what is on disk is the old content or the new, never less.
+    """Replace a file's content; the disk always holds the old content or the new.
 
     Raises:
-        OSError: When it could not be written; the old content stands and nothing is left over.
+        OSError: It could not be written; the old content is kept and no temporary file is left.
     """
     temporary = temporary_beside(path)
     try:
@@ -34,13 +34,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Rename a file that has been synced, and sync the folder that names it."""
+    """Rename a synced file, and sync its folder."""
     temporary.replace(path)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and deletions in a folder survive a power cut."""
+    """Make renames and deletions in a folder survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         SYSTEM.sync(descriptor)
@@ -49,7 +49,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
-    """Create a folder and its parents, each synced into the one above."""
+    """Create a folder and its parents, and sync the folder above each."""
     if folder.is_dir():
         return
     make_folder(folder.parent, mode=mode)

@@ -1,4 +1,4 @@
-"""Rows of an output as the lines of OpenAI-batch result and error files.
+"""Convert rows of an output to lines of OpenAI-batch result and error files.
 
 Source: OpenAI API, Batch, the request output object: `id`, `custom_id`, `response` (`status_code`,
 `request_id`, `body`) and `error` (`code`, `message`). Together's batch files have the same.
@@ -14,12 +14,13 @@ from mayfly.models.failures import Failure
 
 
 class BatchResults:
-    """Makes the lines of one output.
+    """Builds the lines of one output.
 
     Args:
-        fingerprint: The job's; ids are made of it and the row, the same at every export.
-        model: The job's.
-        path: What requests were posted to, such as `chat/completions`.
+        fingerprint: The job's fingerprint; ids are derived from it and the row, so that every
+            export has the same ones.
+        model: The job's model.
+        path: Path of the requests, such as `chat/completions`.
         created: Unix time, seconds.
     """
 
@@ -30,7 +31,7 @@ class BatchResults:
         self._created = int(created)
 
     def line(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the line of a row: of the result file, or of the error file if it has an error."""
+        """Return the line of a row, for the result file or, if it has an error, the error file."""
         digest = hashlib.sha256(f"{self._fingerprint} {number}".encode()).hexdigest()
         custom_id = row.get("custom_id")
         line: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""File work that nobody waits for longer than a set time: a disk may hang for ever."""
+"""File operations with a time limit, because a disk may hang for ever."""
 
 import threading
 from collections.abc import Callable
@@ -6,13 +6,12 @@ from queue import Empty, SimpleQueue
 
 
 class BoundedWork:
-    """Does work in threads of their own, each waited for a set time only.
+    """Runs operations in their own threads, and waits for each for a limited time.
 
-    After work that did not end, nothing more is begun until it has: a thread in a hung call cannot
-    be ended, and one is enough.
+    While an operation hangs, no other is started: a hung thread cannot be ended, and one is enough.
 
     Args:
-        most_s: How long work may take, in seconds.
+        most_s: Time limit of an operation, in seconds.
     """
 
     def __init__(self, most_s: float) -> None:
@@ -20,10 +19,10 @@ class BoundedWork:
         self._hung: threading.Thread | None = None
 
     def do(self, work: Callable[[], object]) -> None:
-        """Do work and return when it is done; its errors are raised here.
+        """Run an operation and wait for it; its exceptions are raised here.
 
         Raises:
-            TimeoutError: It is not done in time, or earlier work is still hanging.
+            TimeoutError: It did not finish in time, or an earlier operation still hangs.
         """
         if self._hung is not None and self._hung.is_alive():
             raise TimeoutError("earlier file work still hangs")
@@ -43,6 +42,6 @@ class BoundedWork:
             error = ended.get(timeout=self._most_s)
         except Empty:
             self._hung = thread
-            raise TimeoutError(f"not done within {self._most_s:.0f} s") from None
+            raise TimeoutError(f"not finished within {self._most_s:.0f} s") from None
         if error is not None:
             raise error

@@ -1,4 +1,4 @@
-"""Cells as plain Python values; one that Python cannot hold says so when it is used."""
+"""Convert cells to plain Python values; one that cannot be converted raises when it is used."""
 
 from typing import Any, NoReturn
 
@@ -6,9 +6,9 @@ import pyarrow as pa
 
 
 class UnreadableCell:
-    """A value that Arrow holds and Python does not, such as text that is not UTF-8.
+    """A value that Arrow can hold and Python cannot, such as text that is not UTF-8.
 
-    Whatever is done with it raises `ValueError`, so that its row has an error and no other.
+    Every use raises `ValueError`, so that only its row has an error.
     """
 
     __slots__ = ("reason",)
@@ -33,7 +33,7 @@ class UnreadableCell:
 
 
 def cell_values(column: pa.Array) -> list[Any]:
-    """Return the cells of a column; those that cannot be converted as `UnreadableCell`."""
+    """Return the cells of a column; a cell that cannot be converted is an `UnreadableCell`."""
     try:
         return list(column.to_pylist(maps_as_pydicts="strict"))
     except (ValueError, OverflowError, TypeError, pa.ArrowException, KeyError, LookupError):
@@ -41,7 +41,7 @@ def cell_values(column: pa.Array) -> list[Any]:
 
 
 def shown(value: Any) -> str:
-    """Return a cell as a person reads it; one that cannot be read says why."""
+    """Return a cell as text for people; for an unreadable one, the reason."""
     return f"({value.reason})" if isinstance(value, UnreadableCell) else str(value)
 
 

@@ -1,8 +1,8 @@
-"""Files that cannot be read by position, copied once to Parquet beside the run.
+"""Copy files without random access to Parquet, once per run.
 
-JSON lines, CSV, Arrow streams and whatever is compressed as a whole have no row that can be
-gone to. A copy is a folder of Parquet files with a note of what it was made of: there whole or
-not at all, made again when the source has changed, and free to be removed between runs.
+JSON lines, CSV, Arrow streams and files that are compressed as a whole cannot be read from a given
+row. A copy is a folder of Parquet files with a description of its source. It is created atomically,
+created again if the source has changed, and may be removed between runs.
 """
 
 import hashlib
@@ -33,23 +33,23 @@ from mayfly.storage.json_lines import BatchRequests, json_batches
 from mayfly.storage.unified_types import Mixed, TypesDiffer, fitted, merged
 
 VERSION = 2
-"""Of what a copy holds: another one makes copies anew."""
+"""Version of the format of a copy; copies of another version are made again."""
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 16 * 2**20
 PIECE = 2**20
 
 MIXED: dict[str, Mixed] = {JSON_LINES: "json", CSV: "text"}
-"""What becomes of values of several types, by the format that they come from."""
+"""How values of several types are unified, by the format of the source."""
 
 
 class Source(NamedTuple):
     """A file to copy.
 
     Attributes:
-        shown: What messages call it.
-        stamp: What is known of its content without reading it: size and time, or an ETag.
-        open: Opens it for reading once through.
+        shown: Name in messages.
+        stamp: Identifies its content without reading it: size and time, or an ETag.
+        open: Opens it for sequential reading.
         keep: For each row whether it is copied; None copies all.
     """
 
@@ -62,14 +62,14 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """What a source has become.
+    """The copy of a source.
 
     Attributes:
         parts: Parquet files in the order of their rows.
         content: SHA-256 (hex) of the source's bytes.
         rows, bytes: Of the source.
-        fresh: Whether it was made just now.
-        requests: What its lines have in common, where they are OpenAI-batch requests.
+        fresh: Whether it was created just now.
+        requests: Properties of its lines if they are OpenAI-batch requests.
     """
 
     parts: tuple[Path, ...]
@@ -81,14 +81,14 @@ class Copy:
 
 
 def copied(source: Source, folder: Path, begins: Callable[[], object] = lambda: None) -> Copy:
-    """Return the copy of a source, made now if there is none of this content.
+    """Return the copy of a source, after creating it if there is none of this content.
 
     Args:
-        begins: Called before one is made.
+        begins: Called before a copy is created.
 
     Raises:
-        BadRequest: The source is not what its name says.
-        TerminalError: The disk does not take the copy.
+        BadRequest: The source is not of the format that its name says.
+        TerminalError: The copy cannot be written.
     """
     home = folder / hashlib.sha256(source.shown.encode()).hexdigest()[:24]
     if (found := _found(home, source)) is not None:
@@ -128,7 +128,7 @@ def copied(source: Source, folder: Path, begins: Callable[[], object] = lambda: 
 
 
 def _remove_leftovers(home: Path) -> None:
-    """Remove what a process that died in the middle has left; see `temporary_beside`."""
+    """Remove temporary folders of processes that died; see `temporary_beside`."""
     for left in home.parent.glob(f".{home.name}.*.tmp"):
         try:
             os.kill(int(left.suffixes[-2].lstrip(".").partition("-")[0]), 0)
@@ -154,7 +154,7 @@ def _found(home: Path, source: Source) -> Copy | None:
         if note["version"] != VERSION or note["keep"] != _keep_digest(source):
             return None
         if note["stamp"] != source.stamp:
-            # Copied or touched, a file is the same if its bytes are.
+            # A copied or touched file is unchanged if its bytes are.
             if note["content"] != _digest(source):
                 return None
             note["stamp"] = source.stamp
@@ -209,7 +209,7 @@ def _make(source: Source, folder: Path, block_bytes: int = BLOCK_BYTES) -> None:
         with _Parts(folder, MIXED.get(source.kind.format)) as parts:
             for batch in _kept(batches, source.keep):
                 parts.add(batch)
-        while counted.read(PIECE):  # What a decoder did not need belongs to the content.
+        while counted.read(PIECE):  # Include bytes that the decoder did not read in the digest.
             pass
     note = {
         "version": VERSION,
@@ -244,7 +244,7 @@ def _arrow_batches(source: Source, stream: Any, folder: Path) -> Iterator[pa.Rec
     if start[:6] != b"ARROW1":
         yield from pa.ipc.open_stream(pa.PythonFile(_Rest(start, stream), mode="r"))
         return
-    # Its footer is at the end: it has to be there before it is read.
+    # The footer is at the end, so the whole file is needed first.
     spooled = _spooled(_Rest(start, stream), folder)
     with pa.memory_map(str(spooled)) as file:
         reader = pa.ipc.open_file(file)
@@ -279,11 +279,11 @@ def _kept(batches: Iterator[pa.RecordBatch], keep: Any) -> Iterator[pa.RecordBat
 
 
 class _Parts:
-    """Writes batches as Parquet files: a further one where the columns widen.
+    """Writes batches as Parquet files; starts a new file when the schema widens.
 
     Attributes:
-        names: Of the files.
-        rows: Written so far.
+        names: Names of the files.
+        rows: Rows written so far.
     """
 
     def __init__(self, folder: Path, mixed: Mixed) -> None:
@@ -342,7 +342,7 @@ class _Parts:
 
 
 class _Counted(io.RawIOBase):
-    """Hashes and counts what is read through it."""
+    """A stream that hashes and counts the bytes read."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -360,7 +360,7 @@ class _Counted(io.RawIOBase):
 
 
 class _Rest(io.RawIOBase):
-    """Bytes that were read already, then the stream that they were read from."""
+    """A stream that starts with bytes already read."""
 
     def __init__(self, start: bytes, stream: Any) -> None:
         self._start = start

@@ -1,4 +1,4 @@
-"""The input as one run of rows: described without reading it, and read in batches."""
+"""The input as one sequence of rows: described without reading it, and read in batches."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from mayfly.storage.remote_blocks import BlockStore
 from mayfly.storage.unified_types import is_json
 
 HASHED_WHOLE_BYTES = 128 * 2**20
-"""Local inputs up to this size are hashed byte by byte; of larger ones, a sample."""
+"""Local inputs up to this size are hashed completely; of larger ones, samples."""
 
 SAMPLE_BYTES = 64 * 2**10
 SAMPLES_PER_FILE = 64
@@ -34,7 +34,7 @@ class Chunk(NamedTuple):
     Attributes:
         first_row: Position of the first of them in the input, from 0.
         columns: For each column asked for, one value per row.
-        rows: How many; also right when no column was asked for.
+        rows: Number of rows; valid even if no column was requested.
     """
 
     first_row: int
@@ -44,21 +44,21 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """What an INPUT holds; small, picklable, and no file is open until it is read.
+    """Description of an INPUT; small and picklable; files are opened when they are read.
 
     Attributes:
-        uri: The INPUT as it was given, credentials masked.
-        files: In the order of their paths; only those that have rows.
-        limit: Only so many rows from the start, or None.
-        schema: Arrow's, which holds the rows of all files.
+        uri: The INPUT as given, with credentials masked.
+        files: In the order of their paths; without empty files.
+        limit: Maximum number of rows, from the start; None for all.
+        schema: Arrow schema for the rows of all files.
         fingerprint: SHA-256 (hex) of content and limit, see `open_dataset`.
-        beside: Folder of copies and of blocks of remote files.
-        copied: What was copied to Parquet, in words; "" for nothing.
-        requests: What the rows have in common, where they are OpenAI-batch requests.
+        beside: Folder for copies and for blocks of remote files.
+        copied: Description of what was copied to Parquet; "" for nothing.
+        requests: Properties of the rows if they are OpenAI-batch requests.
         checked_casts: Columns with values that the schema may not hold; see `check_cells`.
-        packed: A copy of the rows of many small files, from which they are read; see
+        packed: Copy of the rows of many small files, from which they are read; see
             `packed_files`.
-        readers: Readers between two reads; they belong to this object and to its process.
+        readers: Idle readers, owned by this object and its process.
         rows: After the limit; at least 1.
     """
 
@@ -88,7 +88,7 @@ class Dataset:
 
     @property
     def row_groups(self) -> list[RowGroup]:
-        """All row groups in order, cut at the limit."""
+        """All row groups in order, truncated at the limit."""
         groups, left = [], self.rows
         for group in (group for file in self.files for group in file.groups):
             rows = min(group.rows, left)
@@ -98,11 +98,11 @@ class Dataset:
         return groups
 
     def describe(self) -> dict[str, Any]:
-        """Return what a manifest keeps of the input, as plain JSON values.
+        """Return the description of the input for a manifest, as plain JSON values.
 
-        `sources` has each file's name, rows and footer digest in the order of the rows: by it a
-        row is known again however many files have come since. `requests`, where the rows are
-        OpenAI-batch requests, has the URLs that they name.
+        `sources` has each file's name, rows and footer digest in the order of the rows. It
+        identifies a row even after files were added. `requests` has the URLs of OpenAI-batch
+        requests.
         """
         asked = {} if self.requests is None else {"requests": list(self.requests.urls)}
         return {
@@ -119,7 +119,7 @@ class Dataset:
         }
 
     def fingerprint_of_first(self, files: int) -> str:
-        """Return the fingerprint of an input that has only the first so many files."""
+        """Return the fingerprint of an input with only the first `files` files."""
         return fingerprint_of(self.files[:files], self.limit)
 
     def read(
@@ -129,19 +129,19 @@ class Dataset:
         columns: Sequence[str] | None = None,
         batch_rows: int | None = None,
     ) -> Iterator[Chunk]:
-        """Yield consecutive rows in chunks of about 4 MiB, decoding just the columns asked for.
+        """Yield consecutive rows in chunks of about 4 MiB, decoding only the requested columns.
 
-        Reading on where an earlier read of the same columns stopped, in any thread of this
-        process, continues it and decodes nothing again.
+        A read that starts where an earlier read of the same columns stopped, in any thread of this
+        process, continues it without decoding anything again.
 
         Args:
             first_row, rows: A range inside the dataset (IndexError otherwise).
-            columns: Names; None is all of them, none at all is allowed.
-            batch_rows: Most rows in a chunk; None chooses by their size, 4096 at most.
+            columns: Names; None for all; may be empty.
+            batch_rows: Maximum rows per chunk; None chooses by size, at most 4096.
 
         Raises:
-            BadRequest: A column that is not there.
-            TerminalError, RetryableError: A file that cannot be read, or has changed.
+            BadRequest: A column does not exist.
+            TerminalError, RetryableError: A file cannot be read, or has changed.
         """
         if columns is not None and not columns:
             yield from self._without_columns(first_row, rows, batch_rows or BATCH_ROWS)
@@ -161,20 +161,20 @@ class Dataset:
     def check_cells(
         self, prompt_columns: Sequence[str], *, most_bytes: int = HASHED_WHOLE_BYTES
     ) -> None:
-        """Decode what no prompt uses, so that damage is found before rows are paid for.
+        """Decode the columns that no prompt uses, to find damage before rows are paid for.
 
-        Done for local inputs that are small enough to be hashed whole. A larger one keeps its
-        fingerprint when a damaged file is replaced by a good copy, so that a run that stops over
-        it is resumed then, with every answer that it has.
+        Done for local inputs that are small enough to be hashed completely. A larger input keeps
+        its fingerprint when a damaged file is replaced by a good copy, so a run that stopped at the
+        damage can be resumed with all its answers.
 
         Raises:
-            BadRequest: Names the file.
+            BadRequest: A file is damaged; the message names it.
         """
         small = all(file.remote is None for file in self.files)
         small = small and sum(file.size for file in self.files) <= most_bytes
         names = self.columns if small else self.checked_casts
         names = tuple(name for name in names if name not in prompt_columns)
-        # Of a copy that was made here every cell has been read already.
+        # Every cell of a copied file has already been read.
         if not names or self.packed or all(file.content for file in self.files):
             return
         try:
@@ -241,7 +241,7 @@ class Dataset:
 
 
 def source_name(uri: str, file: InputFile) -> str:
-    """Return what a manifest calls a file; a copy in several parts has their numbers after it."""
+    """Return a file's name in a manifest, followed by the number of the part of a copy."""
     name = name_in(uri, file.name)
     part = Path(file.path).stem if file.content else "0000"
     return name if int(part) == 0 else f"{name} ({int(part) + 1})"
@@ -253,7 +253,7 @@ def fingerprint_of(
     """Return the SHA-256 (hex) of the content of files and a limit; see `open_dataset`.
 
     Args:
-        whole_bytes: Local files of no more than this together are hashed byte by byte.
+        whole_bytes: Local files of at most this total size are hashed completely.
     """
     whole = sum(file.size for file in files) <= whole_bytes
     digest = hashlib.sha256(f"limit {limit}".encode())
@@ -277,7 +277,7 @@ def fingerprint_of(
 
 
 def _values(column: pa.Array, item: pa.Field) -> list[Any]:
-    """Return cells as plain Python values; what was kept as JSON is what it was."""
+    """Return cells as plain Python values; JSON text of mixed columns is parsed."""
     values = cell_values(column)
     if not is_json(item):
         return values
@@ -288,5 +288,5 @@ def _values(column: pa.Array, item: pa.Field) -> list[Any]:
 def _parsed(text: str, *, exact: bool) -> Any:
     try:
         return read_json(text, exact=exact)
-    except ValueError:  # Half of a surrogate pair, or NaN.
+    except ValueError:  # A lone surrogate, or NaN.
         return json.loads(text)

@@ -1,7 +1,7 @@
 """Dead letters: `DIR/_mayfly/dead_letters.parquet`, one row for each input row with an error.
 
-Parts are the truth, and this file is a view of them for whoever has to look into the errors. It is
-replaced whole; a shard whose letters are as they were is copied.
+The file is derived from the parts, for inspecting errors. It is replaced atomically; the dead
+letters of unchanged shards are copied.
 """
 
 import json
@@ -45,25 +45,25 @@ class Failed(NamedTuple):
 
 
 Digests = Callable[[Collection[int]], Mapping[int, str]]
-"""Returns the digests of the requests of some rows; a row without a request has none."""
+"""Returns the digests of the requests of rows; a row without a request has none."""
 
 
 def failed_rows(part: Path) -> Iterator[Failed]:
-    """Yield the rows of a part that have an error; nothing for a file that is no whole part."""
+    """Yield the rows of a part that have an error; nothing for an incomplete part."""
     label = part_label(part)
     if label is None or not label.tally.failed:
         return
     row = label.shard.first_row
     with opened_part(part) as parquet:
         for batch in parquet.iter_batches(batch_size=65_536, columns=["error"]):
-            for place, text in enumerate(batch.column(0).to_pylist()):
+            for offset, text in enumerate(batch.column(0).to_pylist()):
                 if text is not None:
-                    yield Failed(row + place, Failure.parse(text))
+                    yield Failed(row + offset, Failure.parse(text))
             row += batch.num_rows
 
 
 def dead_letter_counts(path: Path) -> dict[int, int]:
-    """Return how many letters a file has, by the index of their shard; no file means none."""
+    """Return the number of dead letters in a file by shard index; empty if there is no file."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
         return {int(index): count for index, count in json.loads(metadata[_SHARDS]).items()}
@@ -74,21 +74,21 @@ def dead_letter_counts(path: Path) -> dict[int, int]:
 def write_dead_letters(
     path: Path, parts: Mapping[int, Path], stale: Iterable[int], digests: Digests
 ) -> None:
-    """Replace the file: letters of stale shards are made of their parts, all others are copied.
+    """Replace the file: read the parts of stale shards, and copy the others' dead letters.
 
     Args:
-        parts: Of all shards that have rows with an error, by index.
-        stale: Those of them whose letters are not in the file as they are now.
+        parts: Parts of all shards that have rows with an error, by index.
+        stale: Shards with dead letters that the file does not have in their current form.
 
     Raises:
-        TerminalError: The disk cannot take it; the old file stands.
+        TerminalError: The file cannot be written; the old file is kept.
     """
     if not parts:
         path.unlink(missing_ok=True)
         return
     earlier = dead_letter_counts(path)
-    places = {index: place for place, index in enumerate(sorted(earlier))}
-    again = set(stale)
+    groups = {index: group for group, index in enumerate(sorted(earlier))}
+    changed = set(stale)
     counts: dict[int, int] = {}
     temporary = temporary_beside(path)
     try:
@@ -96,8 +96,8 @@ def write_dead_letters(
             old = stack.enter_context(pq.ParquetFile(path)) if earlier else None
             with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
                 for index in sorted(parts):
-                    if old is not None and index in places and index not in again:
-                        table = old.read_row_group(places[index])
+                    if old is not None and index in groups and index not in changed:
+                        table = old.read_row_group(groups[index])
                     else:
                         table = _table(list(failed_rows(parts[index])), digests)
                     if table.num_rows:
@@ -110,7 +110,8 @@ def write_dead_letters(
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise TerminalError(
-            f"{path} cannot be written: {error.strerror}; make room and run the same command again"
+            f"{path} cannot be written: {error.strerror}; "
+            "free some disk space and run the same command again"
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)

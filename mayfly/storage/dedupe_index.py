@@ -1,8 +1,8 @@
-"""Rows that ask what an earlier row asks already: which they are, and the answers they get.
+"""Index of rows with identical requests (duplicates), and the answers that they copy.
 
-A file of the run, `DIR/_mayfly/copies.sqlite`. Which row copies which follows from the input and
-the request alone, and the answers are those of committed parts: losing the file loses nothing,
-and no crash can make a row be sent twice. Memory does not grow with the rows.
+A file of the run, `DIR/_mayfly/copies.sqlite`. It is derived from the input, the requests and the
+committed parts, so it can be lost without losing anything, and no crash makes a row be sent twice.
+Memory does not grow with the rows.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from mayfly.storage.answer_record import from_record, to_record
 from mayfly.storage.atomic import move_into_place, temporary_beside
 
 BUSY_S = 60.0
-"""How long one thread waits for another that is writing."""
+"""How long a thread waits for another that is writing."""
 
 _TABLES = """
 CREATE TABLE about (key TEXT);
@@ -27,20 +27,20 @@ CREATE TABLE loaded (shard INTEGER PRIMARY KEY);
 """
 
 
-class Copies:
-    """The copies of one job's input; may be used from several threads and processes.
+class DuplicateIndex:
+    """The duplicates of one job's input; safe to use from several threads and processes.
 
     Raises:
-        TerminalError: The disk cannot take the file.
+        TerminalError: The file cannot be written.
     """
 
     def __init__(self, path: Path, *, key: str, rows: Iterable[tuple[int, bytes]]) -> None:
-        """Open the file, or make it when it is not of this key.
+        """Open the file, or create it if it has another key.
 
         Args:
-            key: Changes when input or request do.
-            rows: Each row that can be sent, in order, with the digest of what it asks; read only
-                when the file has to be made.
+            key: Identifies the input and the requests.
+            rows: Each row that can be sent, in order, with the digest of its request; read only if
+                the file has to be created.
         """
         self._path = path
         try:
@@ -48,11 +48,12 @@ class Copies:
                 self._make(key, rows)
         except (sqlite3.Error, OSError) as error:
             raise TerminalError(
-                f"{path} cannot be written: {error}; make room and run the same command again"
+                f"{path} cannot be written: {error}; "
+                "free some disk space and run the same command again"
             ) from error
 
     def within(self, shard: Shard) -> dict[int, int]:
-        """Return the rows of a shard that copy an earlier row, with that row."""
+        """Return the rows of a shard that are duplicates, with the first row of each."""
         with closing(self._connect()) as database:
             found = database.execute(
                 "SELECT row, first FROM copies WHERE row >= ? AND row < ?",
@@ -61,7 +62,7 @@ class Copies:
             return dict(found.fetchall())
 
     def forget_answers(self) -> None:
-        """Drop the answers that were taken from parts, which are about to change."""
+        """Drop the answers that were copied from parts, because the parts will change."""
         with closing(self._connect()) as database, database:
             database.execute("DELETE FROM answers")
             database.execute("DELETE FROM loaded")
@@ -73,7 +74,7 @@ class Copies:
             return database.execute(query, (shard.index,)).fetchone() is not None
 
     def keep_answers(self, shard: Shard, answers: Mapping[int, Answer]) -> None:
-        """Keep the answers of a shard's rows that rows of later shards copy."""
+        """Store the answers of a shard's rows that have duplicates in later shards."""
         with closing(self._connect()) as database, database:
             copied = database.execute(
                 "SELECT DISTINCT first FROM copies WHERE first >= ? AND first < ? AND row >= ?",
@@ -86,7 +87,7 @@ class Copies:
             database.execute("INSERT OR REPLACE INTO loaded VALUES (?)", (shard.index,))
 
     def answers(self, rows: Iterable[int]) -> Iterator[Answer]:
-        """Yield the answers kept of some rows."""
+        """Yield the stored answers of rows."""
         with closing(self._connect()) as database:
             for row in rows:
                 query = "SELECT answer FROM answers WHERE row = ?"
@@ -113,7 +114,7 @@ class Copies:
             with closing(sqlite3.connect(made)) as database:
                 database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
                 database.executescript(_TABLES)
-                # What was asked before is needed only while the file is made.
+                # Digests are needed only while the file is created.
                 database.execute("ATTACH ? AS once", (str(seen),))
                 database.executescript(
                     "PRAGMA once.journal_mode = OFF; PRAGMA once.synchronous = OFF;"

@@ -1,4 +1,4 @@
-"""An output as one file: OpenAI-batch results, JSON lines, CSV or Parquet, written in batches."""
+"""Export an output to one file: OpenAI-batch results, JSON lines, CSV or Parquet."""
 
 import base64
 import csv
@@ -30,11 +30,11 @@ SUFFIXES: dict[str, Format] = {
 
 
 class Exported(NamedTuple):
-    """What was written.
+    """The result of an export.
 
     Attributes:
         errors: Rows with an error.
-        error_file: Where they are, if the format keeps them apart and there are any.
+        error_file: File of the rows with an error, if the format separates them and there are any.
     """
 
     rows: int
@@ -52,16 +52,15 @@ class _Writer(Protocol):
 
 
 def format_of(file: Path, given: Format | None) -> Format:
-    """Return the format: the one that is given, else what the file's name says.
+    """Return the given format, or the one that the file's suffix implies.
 
     Raises:
-        BadRequest: The name says nothing.
+        BadRequest: The suffix is unknown.
     """
     found = given or SUFFIXES.get(file.suffix.lower())
     if found is None:
         raise BadRequest(
-            f"--to {file}: its name does not say a format; "
-            "add --format openai-batch, jsonl, csv or parquet"
+            f"--to {file}: unknown file suffix; add --format openai-batch, jsonl, csv or parquet"
         )
     return found
 
@@ -69,15 +68,15 @@ def format_of(file: Path, given: Format | None) -> Format:
 def export(
     batches: Iterable[Batch], file: Path, kind: Format, *, folder: Path, results: BatchResults
 ) -> Exported:
-    """Write rows to a file, which is there whole or not at all.
+    """Write rows to a file, atomically.
 
     Args:
-        folder: The output that they come from.
-        results: Makes OpenAI-batch lines.
+        folder: The output that the rows come from.
+        results: Builds OpenAI-batch lines.
 
     Raises:
-        BadRequest: A file that would be taken for a part of the output, or cannot be created.
-        TerminalError: The disk does not take it; a damaged part.
+        BadRequest: The file is inside the output, or cannot be created.
+        TerminalError: The file cannot be written, or a part is damaged.
     """
     _check(file, folder)
     error_file = file.with_name(f"{file.stem}.errors{file.suffix}")
@@ -101,7 +100,7 @@ def export(
         if apart:
             move_into_place(temporary_errors, error_file)
         elif kind == "openai-batch":
-            # One from an earlier export would be taken for this one's.
+            # Remove the error file of an earlier export.
             error_file.unlink(missing_ok=True)
     except OSError as error:
         raise TerminalError(
@@ -137,7 +136,7 @@ class _Parquet:
         if self._writer is None or self._schema is None:
             self._schema = batch.table.schema
             self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
-        # The parts of one output have one schema, but not always one order of metadata.
+        # All parts have the same schema, but the order of its metadata may differ.
         self._writer.write_batch(fitted(batch.table, self._schema))
 
     def close(self) -> None:
@@ -200,7 +199,7 @@ _WRITERS: dict[str, type[_Parquet | _JsonLines | _Csv]] = {
 
 
 def rows_of(table: pa.RecordBatch) -> Iterable[dict[str, Any]]:
-    """Yield rows as Python values; text that is not UTF-8 has U+FFFD for what is wrong."""
+    """Yield rows as Python values; invalid UTF-8 is replaced by U+FFFD."""
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         values = cell_values(column)
@@ -226,7 +225,7 @@ def _readable(column: pa.Array) -> list[Any]:
 
 
 def dumps(value: Any) -> bytes:
-    """Return a value as JSON: bytes as base64, what JSON has no form for as its text."""
+    """Return a value as JSON: bytes as base64, types without a JSON form as text."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(value, default=_plain, option=options)
 

@@ -1,4 +1,4 @@
-"""What a file that is read by position holds, told by its footer: Parquet, and Arrow IPC."""
+"""Read the footers of Parquet and Arrow IPC files, which describe their rows."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ from mayfly.storage.remote_blocks import BlockFile, BlockStore, RemoteFile
 
 MAGIC = b"PAR1"
 TAIL_BYTES = 64 * 2**10
-"""Read from the end of a file in one go; most footers are smaller."""
+"""Bytes read from the end of a file at first; most footers are smaller."""
 
 SIGNATURE_BYTES = 28
-"""Follow the metadata in the footer of an encrypted file whose footer is not encrypted.
+"""Size of the signature in the plaintext footer of an encrypted file.
 Source: Parquet Modular Encryption, 5.2."""
 
 LAST_NS = 2**63 // 1000
-"""Microseconds from 1970 that nanoseconds can hold."""
+"""Maximum microseconds since 1970 that an int64 of nanoseconds can hold."""
 
 
 MAPPED_BATCHES = 256
@@ -31,18 +31,18 @@ MAPPED_BATCHES = 256
 
 
 class InputFile(NamedTuple):
-    """One file as its footer describes it.
+    """One input file, described by its footer.
 
     Attributes:
-        path: What is opened: a local path, or what a remote file system calls it.
-        size: Bytes.
-        footer: SHA-256 (hex) of the footer's bytes, by which a file changed under us is noticed.
-        groups: Its row groups that have rows.
-        shown: What messages and the manifest call it; another than `path` for a copy.
-        remote: What a remote file's blocks are found by; None for a local file.
-        content: SHA-256 (hex) of the bytes of the source that it is a copy of, or "".
-        constants: Columns that its path, or a table's log, has for all its rows.
-        int96: The unit in which its INT96 timestamps are read: `ns`, or `us` beyond year 2262.
+        path: Path to open: local, or in a remote file system.
+        size: Size in bytes.
+        footer: SHA-256 (hex) of the footer's bytes, to detect changes.
+        groups: Its row groups.
+        shown: Name in messages and the manifest; differs from `path` for a copy.
+        remote: Identifies a remote file's blocks; None for a local file.
+        content: For a copy, SHA-256 (hex) of the source's bytes; otherwise "".
+        constants: Columns from its path or a table's log, constant for all its rows.
+        int96: The unit in which INT96 timestamps are read: `ns`, or `us` for years beyond 2262.
         format: `Parquet` or `Arrow IPC`.
     """
 
@@ -64,7 +64,7 @@ class InputFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         return self.shown or self.path
 
 
@@ -78,7 +78,7 @@ class Footer(NamedTuple):
 
 @contextmanager
 def open_binary(store: BlockStore | None, path: str, remote: RemoteFile | None) -> Iterator[Any]:
-    """Open a file to read bytes: a local one, or a remote one by its blocks."""
+    """Open a file for reading bytes: a local file, or a remote one by blocks."""
     if remote is None or store is None:
         with Path(path).open("rb") as file:
             yield file
@@ -105,7 +105,7 @@ def read_footer(
     except (BadRequest, MemoryError):
         raise
     except Exception as error:
-        # Whatever a file system or Arrow raises here, the person can only repair this file.
+        # For any exception of a file system or Arrow, the user can only repair this file.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadRequest(
             f"input {path} cannot be read: {reason}; repair it or leave it out"
@@ -135,7 +135,7 @@ def footer_of(file: Any, path: str, *, int96: str = "ns") -> Footer:
         tail = file.read(length + 8)
     footer = tail[-length - 8 :]
     metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
-    # Arrow aborts the process when it is asked about an encrypted column.
+    # Arrow aborts the process if it accesses an encrypted column.
     if length - metadata.serialized_size >= SIGNATURE_BYTES:
         raise _encrypted(path)
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
@@ -153,7 +153,7 @@ def footer_of(file: Any, path: str, *, int96: str = "ns") -> Footer:
 
 
 def read_arrow_footer(path: str) -> Footer | None:
-    """Read the footer of a local Arrow IPC file; None for a stream, which has none.
+    """Read the footer of a local Arrow IPC file; None for a stream, which has no footer.
 
     Raises:
         BadRequest: Damaged, truncated or unreadable; the message names the file.
@@ -195,7 +195,7 @@ def _encrypted(path: str) -> BadRequest:
 
 
 def _schema_of(footer: bytes, metadata: Any, int96: str) -> pa.Schema:
-    """Return the Arrow schema, with the types that only Parquet's own schema has (UUID, JSON)."""
+    """Return the Arrow schema, with the logical types of Parquet's own schema (UUID, JSON)."""
     with pq.ParquetFile(
         pa.BufferReader(MAGIC + footer),
         metadata=metadata,
@@ -206,9 +206,9 @@ def _schema_of(footer: bytes, metadata: Any, int96: str) -> pa.Schema:
 
 
 def _int96_unit(file: Any, metadata: Any) -> str:
-    """Return the unit that holds every INT96 timestamp of a file; they have no unit of their own.
+    """Return a unit that can hold all INT96 timestamps of a file, which have no unit themselves.
 
-    Nanoseconds hold the years 1677 to 2262, and Arrow lets what is beyond overflow silently.
+    Nanoseconds cover the years 1677 to 2262; beyond, Arrow overflows silently.
     """
     columns = [metadata.schema.column(i) for i in range(len(metadata.schema))]
     names = [column.path.split(".")[0] for column in columns if column.physical_type == "INT96"]

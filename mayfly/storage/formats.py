@@ -1,4 +1,4 @@
-"""The kinds of files that an input may have, told from their names."""
+"""The formats of input files, by their names."""
 
 from typing import NamedTuple
 
@@ -26,12 +26,12 @@ IN_WORDS = "Parquet, JSON lines (.jsonl, .ndjson), CSV or Arrow IPC (.arrow, .fe
 
 
 class Kind(NamedTuple):
-    """What a file is by its name.
+    """Format and compression of a file, by its name.
 
     Attributes:
-        format: One of the four above. Every name that says nothing else is Parquet, whose own
-            first and last bytes say whether it is.
-        compression: `gzip` or `zstd` around the whole file, or None.
+        format: One of the four above. An unknown suffix counts as Parquet, which is checked by its
+            first and last bytes.
+        compression: `gzip` or `zstd` of the whole file, or None.
     """
 
     format: str
@@ -39,12 +39,12 @@ class Kind(NamedTuple):
 
 
 def is_media(name: str) -> bool:
-    """Whether a file beside data is an image, sound or a video, which cells name."""
+    """Whether a file next to data is an image, sound or a video, which cells may name."""
     return name.rpartition(".")[2].lower() in _MEDIA
 
 
 def kind_of(path: str) -> Kind:
-    """Return what a file is, by the end of its name; a query (`?…`) does not count."""
+    """Return a file's format by its suffix; a query (`?…`) is ignored."""
     name = path.partition("?")[0].rsplit("/", 1)[-1].lower()
     stem, _, suffix = name.rpartition(".")
     compression = _COMPRESSIONS.get(suffix)

@@ -1,4 +1,4 @@
-"""Tables of a Python process as an input: written once to Parquet, named by their content."""
+"""Write a table of a Python process to Parquet as an input, named by its content."""
 
 import hashlib
 import uuid
@@ -12,20 +12,20 @@ from mayfly.models.errors import BadRequest
 from mayfly.storage.atomic import make_folder
 
 ROW_GROUP_ROWS = 65_536
-"""Small enough that a shard is read without its neighbours, large enough to compress."""
+"""Small enough to read a shard without its neighbours, large enough to compress."""
 
 
 def keep_table(data: Any, folder: Path) -> Path:
     """Write a table to a Parquet file in a folder; return its path.
 
-    The same content has the same name, so that the same call resumes.
+    The name is derived from the content, so that the same call resumes a run.
 
     Args:
-        data: A pandas or polars DataFrame, a pyarrow Table, or whatever else exports Arrow data
-            (`__arrow_c_stream__`).
+        data: A pandas or polars DataFrame, a pyarrow Table, or any other object that exports Arrow
+            data (`__arrow_c_stream__`).
 
     Raises:
-        BadRequest: It is none of those, or holds what Arrow has no type for.
+        BadRequest: It is none of those, or has values without an Arrow type.
     """
     table = _table_of(data)
     make_folder(folder)
@@ -48,7 +48,7 @@ def _table_of(data: Any) -> pa.Table:
     home = type(data).__module__.partition(".")[0]
     try:
         if home == "pandas":
-            # Not by its Arrow stream, which leaves the index out.
+            # Its Arrow stream would leave the index out.
             return pa.Table.from_pandas(data)
         if hasattr(data, "__arrow_c_stream__"):
             return pa.table(data)

@@ -1,4 +1,4 @@
-"""Past runs on this machine: one line of JSON each, appended when a run ends."""
+"""Past runs on this machine: one JSON line each, appended when a run ends."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from mayfly.storage.atomic import make_folder
 from mayfly.storage.lease_store import state_home
 
 HISTORY = "MAYFLY_HISTORY"
-"""Names the folder of the history where that is not the folder of the leases."""
+"""Variable with the folder of the history, if it is not the folder of the leases."""
 
 
 def history_file(environ: Mapping[str, str]) -> Path:
-    """Return where the history is kept."""
+    """Return the path of the history file."""
     named = environ.get(HISTORY, "").strip()
     return (Path(named).expanduser() if named else state_home(environ)) / "history.jsonl"
 
@@ -24,7 +24,7 @@ def append_history(environ: Mapping[str, str], record: Mapping[str, Any]) -> Non
     """Add a run's record."""
     path = history_file(environ)
     make_folder(path.parent, mode=0o700)
-    # One write of one line, so that two runs that end at once do not mix theirs.
+    # A single write per line, so that two runs that end at once do not mix their lines.
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(file, orjson.dumps(record) + b"\n")
@@ -33,7 +33,7 @@ def append_history(environ: Mapping[str, str], record: Mapping[str, Any]) -> Non
 
 
 def read_history(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the records, oldest first; a line that was cut off by a crash is passed over."""
+    """Return the records, oldest first; a line truncated by a crash is skipped."""
     path = history_file(environ)
     records = []
     for line in path.read_bytes().splitlines() if path.exists() else []:

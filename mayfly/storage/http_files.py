@@ -1,7 +1,7 @@
-"""Files behind HTTP: listed by the links of a page, read by ranges, each byte once.
+"""Files on an HTTP server: listed by the links of a page, read by ranges, each byte once.
 
-httpx, so that proxies and authorities are what they are for the API (`HTTPS_PROXY`, `NO_PROXY`,
-`SSL_CERT_FILE`); loopback is never sent through a proxy.
+Uses httpx, so that proxies and certificates are the same as for the API (`HTTPS_PROXY`,
+`NO_PROXY`, `SSL_CERT_FILE`); loopback never goes through a proxy.
 """
 
 import fnmatch
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpx
 
 CONNECTIONS = 32
-"""Requests at once: 5,000 small files at 40 ms take some seconds, before anything is rented."""
+"""Concurrent requests: 5,000 small files at 40 ms take some seconds before anything is rented."""
 
 TRIES = 4
 CHUNK = 1 << 20
@@ -23,15 +23,14 @@ _LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
 
 
 class Head(NamedTuple):
-    """What the first request for a file brings.
+    """The result of the first request for a file.
 
     Attributes:
-        size: Bytes of the whole file.
-        version: What changes with its content: the ETag, or the time of its last change.
-        first: Its first bytes, as many as were asked for; all of it where the server has no
-            ranges, see `whole`.
-        whole: Whether everything was sent, to the sink and not in `first`.
-        unchanged: Whether it is still of the version that was named; nothing was sent then.
+        size: Size of the whole file in bytes.
+        version: Changes with its content: the ETag, or the time of its last modification.
+        first: Its first bytes, as many as requested.
+        whole: Whether the server has no ranges, and sent the whole file to the sink.
+        unchanged: Whether it still has the known version; then nothing was sent.
     """
 
     size: int
@@ -59,7 +58,7 @@ class HttpFiles:
         self._client.close()
 
     def files(self, url: str) -> list[str]:
-        """Return the files that a URL means: itself, those of a page of links, or a glob's."""
+        """Return the files of a URL: itself, those of a page of links, or the matches of a glob."""
         address, _, query = url.partition("?")
         if any(character in unquote(urlsplit(address).path) for character in "*[") and not query:
             return self._matches(address)
@@ -68,7 +67,7 @@ class HttpFiles:
         return [url]
 
     def is_page(self, url: str) -> bool:
-        """Whether a URL is a page of HTML and no file."""
+        """Whether a URL is an HTML page rather than a file."""
         try:
             kind = self._ask("HEAD", url).headers.get("Content-Type", "")
         except (httpx.HTTPError, OSError):
@@ -78,11 +77,11 @@ class HttpFiles:
     def head(
         self, url: str, first: int, *, known: str = "", sink: Callable[[bytes], object]
     ) -> Head:
-        """Ask for the first bytes of a file, and learn its size by that.
+        """Request the first bytes of a file, which also returns its size.
 
         Args:
-            known: The version that is at hand already; then nothing is sent if it is the newest.
-            sink: Is given the whole content, a piece at a time, where the server has no ranges.
+            known: The version of the local copy; nothing is sent if it is the current one.
+            sink: Receives the whole content, in pieces, if the server has no ranges.
         """
         headers = {"Range": f"bytes=0-{first - 1}"}
         if known:
@@ -112,7 +111,7 @@ class HttpFiles:
         raise AssertionError("not reached")
 
     def cat_file(self, url: str, start: int, end: int) -> bytes:
-        """Return the bytes from `start` up to `end` (OSError where there are no ranges)."""
+        """Return the bytes from `start` up to `end` (OSError if the server has no ranges)."""
         response = self._ask("GET", url, {"Range": f"bytes={start}-{end - 1}"})
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
             raise OSError("the server does not send ranges of files")
@@ -158,7 +157,7 @@ class HttpFiles:
 
 def _check(response: httpx.Response) -> None:
     if not response.is_success:
-        raise OSError(f"the server answers {response.status_code} {response.reason_phrase}")
+        raise OSError(f"the server returned {response.status_code} {response.reason_phrase}")
 
 
 def _glob_rule(pattern: str) -> str:

@@ -1,4 +1,4 @@
-"""Which files an INPUT means: a file, a folder, a glob or a table, local or a URI."""
+"""Find the files of an INPUT: a file, a folder, a glob or a table, local or a URI."""
 
 import fnmatch
 import glob
@@ -28,7 +28,7 @@ EXTRAS = {
     "adl": "azure",
     "hf": "hf",
 }
-"""The extra of mayfly that brings what a protocol needs."""
+"""The extra of mayfly with the packages for a protocol."""
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -37,11 +37,11 @@ class Found(NamedTuple):
     """One file of an input.
 
     Attributes:
-        path: As its file system calls it, credentials masked.
-        size: Bytes, where a listing says so.
-        version: What a listing says that changes with the content.
-        constants: Columns that its path or a table's log has; values are texts, or typed by a log.
-        keep: For each row whether a table still has it; None keeps all.
+        path: Path in its file system, with credentials masked.
+        size: Size in bytes, if a listing has it.
+        version: Version from a listing, which changes with the content.
+        constants: Columns from its path or a table's log; values are texts, or typed by a log.
+        keep: For each row whether the table still has it; None keeps all.
     """
 
     path: str
@@ -56,7 +56,7 @@ class Located(NamedTuple):
 
     Attributes:
         filesystem: An fsspec filesystem or `HttpFiles`, or None for local paths.
-        schema: A table's, where its log has one.
+        schema: The schema of a table's log, if there is one.
     """
 
     filesystem: Any
@@ -64,24 +64,24 @@ class Located(NamedTuple):
     schema: Any = None
 
     def close(self) -> None:
-        """Close connections that are ours."""
+        """Close connections that are not shared."""
         if isinstance(self.filesystem, HttpFiles):
             self.filesystem.close()
 
 
 def locate(uri: str, environ: Mapping[str, str] = ENVIRON) -> Located:
-    """Find the files that an INPUT means, sorted by path, without opening them.
+    """Find the files of an INPUT, sorted by path, without opening them.
 
     Below a folder or a glob, names that begin with `_` or `.` are not data, at any level, nor are
-    images, sound and videos by their usual names, which cells of the data may name. Folders called
-    `name=value` are columns. A folder with a Delta log is read by that.
+    images, sound and videos by their suffixes, which cells of the data may name. Folders named
+    `name=value` are columns. A folder with a Delta log is read by its log.
 
     Args:
-        uri: With credentials masked; `environ` has them.
+        uri: With credentials masked; the real ones are in `environ`.
 
     Raises:
-        BadRequest: Nothing there, a protocol that cannot be read here, or files of a table that
-            would be read without its log.
+        BadRequest: There are no files, the protocol is not supported, or files of a table would be
+            read without its log.
     """
     filesystem = open_filesystem(uri, environ)
     schema = None
@@ -131,7 +131,7 @@ def open_filesystem(uri: str, environ: Mapping[str, str] = ENVIRON) -> Any:
 
 
 def name_in(uri: str, path: str) -> str:
-    """Return what a file is called within its input: the same name wherever the input lies."""
+    """Return a file's name within its input, which does not depend on the input's location."""
     if is_local(uri):
         root = Path(_local(uri)).expanduser()
         parts, within = root.parts, Path(path).parts
@@ -146,15 +146,15 @@ def name_in(uri: str, path: str) -> str:
 
 
 def is_local(uri: str) -> bool:
-    """Whether a URI, or a path, is of this machine's file system."""
+    """Whether a URI or path is in the local file system."""
     return "::" not in uri and uri.partition("://")[0] in (uri, "file", "local")
 
 
 def refuse_output_below(uri: str, output: str) -> None:
-    """Refuse an output that later runs into it would read as their input.
+    """Reject an output that later runs would read as their input.
 
     Raises:
-        BadRequest: It is INPUT's folder or in it, or what a glob takes.
+        BadRequest: It is in INPUT's folder, or matches its glob.
     """
     if is_local(uri) != is_local(output):
         return
@@ -169,13 +169,13 @@ def refuse_output_below(uri: str, output: str) -> None:
     part = [*below, "part-000000.parquet"]
     if taken and any(_takes(pattern.split("/"), part[:depth]) for depth in range(1, len(part) + 1)):
         raise BadRequest(
-            f"--output {output} is in INPUT {uri}, so that its answers would be read as input; "
+            f"--output {output} is in INPUT {uri}, so its answers would be read as input; "
             "give a folder outside of it"
         )
 
 
 def _takes(pattern: list[str], parts: list[str]) -> bool:
-    """Whether a glob matches a path, both by their parts."""
+    """Whether a glob matches a path; both are given as parts."""
     if not pattern or not parts:
         return not parts and all(part == "**" for part in pattern)
     if pattern[0] == "**":
@@ -191,7 +191,7 @@ def _local(uri: str) -> str:
 def _remote_parts(uri: str) -> tuple[str, ...]:
     _, mark, rest = uri.partition("://")
     first, *others = (rest if mark else uri).strip("/").split("/")
-    # Who asks is no part of what is asked for.
+    # Masked credentials are not part of the path.
     return (first.rpartition(f"{MASK}@")[2], *others)
 
 
@@ -206,7 +206,7 @@ def _local_paths(name: str) -> list[str]:
         near = nearest_file(path) or "; give a file, a folder or a glob"
         raise BadRequest(f"input {name} does not exist{near}")
     pattern = str(path)
-    # Unlike Path.glob, this takes absolute patterns.
+    # Unlike Path.glob, this accepts absolute patterns.
     matches = sorted(set(glob.glob(pattern, recursive=True, include_hidden=True)))  # noqa: PTH207
     depth = _fixed_parts(pattern)
     found: dict[str, None] = {}
@@ -222,7 +222,7 @@ def _local_paths(name: str) -> list[str]:
 
 
 def _refuse_above(name: str, folders: Iterable[Path]) -> None:
-    """Refuse folders that are inside of a table."""
+    """Reject folders that are inside a table."""
     above = {up for folder in folders for up in (folder.absolute(), *folder.absolute().parents)}
     for folder in above:
         if (folder / DELTA).is_dir() or (folder / ".hoodie").is_dir():
@@ -230,14 +230,14 @@ def _refuse_above(name: str, folders: Iterable[Path]) -> None:
 
 
 def _fixed_parts(pattern: str) -> int:
-    """Return how many leading parts of a glob are plain names, which count as asked for."""
+    """Return the number of leading parts of a glob without wildcards, which may be hidden names."""
     parts = Path(pattern).parts
     return next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
 
 
 def _files_below(folder: str, ancestors: tuple[str, ...]) -> Iterator[str]:
     real = os.path.realpath(folder)
-    if real in ancestors:  # A link back up would be walked for ever.
+    if real in ancestors:  # A link to an ancestor would loop for ever.
         return
     with os.scandir(folder) as entries:
         listed = list(entries)
@@ -295,7 +295,7 @@ def _remote_files(filesystem: Any, uri: str, environ: Mapping[str, str]) -> tupl
     if found is None:
         raise BadRequest(f"input {uri} does not exist; give a file, a folder or a glob")
     if uri.startswith("hf://"):
-        # A repository has its card and scripts beside the data.
+        # A repository also has its card and scripts.
         found = {path: about for path, about in found.items() if _is_data(path)}
     return [
         Found(path, about.get("size"), version_of(about)) for path, about in found.items()
@@ -344,14 +344,14 @@ def _http_paths(files: HttpFiles, uri: str, environ: Mapping[str, str]) -> list[
 def _table_files(table: Table, root: str) -> list[Found]:
     files = []
     for file in table.files:
-        # The log has paths as URLs; a name with a per cent sign is rare, one with a space is not.
+        # The log has URL-encoded paths.
         path = file.path if "://" in file.path else f"{root.rstrip('/')}/{unquote(file.path)}"
         files.append(Found(path, constants=file.constants, keep=file.keep))
     return files
 
 
 def _partitions(name: str) -> tuple[tuple[str, Any], ...]:
-    """Return the columns that the folders of a file name: `year=2024/` is one."""
+    """Return the columns from the folders of a file, such as `year=2024/`."""
     pairs = [part.partition("=") for part in name.split("/")[:-1] if "=" in part]
     return tuple(
         (unquote(key), None if value == NULL_PARTITION else unquote(value))
@@ -386,7 +386,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _fsspec() -> Any:
-    """Return the library for object stores, which local inputs do without: it is slow to load."""
+    """Return fsspec, which is slow to load and not needed for local inputs."""
     import fsspec  # noqa: PLC0415
 
     return fsspec

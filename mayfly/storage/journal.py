@@ -1,8 +1,8 @@
-"""The journal: answers on disk as they come, one append-only file per shard.
+"""The journal: answers written to disk as they arrive, one append-only file per shard.
 
-A file is lines of text. Each is `<CRC-32, 8 hex digits> <JSON>`; the first says whose journal it
-is, the others are answers. The checksums of answers are seeded with that of the first line, so
-that a record counts only in the journal of its own job and shard.
+A file has lines of text: `<CRC-32, 8 hex digits> <JSON>`. The first line identifies job and shard,
+the others are answers. The checksums of answers are seeded with that of the first line, so that a
+record is valid only in the journal of its own job and shard.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ from mayfly.system import SYSTEM, System
 FORMAT = 1
 
 BEHIND_BYTES = 32 * 2**20
-"""More answers than this shall not wait for the disk: nothing more is sent until it has them."""
+"""Maximum unsynced answers: beyond it, no further row is sent until the disk has caught up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,19 +45,18 @@ class Disk:
 
 
 class Journal:
-    """Appends answers of one shard; what `commit` has returned for is safe from a power cut.
+    """Appends answers of one shard; after `commit` they survive a power failure.
 
-    Opening cuts a torn tail off after the last good record. `append` and `commit` may be called
-    in different threads: append where answers arrive, commit where waiting for the disk does no
-    harm.
+    Opening truncates the file after the last valid record. `append` and `commit` may be called in
+    different threads: `append` where answers arrive, `commit` where waiting for the disk is fine.
 
     Args:
         watch: Knows of each write while it is under way.
         disk: How it gets to the disk.
 
     Attributes:
-        answers: All of them by row, those found in the file and those appended; of several to
-            one row the last. Memory is bounded; of use until the journal is closed.
+        answers: All answers by row, from the file and appended; the last one of each row. Memory
+            is bounded; usable until the journal is closed.
 
     Raises:
         BadRequest: The file is the journal of another job or shard.
@@ -105,7 +104,7 @@ class Journal:
         return len(self._waiting)
 
     def append(self, answer: Answer) -> None:
-        """Take an answer for the next commit."""
+        """Add an answer to the next commit."""
         record = to_record(answer)
         self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
         self._waiting_bytes += len(record)
@@ -113,10 +112,10 @@ class Journal:
             self.answers.release(self._end)
 
     def write_records(self, records: Sequence[bytes]) -> list[int]:
-        """Write answers that come as records, as from a worker; return their rows.
+        """Write answers that are records already, as from a worker; return their rows.
 
-        When it returns, the kernel has them, as after `commit(sync=False)`. A journal is appended
-        to in this way or by `append`, not in both.
+        On return the kernel has them, as after `commit(sync=False)`. A journal uses either this
+        method or `append`, not both.
 
         Raises:
             TerminalError: As `commit`; or a record without a row.
@@ -134,7 +133,7 @@ class Journal:
         return rows
 
     def keep_up(self) -> None:
-        """Wait for the disk if it is far behind; for whoever brings rows that are to be answered.
+        """Wait for the disk if it is far behind; called before further rows are sent.
 
         Raises:
             TerminalError: As `commit`.
@@ -143,14 +142,14 @@ class Journal:
             self.commit()
 
     def commit(self, *, sync: bool = True) -> None:
-        """Write what is waiting and wait until the disk has it.
+        """Write the pending answers and wait until they are on disk.
 
         Args:
-            sync: Without, it is the kernel that has it: it survives our death, but no power cut.
+            sync: If False, only write: the data survives a crash of the process, but not a power
+                failure.
 
         Raises:
-            TerminalError: The disk did not take it; what could not be written is still waiting,
-                and the next commit tries again.
+            TerminalError: It cannot be written; the answers stay pending for the next commit.
         """
         with self._writing:
             self._waiting_bytes = 0
@@ -203,7 +202,7 @@ class Journal:
         self._end += len(data)
 
     def _sync(self) -> None:
-        # Beside the writing: an answer shall not wait for the disk to be in the kernel's hands.
+        # Not under the write lock: writing to the kernel must not wait for the disk.
         with self._syncing:
             end = self._end
             if end == self._synced:
@@ -220,7 +219,7 @@ class Journal:
     def _refused(self, error: OSError) -> TerminalError:
         return TerminalError(
             f"journal {self._path} cannot be written: {error.strerror}; "
-            "make room and run the same command again"
+            "free some disk space and run the same command again"
         )
 
 
@@ -232,13 +231,13 @@ def open_journal(
     watch: WriteWatch | None = None,
     disk: Disk | None = None,
 ) -> tuple[Journal, dict[int, Answer]]:
-    """Open a shard's journal and return, all in memory, the answers that it holds already."""
+    """Open a shard's journal; return it and its existing answers, all in memory."""
     journal = Journal(path, fingerprint=fingerprint, shard=shard, watch=watch, disk=disk)
     return journal, dict(journal.answers)
 
 
 def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Answer]:
-    """Return the answers of a journal by row without changing it; no file means no answers.
+    """Return the answers of a journal by row without changing it; empty if there is no file.
 
     Raises:
         BadRequest: The file is the journal of another job or shard.
@@ -251,7 +250,7 @@ def load_journal(path: Path, *, fingerprint: str, shard: Shard) -> dict[int, Ans
 
 
 def _records(path: Path, *, fingerprint: str, shard: Shard) -> Iterator[tuple[bytes, int]]:
-    """Yield what each good line holds and the position after it."""
+    """Yield the content of each valid line and the position after it."""
     header = _header(fingerprint, shard)
     seed = crc32(header)
     end = 0
@@ -286,6 +285,6 @@ def _line(content: bytes, seed: int) -> bytes:
 
 
 def _content(line: bytes, seed: int) -> bytes | None:
-    """Return what a line holds, or None when any of its bytes is not as it was written."""
+    """Return the content of a line, or None if its checksum does not match."""
     content = line[PREFIX_BYTES:-1]
     return content if _line(content, seed) == line else None

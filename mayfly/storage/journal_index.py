@@ -1,4 +1,4 @@
-"""The answers of a journal by row: the latest in memory, the others where they lie in its file."""
+"""The answers of a journal by row: recent ones in memory, others by position in the file."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,13 +7,13 @@ from mayfly.models.rows import Answer
 from mayfly.storage.answer_record import from_record, row_of, to_record
 
 HELD_BYTES = 16 * 2**20
-"""As many bytes of records are held in memory; beyond that, answers are read from the file."""
+"""Maximum size of records in memory; beyond it, answers are read from the file."""
 
 RELEASED_BYTES = 256 * 2**10
-"""About so much is released at once: it is done where answers arrive, and must be quick."""
+"""Approximate size released at once, which must be quick: it happens where answers arrive."""
 
 PREFIX_BYTES = 9
-"""What a line has before its record: the checksum and a space."""
+"""Length of the checksum and a space before a record."""
 
 
 class Answers(Mapping[int, Answer]):
@@ -21,7 +21,7 @@ class Answers(Mapping[int, Answer]):
 
     def __init__(self, file: int) -> None:
         self._file = file
-        # An integer says where the record lies: its position, then 32 bits of its length.
+        # An integer is the position of the record, followed by 32 bits of its length.
         self._found: dict[int, Answer | int] = {}
         self._held = 0
         self._released = 0
@@ -40,21 +40,24 @@ class Answers(Mapping[int, Answer]):
         return len(self._found)
 
     def hold(self, answer: Answer, record_bytes: int) -> bool:
-        """Take an answer that is not on disk yet; return whether it is time to `release`."""
+        """Add an answer that is not on disk yet; return whether `release` is due."""
         self._found[answer.row] = answer
         self._held += record_bytes
         return self._held > HELD_BYTES
 
     def lies_at(self, row: int, position: int, length: int) -> None:
-        """Take an answer whose record is in the file, ending at `position + length`."""
+        """Add an answer with a record in the file, at `position`."""
         self._found[row] = position << 32 | length
         self._released = position + length + 1
 
     def release(self, end: int) -> None:
-        """Forget some answers whose lines end by `end`, which must be written, and note where.
+        """Replace some answers in memory by their positions in the file.
 
-        Called by whoever appends, so that no answer changes meanwhile. An answer that a later
-        one of the same row has replaced stays replaced.
+        Called by the thread that appends, so that no answer changes meanwhile. A later answer of
+        the same row stays in effect.
+
+        Args:
+            end: Position up to which the file is written.
         """
         size = RELEASED_BYTES
         while True:

@@ -1,7 +1,7 @@
-"""JSON lines as Arrow batches: every value is kept, whatever types its column has elsewhere.
+"""Read JSON lines as Arrow batches, without losing values of columns with mixed types.
 
-A column whose values have one type in Arrow's sense has that type. One whose values vary is JSON
-text, marked so that reading gives back what each line said.
+A column with values of a single Arrow type has that type. A column with mixed types is JSON text,
+marked so that reading returns the original values.
 """
 
 import json
@@ -18,10 +18,10 @@ from mayfly.storage.unified_types import JSON_MARK
 
 READ_BYTES = 2**20
 SOME = 10
-"""Models or URLs of an input that are kept: with two it is refused already."""
+"""Maximum models and URLs kept; an input with two is rejected anyway."""
 
 MAX_FIELDS = 200
-"""An object with more names than this, over a block of lines, is a map and kept as JSON text."""
+"""An object with more names than this within a block of lines is kept as JSON text."""
 
 _UNTYPED = (
     pa.ArrowInvalid,
@@ -34,7 +34,7 @@ _UNTYPED = (
 
 @dataclass(slots=True)
 class BatchRequests:
-    """Learns whether lines are OpenAI-batch requests, and what those have in common.
+    """Detects OpenAI-batch requests, and collects their common properties.
 
     Attributes:
         found: Whether the lines are requests: `custom_id` and `body`.
@@ -48,16 +48,16 @@ class BatchRequests:
 
     @property
     def lines(self) -> BatchLines | None:
-        """What the requests have in common; None where the lines are none."""
+        """Properties of the requests; None if the lines are not requests."""
         if not self.found:
             return None
         return BatchLines(tuple(self._models), tuple(self._urls), self._samples, self._logprobs)
 
     def note(self, lines: Sequence[dict[str, Any]], shown: str, first: int) -> None:
-        """Take some lines into account.
+        """Add lines.
 
         Raises:
-            BadRequest: A line is no request, unlike the first of the file.
+            BadRequest: A line is not a request, unlike the first line of the file.
         """
         if self.found is None:
             self.found = _is_request(lines[0])
@@ -67,7 +67,7 @@ class BatchRequests:
             if not _is_request(line):
                 raise BadRequest(
                     f"input {shown}, line {number}: no custom_id with a body, which the first "
-                    "line has; give requests alone"
+                    "line has; give only requests"
                 )
             body = line["body"]
             if len(self._models) < SOME and (model := body.get("model")) is not None:
@@ -76,7 +76,7 @@ class BatchRequests:
                 self._urls[str(url)] = None
             if type(samples := body.get("n")) is int:
                 self._samples = max(self._samples, samples)
-            # Of the older completions 0 asks for the tokens' own.
+            # In the completions API 0 requests the logprobs of the tokens themselves.
             self._logprobs |= body.get("logprobs") not in (None, False)
 
 
@@ -84,11 +84,11 @@ def json_batches(stream: BinaryIO, shown: str, requests: BatchRequests) -> Itera
     """Yield the lines of a file, about a MiB at a time.
 
     Args:
-        shown: What errors call the file.
-        requests: Learns whether the lines are OpenAI-batch requests.
+        shown: Name of the file in errors.
+        requests: Receives the lines, to detect OpenAI-batch requests.
 
     Raises:
-        BadRequest: A line that is no JSON object; it names the line.
+        BadRequest: A line is not a JSON object; the message has its number.
     """
     number = 1
     for block in _blocks(stream):
@@ -125,7 +125,7 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def has_large_integer(column: pa.Array) -> bool:
-    """Whether texts may hold an integer beyond 64 bits, which orjson makes a float of."""
+    """Whether texts may hold an integer beyond 64 bits, which orjson converts to a float."""
     import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and seldom needed
 
     return bool(pc.any(pc.match_substring_regex(column, "[0-9]{19}")).as_py())
@@ -135,10 +135,10 @@ def read_json(text: bytes | str, *, exact: bool) -> Any:
     """Return a JSON value.
 
     Args:
-        exact: Keep integers of any size, at some cost; see `has_large_integer`.
+        exact: Keep integers of any size, which is slower; see `has_large_integer`.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: It is not JSON.
     """
     return json.loads(text) if exact else orjson.loads(text)
 
@@ -147,7 +147,7 @@ def _object(line: bytes, shown: str, number: int, *, exact: bool) -> dict[str, A
     try:
         value = read_json(line, exact=exact)
     except ValueError:
-        # NaN, half surrogates and bytes that are not UTF-8 are kept; the row says what is wrong.
+        # NaN, lone surrogates and invalid UTF-8 are kept; their row gets an error later.
         try:
             value = json.loads(line.decode("utf-8", "surrogateescape"))
         except ValueError as error:
@@ -155,9 +155,9 @@ def _object(line: bytes, shown: str, number: int, *, exact: bool) -> dict[str, A
                 f"input {shown}, line {number} is not JSON: {error}; repair it or leave it out"
             ) from None
     if not isinstance(value, dict):
-        what = "an array" if isinstance(value, list) else "no object"
+        what = "an array" if isinstance(value, list) else "not an object"
         raise BadRequest(
-            f"input {shown}, line {number} is {what}; give JSON lines, an object on each"
+            f"input {shown}, line {number} is {what}; give JSON lines with one object each"
         )
     return value
 
@@ -170,13 +170,13 @@ def _batch(lines: Sequence[dict[str, Any]], *, requests: bool) -> pa.RecordBatch
         array, is_json = _column(values, force_json=requests and name == "body")
         arrays.append(array)
         fields.append(pa.field(_text(name), array.type, metadata=JSON_MARK if is_json else None))
-    if not names:  # Rows of nothing are rows.
+    if not names:  # Empty objects are rows as well.
         arrays, fields = [pa.nulls(len(lines))], [pa.field("value", pa.null())]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def _column(values: list[Any], *, force_json: bool = False) -> tuple[pa.Array, bool]:
-    """Return a column, and whether it is JSON text because its values have no one type."""
+    """Return a column, and whether it is JSON text because its values have mixed types."""
     if not force_json:
         try:
             array = pa.array(values)
@@ -192,7 +192,7 @@ def _column(values: list[Any], *, force_json: bool = False) -> tuple[pa.Array, b
 
 
 def _keeps(kind: pa.DataType) -> bool:
-    """Whether Parquet keeps a type, and it is one that a schema should have."""
+    """Whether Parquet can store a type, and the schema should have it."""
     if pa.types.is_struct(kind):
         return 0 < kind.num_fields <= MAX_FIELDS and all(_keeps(f.type) for f in kind)
     return _keeps(kind.value_type) if pa.types.is_list(kind) else True

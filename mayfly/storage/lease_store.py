@@ -1,8 +1,8 @@
-"""Leases on disk: one file per endpoint that may exist, written before it does.
+"""Leases on disk: one file per endpoint that may exist, written before it is created.
 
-The store lies in the user's home, so that a sweep finds leases of runs whose folders are gone; a
-copy lies in the run's folder. A heartbeat is the file's modification time, because that takes no
-room: a full disk must not make a live run look dead.
+The store is in the user's home, so that a sweep finds the leases of runs with a deleted folder; a
+copy is in the run's folder. The heartbeat is the file's modification time, because updating it
+works on a full disk, which must not make a live run appear dead.
 """
 
 import errno
@@ -25,14 +25,14 @@ from mayfly.storage.bounded_work import BoundedWork
 from mayfly.storage.run_paths import RunPaths
 
 COPY_S = 10.0
-"""How long the copy in the run's folder may take: a disk that hangs must hold up neither a
-heartbeat nor a teardown."""
+"""Time limit for the copy in the run's folder: a disk that hangs must delay neither a heartbeat nor
+a teardown."""
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def state_home(environ: Mapping[str, str]) -> Path:
-    """Return where mayfly keeps what outlives a run: `MAYFLY_HOME`, else the XDG state folder."""
+    """Return the folder for state beyond a run: `MAYFLY_HOME`, else the XDG state folder."""
     if home := environ.get("MAYFLY_HOME"):
         return Path(home).expanduser()
     if state := environ.get("XDG_STATE_HOME"):
@@ -42,12 +42,12 @@ def state_home(environ: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DamagedLease:
-    """A lease file that cannot be read; what it names may still bill.
+    """A lease file that cannot be read; its endpoint may still be billed.
 
     Attributes:
-        name: The endpoint's, from the name of the file.
-        reason: One line.
-        heartbeat_at: When its file was written last (Unix time), as an owner that lives does.
+        name: The endpoint's name, from the name of the file.
+        reason: Why it cannot be read, in one line.
+        heartbeat_at: Modification time of the file (Unix time), which a live owner updates.
     """
 
     name: str
@@ -58,12 +58,12 @@ class DamagedLease:
     def __str__(self) -> str:
         return (
             f"lease {self.path} cannot be read: {self.reason}; "
-            f"look whether endpoint {self.name} still exists, end it, then remove the file"
+            f"if endpoint {self.name} still exists, delete it; then remove the file"
         )
 
 
 class Leases(NamedTuple):
-    """All lease files, by name: those that can be read and those that cannot."""
+    """All lease files: those that can be read and those that cannot."""
 
     open: tuple[Lease, ...]
     damaged: tuple[DamagedLease, ...]
@@ -75,24 +75,24 @@ class LeaseStore:
     def __init__(self, home: Path, *, copy_s: float = COPY_S) -> None:
         self.folder = home / "leases"
         self._changing = threading.Lock()
-        # A heartbeat that comes late must not bring a lease back.
+        # A late heartbeat must not restore a closed lease.
         self._closed: set[str] = set()
         self._copies = BoundedWork(copy_s)
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "LeaseStore":
-        """Return the leases of the user whose environment this is."""
+        """Return the leases of the user, by the environment."""
         return cls(state_home(environ))
 
     def path(self, name: str) -> Path:
-        """Return where a lease lies; any name makes one plain file name."""
+        """Return the path of a lease; any name is escaped to a plain file name."""
         return self.folder / f"{quote(name, safe='')}.json"
 
     def check_writable(self) -> None:
-        """Refuse a home in which no lease can be written.
+        """Raise if no lease can be written.
 
         Raises:
-            BadRequest: Says which folder, and what to set.
+            BadRequest: The folder cannot be written; the message says what to set.
         """
         probe = temporary_beside(self.path("check"))
         try:
@@ -101,16 +101,16 @@ class LeaseStore:
             probe.unlink()
         except OSError as error:
             raise BadRequest(
-                f"{self.folder} cannot be written: {error.strerror}; leases of endpoints are kept "
-                "there, so set MAYFLY_HOME to a folder that can be written"
+                f"{self.folder} cannot be written: {error.strerror}; it holds the leases of "
+                "endpoints, so set MAYFLY_HOME to a folder that can be written"
             ) from error
 
     def open(self, lease: Lease) -> None:
-        """Write a lease; when this returns, it survives a power cut.
+        """Write a lease; on return it survives a power failure.
 
         Raises:
-            TerminalError: It could not be written, or another owner's lease has this name; do
-                not create the endpoint.
+            TerminalError: It could not be written, or another owner has a lease of this name; the
+                endpoint must not be created.
         """
         earlier = self._read(self.path(lease.name))
         if isinstance(earlier, DamagedLease):
@@ -124,7 +124,7 @@ class LeaseStore:
         self._closed.discard(lease.name)
         try:
             make_folder(self.folder, mode=0o700)
-            file, *duplicates = self._places(lease)
+            file, *duplicates = self._files(lease)
             _write(file, lease, lease.heartbeat_at)
             for path in duplicates:
                 self._copies.do(partial(_write_new, path, lease))
@@ -138,19 +138,19 @@ class LeaseStore:
             ) from error
 
     def renew(self, lease: Lease, now: float) -> Lease:
-        """Note that the owner lives; return the renewed lease.
+        """Record a heartbeat; return the renewed lease.
 
-        A lease that somebody removed meanwhile is written again, because its endpoint may exist;
-        one that this store closed is not.
+        A lease that was removed by another process is written again, because its endpoint may
+        exist; one that this store has closed is not.
 
         Raises:
-            TerminalError: Neither worked.
+            TerminalError: The lease can be neither renewed nor written.
         """
         renewed = lease.renewed(now)
         with self._changing:
             if lease.name in self._closed:
                 return renewed
-            file, *duplicates = self._places(lease)
+            file, *duplicates = self._files(lease)
             try:
                 _beat(file, now)
                 for path in duplicates:
@@ -162,10 +162,10 @@ class LeaseStore:
         return renewed
 
     def update(self, lease: Lease) -> None:
-        """Write what is known now, such as ids or a new owner; survives a power cut.
+        """Update a lease, such as its ids or its owner; survives a power failure.
 
-        On a full disk it is written over the old content in place. A heartbeat never goes back.
-        The copy is written as well as may be: the run's folder may have gone.
+        On a full disk the old content is overwritten in place. A heartbeat never decreases. The
+        copy is updated if possible: the run's folder may have been deleted.
 
         Raises:
             TerminalError: It could not be written.
@@ -174,32 +174,32 @@ class LeaseStore:
             self._update(lease)
 
     def _update(self, lease: Lease) -> None:
-        file, *duplicates = self._places(lease)
+        file, *duplicates = self._files(lease)
         try:
             make_folder(self.folder, mode=0o700)
             _replace(file, lease)
         except OSError as error:
             raise TerminalError(
                 f"lease {file} cannot be written: {error.strerror}; "
-                f"endpoint {lease.name} may exist, make room and run mayfly sweep afterwards"
+                f"endpoint {lease.name} may exist, so free some disk space and run mayfly sweep"
             ) from error
         for path in duplicates:
             with suppress(OSError):
                 self._copies.do(partial(_replace, path, lease))
 
     def close(self, lease: Lease) -> None:
-        """Remove a lease, because its endpoint is gone; closing twice is closing once.
+        """Remove a lease, because its endpoint does not exist; may be called repeatedly.
 
-        The copy goes first: until the store's own file has gone, a sweep still looks.
+        The copy is removed first: a sweep checks the endpoint until the store's file is removed.
 
         Raises:
             TerminalError: The store's own file could not be removed.
         """
-        file, *duplicates = self._places(lease)
+        file, *duplicates = self._files(lease)
         with self._changing:
             self._closed.add(lease.name)
             for path in duplicates:
-                # The run's folder may have gone, or its disk may hang.
+                # The run's folder may have been deleted, or its disk may hang.
                 with suppress(OSError):
                     self._copies.do(partial(self._remove_copy, path, lease.name))
             try:
@@ -232,7 +232,7 @@ class LeaseStore:
         )
 
     def find(self, name: str) -> Lease | DamagedLease | None:
-        """Return the lease of an endpoint, or None when there is none."""
+        """Return the lease of an endpoint, or None."""
         return self._read(self.path(name))
 
     def _remove_copy(self, path: Path, name: str) -> None:
@@ -241,13 +241,13 @@ class LeaseStore:
             _remove(path)
 
     def heartbeat(self, name: str) -> float | None:
-        """Return when a lease's owner gave its last heartbeat (Unix time), or None without one."""
+        """Return the last heartbeat of a lease's owner (Unix time), or None."""
         found = self.find(name)
         return None if found is None else found.heartbeat_at
 
     def of_output(self, output: str) -> tuple[Lease, ...]:
-        """Return the open leases of a run's folder: the store's, and the copy in the folder itself
-        where the store's own has been lost or damaged.
+        """Return the open leases of a run's folder, including the copy in the folder itself if the
+        store's lease was lost or damaged.
 
         Raises:
             TerminalError: The store's folder cannot be read.
@@ -255,12 +255,12 @@ class LeaseStore:
         found = {lease.name: lease for lease in self.list().open if lease.output == output}
         copy = self._read(RunPaths(Path(output)).lease)
         if isinstance(copy, Lease) and copy.name not in found:
-            # The folder may have been moved since, with what it says of itself.
+            # The folder may have been moved, so its own path in the copy is outdated.
             found[copy.name] = replace(copy, output=output)
         return tuple(found.values())
 
     def remove_damaged(self, damaged: DamagedLease) -> None:
-        """Remove a lease that cannot be read, because its endpoint is gone (TerminalError)."""
+        """Remove an unreadable lease, because its endpoint does not exist (TerminalError)."""
         try:
             _remove(damaged.path)
         except OSError as error:
@@ -269,7 +269,7 @@ class LeaseStore:
                 "ended, so remove the file"
             ) from error
 
-    def _places(self, lease: Lease) -> tuple[Path, ...]:
+    def _files(self, lease: Lease) -> tuple[Path, ...]:
         copy = (RunPaths(Path(lease.output)).lease,) if lease.output else ()
         return (self.path(lease.name), *copy)
 
@@ -304,7 +304,7 @@ def _replace(path: Path, lease: Lease) -> None:
     try:
         _write(path, lease, beat)
     except OSError as error:
-        if error.errno not in _NO_ROOM or not path.exists():
+        if error.errno not in _DISK_FULL or not path.exists():
             raise
         _write_over(path, lease, beat)
 

@@ -1,4 +1,4 @@
-"""The manifest on disk: `DIR/_mayfly/manifest.json`, whole at every moment."""
+"""The manifest on disk: `DIR/_mayfly/manifest.json`, which is replaced atomically."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mayfly.storage.atomic import write_atomically
 
 
 def load_manifest(path: Path) -> Manifest | None:
-    """Read a manifest; None when there is none.
+    """Read a manifest; None if there is none.
 
     Raises:
         BadRequest: It is damaged, or of another version of mayfly.
@@ -27,10 +27,10 @@ def load_manifest(path: Path) -> Manifest | None:
 
 
 def commit_manifest(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest; when this returns it survives a power cut.
+    """Replace the manifest; on return it survives a power failure.
 
     Raises:
-        TerminalError: The disk cannot take it; the old one stands.
+        TerminalError: It cannot be written; the old one is kept.
     """
     data = orjson.dumps(manifest.as_dict(), option=orjson.OPT_INDENT_2)
     try:
@@ -38,5 +38,5 @@ def commit_manifest(path: Path, manifest: Manifest) -> None:
     except OSError as error:
         raise TerminalError(
             f"manifest {path} cannot be written: {error.strerror}; "
-            "make room and run the same command again"
+            "free some disk space and run the same command again"
         ) from error

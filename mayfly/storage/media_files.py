@@ -1,8 +1,8 @@
-"""Files that cells of an input name: below the input's folder, or by a URI of their own.
+"""Read files that cells of an input name: below the input's folder, or by URI.
 
-A dataset may come from anywhere, and what its cells name is read and sent. So a path never leads
-out of the folder that the input is in, by `..` or by a link; and a run that was started from a form
-reads nothing outside of it at all.
+A dataset may be untrusted, and the files that its cells name are read and sent. So a path cannot
+leave the input's folder, neither by `..` nor by a link; and a run that was started from a form
+reads nothing outside the folder.
 """
 
 import glob
@@ -25,8 +25,8 @@ class MediaFiles:
     """Reads files that the cells of one input name; can be pickled.
 
     Attributes:
-        folder: The input's folder: a local path, or a URI with its credentials masked.
-        anywhere: Whether a cell may name a URI outside of the folder.
+        folder: The input's folder: a local path, or a URI with masked credentials.
+        anywhere: Whether a cell may name a URI outside the folder.
     """
 
     folder: str
@@ -34,18 +34,18 @@ class MediaFiles:
 
     @classmethod
     def of(cls, dataset: Dataset, *, anywhere: bool = True) -> Self:
-        """Return what reads the files that a dataset's cells name."""
+        """Return the reader for the files that a dataset's cells name."""
         return cls(folder=folder_of(dataset), anywhere=anywhere)
 
     def read(self, name: str, most: int) -> bytes:
         """Return the content of a file.
 
         Args:
-            name: A path, which is relative to the folder or leads into it, or a URI.
-            most: Bytes that the file may have.
+            name: A path, relative to the folder or inside it, or a URI.
+            most: Maximum size in bytes.
 
         Raises:
-            ValueError: It cannot be read, may not be, or is larger; one line says why.
+            ValueError: It cannot be read, must not be read, or is too large; the message says why.
         """
         if "\0" in name:
             raise ValueError("a path cannot hold a zero byte")
@@ -66,7 +66,7 @@ class MediaFiles:
         if not (by_uri and self.anywhere):
             path = self._confined(name)
         try:
-            # A pipe would be waited for: it is opened without, and refused.
+            # Opening a pipe would block; without blocking, it is opened and rejected.
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             where = "" if by_uri else " below the input's folder"
@@ -84,7 +84,7 @@ class MediaFiles:
             os.close(file)
 
     def _confined(self, name: str) -> Path:
-        """Return the real path of what a name means, which is below the folder."""
+        """Return the real path of a name, which is below the folder."""
         if not is_local(self.folder):
             raise ValueError(f"{name} is outside of the input's folder {self.folder}")
         root = os.path.realpath(self.folder)
@@ -125,11 +125,11 @@ class MediaFiles:
 
 
 class _TooLarge(ValueError):
-    """A file has more bytes than are sent."""
+    """A file is too large to be sent."""
 
 
 def folder_of(dataset: Dataset) -> str:
-    """Return the folder that an input is in, or is: a local path, or a masked URI."""
+    """Return an input's folder, which may be the input itself: a local path, or a masked URI."""
     uri = dataset.uri
     if is_local(uri):
         root = Path(uri.removeprefix("file://").removeprefix("local://")).expanduser()

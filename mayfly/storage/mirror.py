@@ -1,7 +1,7 @@
-"""Mirroring a work folder to its object store while a run is on, in threads of its own.
+"""Mirror a work folder to its object store during a run, in background threads.
 
-The run never waits for the store before its endpoint is stopped: a shard that is done wakes the
-uploads and goes on. What is not at the store when the run ends is waited for, at most a set time.
+The run never waits for the store before its endpoint is stopped: a finished shard only wakes the
+uploads. When the run ends, it waits for the remaining uploads for a limited time.
 """
 
 import hashlib
@@ -25,25 +25,25 @@ from mayfly.storage.work_folder import (
 
 POLL_EVERY_S = 1.0
 SETTLE_S = 2.0
-"""Shards that end within so long share one manifest."""
+"""Shards that finish within this time share one upload of the manifest."""
 
 FIRST_RENEWAL_S = 5.0
 MAX_PAUSE_S = 60.0
 CLOSE_S = 900.0
-"""How long the uploads of a run that has ended may take in all."""
+"""Total time limit for the uploads after a run has ended."""
 
 IDLE_S = 100.0
-"""How long they may take without an object getting done: more than a request with its retries."""
+"""Time limit without a finished object: more than a request with its retries takes."""
 
 INTERRUPTED_S = 30.0
-"""The same for a run that was interrupted: somebody waits for it to end."""
+"""Total time limit after an interruption, when the user waits for the end."""
 
 
 class Mirror:
-    """Uploads what a run finishes, and renews its lock at the store.
+    """Uploads finished files of a run, and renews its lock at the store.
 
     Attributes:
-        lost: Why the output is this run's no more; None as long as it is.
+        lost: Why the output no longer belongs to this run; None while it does.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class Mirror:
         ]
 
     def start(self) -> None:
-        """Begin to renew and to upload."""
+        """Start the renewals and uploads."""
         self._wake.set()
         for thread in self._threads:
             thread.start()
 
     def changed(self) -> None:
-        """Wake the uploads: something was finished; returns at once."""
+        """Wake the uploads after a change; returns at once."""
         self._wake.set()
 
     def close(self, *, interrupted: bool = False) -> str | None:
         """Upload what is left and let the output go; return what could not be done, if anything.
 
         Args:
-            interrupted: Whether somebody waits for the run to end.
+            interrupted: Whether the run was interrupted, so that the user waits for the end.
         """
         total_s = self._interrupted_s if interrupted else CLOSE_S
         begun = self._moved_at = time.monotonic()
@@ -96,24 +96,24 @@ class Mirror:
         return self.lost or self._problem
 
     def _renew(self) -> None:
-        # Early at first: with the first renewal come the run's live numbers.
+        # The first renewal is early, because it publishes the run's live numbers.
         pause_s = min(FIRST_RENEWAL_S, self._renew_s)
         while not self._closing.wait(pause_s):
             pause_s = self._renew_s
             try:
-                self._lock.renew(self._pulse())
+                self._lock.renew(self._heartbeat())
             except LockLost as error:
                 self.lost = str(error)
                 return
             except StoreError as error:
                 self._note(error)
 
-    def _pulse(self) -> dict[str, Any] | None:
+    def _heartbeat(self) -> dict[str, Any] | None:
         try:
-            pulse = json.loads(self._work.paths.heartbeat.read_bytes())
+            heartbeat = json.loads(self._work.paths.heartbeat.read_bytes())
         except (OSError, ValueError):
             return None
-        return pulse if isinstance(pulse, dict) else None
+        return heartbeat if isinstance(heartbeat, dict) else None
 
     def _upload(self) -> None:
         pause_s = 0.0
@@ -136,7 +136,7 @@ class Mirror:
             self._finish()
         except LockLost as error:
             self.lost = str(error)
-        except Exception as error:  # noqa: BLE001 - an output that is not whole is never called so
+        except Exception as error:  # noqa: BLE001 - reported by `close`
             self._problem = f"{type(error).__name__}: {error}"
         finally:
             self._closed.set()
@@ -180,7 +180,7 @@ class Mirror:
 
     def _put(self, name: str) -> None:
         path = self._work.path(name)
-        # Before the upload: what is replaced meanwhile counts as changed.
+        # Taken before the upload: a file that is replaced meanwhile counts as changed.
         mark = mark_of(path)
         with suppress(FileNotFoundError):
             self._work.note(name, self._store.write(name, path), mark)

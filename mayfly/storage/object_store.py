@@ -1,6 +1,6 @@
 """A prefix of a bucket: S3, Google Cloud Storage or Azure Blob Storage, with conditional writes.
 
-obstore speaks to all three. Source for what the conditions mean: https://developmentseed.org/obstore,
+obstore supports all three. Source for the conditions: https://developmentseed.org/obstore,
 `put` with `mode`: If-None-Match and If-Match on S3 and Azure, x-goog-if-generation-match on GCS.
 """
 
@@ -20,17 +20,17 @@ from mayfly.storage.output_location import store_uri
 from mayfly.storage.uri_credentials import ENVIRON
 
 REQUEST_S = 60.0
-"""How long one request may take, its body included."""
+"""Time limit of one request, including its body."""
 
 RETRIES = 3
 RETRY_S = 30.0
-"""How long after its first attempt a request is not tried again."""
+"""Time after its first attempt beyond which a request is not retried."""
 
 MAX_REASON_CHARS = 220
 
 
 class StoreError(OSError):
-    """The store did not do what it was asked; `strerror` says why in one line."""
+    """An operation of the store failed; `strerror` says why in one line."""
 
     def __init__(self, reason: str, *, denied: bool = False) -> None:
         super().__init__(0, reason)
@@ -41,14 +41,14 @@ class StoreError(OSError):
 
 
 class Version(NamedTuple):
-    """Which content an object has, as its store names it."""
+    """Version of an object's content, as its store identifies it."""
 
     e_tag: str | None
     version: str | None
 
 
 class Stored(NamedTuple):
-    """What a listing or a read says of an object.
+    """Metadata of an object, from a listing or a read.
 
     Attributes:
         modified: By the store's clock.
@@ -60,11 +60,11 @@ class Stored(NamedTuple):
 
 
 class Listing(dict[str, Stored]):
-    """The objects below a prefix, by what they are called within it."""
+    """The objects below a prefix, by their relative names."""
 
 
 class ObjectStore:
-    """The objects below one prefix; every call is bounded in time and raises `StoreError`.
+    """The objects below one prefix; every call has a time limit and raises `StoreError`.
 
     Attributes:
         uri: As the user gave it.
@@ -84,7 +84,7 @@ class ObjectStore:
         return found
 
     def read(self, name: str) -> tuple[bytes, Stored] | None:
-        """Return an object, or None where there is none."""
+        """Return an object, or None if there is none."""
         with _one_line(self.uri):
             try:
                 result = self._obstore.get(self._store, name)
@@ -93,7 +93,7 @@ class ObjectStore:
                 return None
 
     def download(self, name: str, path: Path) -> Version:
-        """Write an object to a file; nothing is held but a few MB of it."""
+        """Download an object to a file, holding a few MB in memory."""
         with _one_line(self.uri), path.open("wb") as file:
             result = self._obstore.get(self._store, name)
             for chunk in result.stream(min_chunk_size=4 * 2**20):
@@ -114,7 +114,7 @@ class ObjectStore:
         return RangeReader(read, size)
 
     def write(self, name: str, data: bytes | Path) -> Version:
-        """Write an object, over what it had; a large file in several requests."""
+        """Write an object, replacing its content; a large file takes several requests."""
         with _one_line(self.uri):
             if isinstance(data, bytes):
                 return _version(self._obstore.put(self._store, name, data))
@@ -122,16 +122,16 @@ class ObjectStore:
                 return _version(self._obstore.put(self._store, name, file))
 
     def create(self, name: str, data: bytes) -> Version | None:
-        """Write an object that must not exist; None where it does."""
+        """Create an object; None if it exists already."""
         return self._put_if(name, data, "create")
 
     def replace(self, name: str, data: bytes, version: Version) -> Version | None:
-        """Write over exactly this version of an object; None where it has another."""
+        """Replace exactly this version of an object; None if it has another."""
         mode = {key: value for key, value in version._asdict().items() if value is not None}
         return self._put_if(name, data, mode)
 
     def remove(self, name: str) -> None:
-        """Remove an object; one that is not there is removed already."""
+        """Remove an object, if it exists."""
         with _one_line(self.uri):
             try:
                 self._obstore.delete(self._store, name)
@@ -143,7 +143,7 @@ class ObjectStore:
             try:
                 return _version(self._obstore.put(self._store, name, data, mode=mode))
             except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
-                # A request whose reply was lost is sent again, and meets its own first attempt.
+                # After a lost response the request is retried, and conflicts with itself.
                 if (found := self.read(name)) is not None and found[0] == data:
                     return found[1].version
                 return None
@@ -193,11 +193,11 @@ class RangeReader(io.RawIOBase):
 
 
 def open_store(output: str, environ: Mapping[str, str] = ENVIRON) -> ObjectStore:
-    """Return the store that an output names; asks nothing of it yet.
+    """Return the store of an output, without accessing it.
 
     Args:
         output: `--output`, a URI.
-        environ: Has the credentials, under the names that the stores' own tools use.
+        environ: Has the credentials, under the names of the stores' own tools.
 
     Raises:
         BadRequest: A package is missing, or the URI or the environment cannot be used.
@@ -238,7 +238,7 @@ def _s3(environ: Mapping[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {"config": config, "endpoint": endpoint}
     if "AWS_ACCESS_KEY_ID" in environ:
         return settings
-    # Profiles, SSO and roles: what the input's library takes, so that both have one identity.
+    # Profiles, SSO and roles, as for the input's library, so that both have the same identity.
     try:
         import botocore.session  # noqa: PLC0415 - comes with the extra
         from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
@@ -259,9 +259,9 @@ def _gcs(environ: Mapping[str, str]) -> dict[str, Any]:
     if not endpoint:
         return {"config": {}}
     endpoint = endpoint if "://" in endpoint else f"http://{endpoint}"
-    # An emulator knows no accounts; skip_signature alone has writes ask for a token all the same.
-    nobody = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
-    key = json.dumps({"gcs_base_url": endpoint.rstrip("/"), **nobody})
+    # An emulator has no accounts; with skip_signature alone, writes would still request a token.
+    anonymous = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    key = json.dumps({"gcs_base_url": endpoint.rstrip("/"), **anonymous})
     return {"config": {"service_account_key": key}, "endpoint": endpoint}
 
 

@@ -1,4 +1,4 @@
-"""Open an INPUT: find its files, copy what has to be copied, and describe them as one dataset."""
+"""Open an INPUT: find its files, copy them if necessary, and describe them as one dataset."""
 
 import atexit
 import io
@@ -32,7 +32,7 @@ COPIED_AT_ONCE = 2
 
 
 class _Opened(NamedTuple):
-    """One file of the input, described: as it is, or by the parts of its copy."""
+    """One file of the input, described by its own footer or by those of its copy."""
 
     footers: tuple[Footer, ...]
     copy: Copy | None = None
@@ -48,26 +48,27 @@ def open_dataset(
 ) -> Dataset:
     """Describe an input: a file, a folder, a glob or a Delta table, local or a URI.
 
-    Files are of one kind and come in the order of their paths; names that begin with `_` or `.`
-    are not data, and everything else must be, so that no rows are left out silently. Parquet and
-    Arrow IPC files are read where they are, remote ones by blocks that are kept; JSON lines, CSV,
-    streams and compressed files are copied to Parquet once.
+    Files have one format and are ordered by path; names that begin with `_` or `.` are not data,
+    and all others must be, so that no rows are skipped silently. Parquet and Arrow IPC files are
+    read in place, remote ones by blocks that are cached; JSON lines, CSV, streams and compressed
+    files are copied to Parquet once.
 
-    The fingerprint covers content, row counts and the limit, not paths or times: a copied input is
-    the same one. Content means every byte of a local input of up to 128 MiB and of all that is
-    copied; of a larger one the footers and 64 samples a file; of a remote one the footers.
+    The fingerprint covers content, row counts and the limit, but not paths or times, so a copy of
+    an input has the same one. Content means all bytes of a local input of up to 128 MiB and of
+    copied files; for a larger input the footers and 64 samples per file; for a remote one the
+    footers.
 
     Args:
-        uri: With credentials masked, see `uri_credentials`.
-        known: Names of files that earlier runs had, in their order: these come first, so that
-            their rows stay where they were.
-        beside: Folder for copies and blocks; None is a temporary one, which ends with the process.
+        uri: With masked credentials, see `uri_credentials`.
+        known: Names of the files of earlier runs, in order: these come first, so that their rows
+            keep their positions.
+        beside: Folder for copies and blocks; None for a temporary one, removed at process exit.
         log: Receives a line about each slow step.
 
     Raises:
-        BadRequest: Nothing there, of another kind than its name says, truncated, encrypted, no
-            rows, types that do not go together, a protocol or package that is missing; one line
-            that says what to do.
+        BadRequest: The input does not exist, has another format than its name says, is truncated
+            or encrypted, has no rows or incompatible types, or a protocol or package is missing;
+            the message says what to do.
     """
     with closing(locate(uri)) as located:
         return _describe(located, uri, limit, known, beside, log)
@@ -92,7 +93,7 @@ def _describe(
     if not footers:
         raise BadRequest(f"input {uri} has 0 rows; give an input with rows")
     positions = {name: position for position, name in enumerate(known)}
-    # Sorting is stable: the others keep the order of their paths.
+    # Sorting is stable, so the others stay ordered by path.
     footers.sort(key=lambda f: positions.get(source_name(uri, f.file), len(positions)))
     schema, checked = _common_schema(footers, located.schema, MIXED.get(kind.format))
     files = tuple(footer.file for footer in footers)
@@ -207,7 +208,7 @@ def _source(file: Found, kind: Kind, store: BlockStore | None) -> Source:
 @contextmanager
 def _open_local(path: str) -> Iterator[BinaryIO]:
     try:
-        opened = Path(path).open("rb")  # noqa: SIM115 - so that only opening it is blamed on it
+        opened = Path(path).open("rb")  # noqa: SIM115 - only errors of opening are translated
     except OSError as error:
         raise BadRequest(f"input {path} cannot be read: {error.strerror}; repair it") from error
     with opened:
@@ -217,7 +218,7 @@ def _open_local(path: str) -> Iterator[BinaryIO]:
 def _common_schema(
     footers: Sequence[Footer], table: pa.Schema | None, mixed: Mixed
 ) -> tuple[pa.Schema, tuple[str, ...]]:
-    """Return the schema that holds all files, and the columns whose values have to be checked."""
+    """Return the schema for all files, and the columns with values that have to be checked."""
     first = footers[0].file.name
     schema = footers[0].schema
     if not schema.names and not footers[0].file.constants:
@@ -271,7 +272,7 @@ def _merged(
 
 
 def _with_partitions(schema: pa.Schema, footers: Sequence[Footer]) -> pa.Schema:
-    """Add the columns that paths have: integers where every value is written as one."""
+    """Add the columns from paths; integers if every value is one."""
     names = dict.fromkeys(name for footer in footers for name, _ in footer.file.constants)
     for name in names:
         if name in schema.names:
@@ -293,7 +294,7 @@ def _is_integer(text: str) -> bool:
 
 
 def _as_table(schema: pa.Schema, table: pa.Schema) -> pa.Schema:
-    """Return a schema with the columns of a table's log, in their order and of their types."""
+    """Return a schema with the columns of a table's log, with its order and types."""
     fields = []
     for field in table:
         if field.name in schema.names and field.name:
@@ -307,9 +308,9 @@ def _as_table(schema: pa.Schema, table: pa.Schema) -> pa.Schema:
 
 
 def _readable_by_pandas(schema: pa.Schema) -> pa.Schema:
-    """Drop what a frame with columns of several levels says of itself.
+    """Drop the pandas metadata of a frame with multi-level columns.
 
-    pandas takes every column for a tuple by that, and fails on those that the output adds.
+    With it, pandas expects tuples as column names, and fails on those that the output adds.
     """
     metadata = dict(schema.metadata or {})
     try:

@@ -1,4 +1,4 @@
-"""The columns that a job's output has beside the input's, made of answers and read back to them."""
+"""The output columns of a job: conversion from answers to columns and back."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,25 +49,25 @@ _FURTHER = {
 
 
 class FromText(Protocol):
-    """A column that is made of the answers' texts.
+    """A column that is derived from the answers' texts.
 
     Attributes:
         field: Its name and type.
-        instead: Whether it takes the place of the text, so that `response` holds nothing.
+        instead: Whether it replaces the text, so that `response` is null.
     """
 
     field: pa.Field
     instead: bool
 
     def array(self, responses: Sequence[str | None]) -> pa.Array:
-        """Return the column for some consecutive rows."""
+        """Return the column for consecutive rows."""
 
     def texts(self, column: pa.Array) -> list[str | None]:
-        """Return the texts that a column which takes their place was made of."""
+        """Return the texts from a column that replaces them."""
 
 
 class Parsed:
-    """Answers that fit a JSON Schema, as columns of its types."""
+    """The `parsed` column: answers converted by a JSON Schema."""
 
     instead = False
 
@@ -82,7 +82,7 @@ class Parsed:
         try:
             return pa.array(values, self.field.type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            # The text has it still.
+            # Values that do not fit become null; the text is kept.
             kind = self.field.type
             return pa.array([value if _fits(value, kind) else None for value in values], kind)
 
@@ -99,7 +99,7 @@ def _fits(value: Any, kind: pa.DataType) -> bool:
 
 
 class Embedding:
-    """Vectors, whose text on the way here is base64 of their little-endian 32-bit floats."""
+    """The `embedding` column, from base64 of little-endian 32-bit floats."""
 
     instead = True
 
@@ -136,8 +136,8 @@ class OutputColumns:
     """The columns of one job's output, in order.
 
     Attributes:
-        plain: Those of a field of `Answer`, which has the column's name.
-        from_text: The one that is made of the texts, if the job has one.
+        plain: Columns that are fields of `Answer` of the same name.
+        from_text: The column that is derived from the texts, if the job has one.
     """
 
     plain: tuple[pa.Field, ...]
@@ -150,7 +150,7 @@ class OutputColumns:
 
     @property
     def unlike(self) -> frozenset[str]:
-        """Columns whose values hardly ever repeat: a dictionary or bounds of them are no use."""
+        """Columns with few repeated values, for which dictionaries and statistics are useless."""
         return frozenset(
             field.name
             for field in self.fields
@@ -160,7 +160,7 @@ class OutputColumns:
         )
 
     def arrays(self, answers: Sequence[Answer]) -> list[pa.Array]:
-        """Return the columns of some consecutive rows, at least one."""
+        """Return the columns of consecutive rows, at least one."""
         try:
             return self._arrays(answers)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -180,14 +180,14 @@ class OutputColumns:
         return arrays
 
     def stored(self, names: Sequence[str]) -> list[str]:
-        """Return which of a part's columns `answers` reads; an earlier version wrote fewer."""
+        """Return the columns of a part that `answers` reads; earlier versions wrote fewer."""
         wanted = [field.name for field in self.plain]
         if self.from_text is not None and self.from_text.instead:
             wanted.append(self.from_text.field.name)
         return [name for name in wanted if name in names]
 
     def answers(self, batch: pa.RecordBatch, first_row: int) -> Iterator[Answer]:
-        """Yield the answers that a batch of a part's rows was made of."""
+        """Yield the answers from a batch of a part's rows."""
         columns: dict[str, Any] = {
             name: batch.column(name).to_pylist()
             for name in batch.schema.names
@@ -204,7 +204,7 @@ class OutputColumns:
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Return values, at least one, as an array; nulls alone take no time."""
+    """Return values, at least one, as an array; fast if all are null."""
     if values[0] is None and values.count(None) == len(values):
         return pa.nulls(len(values), kind)
     return pa.array(values, kind)
@@ -215,7 +215,7 @@ CHAT = OutputColumns(plain=(*OUTPUT, *CHAT_ONLY))
 
 
 def output_columns(prompt: PromptSpec, sampling: Sampling) -> OutputColumns:
-    """Return the columns that a job's output has beside the input's."""
+    """Return the columns that a job's output has in addition to the input's."""
     if prompt.embed_column is not None:
         return OutputColumns(plain=(*OUTPUT,), from_text=Embedding())
     plain = [*OUTPUT, *([] if prompt.completions else CHAT_ONLY)]

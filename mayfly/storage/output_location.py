@@ -1,7 +1,7 @@
-"""Where an output lies: a local folder, or a URI with a work folder on this machine.
+"""The location of an output: a local folder, or a URI with a work folder on this machine.
 
-A run into an object store works in its work folder exactly as in a local output; what is finished
-there is mirrored to the store. The work folder is below MAYFLY_HOME, named after the URI.
+A run into an object store uses its work folder like a local output; finished files are mirrored to
+the store. The work folder is below MAYFLY_HOME, named after the URI.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ PROTOCOLS = {
     "abfs": "abfs",
     "abfss": "abfss",
 }
-"""What an output's URI may begin with, and what the store's library calls it."""
+"""Protocols of an output's URI, with their names in the store's library."""
 
 _ENDPOINTS = (
     "AWS_ENDPOINT_URL_S3",
@@ -33,23 +33,23 @@ _ENDPOINTS = (
     "AZURE_STORAGE_ACCOUNT_NAME",
     "AZURE_STORAGE_USE_EMULATOR",
 )
-"""Variables by which one URI may mean different stores."""
+"""Variables that determine which store a URI refers to."""
 
 
 def is_remote(output: str) -> bool:
-    """Whether an output is a URI of something else than this machine's file system."""
+    """Whether an output is a URI outside the local file system."""
     return output.partition("://")[0] not in (output, "file", "local")
 
 
 def paths_of(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
-    """Return where a run into an output keeps things on this machine; touches nothing.
+    """Return the paths of a run into an output on this machine; touches nothing.
 
     Args:
         output: `--output`.
-        environ: Says where the work folders of object stores are.
+        environ: Determines the folder of the work folders of object stores.
 
     Raises:
-        BadRequest: A URI that no run can write to, or one with credentials in it.
+        BadRequest: A URI that is not supported, or one with credentials.
     """
     if is_remote(output):
         return RunPaths(_work_folder(output, environ))
@@ -58,7 +58,7 @@ def paths_of(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
 
 
 def shown_output(folder: str) -> str:
-    """Return what the user called an output: the URI of a work folder, else the folder itself."""
+    """Return the output as the user gave it: the URI of a work folder, or the folder itself."""
     try:
         return str(json.loads(RunPaths(Path(folder)).store_index.read_bytes())["uri"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -66,10 +66,10 @@ def shown_output(folder: str) -> str:
 
 
 def store_uri(output: str) -> str:
-    """Return the URI of an output as the store's library takes it.
+    """Return the URI of an output for the store's library.
 
     Raises:
-        BadRequest: Another protocol, no bucket, or credentials.
+        BadRequest: The protocol is not supported, or the URI has no bucket, or credentials.
     """
     protocol, _, rest = output.partition("://")
     if masked(output) != output or ("@" in rest.partition("/")[0] and protocol != "abfss"):

@@ -1,8 +1,8 @@
-"""Many small files, copied into one before anything is rented.
+"""Copy many small files into one before anything is rented.
 
-Opening a file costs about a millisecond each time, twice in a run: thousands of small ones would
-keep an endpoint waiting for seconds. What the input is, and which file a row is of, stays with
-the files themselves; rows are just read from the copy.
+Opening a file takes about a millisecond, twice per run: thousands of small files would keep an
+endpoint waiting for seconds. The description of the input refers to the original files; only rows
+are read from the copy.
 """
 
 import os
@@ -21,10 +21,10 @@ from mayfly.storage.footer import InputFile, read_footer
 
 MIN_FILES = 65
 SMALL_BYTES = 256 * 2**10
-"""Files are small when they are no larger than this on average."""
+"""Maximum average size of small files."""
 
 MAX_BYTES = 2**30
-"""More is not copied, however small its files are."""
+"""Maximum total size that is copied."""
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 16 * 2**20
@@ -34,11 +34,11 @@ def packed(dataset: Dataset, folder: Path) -> Dataset:
     """Return the dataset, read from one file if it has many small ones.
 
     Args:
-        folder: Where the copy is kept; one that is there already is used.
+        folder: Folder of the copy; an existing copy is used.
 
     Raises:
         BadRequest: A file cannot be read.
-        TerminalError: The disk does not take the copy.
+        TerminalError: The copy cannot be written.
     """
     size = sum(file.size for file in dataset.files)
     count = len({file.path for file in dataset.files})
@@ -93,7 +93,7 @@ def _make(dataset: Dataset, path: Path) -> None:
 
 
 def _is_full(held: Sequence[pa.RecordBatch]) -> bool:
-    if len(held) % 64:  # Asking each of thousands of batches for its size takes longer than them.
+    if len(held) % 64:  # Checking the size after every batch would take too long.
         return False
     rows = sum(batch.num_rows for batch in held)
     return rows >= GROUP_ROWS or sum(int(batch.nbytes) for batch in held) >= GROUP_BYTES

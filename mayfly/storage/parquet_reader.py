@@ -1,4 +1,4 @@
-"""A position in the dataset from which rows are decoded forward, in batches of bounded size."""
+"""Decode rows of a dataset from a position onward, in batches of bounded size."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -17,18 +17,18 @@ from mayfly.storage.unified_types import fit
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 4 * 2**20
-"""A batch has at most so many rows, and about so many bytes as Arrow holds them."""
+"""Maximum rows of a batch, and its approximate maximum size in memory."""
 
 LOCAL_BUFFER_BYTES = 256 * 2**10
 REMOTE_BUFFER_BYTES = 4 * 2**20
-"""Read ahead in each column. Without a buffer Arrow reads a row group's whole column at once."""
+"""Read-ahead per column. Without a buffer Arrow reads a row group's whole column at once."""
 
 MAPPED_BYTES = 64 * 2**20
-"""Arrow IPC files with larger batches are mapped into memory instead of read."""
+"""Arrow IPC files with larger batches are memory-mapped instead of read."""
 
 
 class _Run(NamedTuple):
-    """Row groups read together: one, or neighbours too small to be worth a reader each."""
+    """Row groups read together: one, or neighbours too small for separate reads."""
 
     groups: list[int]
     first_row: int
@@ -36,10 +36,10 @@ class _Run(NamedTuple):
 
 
 class ParquetReader:
-    """Decodes rows of some columns from a position onward, as the dataset's schema has them.
+    """Decodes rows of some columns from a position onward, converted to the dataset's schema.
 
     Attributes:
-        position: The row that is read next.
+        position: The next row to read.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class ParquetReader:
         return batch
 
     def skip_to(self, row: int) -> None:
-        """Decode and drop what lies before a row."""
+        """Decode and drop the rows before a row."""
         while self.position < row:
             self.take(row - self.position)
 
     def close(self) -> None:
-        """Close the file that is being read, and the way to it."""
+        """Close the current file, and the connections to remote files."""
         self._batches.close()
         if self._store is not None:
             self._store.close()
@@ -106,7 +106,7 @@ class ParquetReader:
                 raise _changed(file)
             remote = file.remote is not None
             names = [name for name in self._schema.names if name in footer.schema.names]
-            # Arrow reads local files by itself, without the interpreter.
+            # Arrow reads local files itself, without the GIL.
             with pq.ParquetFile(
                 opened if remote else file.path,
                 metadata=footer.metadata,
@@ -147,8 +147,8 @@ class ParquetReader:
         if not wanted:
             yield from self._without_cells(file, file.rows - skip)
             return
-        # Pages of a mapped file count as memory until the system wants them; of one with large
-        # batches that is still less than reading a whole batch.
+        # Pages of a mapped file count as memory until the system reclaims them; with large batches
+        # that is still less than reading a whole batch.
         largest = max(group.bytes for group in file.groups)
         open_file = pa.OSFile if largest <= MAPPED_BYTES else pa.memory_map
         with open_file(file.path) as opened:
@@ -167,7 +167,7 @@ class ParquetReader:
                 skip = 0
 
     def _without_cells(self, file: InputFile, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield rows of a file that has none of the columns itself."""
+        """Yield rows of a file that has none of the requested columns."""
         each = self._batch_rows or BATCH_ROWS
         for start in range(0, rows, each):
             count = min(each, rows - start)
@@ -175,7 +175,7 @@ class ParquetReader:
             yield self._as_asked(file, empty)
 
     def _as_asked(self, file: InputFile, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return a batch with the columns asked for: a file may lack some, or have other types."""
+        """Return a batch with the requested columns: a file may lack some, or have other types."""
         arrays = []
         names = batch.schema.names
         for field in self._schema:
@@ -208,7 +208,7 @@ def batch_rows(parquet: pq.ParquetFile, groups: Sequence[int], columns: Sequence
                 coded = coded or "RLE_DICTIONARY" in leaf.encodings
     row_bytes = size / max(rows, 1)
     if coded:
-        # A long text that every row repeats is kept once in the file and once a row in memory.
+        # A long repeated text is stored once in the file, but once per row in memory.
         sample = parquet.iter_batches(
             batch_size=8, row_groups=groups[:1], columns=list(columns), use_threads=False
         )

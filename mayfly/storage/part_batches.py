@@ -1,4 +1,4 @@
-"""Part files read back: opened so that damage names the file, and as rows of all columns."""
+"""Read part files back as batches of rows; errors name the file."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a part file for reading; by ranges, where an object store has it and this machine not.
 
     Raises:
-        TerminalError: It is damaged, here or while it is read; the message names it.
+        TerminalError: It is damaged; may also be raised while it is read; the message names it.
     """
     try:
         elsewhere = None if path.exists() else part_elsewhere(path)
@@ -43,11 +43,11 @@ def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
             yield parquet
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # Arrow's own have no number.
+            raise  # Arrow's own errors have no errno.
         reason = " ".join(str(error).split())
         raise TerminalError(
             f"part {path} is damaged ({reason}); remove it and run the same command again, which "
-            "asks its rows again"
+            "sends its rows again"
         ) from error
 
 
@@ -80,7 +80,7 @@ def of_journal(
 
 
 def table_of(batches: Iterator[Batch]) -> pa.Table | None:
-    """Return batches as one table in memory; None where there is no row."""
+    """Return batches as one table in memory; None if there are no rows."""
     tables = [pa.Table.from_batches([batch.table]) for batch in batches]
-    # A dictionary column has a dictionary of its own in each part.
+    # A dictionary column has a separate dictionary in each part.
     return pa.concat_tables(tables).unify_dictionaries() if tables else None

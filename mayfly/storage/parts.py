@@ -1,4 +1,4 @@
-"""Part files: a shard's input columns with its answers beside them, there whole or not at all."""
+"""Part files: a shard's input columns and answers, written atomically."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from mayfly.storage.run_paths import RunPaths
 
 GROUP_ROWS = 50_000
 GROUP_BYTES = 16 * 2**20
-"""A part's row group ends at whichever is reached first, in bytes as Arrow holds them."""
+"""Maximum size of a part's row group: whichever is reached first, in rows or bytes in memory."""
 
 _FINGERPRINT, _SHARD, _TALLY = b"mayfly.fingerprint", b"mayfly.shard", b"mayfly.tally"
 _DROPPED = b"mayfly.dropped"
@@ -31,10 +31,10 @@ _dropped_of = attrgetter("dropped")
 
 
 class PartLabel(NamedTuple):
-    """What a part says of itself in its footer.
+    """Metadata of a part, in its footer.
 
     Attributes:
-        dropped: How many replies held what has no column, by its name.
+        dropped: Number of replies with a field that has no column, by its name.
     """
 
     fingerprint: str
@@ -44,25 +44,25 @@ class PartLabel(NamedTuple):
 
 
 def check_columns(dataset: Dataset, columns: OutputColumns = CHAT) -> None:
-    """Refuse an input that has a column by the name of an output column.
+    """Reject an input with a column that has the name of an output column.
 
     Raises:
-        BadRequest: Names the columns.
+        BadRequest: There are such columns; the message names them.
     """
     needed = {field.name for field in columns.fields}
     if taken := [name for name in dataset.columns if name in needed]:
         names = ", ".join(map(repr, taken))
         raise BadRequest(
-            f"input {dataset.uri} has {names}, which the output needs for itself; "
+            f"input {dataset.uri} has {names}, which is the name of an output column; "
             "rename it in the input"
         )
 
 
 def warm_up() -> None:
-    """Load what writing the first part loads: pyarrow imports pandas at the first array.
+    """Import what writing the first part needs: pyarrow imports pandas with the first array.
 
-    It does so only where pandas is installed. That takes a second or more, which costs nothing
-    while the endpoint starts, and money after.
+    It does so only if pandas is installed. That takes a second or more, which costs nothing while
+    the endpoint starts, but money later.
     """
     pa.array([""], pa.string())
 
@@ -76,23 +76,23 @@ def write_part(
     fingerprint: str,
     columns: OutputColumns = CHAT,
 ) -> Tally:
-    """Write and commit a shard's part file, replacing an earlier one; return its sums.
+    """Write and commit a shard's part file, replacing an earlier one; return its totals.
 
-    The input is read again in batches; at most a row group of some 16 MiB is held. When this
-    returns, the part survives a power cut; when it raises, no part has appeared.
+    The input is read again in batches; at most a row group of about 16 MiB is held. On return the
+    part survives a power failure; if this raises, no part was written.
 
     Args:
         answers: By row; one for every row of the shard.
-        columns: Those beside the input's.
+        columns: The output columns.
 
     Raises:
-        TerminalError: A row without an answer, or a disk that cannot take the file.
+        TerminalError: A row has no answer, or the file cannot be written.
     """
     paths = RunPaths(folder)
     make_folder(paths.kept)
     path = paths.part(shard.index)
     temporary = temporary_beside(paths.kept / path.name)
-    # Answers that an earlier part of this shard has kept come without what was dropped of them.
+    # Answers from an earlier part of this shard have no record of their dropped fields.
     label = part_label(path)
     earlier = {} if label is None or label.fingerprint != fingerprint else label.dropped
     try:
@@ -106,7 +106,8 @@ def write_part(
         temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise TerminalError(
-            f"part {path} cannot be written: {reason}; make room and run the same command again"
+            f"part {path} cannot be written: {reason}; "
+            "free some disk space and run the same command again"
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -177,7 +178,7 @@ def _answers(answers: Mapping[int, Answer], first_row: int, rows: int) -> list[A
 
 
 def part_label(path: Path) -> PartLabel | None:
-    """Return what a part says of itself; None for no file, or one that is not a whole part."""
+    """Return the metadata of a part; None if there is no file, or it is incomplete."""
     try:
         return label_of(pq.read_metadata(path))
     except (OSError, pa.ArrowException):
@@ -210,10 +211,10 @@ def read_answers(path: Path, columns: OutputColumns = CHAT) -> dict[int, Answer]
     """Return the answers of a committed part by row.
 
     Args:
-        columns: Those that the part has beside the input's.
+        columns: The output columns of the part.
 
     Raises:
-        TerminalError: The file is not a whole part.
+        TerminalError: The file is not a complete part.
     """
     label = part_label(path)
     if label is None:

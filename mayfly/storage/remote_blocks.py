@@ -1,8 +1,7 @@
-"""Remote files by blocks: each is fetched once, kept beside the run, and read from there.
+"""Read remote files by blocks, which are fetched once and cached with the run.
 
-A file of less than a block is fetched by one request, which is how small files are all there
-before anything is rented. Blocks are files of their own, so that several processes can use them
-and a block is there whole or not at all.
+A file smaller than a block takes one request, so all small files are local before anything is
+rented. Blocks are separate files, written atomically, so that several processes can use them.
 """
 
 import hashlib
@@ -20,18 +19,18 @@ from mayfly.storage.uri_credentials import ENVIRON, hide_in, reveal_in
 
 BLOCK = 4 * 2**20
 HELD_BLOCKS = 4
-"""Blocks that one open file holds in memory."""
+"""Blocks in memory per open file."""
 
 LEAVE_FREE = 4 * 2**30
-"""Disk that stays free: with less, ranges are read as they are asked for and not kept."""
+"""Free disk space to leave: with less, blocks are not cached."""
 
 
 class RemoteFile(NamedTuple):
-    """A remote file as a listing, or its first request, describes it.
+    """A remote file, as described by a listing or by the first response.
 
     Attributes:
-        path: What its file system calls it; with credentials masked.
-        version: What changes with its content: an ETag or a time; "" when nothing is known.
+        path: Path in its file system, with credentials masked.
+        version: Changes with its content: an ETag or a time; "" if unknown.
     """
 
     path: str
@@ -44,8 +43,8 @@ class BlockStore:
 
     Args:
         filesystem: `HttpFiles`, or an fsspec file system.
-        folder: Where blocks are kept.
-        uri: The INPUT, credentials masked; `environ` has them.
+        folder: Folder of the blocks.
+        uri: The INPUT with masked credentials; the real ones are in `environ`.
     """
 
     def __init__(
@@ -57,12 +56,12 @@ class BlockStore:
         self._environ = environ
 
     def close(self) -> None:
-        """Close connections that are ours; those of fsspec are shared."""
+        """Close our connections; those of fsspec are shared."""
         if isinstance(self._filesystem, HttpFiles):
             self._filesystem.close()
 
     def begin(self, path: str, size: int | None, version: str) -> RemoteFile:
-        """Learn what is not known of a file; of one behind HTTP that fetches its first block."""
+        """Return size and version of a file; over HTTP, this fetches its first block."""
         with self._hiding():
             if isinstance(self._filesystem, HttpFiles):
                 return self._begin_http(path)
@@ -91,7 +90,7 @@ class BlockStore:
             self._cut(file, whole)
         elif head.first:
             self._keep(file, 0, head.first)
-        # Without a version nobody can say later whether this is still the file.
+        # Without a version, a later change of the file cannot be detected.
         if head.version:
             temporary = temporary_beside(note)
             temporary.write_text(json.dumps({"size": head.size, "version": head.version}))
@@ -99,10 +98,10 @@ class BlockStore:
         return file
 
     def block(self, file: RemoteFile, number: int, *, keep: bool = True) -> bytes:
-        """Return a block, from the disk or from the server.
+        """Return a block, from the cache or from the server.
 
         Args:
-            keep: Whether one from the server is kept on the disk.
+            keep: Whether to cache a block from the server.
         """
         kept = self._block_path(file, number)
         try:
@@ -120,7 +119,7 @@ class BlockStore:
             path = self._reveal(file.path)
             data = bytes(self._filesystem.cat_file(path, start=start, end=end))
         if len(data) != end - start:
-            raise OSError(f"{len(data):,} bytes came in the place of {end - start:,}")
+            raise OSError(f"received {len(data):,} bytes instead of {end - start:,}")
         return data
 
     def _keep(self, file: RemoteFile, number: int, data: bytes) -> None:
@@ -133,7 +132,7 @@ class BlockStore:
         temporary.replace(kept)
 
     def _cut(self, file: RemoteFile, whole: Path) -> None:
-        """Make blocks of a file that came at once, because its server has no ranges."""
+        """Split a file into blocks that was sent as a whole, because its server has no ranges."""
         self._block_path(file, 0).parent.mkdir(parents=True, exist_ok=True)
         with whole.open("rb") as opened:
             for number, data in enumerate(iter(lambda: opened.read(BLOCK), b"")):
@@ -147,7 +146,7 @@ class BlockStore:
 
     @contextmanager
     def _hiding(self) -> Iterator[None]:
-        """Let errors out without the credentials that a library has put into them."""
+        """Remove credentials from the messages of a library's exceptions."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - libraries raise what they like
@@ -214,7 +213,7 @@ class BlockFile(io.RawIOBase):
 
 
 class _Lazy:
-    """A file that comes into being with its first byte."""
+    """A file that is created with its first byte."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -236,7 +235,7 @@ class _Lazy:
 
 
 def version_of(about: Any) -> str:
-    """Return what a listing says that changes with a file's content."""
+    """Return a file's version from a listing: a field that changes with its content."""
     for name in ("ETag", "etag", "blob_id", "md5Hash", "md5", "content_settings", "LastModified"):
         if about.get(name):
             return str(about[name])

@@ -1,4 +1,4 @@
-"""An output on an object store, for those who check, read or hold it."""
+"""An output on an object store: refresh its work folder, and claim it for a run."""
 
 import fcntl
 import os
@@ -20,16 +20,16 @@ from mayfly.storage.uri_credentials import ENVIRON
 from mayfly.storage.work_folder import JOURNALS, LEASE, MANIFEST, WorkFolder
 
 _NOT_FOREIGN = (LOCK, CLOCK, LEASE)
-"""What a run that was cut off before its first manifest leaves."""
+"""Objects of a run that was killed before its first manifest."""
 
 
 def refresh(output: str, environ: Mapping[str, str] = ENVIRON) -> tuple[RunPaths, Listing]:
-    """Bring the work folder up to date with the store, unless a run of this machine is using it.
+    """Update the work folder from the store, unless a run of this machine is using it.
 
-    Nothing is written at the store; where it holds no run, nothing is written here either.
+    Nothing is written to the store; without a run there, nothing is written here either.
 
     Raises:
-        BadRequest: The store cannot be reached, or the folder there is of something else.
+        BadRequest: The store cannot be reached, or the folder there holds other objects.
     """
     paths, store = paths_of(output, environ), open_store(output, environ)
     try:
@@ -54,7 +54,7 @@ def refresh(output: str, environ: Mapping[str, str] = ENVIRON) -> tuple[RunPaths
 
 
 def refresh_all(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
-    """Do what `refresh` does, and download parts and journals that this machine does not have.
+    """Refresh the work folder, and download parts and journals that this machine does not have.
 
     Raises:
         BadRequest: As `refresh`.
@@ -76,7 +76,7 @@ def refresh_all(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
 
 
 def refresh_status(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPaths:
-    """Do what `refresh` does, and put the live numbers of a run elsewhere into the work folder.
+    """Refresh the work folder, and write the live numbers of a run on another machine into it.
 
     Raises:
         BadRequest: As `refresh`.
@@ -89,28 +89,28 @@ def refresh_status(output: str, environ: Mapping[str, str] = ENVIRON) -> RunPath
             store = open_store(output, environ)
             try:
                 WorkFolder(paths, output).pull_journals(store, listed)
-                pulse = None
+                heartbeat = None
                 if LOCK in listed:
-                    # By this machine's clock: who only reads may not be allowed to write.
+                    # By this machine's clock: a reader may lack permission to write.
                     silent = datetime.now(UTC) - listed[LOCK].modified
-                    pulse = heartbeat_of(read_holder(store), silent.total_seconds())
+                    heartbeat = heartbeat_of(read_holder(store), silent.total_seconds())
             except StoreError as error:
                 raise BadRequest(f"output {output} cannot be read: {error}") from error
-            if pulse is None:
+            if heartbeat is None:
                 paths.heartbeat.unlink(missing_ok=True)
             else:
-                paths.heartbeat.write_bytes(orjson.dumps(pulse))
+                paths.heartbeat.write_bytes(orjson.dumps(heartbeat))
     return paths
 
 
 def claim(output: str, paths: RunPaths, *, now: float, log: Callable[[str], object]) -> "Claim":
-    """Take an output for a run, whose process holds the lock of the work folder already.
+    """Claim an output for a run; this process must hold the lock of the work folder.
 
-    Creating the lock is the first write, and so the proof that writes are allowed.
+    Creating the lock is the first write, which proves that writes are allowed.
 
     Raises:
-        BadRequest: Another run uses it, or the store refuses; nothing was created.
-        TerminalError: What is there cannot be downloaded.
+        BadRequest: Another run uses it, or the store rejects the write; nothing was created.
+        TerminalError: The existing files cannot be downloaded.
     """
     store, work = open_store(output), WorkFolder(paths, output)
     try:
@@ -140,10 +140,10 @@ def claim(output: str, paths: RunPaths, *, now: float, log: Callable[[str], obje
 
 
 class Claim:
-    """An output that this process holds at its store.
+    """An output on an object store that this process has locked.
 
     Attributes:
-        mirror: Uploads what the run finishes.
+        mirror: Uploads finished files.
     """
 
     def __init__(
@@ -174,44 +174,44 @@ class Claim:
             ) from error
 
     def rows_lost(self, here: int) -> int:
-        """Return how many rows a run that died elsewhere had answered, and are not here.
+        """Return how many rows a run that died on another machine had answered, but are not here.
 
         Args:
-            here: Rows that are in parts and journals.
+            here: Rows in parts and journals.
         """
-        pulse = self._earlier.get("pulse")
-        if not isinstance(pulse, dict) or self._earlier.get("work") == self._work.id:
+        heartbeat = self._earlier.get("pulse")
+        if not isinstance(heartbeat, dict) or self._earlier.get("work") == self._work.id:
             return 0
-        return max(0, int(pulse.get("rows", {}).get("done", 0)) - here)
+        return max(0, int(heartbeat.get("rows", {}).get("done", 0)) - here)
 
     @property
     def died_on(self) -> str:
-        """Who held the output before and died."""
+        """The previous owner of the output, which died."""
         return f"process {self._earlier.get('pid')} on {self._earlier.get('host')}"
 
     def check(self) -> None:
-        """Raise TerminalError if another run has taken the output over."""
+        """Raise TerminalError if another run has taken over the output."""
         if self.mirror.lost is not None:
             raise TerminalError(self.mirror.lost)
 
     def give_up(self) -> None:
-        """Let the output go before anything was begun."""
+        """Release the output before anything was started."""
         with suppress(StoreError):
             self._lock.release()
 
     def close(self, *, interrupted: bool) -> str | None:
-        """Upload what is left and let the output go; return what is wrong, in one line."""
+        """Upload the rest and release the output; return the problem in one line, or None."""
         problem = self.mirror.close(interrupted=interrupted)
         if problem is None:
             return None
         return (
-            f"output {self._output} does not have everything yet ({problem}); it is kept in "
+            f"output {self._output} is incomplete ({problem}); everything is kept in "
             f"{self._work.paths.folder}: run the same command again on this machine to upload it"
         )
 
 
 def _foreign(listed: Listing) -> str | None:
-    """Return a name that no run leaves, where there is no manifest."""
+    """Return the name of an object that is not from a run, if there is no manifest."""
     if MANIFEST in listed:
         return None
     for name in sorted(listed):
@@ -222,7 +222,7 @@ def _foreign(listed: Listing) -> str | None:
 
 @contextmanager
 def _unless_in_use(paths: RunPaths) -> Iterator[bool]:
-    """Hold the work folder's lock for the block; yields whether that worked."""
+    """Hold the work folder's lock for the block; yield whether that was possible."""
     make_folder(paths.kept)
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

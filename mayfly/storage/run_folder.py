@@ -1,4 +1,4 @@
-"""A run's folder: what may become one, whose it is right now, and what in it is done."""
+"""A run's folder: check it, lock it, and find the finished shards in it."""
 
 import fcntl
 import json
@@ -37,7 +37,7 @@ def _refreshed(output: str) -> "tuple[RunPaths, Listing]":
 
 
 def earlier_manifest(output: str) -> Manifest | None:
-    """Return the manifest that a folder holds, without a look at anything else in it.
+    """Return the manifest of a folder, without checking anything else in it.
 
     Raises:
         BadRequest: It is damaged, or of another version of mayfly.
@@ -47,17 +47,17 @@ def earlier_manifest(output: str) -> Manifest | None:
 
 
 def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None:
-    """Return the manifest of the run that a folder holds, or None for a new or empty one.
+    """Return the manifest of the run in a folder, or None for a new or empty one.
 
-    This writes nothing there, so a plan may call it.
+    Writes nothing there, so a plan may call it.
 
     Args:
         output: `--output`.
-        wanted: The job that is to run there; None only looks.
+        wanted: The job to run there; None does not compare jobs.
 
     Raises:
-        BadRequest: A file, a place that cannot be written or a store that cannot be reached, a
-            folder of something else, or an earlier run of another job (naming what differs).
+        BadRequest: It is a file, cannot be written, is on a store that cannot be reached, holds
+            other files, or belongs to another job (the message names the differences).
     """
     if is_remote(output):
         return _check_remote(output, wanted)
@@ -82,7 +82,7 @@ def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None
 
 
 def _check_remote(output: str, wanted: Manifest | None) -> Manifest | None:
-    """Do what `check_output` does for an output on an object store."""
+    """Check an output on an object store; see `check_output`."""
     paths, listed = _refreshed(output)
     earlier = load_manifest(paths.manifest)
     if earlier is None:
@@ -105,7 +105,7 @@ def _check_same_job(output: str, earlier: Manifest, wanted: Manifest | None) -> 
 
 @contextmanager
 def leaving_nothing_unless_begun(output: str, *, even_at_success: bool = True) -> Iterator[None]:
-    """Take back copies of the input when the block ends and no run has begun in the folder.
+    """Remove copies of the input at the end of the block if no run has started in the folder.
 
     Args:
         even_at_success: Otherwise only when the block raises.
@@ -130,10 +130,10 @@ def leaving_nothing_unless_begun(output: str, *, even_at_success: bool = True) -
 
 
 def check_free(output: str) -> None:
-    """Refuse a folder that another run is using now, without holding it; writes nothing.
+    """Raise if another run is using a folder; does not lock it and writes nothing.
 
     Raises:
-        BadRequest: Says whose it is.
+        BadRequest: It is in use; the message says by which process.
     """
     paths = paths_of(output)
     try:
@@ -141,7 +141,7 @@ def check_free(output: str) -> None:
     except OSError:
         return
     try:
-        # Shared, and for a moment: two that only look do not see each other.
+        # A brief shared lock, so that two checks do not conflict.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         raise _in_use(paths) from None
@@ -150,11 +150,11 @@ def check_free(output: str) -> None:
 
 
 class RunFolder:
-    """A run's folder, held under a lock from `open` to `close`.
+    """A run's folder, locked from `open` to `close`.
 
     Attributes:
-        paths: Where things lie on this machine.
-        manifest: As it stands on disk.
+        paths: Paths on this machine.
+        manifest: The manifest on disk.
     """
 
     def __init__(
@@ -180,21 +180,21 @@ class RunFolder:
         now: float,
         log: Callable[[str], object] = lambda _: None,
     ) -> "RunFolder":
-        """Check, create if need be, lock and reconcile the folder of a run.
+        """Check, create if necessary, lock and reconcile the folder of a run.
 
-        The manifest that comes back is the earlier run's where there is one, with its shards (and
-        those of `wanted` after them, where the input grew), and `wanted` otherwise. A shard counts
-        as done when its part is committed, whatever the manifest got to say.
+        The manifest is the earlier run's if there is one, with its shards (followed by those of
+        `wanted` if the input grew), and `wanted` otherwise. A shard counts as done if its part is
+        committed, regardless of the manifest on disk.
 
         Args:
             output: `--output`.
             wanted: The job, with `done` and `runs` empty.
-            now: Unix time in seconds, for those that the lock keeps out.
+            now: Unix time in seconds, shown to others that find the folder locked.
             log: Receives a line for whatever an object store rejects or lacks.
 
         Raises:
-            BadRequest: As `check_output`, or another run is using the folder. What was there
-                before is untouched.
+            BadRequest: As `check_output`, or another run is using the folder, which is then
+                unchanged.
         """
         check_output(output, wanted)
         paths = paths_of(output)
@@ -240,10 +240,10 @@ class RunFolder:
         return folder
 
     def commit(self, manifest: Manifest) -> None:
-        """Make this the manifest; when it returns, it survives a power cut.
+        """Write the manifest; on return it survives a power failure.
 
         Raises:
-            TerminalError: The disk does not take it, or another run has taken the output over.
+            TerminalError: It cannot be written, or another run has taken over the output.
         """
         commit_manifest(self.paths.manifest, manifest)
         self.manifest = manifest
@@ -261,21 +261,21 @@ class RunFolder:
             self._remote.fetch_parts(indices)
 
     def record_done(self, index: int, tally: Tally) -> None:
-        """Say in the manifest that a shard's part is committed, and drop its journal."""
+        """Record in the manifest that a shard's part is committed, and delete its journal."""
         self.commit(self.manifest.with_done(index, tally))
         self.paths.journal(index).unlink(missing_ok=True)
 
     def close(self, *, ended_by: BaseException | None = None) -> None:
-        """Let others use the folder; closing twice is closing once.
+        """Unlock the folder; may be called repeatedly.
 
-        What an object store does not have yet is uploaded first; the endpoint has ended by then.
+        Files missing at an object store are uploaded first; the endpoint has ended by then.
 
         Args:
-            ended_by: What the run was ended by: that is raised, and the rest said. Of an
-                interruption somebody waits for the end, so that less time is given to it.
+            ended_by: The exception that ended the run: with one, problems are only logged. After
+                an interruption the user waits, so there is less time for uploads.
 
         Raises:
-            TerminalError: An object store did not take everything; it is kept on this machine.
+            TerminalError: Not everything could be uploaded; it is kept on this machine.
         """
         if self._lock < 0:
             return
@@ -300,7 +300,7 @@ class RunFolder:
 
 
 def reconciled(paths: RunPaths, manifest: Manifest) -> Manifest:
-    """Return the manifest with exactly those shards done whose parts are committed."""
+    """Return the manifest with the shards marked as done that have a committed part."""
     done: dict[int, Tally] = {}
     elsewhere = done_elsewhere(paths)
     for shard in manifest.shards:
@@ -317,7 +317,7 @@ def reconciled(paths: RunPaths, manifest: Manifest) -> Manifest:
 
 
 def journalled(paths: RunPaths, manifest: Manifest) -> Tally:
-    """Return the sums over answers that are journalled and in no part yet; writes nothing."""
+    """Return the totals over journalled answers that are in no part yet; writes nothing."""
     tally = Tally()
     for shard in manifest.left:
         for answer in _journal(paths, manifest, shard).values():
@@ -330,20 +330,20 @@ def _journal(paths: RunPaths, manifest: Manifest, shard: Shard) -> dict[int, Ans
 
 
 def _check_writable(folder: Path) -> None:
-    """Look up the tree, without writing, for the folder in which something would be created."""
-    place = folder.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise BadRequest(f"output {folder} cannot be created: {place} is a file; give a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
+    """Check that a folder can be written, by its nearest existing parent; writes nothing."""
+    parent = folder.absolute()
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise BadRequest(f"output {folder} cannot be created: {parent} is a file; give a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
         raise BadRequest(
-            f"output {folder} cannot be written: no permission in {place}; give another folder"
+            f"output {folder} cannot be written: no permission in {parent}; give another folder"
         )
 
 
 def _foreign(paths: RunPaths) -> str | None:
-    """Return a name that a run which was cut off before its first manifest does not leave."""
+    """Return the name of a file that is not from a run killed before its first manifest."""
     for path in sorted(paths.folder.iterdir()):
         if path != paths.kept:
             return path.name
@@ -357,7 +357,7 @@ def _foreign(paths: RunPaths) -> str | None:
 
 
 def _check_parts(paths: RunPaths, manifest: Manifest) -> None:
-    """Refuse parts that would be read among the results without being of this run."""
+    """Reject parts of other runs, which would be read with the results."""
     expected = {part_name(shard.index) for shard in manifest.shards}
     for path in sorted(paths.folder.glob("*.parquet")):
         label = part_label(path) if path.name in expected else None

@@ -1,4 +1,4 @@
-"""Where everything that a run keeps lies."""
+"""The paths of all files of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,10 @@ def part_name(index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """Where everything that a run keeps lies; small and picklable, touches nothing.
+    """The paths of all files of a run; small and picklable, touches nothing.
 
     Attributes:
-        folder: `--output`, or the work folder of one on an object store; holds the part files.
+        folder: `--output`, or its work folder for an object store; holds the part files.
     """
 
     folder: Path
@@ -33,7 +33,7 @@ class RunPaths:
 
     @property
     def manifest(self) -> Path:
-        """What was asked, and which shards are done."""
+        """The job, and which shards are done."""
         return self.kept / "manifest.json"
 
     @property
@@ -52,7 +52,7 @@ class RunPaths:
 
     @property
     def heartbeat(self) -> Path:
-        """The live numbers of the run that is on."""
+        """The live numbers of the current run."""
         return self.kept / "pulse.json"
 
     @property
@@ -77,12 +77,12 @@ class RunPaths:
 
     @property
     def dead_letters(self) -> Path:
-        """Rows with an error, for whoever has to look into them."""
+        """Rows with an error, for inspection."""
         return self.kept / "dead_letters.parquet"
 
     @property
     def store_index(self) -> Path:
-        """Which files an object store has too; only in the work folder of one."""
+        """The files that an object store has as well; only in its work folder."""
         return self.kept / "store.json"
 
     @property
@@ -92,12 +92,12 @@ class RunPaths:
 
     @property
     def duplicates(self) -> Path:
-        """Which rows ask what an earlier one asks already."""
+        """The index of rows with identical requests."""
         return self.kept / "copies.sqlite"
 
     @property
     def workers_log(self) -> Path:
-        """What worker processes had to say when they broke down."""
+        """Output of worker processes that crashed."""
         return self.kept / "workers.log"
 
     @property

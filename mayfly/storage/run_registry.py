@@ -1,6 +1,7 @@
 """The runs of this machine, one small file each: `MAYFLY_HOME/runs/ID.json`.
 
-For people and for `mayfly cancel`: the output's lock, the lease and the manifest are the truth.
+For `mayfly runs` and `mayfly cancel`; the output's lock, the lease and the manifest are
+authoritative.
 """
 
 import json
@@ -13,12 +14,12 @@ from mayfly.models.lease import Owner
 from mayfly.storage.atomic import make_folder, write_atomically
 
 KEPT = 200
-"""Entries kept, the newest."""
+"""Number of newest entries kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEntry:
-    """A run that began on this machine.
+    """A run that was started on this machine.
 
     Attributes:
         output: The output folder's absolute path or URI.
@@ -41,7 +42,7 @@ class RunEntry:
 
 
 def register(home: Path, entry: RunEntry) -> None:
-    """Note that a run has begun; a disk that takes nothing more is no reason not to run."""
+    """Register a run; errors of the disk are ignored, because they must not prevent the run."""
     folder = home / "runs"
     with suppress(OSError):
         make_folder(folder)

@@ -1,9 +1,9 @@
 """The lock of an output on an object store: an object that only one run can create.
 
-`_mayfly/lock.json` is created where there is none, renewed while the run lives and removed at its
-end. A run that died leaves it; another may take it over when it has not been renewed for
-`TAKE_OVER_S` by the store's own clock, or at once where the work folder shows that its owner, a
-process of this very machine, is dead.
+`_mayfly/lock.json` is created if it does not exist, renewed during the run and removed at its end.
+If a run dies, another may take the lock over once it has not been renewed for `TAKE_OVER_S` by the
+store's clock, or at once if the work folder shows that its owner, a process of this machine, is
+dead.
 """
 
 import os
@@ -17,22 +17,22 @@ from mayfly.storage.object_store import ObjectStore, Stored, Version
 
 LOCK = "_mayfly/lock.json"
 CLOCK = "_mayfly/.clock"
-"""Written, and removed again, to learn what time it is at the store."""
+"""Object that is written and removed to read the store's clock."""
 
 RENEW_S = 20.0
 TAKE_OVER_S = 90.0
-"""How long a lock may go without a renewal before another run takes it over."""
+"""Time without a renewal after which another run may take over a lock."""
 
 
 class LockLost(Exception):
-    """Another run has taken the output over; its words say which."""
+    """Another run has taken over the output; the message says which."""
 
 
 class StoreLock:
     """A lock that this process holds.
 
     Args:
-        holder: What it says of its owner; `work` names the work folder.
+        holder: Description of the owner; `work` is the id of the work folder.
     """
 
     def __init__(self, store: ObjectStore, holder: dict[str, Any], version: Version) -> None:
@@ -40,17 +40,17 @@ class StoreLock:
 
     @classmethod
     def acquire(cls, store: ObjectStore, *, work: str, now: float) -> tuple[Self, dict[str, Any]]:
-        """Create the lock, or take over one whose owner is dead.
+        """Create the lock, or take it over from a dead owner.
 
-        Whoever calls this holds the lock of the work folder, so that no other run of this machine
-        uses it.
+        The caller must hold the lock of the work folder, so that no other run of this machine uses
+        it.
 
         Args:
             work: The id of the work folder.
-            now: Unix time in seconds, for those that the lock keeps out.
+            now: Unix time in seconds, shown to others that find the output locked.
 
         Returns:
-            The lock, and what the dead owner's said last; empty where there was none.
+            The lock, and the description of the dead owner; empty if there was none.
 
         Raises:
             BadRequest: Another run is using the output.
@@ -62,7 +62,7 @@ class StoreLock:
             return cls(store, holder, version), {}
         found = store.read(LOCK)
         if found is None:
-            raise BadRequest(f"output {store.uri} is being let go by another run; run again")
+            raise BadRequest(f"output {store.uri} is being released by another run; run again")
         earlier, stored = _holder(found[0]), found[1]
         ours = (earlier.get("work"), earlier.get("host")) == (work, holder["host"])
         if not ours and (silent_s := silence_s(store, stored)) < TAKE_OVER_S:
@@ -72,14 +72,14 @@ class StoreLock:
             raise BadRequest(f"output {store.uri} was taken by another run just now")
         return cls(store, holder, version), earlier
 
-    def renew(self, pulse: dict[str, Any] | None) -> None:
-        """Say that the owner lives, and how the run is getting on.
+    def renew(self, heartbeat: dict[str, Any] | None) -> None:
+        """Renew the lock, and publish the run's live numbers.
 
         Raises:
             LockLost: Another has taken it over.
             StoreError: The store cannot be reached.
         """
-        self._holder["pulse"] = pulse
+        self._holder["pulse"] = heartbeat
         version = self._store.replace(LOCK, orjson.dumps(self._holder), self._version)
         if version is None:
             found = self._store.read(LOCK)
@@ -96,7 +96,7 @@ class StoreLock:
 
 
 def silence_s(store: ObjectStore, lock: Stored) -> float:
-    """Return how long ago a lock was renewed, in seconds by the store's clock."""
+    """Return the time since a lock was renewed, in seconds by the store's clock."""
     store.write(CLOCK, b"")
     try:
         now = store.read(CLOCK)
@@ -106,7 +106,7 @@ def silence_s(store: ObjectStore, lock: Stored) -> float:
 
 
 def in_use(uri: str, holder: dict[str, Any], silent_s: float) -> str:
-    """Return why another run may not use an output."""
+    """Return the message about an output that another run is using."""
     said = f"output {uri} is in use by {_who(holder)}, heard of {max(0.0, silent_s):.0f} s ago"
     if silent_s <= 2 * RENEW_S:
         return f"{said}; wait until it has ended, or stop it"
@@ -117,12 +117,12 @@ def in_use(uri: str, holder: dict[str, Any], silent_s: float) -> str:
 
 
 def heartbeat_of(holder: dict[str, Any], silent_s: float) -> dict[str, Any] | None:
-    """Return the live numbers that a lock has, with who gave them and how long ago."""
-    pulse = holder.get("pulse")
-    if not isinstance(pulse, dict):
+    """Return the live numbers in a lock, with their owner and age."""
+    heartbeat = holder.get("pulse")
+    if not isinstance(heartbeat, dict):
         return None
     return {
-        **pulse,
+        **heartbeat,
         "heard_s_ago": round(max(0.0, silent_s), 1),
         "by": _who(holder),
         "every_s": RENEW_S,
@@ -144,6 +144,6 @@ def _who(holder: dict[str, Any]) -> str:
 
 
 def read_holder(store: ObjectStore) -> dict[str, Any]:
-    """Return what the lock of an output says; empty where there is none."""
+    """Return the description of the owner in an output's lock; empty if there is none."""
     found = store.read(LOCK)
     return {} if found is None else _holder(found[0])

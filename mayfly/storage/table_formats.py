@@ -1,6 +1,6 @@
 """Tables that are more than the files in their folder: Delta, Iceberg and Hudi.
 
-Their logs say which files are live. Read without the log, deleted rows would be paid for.
+Their logs list the live files. Without the log, deleted rows would be read and paid for.
 """
 
 import importlib
@@ -19,9 +19,9 @@ class LiveFile(NamedTuple):
     """A data file that a table's log names.
 
     Attributes:
-        path: As the file system calls it.
+        path: Path in the file system.
         constants: Partition columns and their values.
-        keep: For each row whether it is still there; None keeps all.
+        keep: For each row whether it still exists; None keeps all.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Table(NamedTuple):
 
 
 def marker_of(names: Iterable[str]) -> str | None:
-    """Return which table format the names in a folder show, if any.
+    """Return the table format that the names in a folder indicate, or None.
 
     Args:
         names: Paths of files or folders, relative to the folder or not.
@@ -67,10 +67,10 @@ def open_delta(shown: str, real: str) -> Table:
     """Return the live files of a Delta table.
 
     Args:
-        shown, real: Its URI, as it is shown and as it is opened.
+        shown, real: Its URI, with masked and with real credentials.
 
     Raises:
-        BadRequest: The package is missing, or the table needs what cannot be read.
+        BadRequest: The package is missing, or the table uses an unsupported feature.
     """
     try:
         library: Any = importlib.import_module("deltalake")
@@ -109,7 +109,7 @@ def _live_files(table: Any) -> Table:
         constants = tuple((name, row.get(f"partition.{name}")) for name in names)
         files.append(LiveFile(path, constants, kept.pop(path, None)))
     if kept:
-        raise ValueError(f"deletions of a file that is not there: {next(iter(kept))}")
+        raise ValueError(f"deletions of a file that does not exist: {next(iter(kept))}")
     return Table(tuple(sorted(files, key=lambda file: file.path)), schema)
 
 

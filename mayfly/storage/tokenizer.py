@@ -1,4 +1,4 @@
-"""The model's tokenizer, if this machine happens to have it: nothing is ever downloaded."""
+"""The model's tokenizer, if it is cached on this machine; nothing is ever downloaded."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -9,10 +9,10 @@ LARGEST_BYTES = 64 * 2**20
 
 
 def cached_tokenizer(environ: Mapping[str, str], model: str) -> Callable[[str], int] | None:
-    """Return what counts the tokens of a text as the model does; None when that is not at hand.
+    """Return a function that counts the tokens of a text for a model; None if not available.
 
-    Looked for is `tokenizer.json` in the local cache of the Hugging Face hub, and the package
-    `tokenizers` to read it with. Neither is a dependency.
+    Uses `tokenizer.json` from the local cache of the Hugging Face hub, and the package
+    `tokenizers`, if both exist. Neither is a dependency.
     """
     path = _cached_file(environ, model)
     if path is None:
@@ -20,7 +20,7 @@ def cached_tokenizer(environ: Mapping[str, str], model: str) -> Callable[[str], 
     try:
         library: Any = importlib.import_module("tokenizers")
         tokenizer = library.Tokenizer.from_file(str(path))
-    except Exception:  # noqa: BLE001 - a help that is not there, or not for this version
+    except Exception:  # noqa: BLE001 - optional, and may have another version
         return None
 
     def count(text: str) -> int:

@@ -1,8 +1,8 @@
-"""One schema for files that differ: which types go together, and how values get there.
+"""Unify the schemas of files: which types are compatible, and how values are converted.
 
-Only what loses nothing is unified: a null column with any other, integers with wider ones,
-integers and floats (checked value by value), string with large_string, a dictionary with its
-values, structs and lists by what is in them, a column that a file lacks with nulls.
+Only lossless conversions are made: a null column to any type, integers to wider ones, integers to
+floats (checked value by value), string to large_string, a dictionary to its values, structs and
+lists by their elements; a column that a file lacks is null.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,30 +11,30 @@ import orjson
 import pyarrow as pa
 
 Mixed = str | None
-"""What becomes of types that do not go together: `json` or `text` (see `unified`); None refuses."""
+"""How incompatible types are unified: `json` or `text` (see `unified`); None raises."""
 
 JSON_MARK = {b"mayfly.json": b"1"}
-"""Metadata of a text column whose cells are JSON because its values had several types."""
+"""Metadata of a text column with cells that are JSON, because its values had several types."""
 
 
 class TypesDiffer(ValueError):
-    """Two types that nothing holds both of."""
+    """Two types are incompatible."""
 
 
 def is_json(field: pa.Field) -> bool:
-    """Whether a column's cells are JSON texts of values of several types."""
+    """Whether a column's cells are JSON texts of values of mixed types."""
     return (field.metadata or {}).get(b"mayfly.json") == b"1"
 
 
 def unified(one: pa.Field, other: pa.Field, mixed: Mixed = None) -> pa.Field:
-    """Return the field that holds the values of both.
+    """Return a field that can hold the values of both.
 
     Args:
-        mixed: `json` makes a column of JSON text of types that do not go together, `text` plain
-            text of an integer and a string column.
+        mixed: `json` converts incompatible types to JSON text, `text` an integer and a string
+            column to plain text.
 
     Raises:
-        TypesDiffer: They do not go together, and `mixed` does not say what to do.
+        TypesDiffer: They are incompatible, and `mixed` is None.
     """
     nullable = one.nullable or other.nullable
     if is_json(one) or is_json(other):
@@ -51,10 +51,10 @@ def unified(one: pa.Field, other: pa.Field, mixed: Mixed = None) -> pa.Field:
 
 
 def fit(array: pa.Array, was: pa.Field | None, field: pa.Field) -> pa.Array:
-    """Return a column of a file as the unified schema has it.
+    """Return a column of a file, converted to the unified schema.
 
     Raises:
-        pa.ArrowInvalid: A value that the type cannot hold exactly.
+        pa.ArrowInvalid: The type cannot hold a value exactly.
     """
     if is_json(field) and (was is None or not is_json(was)):
         return json_texts(array)
@@ -62,13 +62,13 @@ def fit(array: pa.Array, was: pa.Field | None, field: pa.Field) -> pa.Array:
 
 
 def json_texts(array: pa.Array) -> pa.Array:
-    """Return values as their JSON texts; nulls stay null."""
+    """Return values as JSON texts; nulls stay null."""
     texts = [None if v is None else orjson.dumps(v).decode() for v in array.to_pylist()]
     return pa.array(texts, pa.string())
 
 
 def merged(one: pa.Schema, other: pa.Schema, mixed: Mixed = None) -> pa.Schema:
-    """Return the schema that holds the rows of both, columns of the first in front.
+    """Return a schema for the rows of both, with the columns of the first in front.
 
     Raises:
         TypesDiffer: See `unified`.
@@ -132,7 +132,7 @@ def _numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return pa.int64() if unsigned.bit_width < 64 else None
     if types.is_floating(one) and types.is_floating(other):
         return one if one.bit_width >= other.bit_width else other
-    # Casting checks each value: an integer beyond 2**53 is refused, not rounded.
+    # Casting checks each value: an integer beyond 2**53 is rejected, not rounded.
     return pa.float64() if types.is_integer(one) and types.is_floating(other) else None
 
 

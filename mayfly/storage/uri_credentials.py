@@ -1,7 +1,7 @@
-"""Credentials in a URI: masked wherever it is shown, stored or sent; known to this process alone.
+"""Mask credentials in URIs wherever they are shown, stored or sent.
 
-What a job, a manifest, a report or Prefect has is the masked URI. The real one is a variable of
-the process's environment, which its worker processes inherit, under a name made of the masked one.
+A job, a manifest, a report and Prefect have the masked URI only. The real one is in a variable of
+the process's environment, with a name derived from the masked one, which worker processes inherit.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ that went there with the dataset would be pickled with every secret in it."""
 
 MASK = "***"
 LONG_VALUE = 24
-"""A value of a query that is at least so long, without a dot, is taken for a credential."""
+"""A query value of at least this length without a dot is assumed to be a credential."""
 
 _USER = re.compile(r"(?<=://)([^/@\s:?#]*):([^/@\s?#]+)(?=@)|(?<=://)([^/@\s:?#]{16,})(?=@)")
 _SECRET_NAME = re.compile(
@@ -37,7 +37,7 @@ def masked(uri: str) -> str:
 
 
 def conceal(uri: str, environ: MutableMapping[str, str]) -> str:
-    """Return the masked URI, and keep the real one in the environment if that is another."""
+    """Return the masked URI, and store the real one in the environment if it differs."""
     shown = masked(uri)
     if shown != uri:
         environ[_name(shown)] = uri
@@ -45,7 +45,7 @@ def conceal(uri: str, environ: MutableMapping[str, str]) -> str:
 
 
 def revealed(uri: str, environ: Mapping[str, str]) -> str:
-    """Return the real URI of a masked one; the same where it has none."""
+    """Return the real URI of a masked one; unchanged if it is not masked."""
     return environ.get(_name(uri), uri) if MASK in uri else uri
 
 

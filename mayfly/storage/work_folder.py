@@ -1,7 +1,7 @@
-"""The work folder of an output on an object store: which of it the store has, in which version.
+"""The work folder of an output on an object store: which files the store has, in which version.
 
-`_mayfly/store.json` keeps, for every object that was up- or downloaded, the store's tag of it and
-what identifies the local file, so that neither is transferred twice.
+`_mayfly/store.json` has, for every transferred object, the store's tag and a mark of the local
+file, so that unchanged files are not transferred again.
 """
 
 import hashlib
@@ -38,18 +38,18 @@ SMALL = (
     f"{KEPT}/teardown.json",
     LEASE,
 )
-"""What is mirrored beside parts, the manifest and the reports of single runs."""
+"""Files that are mirrored besides parts, the manifest and the reports of single runs."""
 
 DOWNLOADS = 8
-"""Parts that are fetched at the same time."""
+"""Concurrent downloads of parts."""
 
 
 class WorkFolder:
-    """A work folder, and what of it the store has.
+    """A work folder, and the index of its files at the store.
 
     Attributes:
-        paths: Where things lie on this machine.
-        id: Names this work folder in the store's lock.
+        paths: Paths on this machine.
+        id: Identifies this work folder in the store's lock.
     """
 
     def __init__(self, paths: RunPaths, uri: str) -> None:
@@ -61,12 +61,12 @@ class WorkFolder:
             self.id, self._objects = uuid.uuid4().hex, {}
 
     def save(self) -> None:
-        """Write the index; OSError where the disk does not take it."""
+        """Write the index; OSError if it cannot be written."""
         kept = {"uri": self._uri, "work": self.id, "objects": self._objects}
         write_atomically(self.paths.store_index, orjson.dumps(kept))
 
     def path(self, name: str) -> Path:
-        """Return where an object is on this machine."""
+        """Return the path of an object on this machine."""
         return self.paths.folder / name
 
     def knows(self, name: str) -> bool:
@@ -83,23 +83,23 @@ class WorkFolder:
         return tag is not None and tag == _tag(stored.version)
 
     def is_changed(self, name: str) -> bool:
-        """Whether a file is another one than was last transferred; False where there is none."""
+        """Whether a file has changed since it was transferred; False if there is none."""
         mark = mark_of(self.path(name))
         return mark is not None and self._objects.get(name, {}).get("mark") != mark
 
     def note(self, name: str, version: Version, mark: str | None) -> None:
-        """Take note that a file and an object are the same."""
+        """Record that a file and an object are identical."""
         self._objects[name] = {"e_tag": _tag(version), "mark": mark}
 
     def forget(self, name: str) -> None:
-        """Take note that the store has an object no more."""
+        """Record that the store no longer has an object."""
         self._objects.pop(name, None)
 
     def fetch(self, store: ObjectStore, name: str) -> None:
-        """Download an object over its file.
+        """Download an object, replacing its file.
 
         Raises:
-            StoreError, OSError: The store or the disk does not do it; the file is the old one.
+            StoreError, OSError: It cannot be read or written; the old file is kept.
         """
         path = self.path(name)
         make_folder(path.parent)
@@ -113,9 +113,9 @@ class WorkFolder:
         self.note(name, version, mark_of(path))
 
     def pull(self, store: ObjectStore, listed: Listing) -> None:
-        """Bring manifest, reports, dead letters, proofs and lease up to date with the store.
+        """Update manifest, reports, dead letters, proofs and lease from the store.
 
-        Files that have changed here since they were transferred, and whose object has not, stay.
+        Files that have changed here since their transfer are kept if their object has not changed.
         """
         make_folder(self.paths.kept)
         if not self.is_current(MANIFEST, listed[MANIFEST]):
@@ -126,7 +126,7 @@ class WorkFolder:
         for name in [name for name in _small(self._objects) if name not in listed]:
             self.path(name).unlink(missing_ok=True)
             self.forget(name)
-        # Parts that were replaced elsewhere are not what the manifest speaks of.
+        # Local parts that were replaced on another machine do not match the manifest.
         for name in self.known("part-"):
             if name not in listed or not self.is_current(name, listed[name]):
                 if not self.is_changed(name):
@@ -191,7 +191,7 @@ class WorkFolder:
         self.save()
 
     def set_aside(self) -> None:
-        """Put the work folder out of the way: the output was removed from the store."""
+        """Rename the work folder, because the output was removed from the store."""
         aside = self.paths.folder.with_name(
             f"{self.paths.folder.name}.removed-{uuid.uuid4().hex[:6]}"
         )
@@ -222,10 +222,10 @@ def is_part(name: str) -> bool:
 
 
 def mark_of(path: Path) -> str | None:
-    """Return what tells one content of a file from another; None where there is none.
+    """Return a mark that changes with a file's content; None if there is no file.
 
-    The size and time of a part, which is replaced as a whole; a digest of what is small, because a
-    lease's time is its heartbeat.
+    Size and time for a part, which is replaced as a whole; a digest for small files, because the
+    time of a lease is its heartbeat.
     """
     try:
         if is_part(path.name):
@@ -237,7 +237,7 @@ def mark_of(path: Path) -> str | None:
 
 
 def each_small(paths: RunPaths) -> Iterator[str]:
-    """Yield the names of what is mirrored beside parts and the manifest, where it exists."""
+    """Yield the names of existing files that are mirrored besides parts and the manifest."""
     for path in (*(paths.folder / name for name in SMALL), *paths.kept.glob("runs/*/report.*")):
         if path.is_file() and path.suffix != ".tmp":
             yield path.relative_to(paths.folder).as_posix()
@@ -252,7 +252,7 @@ def _tag(version: Version) -> str | None:
 
 
 def done_elsewhere(paths: RunPaths) -> Callable[[str], bool]:
-    """Return whether a part is at the store, by its name, though not on this machine."""
+    """Return a predicate: whether a part, by name, is at the store though not on this machine."""
     try:
         kept: dict[str, Any] = json.loads(paths.store_index.read_bytes())["objects"]
     except (OSError, ValueError, KeyError, TypeError):

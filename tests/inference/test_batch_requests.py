@@ -60,7 +60,7 @@ def test_embedding_lines_are_batched_and_have_one_text_each() -> None:
     assert (renderer.path, renderer.embeds) == ("embeddings", True)
     results = sent([{"input": "a"}, {"input": ["b"]}, {"input": ["c", "d"]}], lines)
     assert [one["input"] for one in results[:2]] == [["a"], ["b"]]
-    assert "one text a line" in results[2]
+    assert "one text per line" in results[2]
 
 
 def test_requests_for_another_model_are_refused_before_create() -> None:

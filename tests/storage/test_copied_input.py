@@ -113,7 +113,7 @@ def test_invalid_bytes_in_a_line_are_kept_and_an_error_of_the_row(tmp_path: Path
     [
         ('{"a": 1}\n{"a": \n', "line 2 is not JSON"),
         ("[1, 2]\n", "line 1 is an array"),
-        ("3\n", "line 1 is no object"),
+        ("3\n", "line 1 is not an object"),
         ("", "0 rows"),
         ("\n\n", "0 rows"),
     ],

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from mayfly.models.errors import EndpointLost
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
-from mayfly.storage.dedupe_index import Copies
+from mayfly.storage.dedupe_index import DuplicateIndex
 
 
 def shard(first: int, rows: int, index: int = 0) -> Shard:
     return Shard(index=index, first_row=first, rows=rows)
 
 
-def copies_of(path: Path, asked: list[int], key: str = "k") -> Copies:
+def copies_of(path: Path, asked: list[int], key: str = "k") -> DuplicateIndex:
     path.unlink(missing_ok=True)
-    return Copies(path, key=key, rows=[(row, bytes([what])) for row, what in enumerate(asked)])
+    return DuplicateIndex(
+        path, key=key, rows=[(row, bytes([what])) for row, what in enumerate(asked)]
+    )
 
 
 @settings(
@@ -49,12 +51,12 @@ def test_dedupe_index_is_built_once_per_input(tmp_path: Path) -> None:
         def __next__(self) -> tuple[int, bytes]:
             raise StopIteration
 
-    assert Copies(path, key="k", rows=Never()).within(shard(0, 3)) == {1: 0}
+    assert DuplicateIndex(path, key="k", rows=Never()).within(shard(0, 3)) == {1: 0}
     with pytest.raises(EndpointLost):
-        Copies(path, key="other", rows=Never())
+        DuplicateIndex(path, key="other", rows=Never())
     path.write_bytes(b"torn")
     with pytest.raises(EndpointLost):
-        Copies(path, key="k", rows=Never())
+        DuplicateIndex(path, key="k", rows=Never())
 
 
 def test_dedupe_keeps_only_answers_that_later_shards_copy(tmp_path: Path) -> None:

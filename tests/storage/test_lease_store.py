@@ -152,7 +152,7 @@ def test_damaged_lease_is_reported_by_endpoint_name(store: LeaseStore, lease: Le
     assert open_leases == (lease,)
     assert damaged.name == "team/other"
     assert "may" not in damaged.reason
-    assert "look whether endpoint team/other still exists" in str(damaged)
+    assert "if endpoint team/other still exists" in str(damaged)
     assert isinstance(store.find("team/other"), DamagedLease)
     with pytest.raises(TerminalError, match="cannot be read"):
         store.open(other)
