@@ -7,8 +7,8 @@ nothing of the product that is tested against it.
 | --- | --- |
 | `http` | server, routes, faults on the wire, the admin API |
 | `state` | clock, catalogue, replicas, capacity, bill, journal: one life cycle for both APIs |
-| `inference` | requests, routing, made-up and real answers, the time that they take |
-| `v1`, `v2` | the management calls of the two API generations, as wire formats of the state |
+| `inference` | requests, routing, synthetic and real answers, and their timing |
+| `v1`, `v2` | the management calls of the two API generations: wire formats of the same state |
 
 In the process of a test, with a clock that is moved by the test:
 
@@ -21,16 +21,16 @@ In the process of a test, with a clock that is moved by the test:
         emulator.change(queue_per_replica=0)         # any field of Settings, while it runs
         emulator.ledger().billing, emulator.calls(), emulator.states(), emulator.endpoints()
 
-Answers come at once under a ManualClock; ManualClock(holds_answers=True) lets each wait until the
-clock has been moved past its end (`clock.sleepers` counts those that wait).
+Under a ManualClock answers come at once; with ManualClock(holds_answers=True) each waits until the
+clock has been advanced past its end (`clock.sleepers` counts the waiting ones).
 
-From another process (`mayfly emulator` or `python -m together_emulator`; its URL comes first),
-the same over `/_emulator/`, which needs no key, is not journalled, and no fault happens to it:
+From another process (`mayfly emulator` or `python -m together_emulator`, which prints its URL
+first), the same over `/_emulator/`, which needs no key, is not journalled and has no faults:
 
 | call | does |
 | --- | --- |
 | GET ledger | the bill: `billing` now, `minutes`, `ready_s`, `usd`, and a line for each replica |
-| GET calls?method=&path= | the journal: requests, `status` sent, `effect` had, `fault` done |
+| GET calls?method=&path= | the journal: requests with `status`, `effect` and `fault` |
 | GET, POST clock | emulated time; `{"advance_s": 600}` moves it, also one that runs |
 | POST faults | replaces all rules by a list (`together_emulator.state.faults` has their table) |
 | GET, POST capacity | free replicas; `{"hardware", "region"?, "free"}` |
@@ -38,10 +38,10 @@ the same over `/_emulator/`, which needs no key, is not journalled, and no fault
 | POST incidents | `{"action": "vanish"|"lose_replica"|"fail_start", "target"?, "message"?}` |
 | GET, POST settings | how it behaves; `{"overload": 429}` |
 
-A legacy endpoint is found by incidents under its name and under its `display_name`; its hidden
-deployment is in GET deployments. Legacy creates and restarts are refused unless `v1_create` is set
-(`--v1-create`). With `upstream` (`--upstream URL`) an OpenAI-compatible server answers inference,
-and all else stays emulated. The page for users is `docs/reference/emulator.md`.
+Incidents match a legacy endpoint by its name and by its `display_name`; its hidden deployment is in
+GET deployments. Legacy creates and restarts are rejected unless `v1_create` is set (`--v1-create`).
+With `upstream` (`--upstream URL`) an OpenAI-compatible server answers inference requests, and
+everything else is emulated. The user documentation is `docs/reference/emulator.md`.
 """
 
 from together_emulator.http.server import Emulator

@@ -1,6 +1,6 @@
 """The admin API for tests in another process: bill, journal, clock, faults, capacity.
 
-It lives under `/_emulator/`, needs no key, is not journalled, and no fault happens to it.
+It is under `/_emulator/`, needs no key, is not journalled, and has no faults.
 """
 
 import re
@@ -57,7 +57,7 @@ class Admin:
         return self._store.ledger.statement(self._store.now_s).as_dict()
 
     def _calls(self, request: Request, body: Any) -> Any:
-        """Return the journal; `method` and `path` (a regular expression) narrow it."""
+        """Return the journal, filtered by `method` and `path` (a regular expression)."""
         del body
         method = request.query_params.get("method")
         path = re.compile(request.query_params.get("path", ""))
@@ -80,7 +80,7 @@ class Admin:
         }
 
     def _advance(self, request: Request, body: Any) -> Any:
-        """Move the clock ahead by `advance_s` emulated seconds."""
+        """Advance the clock by `advance_s` emulated seconds."""
         self._store.clock.advance(float(body["advance_s"]))
         self._store.settle()
         return self._clock(request, None)
@@ -124,7 +124,7 @@ class Admin:
         }
 
     def _settings(self, request: Request, body: Any) -> Any:
-        """Return how the server behaves (but no key)."""
+        """Return the settings, without keys."""
         del request, body
         settings = asdict(self._store.settings)
         return {name: value for name, value in settings.items() if not name.endswith("key")}
@@ -135,7 +135,7 @@ class Admin:
         return self._settings(request, None)
 
     def _incident(self, request: Request, body: Any) -> Any:
-        """Let `vanish`, `lose_replica` or `fail_start` happen to endpoints matching `target`."""
+        """Apply `vanish`, `lose_replica` or `fail_start` to endpoints that match `target`."""
         del request
         target = body.get("target", "")
         match body["action"]:

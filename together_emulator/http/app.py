@@ -1,4 +1,4 @@
-"""The routes, and nothing but the routes."""
+"""The routes of the application."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
@@ -42,7 +42,7 @@ _READ_ONLY = ("/configs", "/models")
 
 
 class Wire:
-    """Turns requests into calls and what handlers return into responses."""
+    """Converts requests to calls, and the results of handlers to responses."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -86,11 +86,11 @@ class Wire:
         return endpoint
 
     def methods(self, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
-        """Return a route's function that goes by the method."""
+        """Return a route's function that dispatches by method."""
         calls = {method: self.call(handler) for method, handler in handlers.items()}
 
         async def endpoint(request: Request) -> Response:
-            # Where GET is routed, Starlette routes HEAD, too; the server leaves the body out.
+            # Starlette routes HEAD with GET; the server omits the body.
             method = "GET" if request.method == "HEAD" else request.method
             return await calls[method](request)
 
@@ -116,7 +116,7 @@ class Wire:
 
 
 def _empty(store: Store, call: Call) -> Any:
-    """Answer that there are none: kinds of resources that are known by name only."""
+    """Return an empty list, for resources that are not emulated."""
     if "endpoint" in call.path:
         store.endpoint(call.path["endpoint"])
     if "deployment" in call.path:

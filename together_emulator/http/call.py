@@ -1,4 +1,4 @@
-"""One management request as the handlers see it, and what they answer."""
+"""A management request as handlers receive it, and the format of their results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from together_emulator.state.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request, read.
+    """A parsed request.
 
     Attributes:
         path: The parameters of the route.
-        query: The query's parameters; one that is given twice is refused.
-        body: The JSON object that was sent; empty when there was none.
+        query: The query's parameters; a repeated one is rejected.
+        body: The JSON object of the body; empty if there was none.
     """
 
     path: Mapping[str, str]
@@ -27,24 +27,24 @@ class Call:
     body: Mapping[str, Any] = field(default_factory=dict)
 
     def expect(self, *, query: tuple[str, ...] = (), body: tuple[str, ...] = ()) -> None:
-        """Refuse (400) unknown query parameters and body fields."""
+        """Reject (400) unknown query parameters and body fields."""
         only(self.query, query, "query parameter")
         only(self.body, body, "field")
 
 
 Handler = Callable[[Store, Call], Any]
-"""Returns what is sent as JSON with status 200; None is sent as 204 without a body."""
+"""Returns the JSON of a 200 response; None is sent as 204 without a body."""
 
 
 def json_response(
     value: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return JSON over the wire."""
+    """Return a JSON response."""
     return Response(orjson.dumps(value), status, headers, media_type="application/json")
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object of a request body; nothing is an empty one (400)."""
+    """Return the JSON object of a request body (400 if invalid); {} for an empty body."""
     if not raw:
         return {}
     try:
@@ -57,7 +57,7 @@ def read_body(raw: bytes) -> dict[str, Any]:
 
 
 def read_query(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return a query's parameters (400 when one is given twice)."""
+    """Return a query's parameters (400 if one is repeated)."""
     query = dict(pairs)
     if len(query) != len(pairs):
         raise bad_request("a query parameter is given twice")

@@ -1,4 +1,4 @@
-"""Work that ends when the client that wanted it has gone."""
+"""Cancel work on a request when its client disconnects."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 CLIENT_GONE = 499
-"""Noted for a request whose client did not wait for the answer; nobody receives it."""
+"""Status recorded for a request with a client that disconnected; it is never sent."""
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """Do the work, and cancel it as soon as the client hangs up.
+    """Await the work, and cancel it as soon as the client disconnects.
 
-    An inference engine does the same: it drops a request that nobody waits for, which frees its
-    slot (and, with a server behind, cancels the request there).
+    An inference engine does the same: it drops an abandoned request, which frees its slot (and
+    cancels the request to an upstream server).
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))

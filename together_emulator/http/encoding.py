@@ -1,4 +1,4 @@
-"""Request bodies that come compressed."""
+"""Decode compressed request bodies."""
 
 import zlib
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def decoded(headers: Iterable[tuple[bytes, bytes]], body: bytes, settings: Settings) -> bytes:
-    """Return a request's body as it was before `Content-Encoding` (gzip, or none).
+    """Return a request's body without its `Content-Encoding` (gzip, or none).
 
     Raises:
-        ApiError: 415 for another encoding, 400 for what is not gzip, 413 when it becomes too big.
+        ApiError: 415 for another encoding, 400 if it is not gzip, 413 if it becomes too large.
     """
     encoding = next((value for name, value in headers if name == b"content-encoding"), b"")
     if encoding in (b"", b"identity"):

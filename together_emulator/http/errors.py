@@ -1,4 +1,4 @@
-"""The API's errors as one exception that carries its response."""
+"""The API's errors, as an exception with its response."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ _RPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 10, 429: 8, 500: 13, 503: 14
 
 
 class ApiError(Exception):
-    """A refusal: status, and the body `{"error": {message, type, param, code}}`.
+    """An error response: status, and the body `{"error": {message, type, param, code}}`.
 
     Source: Together API, error codes.
     """
@@ -31,7 +31,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
-        """Return what goes over the wire."""
+        """Return the body of the response."""
         error = {
             "message": self.message,
             "type": self.kind,
@@ -41,7 +41,7 @@ class ApiError(Exception):
         return {"error": error}
 
     def rpc_body(self) -> dict[str, Any]:
-        """Return what goes over the wire where the v2 API answers in the manner of gRPC.
+        """Return the body in the gRPC format that parts of the v2 API use.
 
         Source: Together CLI 3.1, which reads both; codes are those of google.rpc.Code.
         """
@@ -58,10 +58,10 @@ def bad_request(message: str, *, param: str | None = None, code: str | None = No
 
 
 def not_found(kind: str, name: str) -> ApiError:
-    """Return a 404 for something that is not there."""
+    """Return a 404 for something that does not exist."""
     return ApiError(404, f"{kind} {name!r} not found", code="not_found")
 
 
 def conflict(message: str, *, code: str) -> ApiError:
-    """Return a 409: a name that is taken, or a version that is not the newest."""
+    """Return a 409: a name is taken, or a version is not the newest."""
     return ApiError(409, message, code=code)

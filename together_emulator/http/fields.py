@@ -1,4 +1,4 @@
-"""Reading request bodies and queries strictly: an unknown or mistyped field is refused."""
+"""Parse request bodies and queries strictly: unknown fields and wrong types are rejected."""
 
 import math
 import re
@@ -22,7 +22,7 @@ _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def only(given: Collection[str], known: Collection[str], what: str) -> None:
-    """Refuse (400) what is not known."""
+    """Reject (400) unknown names."""
     for name in given:
         if name not in known:
             raise bad_request(f"unknown {what} {name!r}", param=name, code="unknown_field")
@@ -39,7 +39,7 @@ def _short(value: object) -> str:
 
 
 def text(body: Mapping[str, Any], name: str) -> str | None:
-    """Read a non-empty string, or None when the field is missing."""
+    """Read a non-empty string; None if the field is missing."""
     value = body.get(name)
     if value is None:
         return None
@@ -49,7 +49,7 @@ def text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def choice(body: Mapping[str, Any], name: str, allowed: Collection[str]) -> str | None:
-    """Read one of some strings, or None."""
+    """Read one of the allowed strings; None if the field is missing."""
     value = body.get(name)
     if value is None:
         return None
@@ -59,7 +59,7 @@ def choice(body: Mapping[str, Any], name: str, allowed: Collection[str]) -> str 
 
 
 def integer(body: Mapping[str, Any], name: str, *, least: int = 0, most: int = 2**53) -> int | None:
-    """Read an integer in a range, or None; int64s also come as strings on this wire."""
+    """Read an integer in a range, or None; int64s may be strings in this API."""
     value = body.get(name)
     if value is None:
         return None
@@ -95,7 +95,7 @@ def mapping(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:
-    """Read a boolean of a query; missing is false."""
+    """Read a boolean from a query; false if it is missing."""
     value = query.get(name, "false")
     if value not in ("true", "false"):
         raise wrong(name, "true or false", value)
@@ -116,9 +116,9 @@ def duration_s(body: Mapping[str, Any], name: str) -> float | None:
 def bare_name(value: str, *qualifiers: str, kind: str) -> str:
     """Read a name, bare or with its `<slug>/` (and `<endpoint>/`) in front (400).
 
-    An endpoint's is a DNS label. A deployment's takes what the official command line makes of a
-    model's name, such as `Qwen-Qwen2.5-7B-Instruct-4d1a9625`. The real grammars are not published;
-    these are the strictest that all examples fit.
+    An endpoint's name is a DNS label. A deployment's name may be derived from a model's name by the
+    official command line, such as `Qwen-Qwen2.5-7B-Instruct-4d1a9625`. The real grammars are not
+    published; these are the strictest ones that match all examples.
 
     Args:
         kind: `endpoint` or `deployment`.
@@ -136,9 +136,9 @@ def bare_name(value: str, *qualifiers: str, kind: str) -> str:
 
 
 def masked(mask: str | None, body: Mapping[str, Any], fields: Collection[str]) -> list[str]:
-    """Return the fields that an update touches (400 when there are none).
+    """Return the fields that an update changes (400 if there are none).
 
-    Without a mask these are the fields populated in the body, and an empty list does not count.
+    Without a mask these are the fields set in the body, except empty lists.
 
     Args:
         mask: The query's `updateMask`: comma-separated paths in camelCase.

@@ -1,7 +1,7 @@
-"""The `filter`, `orderBy` and paging of the list calls.
+"""`filter`, `orderBy` and pagination of the list calls.
 
 Source: Together API, list endpoints and deployments: `= != < <= > >=`, AND OR NOT, quoted strings,
-`name:"sub"`, `*` at the ends of a name. AND binds closer than OR, as in most languages.
+`name:"sub"`, `*` at the ends of a name. AND binds more tightly than OR.
 """
 
 import base64
@@ -16,7 +16,7 @@ from together_emulator.http.errors import ApiError, bad_request
 
 T = TypeVar("T")
 Row = Mapping[str, tuple[str, ...]]
-"""A field's values of one item: a name has two (bare and qualified), all others one."""
+"""An item's values of a field: a name has two (bare and qualified), all other fields one."""
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<op><=|>=|!=|=|<|>|:)|(?P<paren>[()])|"(?P<quoted>(?:[^"\\]|\\.)*)"|"""
@@ -31,7 +31,7 @@ def _invalid(why: str) -> ApiError:
 
 
 class Filter:
-    """A parsed filter; call it with an item's fields (400 when it cannot be read)."""
+    """A parsed filter, which is called with an item's fields (400 if it cannot be parsed)."""
 
     def __init__(
         self, text: str, fields: Sequence[str], *, enums: Mapping[str, Sequence[str]] | None = None
@@ -95,8 +95,8 @@ class Filter:
         if field in _TIMES:
             if not quoted or op == ":":
                 raise _invalid(f"{field} takes a quoted RFC 3339 string")
-            moment = _moment(value)
-            return lambda row: any(_compare(_moment(v), op, moment) for v in row[field])
+            time = _time(value)
+            return lambda row: any(_compare(_time(v), op, time) for v in row[field])
         allowed = self._enums.get(field)
         if allowed is not None and value not in allowed:
             raise _invalid(f"{field} takes one of {', '.join(allowed)}, not {value!r}")
@@ -138,14 +138,14 @@ def _wildcard(value: str) -> Callable[[str], bool]:
     return lambda text: text.startswith(inner)
 
 
-def _moment(value: str) -> datetime:
+def _time(value: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value)
     except ValueError:
         raise _invalid(f"{value!r} is not an RFC 3339 time") from None
-    if moment.tzinfo is None:
+    if time.tzinfo is None:
         raise _invalid(f"{value!r} has no time zone")
-    return moment
+    return time
 
 
 def _compare(left: Any, op: str, right: Any) -> bool:
@@ -173,7 +173,7 @@ def ordered(
     """Sort by `created_at` or `updated_at`, newest first unless `asc` is given; ties by id.
 
     Returns:
-        Items with the sort key that a page's cursor holds.
+        Items with the sort key for a page's cursor.
     """
     field, descending = "created_at", True
     if order_by is not None:
@@ -201,11 +201,11 @@ def read_limit(text: str | None, *, default: int = _DEFAULT_LIMIT, most: int = 5
 def page(
     keyed: Sequence[tuple[tuple[float, str], T]], *, limit: int, after: str | None
 ) -> tuple[list[T], str | None]:
-    """Cut one page out of sorted items; returns it with the cursor of the next, if there is one."""
+    """Return one page of sorted items, and the cursor of the next page if there is one."""
     start = 0
     if after is not None:
         cursor = _read_cursor(after)
-        # The item of the cursor may be gone by now: go on behind where it stood.
+        # The cursor's item may have been deleted: continue after its position.
         start = bisect.bisect_right(keyed, cursor, key=lambda pair: pair[0])
     cut = keyed[start : start + limit]
     more = start + limit < len(keyed)
@@ -226,7 +226,7 @@ def _read_cursor(text: str) -> tuple[float, str]:
 
 
 def paged(query: Mapping[str, str], items: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return a page of a list in its own order, as `limit` and `after` ask for it.
+    """Return the page of a list, in the given order, that `limit` and `after` request.
 
     Args:
         items: Each with its id.

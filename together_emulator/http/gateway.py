@@ -1,4 +1,4 @@
-"""The server's front: reads a request whole, journals it, and applies faults to it."""
+"""The ASGI front end: read a request completely, journal it, and apply faults."""
 
 import asyncio
 import contextlib
@@ -32,9 +32,9 @@ _PAGE = b"<!doctype html><title>One moment</title><p>We will be back shortly."
 
 
 class Gateway:
-    """An ASGI application in front of another one.
+    """An ASGI application that wraps another one.
 
-    The admin API is left alone: neither journal nor faults.
+    The admin API is excluded from the journal and from faults.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Gateway:
         self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """Let everything that hangs go, with a reset."""
+        """Reset all hanging connections."""
         self._closing.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class Gateway:
             return
         path = scope["path"]
         if len(path) > 1 and path.endswith("/"):
-            # A redirect would lose the body in clients that do not follow it.
+            # No redirect: some clients do not follow it with the body.
             path = scope["path"] = path.rstrip("/") or "/"
         try:
             scope[BODY] = body = decoded(scope["headers"], body, self._store.settings)
@@ -158,7 +158,7 @@ class Gateway:
     async def _drip(
         self, rule: FaultRule, head: Message, body: bytes, receive: Receive, send: Send
     ) -> None:
-        """Send the true answer in pieces with a wait before each, until the client has gone."""
+        """Send the real response in pieces, with a delay before each, until the client is gone."""
         gone = asyncio.ensure_future(_disconnect(receive))
         closing = asyncio.ensure_future(self._closing.wait())
         await send(head)
@@ -195,10 +195,10 @@ class _GoneError(Exception):
 
 
 def _stamping(send: Send, entry: Entry, *, effect: bool) -> Send:
-    """Return a `send` that puts the request's id on the answer and notes its status.
+    """Return a `send` that adds the request's id to the response and records its status.
 
     Args:
-        effect: Whether the answer is the handler's own.
+        effect: Whether the response is from the handler.
     """
     stamp = (b"x-request-id", entry.request_id.encode())
 
@@ -243,7 +243,7 @@ async def _reset(scope: Scope, receive: Receive) -> None:
     transport = scope[TRANSPORT]
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        # Without lingering the kernel answers with RST instead of an orderly end.
+        # With SO_LINGER 0 the kernel sends RST instead of FIN.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     await _disconnect(receive)

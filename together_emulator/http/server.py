@@ -1,4 +1,4 @@
-"""The server: an emulated Together on a free loopback port, in a thread of its own."""
+"""The server: an emulated Together API on a loopback port, in its own thread."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ Free = Mapping[tuple[str, str | None], int]
 
 
 class _Protocol(HttpToolsProtocol):
-    """Hands the connection to the application, so that faults can break it."""
+    """Passes the connection to the application, so that faults can reset it."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -53,7 +53,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Ends at once when `end` is called, not at the next tenth of a second."""
+    """Stops at once when `end` is called, without uvicorn's polling interval."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -81,7 +81,7 @@ def _upstream(settings: Settings) -> "Upstream | None":
 
 
 class Emulator:
-    """One emulated Together; a context manager.
+    """An emulated Together API; a context manager.
 
     Example:
         with Emulator(clock=ManualClock()) as emulator:
@@ -103,13 +103,13 @@ class Emulator:
         port: int = 0,
         **overrides: Any,
     ) -> None:
-        """Prepare the server; it listens once the context is entered.
+        """Create the server; it listens once the context is entered.
 
         Args:
-            speed: Emulated seconds in a real second, when no clock is given.
-            faults: Rules, or a JSON or TOML file of them.
-            free: Replicas that fit, by (hardware, region); region None means each.
-            port: Of 127.0.0.1; 0 takes a free one.
+            speed: Emulated seconds per real second, if no clock is given.
+            faults: Rules, or a JSON or TOML file with rules.
+            free: Free replicas by (hardware, region); region None means every region.
+            port: Port on 127.0.0.1; 0 for a free one.
             overrides: Fields of Settings.
         """
         self.clock: Clock = RealClock(speed) if clock is None else clock
@@ -157,11 +157,11 @@ class Emulator:
 
     @property
     def settings(self) -> Settings:
-        """How the server behaves now."""
+        """The current settings."""
         return self._store.settings
 
     def change(self, **fields: Any) -> None:
-        """Change fields of Settings while it runs (`key`, `seed`, `keep_bodies` have no effect)."""
+        """Change settings at run time (`key`, `seed` and `keep_bodies` have no effect)."""
         self._on_loop(lambda: self._store.change(**fields))
 
     @property
@@ -170,7 +170,7 @@ class Emulator:
         return self._store.project_id
 
     def __enter__(self) -> Self:
-        """Listen (RuntimeError when that takes too long, OSError when the port is taken)."""
+        """Start listening (RuntimeError if that takes too long, OSError if the port is in use)."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -210,7 +210,7 @@ class Emulator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop listening; what hangs is reset."""
+        """Stop listening, and reset hanging connections."""
         del kind, error, trace
         if self._server is None or self._thread is None or self._loop is None:
             return
@@ -240,7 +240,7 @@ class Emulator:
             await self._inference.close()
 
     async def _beat(self) -> None:
-        """Say that the server is up, and keep a running clock's events on time."""
+        """Signal that the server is up, and run due events of a real-time clock."""
         while self._server is not None and not self._server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         self._up.set()
@@ -250,7 +250,7 @@ class Emulator:
             self._adjust_speed()
 
     def _adjust_speed(self) -> None:
-        """Run at `serving_speed` while an endpoint serves, so that only the waiting is short."""
+        """Run at `serving_speed` while an endpoint serves, so that only waits are shortened."""
         wanted = self._store.settings.serving_speed
         if not wanted or not isinstance(self.clock, RealClock):
             return
@@ -260,7 +260,7 @@ class Emulator:
             self.clock.run_at(wanted)
 
     def _on_loop(self, call: Callable[[], T]) -> T:
-        """Call in the server's thread, and wait for the result; directly when it is not running."""
+        """Call a function in the server's thread and return its result; directly if not running."""
         loop = self._loop
         if loop is None or threading.current_thread() is self._thread:
             return call()
@@ -284,7 +284,7 @@ class Emulator:
         return self._on_loop(lambda: self._store.ledger.statement(self._store.now_s))
 
     def calls(self) -> list[Entry]:
-        """Return the journal of all requests but the admin API's, oldest first."""
+        """Return the journal of all requests except to the admin API, oldest first."""
         return self._on_loop(self._journal.entries)
 
     def use_faults(self, *rules: FaultRule) -> None:
@@ -292,15 +292,15 @@ class Emulator:
         self._on_loop(lambda: self._faults.replace(rules))
 
     def set_free(self, hardware: str, replicas: int, region: str | None = None) -> None:
-        """Set how many replicas fit from now on."""
+        """Set the number of free replicas."""
         self._on_loop(lambda: self._store.capacity.set_free(hardware, region, replicas))
 
     def vanish(self, target: str = "") -> int:
-        """Remove endpoints whose name matches a regular expression; returns how many."""
+        """Remove the endpoints with names that match a regular expression; return how many."""
         return self._on_loop(lambda: self._incidents.vanish(target))
 
     def lose_replica(self, target: str = "") -> int:
-        """Take a ready replica from each deployment of matching endpoints; returns how many."""
+        """Remove a ready replica from each deployment of matching endpoints; return how many."""
         return self._on_loop(lambda: self._incidents.lose_replica(target))
 
     def endpoints(self) -> list[str]:
@@ -327,5 +327,5 @@ class Emulator:
 
     @property
     def billing(self) -> int:
-        """How many replicas bill now."""
+        """Number of replicas that are billed now."""
         return self._on_loop(lambda: self._store.ledger.billing)

@@ -1,10 +1,10 @@
-"""Which replica a request goes to, and what that replica has in its prompt cache.
+"""Choose the replica of a request, and emulate its prompt cache.
 
 Routing is sticky: by `prompt_cache_key`, else by `user`, else by a hash of the content.
 
-Source: Together API, dedicated model inference. How a full or busy replica is passed over is not
-documented; here requests with a key wait for their replica's last slot before they go elsewhere,
-and those without one go elsewhere as soon as it is busier than the others.
+Source: Together API, dedicated model inference. The handling of a full or busy replica is not
+documented. Here requests with a key use their replica until it has no free slot; those without a
+key use another as soon as it is busier than the others.
 """
 
 import math
@@ -17,15 +17,15 @@ _BLOCK_CHARS = 256
 _BLOCK_TOKENS = 64
 _CACHED_BLOCKS = 8192
 _BALANCE = 1.25
-"""Without a key a replica is passed over beyond this many times the average load."""
+"""Without a key, a replica with more than this multiple of the average load is skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sticky:
-    """What keeps requests together.
+    """The key by which requests are routed to the same replica.
 
     Attributes:
-        named: Whether the client gave it (`prompt_cache_key` or `user`).
+        named: Whether the client set it (`prompt_cache_key` or `user`).
     """
 
     key: bytes
@@ -36,8 +36,9 @@ def pick_replica(deployment: Deployment, slots: int, sticky: Sticky | None) -> R
     """Return a serving replica with a free slot, or None.
 
     Args:
-        slots: Requests that a replica works on at once; 0 is without limit.
-        sticky: Equal ones go to the same replica while it has a slot; None takes the least loaded.
+        slots: Concurrent requests per replica; 0 for no limit.
+        sticky: Requests with equal keys use the same replica while it has a slot; None takes the
+            least loaded one.
     """
     steps = (Step.READY,) if deployment.ready else (Step.DRAINING,)
     serving = [r for r in deployment.replicas if r.step in steps and r.bills]
@@ -45,7 +46,7 @@ def pick_replica(deployment: Deployment, slots: int, sticky: Sticky | None) -> R
     if not free:
         return None
     if sticky is not None and len(serving) > 1:
-        # Rendezvous hashing: when replicas come and go, few keys change theirs.
+        # Rendezvous hashing: few keys move when replicas are added or removed.
         home = max(serving, key=lambda replica: _weight(sticky.key, replica))
         load = sum(replica.in_flight for replica in serving)
         bound = math.ceil(_BALANCE * (load + 1) / len(serving))
@@ -55,17 +56,17 @@ def pick_replica(deployment: Deployment, slots: int, sticky: Sticky | None) -> R
 
 
 def _weight(key: bytes, replica: Replica) -> int:
-    # The low bits of a CRC are linear in its input: without the multiplication, keys that differ
-    # little would prefer the same replica.
+    # The low bits of a CRC are linear in its input: without the multiplication, similar keys would
+    # prefer the same replica.
     digest = zlib.crc32(replica.id.encode(), zlib.crc32(key))
     return digest * 0x9E3779B1 & 0xFFFFFFFF
 
 
 def cached_tokens(replica: Replica, prompt: str) -> int:
-    """Return how many tokens of a prompt's beginning a replica has seen, and remember the prompt.
+    """Return the length of a prompt's cached prefix on a replica, in tokens; cache the prompt.
 
-    Source: automatic prefix caching of vLLM: whole blocks, from the beginning, least recently
-    used first out.
+    Source: automatic prefix caching of vLLM: whole blocks from the beginning, evicted least
+    recently used first.
     """
     seen, known, digest = replica.prefixes, 0, 0
     unbroken = True

@@ -1,4 +1,4 @@
-"""Reading the body of a chat completion: every field known, of its type and in its range.
+"""Parse and validate the body of a chat completion.
 
 Source: Together API, POST /v1/chat/completions.
 """
@@ -50,17 +50,17 @@ _CHAT = frozenset(
     }
 )
 _OFF = ("enable_thinking", "thinking")
-"""Template arguments by which models of several families switch their thinking off."""
+"""Template arguments by which several model families disable thinking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """What completions and chat completions have in common.
+    """Fields common to completions and chat completions.
 
     Attributes:
-        stop: Texts that end the answer; they are not part of it.
+        stop: Texts that end the answer, without being part of it.
         logprobs: Alternatives per token, or None.
-        sticky: What keeps requests on one deployment: cache key, user, or nothing.
+        sticky: Routing key: cache key, user, or nothing.
     """
 
     model: str
@@ -82,14 +82,14 @@ class Chat:
     Attributes:
         prompt: All messages as one text.
         media: Kinds of content besides text.
-        schema: Of a structured answer; `True` stands for any JSON object.
+        schema: Schema of a structured answer; `True` for any JSON object.
         structured: Whether the answer must be JSON.
         pattern: A regular expression that the answer must match.
         tools: The functions offered, by name, with their parameters' schema.
         forced_tool: The function that must be called; "" for any.
-        reasoning: Whether to think before answering; None leaves it to the model.
-        effort: How much to think: low, medium or high.
-        truncate: Whether a longer `max_tokens` than the context has is cut, not refused.
+        reasoning: Whether to think before answering; None for the model's default.
+        effort: Reasoning effort: low, medium or high.
+        truncate: Whether a `max_tokens` beyond the context is reduced instead of rejected.
     """
 
     sampling: Sampling
@@ -108,7 +108,7 @@ class Chat:
 
 
 def required_text(body: Mapping[str, Any], name: str) -> str:
-    """Read a string that must be there (400)."""
+    """Read a required string (400)."""
     value = text(body, name)
     if value is None:
         raise missing(name)
@@ -116,7 +116,7 @@ def required_text(body: Mapping[str, Any], name: str) -> str:
 
 
 def missing(name: str) -> ApiError:
-    """Return the 400 for a field that must be there."""
+    """Return the 400 for a missing required field."""
     return bad_request(f"{name} is required", param=name, code="missing_required_parameter")
 
 
@@ -162,7 +162,7 @@ def read_chat(body: Mapping[str, Any], *, strict: bool = False) -> Chat:
     """Read a chat completion's body (400).
 
     Args:
-        strict: Whether an unknown field is refused instead of ignored.
+        strict: Whether an unknown field is rejected instead of ignored.
     """
     if strict:
         only(body, _CHAT, "field")
@@ -192,7 +192,7 @@ def read_chat(body: Mapping[str, Any], *, strict: bool = False) -> Chat:
 
 
 def _read_reasoning(body: Mapping[str, Any]) -> bool | None:
-    """Read `reasoning.enabled`, or the template's own switch where that is not given."""
+    """Read `reasoning.enabled`, or the template's own switch if it is not given."""
     reasoning = mapping(body, "reasoning")
     if reasoning is not None:
         only(reasoning, ("enabled",), "reasoning field")
@@ -206,7 +206,7 @@ def _read_reasoning(body: Mapping[str, Any]) -> bool | None:
 
 
 def _read_format(body: Mapping[str, Any]) -> tuple[Any, bool, str | None]:
-    """Return the schema of the answer, whether it is JSON, and the pattern that it matches."""
+    """Return the answer's schema, whether it is JSON, and the pattern that it must match."""
     given = mapping(body, "response_format")
     if given is None:
         return None, False, None

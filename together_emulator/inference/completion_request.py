@@ -1,4 +1,4 @@
-"""Reading the bodies of completions and embeddings.
+"""Parse and validate the bodies of completions and embeddings.
 
 Source: Together API, POST /v1/completions and /v1/embeddings.
 """
@@ -23,7 +23,7 @@ _MOST_INPUTS = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A request for a completion; what is too long for the context is never cut."""
+    """A completion request; a prompt that is too long is never truncated."""
 
     sampling: Sampling
     prompt: str
@@ -40,7 +40,7 @@ class Embed:
 
 
 def read_completion(body: Mapping[str, Any], *, strict: bool = False) -> Completion:
-    """Read a completion's body (400); `strict` refuses unknown fields."""
+    """Read a completion's body (400); `strict` rejects unknown fields."""
     if strict:
         only(body, _COMPLETION, "field")
     prompt = required_text(body, "prompt")
@@ -50,7 +50,7 @@ def read_completion(body: Mapping[str, Any], *, strict: bool = False) -> Complet
 
 
 def read_embed(body: Mapping[str, Any], *, strict: bool = False) -> Embed:
-    """Read the body of a request for embeddings (400); `strict` refuses unknown fields."""
+    """Read the body of an embeddings request (400); `strict` rejects unknown fields."""
     if strict:
         only(body, ("model", "input"), "field")
     model = required_text(body, "model")

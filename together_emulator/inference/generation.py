@@ -1,4 +1,4 @@
-"""Made-up answers: their tokens, thinking, tool calls, and where they end.
+"""Generate synthetic answers: tokens, thinking, tool calls, and finish reasons.
 
 Source: Together API, chat completions and completions.
 """
@@ -33,7 +33,7 @@ TextRequest = Chat | Completion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Shortest and longest thinking and answer, in tokens."""
+    """Minimum and maximum length of thinking and answer, in tokens."""
 
     thinking: tuple[int, int]
     answer: tuple[int, int]
@@ -44,10 +44,10 @@ class Reply:
     """One answer.
 
     Attributes:
-        tokens: Joined they are the text, or the arguments of the call.
-        reasoning: Tokens that were thought before; they count as written.
+        tokens: The tokens of the text, or of the arguments of the tool call.
+        reasoning: Tokens of the thinking, which count as completion tokens.
         tool: The function that is called instead of an answer.
-        seed: What the answer follows from.
+        seed: Seed of the answer.
     """
 
     tokens: list[str]
@@ -62,7 +62,7 @@ class Reply:
 
     @property
     def written(self) -> int:
-        """How many tokens were written."""
+        """Number of completion tokens."""
         return len(self.tokens) + len(self.reasoning)
 
     @property
@@ -74,11 +74,11 @@ class Reply:
 def write_replies(
     request: TextRequest, deployment: Deployment, room: int, lengths: Lengths
 ) -> list[Reply]:
-    """Return the answers to a request, `n` of them.
+    """Return the `n` answers to a request.
 
     Args:
-        room: Tokens that an answer may have, thinking included.
-        lengths: Shortest and longest thinking and answer that is not cut.
+        room: Maximum tokens of an answer, including thinking.
+        lengths: Length of thinking and answer, unless truncated.
     """
     model = deployment.model
     sampling = request.sampling
@@ -93,7 +93,7 @@ def does_think(thinking: Thinking, *, wanted: bool | None) -> bool:
     """Whether a model thinks before it answers.
 
     Args:
-        wanted: What the request says; None when it says nothing.
+        wanted: The request's setting; None if it has none.
     """
     match thinking:
         case "never":
@@ -113,7 +113,7 @@ def _write_reply(request: Chat, seed: bytes, room: int, lengths: Lengths, *, thi
         shortest, longest = (max(1, round(scale * n)) for n in lengths.thinking)
         reasoning = answer_tokens(seed_of(seed, b"why"), shortest, longest)
     if len(reasoning) >= room:
-        # The limit ended it while it thought: nothing is left for an answer.
+        # The limit was reached while thinking: there is no answer.
         return Reply(tokens=[], finish_reason="length", seed=seed, reasoning=reasoning[:room])
     room -= len(reasoning)
     tool = _called(request, seed)
@@ -134,7 +134,7 @@ def _json(schema: Any, seed: bytes) -> str:
 
 
 def _called(request: Chat, seed: bytes) -> str | None:
-    """Return the function to call: the one that must be, or any until one has answered."""
+    """Return the function to call: the forced one, or any one until a tool has answered."""
     if request.forced_tool:
         return request.forced_tool
     answered = request.messages[-1]["role"] == "tool"
@@ -144,7 +144,7 @@ def _called(request: Chat, seed: bytes) -> str | None:
 
 
 def _seed(sampling: Sampling, model: str, prompt: str, index: int) -> bytes:
-    """Return what an answer follows from; at temperature 0 the request's seed plays no part."""
+    """Return the seed of an answer; at temperature 0 it ignores the request's seed."""
     drawn = f"{sampling.temperature}/{sampling.seed}" if sampling.temperature else "greedy"
     return seed_of(model.encode(), prompt.encode(), drawn.encode(), b"%d" % index)
 
@@ -158,7 +158,7 @@ def _cut(
     reasoning: Sequence[str] = (),
     tool: str | None = None,
 ) -> Reply:
-    """End an answer where a stop text or the limit on tokens ends it."""
+    """Truncate an answer at a stop text or at the token limit."""
     reason = "stop" if tool is None else "tool_calls"
     if sampling.stop and tool is None:
         text = "".join(tokens)
@@ -173,7 +173,7 @@ def _cut(
 
 
 def room_for_answer(deployment: Deployment, request: TextRequest) -> int:
-    """Return how many tokens an answer may have (400 when the context cannot hold it)."""
+    """Return the maximum tokens of an answer (400 if the context is too small)."""
     context = deployment.config.profile.max_context or deployment.model.context_length
     prompt_tokens, max_tokens = request.prompt_tokens, request.sampling.max_tokens
     left = context - prompt_tokens
@@ -189,7 +189,7 @@ def room_for_answer(deployment: Deployment, request: TextRequest) -> int:
 
 
 def token_id(token: str) -> int:
-    """Return a token's number in the vocabulary."""
+    """Return a token's id in the vocabulary."""
     return zlib.crc32(token.encode()) % _VOCABULARY
 
 

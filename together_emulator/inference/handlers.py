@@ -1,4 +1,4 @@
-"""Inference: route a request, take its time, answer; or let a real server answer.
+"""Inference: route a request, emulate its latency and answer, or forward it to a real server.
 
 Source: Together API, chat completions, completions, embeddings.
 """
@@ -55,7 +55,7 @@ class Inference:
         self._limit = RateLimit(store)
 
     async def close(self) -> None:
-        """Let go of the server behind, if there is one."""
+        """Close the connection to the upstream server, if there is one."""
         if self._upstream is not None:
             await self._upstream.close()
 
@@ -76,7 +76,7 @@ class Inference:
         return await self._answer(request, request_id)
 
     async def embed(self, body: Body, request_id: str) -> Response:
-        """POST /v1/embeddings: all texts are read side by side as one request."""
+        """POST /v1/embeddings: all texts count as one request."""
         request = read_embed(body, strict=self._store.settings.strict_fields)
         sticky = Sticky(key=request.texts[0].encode(), named=False)
         deployment, headers = self._found(request.model, sticky, "embedding")
@@ -144,7 +144,7 @@ class Inference:
         deployment: Deployment,
         replica: Replica,
     ) -> dict[str, Any]:
-        """Let the server behind answer while the request holds a slot of a replica."""
+        """Forward a request to the upstream server while it holds a slot of a replica."""
         with self._serving.measured(deployment, replica, work) as measure:
             answer = await upstream.whole(path, body, request_id, model=deployment.model.name)
             measure.read(answer.get("usage"))
@@ -186,7 +186,7 @@ class Inference:
         work = Work(
             prompt_tokens=request.prompt_tokens,
             cached_tokens=cached,
-            # Several answers are written side by side: the longest decides.
+            # Several answers are generated in parallel: the longest determines the time.
             completion_tokens=max(answer.written for answer in replies),
         )
         if sampling.stream:
@@ -207,7 +207,7 @@ class Inference:
         deployment: Deployment,
         replica: Replica,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the events of an answer, each at its time; releases the slot at the end."""
+        """Yield the events of an answer, each at its time; release the slot at the end."""
         try:
             first_s, last_s = self._serving.times_s(deployment, work, replica)
             rest_s = last_s - first_s
@@ -223,7 +223,7 @@ class Inference:
 
 
 def require_kind(deployment: Deployment, kind: str) -> None:
-    """Refuse (400) a request that the model's kind cannot answer."""
+    """Reject (400) a request that the model's kind does not support."""
     model = deployment.model
     if model.kind != kind:
         raise ApiError(
@@ -245,7 +245,7 @@ def _require_media(request: TextRequest, deployment: Deployment) -> None:
 
 
 def _served_by(replica: Replica) -> dict[str, str]:
-    """Return the header that names the replica; clients cannot rely on it.
+    """Return the header with the replica's name, which clients cannot rely on.
 
     Source: Together API, dedicated model inference (`worker_url`, per replica).
     """

@@ -1,7 +1,7 @@
-"""Images, videos and audio in a message: what is accepted, and about how many tokens it costs.
+"""Validate images, videos and audio in a message, and estimate their tokens.
 
-A data URL is checked and measured; an https URL is accepted without being fetched, and counts as
-something of middle size. What is shown or heard is never decoded.
+A data URL is checked and measured; an https URL is accepted without fetching it, and counts as
+medium-sized. Content is never decoded.
 
 Source: Together API, content parts of chat completions. Token counts: an image costs one token for
 28 x 28 pixels, as Qwen2.5-VL and its successors count; the other numbers are guesses.
@@ -21,7 +21,7 @@ KINDS = {
     "audio_url": "audio",
     "input_audio": "audio",
 }
-"""Part types, and which kind of content each carries."""
+"""Part types, with the kind of content of each."""
 
 _DATA_URL = re.compile(r"^data:(?P<mime>[\w.+-]+/[\w.+-]+)(?:;[\w.+-]+=[\w.+-]+)*;base64,")
 _PIXELS = 28
@@ -34,10 +34,10 @@ _JPEG_SIZES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 
 def read_media(part: dict[str, Any], where: str) -> tuple[str, int, str]:
-    """Return kind, tokens and the URL (or data) of a part that is no text (400).
+    """Return kind, tokens and URL (or data) of a part that is not text (400).
 
     Args:
-        where: Such as `messages[0]`, for the refusal.
+        where: Position for the error, such as `messages[0]`.
     """
     name = part["type"]
     kind = KINDS[name]

@@ -1,4 +1,4 @@
-"""Reading the messages of a chat completion: roles, texts, and other content.
+"""Parse the messages of a chat completion: roles, texts, and other content.
 
 Source: Together API, POST /v1/chat/completions.
 """
@@ -34,7 +34,7 @@ class Prompt:
     """The messages of a request.
 
     Attributes:
-        text: All of them as one text; what is not text is in it as its URL.
+        text: All messages as one text, which has the URLs of other content.
         media: Kinds of content besides text: `image`, `video`, `audio`.
     """
 
@@ -58,7 +58,7 @@ def read_messages(messages: Any) -> Prompt:
 
 
 def _read_message(index: int, message: Any, media: set[str]) -> tuple[str, int]:
-    """Return a message's text and its tokens; adds to `media` what kinds it has besides."""
+    """Return a message's text and tokens; add its other kinds of content to `media`."""
     where = f"messages[{index}]"
     if not isinstance(message, dict):
         raise wrong(where, "an object", message)
@@ -97,7 +97,7 @@ def _read_parts(role: str, content: list[Any], where: str, media: set[str]) -> t
 
 
 def require_inputs(media: frozenset[str], inputs: tuple[str, ...], model: str) -> None:
-    """Refuse (400) content that the model cannot read."""
+    """Reject (400) content that the model does not support."""
     for kind in sorted(media):
         if kind not in inputs:
             raise bad_request(

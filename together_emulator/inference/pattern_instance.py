@@ -1,9 +1,9 @@
-"""A text that matches a regular expression, for the `pattern` of a JSON Schema."""
+"""Generate a text that matches a regular expression, for the `pattern` of a JSON Schema."""
 
 import re
 from collections.abc import Callable
 
-# The parser has no public home: the old name of this module warns, the new one is private.
+# The parser is not public: the old name of the module warns, the new one is private.
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
@@ -20,17 +20,17 @@ _PRINTABLE = "".join(chr(code) for code in range(32, 127))
 
 
 class UnsupportedPattern(ValueError):
-    """The pattern uses what this writer cannot follow, or is no pattern."""
+    """The pattern is invalid, or uses an unsupported construct."""
 
 
 def text_like(pattern: str, below: Callable[[int], int]) -> str:
     """Return a text that matches.
 
     Args:
-        below: Gives a choice from 0 to its argument less 1.
+        below: Returns a choice from 0 to its argument minus 1.
 
     Raises:
-        UnsupportedPattern: Look-around, back references, or no regular expression at all.
+        UnsupportedPattern: Look-around, back references, or an invalid regular expression.
     """
     try:
         compiled = re.compile(pattern)

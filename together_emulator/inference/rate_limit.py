@@ -1,6 +1,6 @@
 """A limit on requests per second, and its headers.
 
-Dedicated endpoints have no hard limit, so that there is none by default.
+Dedicated endpoints have no hard limit, so there is none by default.
 
 Source: Together API, rate limits.
 """
@@ -10,7 +10,7 @@ from together_emulator.state.store import Store
 
 
 class RateLimit:
-    """A bucket that holds a second's worth of requests, in emulated time."""
+    """A token bucket for one second of requests, in emulated time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -18,7 +18,7 @@ class RateLimit:
         self._at_s = 0.0
 
     def take(self) -> dict[str, str]:
-        """Let a request in; returns the headers of its answer (429 when it is one too many)."""
+        """Admit a request; return the headers of its response (429 beyond the limit)."""
         rate = self._store.settings.requests_per_s
         if rate <= 0:
             return {}

@@ -1,4 +1,4 @@
-"""The wire format of answers, whole and in chunks.
+"""The wire format of answers, complete and streamed.
 
 Source: Together API, chat completions, completions, embeddings.
 """
@@ -17,7 +17,7 @@ from together_emulator.state.settings import CachedSpelling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What all chunks of an answer have in common; `created` is in Unix seconds."""
+    """Common fields of all chunks of an answer; `created` is in Unix seconds."""
 
     id: str
     created: int
@@ -36,7 +36,7 @@ class Frame:
 def usage_json(
     prompt_tokens: int, cached_tokens: int, replies: list[Reply], spelling: CachedSpelling
 ) -> dict[str, Any]:
-    """Return the `usage`; where the cached tokens are in it is a setting."""
+    """Return the `usage`; a setting determines the field of the cached tokens."""
     written = sum(answer.written for answer in replies)
     usage: dict[str, Any] = {
         "prompt_tokens": prompt_tokens,
@@ -117,7 +117,7 @@ def _with_logprobs(choice: dict[str, Any], request: TextRequest, reply: Reply) -
             "tokens": reply.tokens,
             "token_logprobs": drawn,
             "token_ids": [token_id(token) for token in reply.tokens],
-            # One object for the whole answer, says the schema: the last token's alternatives.
+            # By the schema, one object for the whole answer: the last token's alternatives.
             "top_logprobs": _alternatives(reply.tokens, drawn, wanted),
         }
     return choice
@@ -135,7 +135,7 @@ def _alternatives(tokens: list[str], drawn: list[float], wanted: int) -> dict[st
 def chunks(
     frame: Frame, replies: list[Reply], usage: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a streamed answer: a chunk for each position; the last one has the usage."""
+    """Yield a streamed answer: one chunk per position; the last one has the usage."""
     last = len(replies) - 1
     for index, answer in enumerate(replies):
         logprobs = token_logprobs(answer.seed, len(answer.tokens))
@@ -213,7 +213,7 @@ def _ending(
 
 
 def embedding_of(model: str, text: str, dimensions: int) -> list[float]:
-    """Return a vector of length 1 that follows from the text."""
+    """Return a unit vector that is determined by the text."""
     raw = hashlib.shake_128(f"{model}\0{text}".encode()).digest(2 * dimensions)
     numbers = array("h", raw)
     length = math.sqrt(sum(number * number for number in numbers))

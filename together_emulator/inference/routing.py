@@ -1,4 +1,4 @@
-"""Which deployment a request goes to: names, traffic splits, readiness.
+"""Route a request to a deployment: names, traffic splits, readiness.
 
 Source: Together API, traffic splits (share = weight x ready replicas; sticky by
 `prompt_cache_key`, then `user`, then content).
@@ -12,7 +12,7 @@ from together_emulator.state.store import Deployment, Endpoint, Legacy, Step, St
 
 
 def serving_replicas(deployment: Deployment) -> int:
-    """Return how many replicas take requests: ready ones, else those that still drain."""
+    """Return the number of replicas that take requests: ready ones, else draining ones."""
     return deployment.ready or sum(r.bills for r in deployment.replicas if r.step is Step.DRAINING)
 
 
@@ -36,13 +36,13 @@ def route(store: Store, model: str, sticky: bytes) -> Deployment:
 
     Args:
         model: `<slug>/<endpoint>` or `<slug>/<endpoint>/<deployment>`, or the name of an adapter
-            that is attached (a guess: the docs do not say what an attached adapter is called).
-        sticky: Requests with the same one go to the same deployment while the split is in force.
+            that is attached (a guess: the name of an attached adapter is not documented).
+        sticky: Requests with the same key use the same deployment while the split is in effect.
 
     Raises:
         ApiError: 404 unknown; 400 `model_not_available` for a catalogue name; 400
-            `endpoint_not_configured` (or 503) when no deployment has traffic; 503 when nothing is
-            ready; 400 `dedicated_endpoint_not_running` when that is a legacy endpoint.
+            `endpoint_not_configured` (or 503) if no deployment has traffic; 503 if no replica is
+            ready; 400 `dedicated_endpoint_not_running` for a legacy endpoint.
     """
     slug, _, rest = model.partition("/")
     legacy = store.endpoint_named(rest) if slug == store.slug else None

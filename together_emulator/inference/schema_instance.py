@@ -1,4 +1,4 @@
-"""An instance of a JSON Schema, chosen by a hash: what a model bound to the schema would say.
+"""Generate an instance of a JSON Schema from a hash, like a model constrained by the schema.
 
 Source: Together API, structured outputs (`response_format`).
 """
@@ -26,17 +26,17 @@ _FORMATS = {
 
 
 def bad_schema(why: str) -> ApiError:
-    """Return the 400 for a schema that cannot be followed."""
+    """Return the 400 for an invalid or unsupported schema."""
     return bad_request(
         f"response_format.json_schema.schema: {why}", param="response_format", code="invalid_schema"
     )
 
 
 class SchemaWriter:
-    """Writes one instance of one schema."""
+    """Generates one instance of one schema."""
 
     def __init__(self, schema: Any, seed: bytes) -> None:
-        """Take a schema (its `$ref`s may point into itself) and what the choices follow from."""
+        """Store the schema, with `$ref`s within itself, and the seed of the choices."""
         self._root = schema
         self._seed = seed
         self._stream = b""
@@ -44,7 +44,7 @@ class SchemaWriter:
         self._blocks = 0
 
     def write(self) -> Any:
-        """Return the instance as plain values (400 for a schema that cannot be followed)."""
+        """Return the instance as plain values (400 for an unsupported schema)."""
         return self._value(self._root, 0)
 
     def _below(self, count: int) -> int:
@@ -145,7 +145,7 @@ class SchemaWriter:
         required = schema.get("required") or []
         if not isinstance(properties, Mapping) or not isinstance(required, list):
             raise bad_schema("properties must be an object and required a list")
-        # Deep down only what must be there is written, so that recursive schemas end.
+        # At depth, only required properties are generated, so that recursive schemas terminate.
         names = [name for name in properties if depth <= 4 or name in required]
         value = {name: self._value(properties[name], depth + 1) for name in names}
         extra = schema.get("additionalProperties", True)

@@ -1,4 +1,4 @@
-"""How long an answer takes: replicas, requests in flight on them, and the queue before them."""
+"""Emulate the latency of answers: replicas, their requests in flight, and the queue."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,12 @@ from together_emulator.state.store import Deployment, Replica, Sample, Step, Sto
 
 _CLIENT_GONE = 499
 _PREFILL_PER_DECODE = 60.0
-"""Prompt tokens are read that many times as fast as tokens of one stream are written."""
+"""Ratio of prefill speed to the decoding speed of one stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one request costs, in tokens; of the prompt's, `cached_tokens` are not read again."""
+    """The tokens of one request; `cached_tokens` of the prompt need no prefill."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -34,11 +34,10 @@ def first_token_s(deployment: Deployment, work: Work, in_flight: int) -> float:
 
 
 def service_s(deployment: Deployment, work: Work, in_flight: int) -> float:
-    """Return how long a request takes on a replica that works on `in_flight` ones, itself counted.
+    """Return the service time on a replica with `in_flight` requests, including this one.
 
-    A stream alone runs at the profile's speed; with n in flight each runs at
-    1 / (1 + (n - 1) / saturation) of it, so that the replica's total grows towards
-    saturation x speed.
+    A single stream runs at the profile's speed; with n in flight each runs at
+    1 / (1 + (n - 1) / saturation) of it, so the replica's total approaches saturation x speed.
     """
     profile = deployment.config.profile
     slower = 1 + (in_flight - 1) / profile.saturation
@@ -47,20 +46,20 @@ def service_s(deployment: Deployment, work: Work, in_flight: int) -> float:
 
 
 class Serving:
-    """Assigns requests to replicas, queues them, and takes the emulated time to answer."""
+    """Assigns requests to replicas, queues them, and waits for their emulated service time."""
 
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store
         lifecycle.on_replicas = self._give_out
 
     async def admit(self, deployment: Deployment, model: str, sticky: Sticky) -> Replica:
-        """Wait for a slot on a replica; release it with `leave`. A refusal is a sample, too.
+        """Wait for a slot on a replica, to be released with `leave`. A rejection is a sample too.
 
         Args:
-            sticky: Decides on which replica, while that has a free slot.
+            sticky: Determines the replica, while it has a free slot.
 
         Raises:
-            ApiError: Overloaded (the queue is full), or nothing serves any more.
+            ApiError: Overloaded (the queue is full), or no replica serves any more.
         """
         deployment.last_request_s = self._store.now_s
         try:
@@ -82,7 +81,7 @@ class Serving:
         try:
             given = await turn
         except asyncio.CancelledError:
-            # The client has gone in the moment in which the slot was given.
+            # The client disconnected just when it got the slot.
             if turn.done() and not turn.cancelled() and (late := turn.result()) is not None:
                 self.leave(deployment, late)
             raise
@@ -96,14 +95,14 @@ class Serving:
         return given
 
     def _slots(self, deployment: Deployment) -> int:
-        """Return how many requests a replica works on at once; 0 is without limit."""
+        """Return the concurrent requests per replica; 0 for no limit."""
         limits = [n for n in (deployment.concurrency, self._store.settings.slots) if n]
         return min(limits, default=0)
 
     def note(
         self, deployment: Deployment, status: int, work: Work, first_s: float, latency_s: float
     ) -> None:
-        """Remember a request for the analytics."""
+        """Record a request for the analytics."""
         deployment.served += status == 200
         deployment.samples.append(
             Sample(
@@ -117,7 +116,7 @@ class Serving:
         )
 
     async def work(self, deployment: Deployment, replica: Replica, work: Work) -> None:
-        """Take the emulated time of a whole answer on a replica (502 when it was lost)."""
+        """Wait for the emulated service time of an answer on a replica (502 if it was lost)."""
         first_s, seconds = self.times_s(deployment, work, replica)
         try:
             await self.pause(replica, seconds)
@@ -137,17 +136,17 @@ class Serving:
         )
 
     async def pause(self, replica: Replica, seconds: float) -> None:
-        """Take some emulated time on a replica (502 when it was lost meanwhile)."""
+        """Wait for emulated time on a replica (502 if it was lost meanwhile)."""
         await self._store.clock.sleep(seconds)
         if replica.step is Step.GONE:
             raise _replica_gone()
 
     @contextlib.contextmanager
     def measured(self, deployment: Deployment, replica: Replica, work: Work) -> Iterator["Measure"]:
-        """Hold a slot while another server does the work, and note how it went.
+        """Hold a slot while the upstream server works, and record the result.
 
         Raises:
-            ApiError: 502 when the replica was lost meanwhile.
+            ApiError: 502 if the replica was lost meanwhile.
         """
         began_s = self._store.clock.now_s()
         measure = Measure(work)
@@ -187,13 +186,13 @@ class Serving:
 
 
 class Measure:
-    """The tokens of a request that a real server answers: its count once the usage has arrived."""
+    """The tokens of a request to a real server: its own counts once the usage has arrived."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
     def read(self, usage: Any) -> None:
-        """Take the numbers of a `usage`, if there is one."""
+        """Read the counts of a `usage`, if there is one."""
         if isinstance(usage, dict):
             self.work = Work(
                 prompt_tokens=int(usage.get("prompt_tokens") or 0),

@@ -1,4 +1,4 @@
-"""Server-sent events: an answer on its way out, token by token."""
+"""Server-sent events of a streamed answer."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ def event(value: Any) -> bytes:
 
 
 class EventStream(Response):
-    """A response of events; the source is closed when the client goes away."""
+    """A response of events; the source is closed when the client disconnects."""
 
     def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
         super().__init__(headers=headers, media_type="text/event-stream")
@@ -43,7 +43,7 @@ class EventStream(Response):
 
 
 async def _with_refusal(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Pass events on; a refusal in the middle becomes the last of them."""
+    """Pass events on; an error in the middle becomes the last event."""
     async with contextlib.aclosing(events):
         try:
             async for raw in events:
@@ -53,7 +53,7 @@ async def _with_refusal(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[b
 
 
 async def _next(events: AsyncGenerator[bytes, None], gone: asyncio.Future[None]) -> bytes | None:
-    """Return the next event; None at the end, or as soon as the client has gone."""
+    """Return the next event; None at the end, or as soon as the client disconnects."""
     step = asyncio.ensure_future(anext(events, None))
     await asyncio.wait((step, gone), return_when=asyncio.FIRST_COMPLETED)
     if gone.done():

@@ -1,4 +1,4 @@
-"""What the emulated model says: text that follows from the prompt and nothing else."""
+"""Generate the emulated model's text, which is determined by the prompt."""
 
 import hashlib
 import re
@@ -28,16 +28,16 @@ _TOKENS = tuple(f" {word}" for word in _WORDS.split())[:256]
 
 
 def seed_of(*parts: bytes) -> bytes:
-    """Return what an answer is made from; equal parts give equal answers."""
+    """Return the seed of an answer; equal parts give equal answers."""
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
 
 
 def answer_tokens(seed: bytes, shortest: int, longest: int) -> list[str]:
-    """Return an answer as tokens: words with their space, and full stops.
+    """Return an answer as tokens: words with a leading space, and full stops.
 
     Args:
         seed: From `seed_of`.
-        shortest, longest: Range of the length; short answers are more common than long ones.
+        shortest, longest: Range of the length; short answers are more frequent.
     """
     low = min(seed[0] | seed[1] << 8, seed[2] | seed[3] << 8)
     length = shortest + (longest - shortest) * low // 65536
@@ -56,10 +56,10 @@ _PIECE = re.compile(r"\s?\w{1,6}|\s?[^\w\s]|\s+")
 
 
 def pieces(text: str) -> list[str]:
-    """Split a text into what counts as tokens; joined they are the text again."""
+    """Split a text into pieces that count as tokens; joined they are the text."""
     return _PIECE.findall(text)
 
 
 def token_count(text: str) -> int:
-    """Return about how many tokens a prompt has: one for four characters, cheaply."""
+    """Return an estimate of a prompt's tokens: one per four characters."""
     return (len(text) + 3) // 4

@@ -1,7 +1,7 @@
-"""Real answers: inference requests are forwarded to an OpenAI-compatible server.
+"""Forward inference requests to an OpenAI-compatible server, for real answers.
 
-Endpoints, states and bills stay emulated; only what the model says and how long it takes are real.
-What comes back is put into Together's shape, which has more in it.
+Endpoints, states and bills stay emulated; only answers and latencies are real. Responses are
+converted to Together's format, which has more fields.
 """
 
 import time
@@ -14,20 +14,20 @@ import orjson
 from together_emulator.http.errors import ApiError
 
 _OWN_FIELDS = ("compliance", "context_length_exceeded_behavior", "reasoning", "safety_model")
-"""What only Together knows: it is not sent on (thinking is switched in the template instead)."""
+"""Fields that only Together supports, which are not forwarded (thinking is set in the template)."""
 _CONNECT_S = 10.0
 
 
 class Upstream:
-    """The server behind; connects when the first request comes."""
+    """The upstream server; connects with the first request."""
 
     def __init__(self, url: str, *, models: Mapping[str, str] | None = None, key: str = "") -> None:
-        """Name the server.
+        """Store the server's address.
 
         Args:
             url: With or without `/v1` at its end.
-            models: What the server calls the catalogue's models; "" means all others, and
-                those that are not named are found in the server's own list.
+            models: The server's names of the catalogue's models; "" for all others. Models that are
+                not mapped are looked up in the server's own list.
             key: Sent as a bearer token unless it is empty.
         """
         base = url.rstrip("/")
@@ -42,18 +42,18 @@ class Upstream:
                 headers=self._headers,
                 timeout=httpx.Timeout(None, connect=_CONNECT_S),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=256),
-                # A server on this machine is not reached through a proxy.
+                # A server on this machine needs no proxy.
                 trust_env=False,
             )
         return self._client
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         if self._client is not None:
             await self._client.aclose()
 
     async def _body(self, body: Mapping[str, Any], model: str) -> dict[str, Any]:
-        """Return the request as the server behind understands it.
+        """Return the request in the format of the upstream server.
 
         Args:
             model: The catalogue's name of what is deployed.
@@ -62,7 +62,7 @@ class Upstream:
         sent["model"] = await self._name_of(model)
         reasoning = body.get("reasoning")
         if isinstance(reasoning, Mapping) and "enabled" in reasoning:
-            # vLLM, SGLang and llama.cpp switch thinking by an argument of the chat template.
+            # vLLM, SGLang and llama.cpp control thinking by an argument of the chat template.
             template = {"enable_thinking": reasoning["enabled"]}
             sent["chat_template_kwargs"] = template | (sent.get("chat_template_kwargs") or {})
         return sent
@@ -76,7 +76,7 @@ class Upstream:
         names = [str(entry.get("id")) for entry in entries if isinstance(entry, Mapping)]
         if not names:
             raise _broken(self.url, "it lists no model; name one with --upstream-model")
-        # Several servers behind one URL (Ollama, a gateway) list many: prefer the same name.
+        # A server with several models (Ollama, a gateway) lists many: prefer the same name.
         found = next((name for name in names if _same_model(name, model)), names[0])
         self._models[model] = found
         return found
@@ -91,9 +91,9 @@ class Upstream:
     async def whole(
         self, path: str, body: Mapping[str, Any], request_id: str, *, model: str
     ) -> dict[str, Any]:
-        """Return the answer to a request (its refusal as it is; 502 when there is none).
+        """Return the response to a request (errors unchanged; 502 if there is none).
 
-        Cancelling it closes the connection, so that a server which watches drops the request.
+        Cancelling closes the connection, so that a server can drop the request.
 
         Args:
             path: Such as `/chat/completions`.
@@ -144,7 +144,7 @@ def _chunk(path: str, chunk: dict[str, Any], model: str, request_id: str) -> dic
             choice.setdefault("delta", {}).setdefault("role", "assistant")
             for index, call in enumerate(choice["delta"].get("tool_calls") or []):
                 call.setdefault("index", index)
-            # One number for the token, says Together's schema; OpenAI's is an object.
+            # Together's schema has one number per token, OpenAI's an object.
             choice["logprobs"] = None
         return chunk
     text = "".join(choice.get("text") or "" for choice in choices)

@@ -10,9 +10,9 @@ class Adapter:
     """An adapter attached to a deployment of its base model.
 
     Attributes:
-        id: Of the attachment; another one after it was removed and attached again.
-        changed_s: Since when replicas load this revision.
-        removed_s: When its removal was requested; None before.
+        id: Id of the attachment; a new one each time the adapter is attached.
+        changed_s: Time since which replicas load this revision.
+        removed_s: Time when its removal was requested; None before.
     """
 
     id: str

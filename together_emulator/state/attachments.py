@@ -1,11 +1,11 @@
-"""Which adapters a deployment holds, and which replicas have loaded them."""
+"""The adapters of a deployment, and the replicas that have loaded them."""
 
 from together_emulator.state.adapters import Adapter
 from together_emulator.state.store import Deployment, Replica, Step, Store
 
 
 def attached(store: Store, deployment: Deployment) -> list[Adapter]:
-    """Forget what was removed long enough ago; return what stays attached, oldest first."""
+    """Return the attached adapters, oldest first, without those whose removal has finished."""
     for adapter in list(deployment.adapters.values()):
         removed_s = adapter.removed_s
         if removed_s is not None and store.now_s >= removed_s + store.settings.release_s:
@@ -14,7 +14,7 @@ def attached(store: Store, deployment: Deployment) -> list[Adapter]:
 
 
 def is_loaded(store: Store, adapter: Adapter, replica: Replica) -> bool:
-    """Whether a replica can answer with an adapter."""
+    """Whether a replica has loaded an adapter."""
     since_s = max(adapter.changed_s, replica.ready_s)
     return (
         replica.step is Step.READY
@@ -25,13 +25,13 @@ def is_loaded(store: Store, adapter: Adapter, replica: Replica) -> bool:
 
 
 def can_load(adapter: Adapter) -> bool:
-    """Whether replicas can load the revision at all: its validation passed."""
+    """Whether replicas can load the revision: its validation has passed."""
     revision = adapter.model.revision_with_id(adapter.revision)
     return revision is not None and revision.valid
 
 
 def adapter_named(store: Store, name: str) -> tuple[Deployment, Adapter] | None:
-    """Return a deployment that has loaded the adapter of that name, if there is one."""
+    """Return a deployment that has loaded the adapter of that name, or None."""
     for deployment in store.deployments.values():
         for adapter in attached(store, deployment) if deployment.adapters else ():
             loaded = any(is_loaded(store, adapter, replica) for replica in deployment.replicas)

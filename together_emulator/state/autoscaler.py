@@ -1,4 +1,4 @@
-"""Replicas that follow the load, and the stop of deployments without requests.
+"""Autoscaling by load, and the inactivity timeout.
 
 Source: Together API, deployment autoscaling: a recommendation about every 60 s; up by at most
 min(100 %, 4) per 15 s, down by at most min(25 %, 1) per 60 s; a lower recommendation must hold for
@@ -26,12 +26,12 @@ _DEFAULTS: Mapping[str, Sequence[tuple[str, float, float]]] = {
     "scaleUp": ((_PERCENT, 100, 15), ("pods", 4, 15)),
     "scaleDown": ((_PERCENT, 25, 60), ("pods", 1, 60)),
 }
-"""Kind, value and period in seconds of what limits a change; the smallest decides."""
+"""Kind, value and period in seconds of the limits on a change; the smallest applies."""
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What one start of a deployment remembers: times with recommendations, and with changes."""
+    """State since a deployment's start: timed recommendations and changes."""
 
     recommended: deque[tuple[float, int]] = field(default_factory=deque)
     changed: deque[tuple[float, int]] = field(default_factory=deque)
@@ -39,7 +39,7 @@ class _Memory:
 
 
 class Autoscaler:
-    """Watches every deployment from its start to its stop."""
+    """Scales every deployment from its start to its stop."""
 
     def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
         self._store = store
@@ -56,9 +56,9 @@ class Autoscaler:
         if idle_s:
             left_s = deployment.last_request_s + idle_s - self._store.now_s
             delay_s = min(delay_s, left_s) if left_s > 0 else delay_s
-        self._store.timeline.after(delay_s, partial(self._look, deployment, start, memory))
+        self._store.timeline.after(delay_s, partial(self._tick, deployment, start, memory))
 
-    def _look(self, deployment: Deployment, start: int, memory: _Memory) -> None:
+    def _tick(self, deployment: Deployment, start: int, memory: _Memory) -> None:
         gone = self._store.deployments.get(deployment.id) is not deployment
         if gone or deployment.start != start or deployment.state in _ENDED:
             return
@@ -73,7 +73,7 @@ class Autoscaler:
     def _idles(self, deployment: Deployment) -> bool:
         limit_s = _idle_limit_s(deployment)
         idle_s = self._store.now_s - deployment.last_request_s
-        # A millionth of a second is what a sum of floats may lack.
+        # Tolerance for floating-point sums.
         return bool(
             limit_s and deployment.ready and not deployment.load and idle_s >= limit_s - 1e-6
         )
@@ -83,7 +83,7 @@ class Autoscaler:
         since_s = now_s - memory.evaluated_s
         if since_s >= EVALUATE_S:
             if since_s > 2 * EVALUATE_S:
-                # Watching begins: what is there counts as what was right until now.
+                # At the start, the current number counts as the recommendation so far.
                 memory.recommended = deque([(now_s - 1, deployment.desired)])
             memory.evaluated_s = now_s
             memory.recommended.append((now_s, recommended(deployment)))
@@ -110,7 +110,7 @@ class Autoscaler:
 
 
 def _idle_limit_s(deployment: Deployment) -> float:
-    """Return after how many idle seconds a deployment stops; 0 is never."""
+    """Return the idle seconds after which a deployment stops; 0 for never."""
     limits = [
         60.0 * deployment.inactive_timeout_min,
         duration_s(deployment.autoscaling, "scaleToZeroWindow") or 0.0,
@@ -119,9 +119,9 @@ def _idle_limit_s(deployment: Deployment) -> float:
 
 
 def recommended(deployment: Deployment) -> int:
-    """Return how many replicas the requests in flight call for; other metrics call for no change.
+    """Return the number of replicas for the requests in flight; other metrics are ignored.
 
-    The target is per replica, whatever its type; with several metrics the largest number counts.
+    The target is per replica, for any type; of several metrics the largest number applies.
     """
     metrics = deployment.autoscaling.get("scalingMetrics") or [
         {"name": "inflight_requests", "target": TARGET}
@@ -137,7 +137,7 @@ def recommended(deployment: Deployment) -> int:
 def stable(
     seen: deque[tuple[float, int]], now_s: float, current: int, *, up_s: float, down_s: float
 ) -> int:
-    """Return what was recommended long enough: the least of the up-window, the most of the
+    """Return the stabilised recommendation: the minimum of the up-window, the maximum of the
     down-window, and no change in between.
 
     Args:
@@ -160,10 +160,10 @@ def allowance(
     current: int,
     now_s: float,
 ) -> int:
-    """Return by how many replicas a deployment may change now, 0 or more.
+    """Return the number of replicas by which a deployment may change now, at least 0.
 
     Args:
-        rules: `scaleUp` or `scaleDown` as it was given; none are the platform's.
+        rules: `scaleUp` or `scaleDown` as given; none for the platform's defaults.
         changed: Times and changes, oldest first.
     """
     select = rules.get("selectPolicy")

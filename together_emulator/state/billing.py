@@ -1,4 +1,4 @@
-"""What is owed: one line for each replica that was ever ready, by the started minute."""
+"""The bill: one line per replica that was ever ready, by started minutes."""
 
 import math
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ class LedgerLine:
     """The bill of one replica.
 
     Attributes:
-        started_s, ended_s: Emulated seconds; `ended_s` is None while it bills.
-        price_cents_per_h: Of this replica.
+        started_s, ended_s: Emulated seconds; `ended_s` is None while it is billed.
+        price_cents_per_h: Price of this replica.
     """
 
     endpoint_id: str
@@ -26,7 +26,7 @@ class LedgerLine:
     def minutes(self, now_s: float) -> int:
         """Return the started minutes until now, or until the end."""
         end_s = now_s if self.ended_s is None else self.ended_s
-        # A billion-second clock still rounds to the microsecond; less than that is no new minute.
+        # Rounded to a microsecond, the precision of a large float, before rounding up.
         return max(1, math.ceil(round((end_s - self.started_s) / 60, 8)))
 
     def usd(self, now_s: float) -> float:
@@ -39,10 +39,10 @@ class Statement:
     """The ledger at one time.
 
     Attributes:
-        lines: Of all replicas, oldest first.
-        billing: How many of them bill now.
-        ready_s: Seconds ready, over all replicas.
-        usd: Of all lines, in dollars.
+        lines: Lines of all replicas, oldest first.
+        billing: Number of replicas that are billed now.
+        ready_s: Total seconds in which replicas were ready.
+        usd: Total of all lines, in dollars.
     """
 
     lines: tuple[LedgerLine, ...]
@@ -79,7 +79,7 @@ class Statement:
 
 
 class Ledger:
-    """All lines of one server; ready replicas bill, draining ones too, nothing else does.
+    """All lines of one server; ready and draining replicas are billed, nothing else.
 
     Source: Together API, dedicated endpoint billing (per minute, per ready replica).
     """
@@ -89,23 +89,23 @@ class Ledger:
         self._open: dict[str, LedgerLine] = {}
 
     def open(self, line: LedgerLine) -> None:
-        """Start billing a replica (ValueError when it bills already)."""
+        """Start billing a replica (ValueError if it is billed already)."""
         if line.replica_id in self._open:
-            raise ValueError(f"replica {line.replica_id} bills already")
+            raise ValueError(f"replica {line.replica_id} is billed already")
         self._lines.append(line)
         self._open[line.replica_id] = line
 
     def close(self, replica_id: str, at_s: float) -> None:
-        """Stop billing a replica (KeyError when it does not bill)."""
+        """Stop billing a replica (KeyError if it is not billed)."""
         self._open.pop(replica_id).ended_s = at_s
 
     @property
     def billing(self) -> int:
-        """How many replicas bill now."""
+        """Number of replicas that are billed now."""
         return len(self._open)
 
     def statement(self, now_s: float) -> Statement:
-        """Return everything owed until now."""
+        """Return the bill until `now_s`."""
         lines = tuple(self._lines)
         return Statement(
             lines=lines,

@@ -1,4 +1,4 @@
-"""How many replicas still fit: per instance type and region."""
+"""Free capacity by instance type and region."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from together_emulator.state.catalogue import Catalogue, InstanceType, Room
 
 _SHOWN_AT_MOST = 8
-"""Headroom counts above this are given as a lower bound."""
+"""Headroom above this is reported as a lower bound."""
 
 
 class Capacity:
-    """Free replicas, taken and given back."""
+    """Allocates and releases free replicas."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._rooms: dict[tuple[str, str], Room] = {}
@@ -22,19 +22,19 @@ class Capacity:
         self._listeners: list[Callable[[], None]] = []
 
     def on_free(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever something may have become free."""
+        """Call `listener` whenever capacity may have become free."""
         self._listeners.append(listener)
 
     def regions(self, hardware: str | None = None) -> set[str]:
-        """Return where an instance type (or anything) is offered."""
+        """Return the regions that offer an instance type (or any)."""
         return {region for name, region in self._rooms if hardware in (None, name)}
 
     def free(self, hardware: str, region: str) -> int:
-        """Return how many replicas fit now."""
+        """Return the number of free replicas."""
         return self._free[hardware, region]
 
     def fits(self, hardware: str) -> bool | None:
-        """Whether a replica fits anywhere; None when there is never room for one."""
+        """Whether a replica fits in any region; None if there is no such capacity at all."""
         if any(self._free[key] > 0 for key in self._rooms if key[0] == hardware):
             return True
         ever = any(room.replicas for key, room in self._rooms.items() if key[0] == hardware)
@@ -43,10 +43,10 @@ class Capacity:
     def take(
         self, hardware: str, regions: Sequence[str], *, required: bool, hipaa: bool
     ) -> str | None:
-        """Take room for one replica; returns the region, or None when it fits nowhere.
+        """Allocate one replica; return its region, or None if there is no capacity.
 
         Args:
-            regions: Tried first; none means all.
+            regions: Preferred regions; none for all.
             required: Whether only those may be used.
             hipaa: Whether only attested regions may be used.
         """
@@ -65,12 +65,12 @@ class Capacity:
         return None
 
     def give_back(self, hardware: str, region: str) -> None:
-        """Return the room of one replica."""
+        """Release the capacity of one replica."""
         self._free[hardware, region] += 1
         self._freed()
 
     def set_free(self, hardware: str, region: str | None, replicas: int) -> None:
-        """Say how many replicas fit from now on, in one region or in each (KeyError)."""
+        """Set the number of free replicas, in one region or in every one (KeyError)."""
         keys = [
             key
             for key in self._rooms
@@ -104,7 +104,7 @@ class Capacity:
         return region
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Return what is free everywhere."""
+        """Return the free capacity of all regions."""
         return [
             {"hardware": hardware, "region": region, "free": free}
             for (hardware, region), free in self._free.items()
@@ -115,7 +115,7 @@ def _headroom(room: Room, free: int) -> dict[str, Any] | None:
     if room.shown == "hidden":
         return None
     if room.shown == "bound":
-        # A relation without a value is legal; what it means is not written down.
+        # A relation without a value is valid, but its meaning is not documented.
         return {"relation": "RELATION_GTE"}
     if room.shown == "capped" and free > _SHOWN_AT_MOST:
         return {"relation": "RELATION_GTE", "value": _SHOWN_AT_MOST}

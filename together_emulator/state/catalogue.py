@@ -1,4 +1,4 @@
-"""What can be rented and served: instance types, models, and which runs on which."""
+"""The catalogue: instance types, models, and the profiles that combine them."""
 
 import hashlib
 import string
@@ -11,7 +11,7 @@ _ALPHABET = string.digits + string.ascii_letters
 
 
 def stable_id(prefix: str, *parts: str) -> str:
-    """Return an id that only depends on its parts: catalogue ids outlive a server."""
+    """Return an id that depends only on its parts, so that catalogue ids are stable."""
     number = int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:17], "big")
     letters = []
     for _ in range(22):
@@ -36,8 +36,8 @@ class Room:
     """Free capacity of an instance type in one region.
 
     Attributes:
-        replicas: That fit now.
-        shown: What `headroom` says: a capped count, a count, a lower bound without value, nothing.
+        replicas: Free replicas.
+        shown: Form of `headroom`: a capped count, a count, a lower bound without value, nothing.
     """
 
     region: str
@@ -48,13 +48,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceType:
-    """Hardware on which one replica runs.
+    """Hardware of one replica.
 
     Attributes:
-        accelerator: As configs select it, such as `nvidia-h100-80gb`.
-        price_cents_per_h: Of one replica.
-        v1_cents_per_min: What the legacy API charges for it; None when that is the same.
-        gpu_link: How the GPUs are connected, as the legacy API's ids say it.
+        accelerator: Name in the selectors of configs, such as `nvidia-h100-80gb`.
+        price_cents_per_h: Price of one replica.
+        v1_cents_per_min: Price in the legacy API; None if it is the same.
+        gpu_link: GPU interconnect, for the legacy API's ids.
     """
 
     accelerator: str
@@ -76,7 +76,7 @@ class InstanceType:
 
     @property
     def v1_id(self) -> str:
-        """The legacy API's id for the same thing."""
+        """The id in the legacy API."""
         gpu = self.gpu_type.lower()
         return f"{self.gpu_count}x_nvidia_{gpu}_{self.gpu_memory_gib}gb_{self.gpu_link}"
 
@@ -87,20 +87,19 @@ class Profile:
 
     Attributes:
         hardware: Name of the instance type.
-        decoding_tps: Tokens per second of one stream alone on a replica; None when the catalogue
-            publishes no benchmark (`served_tps` is what it does then).
+        decoding_tps: Tokens per second of a single stream on a replica; None if the catalogue
+            publishes no benchmark (`served_tps` then applies).
         ttft_ms: Time to the first token, alone on a replica.
-        saturation: Requests in flight at which a replica's total throughput is half of what it
-            can ever be.
+        saturation: Requests in flight at which a replica has half of its maximum throughput.
         concurrency: The config's limit of requests per replica.
-        cold_start_s: From placed to ready, the first time; emulated seconds.
-        variant: Tells apart configs of one model on one instance type.
+        cold_start_s: First start, from placed to ready, in emulated seconds.
+        variant: Distinguishes configs of one model on one instance type.
         optimization: The selector `optimization`: balanced, throughput or latency.
         topology: The selector `topology`.
         adapter_mode: Whether LoRA adapters can be attached; `disabled` serves merged ones.
         adapter_slots: How many adapters can be attached at once.
         draft_model: Name of the draft model; "" without speculative decoding.
-        published: Whether the model's catalogue entry shows it; the configs API shows all.
+        published: Whether the catalogue entry lists it; the configs API lists all.
     """
 
     hardware: str
@@ -135,22 +134,23 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model: of the platform's catalogue, or a project's own.
+    """A model of the platform's catalogue, or a project's own.
 
     Attributes:
-        name: Of an own model with the project's slug in front.
+        name: Name; for an own model with the project's slug as prefix.
         kind: `chat` or `embedding`.
-        dimensions: Of an embedding; 0 otherwise.
-        inputs: Kinds of content that it reads: `text`, `image`, `video`, `audio`.
-        thinking: When it thinks before it answers: only when asked to, by default (and can be
-            asked not to), always, or never.
+        dimensions: Length of an embedding; 0 otherwise.
+        inputs: Supported kinds of content: `text`, `image`, `video`, `audio`.
+        thinking: Whether it thinks before it answers: only on request, by default (unless
+            disabled), always, or never.
         serverless_usd: Price per million input, cached input and output tokens, if it is also
             sold by the token.
-        weights: What its files are.
+        weights: Type of its weights.
         base: Name of the model that it was derived from; "" for none.
         own: Whether the key's project owns it.
-        supported: Whether the catalogue of supported models shows it.
-        revisions: Of an own model, oldest first; a catalogue model has one for each quantization.
+        supported: Whether the catalogue of supported models lists it.
+        revisions: Revisions of an own model, oldest first; a catalogue model has one per
+            quantization.
     """
 
     name: str
@@ -191,14 +191,14 @@ class Model:
         return f"projects/{self.project}/models/{self.model_id}"
 
     def weights_id(self, profile: Profile) -> str:
-        """Return the revision of the weights that a profile serves unless another is pinned."""
+        """Return the revision of the weights that a profile serves by default."""
         if self.revisions:
             return self.newest_revision
         return stable_id("rv", self.name, profile.quantization)
 
     @property
     def newest_revision(self) -> str:
-        """The id of an own model's newest revision that passed validation, if any did."""
+        """The id of an own model's newest valid revision, if there is one."""
         usable = [revision for revision in self.revisions if revision.valid]
         return self.revision_id(usable[-1] if usable else self.revisions[-1])
 
@@ -224,7 +224,7 @@ class Config:
 
     @property
     def project(self) -> str:
-        """The project that owns it: often the platform's, not the deployment's."""
+        """The project that owns it, which is often the platform's."""
         return self.model.project
 
     @property
@@ -237,8 +237,8 @@ class Catalogue:
     """All models and instance types of one server.
 
     Raises:
-        ValueError: A profile names an instance type, or a model a base or draft, that is not there;
-            an own model's name lacks the project's slug.
+        ValueError: A profile names an unknown instance type, or a model an unknown base or draft,
+            or an own model's name lacks the project's slug.
     """
 
     models: tuple[Model, ...]
@@ -269,7 +269,7 @@ class Catalogue:
 
     @property
     def supported(self) -> tuple[Model, ...]:
-        """The models that the platform's catalogue shows."""
+        """The models that the platform's catalogue lists."""
         return tuple(model for model in self.models if model.supported and not model.own)
 
     @property
@@ -297,7 +297,7 @@ class Catalogue:
     def configs_for(self, model: Model) -> list[Config]:
         """Return the configs that a model can be deployed with: its own, and its base's.
 
-        A merged adapter runs on configs without adapters only.
+        A merged adapter runs only on configs that do not attach adapters.
         """
         found: list[Config] = []
         reference: Model | None = model

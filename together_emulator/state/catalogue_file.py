@@ -1,8 +1,8 @@
-"""A catalogue from a file: models and instance types of one's own, in JSON or TOML.
+"""Load a catalogue from a JSON or TOML file.
 
-Its fields are those of `Model`, `Profile`, `InstanceType`, `Room` and `Revision`; what is left out
-has a sensible value. With `extend = true` the default catalogue stays, and models and instance
-types of the same name are replaced.
+Its fields are those of `Model`, `Profile`, `InstanceType`, `Room` and `Revision`; missing ones have
+defaults. With `extend = true` it extends the default catalogue, and replaces models and instance
+types of the same name.
 """
 
 import json
@@ -34,7 +34,7 @@ _CHOICES = {
 
 
 def load_catalogue(path: Path) -> Catalogue:
-    """Read a catalogue file (ValueError: what is wrong, and where)."""
+    """Read a catalogue file (ValueError says what is wrong, and where)."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -105,7 +105,7 @@ def _profile(entry: Any, where: str) -> Profile:
         "max_context": None,
     }
     if table.get("decoding_tps") is not None:
-        # What is published is also what is served, unless the file says otherwise.
+        # The published speed is the served one, unless the file sets another.
         defaults["served_tps"] = table["decoding_tps"]
     if table.get("ttft_ms") is not None:
         defaults["served_ttft_s"] = table["ttft_ms"] / 1000

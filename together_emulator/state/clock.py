@@ -1,7 +1,7 @@
-"""Time in the emulator: a real clock that may run faster, and one that tests move.
+"""Clocks of the emulator: a real one that may run faster, and a manual one for tests.
 
-All durations inside the emulator are emulated seconds since the server's start (`now_s`); wire
-timestamps are that, added to `epoch`.
+All times inside the emulator are emulated seconds since the server's start (`now_s`); timestamps in
+responses are `epoch` plus that.
 """
 
 import asyncio
@@ -14,31 +14,31 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the emulator needs to know about time.
+    """Protocol of a clock.
 
     Attributes:
         epoch: The wall-clock time of second 0.
-        speed: Emulated seconds in a real second; 0 for a clock that tests move.
+        speed: Emulated seconds per real second; 0 for a manual clock.
     """
 
     epoch: datetime
     speed: float
 
     def now_s(self) -> float:
-        """Return emulated seconds since the start; never goes back."""
+        """Return the emulated seconds since the start; monotonic."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait for emulated seconds."""
 
     def advance(self, seconds: float) -> None:
-        """Move ahead by emulated seconds (not negative: ValueError)."""
+        """Advance by emulated seconds (ValueError if negative)."""
 
     def on_advance(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every `advance`, before it returns."""
 
 
 def wire_time(clock: Clock, at_s: float) -> str:
-    """Return RFC 3339 with microseconds and `Z`, as the API writes its timestamps."""
+    """Return an RFC 3339 timestamp with microseconds and `Z`, as the API does."""
     moment = clock.epoch + timedelta(seconds=at_s)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -62,7 +62,7 @@ class RealClock:
             raise ValueError(f"speed {speed} is not above 0; 60 makes a minute a second")
         self.speed = speed
         self.epoch = datetime.now(UTC)
-        # One value, so that another thread never reads half of a change.
+        # A single value, so that other threads see a consistent state.
         self._frame = (time.monotonic(), 0.0, speed)
         self._listeners: list[Callable[[], None]] = []
 
@@ -71,7 +71,7 @@ class RealClock:
         return (time.monotonic() - start) * speed + base_s
 
     def run_at(self, speed: float) -> None:
-        """Go on at another speed; what sleeps meanwhile wakes up as if there were no change."""
+        """Change the speed; pending sleeps are not affected."""
         start, base_s, before = self._frame
         now = time.monotonic()
         self._frame = (now, (now - start) * before + base_s, speed)
@@ -91,16 +91,16 @@ class RealClock:
 
 
 class ManualClock:
-    """Stands still until `advance`; for tests of anything that takes minutes.
+    """A clock that moves only by `advance`; for tests.
 
-    Answers come at once, whatever their service time, unless `holds_answers`: then a request
-    waits until the clock has been moved past its end.
+    Answers come at once, regardless of their service time, unless `holds_answers` is set: then a
+    request waits until the clock has been advanced past its end.
     """
 
     def __init__(
         self, *, epoch: datetime = datetime(2026, 11, 1, tzinfo=UTC), holds_answers: bool = False
     ) -> None:
-        """Stand at second 0, which is `epoch` on the wire."""
+        """Start at second 0, which is `epoch` in responses."""
         self.speed = 0.0
         self.epoch = epoch
         self._holds_answers = holds_answers
@@ -125,7 +125,7 @@ class ManualClock:
 
     @property
     def sleepers(self) -> int:
-        """How many answers wait for the clock."""
+        """Number of answers that wait for the clock."""
         with self._lock:
             return sum(not future.done() for _, _, future in self._sleepers)
 

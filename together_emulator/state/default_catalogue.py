@@ -1,8 +1,8 @@
-"""The catalogue that a server has unless it is given another: a model of each kind, three GPUs.
+"""The default catalogue: a model of each kind, three kinds of GPUs.
 
 Prices are those of the v2 documentation, July 2026, per GPU and hour: H100 5.49, H200 6.65,
-B200 8.99 dollars; linear in the number of GPUs. The v1 documentation of the same month says
-9, 11 and 15 cents a minute. Benchmarks are plausible, not measured.
+B200 8.99 dollars; linear in the number of GPUs. The v1 documentation of the same month has 9, 11
+and 15 cents per minute. Benchmarks are plausible, not measured.
 """
 
 from functools import partial
@@ -109,7 +109,7 @@ def _small_profiles() -> tuple[Profile, ...]:
         _profile("1xnvidia-h100-80gb", 152.0, 90, 32_768, cold_start_s=280, saturation=64),
         _profile("1xnvidia-h200-141gb", 171.5, 80, 32_768, cold_start_s=280, saturation=96),
         _profile("1xnvidia-b200-180gb", 240.0, 60, 32_768, cold_start_s=260, saturation=128),
-        # Adapters are attached to these; the configs API alone shows them.
+        # These attach adapters; only the configs API lists them.
         lora(variant="lora-dynamic", adapter_mode="dynamic", adapter_slots=8, published=False),
         lora(variant="lora-fixed", adapter_mode="fixed", adapter_slots=1, published=False),
     )
@@ -174,8 +174,8 @@ def _chat_models() -> tuple[Model, ...]:
 
 
 def _thinking_models() -> tuple[Model, ...]:
-    """Return one that thinks by default, with and without speculative decoding on the same GPU,
-    its draft model, and one whose thinking has an effort but no switch."""
+    """Return a model that thinks by default, with and without speculative decoding on one GPU, its
+    draft model, and a model that always thinks, with an adjustable effort."""
     hybrid = partial(_profile, "1xnvidia-h100-80gb", ttft_ms=110, context=65_536, cold_start_s=300)
     draft = "Qwen/Qwen3.5-9B-speculator"
     return (
@@ -283,10 +283,10 @@ def _embedding_models() -> tuple[Model, ...]:
 
 
 def default_catalogue() -> Catalogue:
-    """Return the catalogue of a server that is given no other.
+    """Return the default catalogue.
 
-    The platform's: chat models of three sizes, thinking ones, ones that see and hear, an embedding
-    model, and one without a profile. The project's own: see `own_models`.
+    The platform's models: chat models of three sizes, thinking ones, multimodal ones, an embedding
+    model, and one without a profile. The project's own models: see `own_models`.
     """
     public = (*_chat_models(), *_thinking_models(), *_media_models(), *_embedding_models())
     named = {model.name: model for model in public}

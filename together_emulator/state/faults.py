@@ -1,20 +1,20 @@
-"""Faults as data: which request goes wrong, and how.
+"""Fault injection rules: which requests fail, and how.
 
-A rule matches requests by method, path and body, fires on some of them, and names one action:
+A rule matches requests by method, path and body, fires on some of them, and has one action:
 
 | action | what the client sees |
 | --- | --- |
 | `status` | that status, body and headers; no effect |
-| `delay` | the true answer, `delay_s` real seconds later (before its effect) |
-| `hang_before`, `hang_after` | no answer; without or with the effect |
+| `delay` | the real response, `delay_s` real seconds later (before its effect) |
+| `hang_before`, `hang_after` | no response; without or with the effect |
 | `reset_before`, `reset_after` | the connection is reset; without or with the effect |
-| `drip` | the true answer, in pieces of `piece_bytes`, `delay_s` real seconds before each |
-| `truncate` | the true answer's head and half of its body, then the end |
-| `malformed` | 200 and JSON that breaks off |
+| `drip` | the real response, in pieces of `piece_bytes`, `delay_s` real seconds before each |
+| `truncate` | the real response's head and half of its body, then the end |
+| `malformed` | 200 and truncated JSON |
 | `not_json` | 200 and an HTML page |
-| `vanish` | the endpoints whose name matches `target` are gone, then the true answer |
-| `lose_replica` | their deployments lose a ready replica, then the true answer |
-| `fail_start` | the true answer; the deployment it made or started then ends in FAILED |
+| `vanish` | the endpoints with names that match `target` are removed, then the real response |
+| `lose_replica` | their deployments lose a ready replica, then the real response |
+| `fail_start` | the real response; the deployment it created or started then ends in FAILED |
 """
 
 import random
@@ -51,15 +51,15 @@ class FaultRule:
     Attributes:
         method: Such as `POST`; None matches all.
         path, body: Regular expressions, searched in the path and in the raw body.
-        nth: Which of the matching requests, from 1: a number or some; none means all of them.
-        first: Only the first so many matching requests.
+        nth: Numbers of the matching requests on which to fire, from 1; none for all.
+        first: Maximum number of matching requests on which to fire.
         chance: Probability of firing on a matching request, by the server's seed.
-        status, headers, json: The answer of `status`; without `json` an error body of the API's
-            shape with `code` and `message`.
+        status, headers, json: The response of `status`; without `json` an error body in the API's
+            format with `code` and `message`.
         delay_s: Real seconds, for `delay` and `drip`.
         piece_bytes: For `drip`.
         target: For `vanish` and `lose_replica`: searched in the endpoint's name.
-        message: Of the error body, or of the failed start.
+        message: Message of the error body, or of the failed start.
     """
 
     action: Action
@@ -80,7 +80,7 @@ class FaultRule:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "FaultRule":
-        """Make a rule from plain data (ValueError names what is wrong with it)."""
+        """Create a rule from plain data (ValueError says what is wrong)."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(data.keys() - known):
             raise ValueError(f"fault rule: unknown field {unknown[0]!r}; known: {sorted(known)}")
@@ -108,7 +108,7 @@ def load_rules(path: Path) -> list[FaultRule]:
 
 
 def read_rules(data: Any) -> list[FaultRule]:
-    """Make rules from a list, or from an object whose `rules` is one (ValueError)."""
+    """Create rules from a list, or from an object with a list `rules` (ValueError)."""
     if isinstance(data, Mapping):
         data = data.get("rules")
     if not isinstance(data, list) or not all(isinstance(rule, Mapping) for rule in data):
@@ -117,7 +117,7 @@ def read_rules(data: Any) -> list[FaultRule]:
 
 
 class Faults:
-    """The rules of one server with the count of what each has matched."""
+    """The rules of one server, with the number of matches of each."""
 
     def __init__(self, rules: Iterable[FaultRule], *, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - faults, not secrets
@@ -125,7 +125,7 @@ class Faults:
         self.replace(rules)
 
     def replace(self, rules: Iterable[FaultRule]) -> None:
-        """Put other rules in the place of all; counts begin anew."""
+        """Replace all rules; counts start at 0."""
         self._rules = [_Armed(rule) for rule in rules]
 
     def match(self, method: str, path: str, body: bytes) -> FaultRule | None:

@@ -1,4 +1,4 @@
-"""What can befall endpoints from outside: they vanish, lose replicas, fail to start."""
+"""Incidents of endpoints: they vanish, lose replicas, or fail to start."""
 
 import re
 
@@ -18,7 +18,7 @@ class Incidents:
         return [e for e in self._store.endpoints.values() if self._named(e, pattern)]
 
     def _named(self, endpoint: Endpoint, pattern: re.Pattern[str]) -> bool:
-        """Whether its name matches, or the one that people gave it over the legacy API."""
+        """Whether its name matches, or its display name in the legacy API."""
         called = endpoint.legacy.display_name if endpoint.legacy else ""
         return any(pattern.search(n) for n in (f"{self._store.slug}/{endpoint.name}", called))
 
@@ -30,7 +30,7 @@ class Incidents:
         ]
 
     def vanish(self, target: str) -> int:
-        """Remove matching endpoints with all they hold; returns how many."""
+        """Remove matching endpoints with their deployments; return how many."""
         targets = self._targets(target)
         for endpoint in targets:
             for deployment in list(self._store.deployments_of(endpoint.id)):
@@ -39,11 +39,11 @@ class Incidents:
         return len(targets)
 
     def lose_replica(self, target: str) -> int:
-        """Take a ready replica from each matching deployment; returns how many were lost."""
+        """Remove a ready replica from each matching deployment; return how many."""
         return sum(self._lifecycle.lose_replica(d) for d in self._deployments(target))
 
     def fail_start(self, target: str, message: str) -> int:
-        """Let matching deployments that are starting fail; returns how many."""
+        """Make matching deployments that are starting fail; return how many."""
         starting = [
             deployment
             for deployment in self._deployments(target)

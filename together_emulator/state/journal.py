@@ -1,4 +1,4 @@
-"""The journal of requests, in order: evidence of what a client did and did not do."""
+"""The journal of requests, in order, for checking what a client has sent."""
 
 import hashlib
 from collections import deque
@@ -11,13 +11,13 @@ class Entry:
     """One request.
 
     Attributes:
-        request_id: What the answer's `x-request-id` says; inference gives it as `id` too.
-        at_s: Emulated seconds at its arrival.
+        request_id: The response's `x-request-id`; for inference also its `id`.
+        at_s: Arrival time in emulated seconds.
         body: The request's body; empty for inference unless the server keeps bodies.
-        digest: Of the body, so that equal requests are known; "" without one.
-        effect: The status of the handler that ran; None when none did.
-        status: What the client was sent; None when nothing (yet).
-        fault: The action that was done to it, or None.
+        digest: Digest of the body, to identify equal requests; "" without a body.
+        effect: The status from the handler; None if it did not run.
+        status: The status that was sent; None if there is no response (yet).
+        fault: The action of the fault that was applied, or None.
     """
 
     n: int
@@ -61,7 +61,7 @@ class Journal:
     def open(
         self, *, at_s: float, method: str, path: str, query: str, body: bytes, inference: bool
     ) -> Entry:
-        """Write a request down as it arrives."""
+        """Record a request when it arrives."""
         self._count += 1
         entry = Entry(
             n=self._count,

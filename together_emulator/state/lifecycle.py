@@ -1,6 +1,6 @@
-"""How deployments live: which state may follow which, and what moves a replica on.
+"""The life cycle of deployments: state transitions, and the steps of replicas.
 
-Source: Together API, deployment states. The edges are inferred from its documentation.
+Source: Together API, deployment states. The transitions are inferred from its documentation.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,11 @@ _PRESENT = (Step.SCHEDULING, Step.WAITING, Step.STARTING, Step.READY)
 
 
 class IllegalTransition(Exception):
-    """The emulator itself went wrong: a state followed one that it cannot follow."""
+    """A bug of the emulator: a state transition that is not allowed."""
 
 
 class Lifecycle:
-    """Moves deployments from state to state as time passes and requests arrive."""
+    """Changes the states of deployments over time and on requests."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class Lifecycle:
         store.capacity.on_free(self._place_waiting)
 
     def begin(self, deployment: Deployment) -> None:
-        """Start the life of a new deployment: provisioning, or stopped with 0 replicas.
+        """Start a new deployment: provisioning, or stopped with 0 replicas.
 
         The deployment is in the store already.
         """
@@ -52,7 +52,7 @@ class Lifecycle:
             self._start(deployment)
 
     def set_bounds(self, deployment: Deployment, smallest: int, largest: int) -> None:
-        """Apply new bounds on replicas: start, scale or stop (400 where the state forbids it).
+        """Apply new bounds on replicas: start, scale or stop (400 if the state forbids it).
 
         Source: Together API, PATCH deployment; 0/0 stops.
         """
@@ -72,16 +72,16 @@ class Lifecycle:
             self._resize(deployment, min(max(deployment.desired, smallest), largest))
 
     def resize(self, deployment: Deployment, replicas: int) -> None:
-        """Set the number of replicas inside the bounds; called by the autoscaler."""
+        """Set the number of replicas within the bounds; called by the autoscaler."""
         smallest, largest = deployment.bounds
         self._resize(deployment, min(max(replicas, smallest), largest))
 
     def stop(self, deployment: Deployment) -> None:
-        """Stop a deployment as 0/0 does; nothing if it has stopped or failed."""
+        """Stop a deployment, like 0/0; no effect if it has stopped or failed."""
         self.set_bounds(deployment, 0, 0)
 
     def lose_replica(self, deployment: Deployment) -> bool:
-        """Remove one ready replica, as a broken node does; return whether there was one."""
+        """Remove one ready replica, like a node failure; return whether there was one."""
         for replica in deployment.replicas:
             if replica.step is Step.READY:
                 self._remove(deployment, replica)
@@ -91,11 +91,11 @@ class Lifecycle:
         return False
 
     def fail_next_start(self, deployment: Deployment, message: str) -> None:
-        """Let the start that is going on (or the next one) end in FAILED, with that message."""
+        """Make the current start (or the next one) end in FAILED, with a message."""
         self._failures[deployment.id] = message
 
     def fail(self, deployment: Deployment, message: str) -> None:
-        """End a deployment in FAILED: its replicas are gone at once and nothing bills."""
+        """Put a deployment in FAILED: its replicas are removed at once and not billed."""
         self._remove_all(deployment)
         deployment.desired = 0
         self._move(deployment, State.FAILED, message)
@@ -126,7 +126,7 @@ class Lifecycle:
         present = [replica for replica in deployment.replicas if replica.step in _PRESENT]
         for _ in range(replicas - len(present)):
             self._add_replica(deployment, replaces=False)
-        # Those that serve the least go first.
+        # Replicas with the fewest requests are removed first.
         present.sort(key=lambda replica: (_PRESENT.index(replica.step), replica.in_flight))
         for replica in present[: max(0, len(present) - replicas)]:
             self._retire(deployment, replica)
@@ -185,7 +185,7 @@ class Lifecycle:
             return
         store = self._store
         if not deployment.ready:
-            # Idleness counts from when the deployment can serve.
+            # The idle time starts when the deployment can serve.
             deployment.last_request_s = store.now_s
         store.weights_seen.add((deployment.revision, replica.region))
         replica.step, replica.replaces, replica.bills = Step.READY, False, True
@@ -236,7 +236,7 @@ class Lifecycle:
         self.on_replicas(deployment)
 
     def _remove_all(self, deployment: Deployment) -> None:
-        # Unplaced replicas go first, or they would take the capacity that the others release.
+        # Unplaced replicas are removed first, or they would take the released capacity.
         for replica in sorted(deployment.replicas, key=lambda replica: replica.region is not None):
             self._remove(deployment, replica)
 

@@ -1,4 +1,4 @@
-"""The own models of the default project: what a team has after some months of fine-tuning."""
+"""The default project's own models: fine-tunes, adapters and uploads."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ NO_PROFILE = "deepseek-ai/DeepSeek-V3.1"
 
 
 def derived(source: Model, name: str, **more: Any) -> Model:
-    """Return an own model that was made from another one and runs on its configs."""
+    """Return an own model that is derived from another one and runs on its configs."""
     defaults: dict[str, Any] = {
         "name": f"{OWN_SLUG}/{name}",
         "display_name": name,
@@ -31,7 +31,7 @@ def derived(source: Model, name: str, **more: Any) -> Model:
 
 
 def own_models(public: Mapping[str, Model]) -> tuple[Model, ...]:
-    """Return one of each kind: fine-tunes, an adapter, an upload, one that nothing can run.
+    """Return one of each kind: fine-tunes, an adapter, an upload, and one without any config.
 
     Args:
         public: The catalogue's models by name.

@@ -1,4 +1,4 @@
-"""Revisions of a project's own model: each upload or training run makes another one."""
+"""Revisions of a project's own model: each upload or training run creates one."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ class Revision:
     """An immutable revision of a model's files.
 
     Attributes:
-        label: Tells the revisions of one model apart; ids are made from it.
-        valid: Whether the platform's validation passed; one that failed cannot be deployed.
+        label: Distinguishes the revisions of one model; ids are derived from it.
+        valid: Whether the platform's validation has passed; otherwise it cannot be deployed.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""How one emulated Together behaves; every number is an assumption that can be changed."""
+"""Settings of an emulated Together API; every number is an assumption that can be changed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,49 +8,49 @@ CachedSpelling = Literal["flat", "details", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Behaviour of one server. All times are emulated seconds.
+    """Settings of one server. All times are emulated seconds.
 
     Attributes:
-        key: The only API key that is accepted.
-        seed: Of ids and of faults by chance.
-        serving_speed: Emulated seconds in a real second while an endpoint serves; 0 is the clock's
-            own speed. With 1 cold starts are quick and answers take as long as they would.
-        schedule_s: A replica's wait before it is placed.
-        start_factor: Scales the catalogue's cold starts; 0 starts at once.
-        warm_factor: Scales a start where the weights have been fetched before.
-        drain_s, drain_limit_s: How long a ready replica drains at least, and at most while
-            requests are in flight on it.
-        release_s: How long a replica that never became ready, or an adapter, takes to go.
-        adapter_load_s: How long a replica takes to load an attached adapter.
-        routing_s: How long a changed traffic split takes to be in force (the docs: about 30 s).
-        ready_timeout_s: A deployment none of whose replicas started by then has failed.
-        unrouted: The answer for an endpoint without traffic: 400 `endpoint_not_configured`
-            (the docs) or 503 `routing_error`.
-        overload: The status beyond a replica's queue.
-        slots: Requests that a replica works on at once, at most; 0 is what its config says.
-        latency_s: What every answer takes, however long and however many there are; 0 is what
-            the profile's speed, the length and the load come to.
-        queue_per_replica: Requests that wait per ready replica before overload is answered.
-        requests_per_s: A limit on inference requests with 429 beyond it; 0 is none, which is
-            what dedicated endpoints have.
-        cached_tokens: Where the usage has cached tokens: `usage.cached_tokens`,
-            `usage.prompt_tokens_details.cached_tokens`, or not at all.
-        reasoning_tokens: Shortest and longest thinking at medium effort; it counts as written.
-        reasoning_field: What the thinking is called in a message.
-        strict_fields: Whether a request's unknown fields are refused (400) instead of ignored.
-        drops_abandoned: Whether work on a request ends when its client has gone.
-        answer_tokens: Shortest and longest answer that is not cut.
-        max_body_bytes: A longer request is answered 413.
+        key: The only accepted API key.
+        seed: Seed of ids and of the chance of faults.
+        serving_speed: Emulated seconds per real second while an endpoint serves; 0 for the clock's
+            own speed. With 1, only cold starts are accelerated.
+        schedule_s: Time before a replica is placed.
+        start_factor: Factor of the catalogue's cold starts; 0 for an immediate start.
+        warm_factor: Factor of a start with weights that were fetched before.
+        drain_s, drain_limit_s: Minimum drain time of a ready replica, and its maximum while it has
+            requests in flight.
+        release_s: Time to remove a replica that was never ready, or an adapter.
+        adapter_load_s: Time for a replica to load an attached adapter.
+        routing_s: Time until a changed traffic split takes effect (about 30 s by the docs).
+        ready_timeout_s: Time after which a deployment without a started replica fails.
+        unrouted: The error of an endpoint without traffic: 400 `endpoint_not_configured` (by the
+            docs) or 503 `routing_error`.
+        overload: The status if a replica's queue is full.
+        slots: Maximum concurrent requests per replica; 0 for its config's limit.
+        latency_s: Fixed latency of every answer; 0 derives it from the profile's speed, the length
+            and the load.
+        queue_per_replica: Queue length per ready replica beyond which it is overloaded.
+        requests_per_s: Rate limit of inference requests, with 429 beyond it; 0 for none, as for
+            dedicated endpoints.
+        cached_tokens: Field of cached tokens in the usage: `usage.cached_tokens`,
+            `usage.prompt_tokens_details.cached_tokens`, or none.
+        reasoning_tokens: Minimum and maximum thinking at medium effort, in completion tokens.
+        reasoning_field: Field of a message with the thinking.
+        strict_fields: Whether unknown fields of a request are rejected (400) instead of ignored.
+        drops_abandoned: Whether work on a request ends when its client disconnects.
+        answer_tokens: Minimum and maximum length of an answer that is not truncated.
+        max_body_bytes: Maximum request size, with 413 beyond it.
         keep_bodies: Whether the journal keeps the bodies of inference requests.
-        v1_create: Whether the legacy API still creates and restarts endpoints.
-        errors: Format of the v2 API's errors: `{"error": {message, type, param, code}}`, or
-            `{code, message, details}` in the manner of gRPC. Clients must read both.
+        v1_create: Whether the legacy API creates and restarts endpoints.
+        errors: Format of the v2 API's errors: `{"error": {message, type, param, code}}`, or the
+            gRPC format `{code, message, details}`. Clients must support both.
         upstream: URL of an OpenAI-compatible server that answers inference requests; ""
             for none.
-        upstream_models: Pairs of a catalogue model's name ("" for all others) and what that
-            server calls it; without one, the same name in its list, or the first there.
+        upstream_models: Pairs of a catalogue model's name ("" for all others) and the upstream
+            server's name; without one, the same name in its list, or the first one there.
         upstream_key: Its key.
-        speculation: How much faster a legacy endpoint writes with speculative decoding.
+        speculation: Speed-up of a legacy endpoint by speculative decoding.
     """
 
     key: str = "local"

@@ -1,6 +1,6 @@
-"""Everything one server remembers, as plain objects; nothing here is global.
+"""The state of one server, as plain objects; nothing here is global.
 
-Wire shapes are made elsewhere, rules are elsewhere: this file only says what there is.
+Wire formats and rules are in other modules; this one has only the data.
 """
 
 from collections import OrderedDict, deque
@@ -44,7 +44,7 @@ class State(StrEnum):
 
 
 class Step(StrEnum):
-    """A replica's step: waits to be placed, for capacity, for its weights; serves; drains."""
+    """A replica's step: waiting to be placed, for capacity, for weights; serving; draining."""
 
     SCHEDULING = "scheduling"
     WAITING = "waiting"
@@ -59,8 +59,8 @@ class Sample:
     """One inference request that reached a deployment; times in emulated seconds.
 
     Attributes:
-        status: 200, or how it was refused or broken off.
-        first_s: Until the first token.
+        status: 200, or the status of its rejection or abort.
+        first_s: Time to the first token.
     """
 
     at_s: float
@@ -76,12 +76,12 @@ class Replica:
     """One copy of the model.
 
     Attributes:
-        region: Where it is placed; None before.
-        in_flight: Requests it works on.
-        ready_s: Since when it serves.
-        prefixes: What it has in its prompt cache, least recently used first.
+        region: Its region; None before it is placed.
+        in_flight: Its requests in flight.
+        ready_s: Time since which it serves.
+        prefixes: Its prompt cache, least recently used first.
         replaces: Whether it replaces a lost replica.
-        drains_until_s: When it must go even if requests are in flight.
+        drains_until_s: Time when it is removed even with requests in flight.
     """
 
     id: str
@@ -100,16 +100,16 @@ class Deployment:
     """A model on replicas.
 
     Attributes:
-        model: What it serves: the config's reference model, or one derived from that.
-        adapters: LoRA adapters attached to it, oldest first, by the attachment's id.
-        bounds: Smallest and largest number of replicas; 0, 0 is stopped.
-        autoscaling: The rest of `autoscaling` as it was given.
-        concurrency: Requests in flight per replica, at most; 0 is unlimited.
-        start: Counts starts, so that an event of an earlier one is known.
-        ever_ready: Whether any replica ever served.
+        model: The served model: the config's reference model, or one derived from it.
+        adapters: Attached LoRA adapters, oldest first, by the attachment's id.
+        bounds: Minimum and maximum number of replicas; 0, 0 is stopped.
+        autoscaling: The rest of `autoscaling` as given.
+        concurrency: Maximum requests in flight per replica; 0 is unlimited.
+        start: Number of starts, so that events of earlier starts can be ignored.
+        ever_ready: Whether any replica has ever served.
         history: States with their times, oldest first.
-        price_cents_per_h: Of one replica, as the API generation that made it charges.
-        speed: Times the profile's speed at which a replica writes.
+        price_cents_per_h: Price of one replica in the API generation that created it.
+        speed: Factor of the profile's speed.
         samples: The newest requests that reached it.
     """
 
@@ -146,17 +146,17 @@ class Deployment:
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=100_000))
 
     def count(self, *steps: Step) -> int:
-        """Return how many replicas are at one of these steps."""
+        """Return the number of replicas at one of these steps."""
         return sum(replica.step in steps for replica in self.replicas)
 
     @property
     def load(self) -> int:
-        """Requests that are worked on or wait."""
+        """Requests in flight or queued."""
         return sum(replica.in_flight for replica in self.replicas) + len(self.waiting)
 
     @property
     def ready(self) -> int:
-        """Replicas that serve and are meant to stay."""
+        """Replicas that serve and are not draining."""
         return self.count(Step.READY)
 
     @property
@@ -166,10 +166,10 @@ class Deployment:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Legacy:
-    """What only the legacy API says of an endpoint: one object with one hidden deployment.
+    """Fields of an endpoint that only the legacy API has: one object with one hidden deployment.
 
     Attributes:
-        replicas: Bounds while started; they outlast a stop.
+        replicas: Bounds while started; kept while stopped.
     """
 
     deployment_id: str
@@ -182,9 +182,9 @@ class Endpoint:
     """A stable name that routes to deployments.
 
     Attributes:
-        legacy: Set on an endpoint of the legacy API, which the v2 API does not show.
-        split: Deployment id to weight, as last set.
-        splits: Splits with the time from which each is in force, oldest first.
+        legacy: Set for an endpoint of the legacy API, which the v2 API does not list.
+        split: Weight by deployment id, as last set.
+        splits: Splits with the time from which each is in effect, oldest first.
     """
 
     id: str
@@ -198,7 +198,7 @@ class Endpoint:
     splits: list[tuple[float, dict[str, float]]] = field(default_factory=list)
 
     def split_in_force(self, now_s: float) -> dict[str, float]:
-        """Return the split that requests follow now."""
+        """Return the split that is in effect."""
         while len(self.splits) > 1 and self.splits[1][0] <= now_s:
             self.splits.pop(0)
         if self.splits and self.splits[0][0] <= now_s:
@@ -207,7 +207,7 @@ class Endpoint:
 
 
 class Store:
-    """One emulated Together: its clock, catalogue, endpoints, deployments, bill and events."""
+    """The state of one server: clock, catalogue, endpoints, deployments, bill and events."""
 
     def __init__(self, *, settings: Settings, clock: Clock, catalogue: Catalogue) -> None:
         self.settings = settings
@@ -234,15 +234,15 @@ class Store:
 
     @property
     def now_s(self) -> float:
-        """Emulated seconds: the time of the event or request that is being worked on."""
+        """Emulated seconds: the time of the current event or request."""
         return self.timeline.now_s
 
     def wire_time(self, at_s: float) -> str:
-        """Return an emulated time as the API writes it."""
+        """Return an emulated time as an API timestamp."""
         return wire_time(self.clock, at_s)
 
     def settle(self) -> None:
-        """Bring everything up to the clock."""
+        """Run all events that are due."""
         self.timeline.settle()
 
     def endpoint(self, endpoint_id: str, *, legacy: bool = False) -> Endpoint:
@@ -298,5 +298,5 @@ class Store:
         self.events.append(entry | more)
 
     def knows_project(self, project_id: str) -> bool:
-        """Whether there is such a project, ours or the catalogue's."""
+        """Whether a project exists: the key's own or the catalogue's."""
         return project_id in (self.project_id, PUBLIC_PROJECT)

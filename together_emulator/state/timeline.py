@@ -1,4 +1,4 @@
-"""What is due when: the events that move replicas on, kept in the order of emulated time."""
+"""A queue of events in the order of emulated time."""
 
 import heapq
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from together_emulator.state.clock import Clock
 
 
 class Timeline:
-    """Runs due events when it is settled, each at its own time.
+    """Runs due events when it is settled, each at its own emulated time.
 
-    A server without requests for an hour settles that hour in order, so that states
-    and bills are those of a server that was watched.
+    After an hour without requests, the events of that hour run in order, so that states and bills
+    do not depend on when requests arrive.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -25,7 +25,7 @@ class Timeline:
         heapq.heappush(self._due, (self.now_s + seconds, self._count, event))
 
     def settle(self) -> float:
-        """Run everything that is due by the clock; returns the clock's time."""
+        """Run all events that are due; return the clock's time."""
         target = self._clock.now_s()
         while self._due and self._due[0][0] <= target:
             at_s, _, event = heapq.heappop(self._due)

@@ -1,7 +1,7 @@
 """The legacy adapter call: attach a LoRA adapter to a running endpoint of its base model.
 
-Source: Together API, POST /v1/endpoints/{id}/adapters. What it answers is not documented; here it
-is the body that was sent, with the endpoint's id.
+Source: Together API, POST /v1/endpoints/{id}/adapters. Its response is not documented; here it is
+the request's body with the endpoint's id.
 """
 
 from typing import Any

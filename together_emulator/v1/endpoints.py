@@ -1,9 +1,9 @@
 """The legacy endpoint calls: one object that is endpoint, model, hardware and replicas at once.
 
-Underneath it is what the v2 API makes in two steps, an endpoint and its only deployment: the same
-lifecycle, capacity, bill and replicas; only the spelling differs.
+Internally it is an endpoint with a single deployment, as in v2: the same life cycle, capacity, bill
+and replicas; only the wire format differs.
 
-Source: Together API, v1 /endpoints. New ones and restarts are refused there by now (403).
+Source: Together API, v1 /endpoints. The real API now rejects creates and restarts (403).
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _MOST_REPLICAS = 512
 
 
 def v1_state(deployment: Deployment) -> str:  # noqa: PLR0911 - one per state
-    """Return a deployment's state as the legacy API says it."""
+    """Return a deployment's state in the legacy API."""
     match deployment.state:
         case State.PROVISIONING:
             return "PENDING"
@@ -60,8 +60,8 @@ class LegacyCalls:
         self._lifecycle = lifecycle
 
     def create(self, store: Store, call: Call) -> Any:
-        """POST /v1/endpoints: every call makes another one, whatever its `display_name`."""
-        # The command line of the 2.x SDK sends the zone in the query.
+        """POST /v1/endpoints: every call creates another one, even with the same `display_name`."""
+        # The command line of SDK 2.x sends the zone in the query.
         call.expect(query=("availability_zone",), body=_CREATE)
         model, config = _read_model(store, call.body)
         replicas = _read_replicas(call.body)
@@ -116,7 +116,7 @@ class LegacyCalls:
         return _endpoint_json(store, endpoint, legacy)
 
     def list(self, store: Store, call: Call) -> Any:
-        """GET /v1/endpoints: those of the key, and what is served by the token."""
+        """GET /v1/endpoints: those of the key, and the serverless ones."""
         call.expect(query=("mine", "type", "usage_type"))
         mine = choice(call.query, "mine", ("true", "false", "True", "False"))
         kind = choice(call.query, "type", ("dedicated", "serverless"))
@@ -161,7 +161,7 @@ class LegacyCalls:
         return _endpoint_json(store, endpoint, legacy)
 
     def delete(self, store: Store, call: Call) -> Any:
-        """DELETE /v1/endpoints/{id}: in any state; nothing of it bills from there on."""
+        """DELETE /v1/endpoints/{id}: in any state; billing ends."""
         call.expect()
         endpoint, legacy = _find(store, call)
         self._lifecycle.forget(store.deployments[legacy.deployment_id])
@@ -231,14 +231,14 @@ def _require_access(store: Store, what: str) -> None:
 
 
 def _read_model(store: Store, body: Mapping[str, Any]) -> tuple[Model, Config]:
-    """Return the model and what it runs on; a fine-tune's name is as good as a catalogue's."""
+    """Return the model and its config; the model may be a fine-tune."""
     name = text(body, "model")
     if name is None:
         raise bad_request("model is required", param="model")
     model = store.catalogue.model_named(name)
     if model is None:
         raise not_found("model", name)
-    # The command line of the 2.x SDK sends an empty text for none.
+    # The command line of SDK 2.x sends an empty string for none.
     hardware = text(body, "hardware") if body.get("hardware") else None
     if hardware is None:
         raise bad_request("hardware is required; check the hardware API", param="hardware")
@@ -289,5 +289,5 @@ def _read_zone(store: Store, config: Config, call: Call) -> str | None:
 
 
 def _read_timeout_min(body: Mapping[str, Any]) -> int:
-    """Read `inactive_timeout` in minutes; null, 0 and left out are never."""
+    """Read `inactive_timeout` in minutes; null, 0 or missing means never."""
     return integer(body, "inactive_timeout") or 0

@@ -1,4 +1,4 @@
-"""The legacy calls that only read: who am I, hardware, availability zones.
+"""The read-only legacy calls: whoami, hardware, availability zones.
 
 Source: Together API, v1 (snake_case; lists without a cursor).
 """
@@ -14,7 +14,7 @@ _FITS = {True: "available", False: "insufficient", None: "unavailable"}
 
 
 def whoami(store: Store, call: Call) -> Any:
-    """GET /v1/whoami: what v3 nests is flat here."""
+    """GET /v1/whoami: flat, unlike v3."""
     call.expect()
     return {
         "api_key_id": store.api_key_id,
@@ -27,7 +27,7 @@ def whoami(store: Store, call: Call) -> Any:
 
 
 def list_hardware(store: Store, call: Call) -> Any:
-    """GET /v1/hardware: all of it, or with `model` what that runs on, and whether it is free."""
+    """GET /v1/hardware: all hardware, or with `model` what it runs on, with availability."""
     call.expect(query=("model",))
     name = call.query.get("model")
     if name is None:
@@ -53,14 +53,14 @@ def list_zones(store: Store, call: Call) -> Any:
 
 
 def cents_per_min(kind: InstanceType) -> float:
-    """Return what the legacy API charges for a replica."""
+    """Return the price of a replica in the legacy API."""
     if kind.v1_cents_per_min is None:
         return kind.price_cents_per_h / 60
     return kind.v1_cents_per_min
 
 
 def plain_list(data: list[Any]) -> dict[str, Any]:
-    """Return the wrapper of a list that has no pages."""
+    """Return the wrapper of a list without pagination."""
     return {"object": "list", "data": data}
 
 

@@ -21,7 +21,7 @@ _STATE = "ADAPTER_LOAD_STATE_"
 
 
 def attach(store: Store, call: Call) -> Any:
-    """POST adapters: 409 for one that is attached, 400 beyond what the config can hold.
+    """POST adapters: 409 if it is attached already, 400 beyond the config's slots.
 
     With `force` the oldest one is detached.
     """
@@ -51,7 +51,7 @@ def attach(store: Store, call: Call) -> Any:
 
 
 def list_adapters(store: Store, call: Call) -> Any:
-    """GET adapters, oldest first; one that is being removed is still there."""
+    """GET adapters, oldest first, including those that are being removed."""
     call.expect(query=("after", "limit"))
     deployment = _deployment(store, call)
     attached(store, deployment)
@@ -67,7 +67,7 @@ def get(store: Store, call: Call) -> Any:
 
 
 def update(store: Store, call: Call) -> Any:
-    """PATCH adapters/{dad}: another revision, which every replica loads anew."""
+    """PATCH adapters/{dad}: set another revision, which every replica loads."""
     call.expect(body=("adapterRevisionId", "etag"))
     deployment = _deployment(store, call)
     adapter = _adapter(store, deployment, call)
@@ -80,7 +80,7 @@ def update(store: Store, call: Call) -> Any:
 
 
 def remove(store: Store, call: Call) -> Any:
-    """DELETE adapters/{dad}?etag: it takes a moment to be gone."""
+    """DELETE adapters/{dad}?etag: the removal takes some time."""
     call.expect(query=("etag",))
     deployment = _deployment(store, call)
     adapter = _adapter(store, deployment, call)

@@ -1,6 +1,6 @@
-"""What an endpoint has served: requests, tokens, latency, errors.
+"""Analytics of an endpoint: requests, tokens, latency, errors.
 
-Source: Together API, GET P/endpoints/{ep}/analytics: the last 24 hours unless the query says more.
+Source: Together API, GET P/endpoints/{ep}/analytics: the last 24 hours by default.
 """
 
 import math
@@ -21,8 +21,8 @@ def analytics(store: Store, call: Call) -> Any:
     """GET P/endpoints/{ep}/analytics."""
     call.expect(query=("deploymentId", "startTime", "endTime", "granularity", "includeTimeSeries"))
     endpoint = store.endpoint(call.path["endpoint"])
-    end_s = _moment_s(store, call, "endTime", store.now_s)
-    start_s = _moment_s(store, call, "startTime", end_s - _DAY_S)
+    end_s = _time_s(store, call, "endTime", store.now_s)
+    start_s = _time_s(store, call, "startTime", end_s - _DAY_S)
     bucket_s = duration_s(call.query, "granularity") or _DAY_S
     if start_s > end_s or (end_s - start_s) / bucket_s > _MOST_BUCKETS:
         raise wrong("granularity", f"at most {_MOST_BUCKETS} buckets", call.query)
@@ -56,7 +56,7 @@ def analytics(store: Store, call: Call) -> Any:
 
 
 def metrics_json(samples: Sequence[Sample], span_s: float) -> dict[str, Any]:
-    """Return the metrics of some requests; what there is no sample of is left out."""
+    """Return the metrics of requests, without those that have no samples."""
     good = [sample for sample in samples if sample.status == 200]
     statuses = Counter(sample.status for sample in samples)
     failed = len(samples) - len(good)
@@ -119,7 +119,7 @@ def _series(
     ]
 
 
-def _moment_s(store: Store, call: Call, name: str, otherwise: float) -> float:
+def _time_s(store: Store, call: Call, name: str, otherwise: float) -> float:
     text = call.query.get(name)
     if text is None:
         return otherwise

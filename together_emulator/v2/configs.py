@@ -39,7 +39,7 @@ def get_config(store: Store, call: Call) -> Any:
 
 
 def config_json(store: Store, config: Config) -> dict[str, Any]:
-    """Return a config revision; its selectors give the hardware, and how it is set up."""
+    """Return a config revision; its selectors describe the hardware and the setup."""
     profile = config.profile
     wire: dict[str, Any] = {
         "id": config.id,

@@ -68,7 +68,7 @@ class Placed:
     """Where a deployment may run.
 
     Attributes:
-        wire: The `placement` as it was given.
+        wire: The `placement` as given.
     """
 
     regions: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Placed:
 
 
 def bounds_of(autoscaling: Mapping[str, Any], current: tuple[int, int] | None) -> tuple[int, int]:
-    """Read minReplicas and maxReplicas: what is left out stays, and max defaults to min (400)."""
+    """Read minReplicas and maxReplicas (400); missing ones are kept, max defaults to min."""
     smallest = integer(autoscaling, "minReplicas", most=_MAX_REPLICAS)
     largest = integer(autoscaling, "maxReplicas", most=_MAX_REPLICAS)
     if smallest is None:
@@ -100,7 +100,7 @@ def bounds_of(autoscaling: Mapping[str, Any], current: tuple[int, int] | None) -
 
 
 def read_autoscaling(autoscaling: Mapping[str, Any]) -> dict[str, Any]:
-    """Check everything but the bounds and return it as given (400)."""
+    """Validate everything except the bounds and return it as given (400)."""
     only(autoscaling, ("minReplicas", "maxReplicas", *AUTOSCALING_FIELDS), "autoscaling field")
     for window in _WINDOWS:
         duration_s(autoscaling, window)
@@ -122,9 +122,10 @@ def read_autoscaling(autoscaling: Mapping[str, Any]) -> dict[str, Any]:
 def changed_autoscaling(
     current: Mapping[str, Any], autoscaling: Mapping[str, Any], mask: str | None
 ) -> dict[str, Any]:
-    """Return `autoscaling` after an update (400): what is left out stays, unless the mask names it.
+    """Return `autoscaling` after an update (400); missing fields are kept unless the mask names
+    them.
 
-    Rules are merged: empty policies and a missing selector change nothing by themselves.
+    Rules are merged: empty policies and a missing selector change nothing.
     """
     given = read_autoscaling(autoscaling)
     changed = dict(current)
@@ -165,8 +166,8 @@ def _check_rules(rules: Mapping[str, Any]) -> None:
 def read_model_and_config(store: Store, body: Mapping[str, Any]) -> tuple[Model, Config, str]:
     """Return model, config and the revision of the weights that a body names (400).
 
-    An own model runs on its own configs or on those of the model that it was derived from; an
-    adapter is merged into its base model, on a config that takes no adapters.
+    An own model runs on its own configs or on those of its base model; an adapter is merged into
+    its base model, on a config that does not attach adapters.
     """
     name = text(body, "model")
     if name is not None:
@@ -242,7 +243,7 @@ def _no_such(kind: str, name: str) -> ApiError:
 
 
 def read_placement(store: Store, hardware: str, body: Mapping[str, Any]) -> Placed:
-    """Read `placement`: inline regions only, since no profile can be made here (400)."""
+    """Read `placement`: only inline regions, because profiles are not emulated (400)."""
     placement = mapping(body, "placement")
     if placement is None:
         return Placed()
@@ -278,7 +279,7 @@ def read_placement(store: Store, hardware: str, body: Mapping[str, Any]) -> Plac
 
 
 def read_timeout_min(body: Mapping[str, Any]) -> int:
-    """Read `inactiveTimeout`: 0 or left out is never, otherwise 30 to 1440 minutes (400)."""
+    """Read `inactiveTimeout`: 0 or missing means never, otherwise 30 to 1440 minutes (400)."""
     minutes = integer(body, "inactiveTimeout", most=1440)
     if minutes is None or minutes == 0:
         return 0
@@ -291,7 +292,7 @@ def read_timeout_min(body: Mapping[str, Any]) -> int:
 
 
 def concurrency_of(profile: Profile, body: Mapping[str, Any]) -> int:
-    """Read `maxConcurrentRequestsPerReplica`: silently no more than the config's limit less 1."""
+    """Read `maxConcurrentRequestsPerReplica`, silently capped at the config's limit minus 1."""
     most = profile.concurrency - 1
     given = integer(body, "maxConcurrentRequestsPerReplica", least=0)
     if most <= 0:

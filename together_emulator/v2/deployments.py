@@ -24,20 +24,20 @@ from together_emulator.v2.wire import deployment_json, deployment_name, model_re
 
 
 class DeploymentCalls:
-    """The handlers that need the lifecycle beside the store."""
+    """The handlers of deployments, which need the life cycle."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
 
     def create(self, store: Store, call: Call) -> Any:
-        """POST P/endpoints/{ep}/deployments; with `validateOnly=true` nothing is kept."""
+        """POST P/endpoints/{ep}/deployments; `validateOnly=true` creates nothing."""
         call.expect(query=("validateOnly",), body=CREATE_FIELDS)
         endpoint = store.endpoint(call.path["endpoint"])
         dry = flag(call.query, "validateOnly")
         deployment = self._read(store, endpoint, call)
         store.deployments[deployment.id] = deployment
         if dry:
-            # Shown as it would be, and gone again before anything could have happened.
+            # Rendered as it would be, then removed before any event can run.
             deployment.state = State.PROVISIONING if deployment.bounds[0] else State.STOPPED
             try:
                 return deployment_json(store, deployment)
@@ -136,7 +136,7 @@ class DeploymentCalls:
         if "autoscaling" in fields:
             autoscaling = mapping(call.body, "autoscaling") or {}
             scaling = changed_autoscaling(scaling, autoscaling, call.query.get("updateMask"))
-            # The last part that may be refused, and the first that changes anything.
+            # The last step that may be rejected is the first that changes anything.
             self._lifecycle.set_bounds(deployment, *bounds_of(autoscaling, deployment.bounds))
         deployment.name, deployment.inactive_timeout_min = name, timeout_min
         deployment.concurrency, deployment.autoscaling = concurrency, scaling
@@ -152,7 +152,7 @@ class DeploymentCalls:
         return deployment_json(store, deployment)
 
     def delete(self, store: Store, call: Call) -> Any:
-        """DELETE P/endpoints/{ep}/deployments/{dep}: stopped or failed, and without traffic."""
+        """DELETE P/endpoints/{ep}/deployments/{dep}: only if stopped or failed, without traffic."""
         call.expect(query=("etag",))
         deployment = store.deployment(call.path["endpoint"], call.path["deployment"])
         check_etag(call.query.get("etag"), deployment.etag)

@@ -15,7 +15,7 @@ _FIELDS = ("name", "trafficSplit", "visibility")
 
 
 def create_endpoint(store: Store, call: Call) -> Any:
-    """POST P/endpoints: 409 when the name is taken."""
+    """POST P/endpoints: 409 if the name is taken."""
     call.expect(body=("name", "visibility"))
     given = text(call.body, "name")
     if given is None:
@@ -41,12 +41,12 @@ def get_endpoint(store: Store, call: Call) -> Any:
 
 
 def list_endpoints(store: Store, call: Call) -> Any:
-    """GET P/endpoints, newest first unless `orderBy` says otherwise."""
+    """GET P/endpoints, newest first by default."""
     return _listed(store, call, store.endpoints_of(legacy=False))
 
 
 def list_shared(store: Store, call: Call) -> Any:
-    """GET /v2/organizations/{o}/endpoints: those that every project of the organization sees."""
+    """GET /v2/organizations/{o}/endpoints: those visible to all projects of the organization."""
     if call.path["organization"] != store.organization_id:
         raise not_found("organization", call.path["organization"])
     found = store.endpoints_of(legacy=False)
@@ -122,13 +122,13 @@ def delete_endpoint(store: Store, call: Call) -> Any:
 
 
 def set_split(store: Store, endpoint: Endpoint, split: Mapping[str, float]) -> None:
-    """Set the traffic split; requests follow it after the propagation time."""
+    """Set the traffic split, which takes effect after the propagation time."""
     endpoint.split = dict(split)
     endpoint.splits.append((store.now_s + store.settings.routing_s, dict(split)))
 
 
 def check_etag(given: Any, current: str) -> None:
-    """Refuse (409) a version that is not the newest; no etag is no check."""
+    """Reject (409) a version that is not the newest; without an etag there is no check."""
     if given is None:
         return
     if not isinstance(given, str):

@@ -1,6 +1,6 @@
 """The event feed of an endpoint.
 
-Source: Together API, GET P/endpoints/{ep}/events: newest first, 50 unless `limit` says otherwise.
+Source: Together API, GET P/endpoints/{ep}/events: newest first, 50 by default.
 """
 
 from datetime import datetime
@@ -28,7 +28,7 @@ _QUERY = (
 
 
 def list_events(store: Store, call: Call) -> Any:
-    """GET P/endpoints/{ep}/events; arrays in the query are joined by commas."""
+    """GET P/endpoints/{ep}/events; arrays in the query are comma-separated."""
     call.expect(query=_QUERY)
     endpoint = store.endpoint(call.path["endpoint"])
     feed = [event for event in store.events if event["endpointId"] == endpoint.id]
@@ -44,7 +44,7 @@ def list_events(store: Store, call: Call) -> Any:
         choice({"sourceKinds": kind}, "sourceKinds", _KINDS)
     types, subject = _several(call, "types"), call.query.get("subjectId")
     level = _LEVELS.index(choice(call.query, "minLevel", _LEVELS) or _LEVELS[0])
-    since, until = _moment_s(store, call, "since"), _moment_s(store, call, "until")
+    since, until = _time_s(store, call, "since"), _time_s(store, call, "until")
 
     def wanted(event: dict[str, Any]) -> bool:
         own = event.get("deploymentId") in ids if ids is not None else True
@@ -60,7 +60,7 @@ def list_events(store: Store, call: Call) -> Any:
             and (until is None or event["at_s"] < until)
         )
 
-    # The feed is in the order of time: its number is the key of a page's cursor.
+    # The feed is ordered by time: an event's number is the cursor's key.
     keyed = [
         ((-float(number), event["id"]), event) for number, event in enumerate(feed) if wanted(event)
     ]
@@ -79,12 +79,12 @@ def _several(call: Call, name: str) -> list[str] | None:
     return [part for part in text.split(",") if part] if text else None
 
 
-def _moment_s(store: Store, call: Call, name: str) -> float | None:
+def _time_s(store: Store, call: Call, name: str) -> float | None:
     text = call.query.get(name)
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment - store.clock.epoch).total_seconds()
+        time = datetime.fromisoformat(text)
+        return (time - store.clock.epoch).total_seconds()
     except (ValueError, TypeError):
         raise wrong(name, "an RFC 3339 time with a zone", text) from None

@@ -1,4 +1,4 @@
-"""Who the key belongs to, and its projects.
+"""The identity of the key, and its projects.
 
 Source: Together API, GET /v3/whoami and GET /v1/projects.
 """

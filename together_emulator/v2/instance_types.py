@@ -1,4 +1,4 @@
-"""The instance types that replicas run on, with price and free capacity.
+"""The instance types of replicas, with price and free capacity.
 
 Source: Together API, GET /v2/public/inference-instance-types.
 """
@@ -12,7 +12,7 @@ from together_emulator.state.store import Store
 
 
 def list_instance_types(store: Store, call: Call) -> Any:
-    """GET /v2/public/inference-instance-types: all of them, unpaged."""
+    """GET /v2/public/inference-instance-types: all of them, without pagination."""
     call.expect()
     return listing([instance_type(store, kind) for kind in store.catalogue.hardware])
 

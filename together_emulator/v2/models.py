@@ -1,7 +1,7 @@
 """Model records of a project: fine-tunes, uploads and adapters, and their revisions.
 
-The platform's own models are records of its project: they are found by the path that a profile
-or a config gives, not in the key's project.
+The platform's models are records of the platform's project: they are found by the path in a profile
+or a config, not in the key's project.
 
 Source: Together API, GET /v2/projects/{p}/models, and together 3.1.1.
 """
@@ -20,7 +20,7 @@ _REVISION_APART_S = 86_400.0
 
 
 def list_models(store: Store, call: Call) -> Any:
-    """GET P/models: the project's own; `visibility` and `organizationId` narrow the list."""
+    """GET P/models: the project's own, filtered by `visibility` and `organizationId`."""
     call.expect(query=("after", "limit", "visibility", "organizationId"))
     visibility = choice(call.query, "visibility", _VISIBILITIES)
     organization = call.query.get("organizationId", store.organization_id)
@@ -38,7 +38,7 @@ def list_models(store: Store, call: Call) -> Any:
 
 
 def list_organization_models(store: Store, call: Call) -> Any:
-    """GET /v2/organizations/{o}/models: those that all projects of the organization see."""
+    """GET /v2/organizations/{o}/models: those visible to all projects of the organization."""
     call.expect(query=("after", "limit"))
     if call.path["organization"] != store.organization_id:
         raise not_found("organization", call.path["organization"])
@@ -46,7 +46,7 @@ def list_organization_models(store: Store, call: Call) -> Any:
 
 
 def get_model(store: Store, call: Call) -> Any:
-    """GET P/models/{ml}: of that project only (404)."""
+    """GET P/models/{ml}: only of that project (404)."""
     call.expect()
     return model_json(store, _found(store, call))
 
@@ -71,7 +71,7 @@ def list_revisions(store: Store, call: Call) -> Any:
 
 
 def model_json(store: Store, model: Model) -> dict[str, Any]:
-    """Return a model record; a model without a base has no such field."""
+    """Return a model record; the base is omitted if there is none."""
     wire: dict[str, Any] = {
         "id": model.model_id,
         "name": model.name,

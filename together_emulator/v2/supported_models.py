@@ -1,4 +1,4 @@
-"""The platform's catalogue of models, with the profiles that they can be deployed with.
+"""The platform's catalogue of models, with their deployment profiles.
 
 Source: Together API, GET /v2/supported-models.
 """
@@ -104,7 +104,7 @@ def _profile(model: Model, profile: Profile) -> dict[str, Any]:
         "model": f"{model.resource}/revisions/{weights_id}",
         "certifiedModelRevisionId": weights_id,
         "modelName": model.name,
-        # Spelled unlike the instance types on purpose: the real one varies, do not join on it.
+        # Spelled differently from the instance types on purpose, because the real spelling varies.
         "gpuType": profile.accelerator.split("-")[1].upper(),
         "gpuCount": int(profile.gpu_count),
         "parallelism": profile.parallelism,

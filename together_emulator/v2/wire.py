@@ -9,7 +9,7 @@ from together_emulator.inference.routing import traffic_shares
 from together_emulator.state.store import Deployment, Endpoint, State, Step, Store
 
 _NEWEST = 10
-"""An endpoint shows that many of its deployments."""
+"""Number of deployments in an endpoint's summary."""
 
 ENGINE = {
     "engineType": "vllm",
@@ -80,7 +80,7 @@ def autoscaling_json(deployment: Deployment) -> dict[str, Any]:
 
 
 def deployment_json(store: Store, deployment: Deployment) -> dict[str, Any]:
-    """Return a deployment in full."""
+    """Return a complete deployment."""
     endpoint = store.endpoints[deployment.endpoint_id]
     answer: dict[str, Any] = {
         "id": deployment.id,
