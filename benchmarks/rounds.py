@@ -30,10 +30,10 @@ def once(
     command += ["--rows", str(case.rows), "--output", str(output)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **(env or {})})
     os.sched_setaffinity(process.pid, {CLIENT_CORE})
-    said, _ = process.communicate(timeout=900)
+    printed, _ = process.communicate(timeout=900)
     if process.returncode:
         raise SystemExit(f"{case.label}: {' '.join(command)} ended with {process.returncode}")
-    result: dict[str, Any] = orjson.loads(said)
+    result: dict[str, Any] = orjson.loads(printed)
     return result
 
 

@@ -176,8 +176,10 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         if head.startswith(b"GET"):
             server = self._server
-            told = sorted(server.throughput.items()) if b"/throughput" in head else server.counts()
-            body = orjson.dumps(told)
+            body_value = (
+                sorted(server.throughput.items()) if b"/throughput" in head else server.counts()
+            )
+            body = orjson.dumps(body_value)
             self.write(OK % (len(body), body))
         elif head.startswith(b"POST"):
             self.body = body

@@ -52,7 +52,7 @@ def main() -> None:
                 with slow_server(*_server(number, by_row=options.by_row)) as url:
                     common = ["--url", url, "--input", str(path), "--in-flight", str(SLOTS)]
                     case = Case(label, [*arguments, *common], options.rows)
-                    found[label].append(_told(once(case, folder), counts(url), options.rows))
+                    found[label].append(_losses(once(case, folder), counts(url), options.rows))
     lines = []
     for label, rounds in found.items():
         rounds.sort(key=lambda one: one["share_of_ideal"])
@@ -76,7 +76,7 @@ def _server(number: int, *, by_row: bool) -> list[str]:
     return [*shape, "--seed", str(7 + number), *(["--by-row"] if by_row else [])]
 
 
-def _told(result: dict[str, Any], seen: dict[str, float], rows: int) -> dict[str, Any]:
+def _losses(result: dict[str, Any], seen: dict[str, float], rows: int) -> dict[str, Any]:
     """Return the duration of a run, the ideal duration, and where the difference was lost."""
     ideal_s = rows * MEDIAN_S * math.exp(SIGMA**2 / 2) / SLOTS
     ended_at = result["began_at"] + result["wall_s"]

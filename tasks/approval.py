@@ -77,7 +77,7 @@ def await_approval(run: Run) -> None:
             f"the plan was not approved within {span(within_s)}; nothing was created. "
             "Start the run again"
         )
-        _say_why(str(unanswered))
+        _set_failure_message(str(unanswered))
         raise unanswered from error
     if answer.decision == "refuse":
         raise NotApproved("the plan was refused; nothing was created")
@@ -103,7 +103,7 @@ def question_key(estimated_usd: float | None) -> str:
     return APPROVAL_KEY if usd <= before + 0.005 else f"{APPROVAL_KEY}-{usd:.2f}"
 
 
-def _say_why(message: str) -> None:
+def _set_failure_message(message: str) -> None:
     """Replace the message of the state into which Prefect's server has already put the run."""
     with suppress(Exception), get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(flow_run.id), Failed(message=message), force=True)

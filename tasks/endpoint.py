@@ -28,14 +28,14 @@ def await_ready(run: Run) -> str:
     run.progress.enter(Step.WAITING)
     clock, logger = run.environment.clock, run_logger()
     began = clock.monotonic()
-    said: list[str] = []
+    reported: list[str] = []
 
     def on_observation(observation: Observation) -> None:
         run.inference.warm_up()
         run.progress.update(detail=str(observation))
         run.monitor.check_while_waiting(observation)
-        if said[-1:] != [str(observation)]:
-            said.append(str(observation))
+        if reported[-1:] != [str(observation)]:
+            reported.append(str(observation))
             run.progress.log(str(observation))
             logger.info("%s", observation)
 

@@ -87,7 +87,7 @@ for _command in COMMANDS:
     _add(_command)
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     from mayfly.cli.render.console import console  # noqa: PLC0415 - for an error only
 
     console(sys.stderr).print(f"mayfly: {text}", markup=False, soft_wrap=True)
@@ -114,13 +114,13 @@ def main(argv: list[str] | None = None) -> int:
         except CycloptsError as error:
             from mayfly.cli.usage_errors import message_of  # noqa: PLC0415 - for an error only
 
-            _say(message_of(error))
+            _print_error(message_of(error))
             return 2
         except MayflyError as error:
-            _say(str(error))
+            _print_error(str(error))
             return error.exit_code
         except KeyboardInterrupt:
-            _say("interrupted; nothing was created")
+            _print_error("interrupted; nothing was created")
             return exit_code_of(received)
         except BrokenPipeError:
             from mayfly.cli.render.console import silence  # noqa: PLC0415 - for an error only

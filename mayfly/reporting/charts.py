@@ -292,9 +292,9 @@ def _histogram(
 
 def compact(value: float) -> str:
     """Format a number in about five characters: `950`, `12.5k`, `3M`."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+    for size, character in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
-            return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
+            return f"{value / (1e3 if character == 'k' else size):.3g}{character}"
     return f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
 
 

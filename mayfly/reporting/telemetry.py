@@ -127,11 +127,11 @@ class _Complaints(logging.Handler):
 
     def __init__(self, log: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._log, self._said = log, False
+        self._log, self._reported = log, False
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._said:
-            self._said = True
+        if not self._reported:
+            self._reported = True
             text = " ".join(record.getMessage().split())[:300]
             self._log(f"metrics cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT: {text}")
 

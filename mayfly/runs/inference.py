@@ -54,8 +54,8 @@ ROWS_PER_SLOT = 4
 
 CHECK_EVERY_S = 0.5
 
-PATIENCE_S = 5.0
-"""How long the last writing is waited for before that is said."""
+NOTICE_AFTER_S = 5.0
+"""Seconds of waiting for the last writes before a message is shown."""
 
 CLOSE_S = 10.0
 """How long an engine may take to close; its threads die with the process."""
@@ -286,16 +286,16 @@ class Inference:
             self._expected.clear()
         failed: BaseException | None = None
         hanging: list[str] = []
-        said = False
+        noticed = False
         for name, call in calls:
             if (
-                not said
-                and not call.ended_within(min(PATIENCE_S, limit_s))
-                and limit_s > PATIENCE_S
+                not noticed
+                and not call.ended_within(min(NOTICE_AFTER_S, limit_s))
+                and limit_s > NOTICE_AFTER_S
             ):
-                said = True
+                noticed = True
                 self._progress.log(
-                    f"waiting up to {span(limit_s)} until {name} is written; nothing bills"
+                    f"waiting up to {span(limit_s)} until {name} is written; billing has ended"
                 )
             if not call.ended_within(end - self._clock.monotonic()):
                 hanging.append(name)

@@ -31,7 +31,7 @@ def main(end: int, run: int) -> None:
     from mayfly.workers.worker import ShardWorker  # noqa: PLC0415
 
     with suppress(EOFError, OSError), Connection(end) as connection:
-        ShardWorker(connection, connection.recv()).serve(ends=died, gone=lambda: os._exit(0))
+        ShardWorker(connection, connection.recv()).serve(ends=died, on_end=lambda: os._exit(0))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from mayfly.storage.dataset import Chunk
 from mayfly.workers.protocol import Block, RowsNeeded
 from mayfly.workers.slots import SlotAllowance
 
-BEHIND_BYTES = 32 * 2**20
+MAX_UNACKNOWLEDGED_BYTES = 32 * 2**20
 """Unacknowledged answers in bytes above which no further requests are sent."""
 
 
@@ -30,7 +30,7 @@ class SentAnswers:
         self._answers: list[Answer] = []
         self._bytes = self._requests = 0
         self._under_way = False
-        self._gone: EndpointLost | None = None
+        self._ended_with: EndpointLost | None = None
         self._changed = threading.Condition()
 
     @property
@@ -62,14 +62,14 @@ class SentAnswers:
             return
         with self._changed:
             self._changed.wait_for(
-                lambda: self._gone or not (self._under_way or self._records or self._requests)
+                lambda: self._ended_with or not (self._under_way or self._records or self._requests)
             )
-            if self._gone is not None:
-                raise self._gone
+            if self._ended_with is not None:
+                raise self._ended_with
 
     def keep_up(self) -> None:
         """Wait for the run if its acknowledgements are far behind."""
-        if self._bytes > BEHIND_BYTES:
+        if self._bytes > MAX_UNACKNOWLEDGED_BYTES:
             self.commit()
 
     def written(self) -> None:
@@ -79,10 +79,10 @@ class SentAnswers:
             self._changed.notify_all()
         self._flush()
 
-    def run_is_gone(self) -> None:
+    def run_ended(self) -> None:
         """Release all waiters."""
         with self._changed:
-            self._gone = EndpointLost("the run has ended")
+            self._ended_with = EndpointLost("the run has ended")
             self._changed.notify_all()
 
     def _flush(self) -> None:
@@ -133,7 +133,7 @@ class CarriedRows:
         """Accept a chunk from the run."""
         self._arrived.put(chunk)
 
-    def run_is_gone(self) -> None:
+    def run_ended(self) -> None:
         """Release all waiters."""
         self._arrived.put(EndpointLost("the run has ended"))
 

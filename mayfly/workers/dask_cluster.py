@@ -29,7 +29,8 @@ PROBE_S = 30.0
 START_S = 15.0
 """Time limit for starting an actor on a worker that has just responded."""
 
-SAY_AFTER_S = 5.0
+NOTICE_AFTER_S = 5.0
+"""Seconds of waiting for workers before a message is shown."""
 
 WORKERS_S = 60.0
 """Seconds to wait for workers of an empty cluster: an adaptive one starts them on demand."""
@@ -221,12 +222,12 @@ class DaskCluster:
         # In separate threads: a paused worker does not respond.
         for address in addresses:
             _in_background(check, address)
-        end, said = time.monotonic() + PROBE_S, False
+        end, noticed = time.monotonic() + PROBE_S, False
         for _ in addresses:
             while True:
                 left_s = end - time.monotonic()
                 try:
-                    wrong = found.get(timeout=max(0.0, left_s if said else SAY_AFTER_S))
+                    wrong = found.get(timeout=max(0.0, left_s if noticed else NOTICE_AFTER_S))
                     break
                 except Empty:
                     waited_for = _named(silent)
@@ -235,7 +236,7 @@ class DaskCluster:
                             f"--dask {self.address}: no answer from {waited_for} within "
                             f"{PROBE_S:.0f} s; end it, or see its log"
                         ) from None
-                    said = True
+                    noticed = True
                     self._log(f"--dask {self.address}: waiting {left_s:.0f} s for {waited_for}")
             if wrong:
                 raise BadRequest(wrong)

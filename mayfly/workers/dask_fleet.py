@@ -56,7 +56,7 @@ class DaskWorker:
         near, far = socket.socketpair()
         self.connection, self._far = Connection(near.detach()), Connection(far.detach())
         self._reason = "lost"
-        self._said: SimpleQueue[bytes | None] = SimpleQueue()
+        self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         # One thread always reads, so that neither end of the socket waits for the other.
         self._listener = threading.Thread(target=self._listen, name=f"for {address}", daemon=True)
         self._listener.start()
@@ -79,8 +79,8 @@ class DaskWorker:
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                self._said.put(self._far.recv_bytes())
-        self._said.put(None)
+                self._outgoing.put(self._far.recv_bytes())
+        self._outgoing.put(None)
 
     def _carry(self) -> None:
         with suppress(OSError):
@@ -108,16 +108,15 @@ class DaskWorker:
         self._listener.join()
         self._far.close()
 
-    def _take(self, patience_s: float) -> tuple[list[bytes], bool]:
-        """Return what there is to carry, and whether nothing follows."""
+    def _take(self, timeout_s: float) -> tuple[list[bytes], bool]:
+        """Return the messages to carry, and whether they are the last ones."""
         frames: list[bytes] = []
         size = 0
         with suppress(Empty):
             while size < SEND_BYTES:
-                # Only the first is waited for.
-                frame = (
-                    self._said.get(timeout=patience_s) if not frames else self._said.get_nowait()
-                )
+                # Wait for the first message only.
+                outgoing = self._outgoing
+                frame = outgoing.get_nowait() if frames else outgoing.get(timeout=timeout_s)
                 if frame is None:
                     return frames, True
                 frames.append(frame)

@@ -46,16 +46,16 @@ class WorkerActor:
     def __init__(self) -> None:
         self._near, self._far = Pipe()
         self._folder = _own_folder()
-        self._said: deque[bytes] = deque()
+        self._outgoing: deque[bytes] = deque()
         self._changed, self._ended = threading.Condition(), False
         self._thread = threading.Thread(target=self._live, name="mayfly worker", daemon=True)
         self._thread.start()
-        # Always read, so that neither end of the pipe ever waits for the other.
+        # One thread always reads, so that neither end of the pipe waits for the other.
         threading.Thread(target=self._listen, name="from mayfly worker", daemon=True).start()
 
     @property
     def alive(self) -> bool:
-        """Whether it works for a run still."""
+        """Whether it still works for a run."""
         return self._thread.is_alive()
 
     def exchange(self, packed: bytes) -> bytes | None:
@@ -70,16 +70,16 @@ class WorkerActor:
         frames: list[bytes] = []
         size = 0
         with self._changed:
-            self._changed.wait_for(lambda: self._said or self._ended, LINGER_S)
-            while self._said and size < REPLY_BYTES:
-                frames.append(self._said.popleft())
+            self._changed.wait_for(lambda: self._outgoing or self._ended, LINGER_S)
+            while self._outgoing and size < REPLY_BYTES:
+                frames.append(self._outgoing.popleft())
                 size += len(frames[-1])
             if self._ended and not frames:
                 return None
         return pickle.dumps(frames)
 
     def end(self) -> None:
-        """End at once: the run needs it no more."""
+        """End at once: the run has released it."""
         shut_down(self._near)
 
     def _listen(self) -> None:
@@ -87,7 +87,7 @@ class WorkerActor:
             while True:
                 frame = self._near.recv_bytes()
                 with self._changed:
-                    self._said.append(frame)
+                    self._outgoing.append(frame)
                     self._changed.notify_all()
         with self._changed:
             self._ended = True
@@ -95,7 +95,7 @@ class WorkerActor:
 
     def _live(self) -> None:
         far = self._far
-        # Where Dask keeps what is a worker's own: it clears that away after a kill, too.
+        # Below Dask's folder for worker data, which it also cleans up after a kill.
         with (
             tempfile.TemporaryDirectory(
                 prefix="mayfly-", dir=self._folder, ignore_cleanup_errors=True

@@ -81,12 +81,14 @@ class ShardWorker:
         """Whether the worker can send nothing more."""
         return self._engine.ended
 
-    def serve(self, *, ends: Sequence[int] = (), gone: Callable[[], object] = lambda: None) -> None:
+    def serve(
+        self, *, ends: Sequence[int] = (), on_end: Callable[[], object] = lambda: None
+    ) -> None:
         """Execute commands until the other end is gone.
 
         Args:
             ends: Further file descriptors that become readable when the run is gone.
-            gone: Called at once when it is.
+            on_end: Called at once when it is.
         """
         reporter = threading.Thread(target=self._report_often, name="reports", daemon=True)
         with self._engine:
@@ -101,13 +103,13 @@ class ShardWorker:
                     self._do(command)
             except (EOFError, OSError):
                 pass
-            gone()
+            on_end()
             self._over.set()
             self._engine.stop(EndpointLost("the run has ended"), grace_s=0)
             for answers in [*self._answers.values()]:
-                answers.run_is_gone()
+                answers.run_ended()
             for rows in [*self._rows.values()]:
-                rows.run_is_gone()
+                rows.run_ended()
 
     def _run_is_heard(self) -> bool:
         return self._silence_s is None or self._clock() - self._heard_at <= self._silence_s
