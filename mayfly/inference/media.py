@@ -31,6 +31,7 @@ ReadFile = Callable[[str, int], bytes]
 
 _SPOKEN = {"image": "an image", "audio": "sound", "video": "a video"}
 _NAMED = ("bytes", "path", "url")
+_SENT_AS_IT_IS = ("https://", "http://", "data:")
 
 
 def no_files(name: str, _most: int) -> bytes:
@@ -91,6 +92,26 @@ def row_parts(
             f"have {_mb(REQUEST_BYTES)}",
         )
     return parts
+
+
+def named_files(
+    media: Sequence[MediaColumn], columns: Mapping[str, Sequence[Any]], rows: int
+) -> Iterator[str]:
+    """Yield the paths and URIs that `row_parts` reads for some rows, in its order."""
+    for at in range(rows):
+        for column in media:
+            yield from _files_of(columns[column.name][at])
+
+
+def _files_of(cell: Any) -> Iterator[str]:
+    if isinstance(cell, list | tuple):
+        for one in cell:
+            yield from _files_of(one)
+    elif isinstance(cell, dict):
+        given = (cell[name] for name in _NAMED if cell.get(name) is not None)
+        yield from _files_of(next(given, None))
+    elif isinstance(cell, str) and cell and not cell[:8].lower().startswith(_SENT_AS_IT_IS):
+        yield cell
 
 
 def cell_parts(kind: Kind, cell: Any, read: ReadFile) -> Iterator[bytes]:

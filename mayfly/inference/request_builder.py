@@ -17,8 +17,16 @@ from mayfly.inference.batch_requests import (
 )
 from mayfly.inference.cell_text import BadCell, JsonDict, JsonList, RowError, usable
 from mayfly.inference.chat_messages import is_messages, messages, user_message
+from mayfly.inference.files_ahead import FilesAhead, PrepareFile
 from mayfly.inference.large_blocks import give_large_blocks_back
-from mayfly.inference.media import ReadFile, media_columns, no_files, row_parts
+from mayfly.inference.media import (
+    PART_BYTES,
+    ReadFile,
+    media_columns,
+    named_files,
+    no_files,
+    row_parts,
+)
 from mayfly.inference.request_fields import as_members, fields_of, with_row
 from mayfly.inference.responses import Read, read_completion, read_embeddings, read_text
 from mayfly.inference.row_stream import ReadReply
@@ -81,13 +89,16 @@ class Renderer:
         *,
         requests: BatchLines | None = None,
         read_file: ReadFile = no_files,
+        prepare_file: PrepareFile = lambda _name, _most: None,
     ) -> None:
         """Compile the prompt.
 
         Args:
             requests: Properties of the rows if they are OpenAI-batch requests.
             read_file: Reads the file that a cell with images, sound or videos names.
+            prepare_file: Returns a function that reads such a file ahead of its row.
         """
+        self._prepare_file = prepare_file
         self._columns = tuple(columns)
         self._media, self._read_file = media_columns(prompt), read_file
         prompt_shown, wanted = as_requests(prompt, sampling, requests)
@@ -175,6 +186,26 @@ class Renderer:
         head, tail = self.frame(model)
         own = None if self._body_column is None else columns.get(self._body_column)
         texts = self._prompts(columns, rows)
+        if not self._media:
+            yield from self._rendered(head, tail, texts, columns, own, first_row, self._read_file)
+            return
+        names = named_files(self._media, columns, rows)
+        files = FilesAhead(names, self._read_file, self._prepare_file, PART_BYTES)
+        try:
+            yield from self._rendered(head, tail, texts, columns, own, first_row, files.read)
+        finally:
+            files.close()
+
+    def _rendered(
+        self,
+        head: bytes,
+        tail: bytes,
+        texts: Iterable[Any],
+        columns: dict[str, list[Any]],
+        own: list[Any] | None,
+        first_row: int,
+        read_file: ReadFile,
+    ) -> Iterator[RowRequest]:
         for row, text in enumerate(texts, first_row):
             try:
                 if isinstance(text, RowError):
@@ -182,7 +213,7 @@ class Renderer:
                 content = (
                     self._wrap(text)
                     if not self._media
-                    else self._with_media(text, columns, row - first_row)
+                    else self._with_media(text, columns, row - first_row, read_file)
                 )
                 if own is not None:
                     fields = with_row(self._fields, own[row - first_row])
@@ -195,9 +226,9 @@ class Renderer:
             else:
                 yield RowRequest(row, head + content + tail)
 
-    def _with_media(self, prompt: Any, columns: Columns, at: int) -> bytes:
+    def _with_media(self, prompt: Any, columns: Columns, at: int, read_file: ReadFile) -> bytes:
         """Return the messages of a row with its images, sound and videos."""
-        parts = row_parts(self._media, columns, at, self._read_file)
+        parts = row_parts(self._media, columns, at, read_file)
         if not parts:
             return self._wrap(prompt)
         if self._wrap is messages or type(prompt) is not str:

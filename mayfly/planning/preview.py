@@ -118,7 +118,12 @@ def _preview(
     check_columns(dataset, columns)
     media = MediaFiles.of(dataset, anywhere=anywhere)
     renderer = Renderer(
-        job.prompt, job.sampling, dataset.columns, requests=requests, read_file=media.read
+        job.prompt,
+        job.sampling,
+        dataset.columns,
+        requests=requests,
+        read_file=media.read,
+        prepare_file=media.prepared,
     )
     rendered = [
         request

@@ -9,7 +9,8 @@ import glob
 import os
 import posixpath
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -47,19 +48,33 @@ class MediaFiles:
         Raises:
             ValueError: It cannot be read, must not be read, or is too large; the message says why.
         """
+        if (uri := self._remote(name)) is not None:
+            return self._reader(uri, most)()
+        path = name.removeprefix("file://").removeprefix("local://")
+        return self._read_local(path, most, by_uri=path != name)
+
+    def prepared(self, name: str, most: int) -> Callable[[], bytes] | None:
+        """Return what reads a remote file in any thread; None for a local one, which is at hand.
+
+        Raises:
+            ValueError: As `read`.
+        """
+        uri = self._remote(name)
+        return None if uri is None else self._reader(uri, most)
+
+    def _remote(self, name: str) -> str | None:
+        """Return the URI of a file that is not on this machine, else None."""
         if "\0" in name:
             raise ValueError("a path cannot hold a zero byte")
         if is_local(name):
             path = name.removeprefix("file://").removeprefix("local://")
-            if not is_local(self.folder) and path == name:
-                return self._read_remote(self._below(path), most)
-            return self._read_local(path, most, by_uri=path != name)
+            return self._below(path) if not is_local(self.folder) and path == name else None
         if not self.anywhere and not self._is_below(name):
             raise ValueError(
                 f"{masked(name)} is outside of the input's folder, and a run from a form reads no "
                 "files there"
             )
-        return self._read_remote(name, most)
+        return name
 
     def _read_local(self, name: str, most: int, *, by_uri: bool) -> bytes:
         path = Path(name)
@@ -107,25 +122,39 @@ class MediaFiles:
         path = posixpath.normpath(normal[2])
         return f"{normal[0]}://{path}".startswith(f"{self.folder}/")
 
-    def _read_remote(self, uri: str, most: int, environ: Mapping[str, str] = ENVIRON) -> bytes:
-        try:
+    def _reader(
+        self, uri: str, most: int, environ: Mapping[str, str] = ENVIRON
+    ) -> Callable[[], bytes]:
+        with _one_line(uri, environ):
+            # Here and not where it is used: fsspec makes one for each thread that asks.
             filesystem = open_filesystem(uri, environ)
             path = _path_in(filesystem, revealed(uri, environ))
-            _check_size(masked(uri), filesystem.size(path), most)
-            content = filesystem.cat_file(path)
-        except BadRequest as error:
-            raise ValueError(str(error).removeprefix("input ")) from error
-        except _TooLarge:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            reason = hide_in(reason, uri, environ)
-            raise ValueError(f"{masked(uri)} cannot be read: {reason}") from error
-        return bytes(content)
+
+        def read() -> bytes:
+            with _one_line(uri, environ):
+                _check_size(masked(uri), filesystem.size(path), most)
+                return bytes(filesystem.cat_file(path))
+
+        return read
 
 
 class _TooLarge(ValueError):
     """A file is too large to be sent."""
+
+
+@contextmanager
+def _one_line(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """Turn what a file system raises into a ValueError of one line."""
+    try:
+        yield
+    except BadRequest as error:
+        raise ValueError(str(error).removeprefix("input ")) from error
+    except _TooLarge:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = hide_in(reason, uri, environ)
+        raise ValueError(f"{masked(uri)} cannot be read: {reason}") from error
 
 
 def folder_of(dataset: Dataset) -> str:

@@ -60,8 +60,16 @@ class Assignment:
 
     def renderer(self) -> Renderer:
         """Return the renderer of requests."""
-        read = {} if self.media is None else {"read_file": self.media.read}
-        return Renderer(self.prompt, self.sampling, self.columns, requests=self.requests, **read)
+        if self.media is None:
+            return Renderer(self.prompt, self.sampling, self.columns, requests=self.requests)
+        return Renderer(
+            self.prompt,
+            self.sampling,
+            self.columns,
+            requests=self.requests,
+            read_file=self.media.read,
+            prepare_file=self.media.prepared,
+        )
 
     def engine(
         self, renderer: Renderer, allowance: SlotAllowance, log: Callable[[str], None]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -116,3 +117,20 @@ def test_media_reader_can_be_pickled(files: MediaFiles) -> None:
     copy = pickle.loads(pickle.dumps(files))  # noqa: S301 - our own
 
     assert copy.read("pictures/a.png", MOST) == b"picture"
+
+
+def test_remote_file_is_read_in_any_thread_and_a_local_one_at_once(folder: Path) -> None:
+    fsspec.filesystem("memory").pipe("/c/in/a.png", b"picture")
+    remote, local = MediaFiles(folder="memory://c/in"), MediaFiles(folder=str(folder))
+
+    assert local.prepared("pictures/a.png", MOST) is None
+    read = remote.prepared("a.png", MOST)
+    assert read is not None
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(read).result() == b"picture"
+    missing = remote.prepared("b.png", MOST)
+    assert missing is not None
+    with pytest.raises(ValueError, match=r"b\.png cannot be read"):
+        missing()
+    with pytest.raises(ValueError, match="leads out of"):
+        remote.prepared("../b.png", MOST)
