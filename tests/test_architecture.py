@@ -316,6 +316,17 @@ def test_tests_patch_nothing_by_name() -> None:
     assert patching + mocking == []
 
 
+def test_tests_share_helpers_by_support_only() -> None:
+    borrowed = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in TESTS
+        for name in imports(path)
+        if re.match(r"tests\.[\w.]*test_\w+", name)
+    ]
+
+    assert borrowed == []
+
+
 def test_test_names_start_with_their_subject() -> None:
     sentences = re.compile(r"test_(a|an|the|it|what|one_that)_")
     names = [

@@ -6,10 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.api.test_run import emulator
-
-__all__ = ["emulator"]
-
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 

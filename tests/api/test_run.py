@@ -1,7 +1,6 @@
 """`mayfly.run` and `mayfly.plan` over DataFrames: results, errors, and the promises of the flow."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import mayfly
 from mayfly.api.options import Options
 from mayfly.models.job_reference import settings
-from tests.support.machine import MODEL, quick_emulator
+from tests.support.machine import MODEL
 from together_emulator import Emulator
 
 QUESTIONS: dict[str, list[Any]] = {
@@ -21,19 +20,6 @@ QUESTIONS: dict[str, list[Any]] = {
     "question": [f"What is {n} + {n}?" for n in range(12)],
 }
 JOB: dict[str, Any] = {"model": MODEL, "prompt": "{{ question }}", "max_tokens": 8}
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
-    """An emulated Together that this process's environment names; no Prefect server."""
-    with quick_emulator() as server:
-        monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
-        monkeypatch.setenv("TOGETHER_API_KEY", server.key)
-        monkeypatch.setenv("MAYFLY_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-        monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
-        monkeypatch.delenv("PREFECT_API_URL", raising=False)
-        yield server
 
 
 def sent_to(emulator: Emulator) -> int:

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.test_run import ASKED, started_by
-from tests.support.shell import PATIENCE_S, Shell
+from tests.support.shell import ASKED, PATIENCE_S, Shell, started_by
 from tests.support.start_up import interrupted_at
 from tests.support.wait import wait_until
 from together_emulator import FaultRule

@@ -1,10 +1,5 @@
 """Bad requests: exit code 2, one line on standard error, nothing created."""
 
-import fcntl
-import json
-import os
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -136,11 +131,3 @@ def test_refused_key_is_exit_2_and_is_not_shown(shell: Shell) -> None:
 
     refused(shell, ended, says=[])
     assert "sk-wrong-and-secret" not in ended.err
-
-
-def lock(folder: Path) -> int:
-    """Hold a run's folder as a run does."""
-    file = os.open(folder / "_mayfly" / "lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    os.pwrite(file, json.dumps({"pid": 1, "host": "elsewhere", "since": 0}).encode(), 0)
-    return file

@@ -10,23 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.cli.conftest import write_questions
-from tests.cli.test_refusals import lock
-from tests.support.shell import MODEL, Ended, Shell
+from tests.support.shell import ASKED, Ended, Shell, lock, started_by
 from together_emulator import Emulator
-
-ASKED = ["questions.parquet", "--model", MODEL, "--prompt", "{{ question }}", "--output", "out"]
-
-
-def started_by(shell: Shell) -> list[psutil.Process]:
-    """Return the processes that commands of a shell have left running."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("MAYFLY_HOME") == shell.env["MAYFLY_HOME"]:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @dataclass(frozen=True)

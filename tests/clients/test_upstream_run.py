@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from tests.emulator.test_upstream import Behind
 from tests.support.together_clients import MODEL
+from tests.support.upstream_server import UpstreamHandler
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_run_with_upstream_uses_the_answers_of_a_local_server(tmp_path: Path) -> None:
     mayfly = str(Path(sys.executable).with_name("mayfly"))
     received: list[dict[str, Any]] = []
-    handler = type("Handler", (Behind,), {"seen": received})
+    handler = type("Handler", (UpstreamHandler,), {"seen": received})
     pd.DataFrame({"prompt": [f"Say {n}" for n in range(6)]}).to_parquet(tmp_path / "in.parquet")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as behind:
         threading.Thread(target=behind.serve_forever, args=(0.01,), daemon=True).start()

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from together import BadRequestError, ConflictError, NotFoundError, Together
 
-from tests.emulator.test_own_models import ADAPTER, configs, own, path, selectors
 from tests.support.emulator_client import COLD_START_S, SMALL, EmulatorClient, code
+from tests.support.own_models import ADAPTER, configs, own, path, selectors
 from together_emulator.state.adapters import Adapter
 
 

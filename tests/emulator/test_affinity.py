@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.test_serving import _crowd, deployment
+from tests.support.emulated_load import crowd_on, deployment
 from tests.support.emulator_client import EmulatorClient
 from together_emulator.inference.affinity import Sticky, cached_tokens, pick_replica
 from together_emulator.state.store import Deployment, Replica, Step
@@ -157,9 +157,9 @@ def test_cached_tokens_are_lost_when_rows_of_a_group_are_spread(rig: EmulatorCli
 
 
 def test_slots_setting_limits_concurrency_of_a_replica() -> None:
-    with _crowd(slots=2) as crowd:
+    with crowd_on(slots=2) as crowd:
         endpoint, _ = crowd.rig.serve()
-        crowd.ask(endpoint["name"], 5)
+        crowd.send(endpoint["name"], 5)
         while crowd.clock.sleepers < 2:
             pass
         working = crowd.rig.in_flight()
@@ -170,9 +170,9 @@ def test_slots_setting_limits_concurrency_of_a_replica() -> None:
 
 
 def test_latency_setting_is_latency_of_every_response() -> None:
-    with _crowd(latency_s=7.5) as crowd:
+    with crowd_on(latency_s=7.5) as crowd:
         endpoint, _ = crowd.rig.serve()
-        crowd.ask(endpoint["name"], 3)
+        crowd.send(endpoint["name"], 3)
         while crowd.clock.sleepers < 3:
             pass
         crowd.clock.advance(7.4)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from together import Together
 
-from tests.emulator.test_streaming import TOOL, user_messages
-from tests.support.emulator_client import EmulatorClient, code
+from tests.support.emulator_client import TOOL, EmulatorClient, code, user_messages
 from together_emulator import Emulator
 
 EMBEDDING = "intfloat/multilingual-e5-large-instruct"

@@ -6,38 +6,19 @@ import pytest
 from together import NotFoundError, Together
 
 from tests.support.emulator_client import SMALL, EmulatorClient, code, message
+from tests.support.own_models import (
+    ADAPTER,
+    FINE_TUNE,
+    NO_CONFIG,
+    UPLOAD,
+    configs,
+    own,
+    path,
+    selectors,
+)
 from together_emulator.state.catalogue import OWN_SLUG, PUBLIC_PROJECT, stable_id
 
-FINE_TUNE = f"{OWN_SLUG}/support-classifier"
-ADAPTER = f"{OWN_SLUG}/support-tone-lora"
-UPLOAD = f"{OWN_SLUG}/house-style"
-NO_CONFIG = f"{OWN_SLUG}/too-large"
 THINKING = "Qwen/Qwen3.5-9B"
-
-
-def own(rig: EmulatorClient, name: str) -> dict[str, Any]:
-    """Return an own model's record by its name."""
-    listed = rig.http.get(f"{rig.p}/models").json()["data"]
-    found: dict[str, Any] = next(model for model in listed if model["name"] == name)
-    return found
-
-
-def configs(rig: EmulatorClient, reference: str) -> list[dict[str, Any]]:
-    """Return the configs of a reference model."""
-    query = {"referenceModel": reference}
-    found: list[dict[str, Any]] = rig.http.get(f"{rig.p}/configs", params=query).json()["data"]
-    return found
-
-
-def selectors(config: dict[str, Any]) -> dict[str, str]:
-    """Return a config's selectors by key."""
-    return {selector["key"]: selector["value"] for selector in config["selectors"]}
-
-
-def path(model: dict[str, Any], revision: str = "") -> str:
-    """Return a model's resource path, with a revision pinned if there is one."""
-    pinned = f"/revisions/{revision}" if revision else ""
-    return f"projects/{model['projectId']}/models/{model['id']}{pinned}"
 
 
 def body(

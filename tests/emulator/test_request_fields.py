@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from together import Together
 
-from tests.emulator.test_streaming import user_messages
-from tests.support.emulator_client import EmulatorClient, code, message
+from tests.support.emulator_client import EmulatorClient, code, message, user_messages
 
 
 def test_unknown_field_is_ignored_unless_the_server_is_strict(rig: EmulatorClient) -> None:

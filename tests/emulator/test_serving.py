@@ -1,43 +1,11 @@
 """Load: latency by concurrency, queueing, overload, draining."""
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.emulator.conftest import TLS
-from tests.support.emulator_client import SMALL, EmulatorClient
-from together_emulator import Emulator, ManualClock
+from tests.support.emulated_load import crowd_on, deployment
 from together_emulator.inference.serving import Work, service_s
-from together_emulator.state.default_catalogue import default_catalogue
-from together_emulator.state.store import Deployment
-
-
-def deployment() -> Deployment:
-    """Return a deployment of the small model, for arithmetic."""
-    catalogue = default_catalogue()
-    config = next(c for c in catalogue.configs.values() if c.model.name == SMALL)
-    return Deployment(
-        id="dep",
-        endpoint_id="ep",
-        name="main",
-        model=config.model,
-        config=config,
-        revision="rv",
-        bounds=(1, 1),
-        autoscaling={},
-        concurrency=0,
-        price_cents_per_h=549,
-        created_s=0,
-        updated_s=0,
-        etag="",
-    )
 
 
 @given(tokens=st.integers(1, 4000), in_flight=st.integers(1, 500))
@@ -66,64 +34,11 @@ def test_single_stream_runs_at_the_published_speed() -> None:
     assert took_s == pytest.approx(1000 / (one.config.profile.decoding_tps or 0))
 
 
-class Crowd:
-    """Requests in flight while the clock is stopped."""
-
-    def __init__(self, rig: EmulatorClient, clock: ManualClock) -> None:
-        self.rig = rig
-        self.clock = clock
-        self.statuses: list[int] = []
-        self._thread: threading.Thread | None = None
-
-    def ask(self, model: str, count: int) -> None:
-        """Send so many requests at once; returns when all have arrived."""
-        before = len(self.rig.emulator.calls())
-        url, headers = self.rig.emulator.url, {"authorization": "Bearer local"}
-        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
-
-        async def all_of_them() -> None:
-            async with httpx.AsyncClient(
-                base_url=url, headers=headers, verify=TLS, timeout=60
-            ) as http:
-                for call in asyncio.as_completed(
-                    [http.post("/v1/chat/completions", json=body) for _ in range(count)]
-                ):
-                    self.statuses.append((await call).status_code)
-
-        self._thread = threading.Thread(target=lambda: asyncio.run(all_of_them()))
-        self._thread.start()
-        while len(self.rig.emulator.calls()) < before + count:
-            pass
-
-    def finish(self) -> None:
-        """Move the clock until every request is answered."""
-        while self._thread is not None and self._thread.is_alive():
-            self.clock.advance(1)
-            self._thread.join(0.005)
-
-
-@contextmanager
-def _crowd(**settings: Any) -> Iterator[Crowd]:
-    clock = ManualClock(holds_answers=True)
-    with (
-        Emulator(clock=clock, **settings) as emulator,
-        httpx.Client(
-            base_url=emulator.url,
-            headers={"authorization": "Bearer local"},
-            verify=TLS,
-            timeout=20,
-        ) as http,
-    ):
-        crowd = Crowd(EmulatorClient(emulator, http), clock)
-        yield crowd
-        crowd.finish()
-
-
 def test_request_beyond_concurrency_is_queued_and_answered() -> None:
-    with _crowd() as crowd:
+    with crowd_on() as crowd:
         endpoint, _ = crowd.rig.serve(replicas=(2, 2), maxConcurrentRequestsPerReplica="3")
 
-        crowd.ask(endpoint["name"], 10)
+        crowd.send(endpoint["name"], 10)
         while crowd.clock.sleepers < 6:
             pass
         working = crowd.rig.in_flight()
@@ -136,21 +51,21 @@ def test_request_beyond_concurrency_is_queued_and_answered() -> None:
 
 @pytest.mark.parametrize("status", [503, 429])
 def test_request_beyond_the_queue_is_refused_as_overload(status: int) -> None:
-    with _crowd(queue_per_replica=2, overload=status) as crowd:
+    with crowd_on(queue_per_replica=2, overload=status) as crowd:
         endpoint, _ = crowd.rig.serve(maxConcurrentRequestsPerReplica="1")
 
-        crowd.ask(endpoint["name"], 5)
+        crowd.send(endpoint["name"], 5)
         crowd.finish()
 
         assert sorted(crowd.statuses) == [200, 200, 200, status, status]
 
 
 def test_draining_replica_finishes_requests_and_bills_until_then() -> None:
-    with _crowd(drain_s=5) as crowd:
+    with crowd_on(drain_s=5) as crowd:
         endpoint, deployment = crowd.rig.serve()
         found = crowd.rig.emulator._store.deployments[deployment["id"]]
         crowd.rig.emulator.change(answer_tokens=(20_000, 20_001))
-        crowd.ask(endpoint["name"], 1)
+        crowd.send(endpoint["name"], 1)
         while crowd.clock.sleepers < 1:
             pass
 
@@ -167,10 +82,10 @@ def test_draining_replica_finishes_requests_and_bills_until_then() -> None:
 
 
 def test_drain_limit_cancels_remaining_requests() -> None:
-    with _crowd(drain_s=5, drain_limit_s=30) as crowd:
+    with crowd_on(drain_s=5, drain_limit_s=30) as crowd:
         endpoint, deployment = crowd.rig.serve()
         crowd.rig.emulator.change(answer_tokens=(20_000, 20_001))
-        crowd.ask(endpoint["name"], 1)
+        crowd.send(endpoint["name"], 1)
         while crowd.clock.sleepers < 1:
             pass
 

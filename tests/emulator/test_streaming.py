@@ -1,30 +1,13 @@
 """Streamed responses, read by the official SDK."""
 
 import json
-from typing import Any
 
 import httpx
 import pytest
 from together import APIError, Together
 
-from tests.support.emulator_client import EmulatorClient
+from tests.support.emulator_client import TOOL, EmulatorClient, user_messages
 from together_emulator import Emulator, ManualClock
-
-TOOL: Any = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}},
-            "required": ["city"],
-        },
-    },
-}
-
-
-def user_messages(prompt: str = "Why?") -> Any:
-    return [{"role": "user", "content": prompt}]
 
 
 def test_streamed_answer_equals_the_plain_answer(together: Together, rig: EmulatorClient) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from together import Together
 
-from tests.emulator.test_streaming import TOOL, user_messages
-from tests.support.emulator_client import EmulatorClient
+from tests.support.emulator_client import TOOL, EmulatorClient, user_messages
 
 THINKING = "Qwen/Qwen3.5-9B"
 ALWAYS = "openai/gpt-oss-20b"

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from mayfly.reporting.html import page as report_page
-from tests.reporting.test_html import report
 from tests.support.browser import CHROMIUM, chromium
+from tests.support.report_data import report
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no chromium here; .ci/run installs it"

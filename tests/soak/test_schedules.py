@@ -1,7 +1,5 @@
 """Schedules of every minute: their runs are created and completed, never two at once."""
 
-import os
-import subprocess
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -12,25 +10,12 @@ import pytest
 
 from tests.prefect.conftest import KEY, PrefectStage
 from tests.soak.conftest import Tried
-from tests.support.prefect_deployments import PREFECT
+from tests.support.prefect_deployments import prefect_command
 from tests.support.wait import wait_until
 
 EVERY_MINUTE = "* * * * *"
 ORPHAN = "mayfly-tests-0123456789-5f000000"
 """A name of ours whose time passed in 2020."""
-
-
-def prefect(stage: PrefectStage, *arguments: str) -> str:
-    """Run Prefect's command line."""
-    ended = subprocess.run(
-        [PREFECT, *arguments],
-        env={**os.environ, "PREFECT_API_URL": stage.prefect.api, "DO_NOT_TRACK": "1"},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return ended.stdout
 
 
 def runs_of(stage: PrefectStage, deployment: str) -> list[dict[str, Any]]:
@@ -96,8 +81,8 @@ def test_sweep_every_minute_ends_an_orphan(tried: Tried) -> None:
     credentials = {"credentials": {"$ref": {"block_document_id": tried.block}}}
     stage.prefect.ask("PATCH", f"/deployments/{sweep['id']}", parameters=credentials)
 
-    created = prefect(
-        stage, "deployment", "schedule", "create", "sweep-endpoints/sweep-endpoints",
+    created = prefect_command(
+        stage.prefect.api, "deployment", "schedule", "create", "sweep-endpoints/sweep-endpoints",
         "--cron", EVERY_MINUTE,
     )  # fmt: skip
 
@@ -106,4 +91,11 @@ def test_sweep_every_minute_ends_an_orphan(tried: Tried) -> None:
         lambda: not tried.together.has_endpoints, "the end of the orphan", timeout_s=240, every_s=1
     )
     wait_until(lambda: completed(stage, sweep["id"]), "the sweep's completion", every_s=1)
-    prefect(stage, "deployment", "schedule", "clear", "sweep-endpoints/sweep-endpoints", "-y")
+    prefect_command(
+        stage.prefect.api,
+        "deployment",
+        "schedule",
+        "clear",
+        "sweep-endpoints/sweep-endpoints",
+        "-y",
+    )

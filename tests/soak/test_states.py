@@ -10,7 +10,7 @@ import pytest
 
 from tests.prefect.conftest import KEY, MODEL
 from tests.soak.conftest import Tried
-from tests.soak.test_schedules import prefect
+from tests.support.prefect_deployments import prefect_command
 from tests.support.wait import wait_until
 
 LEASE_RENEWAL_S = 225.0
@@ -89,7 +89,7 @@ def test_cancelled_worker_run_stops_billing(tried: Tried) -> None:
     run = client.start_of(tried.deploy("cancelled"), tried.job())
     tried.await_midway()
 
-    prefect(tried.stage, "flow-run", "cancel", run)
+    prefect_command(tried.stage.prefect.api, "flow-run", "cancel", run)
 
     tried.await_stopped()
     client.await_state(run, "CANCELLED")
@@ -146,7 +146,7 @@ def test_cancelled_ad_hoc_run_stops_billing(
 ) -> None:
     process, run = ad_hoc
 
-    prefect(tried.stage, "flow-run", "cancel", run)
+    prefect_command(tried.stage.prefect.api, "flow-run", "cancel", run)
 
     tried.await_stopped()
     assert process.wait(60) == 130, (tried.folder / "output.txt").read_text()

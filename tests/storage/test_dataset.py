@@ -16,30 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest, TerminalError
-from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parquet_reader import BATCH_BYTES
-
-
-def write(path: Path, rows: int, *, first: int = 0, group: int = 10, **columns: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ids = range(first, first + rows)
-    table = pa.table({"id": pa.array(ids), "text": [f"row {i}" for i in ids], **columns})
-    pq.write_table(table, path, row_group_size=group)
-    return path
-
-
-def ids(dataset: Dataset) -> list[object]:
-    chunks = dataset.read(0, dataset.rows, ["id"])
-    return [value for chunk in chunks for value in chunk.columns["id"]]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write(tmp_path / "in" / "b.parquet", 5, first=5)
-    write(tmp_path / "in" / "a.parquet", 5)
-    write(tmp_path / "in" / "more" / "c.pq", 3, first=10)
-    return tmp_path / "in"
+from tests.support.parquet_input import ids, write
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"id,text\n1,hello there\n"])

@@ -9,30 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mayfly.models.errors import BadRequest
-from mayfly.storage.dataset import Dataset
 from mayfly.storage.input_files import name_in
 from mayfly.storage.open_input import open_dataset
-
-
-def write(path: Path, rows: int, *, first: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ids = range(first, first + rows)
-    table = pa.table({"id": pa.array(ids), "text": [f"row {i}" for i in ids]})
-    pq.write_table(table, path)
-    return path
-
-
-def ids(dataset: Dataset) -> list[object]:
-    chunks = dataset.read(0, dataset.rows, ["id"])
-    return [value for chunk in chunks for value in chunk.columns["id"]]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write(tmp_path / "in" / "b.parquet", 5, first=5)
-    write(tmp_path / "in" / "a.parquet", 5)
-    write(tmp_path / "in" / "more" / "c.pq", 3, first=10)
-    return tmp_path / "in"
+from tests.support.parquet_input import ids, write
 
 
 def test_folder_is_read_in_path_order(folder: Path) -> None:

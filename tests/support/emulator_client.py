@@ -117,3 +117,20 @@ def message(response: httpx.Response) -> str:
     """Return the message of a refusal."""
     words: str = response.json()["error"]["message"]
     return words
+
+
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+def user_messages(prompt: str = "Why?") -> Any:
+    return [{"role": "user", "content": prompt}]

@@ -165,3 +165,16 @@ def _get(url: str) -> Any:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+def prefect_command(api_url: str, *arguments: str) -> str:
+    """Run Prefect's command line; return its output."""
+    ended = subprocess.run(
+        [PREFECT, *arguments],
+        env={**os.environ, "PREFECT_API_URL": api_url, "DO_NOT_TRACK": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return ended.stdout

@@ -1,5 +1,6 @@
 """The command line as a shell sees it: arguments in; exit code and two streams out."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.support.waiting_lines import without_waiting_lines
 from together_emulator import Emulator
@@ -85,3 +88,26 @@ class Shell:
             for entry in self.emulator.calls()
         )
         return asked - self._created_before
+
+
+ASKED = ["questions.parquet", "--model", MODEL, "--prompt", "{{ question }}", "--output", "out"]
+
+
+def started_by(shell: Shell) -> list[psutil.Process]:
+    """Return the processes that commands of a shell have left running."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("MAYFLY_HOME") == shell.env["MAYFLY_HOME"]:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def lock(folder: Path) -> int:
+    """Hold a run's folder as a run does."""
+    file = os.open(folder / "_mayfly" / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    os.pwrite(file, json.dumps({"pid": 1, "host": "elsewhere", "since": 0}).encode(), 0)
+    return file
