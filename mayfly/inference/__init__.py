@@ -1,1 +1,1 @@
-"""The hot path: rows become requests in flight, and answers come back."""
+"""The hot path: build requests from rows, send them, and read the answers."""

@@ -38,7 +38,7 @@ TICK_S = 0.5
 """Resolution of request timeouts, and interval at which pacing is reconsidered."""
 
 HELD_UP_S = 2.0
-"""A loop that is later than so much was held up; that is not the time of those who answer."""
+"""Lateness of a tick beyond which the loop was blocked, which must not count as latency."""
 
 RATE_SAMPLES = 64
 """Number of latest answers from which the answer rate is computed."""

@@ -140,7 +140,7 @@ class Engine:
         Returns at once; every `answer` then raises `reason`. May be called from any thread, any
         number of times; the first reason counts.
         """
-        # At once: a loop that is held up by a disk sends nothing when it goes on.
+        # Immediately, so that a loop that is blocked by a disk sends nothing when it continues.
         self._sender.hold()
         self._call(self._begin_stop, reason, grace_s)
 

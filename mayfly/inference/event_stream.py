@@ -1,4 +1,4 @@
-"""A reply that was streamed though nobody asked for it, put together as a whole one.
+"""Assemble a reply that a server streamed although streaming was not requested.
 
 Source: Together API, streaming; the HTML standard, server-sent events.
 """
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 _GROWING = ("content", "reasoning", "reasoning_content", "thinking", "refusal", "text")
-"""Texts that come in pieces."""
+"""Text fields that arrive in pieces."""
 
 
 def is_event_stream(text: str) -> bool:
-    """Whether a text is server-sent events, maybe after comments that keep a connection open."""
+    """Whether a text is server-sent events, possibly after keep-alive comments."""
     return text.startswith(("data:", "event:", "id:", ":"))
 
 
 def assembled(text: str) -> Any:
-    """Return the reply that events amount to; the value itself after comments alone.
+    """Return the reply assembled from events; the value itself if there were only comments.
 
     Raises:
         ValueError: No event holds JSON.
@@ -55,7 +55,7 @@ def _events(lines: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _add(choice: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Add a piece of a choice to what has come of it."""
+    """Append a piece to a choice."""
     for name, value in piece.items():
         if name == "delta" and isinstance(value, dict):
             message = choice.setdefault("message", {})
@@ -80,7 +80,7 @@ def _grow(message: dict[str, Any], piece: dict[str, Any]) -> None:
 
 
 def _add_call(calls: list[Any], piece: Any) -> None:
-    """Add a piece of a tool call: the arguments come in several, the rest in the first."""
+    """Append a piece to a tool call: arguments arrive in pieces, the rest with the first one."""
     index = piece.get("index") if isinstance(piece, dict) else None
     known = next(
         (call for call in calls if isinstance(call, dict) and call.get("index") == index), None

@@ -135,7 +135,7 @@ class RowStream:
     Attributes:
         waiting: Rows to send.
         again: Rows to send before all others: they have been paid for, but are not settled.
-        exhausted: Its source had no more when it was last asked.
+        exhausted: Whether its source has no more rows.
         error: The error of recording, if it failed.
         last_failure: The error of the latest failed row, or "".
     """

@@ -1,1 +1,1 @@
-"""Rules and arithmetic: no I/O, no clock, no global randomness, no Prefect and no SDK."""
+"""Values and rules without I/O, clock, global randomness, Prefect or SDK."""

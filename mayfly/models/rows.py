@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 
 
 class BadCell(NamedTuple):
-    """Takes the place of a cell that cannot be converted to a Python value; says why."""
+    """Placeholder for a cell that cannot be converted to a Python value, with the reason."""
 
     message: str
 

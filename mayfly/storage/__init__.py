@@ -1,1 +1,1 @@
-"""Files: the input dataset, part files, the journal, the manifest, leases. `pyarrow` stays here."""
+"""Files: the input dataset, part files, the journal, the manifest and leases."""

@@ -1,6 +1,6 @@
-"""CSV as Arrow batches: text as it is written, and integers only where every value is one.
+"""Read CSV as Arrow batches: text unchanged, and integers only if every value is one.
 
-Guessed types change what a file says: `007` would be 7, `1.50` 1.5, `NA` nothing. An empty field
+Type inference would change values: `007` to 7, `1.50` to 1.5, `NA` to null. An empty field
 is null, a quoted empty one is empty text.
 """
 
@@ -19,23 +19,23 @@ from mayfly.models.errors import BadRequest
 
 BLOCK_BYTES = 4 * 2**20
 LARGE_BLOCK_BYTES = 2**28
-"""For files that have a record of more than a block; a larger record cannot be read."""
+"""Block size for files with a record larger than a block; the maximum record size."""
 
 AHEAD = 3
-"""Blocks that are read before they are wanted. Arrow by itself reads 32 of them ahead."""
+"""Blocks read ahead. Arrow by itself reads 32 blocks ahead."""
 
 NO_BATCH_S = 0.05
-"""After so long in which the parser gave nothing it is taken to need another block."""
+"""Time without a batch from the parser after which it is allowed another block."""
 
 HEADER_BYTES = 2**20
 DELIMITERS = (",", ";", "\t", "|")
 
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
-"""Integers as int64 writes them: cast there and back, they are the same text."""
+"""Integers that are the same text after a cast to int64 and back."""
 
 
 class RecordTooLong(Exception):
-    """A record does not fit into a block; batches that came before it are right."""
+    """A record does not fit into a block; the batches before it are valid."""
 
 
 def csv_batches(
@@ -47,12 +47,12 @@ def csv_batches(
     """Yield the records of a file with a header, in batches of about a block.
 
     Args:
-        shown: What errors call the file.
+        shown: Name of the file in errors.
         block_bytes: Upper bound of a record's length.
         no_batch_s: See `NO_BATCH_S`.
 
     Raises:
-        BadRequest: No header, or records that do not have its columns.
+        BadRequest: There is no header, or records do not have its columns.
         RecordTooLong: A record is longer than `block_bytes`.
     """
     start = stream.read(HEADER_BYTES)
@@ -116,7 +116,7 @@ def _typed(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _column(column: pa.Array) -> pa.Array:
     if column.null_count == len(column):
         return pa.nulls(len(column))
-    # The first value settles most columns.
+    # The first value decides for most columns.
     head = column.drop_null()[:1]
     import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and seldom needed
 
@@ -128,9 +128,9 @@ def _column(column: pa.Array) -> pa.Array:
 
 
 class _Paced(io.RawIOBase):
-    """What was read already, then the rest; read by Arrow's thread no faster than it is wanted.
+    """A stream that starts with bytes already read, and limits how far Arrow's thread reads ahead.
 
-    Each batch that is wanted allows one more block, on top of `AHEAD` of them.
+    Each requested batch allows one more block, in addition to `AHEAD` blocks.
     """
 
     def __init__(self, start: bytes, rest: BinaryIO, no_batch_s: float) -> None:
@@ -147,7 +147,7 @@ class _Paced(io.RawIOBase):
 
     @contextmanager
     def wanted(self) -> Iterator[None]:
-        """Allow a block; while the block of code runs, its thread waits for a batch."""
+        """Allow another block while the caller waits for a batch in the context."""
         with self._changed:
             self._allowed += 1
             self._waits = True
@@ -158,7 +158,7 @@ class _Paced(io.RawIOBase):
             self._waits = False
 
     def stop(self) -> None:
-        """Let the reading thread go: nothing is wanted any more."""
+        """Release the reading thread, because no more batches are needed."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -166,10 +166,10 @@ class _Paced(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         with self._changed:
             while self._allowed <= 0 and not self._stopped:
-                # A record that is longer than a block brings no batch.
+                # A record longer than a block yields no batch, so another block is needed.
                 if not self._changed.wait(self._no_batch_s) and self._waits:
                     break
-            # A block too many, on a busy machine, is one less to be allowed later.
+            # A block too many, on a busy machine, counts against later ones.
             self._allowed -= 1
         if self._start:
             data, self._start = self._start[:size], self._start[size:]

@@ -33,7 +33,7 @@ class Chunk(NamedTuple):
 
     Attributes:
         first_row: Position of the first of them in the input, from 0.
-        columns: For each column asked for, one value per row.
+        columns: For each requested column, one value per row.
         rows: Number of rows; valid even if no column was requested.
     """
 
@@ -76,7 +76,7 @@ class Dataset:
     rows: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Asked for with each chunk that is read, of an input of thousands of files too.
+        # Computed once, because it is used for each chunk and there may be thousands of files.
         total = sum(file.rows for file in self.files)
         rows = total if self.limit is None else min(total, self.limit)
         object.__setattr__(self, "rows", rows)

@@ -215,8 +215,8 @@ class Mirror:
         reason = str(error.strerror or error)
         if self._problem is None:
             self._log(
-                f"{self._store.uri} cannot be written ({reason}); the run goes on, and keeps what "
-                f"it finishes in {self._work.paths.folder} until it can"
+                f"{self._store.uri} cannot be written ({reason}); the run continues, and keeps "
+                f"finished files in {self._work.paths.folder} until it can be written"
             )
         self._problem = reason
 

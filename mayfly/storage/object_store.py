@@ -164,7 +164,7 @@ class ObjectStore:
 
 
 class RangeReader(io.RawIOBase):
-    """A file whose every read is a range of something elsewhere; holds nothing."""
+    """A file object that reads ranges through a function, without buffering."""
 
     def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
         self._read, self._size = read, size

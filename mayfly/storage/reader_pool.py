@@ -26,7 +26,7 @@ class ReaderPool:
 
     @property
     def idle(self) -> tuple[ParquetReader, ...]:
-        """The readers that nobody uses now, the longest idle one first."""
+        """The readers that are not in use, the longest idle one first."""
         return tuple(reader for _, reader in self._idle)
 
     def borrow(self, key: Hashable, row: int, group_start: int) -> ParquetReader | None:

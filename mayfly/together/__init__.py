@@ -1,1 +1,1 @@
-"""Together's control plane: one small interface, v2 behind it, v1 beside it."""
+"""Together's control plane: one protocol, implemented for both API generations (v2, v1)."""

@@ -28,7 +28,7 @@ class Connection:
         namespace: Separates the endpoints of several users or teams of one project.
         ca_file: Certificates to trust instead of the default ones, or "".
         timeout_s: Total time limit of one call to the management API, in seconds.
-        key_is_secret: False for the embedded endpoint, whose key is the same everywhere.
+        key_is_secret: False for the embedded endpoint, which has the same key everywhere.
     """
 
     base_url: str

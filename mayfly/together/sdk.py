@@ -1,9 +1,9 @@
-"""The official SDK, imported without the four hundred modules that no call of ours needs.
+"""Import the official SDK without four hundred modules that our calls do not need.
 
 `import together` executes every module of its types, and a client's first resource executes every
 resource. The packages of `PACKAGES` consist of imports from their own modules only, so each of
-those modules is imported here when one of its names is first used. Programs see the same SDK, and
-one that has imported it before keeps what it has.
+those modules is imported here when one of its names is first used. Programs see the same SDK; an
+SDK that was imported before is not changed.
 
 Source: together 3.1, `together/{types,resources,lib}/__init__.py`.
 """
@@ -32,7 +32,7 @@ PACKAGES = frozenset(
 
 
 class _LazyPackage(SourceFileLoader):
-    """Loads a package so that its names are imported when they are first used."""
+    """Loads a package whose names are imported on first use."""
 
     def exec_module(self, module: ModuleType) -> None:
         source = self.get_source(module.__name__)
@@ -62,8 +62,8 @@ def _names(source: str) -> dict[str, str] | None:
     """Return the module of each name that a package imports from its own modules.
 
     Returns:
-        None where the package does anything else, or where a name is that of a module, too: the
-        import of the module would replace it.
+        None if the package does anything else, or if a name is also that of a module, because
+        importing the module would replace it.
     """
     found: dict[str, str] = {}
     for statement in ast.parse(source).body:
@@ -87,7 +87,7 @@ class _Finder(MetaPathFinder):
         if fullname not in PACKAGES:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
-        # Another loader (of a zip file, say) does what it does.
+        # Another loader (such as for a zip file) is not changed.
         if spec is not None and type(spec.loader) is SourceFileLoader:
             spec.loader = _LazyPackage(spec.loader.name, spec.loader.path)
         return spec
@@ -104,7 +104,7 @@ def _lazy_packages() -> Iterator[None]:
 
 
 with _lazy_packages():
-    # All of them, while the finder is there: a client imports its resources later.
+    # All of them while the finder is installed, because a client imports its resources later.
     from together import (
         DEFAULT_CONNECTION_LIMITS,
         APIConnectionError,
