@@ -31,32 +31,30 @@ class BadCell:
         self.error = error
 
 
-class JsonList(list[Any]):
+class _RendersAsJson:
+    """Mixin for collections that a template renders as JSON."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return as_json(self)
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(as_json(self), spec)
+
+
+class JsonList(_RendersAsJson, list[Any]):
     """A list that a template renders as JSON."""
 
     __slots__ = ()
 
-    def __str__(self) -> str:
-        return as_json(self)
 
-    __repr__ = __str__
-
-    def __format__(self, spec: str) -> str:
-        return format(as_json(self), spec)
-
-
-class JsonDict(dict[Any, Any]):
+class JsonDict(_RendersAsJson, dict[Any, Any]):
     """An object that a template renders as JSON."""
 
     __slots__ = ()
-
-    def __str__(self) -> str:
-        return as_json(self)
-
-    __repr__ = __str__
-
-    def __format__(self, spec: str) -> str:
-        return format(as_json(self), spec)
 
 
 class Row(JsonDict):

@@ -17,13 +17,13 @@ from mayfly.inference.responses import ServerError, read_error
 from mayfly.inference.retry_policy import Next, RetryPolicy
 from mayfly.inference.row_stream import Attempt, ReadReply, Row, RowStream
 from mayfly.inference.row_timeout import RowTimeout
+from mayfly.inference.server_error import internal_failure
 from mayfly.inference.settings import EngineSettings
 from mayfly.inference.status_codes import FAIL_ROW, judge
 from mayfly.inference.throttled_log import ThrottledLog
 from mayfly.inference.transport.base import NoAnswer, NotSent, Outcome, Reply, Transport
 from mayfly.models.errors import MayflyError
 from mayfly.models.failures import (
-    INTERNAL,
     NO_ANSWER,
     TIMEOUT,
     TOO_LONG,
@@ -475,10 +475,9 @@ class Dispatcher:
 
     def _fail_internally(self, row: Row, error: Exception) -> None:
         """Settle a row after an internal error while its answer was processed; logged once."""
-        message = f"mayfly could not take the answer: {type(error).__name__}: {error}"
-        self._notes.once("spoilt", f"row {row.row}: {message}; please report this")
+        failure = internal_failure(error, row.attempts)
+        self._notes.once("internal", f"row {row.row}: {failure.message}; please report this")
         if not row.settled:
-            failure = Failure(INTERNAL, message, 200, attempts=row.attempts)
             self._settle(row, Answer(row.row, None, failure, attempts=row.attempts))
 
     def _stop_for(self, reason: MayflyError) -> None:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
-from mayfly.inference.server_error import short
+from mayfly.inference.server_error import internal_failure
 from mayfly.models.errors import MayflyError
-from mayfly.models.failures import INTERNAL, INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
+from mayfly.models.failures import INVALID_REQUEST, TOO_LONG, UNREADABLE, Failure
 from mayfly.models.rows import Answer, RowRequest
 
 MAX_TEXTS = 64
@@ -78,10 +78,8 @@ class PackedTexts:
         except MayflyError:
             raise
         except Exception as error:  # noqa: BLE001 - the rows are settled, and their slot comes free
-            message = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
             attempts = batch.attempts + answer.attempts
-            failure = Failure(INTERNAL, message, 200, attempts=attempts)
-            return self._failed(batch.rows, failure, attempts)
+            return self._failed(batch.rows, internal_failure(error, attempts), attempts)
 
     def _taken(self, batch: _Batch, answer: Answer) -> Sequence[Answer | RowRequest]:
         """Return the answers of a request's rows, after keeping them, or its halves."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from mayfly.inference.reply_body import NOT_JSON, decompressed, loads
+from mayfly.models.failures import INTERNAL, Failure
 from mayfly.models.http_errors import ERROR_FIELDS, error_message, word
 
 MAX_MESSAGE_CHARS = 500
@@ -83,6 +84,12 @@ def short(text: str) -> str:
     """Return a text in one line, truncated to `MAX_MESSAGE_CHARS`."""
     text = " ".join(text.split())
     return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
+
+
+def internal_failure(error: Exception, attempts: int) -> Failure:
+    """Return the failure of a row with an answer that mayfly could not process."""
+    message = short(f"mayfly could not process the answer: {type(error).__name__}: {error}")
+    return Failure(INTERNAL, message, 200, attempts=attempts)
 
 
 def _once(status: int, code: str, message: str) -> tuple[str, str]:

@@ -6,9 +6,9 @@ import orjson
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
 from mayfly.inference.request_builder import Frame
-from mayfly.inference.responses import short
+from mayfly.inference.server_error import internal_failure, short
 from mayfly.models.errors import MayflyError
-from mayfly.models.failures import INTERNAL, SCHEMA, Failure
+from mayfly.models.failures import SCHEMA, Failure
 from mayfly.models.json_schema import SchemaChecker
 from mayfly.models.rows import Answer, RowRequest, added
 
@@ -62,8 +62,7 @@ class ValidatedResponses:
         except MayflyError:
             raise
         except Exception as error:  # noqa: BLE001 - the row is settled, and its slot comes free
-            message = short(f"mayfly could not take the answer: {type(error).__name__}: {error}")
-            failure = Failure(INTERNAL, message, 200, attempts=answer.attempts)
+            failure = internal_failure(error, answer.attempts)
             answer = answer._replace(response=None, failure=failure)
             self._keep(answer)
             return (answer,)
