@@ -67,15 +67,15 @@ CASES: dict[str, Case] = {
     ),
     "output column taken": lambda d: (
         [put(d, prompt=["a"], response=["b"])],
-        "'response', which the output needs",
+        "'response', which is the name of an output column",
     ),
     "parsed taken": lambda d: (
         [put(d, prompt=["a"], parsed=["b"]), "--schema", text(d / "s.json", '{"type":"object"}')],
-        "'parsed', which the output needs",
+        "'parsed', which is the name of an output column",
     ),
     "embedding taken": lambda d: (
         [put(d, t=["a"], embedding=["b"]), "--embed", "t"],
-        "'embedding', which the output needs",
+        "'embedding', which is the name of an output column",
     ),
     "output is a file": lambda d: (
         [put(d, prompt=["a"]), "--output", text(d / "file", "mine")],
