@@ -14,6 +14,7 @@ from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import LeaseStore
 from tests.support.command_line import CommandLine
 from tests.support.control_plane import NAME, World, world
+from tests.support.leases import lease_on
 from together_emulator import Emulator, FaultRule
 
 USERS = "my-own-endpoint"
@@ -68,11 +69,7 @@ def lease(here: World, ref: EndpointRef, *, alive: bool) -> Lease:
         host=socket.gethostname(), pid=os.getpid(),
         started_at=started if alive else started - 9999, user="me",
     )  # fmt: skip
-    now = time.time()
-    return Lease(
-        ref=ref, provider="loopback", base_url=here.url, project=here.plane.project,
-        namespace="contract", run="run", owner=owner, opened_at=now, heartbeat_at=now,
-    )  # fmt: skip
+    return lease_on(here, ref, owner=owner, at=time.time())
 
 
 def test_list_of_empty_project_says_no_endpoints(terminal: Terminal) -> None:

@@ -13,9 +13,10 @@ import pytest
 from mayfly.endpoints.sweep import sweep, sweep_all
 from mayfly.endpoints.sweep_policy import IDLE_S
 from mayfly.models.endpoint import Api, EndpointName, EndpointRef
-from mayfly.models.lease import Lease, Owner
+from mayfly.models.lease import Owner
 from mayfly.storage.lease_store import LeaseStore
 from tests.support.control_plane import World, connection, world
+from tests.support.leases import lease_on
 from together_emulator import Emulator, FaultRule, ManualClock
 
 PAST, FUTURE = 0x10000000, 0x7FFFFFFF
@@ -191,17 +192,7 @@ def test_sweep_spares_lease_of_another_machine_with_heartbeat(tmp_path: Path) ->
         ref = here.plane.create(here.spec(ORPHAN))
         behind = time.time() - 3600
         remote_owner = Owner(host="twin", pid=1, started_at=1.0, user="me", boot_id="another")
-        lease = Lease(
-            ref=ref,
-            provider="loopback",
-            base_url=here.url,
-            project=here.plane.project,
-            namespace="contract",
-            run="run",
-            owner=remote_owner,
-            opened_at=behind,
-            heartbeat_at=behind,
-        )
+        lease = lease_on(here, ref, owner=remote_owner, at=behind)
         store = LeaseStore(tmp_path)
         store.open(lease)
 

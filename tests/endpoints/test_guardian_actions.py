@@ -17,6 +17,7 @@ from mayfly.endpoints.process_liveness import this_process
 from mayfly.models.lease import Lease
 from mayfly.storage.lease_store import LeaseStore
 from tests.support.control_plane import NAME, World, world
+from tests.support.leases import lease_on
 from tests.support.machine import quick_emulator
 from tests.support.wait import wait_until
 
@@ -73,18 +74,7 @@ class Rented:
 def rented(tmp_path: Path) -> Iterator[Rented]:
     with quick_emulator() as emulator, world("v2", emulator) as here:
         ref = here.plane.create(here.spec(NAME))
-        now = time.time()
-        lease = Lease(
-            ref=ref,
-            provider="loopback",
-            base_url=here.url,
-            project=here.plane.project,
-            namespace="contract",
-            run="run",
-            owner=this_process(),
-            opened_at=now,
-            heartbeat_at=now,
-        )
+        lease = lease_on(here, ref, owner=this_process(), at=time.time())
         store = LeaseStore(tmp_path / "home")
         store.open(lease)
         yield Rented(here, store, lease)

@@ -9,10 +9,9 @@ import pytest
 
 from mayfly.endpoints.guardian import Guardian
 from mayfly.endpoints.heartbeat import STALL_S, Heartbeat
-from mayfly.endpoints.process_liveness import this_process
-from mayfly.models.endpoint import EndpointRef
 from mayfly.models.lease import Lease
 from mayfly.storage.lease_store import LeaseStore
+from tests.support.leases import lease_of
 
 
 class Clock:
@@ -27,17 +26,7 @@ class Clock:
 
 @pytest.fixture
 def lease() -> Lease:
-    return Lease(
-        ref=EndpointRef(api="v2", name="mayfly-me-0123456789-68000000"),
-        provider="p",
-        base_url="http://127.0.0.1:1",
-        project="project",
-        namespace="me",
-        run="run",
-        owner=this_process(),
-        opened_at=1000.0,
-        heartbeat_at=1000.0,
-    )
+    return lease_of()
 
 
 def unarmed(_record: bytes) -> Guardian:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mayfly.models.endpoint import EndpointRef
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import DamagedLease, LeaseStore, read_lease, state_home
 from mayfly.storage.run_paths import RunPaths
+from tests.support.leases import lease_of
 
 ME = Owner(host="here", pid=7, started_at=1.5, user="me")
 
@@ -29,18 +29,7 @@ def store(home: Path) -> LeaseStore:
 @pytest.fixture
 def lease(tmp_path: Path) -> Lease:
     (tmp_path / "out").mkdir()
-    return Lease(
-        ref=EndpointRef(api="v2", name="mayfly-me-0123456789-68000000"),
-        provider="p",
-        base_url="http://127.0.0.1:1",
-        project="project",
-        namespace="me",
-        run="run",
-        owner=ME,
-        opened_at=1000.0,
-        heartbeat_at=1000.0,
-        output=str(tmp_path / "out"),
-    )
+    return lease_of(ME, output=str(tmp_path / "out"))
 
 
 def copy_of(lease: Lease) -> Path:
