@@ -64,7 +64,7 @@ def test_sync_sdk_3_completes_a_v2_lifecycle(server: EmulatorProcess) -> None:
         text = client.completions.create(model=endpoint.name, prompt="Once", max_tokens=5)
         found = client.endpoints.list(filter='name = "sdk-sync"').data
         events = list(client.endpoints.list_events(endpoint.id, limit=3))
-        told = client.endpoints.analytics(endpoint.id, include_time_series=True)
+        analytics_found = client.endpoints.analytics(endpoint.id, include_time_series=True)
         client.endpoints.deployments.update(
             deployment.id,
             endpoint_id=endpoint.id,
@@ -88,9 +88,9 @@ def test_sync_sdk_3_completes_a_v2_lifecycle(server: EmulatorProcess) -> None:
         assert text.usage.completion_tokens == 5
         assert [entry.id for entry in found] == [endpoint.id]
         assert len(events) > 3
-        assert told.metrics is not None
-        assert told.metrics.request_metrics is not None
-        assert told.metrics.request_metrics.total_requests == "3"
+        assert analytics_found.metrics is not None
+        assert analytics_found.metrics.request_metrics is not None
+        assert analytics_found.metrics.request_metrics.total_requests == "3"
         assert endpoint.id not in {entry.id for entry in client.endpoints.list()}
 
 

@@ -17,7 +17,7 @@ from mayfly.models.rows import Answer, RowRequest
 from tests.support.scripted_server import Request, Script, ScriptedServer, completion, echo, http
 
 QUICK = Backoff(base_s=0.01, cap_s=0.05)
-ERROR = b'{"error": {"message": "told so", "code": "some_code"}}'
+ERROR = b'{"error": {"message": "server says no", "code": "some_code"}}'
 
 
 NULL = Failure(NULL_PROMPT, "column prompt is null")
@@ -156,7 +156,7 @@ def test_failing_row_fails_alone() -> None:
         found = answers(engine, rows(20))
 
     assert [row for row, answer in found.items() if answer.error] == [3]
-    assert "told so" in (found[3].error or "")
+    assert "server says no" in (found[3].error or "")
     assert found[3].attempts == 4
 
 
@@ -172,7 +172,10 @@ def test_refused_key_ends_the_run_at_once() -> None:
     async def script(request: Request) -> bytes | None:
         return http(ERROR, 401)
 
-    with engine_on(script) as (engine, server), pytest.raises(CredentialsRefused, match="told so"):
+    with (
+        engine_on(script) as (engine, server),
+        pytest.raises(CredentialsRefused, match="server says no"),
+    ):
         answers(engine, rows(500))
 
     assert len(server.requests) <= 16

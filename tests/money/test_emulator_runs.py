@@ -151,7 +151,7 @@ def test_endangered_deadline_adds_replicas(
     estimated = report["estimate"]["seconds"]
     print(
         f"\nemulator, deadline 400 s: {len(bill.lines)} replicas, {report['rows']['done']} of 2000 "
-        f"rows, foreseen {estimated['mid']:.0f} s, stopped: {stopped}"
+        f"rows, estimated {estimated['mid']:.0f} s, stopped: {stopped}"
     )
     assert len(bill.lines) > 1
     assert report["rows"]["done"] > 1200

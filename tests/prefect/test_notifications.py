@@ -39,7 +39,7 @@ def test_notification_is_sent_when_no_sweep_completes(
     wanted = automations(UUID(block), silence=timedelta(seconds=10))[2].model_dump(
         mode="json", exclude={"id"}
     )
-    wanted["name"] = f"no sweep, told through {block}"
+    wanted["name"] = f"no sweep, notified through {block}"
 
     made = stage.prefect.ask("POST", "/automations/", **wanted)
 

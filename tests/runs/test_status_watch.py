@@ -33,7 +33,7 @@ def test_status_watch_ended_by_ctrl_c_leaves_run_alone(stage: Machine) -> None:
     run = stage.run()
     wait_until(lambda: stage.answered() >= 4, "answered rows")
     watch = stage.command("status", str(stage.output), "--watch", "--json")
-    wait_until(lambda: watch.text.count("\n") >= 1, "nothing was told")
+    wait_until(lambda: watch.text.count("\n") >= 1, "a status line")
 
     watch.signal(signal.SIGINT, group=True)
 

@@ -60,7 +60,7 @@ def test_run_through_a_proxy_takes_every_call_through_it(secured: Secured, passw
         assert set(proxy.connects) == {f"{HOST}:443"}
         assert proxy.refused == 0
     assert not secured.emulator.has_endpoints
-    for path in [*secured.output.rglob("*"), *secured.home.rglob("*"), run.told]:
+    for path in [*secured.output.rglob("*"), *secured.home.rglob("*"), run.output_file]:
         if path.is_file():
             assert ESCAPED.encode() not in path.read_bytes(), path
             assert b"p@ss" not in path.read_bytes(), path

@@ -42,7 +42,7 @@ def begun(stage: Machine) -> int:
     return len(list((stage.output / "_mayfly" / "journal").glob("*.jsonl")))
 
 
-def told(run: Process) -> str:
+def output_of(run: Process) -> str:
     return " ".join(run.text.split())
 
 
@@ -68,12 +68,12 @@ def test_killed_worker_and_vanished_endpoint_are_replaced(
     stage, run = midway
 
     run.workers()[0].kill()
-    wait_until(lambda: "another worker continues its shards" in told(run), "message")
+    wait_until(lambda: "another worker continues its shards" in output_of(run), "message")
     stage.emulator.vanish()
     stage.emulator.use_faults()
 
     assert run.wait() == 0, run.text
-    assert "killed by SIGKILL" in told(run)
+    assert "killed by SIGKILL" in output_of(run)
     stage.assert_complete()
     assert len(stage.report()["endpoints"]) == 2
     assert not stage.emulator.has_endpoints

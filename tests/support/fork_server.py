@@ -77,8 +77,8 @@ def start(command: dict[str, Any]) -> int:
     code = 1
     try:
         nothing = os.open(os.devnull, os.O_RDONLY)
-        told = os.open(command["told"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        for number, descriptor in enumerate((nothing, told, told)):
+        output_file = os.open(command["output_file"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for number, descriptor in enumerate((nothing, output_file, output_file)):
             os.dup2(descriptor, number)
         for variable, value in command["env"].items():
             if value is None:

@@ -35,12 +35,12 @@ class Process:
     """One command, forked by a `Launcher`.
 
     Attributes:
-        told: The file that holds what it wrote.
+        output_file: The file with its output.
         cpu_s: What it took; known once it has ended.
     """
 
-    def __init__(self, told: Path) -> None:
-        self.told = told
+    def __init__(self, output_file: Path) -> None:
+        self.output_file = output_file
         self.pid = 0
         self.cpu_s = 0.0
         self.started = threading.Event()
@@ -72,7 +72,7 @@ class Process:
     @property
     def text(self) -> str:
         """What it has written so far."""
-        return self.told.read_text(errors="replace") if self.told.exists() else ""
+        return self.output_file.read_text(errors="replace") if self.output_file.exists() else ""
 
     def signal(self, number: signal.Signals, *, group: bool = False) -> None:
         """Send a signal to it, or to its whole process group as a terminal does."""
@@ -125,16 +125,18 @@ class Launcher:
         self._ready = threading.Event()
         threading.Thread(target=self._listen, name="launcher", daemon=True).start()
 
-    def start(self, argv: Sequence[str], *, env: Environment, told: Path, **more: Any) -> Process:
+    def start(
+        self, argv: Sequence[str], *, env: Environment, output_file: Path, **more: Any
+    ) -> Process:
         """Start `mayfly` with these arguments and changes to the environment."""
         assert self._ready.wait(PATIENCE_S), "the fork server did not start"
-        process = Process(told)
+        process = Process(output_file)
         self._known.append(process)
         command = {
             "id": len(self._known) - 1,
             "argv": list(argv),
             "env": dict(env),
-            "told": str(told),
+            "output_file": str(output_file),
             **more,
         }
         assert self._process.stdin is not None
@@ -181,7 +183,7 @@ class Machine:
     rows: int = 24
     concurrency: int = 4
     env: dict[str, str | None] = field(default_factory=dict)
-    _told: int = 0
+    _outputs: int = 0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -219,10 +221,10 @@ class Machine:
         self, *argv: str, timeouts: Mapping[str, float] | None = None, **more: Any
     ) -> Process:
         """Start `mayfly` with any arguments, and with other times than those of `Timeouts`."""
-        self._told += 1
-        told = self.folder / f"told-{self._told}.txt"
+        self._outputs += 1
+        output_file = self.folder / f"output-{self._outputs}.txt"
         env = {**self.environment, "MAYFLY_TIMEOUTS": json.dumps(timeouts) if timeouts else None}
-        return self.launcher.start(argv, env=env, told=told, **more)
+        return self.launcher.start(argv, env=env, output_file=output_file, **more)
 
     def run(self, *options: str, **more: Any) -> Process:
         """Start `mayfly run` over the input."""

@@ -82,7 +82,7 @@ class Simulation:
 
     Args:
         feed: (from second, number): as many requests the client can have in flight at most.
-        scaled: (second, factor): when the limiter is told of more or fewer replicas.
+        scaled: (second, factor): when the limiter learns of more or fewer replicas.
     """
 
     def __init__(

@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 @contextmanager
 def hook_listener() -> Iterator[tuple[str, list[str]]]:
     """Listen on loopback as a chat webhook; yield its URL and the received messages."""
-    told: list[str] = []
+    messages: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            told.append(str(json.loads(body)["text"]))
+            messages.append(str(json.loads(body)["text"]))
             self.send_response(204)
             self.end_headers()
 
@@ -25,6 +25,6 @@ def hook_listener() -> Iterator[tuple[str, list[str]]]:
     with HTTPServer(("127.0.0.1", 0), Listener) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/hook", told
+        yield f"http://127.0.0.1:{server.server_port}/hook", messages
         server.shutdown()
         thread.join()
