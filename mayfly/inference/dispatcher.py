@@ -282,13 +282,13 @@ class Dispatcher:
         """Process an attempt's outcome; its slot is free once this iteration's are recorded."""
         self._freed += 1
         self._active.discard(attempt)
-        row = attempt.row
-        if attempt in row.active:
-            row.active.remove(attempt)
+        in_row = attempt.row.active
+        if attempt in in_row:
+            in_row.remove(attempt)
         try:
             self._take(attempt, outcome)
         except Exception as error:  # noqa: BLE001 - a row must never keep its slot
-            self._fail_internally(row, error)
+            self._fail_internally(attempt.row, error)
         if not self._due:
             self._due = True
             self._loop.call_soon(self.pump)
@@ -297,19 +297,20 @@ class Dispatcher:
         row = attempt.row
         if isinstance(outcome, Reply):
             row.attempts += 1
+            status, view, _ = outcome
             # Usually a view of a whole bytes object, which is searched without a copy.
-            body = outcome.body.obj
-            if type(body) is not bytes or len(body) != len(outcome.body):
-                body = bytes(outcome.body)
+            body = view.obj
+            if type(body) is not bytes or len(body) != len(view):
+                body = bytes(view)
             for secret in self._secrets:
                 if secret in body:
                     clean = without_secrets(body, self._secrets)
                     outcome = outcome._replace(body=memoryview(clean))
                     break
-            if outcome.status == 200:
+            if status == 200:
                 self._answered(attempt, outcome)
             else:
-                self._refused(attempt, outcome, read_error(outcome.status, outcome.body))
+                self._refused(attempt, outcome, read_error(status, outcome.body))
         elif isinstance(outcome, NotSent):
             self._notes.log("silence", f"cannot connect: {outcome}; waiting for it")
             self._apply(row, self._retries.silence(outcome, self._clock()), "silence")
@@ -489,9 +490,10 @@ class Dispatcher:
         row.settled = True
         # References to the row must not keep megabytes alive.
         row.body = b""
-        for rival in row.active:
-            rival.call.cancel()
-            self._active.remove(rival)
-            self._freed += 1
-        row.active.clear()
-        row.stream.take(answer)
+        if row.active:
+            for rival in row.active:
+                rival.call.cancel()
+                self._active.remove(rival)
+                self._freed += 1
+            row.active.clear()
+        row.stream.answers.append(answer)

@@ -12,7 +12,7 @@ from mayfly.models.rows import RowRequest
 
 FIRST_ROWS = 256
 WINDOW_ROWS = 16_384
-WINDOW_BYTES = 16 * 2**20
+WINDOW_BYTES = 32 * 2**20
 """Maximum size of a window. The first window is small, so that sending starts early, and the next
 one fills while its predecessor is sent, so that no row waits for a whole window to be read."""
 

@@ -134,6 +134,7 @@ class RowStream:
 
     Attributes:
         waiting: Rows to send.
+        answers: Answers to record, which the loop appends.
         again: Rows to send before all others: they have been paid for, but are not settled.
         exhausted: Whether its source has no more rows.
         error: The error of recording, if it failed.
@@ -226,10 +227,6 @@ class RowStream:
         return fed > 0
 
     # For the loop.
-
-    def take(self, answer: Answer) -> None:
-        """Add an answer for recording."""
-        self.answers.append(answer)
 
     def fail(self, error: Exception) -> None:
         """Stop sending, because recording has failed."""

@@ -46,7 +46,7 @@ def test_held_bytes_count_all_streams_and_allow_one_row() -> None:
     assert stream.held_bytes <= AHEAD_BYTES + 2 * 2**20
     stream.record()
     for row in range(stream.unrecorded):
-        stream.take(Answer(row, "x", None))
+        stream.answers.append(Answer(row, "x", None))
     stream.record()
     assert stream.unrecorded == 0
     fill(stream, 1000, elsewhere=10 * HELD_BYTES)
@@ -68,7 +68,7 @@ def test_full_stream_continues_when_answers_arrive() -> None:
     stream.arrived.clear()
 
     for row in range(full // 2):
-        stream.take(Answer(row, "x", None))
+        stream.answers.append(Answer(row, "x", None))
     stream.record()
 
     assert stream.arrived.is_set()
