@@ -161,19 +161,20 @@ class Dataset:
     def check_cells(
         self, prompt_columns: Sequence[str], *, most_bytes: int = HASHED_WHOLE_BYTES
     ) -> None:
-        """Decode the columns that no prompt uses, to find damage before rows are paid for.
+        """Decode every cell, to find damage before rows are paid for.
 
-        Done for local inputs that are small enough to be hashed completely. A larger input keeps
-        its fingerprint when a damaged file is replaced by a good copy, so a run that stopped at the
-        damage can be resumed with all its answers.
+        Done for local inputs that are small enough to be hashed completely: after a repair such an
+        input is another one, so its answers could not be kept. A larger input keeps its fingerprint
+        when a damaged file is replaced by a good copy, so a run that stopped at the damage can be
+        resumed with all its answers.
 
         Raises:
             BadRequest: A file is damaged; the message names it.
         """
         small = all(file.remote is None for file in self.files)
         small = small and sum(file.size for file in self.files) <= most_bytes
-        names = self.columns if small else self.checked_casts
-        names = tuple(name for name in names if name not in prompt_columns)
+        casts = tuple(name for name in self.checked_casts if name not in prompt_columns)
+        names = self.columns if small else casts
         # Every cell of a copied file has already been read.
         if not names or self.packed or all(file.content for file in self.files):
             return

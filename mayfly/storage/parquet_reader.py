@@ -13,7 +13,7 @@ from mayfly.models.shards import RowGroup
 from mayfly.storage.footer import InputFile, footer_of, open_binary, read_arrow_footer
 from mayfly.storage.formats import ARROW
 from mayfly.storage.remote_blocks import BlockStore
-from mayfly.storage.unified_types import fit
+from mayfly.storage.unified_types import fit, text_dictionaries
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 4 * 2**20
@@ -115,6 +115,7 @@ class ParquetReader:
                 arrow_extensions_enabled=True,
                 coerce_int96_timestamp_unit=file.int96,
                 page_checksum_verification=True,
+                read_dictionary=text_dictionaries(footer.schema),
             ) as parquet:
                 for run in _runs(file.groups):
                     if run.first_row + run.rows > skip:

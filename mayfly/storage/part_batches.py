@@ -13,6 +13,7 @@ from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.output_columns import OutputColumns
+from mayfly.storage.unified_types import text_dictionaries
 from mayfly.storage.work_folder import part_elsewhere
 
 BATCH_ROWS = 1024
@@ -39,7 +40,12 @@ def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
     """
     try:
         elsewhere = None if path.exists() else part_elsewhere(path)
-        with pq.ParquetFile(elsewhere or path, arrow_extensions_enabled=True) as parquet:
+        source = elsewhere or path
+        metadata = pq.read_metadata(source)
+        coded = text_dictionaries(metadata.schema.to_arrow_schema())
+        with pq.ParquetFile(
+            source, metadata=metadata, arrow_extensions_enabled=True, read_dictionary=coded
+        ) as parquet:
             yield parquet
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:

@@ -50,6 +50,19 @@ def unified(one: pa.Field, other: pa.Field, mixed: Mixed = None) -> pa.Field:
     return one.with_type(kind).with_nullable(nullable=nullable)
 
 
+def text_dictionaries(schema: pa.Schema) -> list[str]:
+    """Return the columns of texts that are kept in dictionaries, to be read as such.
+
+    Arrow decodes them otherwise, and makes dictionaries again, which fails for a whole row group
+    where one text is not UTF-8.
+    """
+    return [
+        field.name
+        for field in schema
+        if pa.types.is_dictionary(field.type) and pa.types.is_string(field.type.value_type)
+    ]
+
+
 def fit(array: pa.Array, was: pa.Field | None, field: pa.Field) -> pa.Array:
     """Return a column of a file, converted to the unified schema.
 

@@ -15,13 +15,13 @@ from mayfly.planning.preview import preview_job
 from mayfly.planning.workload import estimate_workload
 from mayfly.storage.open_input import open_dataset
 
-GROUPS = 4
+GROUPS, GROUP_ROWS = 4, 5_000
 
 
 def damaged(path: Path, group: int) -> Job:
     """Write an input with damaged prompts in one row group; return a job over it."""
-    texts = [os.urandom(40).hex() for _ in range(GROUPS * 500)]
-    pq.write_table(pa.table({"prompt": texts}), path, row_group_size=500)
+    texts = [os.urandom(40).hex() for _ in range(GROUPS * GROUP_ROWS)]
+    pq.write_table(pa.table({"prompt": texts}), path, row_group_size=GROUP_ROWS)
     leaf = pq.read_metadata(path).row_group(group).column(0)
     start = leaf.dictionary_page_offset or leaf.data_page_offset
     data = bytearray(path.read_bytes())
@@ -32,9 +32,10 @@ def damaged(path: Path, group: int) -> Job:
     )
 
 
-def test_damage_in_the_first_rows_is_a_wrong_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [0, GROUPS - 1])
+def test_damaged_prompt_is_a_wrong_request_wherever_it_is(tmp_path: Path, group: int) -> None:
     with pytest.raises(BadRequest, match=r"in\.parquet cannot be read"):
-        preview_job(damaged(tmp_path / "in.parquet", 0), "loopback", writes=False)
+        preview_job(damaged(tmp_path / "in.parquet", group), "loopback", writes=False)
 
 
 def test_damage_in_the_sampled_rows_is_a_wrong_request(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ import pytest
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.models.rows import Answer
 from mayfly.models.shards import Shard
+from mayfly.storage.cells import UnreadableCell
 from mayfly.storage.dataset import SAMPLE_BYTES, SAMPLES_PER_FILE, Dataset, fingerprint_of
 from mayfly.storage.input_files import refuse_output_below
 from mayfly.storage.open_input import open_dataset
+from mayfly.storage.part_batches import of_part
 from mayfly.storage.parts import write_part
 
 
@@ -38,6 +40,12 @@ def output_of(dataset: Dataset, folder: Path) -> Path:
 
 def raw_texts(values: list[bytes]) -> pa.Array:
     return pa.array(values, pa.binary()).view(pa.string())
+
+
+def raw_bytes(column: pa.DictionaryArray) -> list[bytes | None]:
+    """Return the texts of a dictionary column as bytes."""
+    texts = column.dictionary.view(pa.binary()).to_pylist()
+    return [None if at is None else texts[at] for at in column.indices.to_pylist()]
 
 
 def test_int96_holds_year_9999_and_nanoseconds(tmp_path: Path) -> None:
@@ -94,6 +102,25 @@ def test_unusual_types_and_raw_text_are_unchanged(tmp_path: Path) -> None:
     assert back.drop(["prompt"]) == table.drop(["prompt"])
     raw = back["prompt"].combine_chunks().view(pa.binary())
     assert raw[1].as_py() == "café".encode("latin-1")
+
+
+@pytest.mark.parametrize("index", [pa.int8(), pa.int64()], ids=str)
+def test_raw_text_in_a_dictionary_is_one_rows_error_and_unchanged(
+    tmp_path: Path, index: pa.DataType
+) -> None:
+    texts = raw_texts([b"ok", b"caf\xe9"])
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], index), texts, ordered=True)
+    pq.write_table(pa.table({"prompt": column}), tmp_path / "in.parquet")
+    dataset = open_dataset(str(tmp_path / "in.parquet"))
+
+    ((_, [cells], _),) = [(c.first_row, [*c.columns.values()], c.rows) for c in dataset.read(0, 4)]
+    part = output_of(dataset, tmp_path / "out") / "part-000000.parquet"
+    (kept,) = (batch.table["prompt"] for batch in of_part(part, 0))
+
+    assert isinstance(cells[1], UnreadableCell)
+    assert [cells[0], *cells[2:]] == ["ok", None, "ok"]
+    assert arrow_of(dataset).schema.field("prompt").type == column.type
+    assert raw_bytes(kept) == raw_bytes(column) == [b"ok", b"caf\xe9", None, b"ok"]
 
 
 @pytest.mark.parametrize("levels", ["index", "two-level columns"])
