@@ -45,6 +45,12 @@ def from_record(record: bytes) -> Answer:
     return made_fit(Answer(*values[:known], *(None,) * max(0, 2 - len(values))))
 
 
+def from_own_record(record: bytes) -> Answer:
+    """Return the answer of a record that this version has made of an answer in the same run."""
+    values = orjson.loads(record)
+    return Answer(*values) if len(values) == _SHORT else from_record(record)
+
+
 def _is_usual(values: list[Any]) -> bool:
     """Whether a record needs no conversion, which most do not; `made_fit` is slow."""
     if [*map(type, values)] != _USUAL_TYPES:

@@ -128,7 +128,7 @@ class Journal:
             position = self._end
             self._write(b"".join(lines))
             for row, record, line in zip(rows, records, lines, strict=True):
-                self.answers.lies_at(row, position + PREFIX_BYTES, len(record))
+                self.answers.wrote(row, position + PREFIX_BYTES, record)
                 position += len(line)
         return rows
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from mayfly.models.rows import Answer
-from mayfly.storage.answer_record import from_record, row_of, to_record
+from mayfly.storage.answer_record import from_own_record, from_record, row_of, to_record
 
 HELD_BYTES = 16 * 2**20
 """Maximum size of records in memory; beyond it, answers are read from the file."""
@@ -21,8 +21,9 @@ class Answers(Mapping[int, Answer]):
 
     def __init__(self, file: int) -> None:
         self._file = file
-        # An integer is the position of the record, followed by 32 bits of its length.
-        self._found: dict[int, Answer | int] = {}
+        # Bytes are the record itself. An integer is the position of the record, followed by 32
+        # bits of its length.
+        self._found: dict[int, Answer | bytes | int] = {}
         self._held = 0
         self._released = 0
 
@@ -30,6 +31,8 @@ class Answers(Mapping[int, Answer]):
         found = self._found[row]
         if isinstance(found, Answer):
             return found
+        if isinstance(found, bytes):
+            return from_own_record(found)
         record = os.pread(self._file, found & 0xFFFF_FFFF, found >> 32)
         return from_record(record)
 
@@ -49,6 +52,13 @@ class Answers(Mapping[int, Answer]):
         """Add an answer with a record in the file, at `position`."""
         self._found[row] = position << 32 | length
         self._released = position + length + 1
+
+    def wrote(self, row: int, position: int, record: bytes) -> None:
+        """Add an answer whose record this process has just written."""
+        self.lies_at(row, position, len(record))
+        if self._held + len(record) <= HELD_BYTES:
+            self._held += len(record)
+            self._found[row] = record
 
     def release(self, end: int) -> None:
         """Replace some answers in memory by their positions in the file.

@@ -1,6 +1,9 @@
 """A worker's end of the data path: rows from the run, and answers back to it."""
 
+import math
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 
@@ -13,6 +16,12 @@ from mayfly.storage.dataset import Chunk
 from mayfly.workers.protocol import Block, RowsNeeded
 from mayfly.workers.slots import SlotAllowance
 
+BLOCK_EVERY_S = 0.004
+"""Least time between two blocks of few answers, in seconds."""
+
+BLOCK_ROWS = 32
+"""Number of answers from which a block does not wait for `BLOCK_EVERY_S`."""
+
 MAX_UNACKNOWLEDGED_BYTES = 32 * 2**20
 """Unacknowledged answers in bytes above which no further requests are sent."""
 
@@ -21,49 +30,60 @@ class SentAnswers:
     """Takes answers as a journal does, and sends them to the run in blocks.
 
     One block at a time awaits its acknowledgement; answers that arrive meanwhile form the next
-    block. So blocks are small at low load and large at high load. Source: J. Nagle, RFC 896.
+    block. So blocks are small at low load and large at high load. Source: J. Nagle, RFC 896. A
+    block wakes several threads in the worker and in the run, so a small one is also delayed until
+    `BLOCK_EVERY_S` after the last one.
+
+    Attributes:
+        appended: Number of answers so far.
     """
 
-    def __init__(self, shard: int, send: Callable[[Block], object]) -> None:
-        self._shard, self._send = shard, send
-        self._records: list[bytes] = []
-        self._answers: list[Answer] = []
-        self._bytes = self._requests = 0
-        self._under_way = False
+    def __init__(
+        self,
+        shard: int,
+        send: Callable[[Block], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._shard, self._send, self._clock = shard, send, clock
+        self.appended = 0
+        # A deque, because its ends can be used from two threads without a lock; None after the
+        # answers of a request.
+        self._waiting: deque[tuple[bytes, Answer] | None] = deque()
+        self._bytes = 0
+        self._sent_at = -math.inf
+        self._under_way = self._syncing = False
         self._ended_with: EndpointLost | None = None
         self._changed = threading.Condition()
-
-    @property
-    def appended(self) -> int:
-        """Number of answers in the next block."""
-        return len(self._records)
 
     def append(self, answer: Answer) -> None:
         """Add an answer to the next block."""
         record = to_record(answer)
-        with self._changed:
-            self._records.append(record)
-            self._answers.append(answer)
-            self._bytes += len(record)
+        self._waiting.append((record, answer))
+        self._bytes += len(record)
+        self.appended += 1
 
     def landed(self) -> None:
         """Count a request whose answers were just appended."""
-        with self._changed:
-            self._requests += 1
+        self._waiting.append(None)
 
     def commit(self, *, sync: bool = True) -> None:
-        """Send the next block, unless one is unacknowledged; with `sync`, wait for the run.
+        """Send the next block if it is due; with `sync`, send all and wait for the run.
 
         Raises:
             EndpointLost: The run is gone.
         """
-        self._flush()
         if not sync:
+            if self._is_due():
+                self._flush()
             return
         with self._changed:
+            self._syncing = True
+        self._flush()
+        with self._changed:
             self._changed.wait_for(
-                lambda: self._ended_with or not (self._under_way or self._records or self._requests)
+                lambda: self._ended_with or not (self._under_way or self._waiting)
             )
+            self._syncing = False
             if self._ended_with is not None:
                 raise self._ended_with
 
@@ -77,7 +97,14 @@ class SentAnswers:
         with self._changed:
             self._under_way = False
             self._changed.notify_all()
-        self._flush()
+            syncing = self._syncing
+        if syncing or self._is_due():
+            self._flush()
+
+    def flush_delayed(self) -> None:
+        """Send a block that was delayed; called at every tick."""
+        if self._waiting and not self._under_way:
+            self._flush()
 
     def run_ended(self) -> None:
         """Release all waiters."""
@@ -85,15 +112,25 @@ class SentAnswers:
             self._ended_with = EndpointLost("the run has ended")
             self._changed.notify_all()
 
+    def _is_due(self) -> bool:
+        if self._under_way or not self._waiting:
+            return False
+        return (
+            len(self._waiting) >= 2 * BLOCK_ROWS or self._clock() - self._sent_at >= BLOCK_EVERY_S
+        )
+
     def _flush(self) -> None:
         with self._changed:
-            if self._under_way or not (self._records or self._requests):
+            if self._under_way or not self._waiting:
                 return
-            tally = EMPTY_TALLY.with_all(self._answers)
-            block = Block(self._shard, self._records, tally, self._requests)
-            self._records, self._answers, self._bytes, self._requests = [], [], 0, 0
-            self._under_way = True
-        self._send(block)
+            taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            # Only an estimate while answers arrive.
+            self._bytes = 0
+            self._under_way, self._sent_at = True, self._clock()
+        answers = [one for one in taken if one is not None]
+        tally = EMPTY_TALLY.with_all([answer for _, answer in answers])
+        records = [record for record, _ in answers]
+        self._send(Block(self._shard, records, tally, len(taken) - len(answers)))
 
 
 class AcknowledgedSender:

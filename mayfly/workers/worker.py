@@ -170,6 +170,8 @@ class ShardWorker:
 
     def _report_often(self) -> None:
         while not self._over.wait(TICK_S):
+            for answers in [*self._answers.values()]:
+                answers.flush_delayed()
             self._report()
 
     def _report(self) -> None:
