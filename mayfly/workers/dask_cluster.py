@@ -23,7 +23,7 @@ from mayfly.workers.dask_demand import Demand
 from mayfly.workers.dask_worker import WorkerActor, problem, stay
 
 CONNECT_S = 10.0
-PROBE_S = 30.0
+PROBE_S = 60.0
 """Time limit for the check of a worker."""
 
 START_S = 15.0
