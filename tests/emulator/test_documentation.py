@@ -35,7 +35,7 @@ def test_emulator_page_has_every_setting(setting: str) -> None:
 
 @pytest.mark.parametrize("call", ["ledger", "calls", "clock", "faults", "capacity", "deployments"])
 def test_emulator_page_has_every_admin_call(call: str) -> None:
-    assert f"{call}" in PAGE.partition("## Behind the scenes")[2]
+    assert f"{call}" in PAGE.partition("## Control API")[2]
 
 
 @pytest.mark.parametrize(
