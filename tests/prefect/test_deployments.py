@@ -149,7 +149,7 @@ def test_step_states_say_their_result(ended: Ended) -> None:
     assert "10,000 rows on 1xnvidia-h100-80gb, $5.49/h" in ended.tasks["select hardware"]
     assert ended.tasks["await READY"].startswith("READY after ")
     assert ended.tasks["await READY"].endswith("on 1xnvidia-h100-80gb, $5.49/h")
-    assert "stopped, billing has ended; $" in ended.tasks["stop endpoint"]
+    assert " no longer bills; $" in ended.tasks["stop endpoint"]
     assert "404" in ended.tasks["delete endpoint"]
     assert "rows, 0 failed" in ended.tasks["answer shard 0"]
 

@@ -118,6 +118,8 @@ def test_run_over_tls_sends_its_key_and_survives_its_scheduler(
 @contextmanager
 def dask_settings(variables: dict[str, str]) -> Iterator[None]:
     """Set Dask's configuration in this process as its environment variables would."""
+    # Loaded first: it adds its defaults to the configuration, which the end of `set` would remove.
+    import distributed  # noqa: F401, PLC0415 - an extra
     from dask import config  # noqa: PLC0415 - an extra
 
     with config.set(config.collect_env(variables)):
