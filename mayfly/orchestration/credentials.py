@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from mayfly.runs.environment import Environment
 
@@ -25,7 +25,12 @@ class TogetherCredentials(Block):
     _block_type_name = "Together Credentials"
     _block_type_slug = "together-credentials"
     _description = "API key, project and base URL of Together AI, for mayfly's flows."
-    # No logo and no documentation URL: the project has no web address yet.
+    _logo_url = HttpUrl(
+        "https://raw.githubusercontent.com/mayfly-batch/mayfly/main/docs/images/logo.svg"
+    )
+    _documentation_url = HttpUrl(
+        "https://github.com/mayfly-batch/mayfly/blob/main/docs/how-to/schedule.md"
+    )
 
     api_key: SecretStr = Field(
         title="API key", description="Together API key; stored encrypted and never shown again"

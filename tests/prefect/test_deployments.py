@@ -88,7 +88,7 @@ def test_batch_form_offers_available_runners_only(stage: PrefectStage) -> None:
     assert schema["properties"]["runner"]["enum"] == ["local", "processes", "dask"]
 
 
-def test_credentials_block_has_fields_and_secret(
+def test_credentials_block_has_fields_secret_logo_and_documentation(
     stage: PrefectStage,
 ) -> None:
     kind = stage.prefect.ask("GET", "/block_types/slug/together-credentials")
@@ -103,9 +103,8 @@ def test_credentials_block_has_fields_and_secret(
     }  # fmt: skip
     assert fields["api_key"]["format"] == "password"
     assert schema["fields"]["secret_fields"] == ["api_key"]
-    # The project has no address on the web that they could name.
-    assert kind["logo_url"] is None
-    assert kind["documentation_url"] is None
+    assert kind["logo_url"].startswith("https://")
+    assert kind["documentation_url"].startswith("https://")
 
 
 def test_prefect_yaml_registers_the_same_as_mayfly_deploy(stage: PrefectStage) -> None:

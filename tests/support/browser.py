@@ -15,6 +15,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = Path(__file__).parents[2] / "artifacts" / "prefect"
 """Where the pictures of the tests are kept; git ignores it."""
 ROOT = Path(__file__).parents[2]
+LOGO = ROOT / "docs" / "images" / "logo.svg"
 PATIENCE_MS = 45_000
 CLICK_MS = 10_000
 _RENAME = """(names) => {
@@ -58,6 +59,8 @@ class Screen:
         """Open a tab."""
         page = browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(PATIENCE_MS)
+        # What the internet has for people is here, too.
+        page.route("**/docs/images/logo.svg", lambda route: route.fulfill(path=LOGO))
         return cls(page, ui)
 
     def picture(self, name: str) -> Path:
