@@ -82,6 +82,7 @@ class DaskCluster:
         self._connection, self._project, self._workers_s = connection, project, workers_s
         self._client: Any = None
         self._fit: set[str] = set()
+        self._first: Demand | None = None
         self._own = WorkerInfo("", "", "", "")
 
     def is_private(self, worker: str) -> bool:
@@ -216,6 +217,8 @@ class DaskCluster:
 
         def check(address: str) -> None:
             wrong = self._wrong(address)
+            if wrong and address not in self.addresses():
+                wrong = ""  # It has left meanwhile.
             silent.discard(address)
             found.put(wrong)
 
@@ -244,13 +247,12 @@ class DaskCluster:
     def _await_workers(self) -> list[str]:
         self._log(f"--dask {self.address} has no workers; waiting up to {self._workers_s:.0f} s")
         end = time.monotonic() + self._workers_s
-        with self.demand() as demand:
-            # One is enough for the check; more are requested when there is work.
-            demand.ask_for(1)
-            while not (addresses := self.addresses()) and time.monotonic() < end:
-                if self.lost:
-                    break
-                time.sleep(0.2)
+        # One is enough for the check; more are requested when there is work. It is requested
+        # until the end, because an adaptive cluster would close it before the run uses it.
+        self._first = self.demand()
+        self._first.ask_for(1)
+        while not (addresses := self.addresses()) and time.monotonic() < end and not self.lost:
+            time.sleep(0.2)
         return addresses
 
     def _run(self, address: str, function: Callable[..., Any], *args: object) -> Any:
