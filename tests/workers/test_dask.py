@@ -122,7 +122,9 @@ def dask_settings(variables: dict[str, str]) -> Iterator[None]:
     import distributed  # noqa: F401, PLC0415 - an extra
     from dask import config  # noqa: PLC0415 - an extra
 
-    with config.set(config.collect_env(variables)):
+    # With dots, because a nested value would replace all other settings of `distributed`.
+    names = (name.removeprefix("DASK_").lower().replace("__", ".") for name in variables)
+    with config.set(dict(zip(names, variables.values(), strict=True))):
         yield
 
 
