@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -72,6 +73,9 @@ class LocalProcess:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.connection = Connection(near.detach())
         self.name = f"worker process {self._process.pid}"
+        # A stopped worker (SIGSTOP) does not notice that its run has ended: a run that ends without
+        # waiting for it kills it.
+        self._left = weakref.finalize(self, self._process.kill)
 
     @property
     def pid(self) -> int:
@@ -93,6 +97,7 @@ class LocalProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
+        self._left.detach()
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 

@@ -143,7 +143,8 @@ def test_hung_workers_do_not_delay_teardown(stage: Machine) -> None:
     stage.emulator.use_faults(SLOW)
     run = stage.run("--runner", "processes", "--shard-rows", "50", timeouts={"abandon_s": 1})
     wait_until(lambda: stage.answered() >= 20, "answered rows")
-    for worker in run.workers():
+    workers = run.workers()
+    for worker in workers:
         worker.suspend()
 
     run.signal(signal.SIGTERM)
@@ -151,6 +152,7 @@ def test_hung_workers_do_not_delay_teardown(stage: Machine) -> None:
     assert stage.await_gone() < 20
     assert run.wait() == 143, run.text
     assert stage.leases() == ()
+    wait_until(lambda: not [w for w in workers if w.is_running()], "the end of the stopped workers")
 
 
 def _is_still(stage: Machine) -> bool:
