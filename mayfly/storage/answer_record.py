@@ -48,7 +48,9 @@ def from_record(record: bytes) -> Answer:
 def from_own_record(record: bytes) -> Answer:
     """Return the answer of a record that this version has made of an answer in the same run."""
     values = orjson.loads(record)
-    return Answer(*values) if len(values) == _SHORT else from_record(record)
+    if len(values) == _SHORT and values[2] is None:  # No failure.
+        return Answer(*values)
+    return from_record(record)
 
 
 def _is_usual(values: list[Any]) -> bool:

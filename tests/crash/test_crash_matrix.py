@@ -69,7 +69,8 @@ def test_run_killed_at_any_point_leaves_nothing_and_loses_nothing(
     leaks = {outcome.cell: outcome.leaks for outcome in outcomes if outcome.leaks}
     assert leaks == {}
     # The number of polls varies with the machine, so that a late cell may not exist.
-    assert sum(outcome.reached for outcome in outcomes) >= 0.75 * len(outcomes)
+    late = [outcome.cell for outcome in outcomes if not outcome.reached]
+    assert len(late) <= max(1, len(outcomes) // 4), late
 
 
 def keep(outcomes: list[Outcome], *, api: str, line: str, calls: int) -> None:

@@ -58,7 +58,7 @@ def test_control_plane_and_inference_read_the_same_headers() -> None:
         ({"error": "no", "error_type": "validation"}, ("validation", "no")),
         ({"detail": [{"loc": ["body", "n"], "msg": "too big"}]}, ("", "body.n: too big")),
         ({"code": 3, "message": "no", "details": [{"detail": "because"}]}, ("3", "no; because")),
-        (["no"], ("", "")),
+        (["no"], ("", "no")),
         (None, ("", "")),
     ],
 )

@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from mayfly.planning.measurements import Measurement
 from mayfly.planning.plan import make_plan
 from mayfly.runs.accounting import measurement
@@ -176,12 +178,13 @@ def teach(home: Path, past: list[Measurement]) -> None:
     (home / "history.jsonl").write_text(json.dumps(record) + "\n")
 
 
+@pytest.mark.soak
 def test_calibration_rows_find_the_cheapest_hardware_and_are_kept(
     tmp_path: Path,
 ) -> None:
     slots = 255
     with emulated(
-        tmp_path / "home", speed=0.8, start_factor=0.0005, schedule_s=0.1, drain_s=0.2,
+        tmp_path / "home", speed=0.4, start_factor=0.0005, schedule_s=0.1, drain_s=0.2,
         routing_s=0.1,
     ) as (emulator, environment), begin(
         job_of(tmp_path, rows=1000), RunHandle(environment=environment)

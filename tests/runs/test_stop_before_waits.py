@@ -27,10 +27,11 @@ from together_emulator import FaultRule
 
 QUICK = {"speed": 60.0, "start_factor": 0.02, "drain_s": 1.0}
 ENDLESS = (
-    "{% if n == 720 %}{% for a in range(99999) %}{% for b in range(99999) %}{% for c in "
+    "{% if 720 <= n < 750 %}{% for a in range(99999) %}{% for b in range(99999) %}{% for c in "
     "range(99999) %}{% endfor %}{% endfor %}{% endfor %}{% endif %}{{ prompt }}"
 )
-"""Row 720 is not among those that the plan renders."""
+"""These rows are not among those that the plan renders. Each takes the seconds that a row may take;
+together they take longer than the test."""
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.05)
 

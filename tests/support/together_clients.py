@@ -60,15 +60,14 @@ class EmulatorProcess:
 
 def wait_for(poll: Callable[[], T], wanted: Callable[[T], bool]) -> T:
     """Poll until the value is wanted; return it."""
-    value = poll()
+    found: list[T] = []
 
     def seen() -> bool:
-        nonlocal value
-        value = poll()
-        return wanted(value)
+        found.append(poll())
+        return wanted(found[-1])
 
     wait_until(seen, "the value that is wanted")
-    return value
+    return found[-1]
 
 
 class CommandLine:
