@@ -120,7 +120,7 @@ def end_on(
         policy=policy,
         line=line,
         budget_s=budget_s,
-        settled_at=lease.settled_at,
+        unsettled_s=lease.unsettled_s(time.time()),
         billing_since=lease.ready_at,
         on_step=on_step,
     ).billed_to(lease)

@@ -93,7 +93,7 @@ class EndpointSession:
         self._rental, self._log = rental, log
         self._timeouts, self._clock = timeouts, clock
         self._heart = Heartbeat(lease, store, self._arm, log, heartbeat_s=timeouts.heartbeat_s)
-        # From this time on a 404 proves that it does not exist; see `tear_down`.
+        # From this time of the monotonic clock on, a 404 proves that it does not exist.
         self._settled_at = 0.0
         self._stop_requested_at: float | None = None
         self._phase: Phase | None = None
@@ -117,7 +117,7 @@ class EndpointSession:
         try:
             self._keep(self._plane.create(spec, on_known=self._keep))
         except BaseException as error:
-            self._settled_at = self._clock.time() + SETTLE_S if _in_doubt(error) else before
+            self._settled_at = self._clock.monotonic() + SETTLE_S if _in_doubt(error) else before
             raise
         return self.ref
 
@@ -281,7 +281,7 @@ class EndpointSession:
             policy=policy,
             line="finally",
             budget_s=self._timeouts.teardown_s,
-            settled_at=self._settled_at,
+            unsettled_s=max(0.0, self._settled_at - began),
             stop_requested_at=self._stop_requested_at,
             billing_since=self.ready_at,
             aim="delete" if self.policy == "delete" else "stop",

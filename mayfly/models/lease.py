@@ -90,16 +90,16 @@ class Lease:
         """Whether the last heartbeat is too old."""
         return now - self.heartbeat_at > EXPIRY_S
 
-    @property
-    def settled_at(self) -> float:
-        """Unix time from which a 404 proves that the endpoint does not exist.
+    def unsettled_s(self, now: float) -> float:
+        """Return the seconds in which a 404 is no proof yet that the endpoint does not exist.
 
         0 if the create call returned an id; otherwise the create may still take effect. A dead
-        owner cannot have sent it later than its next heartbeat was due.
+        owner cannot have sent it later than its next heartbeat was due. A heartbeat of the future,
+        of a clock that has been set since, counts as one of now.
         """
         if self.ref.endpoint_id:
             return 0.0
-        return self.heartbeat_at + HEARTBEAT_S + SETTLE_S
+        return max(0.0, HEARTBEAT_S + SETTLE_S - max(0.0, now - self.heartbeat_at))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -30,7 +30,7 @@ def tear_down(
     policy: Literal["delete", "stop"],
     line: Line,
     budget_s: float,
-    settled_at: float | None = None,
+    unsettled_s: float | None = None,
     billing_since: float | None = None,
     aim: Literal["delete", "stop"] | None = None,
     stopped: bool = False,
@@ -48,8 +48,8 @@ def tear_down(
 
     Args:
         budget_s: Time limit, in seconds.
-        settled_at: Unix time from which a 404 is proof: until then a create may still take effect.
-            By default now for an endpoint with an id, and otherwise as long from now as a create
+        unsettled_s: Seconds from now in which a create may still take effect, so that a 404 is no
+            proof. By default none for an endpoint with an id, and otherwise as long as a create
             may take.
         billing_since: Unix time since which replicas are ready, for the message.
         aim: What the caller finally wants, for the message; by default the policy.
@@ -62,9 +62,11 @@ def tear_down(
         TeardownFailed: The time limit is exceeded; the message says what may still be billed, and
             how to end it.
     """
-    if settled_at is None:
-        settled_at = 0.0 if ref.endpoint_id else now() + SETTLE_S
-    teardown = _Teardown(plane, ref, policy, line, on_step, now, settled_at)
+    if unsettled_s is None:
+        unsettled_s = 0.0 if ref.endpoint_id else SETTLE_S
+    # By the monotonic clock: the time of day may be set, by a day too.
+    settled_at = clock() + unsettled_s
+    teardown = _Teardown(plane, ref, policy, line, on_step, now, lambda: settled_at - clock())
     teardown.known_stopped = stopped
     if stop_requested_at is not None and not stopped:
         teardown.record_stop(stop_requested_at)
@@ -106,10 +108,10 @@ class _Teardown:
         line: Line,
         on_step: Callable[[str], None],
         now: Callable[[], float],
-        settled_at: float,
+        unsettled_s: Callable[[], float],
     ) -> None:
         self._plane, self._ref, self._policy = plane, ref, policy
-        self._on_step, self._now, self._settled_at = on_step, now, settled_at
+        self._on_step, self._now, self._unsettled_s = on_step, now, unsettled_s
         self.proof = TeardownProof(name=ref.name, line=line, started_at=now())
         self.last: object = "no response from the API"
         self._absence_logged = False
@@ -175,15 +177,15 @@ class _Teardown:
             )
 
     def _absent(self) -> bool:
-        now = self._now()
-        if now < self._settled_at:
+        if (unsettled_s := self._unsettled_s()) > 0:
             if not self._absence_logged:
                 self._on_step(
                     f"{self._ref.name} does not exist; polling for another "
-                    f"{self._settled_at - now:.0f} s, in case its create still takes effect"
+                    f"{unsettled_s:.0f} s, in case its create still takes effect"
                 )
             self._absence_logged = True
             return False
+        now = self._now()
         self._record(
             f"{self._ref.name} was deleted (confirmed: 404)",
             stopped_at=self.proof.stopped_at or now,

@@ -71,7 +71,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectStage]:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / "prefect-house"
-    name = f"emulated-{os.getpid()}"
+    # Two packages of tests have this fixture, and may meet in one process.
+    name = f"emulated-{os.getpid()}-{uuid4().hex[:6]}"
     with (
         shared_deployments(folder) as api_url,
         httpx.Client(base_url=api_url, timeout=60) as http,
