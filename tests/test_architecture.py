@@ -14,7 +14,12 @@ SOURCES = sorted(
     for folder in ("flows", "tasks", "mayfly", "together_emulator", "benchmarks", "data")
     for path in (ROOT / folder).rglob("*.py")
 )
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TESTS = sorted(
+    # Without the clients that `tests/clients` installs below its own folder.
+    path
+    for path in (ROOT / "tests").rglob("*.py")
+    if ".cache" not in path.relative_to(ROOT).parts
+)
 LONGEST = 500
 
 
