@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
+from mayfly.clock import SYSTEM_CLOCK, Clock
 from mayfly.endpoints.process_liveness import owner_is_alive
 from mayfly.models.errors import BadRequest
 from mayfly.models.lease import WATCH_S, Lease
@@ -89,13 +90,22 @@ def end_leases_endpoint(
     store: LeaseStore,
     budget_s: float,
     on_step: Callable[[str], None],
+    clock: Clock = SYSTEM_CLOCK,
 ) -> TeardownProof | None:
     """Do what `end_on` does, with the API generation of the lease."""
     with ExitStack() as stack:
         if lease.ref.api != plane.api:
             connection = replace(connection, project=lease.project or connection.project)
             plane = stack.enter_context(connect(lease.ref.api, connection))
-        return end_on(plane, lease, line=line, store=store, budget_s=budget_s, on_step=on_step)
+        return end_on(
+            plane,
+            lease,
+            line=line,
+            store=store,
+            budget_s=budget_s,
+            on_step=on_step,
+            clock=clock,
+        )
 
 
 def end_on(
@@ -106,8 +116,13 @@ def end_on(
     store: LeaseStore,
     budget_s: float,
     on_step: Callable[[str], None] = lambda _text: None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> TeardownProof | None:
-    """Do what `end_lease` does, over an open control plane."""
+    """Do what `end_lease` does, over an open control plane.
+
+    An endpoint without a known id is searched for `SETTLE_S` from now, however old the last
+    heartbeat is: any clock may have been set since, and another machine's differs anyway.
+    """
     if lease.teardown == "keep":
         store.close(lease)
         return None
@@ -120,9 +135,11 @@ def end_on(
         policy=policy,
         line=line,
         budget_s=budget_s,
-        unsettled_s=lease.unsettled_s(time.time()),
         billing_since=lease.ready_at,
         on_step=on_step,
+        now=clock.time,
+        clock=clock.monotonic,
+        sleep=clock.sleep,
     ).billed_to(lease)
     # The endpoint has ended: a full or hanging disk must not keep its lease open.
     with suppress(OSError):

@@ -145,6 +145,7 @@ class Provisioner:
                 store=self._store,
                 budget_s=self._timeouts.teardown_s,
                 on_step=self._progress.log,
+                clock=self._clock,
             )
 
     def in_turn(

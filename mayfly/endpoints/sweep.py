@@ -1,10 +1,10 @@
 """Sweep: find endpoints of leases, or with mayfly names, without a live owner, and end them."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mayfly.clock import SYSTEM_CLOCK, Clock
 from mayfly.endpoints.cleanup import end_on
 from mayfly.endpoints.process_liveness import owner_is_alive
 from mayfly.endpoints.sweep_policy import IDLE_S, Judgement, judge, judge_damaged
@@ -126,8 +126,8 @@ def sweep(
     on_step: Callable[[str], None] = lambda _text: None,
     apis: Sequence[Api] = (),
     watch_s: float = WATCH_S,
-    sleep: Callable[[float], None] = time.sleep,
     budget_s: float = BUDGET_S,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> SweepReport:
     """Judge all endpoints and leases of one generation, and end those without a live owner.
 
@@ -136,7 +136,7 @@ def sweep(
         watch_s: Seconds to wait for heartbeats of owners that cannot be checked.
         budget_s: How long the teardown of one endpoint may take, in seconds.
     """
-    return _Sweep(plane, store, connection, dry_run, on_step, budget_s).run(apis, watch_s, sleep)
+    return _Sweep(plane, store, connection, dry_run, on_step, budget_s, clock).run(apis, watch_s)
 
 
 class _Sweep:
@@ -150,14 +150,13 @@ class _Sweep:
         dry_run: bool,  # noqa: FBT001 - as given
         on_step: Callable[[str], None],
         budget_s: float,
+        clock: Clock,
     ) -> None:
         self._plane, self._store, self._connection = plane, store, connection
-        self._on_step, self._budget_s = on_step, budget_s
+        self._on_step, self._budget_s, self._clock = on_step, budget_s, clock
         self.report = SweepReport(dry_run=dry_run)
 
-    def run(
-        self, apis: Sequence[Api], watch_s: float, sleep: Callable[[float], None]
-    ) -> SweepReport:
+    def run(self, apis: Sequence[Api], watch_s: float) -> SweepReport:
         """Judge all endpoints and leases, one after another."""
         refs = with_retries(lambda: self._plane.list_endpoints(f"{PREFIX}-"), log=self._on_step)
         listed = {ref.name: ref for ref in refs}
@@ -169,7 +168,7 @@ class _Sweep:
         }
         others = {lease.name for lease in leases.open} - leased.keys()
         damaged = {each.name: each for each in leases.damaged}
-        silent = self._watch([*leased.values(), *leases.damaged], watch_s, sleep)
+        silent = self._watch([*leased.values(), *leases.damaged], watch_s)
         for name in sorted((listed.keys() | leased.keys() | damaged.keys()) - others):
             if name in damaged:
                 self._damaged(damaged[name], listed.get(name), silent=name in silent)
@@ -177,14 +176,9 @@ class _Sweep:
                 self._each(name, listed.get(name), leased.get(name), silent=name in silent)
         return self.report
 
-    def _watch(
-        self,
-        leases: Sequence[Lease | DamagedLease],
-        watch_s: float,
-        sleep: Callable[[float], None],
-    ) -> set[str]:
+    def _watch(self, leases: Sequence[Lease | DamagedLease], watch_s: float) -> set[str]:
         """Return the names of leases whose owner cannot be checked and sends no heartbeat."""
-        now = time.time()
+        now = self._clock.time()
         suspects = {
             each.name: each.heartbeat_at
             for each in leases
@@ -199,7 +193,7 @@ class _Sweep:
                 f"waiting {watch_s:.0f} s for heartbeats of {len(suspects)} lease(s) of other "
                 "machines"
             )
-            sleep(watch_s)
+            self._clock.sleep(watch_s)
         return {name for name, at in suspects.items() if self._store.heartbeat(name) == at}
 
     def _each(
@@ -237,6 +231,7 @@ class _Sweep:
                     store=self._store,
                     budget_s=self._budget_s,
                     on_step=self._on_step,
+                    clock=self._clock,
                 )
             else:
                 self._end(ref)
@@ -288,6 +283,9 @@ class _Sweep:
             line="sweep",
             budget_s=self._budget_s,
             on_step=self._on_step,
+            now=self._clock.time,
+            clock=self._clock.monotonic,
+            sleep=self._clock.sleep,
         )
 
     def _carry_out(

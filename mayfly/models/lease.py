@@ -22,7 +22,8 @@ WATCH_S = 2.5 * HEARTBEAT_S
 
 SETTLE_S = 45.0
 """How long a create that was sent may take effect, even after the client gave up on the response
-(30 s). Until then a 404 does not prove that an endpoint without a known id does not exist."""
+(30 s). Until then a 404 does not prove that an endpoint without a known id does not exist. Whoever
+tears it down counts from when it learned that the run is dead, by its own monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +90,6 @@ class Lease:
     def expired(self, now: float) -> bool:
         """Whether the last heartbeat is too old."""
         return now - self.heartbeat_at > EXPIRY_S
-
-    def unsettled_s(self, now: float) -> float:
-        """Return the seconds in which a 404 is no proof yet that the endpoint does not exist.
-
-        0 if the create call returned an id; otherwise the create may still take effect. A dead
-        owner cannot have sent it later than its next heartbeat was due. A heartbeat of the future,
-        of a clock that has been set since, counts as one of now.
-        """
-        if self.ref.endpoint_id:
-            return 0.0
-        return max(0.0, HEARTBEAT_S + SETTLE_S - max(0.0, now - self.heartbeat_at))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -3,13 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from mayfly.clock import SystemClock
 from mayfly.endpoints.sweep import sweep, sweep_all
 from mayfly.endpoints.sweep_policy import IDLE_S
 from mayfly.models.endpoint import Api, EndpointName, EndpointRef
@@ -186,6 +187,22 @@ def test_sweep_ends_endpoint_of_damaged_lease_without_heartbeat(
         assert here.made() == 0
 
 
+class NoWait(SystemClock):
+    """A clock whose sleeps take no time.
+
+    Args:
+        meanwhile: Called instead.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self._meanwhile = meanwhile
+
+    def sleep(self, seconds: float) -> None:
+        """Return at once."""
+        del seconds
+        self._meanwhile()
+
+
 def test_sweep_spares_lease_of_another_machine_with_heartbeat(tmp_path: Path) -> None:
     # Its clock is an hour behind: the age of its heartbeats says nothing.
     with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
@@ -196,13 +213,13 @@ def test_sweep_spares_lease_of_another_machine_with_heartbeat(tmp_path: Path) ->
         store = LeaseStore(tmp_path)
         store.open(lease)
 
-        def beats(_seconds: float) -> None:
+        there = connection(here.url)
+
+        def beats() -> None:
             LeaseStore(tmp_path).renew(lease, behind + 15)
 
-        spared = sweep(here.plane, store, connection(here.url), dry_run=False, sleep=beats)
-        ended = sweep(
-            here.plane, store, connection(here.url), dry_run=False, sleep=lambda _seconds: None
-        )
+        spared = sweep(here.plane, store, there, dry_run=False, clock=NoWait(beats))
+        ended = sweep(here.plane, store, there, dry_run=False, clock=NoWait(lambda: None))
 
         assert [entry["done"] for entry in spared.found] == ["left"]
         assert [entry["done"] for entry in ended.found] == ["ended"]

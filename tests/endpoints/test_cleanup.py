@@ -1,0 +1,104 @@
+"""Whoever ends the endpoint of a dead run waits for a create that may still take effect."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mayfly.clock import Clock
+from mayfly.endpoints.cleanup import end_on
+from mayfly.endpoints.sweep import sweep
+from mayfly.models.endpoint import EndpointRef
+from mayfly.models.lease import Lease, Owner
+from mayfly.storage.lease_store import LeaseStore
+from tests.support.control_plane import NAME, World, connection, world
+from tests.support.leases import lease_on
+from together_emulator import Emulator, ManualClock
+
+LATE_S = 40.0
+"""When the create takes effect, after the death of the run that sent it."""
+
+SILENT_S = 31.0
+"""Age of the last heartbeat: a sweep takes a more recent one for a live run's."""
+
+DEAD = Owner(host="elsewhere", pid=1, started_at=1.0, user="me", boot_id="another")
+
+
+class SetClock:
+    """A clock that was set by some seconds after the last heartbeat, over an emulator's.
+
+    Args:
+        late: Called once, when `LATE_S` have passed.
+    """
+
+    def __init__(self, emulator: Emulator, step_s: float, late: Callable[[], object]) -> None:
+        self._emulator, self._step_s, self._late = emulator, step_s, late
+        self._elapsed_s, self._called = 0.0, False
+
+    def time(self) -> float:
+        """Return Unix time, off by the step."""
+        return time.time() + self._step_s + self._elapsed_s
+
+    def monotonic(self) -> float:
+        """Return the seconds slept."""
+        return self._elapsed_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let the emulator's time pass too."""
+        self._elapsed_s += seconds
+        self._emulator.clock.advance(seconds)
+        if self._elapsed_s >= LATE_S and not self._called:
+            self._called = True
+            self._late()
+
+
+def end(here: World, lease: Lease, store: LeaseStore, clock: Clock) -> None:
+    """End the endpoint as guardian, hook and the next run do."""
+    end_on(here.plane, lease, line="guardian", store=store, budget_s=900, clock=clock)
+
+
+def end_by_sweep(here: World, lease: Lease, store: LeaseStore, clock: Clock) -> None:
+    """End the endpoint as a sweep on another machine does, which cannot see the run."""
+    del lease
+    there = connection(here.url)
+    sweep(here.plane, store, there, dry_run=False, watch_s=0, budget_s=900, clock=clock)
+
+
+@pytest.mark.parametrize("step_s", [-90_000.0, 0.0, 90_000.0])
+@pytest.mark.parametrize("ending", [end, end_by_sweep])
+def test_late_create_is_found_and_ended_when_the_clock_was_set(
+    ending: Callable[[World, Lease, LeaseStore, Clock], None], step_s: float, tmp_path: Path
+) -> None:
+    with (
+        Emulator(clock=ManualClock()) as emulator,
+        world("v2", emulator) as here,
+        world("v2", emulator) as run,
+    ):
+        unseen = EndpointRef(api="v2", name=NAME)
+        lease = lease_on(here, unseen, owner=DEAD, at=time.time() - SILENT_S)
+        store = LeaseStore(tmp_path)
+        store.open(lease)
+        created: list[EndpointRef] = []
+        clock = SetClock(emulator, step_s, lambda: created.append(run.plane.create(run.spec(NAME))))
+
+        ending(here, lease, store, clock)
+
+        assert [ref.name for ref in created] == [NAME]
+        assert here.made() == 0
+        assert store.list().open == ()
+
+
+def test_endpoint_with_an_id_that_does_not_exist_takes_no_search(tmp_path: Path) -> None:
+    with Emulator(clock=ManualClock()) as emulator, world("v2", emulator) as here:
+        ref = here.plane.create(here.spec(NAME))
+        here.tear_down(ref)
+        lease = lease_on(here, ref, owner=DEAD, at=time.time())
+        store = LeaseStore(tmp_path)
+        store.open(lease)
+        clock = SetClock(emulator, 0.0, lambda: None)
+
+        end(here, lease, store, clock)
+
+        assert clock.monotonic() < 1
+        assert store.list().open == ()
