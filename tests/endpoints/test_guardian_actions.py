@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -39,11 +40,16 @@ while True:
 
 @dataclass
 class Rented:
-    """An endpoint with its lease."""
+    """An endpoint with its lease.
+
+    Attributes:
+        started: The flows that were started, and their guardians.
+    """
 
     here: World
     store: LeaseStore
     lease: Lease
+    started: list[psutil.Process] = field(default_factory=list)
 
     @property
     def gone(self) -> bool:
@@ -67,7 +73,17 @@ class Rented:
             env=env,
         )
         assert process.stdout is not None
-        return process, int(process.stdout.readline())
+        self.started.append(psutil.Process(process.pid))
+        guardian = int(process.stdout.readline())
+        self.started.append(psutil.Process(guardian))
+        return process, guardian
+
+    def end_processes(self) -> None:
+        """End what a test has left: a guardian would try for an hour to reach the emulator."""
+        for process in self.started:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(self.started, timeout=20)
 
 
 @pytest.fixture
@@ -77,7 +93,11 @@ def rented(tmp_path: Path) -> Iterator[Rented]:
         lease = lease_on(here, ref, owner=this_process(), at=time.time())
         store = LeaseStore(tmp_path / "home")
         store.open(lease)
-        yield Rented(here, store, lease)
+        rented = Rented(here, store, lease)
+        try:
+            yield rented
+        finally:
+            rented.end_processes()
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

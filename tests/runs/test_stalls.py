@@ -1,6 +1,5 @@
 """When a run counts as one that does not move."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from mayfly.models.rows import EMPTY_TALLY
 from mayfly.models.timeouts import Timeouts
 from mayfly.runs.stalls import StallDetector
 from mayfly.storage.write_watch import WriteWatch
+from tests.support.held import held_elsewhere
 
 IDLE = Snapshot(0, 8, 0, 0, 0, EMPTY_TALLY)
 
@@ -57,28 +57,18 @@ class Watched:
 
 
 @contextmanager
-def write_in_another_thread(writes: WriteWatch) -> Iterator[None]:
-    begun, over = threading.Event(), threading.Event()
-
-    def write() -> None:
-        writes.begin(Path("shard-000000.jsonl"))
-        begun.set()
-        over.wait()
-        writes.end()
-
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
-    begun.wait()
+def writing(writes: WriteWatch) -> Iterator[None]:
+    """Be in a write for as long as the block lasts."""
+    writes.begin(Path("shard-000000.jsonl"))
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        writes.end()
 
 
 def test_write_that_does_not_return_stalls_the_run_though_requests_are_in_flight() -> None:
     watched, busy = Watched(), IDLE._replace(in_flight=8)
-    with write_in_another_thread(watched.writes):
+    with held_elsewhere(writing(watched.writes)):
         watched.check_after(9, busy)
         with pytest.raises(RunStalled, match=r"output answers .* for 11 s .*shard-000000.jsonl"):
             watched.check_after(2, busy)
@@ -89,7 +79,7 @@ def test_write_that_does_not_return_stalls_the_run_though_requests_are_in_flight
 def test_writes_that_return_are_forgotten_however_many_there_are() -> None:
     watched = Watched()
     for _ in range(50):
-        with write_in_another_thread(watched.writes):
+        with held_elsewhere(writing(watched.writes)):
             watched.check_after(1)
 
     assert watched.writes.longest() is None

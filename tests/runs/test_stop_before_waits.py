@@ -4,7 +4,6 @@ In this process where a lock stands for the disk; as real processes where someth
 """
 
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from mayfly.models.shards import Shard
 from mayfly.runs.handle import RunHandle
 from mayfly.runs.run import Run, begin
 from mayfly.shards.runner import Turns
+from tests.support.held import held_elsewhere
 from tests.support.machine import Machine
 from tests.support.plain_run import emulated, job_of, plan_of, tear_down
 from tests.support.wait import wait_until
@@ -41,24 +41,9 @@ def blocked_writer(run: Run) -> AbstractContextManager[None]:
     return held(run.output.batch("", CircuitBreaker()).writing)
 
 
-@contextmanager
-def held(turns: Turns) -> Iterator[None]:
+def held(turns: Turns) -> AbstractContextManager[None]:
     """Hold the turn while the block lasts."""
-    has_it, over = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with turns.of(Shard(index=-1, first_row=0, rows=1)):
-            has_it.set()
-            over.wait()
-
-    holder = threading.Thread(target=hold, daemon=True)
-    holder.start()
-    has_it.wait()
-    try:
-        yield
-    finally:
-        over.set()
-        holder.join()
+    return held_elsewhere(turns.of(Shard(index=-1, first_row=0, rows=1)))
 
 
 @contextmanager

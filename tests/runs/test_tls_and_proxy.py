@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.certificates import HOST
 from tests.support.machine import Launcher, Machine, quick_emulator
-from tests.support.tls_proxy import HOST, connect_proxy, tls_server
+from tests.support.tls_proxy import connect_proxy, tls_server
 
 SPELLED = "agent:p@ss:w/rd"
 ESCAPED = "agent:p%40ss%3Aw%2Frd"
