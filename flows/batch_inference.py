@@ -77,6 +77,8 @@ def batch_inference(
         "report_url": report_url,
     }
 
+    handle.started = True
+
     def body() -> dict[str, Any]:
         job = job_of(parameters)
         if handle.environment is None:

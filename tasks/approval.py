@@ -48,10 +48,11 @@ def await_approval(run: Run) -> None:
     """Wait until a person has approved the plan, if its cost requires approval.
 
     Raises:
-        NotApproved: The plan was refused, or not answered in time; nothing was created.
+        NotApproved: The plan was refused, or not answered in time, or there is no Prefect server to
+            ask in; nothing was created.
     """
     plan, limits = run.plan, run.job.limits
-    if plan is None or not is_recorded():
+    if plan is None:
         return
     estimated_usd = None if plan.chosen is None else plan.chosen.forecast.usd.high
     if not approval_needed(
@@ -60,6 +61,11 @@ def await_approval(run: Run) -> None:
         max_cost_usd=limits.max_cost_usd,
     ):
         return
+    if not is_recorded():
+        raise NotApproved(
+            "--approve-above: this run needs approval in Prefect, and no Prefect server took it; "
+            "nothing was created. Check PREFECT_API_URL"
+        )
     run.progress.log("waiting for approval; no endpoint exists meanwhile")
     question = Approval.with_initial_data(description=plan_question(plan))
     within_s, monotonic = limits.approve_within_s, run.environment.clock.monotonic

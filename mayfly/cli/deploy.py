@@ -1,10 +1,12 @@
 """The command `deploy`."""
 
 import os
+import sys
 from typing import Annotated
 
 from mayfly.cli.options import RUN, flag
 from mayfly.cli.render.console import console
+from mayfly.cli.render.waiting import waiting
 
 
 def deploy(
@@ -17,13 +19,16 @@ def deploy(
     ] = "",
 ) -> int:
     """Run `mayfly deploy`."""
+    # Otherwise Prefect's client repeats calls to a busy server for two minutes.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
     # Prefect's import takes seconds.
     from mayfly.orchestration.deployments import deploy as register  # noqa: PLC0415
     from mayfly.orchestration.temporary_server import without_proxy_on_loopback  # noqa: PLC0415
 
     os.environ.update(without_proxy_on_loopback(os.environ))
     screen = console()
-    register(pool=pool, notify=notify, log=lambda text: screen.print(text, markup=False))
+    with waiting(console(sys.stderr), "waiting for the Prefect server"):
+        register(pool=pool, notify=notify, log=lambda text: screen.print(text, markup=False))
     screen.print(
         f"start a worker with: prefect worker start --pool {pool}", markup=False, soft_wrap=True
     )

@@ -14,6 +14,7 @@ from typing import Any, cast
 from mayfly.cli.options import JobOptions
 from mayfly.cli.read_only import open_environment
 from mayfly.cli.render.output import JsonScreen, Screen, TerminalScreen
+from mayfly.cli.render.waiting import waiting_quietly
 from mayfly.models.errors import BadRequest, MayflyError, TeardownFailed, TerminalError
 from mayfly.models.job import Job
 from mayfly.orchestration.temporary_server import (
@@ -21,7 +22,7 @@ from mayfly.orchestration.temporary_server import (
     TemporaryServer,
     configured_api_url,
     drop_unsent_events,
-    server_answers,
+    server_status,
     without_proxy_on_loopback,
 )
 from mayfly.planning.plan import Plan, make_plan
@@ -151,9 +152,14 @@ def is_up(api_url: str, screen: Screen) -> bool:
     end = time.monotonic() + SERVER_RESTART_S
     while True:
         try:
-            return server_answers(api_url, SERVER_RESTART_S)
+            status = server_status(api_url, SERVER_RESTART_S)
         except OSError as error:
             why = str(getattr(error, "reason", error))
+        else:
+            # What stands before a server that is away answers for it: 502, 503 or 504.
+            if status < 500:
+                return True
+            why = f"HTTP {status}"
         if time.monotonic() > end:
             screen.log(
                 f"the Prefect server at {api_url} does not respond ({why}); the run continues "
@@ -274,7 +280,7 @@ def execute_run(handle: RunHandle, *, recorded: bool = True) -> dict[str, Any]:
         recorded: Whether there is a Prefect server; without one the steps are plain calls.
     """
     from mayfly.flows.batch_inference import batch_inference, infer_batch  # noqa: PLC0415 - seconds
-    from mayfly.orchestration.record import run_unrecorded  # noqa: PLC0415
+    from mayfly.orchestration.record import reason_of, run_unrecorded  # noqa: PLC0415
 
     assert handle.plan is not None  # noqa: S101 - of a run of this command
     job, progress = handle.plan.preview.job, handle.progress
@@ -282,14 +288,26 @@ def execute_run(handle: RunHandle, *, recorded: bool = True) -> dict[str, Any]:
         return run_unrecorded(lambda: infer_batch(job, handle))
     try:
         flow = batch_inference.with_handle(handle)
-        report = flow(**{name: getattr(job, name) for name in Job.model_fields})
+        # Prefect's client repeats what a busy server refuses.
+        with waiting_quietly(
+            f"waiting for the Prefect server at {configured_api_url(os.environ)} to take the run",
+            lambda text: None if handle.started else progress.log(text),
+        ):
+            report = flow(**{name: getattr(job, name) for name in Job.model_fields})
         return cast("dict[str, Any]", report)
     except (MayflyError, KeyboardInterrupt):
         raise
     except Exception as error:
+        if not handle.started:
+            # Prefect has not taken the run: nothing was created, and no row was sent.
+            progress.log(
+                f"the Prefect server at {configured_api_url(os.environ)} did not take the run "
+                f"({reason_of(error)}); the run continues without a record in Prefect"
+            )
+            return run_unrecorded(lambda: infer_batch(job, handle))
         if progress.error is not None:
             raise progress.error from error
         if progress.report is None:
             raise
-        progress.log(f"Prefect has no record of the run's end: {type(error).__name__}: {error}")
+        progress.log(f"Prefect has no record of the run's end: {reason_of(error)}")
         return progress.report

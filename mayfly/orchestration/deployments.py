@@ -20,13 +20,14 @@ from prefect.client.schemas.actions import (
 )
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.callables import parameter_schema
 
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.orchestration.credentials import TogetherCredentials
 from mayfly.orchestration.notifications import notify_through
+from mayfly.orchestration.record import reason_of, root_cause
 
 PROCESS_POOL_VARIABLES = {"working_dir": "."}
 """Relative paths of a run on a process pool start in the worker's working directory.
@@ -139,16 +140,35 @@ def deploy(*, pool: str, notify: str = "", log: Callable[[str], None]) -> None:
                 log(f"deployment {deployment.name}/{deployment.name}")
         if notify:
             notify_through(notify, log=log)
-    except PrefectHTTPStatusError as error:
-        raise TerminalError(
-            f"the Prefect server at {url} rejected the request: HTTP {error.response.status_code} "
-            f"{error.response.text[:200]}"
-        ) from error
-    except (httpx.TransportError, RuntimeError) as error:
-        raise TerminalError(
-            f"the Prefect server at {url} does not respond; start it with `prefect server start`, "
-            "or set PREFECT_API_URL to another"
-        ) from error
+    except (httpx.HTTPError, RuntimeError, ValueError) as error:
+        raise TerminalError(failure_of(error, url)) from error
+
+
+def failure_of(error: BaseException, url: str) -> str:
+    """Return in one line why a Prefect server could not be used, and what to do.
+
+    Args:
+        error: The error of a call to its API.
+        url: URL of its API.
+    """
+    cause, reason = root_cause(error), reason_of(error)
+    if isinstance(cause, httpx.HTTPStatusError):
+        status, text = cause.response.status_code, " ".join(cause.response.text.split())[:200]
+        if status >= 500 or status in (408, 429):
+            return (
+                f"the Prefect server at {url} is not available ({reason} {text}); check it, and "
+                "run the command again"
+            )
+        return f"the Prefect server at {url} rejected the request: {reason} {text}".rstrip()
+    if isinstance(cause, ValueError):
+        return (
+            f"the server at {url} does not respond as a Prefect server ({reason}); check "
+            "PREFECT_API_URL, which ends in /api"
+        )
+    return (
+        f"the Prefect server at {url} does not respond ({reason}); start it with `prefect server "
+        "start`, or set PREFECT_API_URL to another"
+    )
 
 
 def _ensure_pool(client: SyncPrefectClient, pool: str) -> str:

@@ -14,6 +14,7 @@ Prefect's record is only for people: the run continues whatever happens to this 
 """
 
 import gc
+import http.client
 import os
 import queue
 import secrets
@@ -94,13 +95,27 @@ def server_answers(api_url: str, timeout_s: float) -> bool:
     Raises:
         OSError: It does not respond (`urllib.error.URLError` is one).
     """
+    return bool(server_status(api_url, timeout_s))
+
+
+def server_status(api_url: str, timeout_s: float) -> int:
+    """Return the HTTP status of a Prefect API's health check.
+
+    Raises:
+        OSError: It does not respond (`urllib.error.URLError` is one).
+    """
     loopback = urlsplit(api_url).hostname in _LOOPBACK
     open_url = _direct.open if loopback else urllib.request.urlopen
     try:
-        with open_url(f"{api_url}/health", timeout=timeout_s):
-            return True
-    except urllib.error.HTTPError:
-        return True
+        with open_url(f"{api_url}/health", timeout=timeout_s) as response:
+            status: int = response.status
+            return status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except (http.client.HTTPException, ValueError) as error:
+        # Something else listens there, or it is no URL.
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
 
 def drop_unsent_events(api_url: str) -> None:

@@ -21,6 +21,7 @@ class RunHandle:
         teardown_aborted: What an aborted teardown left running, for people; what follows must be
             quick.
         cancelled: Whether the run ends because it was cancelled in Prefect.
+        started: Whether the flow's body was entered; before that nothing can have been created.
     """
 
     environment: Environment | None = None
@@ -28,6 +29,7 @@ class RunHandle:
     progress: Progress = field(default_factory=Progress)
     teardown_aborted: str | None = None
     cancelled: bool = False
+    started: bool = False
 
     def preview_of(self, job: Job) -> JobPreview | None:
         """Return the preview that the plan was made from, if there is a plan.
