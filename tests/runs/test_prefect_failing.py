@@ -71,7 +71,9 @@ def test_run_that_its_prefect_server_does_not_take_goes_on_without_a_record(
     assert run.wait() == 0, run.text
     stage.assert_complete()
     assert not stage.emulator.has_endpoints
-    (line,) = [line for line in run.text.splitlines() if prefect.api_url in line]
+    # A slow machine also says that it waits for the server.
+    (line,) = [line for line in run.text.splitlines() if "did not take the run" in line]
+    assert f"the Prefect server at {prefect.api_url} did" in line
     assert why in line
     assert line.endswith("the run continues without a record in Prefect")
     assert "Traceback" not in run.text
@@ -86,7 +88,7 @@ def test_run_whose_end_prefect_does_not_take_reports_it_in_one_line(
 
     assert run.wait() == 0, run.text
     stage.assert_complete()
-    (line,) = [line for line in run.text.splitlines() if "Prefect" in line]
+    (line,) = [line for line in run.text.splitlines() if "no record" in line]
     assert line.endswith("Prefect has no record of the run's end: HTTP 500")
 
 
@@ -141,5 +143,5 @@ def test_run_does_not_wait_for_a_server_whose_health_check_fails(
     run = stage.run()
 
     assert run.wait() == 0, run.text
-    (line,) = [line for line in run.text.splitlines() if prefect.api_url in line]
-    assert "does not respond (HTTP 503)" in line
+    (line,) = [line for line in run.text.splitlines() if "does not respond" in line]
+    assert f"{prefect.api_url} does not respond (HTTP 503)" in line

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-EVERYTHING = r" (?!/api/health)"
+EVERYTHING = r"^\w+ (?!/api/health)"
 """All calls but the health check."""
 
 
