@@ -91,7 +91,7 @@ def batch_inference(
 def infer_batch(job: Job, handle: RunHandle) -> dict[str, Any]:
     """Do what the flow does, inside a Prefect flow run or without one."""
     with (
-        skip_retries_if_server_down(),
+        skip_retries_if_server_down(handle),
         begin(job, handle, run=flow_run.id or "") as run,
         observe_state(handle, every_s=run.timeouts.cancel_poll_s),
     ):

@@ -24,7 +24,7 @@ def write_report(run: Run) -> dict[str, Any]:
     run.progress.enter(Step.REPORTING)
     report = run.write_report("errors" if run.output.total.failed else "complete")
     try:
-        if is_recorded() and server_is_reachable():
+        if is_recorded() and server_is_reachable(run.handle):
             publish(run, report)
     except Exception as error:  # noqa: BLE001 - answers are stored; Prefect's record is for people
         run_logger().warning("Prefect does not show the result: %s", error)

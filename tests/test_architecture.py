@@ -117,9 +117,6 @@ IMPURE = frozenset(
 )
 
 STATE = {
-    "mayfly.orchestration.server_health": {
-        "_UNREACHABLE"
-    },  # of the process: its one Prefect server
     "mayfly.signals": {"_received"},  # context-local: signals of the block that defers them
     "mayfly.storage.atomic": {"_serial"},  # makes names of temporary files unique
     "mayfly.tasks.step": {"_messages"},  # context-local: messages of the task that runs

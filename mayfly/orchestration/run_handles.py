@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Flow
 from prefect.context import FlowRunContext
+from prefect.settings import temporary_settings
 
 from mayfly.models.errors import TerminalError
 from mayfly.runs.handle import RunHandle
@@ -27,10 +28,14 @@ class RunFlow(Flow[P, R]):
     handle: RunHandle | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the flow, or a copy with a new handle if it has none."""
+        """Run the flow, or a copy with a new handle if it has none.
+
+        It gets its own copy of Prefect's settings, since a run may change them.
+        """
         if self.handle is None:
             return self.with_handle(RunHandle())(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
+        with temporary_settings():
+            return super().__call__(*args, **kwargs)
 
     def with_options(self, *args: Any, **kwargs: Any) -> "RunFlow[P, R]":
         """Return a copy with other options."""

@@ -6,7 +6,6 @@ Prefect's record is only for people.
 """
 
 import socket
-import threading
 import time
 import urllib.error
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from mayfly.orchestration.temporary_server import server_answers
+from mayfly.runs.handle import RunHandle
 
 RESTART_S = 5.0
 """Seconds for which a server may refuse connections while it restarts."""
@@ -22,22 +22,23 @@ RESTART_S = 5.0
 RESPONSE_S = 10.0
 """Seconds that a busy server may take to respond."""
 
-_UNREACHABLE = threading.Event()
 
-
-def server_is_reachable(*, restart_s: float = RESTART_S) -> bool:
+def server_is_reachable(handle: RunHandle, *, restart_s: float = RESTART_S) -> bool:
     """Return whether the configured server responds; do not wait again for one that did not.
 
     Any response counts, and so does an error that leaves it open.
+
+    Args:
+        handle: The run that asks, and that remembers a server that did not respond.
     """
     url = PREFECT_API_URL.value()
-    end = time.monotonic() + (0.0 if _UNREACHABLE.is_set() else restart_s)
+    end = time.monotonic() + (0.0 if handle.server_unreachable else restart_s)
     while url and not _responds(url):
         if time.monotonic() >= end:
-            _UNREACHABLE.set()
+            handle.server_unreachable = True
             return False
         time.sleep(0.5)
-    _UNREACHABLE.clear()
+    handle.server_unreachable = False
     return True
 
 
@@ -51,10 +52,15 @@ def _responds(api_url: str) -> bool:
 
 
 @contextmanager
-def skip_retries_if_server_down(*, restart_s: float = RESTART_S) -> Iterator[None]:
-    """Disable retries after the block if the server is unreachable at its end."""
+def skip_retries_if_server_down(
+    handle: RunHandle, *, restart_s: float = RESTART_S
+) -> Iterator[None]:
+    """Disable retries after the block if the server is unreachable at its end.
+
+    They are disabled in the current settings, which are the run's own: see `RunFlow`.
+    """
     try:
         yield
     finally:
-        if not server_is_reachable(restart_s=restart_s):
+        if not server_is_reachable(handle, restart_s=restart_s):
             get_current_settings().client.max_retries = 0

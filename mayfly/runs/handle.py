@@ -22,6 +22,7 @@ class RunHandle:
             quick.
         cancelled: Whether the run ends because it was cancelled in Prefect.
         started: Whether the flow's body was entered; before that nothing can have been created.
+        server_unreachable: Whether its Prefect server did not respond when last checked.
     """
 
     environment: Environment | None = None
@@ -30,6 +31,7 @@ class RunHandle:
     teardown_aborted: str | None = None
     cancelled: bool = False
     started: bool = False
+    server_unreachable: bool = False
 
     def preview_of(self, job: Job) -> JobPreview | None:
         """Return the preview that the plan was made from, if there is a plan.
