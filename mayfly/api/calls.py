@@ -12,12 +12,12 @@ from mayfly.cli.read_only import open_environment
 from mayfly.cli.render.console import is_live
 from mayfly.cli.render.notebook_block import notebook_display
 from mayfly.cli.render.output import TerminalScreen
-from mayfly.cli.run import execute_run
+from mayfly.cli.run import execute_run, is_up
 from mayfly.models.errors import BadRequest, RunStopped
 from mayfly.models.job import Job
 from mayfly.models.job_reference import as_keyword, make_job, settings
 from mayfly.models.nearest import nearest
-from mayfly.orchestration.temporary_server import configured_api_url
+from mayfly.orchestration.temporary_server import configured_api_url, without_proxy_on_loopback
 from mayfly.planning.plan import Plan, make_plan
 from mayfly.planning.preview import preview_job
 from mayfly.runs.environment import Environment
@@ -68,7 +68,7 @@ def run(
     with open_environment(api=job.rental.api, local=local) as environment:
         planned = _plan(job, environment, screen if progress else None)
         handle = RunHandle(environment=environment, plan=planned)
-        recorded = configured_api_url(os.environ) is not None
+        recorded = _is_recorded(handle)
         code = 0
         try:
             with screen.follow(handle.progress) if progress else nullcontext():
@@ -99,6 +99,17 @@ def plan(
     job = _job(data, model=model, prompt=prompt, output=output, options=options)
     with open_environment(api=job.rental.api, local=local) as environment:
         return Planned(_plan(job, environment, None))
+
+
+def _is_recorded(handle: RunHandle) -> bool:
+    """Return whether a Prefect server is configured, and responds."""
+    api_url = configured_api_url(os.environ)
+    if api_url is None:
+        return False
+    # Prefect's clients read the process's environment only. This adds loopback, and writes networks
+    # so that they can be read; it stays, because another run may need it when this one ends.
+    os.environ.update(without_proxy_on_loopback(os.environ))
+    return is_up(api_url, handle.progress.log)
 
 
 def _job(data: Any, *, model: str, prompt: str | None, output: Any, options: Options) -> Job:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import Any, cast
@@ -93,7 +94,9 @@ def run(
         if not yes and not options.local and not confirmed(plan):
             screen.log("nothing was created")
             return 2
-        recorded = has_started(server, screen) if configured is None else is_up(configured, screen)
+        recorded = (
+            has_started(server, screen) if configured is None else is_up(configured, screen.log)
+        )
         with screen.waiting("loading Prefect"):
             importing.join()
         try:
@@ -147,7 +150,7 @@ def has_started(server: TemporaryServer | None, screen: Screen) -> bool:
     return True
 
 
-def is_up(api_url: str, screen: Screen) -> bool:
+def is_up(api_url: str, log: Callable[[str], None]) -> bool:
     """Return whether the configured server responds, allowing for a restart."""
     end = time.monotonic() + SERVER_RESTART_S
     while True:
@@ -161,7 +164,7 @@ def is_up(api_url: str, screen: Screen) -> bool:
                 return True
             why = f"HTTP {status}"
         if time.monotonic() > end:
-            screen.log(
+            log(
                 f"the Prefect server at {api_url} does not respond ({why}); the run continues "
                 "without a record in Prefect"
             )

@@ -1,6 +1,9 @@
 """`mayfly.run` and `mayfly.plan` over DataFrames: results, errors, and the promises of the flow."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,42 @@ def test_run_that_would_pass_monthly_budget_raises_bad_request_before_create(
 
     assert sent_to(emulator) == 0
     assert not any(call.method == "POST" for call in emulator.calls())
+
+
+def test_run_with_absent_prefect_server_runs_without_a_record(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+
+    result = mayfly.run(pd.DataFrame(QUESTIONS), **JOB)
+
+    assert result.exit_code == 0
+    assert not emulator.has_endpoints
+
+
+def test_run_reaches_prefect_on_loopback_past_proxies(
+    emulator: Emulator, prefect_api_url: str
+) -> None:
+    # Of a process of its own: Prefect reads its settings when it is imported.
+    script = (
+        "import mayfly, pandas\n"
+        f"result = mayfly.run(pandas.DataFrame({QUESTIONS}), **{JOB})\n"
+        "raise SystemExit(result.exit_code)\n"
+    )
+    env = {
+        **os.environ,
+        "PREFECT_API_URL": prefect_api_url,
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "fd00::/8",
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"View at {prefect_api_url.removesuffix('/api')}" in done.stderr
+    assert not emulator.has_endpoints
 
 
 class NotebookShell:
