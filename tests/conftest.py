@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from tests.support.machine import Launcher
 from tests.support.object_stores import AzureServer, azurite
+from tests.support.odd_machine import launcher_of_odd_machines
 from tests.support.prefect_server import shared_prefect_server
 
 # How long an example takes is the machine's affair, and others use it too.
@@ -50,6 +51,19 @@ def launcher(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     yield launcher
     launcher.close()
+
+
+@pytest.fixture(scope="session")
+def odd_launcher(
+    prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Launcher]:
+    """A fork server whose commands can be on an `OddMachine`, whose disk hangs."""
+    folder = tmp_path_factory.mktemp("odd")
+    with launcher_of_odd_machines(
+        folder,
+        {"PREFECT_API_URL": prefect_api_url, "PREFECT_HOME": str(folder), "DO_NOT_TRACK": "1"},
+    ) as launcher:
+        yield launcher
 
 
 @pytest.fixture(scope="session")

@@ -1,33 +1,20 @@
 """A disk that hangs in the middle of a run: the endpoint ends first, and no answer is lost."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.machine import Launcher, Machine, quick_emulator
-from tests.support.odd_machine import OddMachine, odd_launcher
+from tests.support.odd_machine import OddMachine
 from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
 
 
-@pytest.fixture(scope="module")
-def launcher(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    folder = tmp_path_factory.mktemp("odd")
-    with odd_launcher(
-        folder,
-        {"PREFECT_API_URL": prefect_api_url, "PREFECT_HOME": str(folder), "DO_NOT_TRACK": "1"},
-    ) as launcher:
-        yield launcher
-
-
 def test_output_that_hangs_ends_the_endpoint_and_keeps_what_was_answered(
-    launcher: Launcher, tmp_path: Path
+    odd_launcher: Launcher, tmp_path: Path
 ) -> None:
     with quick_emulator() as emulator:
-        stage = Machine(emulator, launcher, tmp_path / "machine", rows=60)
+        stage = Machine(emulator, odd_launcher, tmp_path / "machine", rows=60)
         odd = OddMachine(tmp_path, stage.output)
         stage.env |= odd.environment
         emulator.use_faults(SLOW)

@@ -8,14 +8,13 @@ clock that is set take a C compiler; without one the runs do without them, and s
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.campaign import play, schedule
 from tests.support.machine import Launcher, Machine, quick_emulator
-from tests.support.odd_machine import OddMachine, compiled_library, odd_launcher
+from tests.support.odd_machine import OddMachine, compiled_library
 
 SECONDS = float(os.environ.get("CAMPAIGN_S", "240"))
 FIRST_SEED = 1 if os.environ.get("CI") else random.SystemRandom().randrange(10**6)
@@ -29,21 +28,9 @@ def can_be_odd(tmp_path_factory: pytest.TempPathFactory) -> bool:
 
 
 @pytest.fixture(scope="module")
-def campaign_launcher(
-    can_be_odd: bool,
-    prefect_api_url: str,
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Launcher]:
-    if not can_be_odd:
-        yield request.getfixturevalue("launcher")
-        return
-    folder = tmp_path_factory.mktemp("odd")
-    with odd_launcher(
-        folder,
-        {"PREFECT_API_URL": prefect_api_url, "PREFECT_HOME": str(folder), "DO_NOT_TRACK": "1"},
-    ) as launcher:
-        yield launcher
+def campaign_launcher(can_be_odd: bool, request: pytest.FixtureRequest) -> Launcher:
+    found: Launcher = request.getfixturevalue("odd_launcher" if can_be_odd else "launcher")
+    return found
 
 
 @pytest.mark.soak

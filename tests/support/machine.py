@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from mayfly.models.lease import Lease
 from mayfly.storage.lease_store import LeaseStore
-from tests.support.wait import wait_until
+from tests.support.wait import TIMEOUT_S, wait_until
 from together_emulator import Emulator
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
@@ -286,10 +286,10 @@ class Machine:
         """Return how many rows the endpoint has answered."""
         return sum(_asks(call.path) and call.effect == 200 for call in self.emulator.calls())
 
-    def await_gone(self) -> float:
+    def await_gone(self, timeout_s: float = TIMEOUT_S) -> float:
         """Wait until no endpoint exists or bills; return how many seconds billing took."""
         began = time.monotonic()
-        wait_until(lambda: self.emulator.billing == 0, "end of billing")
+        wait_until(lambda: self.emulator.billing == 0, "end of billing", timeout_s=timeout_s)
         stopped_s = time.monotonic() - began
         wait_until(lambda: not self.emulator.has_endpoints, "deleted endpoint")
         return stopped_s

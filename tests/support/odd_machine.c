@@ -1,6 +1,6 @@
 /* A machine with a disk that hangs and a clock that is set, for the processes it is preloaded into.
 
-   Every call that opens, changes or syncs a file below one of the folders in HUNG_DISK (separated
+   Every call that opens, reads, changes or syncs a file below one of the folders in HUNG_DISK (separated
    by colons, each ending in a slash) waits for as long as the file HUNG_DISK_WHILE exists, as on a
    network mount whose server is away, and then takes effect. Unix time is as many seconds off as
    the file CLOCK_STEP says. */
@@ -57,6 +57,15 @@ static void hold_file(int file) {
     static __typeof__(name) *real; \
     if (!real) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
+ssize_t read(int file, void *data, size_t size) {
+    REAL(read); hold_file(file); return real(file, data, size);
+}
+ssize_t pread(int file, void *data, size_t size, off_t at) {
+    REAL(pread); hold_file(file); return real(file, data, size, at);
+}
+ssize_t pread64(int file, void *data, size_t size, off64_t at) {
+    REAL(pread64); hold_file(file); return real(file, data, size, at);
+}
 ssize_t write(int file, const void *data, size_t size) {
     REAL(write); hold_file(file); return real(file, data, size);
 }

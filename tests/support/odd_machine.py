@@ -63,7 +63,7 @@ def compiled_library(folder: Path) -> Path | None:
 
 
 @contextmanager
-def odd_launcher(folder: Path, environ: Mapping[str, str]) -> Iterator[Launcher]:
+def launcher_of_odd_machines(folder: Path, environ: Mapping[str, str]) -> Iterator[Launcher]:
     """Start a launcher whose commands can be on an `OddMachine`; skip the test without a compiler.
 
     Args:
