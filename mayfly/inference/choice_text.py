@@ -6,7 +6,7 @@ import orjson
 
 REASONING = ("reasoning", "reasoning_content", "thinking")
 
-KNOWN_OF_CHOICE = frozenset(
+_KNOWN_OF_CHOICE = frozenset(
     {
         "delta",
         "error",
@@ -52,7 +52,7 @@ def said(choice: Any, dropped: set[str]) -> Said:
         type(message) is dict
         and message.keys() == _PLAIN
         and type(content := message["content"]) is str
-        and choice.keys() <= KNOWN_OF_CHOICE
+        and choice.keys() <= _KNOWN_OF_CHOICE
     ):
         return Said(content)
     if type(message) is list and message and type(message[-1]) is dict and "role" in message[-1]:
@@ -63,8 +63,8 @@ def said(choice: Any, dropped: set[str]) -> Said:
         message = {"content": choice.get("text") if message is None else message}
     elif not message.keys() <= _KNOWN_OF_MESSAGE:
         dropped.update(key for key in message.keys() - _KNOWN_OF_MESSAGE if message[key])
-    if not choice.keys() <= KNOWN_OF_CHOICE:
-        dropped.update(key for key in choice.keys() - KNOWN_OF_CHOICE if choice[key])
+    if not choice.keys() <= _KNOWN_OF_CHOICE:
+        dropped.update(key for key in choice.keys() - _KNOWN_OF_CHOICE if choice[key])
     content = message.get("content")
     if not content and choice.get("text"):
         content = choice["text"]

@@ -297,20 +297,15 @@ class Dispatcher:
         row = attempt.row
         if isinstance(outcome, Reply):
             row.attempts += 1
-            status, view, _ = outcome
-            # Usually a view of a whole bytes object, which is searched without a copy.
-            body = view.obj
-            if type(body) is not bytes or len(body) != len(view):
-                body = bytes(view)
             for secret in self._secrets:
-                if secret in body:
-                    clean = without_secrets(body, self._secrets)
-                    outcome = outcome._replace(body=memoryview(clean))
+                if secret in outcome.body:
+                    clean = without_secrets(outcome.body, self._secrets)
+                    outcome = outcome._replace(body=clean)
                     break
-            if status == 200:
+            if outcome.status == 200:
                 self._answered(attempt, outcome)
             else:
-                self._refused(attempt, outcome, read_error(status, outcome.body))
+                self._refused(attempt, outcome, read_error(outcome.status, outcome.body))
         elif isinstance(outcome, NotSent):
             self._notes.log("silence", f"cannot connect: {outcome}; waiting for it")
             self._apply(row, self._retries.silence(outcome, self._clock()), "silence")

@@ -30,9 +30,9 @@ NOT_JSON: Final = object()
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-def loads(body: memoryview) -> Any:
+def loads(body: bytes) -> Any:
     """Return the JSON value that a body begins with, or NOT_JSON; never raises."""
-    data = decompressed(bytes(body))
+    data = decompressed(body)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -53,12 +53,12 @@ def loads(body: memoryview) -> Any:
     return NOT_JSON
 
 
-def unreadable(body: memoryview) -> tuple[str, bool]:
+def unreadable(body: bytes) -> tuple[str, bool]:
     """Return the beginning of a body that is not JSON, and whether it is a complete object.
 
     A complete object that our parser rejects was paid for, and a retry would return the same.
     """
-    data = decompressed(bytes(body)).strip()
+    data = decompressed(body).strip()
     return data[:MAX_BEGINNING].decode(errors="replace"), data[:1] + data[-1:] == b"{}"
 
 

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from mayfly.inference.choice_text import KNOWN_OF_CHOICE, Said, as_json, said, text_of
+from mayfly.inference.choice_text import Said, as_json, said, text_of
+from mayfly.inference.plain_chat import read_plain_chat
 from mayfly.inference.reply_body import NOT_JSON, loads, unreadable
 from mayfly.inference.server_error import (
     MAX_MESSAGE_CHARS,
@@ -62,7 +63,7 @@ _KNOWN = frozenset(
 
 def read_completion(
     row: int,
-    body: memoryview,
+    body: bytes,
     attempts: int,
     latency_s: float,
     *,
@@ -73,15 +74,14 @@ def read_completion(
     Args:
         keeps: `RESPONSES`, `LOGPROBS`: the optional columns of the job.
     """
-    value = _parse(body)
-    if not keeps and (answer := _usual(row, value, attempts, latency_s)) is not None:
+    if not keeps and (answer := read_plain_chat(row, body, attempts, latency_s)) is not None:
         return answer
-    return _completion(row, value, attempts, latency_s, is_chat=True, keeps=keeps)
+    return _completion(row, _parse(body), attempts, latency_s, is_chat=True, keeps=keeps)
 
 
 def read_text(
     row: int,
-    body: memoryview,
+    body: bytes,
     attempts: int,
     latency_s: float,
     *,
@@ -91,7 +91,7 @@ def read_text(
     return _completion(row, _parse(body), attempts, latency_s, is_chat=False, keeps=keeps)
 
 
-def read_embeddings(row: int, body: memoryview, attempts: int, latency_s: float) -> Read:
+def read_embeddings(row: int, body: bytes, attempts: int, latency_s: float) -> Read:
     """Read the vectors of all texts of a request, in order, as one answer.
 
     Its `responses` has one item per text: base64 of little-endian 32-bit floats, or None if the
@@ -111,7 +111,7 @@ class _NotJson(NamedTuple):
     is_object: bool
 
 
-def _parse(body: memoryview) -> Any:
+def _parse(body: bytes) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -126,57 +126,11 @@ def _parse(body: memoryview) -> Any:
 def _unwrapped(value: Any) -> Any:
     """Return the reply in a list of one, or in a string of JSON."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
-        inner = loads(memoryview(value.encode(errors="replace")))
+        inner = loads(value.encode(errors="replace"))
     else:
         inner = value[0] if isinstance(value, list) and len(value) == 1 else None
     is_reply = isinstance(inner, dict) and inner.keys() & {"choices", "data", "error"}
     return inner if is_reply else value
-
-
-def _usual(row: int, value: Any, attempts: int, latency_s: float) -> Answer | None:
-    """Return the answer of a chat reply without anything unusual; None for any other.
-
-    The result equals that of `_completion`, which takes three times as long.
-    """
-    try:
-        (choice,) = value["choices"]
-        message, finish = choice["message"], choice["finish_reason"]
-        text, usage = message["content"], value["usage"]
-        prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
-        cached = usage.get("cached_tokens")
-        if (
-            type(text) is not str
-            or type(finish) is not str
-            # White space, or thinking that may be truncated.
-            or (first := text[0]).isspace()
-            or first == "<"
-            or type(prompt) is not int
-            or type(completion) is not int
-            or not 0 <= prompt <= MAX_TOKENS
-            or not 0 <= completion <= MAX_TOKENS
-            or choice.get("logprobs")
-            or value.get("prompt")
-            or not _KNOWN.issuperset(value)
-            or not KNOWN_OF_CHOICE.issuperset(choice)
-            # Only the role and the text; all other fields are empty.
-            or not message["role"]
-            or (
-                len(message) - (message.get("tool_calls") == []) != 2
-                and len([*filter(None, message.values())]) != 2
-            )
-        ):
-            return None
-        if type(cached) is not int or not 0 <= cached <= MAX_TOKENS:
-            _, _, cached = _usage(usage)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return None
-    # Half the time of a call with keyword arguments.
-    return Answer._make(
-        (
-            row, text, None, finish, prompt, completion, cached, attempts, latency_s,
-            None, None, None, None, None,
-        )
-    )  # fmt: skip
 
 
 def _failed(row: int, failure: Failure, attempts: int, latency_s: float) -> Answer:

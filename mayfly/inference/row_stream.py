@@ -54,7 +54,7 @@ class Snapshot(NamedTuple):
 Record = Callable[[Answer], Sequence[Answer | RowRequest] | None]
 """Receives an answer; see `Engine.answer`."""
 
-ReadReply = Callable[[int, memoryview, int, float], Answer | ServerError]
+ReadReply = Callable[[int, bytes, int, float], Answer | ServerError]
 """(row, body of a 200, attempts, latency in seconds) -> answer, or the error in the body."""
 
 

@@ -30,7 +30,7 @@ class ServerError(NamedTuple):
     message: str
 
 
-def read_error(status: int, body: memoryview) -> ServerError:
+def read_error(status: int, body: bytes) -> ServerError:
     """Parse the body of a response that is not 200; if it is not JSON, keep its beginning."""
     value: Any
     try:
@@ -39,7 +39,7 @@ def read_error(status: int, body: memoryview) -> ServerError:
         value = loads(body)
     code, message = ("", "") if value is NOT_JSON else error_message(value)
     if not message:
-        message = decompressed(bytes(body))[: 4 * MAX_MESSAGE_CHARS].decode(errors="replace")
+        message = decompressed(body)[: 4 * MAX_MESSAGE_CHARS].decode(errors="replace")
     return ServerError(status, *_once(status, code, message))
 
 

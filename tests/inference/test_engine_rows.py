@@ -46,7 +46,7 @@ class Scattered(Served):
         row = int(orjson.loads(body)["row"])
         self.sent[row] = self.sent.get(row, 0) + 1
         self.most = max(self.most, len(self.sent.keys() - self.written))
-        reply = Reply(200, memoryview(orjson.dumps(GOOD[1])), lambda _name: None)
+        reply = Reply(200, orjson.dumps(GOOD[1]), lambda _name: None)
         wait_s = self._dice.choice((0.0, 0.001, 0.002, 0.003))
         return asyncio.get_running_loop().call_later(wait_s, done, reply)
 

@@ -95,8 +95,34 @@ def test_response_is_read_whole_under_any_segmentation(
     (outcome,), sock = outcomes(split(data, cuts))
 
     assert isinstance(outcome, Reply)
-    assert (outcome.status, bytes(outcome.body)) == (status, body)
+    assert (outcome.status, outcome.body) == (status, body)
     assert not sock.closed
+
+
+@settings(max_examples=100)
+@given(BODY, HEADERS, st.booleans(), st.lists(st.integers(0, 10_000), max_size=12))
+def test_header_is_found_under_any_segmentation(
+    body: bytes, headers: list[tuple[str, str]], continues: bool, cuts: list[int]
+) -> None:
+    before = b"HTTP/1.1 100 Continue\r\nx-before: 1\r\n\r\n" if continues else b""
+
+    (outcome,), _ = outcomes(split(before + sized(body, headers, 429), cuts))
+
+    assert isinstance(outcome, Reply)
+    for name, value in reversed(dict(reversed(headers)).items()):
+        assert outcome.header(f"x-{name}") == value.strip()
+    assert outcome.header("content-length") == str(len(body))
+    assert outcome.header("x-before") is None
+
+
+@settings(max_examples=100)
+@given(BODY, st.binary(min_size=1, max_size=20))
+def test_response_is_kept_whatever_comes_in_its_last_segment(body: bytes, beyond: bytes) -> None:
+    (outcome,), sock = outcomes([sized(body, [], 200) + beyond])
+
+    assert isinstance(outcome, Reply)
+    assert outcome.body == body
+    assert sock.closed or not beyond.strip(b"\r\n")
 
 
 @settings(max_examples=150)
@@ -139,6 +165,6 @@ def test_bytes_after_a_response_never_answer_the_next_request(
     assert len(found) == 1
     assert isinstance(found[0], Reply | NoAnswer)
     if isinstance(found[0], Reply):
-        assert bytes(found[0].body) == body
+        assert found[0].body == body
     # Where the second comes in another piece, it is what closes the connection.
     assert sock.closed

@@ -256,7 +256,7 @@ def test_exception_while_measuring_costs_no_row_and_no_slot() -> None:
 
 
 def test_exception_while_reading_an_answer_settles_its_row() -> None:
-    def read(row: int, body: memoryview, attempts: int, latency_s: float) -> Answer:
+    def read(row: int, body: bytes, attempts: int, latency_s: float) -> Answer:
         if row % 10 == 3:
             raise RecursionError("too deep")
         return Answer(row, "yes", attempts=attempts, latency_s=latency_s)

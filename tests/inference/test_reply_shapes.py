@@ -14,7 +14,7 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
 
 
 def read(body: bytes) -> Answer:
-    found = read_completion(5, memoryview(body), 2, 0.5)
+    found = read_completion(5, body, 2, 0.5)
     assert isinstance(found, Answer)
     return found
 
@@ -163,7 +163,7 @@ def test_response_without_choices_is_an_error_of_its_row(body: Any) -> None:
     ],
 )
 def test_status_200_with_an_error_is_that_error(body: Any, error: ServerError) -> None:
-    assert read_completion(5, memoryview(orjson.dumps(body)), 1, 0.5) == error
+    assert read_completion(5, orjson.dumps(body), 1, 0.5) == error
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_error_message_does_not_repeat_its_code(
 ) -> None:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
 
-    assert read_error(status, memoryview(raw)) == ServerError(status, code, words)
+    assert read_error(status, raw) == ServerError(status, code, words)

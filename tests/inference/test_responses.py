@@ -36,7 +36,7 @@ def chat(message: Any, finish: Any = "stop", **more: Any) -> bytes:
 
 
 def read(body: bytes, *, keeps: frozenset[str] = frozenset()) -> Answer:
-    found = read_completion(5, memoryview(body), 2, 0.5, keeps=keeps)
+    found = read_completion(5, body, 2, 0.5, keeps=keeps)
     assert isinstance(found, Answer)
     return found
 
@@ -108,7 +108,7 @@ READERS: list[Callable[..., Read]] = [read_completion, read_text, read_embedding
 @example(b'{"choices":[{"message":{"content":"a","tool_calls":' + b"[" * 900 + b"]" * 900 + b"}}]}")
 def test_any_body_is_an_answer_or_an_error(body: bytes) -> None:
     for reader in READERS:
-        found = reader(5, memoryview(body), 2, 0.5)
+        found = reader(5, body, 2, 0.5)
         if isinstance(found, ServerError):
             assert 400 <= found.status < 600
             continue
@@ -141,7 +141,7 @@ def test_fast_and_full_readers_agree(changes: list[tuple[str, str, Any]]) -> Non
     for part, field, value in changes:
         parts[part][field] = value
     choice = {"message": parts["message"], **parts["choice"]}
-    body = memoryview(dumped({"choices": [choice], "usage": parts["usage"], **parts["reply"]}))
+    body = dumped({"choices": [choice], "usage": parts["usage"], **parts["reply"]})
 
     quickly = read_completion(5, body, 2, 0.5)
     # A job that keeps samples has each reply read in full.
@@ -154,7 +154,7 @@ def test_fast_and_full_readers_agree(changes: list[tuple[str, str, Any]]) -> Non
 
 @given(bodies)
 def test_any_error_body_has_a_message(body: bytes) -> None:
-    error = read_error(418, memoryview(body))
+    error = read_error(418, body)
 
     assert error.status == 418
     assert len(error.message) <= 500
@@ -291,7 +291,7 @@ def test_tool_calls_alone_are_no_error(message: Any) -> None:
 def test_empty_completion_is_an_error_and_white_space_is_text() -> None:
     def completion(text: str) -> Read:
         body = orjson.dumps({"choices": [{"text": text, "finish_reason": "length"}]})
-        return read_text(5, memoryview(body), 1, 0.5)
+        return read_text(5, body, 1, 0.5)
 
     assert isinstance(empty := completion(""), Answer)
     assert isinstance(blank := completion("\n"), Answer)
@@ -407,7 +407,7 @@ def test_fields_without_a_column_are_named_unless_empty() -> None:
 
 def vectors(*given: Any, **more: Any) -> Answer:
     data = [{"index": index, "embedding": vector} for index, vector in enumerate(given)]
-    found = read_embeddings(5, memoryview(orjson.dumps({"data": data[::-1], **more})), 1, 0.5)
+    found = read_embeddings(5, orjson.dumps({"data": data[::-1], **more}), 1, 0.5)
     assert isinstance(found, Answer)
     return found
 

@@ -39,7 +39,7 @@ class Server:
         asked = orjson.loads(body)
         self.bodies.append(asked)
         status, value = self._serve(asked)
-        reply = Reply(status, memoryview(orjson.dumps(value)), lambda _name: None)
+        reply = Reply(status, orjson.dumps(value), lambda _name: None)
         return asyncio.get_running_loop().call_soon(done, reply)
 
     def warm(self, _connections: int, /) -> None:

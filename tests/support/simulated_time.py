@@ -114,7 +114,7 @@ class SimulatedServer:
     ) -> None:
         """Answer a call after a while."""
         body = completion() if status == 200 else orjson.dumps({"error": {"message": text or "no"}})
-        reply = Reply(status, memoryview(body), headers.get)
+        reply = Reply(status, body, headers.get)
         self.loop.call_later(wait_s, call.answer, reply)
 
     def serve(self, call: Call) -> None:
@@ -158,7 +158,7 @@ class Slots(SimulatedServer):
 
     def _ended(self, call: Call) -> None:
         self._free += 1
-        call.answer(Reply(200, memoryview(completion()), lambda _name: None))
+        call.answer(Reply(200, completion(), lambda _name: None))
         self._next()
 
 

@@ -12,12 +12,11 @@ class Reply(NamedTuple):
     """An HTTP response.
 
     Attributes:
-        body: A bytes-like object.
         header: Returns a header by its lower-case name.
     """
 
     status: int
-    body: memoryview
+    body: bytes
     header: Callable[[str], str | None]
 
 

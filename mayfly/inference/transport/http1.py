@@ -9,7 +9,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -162,7 +162,7 @@ class _Connection(asyncio.Protocol):
         "_answer",
         "_body",
         "_done",
-        "_headers",
+        "_head",
         "_lasts",
         "_loop",
         "_owner",
@@ -178,9 +178,11 @@ class _Connection(asyncio.Protocol):
         self._transport: Any = None
         self._parser = httptools.HttpResponseParser(self)
         self._done: Done | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
+        # What has come before the body, as received: a header is hardly ever asked for, and a
+        # callback per header would take longer than all else that is done for a response.
+        self._head: list[bytes] = []
         self._body: list[bytes] = []
-        self._answer: tuple[int, list[tuple[bytes, bytes]], list[bytes]]
+        self._answer: tuple[int, list[bytes], list[bytes]]
         self._whole = self._lasts = False
         self._since = self._loop.time()
 
@@ -225,11 +227,15 @@ class _Connection(asyncio.Protocol):
         if self._done is None:  # Data without a request: the server is closing the connection.
             self.cancel()
             return
+        if not self._body:
+            self._head.append(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._end(NoAnswer(f"not HTTP: {_reason(error)}"))
-            return
+            if not self._whole:
+                self._end(NoAnswer(f"not HTTP: {_reason(error)}"))
+                return
+            self._lasts = False
         if self._whole:
             self._finish()
 
@@ -245,41 +251,36 @@ class _Connection(asyncio.Protocol):
 
     # For the parser.
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+    def on_message_begin(self) -> None:
+        if self._whole:  # Data beyond the response.
+            self._lasts = False
 
     def on_body(self, data: bytes) -> None:
         self._body.append(data)
 
     def on_message_complete(self) -> None:
         if self._whole:  # A second response to one request.
-            self._lasts = False
             return
         status = self._parser.get_status_code()
         if status >= 200:  # Not "100 Continue" and the like.
-            # Later the parser would report the next message, and append to the lists.
+            # Later the parser would report the next message, and append to its body.
             self._whole, self._lasts = True, self._parser.should_keep_alive()
-            self._answer = status, self._headers, self._body
-        self._headers, self._body = [], []
+            self._answer = status, self._head, self._body
+            self._head = []
+        self._body = []
 
     def _ends_with_the_connection(self) -> bool:
         """Whether the response is delimited by the close of the connection, so it is complete."""
         framing = {b"content-length", b"transfer-encoding"}
-        return bool(self._body) and framing.isdisjoint(name.lower() for name, _ in self._headers)
+        return bool(self._body) and framing.isdisjoint(name for name, _ in _fields(self._head))
 
     def _finish(self) -> None:
         if not self._whole:  # Delimited by the close of the connection.
-            self._answer = self._parser.get_status_code(), self._headers, self._body
-        elif self._headers or self._body:  # Data beyond the response.
-            self._lasts = False
-        done, (status, headers, body) = self._done, self._answer
+            self._answer = self._parser.get_status_code(), self._head, self._body
+        done, (status, head, body) = self._done, self._answer
         self._done, self._whole = None, False
-        if self._headers or self._body:
-            self._headers, self._body = [], []
         reply = Reply(
-            status,
-            memoryview(body[0] if len(body) == 1 else b"".join(body)),
-            lambda name: _find(headers, name),
+            status, body[0] if len(body) == 1 else b"".join(body), lambda name: _find(head, name)
         )
         if self._transport is None:
             pass
@@ -353,12 +354,22 @@ def _head(host: str, target: str, headers: Mapping[str, str]) -> bytes:
     return f"POST {target} HTTP/1.1\r\n{text}content-length: ".encode()
 
 
-def _find(headers: list[tuple[bytes, bytes]], wanted: str) -> str | None:
+def _fields(received: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield a response's headers, their names in lower case, from what the server sent."""
+    rest = b"".join(received).replace(b"\r\n", b"\n").lstrip(b"\n")
+    head, _, rest = rest.partition(b"\n\n")
+    while head.partition(b" ")[2].startswith(b"1"):  # "100 Continue" and the like.
+        head, _, rest = rest.partition(b"\n\n")
+    for line in head.split(b"\n")[1:]:
+        name, _, value = line.partition(b":")
+        yield name.strip().lower(), value.strip()
+
+
+def _find(received: list[bytes], wanted: str) -> str | None:
     name = wanted.encode()
-    for found, value in headers:
-        if found.lower() == name:
-            return value.decode("latin-1")
-    return None
+    return next(
+        (value.decode("latin-1") for field, value in _fields(received) if field == name), None
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -84,7 +84,7 @@ class RustTransport:
             response = await self._client.post(self._url).body_bytes(body).build().send()
             if response.status == PROXY_REFUSED:
                 return self._not_sent("proxy authorization required")
-            return Reply(response.status, memoryview(await response.bytes()), response.get_header)
+            return Reply(response.status, bytes(await response.bytes()), response.get_header)
         except (ConnectError, ConnectTimeoutError, PoolTimeoutError) as error:
             return self._not_sent(_reason(error))
         except DetailedPyreqwestError as error:
