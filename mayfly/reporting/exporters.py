@@ -4,34 +4,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mayfly.reporting.telemetry_signals import Signal
+
 if TYPE_CHECKING:
     from mayfly.models.job import Job
     from mayfly.reporting.metrics import Exporter
     from mayfly.reporting.progress import Progress
 
-_ENDPOINTS = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-)
-
-
-def wants_telemetry(environ: Mapping[str, str]) -> bool:
-    """Return whether the environment names an OTLP endpoint and does not disable the SDK."""
-    is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return not is_off and any(environ.get(name, "").strip() for name in _ENDPOINTS)
-
 
 def exporters_for(
-    job: "Job", progress: "Progress", *, run: str, started_at: float, file: Path, telemetry: bool
+    job: "Job",
+    progress: "Progress",
+    *,
+    run: str,
+    started_at: float,
+    file: Path,
+    telemetry: Mapping[Signal, str],
 ) -> "list[Exporter]":
     """Return the exporters of a run.
 
     Args:
         file: Path of the metrics file.
-        telemetry: Whether to export by OpenTelemetry too.
+        telemetry: The signals to send by OpenTelemetry too (`telemetry_signals`).
     """
-    # Only a run needs it, and every command asks `wants_telemetry`.
+    # Only a run needs it.
     from mayfly.reporting.prometheus_file import PrometheusFile, labels_of  # noqa: PLC0415
 
     exporters: list[Exporter] = [
@@ -42,9 +38,10 @@ def exporters_for(
     try:
         from mayfly.reporting.telemetry import Telemetry  # noqa: PLC0415 - an optional dependency
     except ImportError:
+        variables = " and ".join(dict.fromkeys(telemetry.values()))
         progress.log(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed, so no metrics "
-            "are sent; install it with: pip install 'mayfly[otel]'"
+            f"{variables} is set, but OpenTelemetry is not installed, so nothing is sent; install "
+            "it with: pip install 'mayfly[otel]'"
         )
         return exporters
     attributes = {
@@ -52,4 +49,4 @@ def exporters_for(
         "mayfly.model": job.model,
         **{f"mayfly.tag.{key}": value for key, value in job.tags.items()},
     }
-    return [*exporters, Telemetry(progress, attributes, started_at=started_at)]
+    return [*exporters, Telemetry(progress, telemetry, attributes, started_at=started_at)]

@@ -22,6 +22,7 @@ from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
 from mayfly.reporting.metrics import metrics_of
 from mayfly.reporting.progress import Progress, RunEvent, Snapshot
+from mayfly.reporting.telemetry_signals import Signal
 
 EVERY_MS = 10_000
 """Export interval of metrics, unless OTEL_METRIC_EXPORT_INTERVAL sets it."""
@@ -39,26 +40,38 @@ class Telemetry:
     """
 
     def __init__(
-        self, progress: Progress, attributes: Mapping[str, str], *, started_at: float
+        self,
+        progress: Progress,
+        signals: Mapping[Signal, str],
+        attributes: Mapping[str, str],
+        *,
+        started_at: float,
     ) -> None:
         """Start the span of the run.
 
         Args:
+            signals: What to send, each with the variable that names its endpoint.
             attributes: Attributes of all spans and metrics.
             started_at: Start of the run, Unix time in seconds.
         """
         self._progress, self._started_ns = progress, round(started_at * 1e9)
-        self._complaints = _Complaints(progress.log)
+        self._complaints = _Complaints(progress.log, signals)
         logging.getLogger(_LOGGER).addHandler(self._complaints)
         resource = Resource.create({"service.name": "mayfly", **attributes})
         self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=TIMEOUT_S)))
-        interval_ms = None if "OTEL_METRIC_EXPORT_INTERVAL" in os.environ else EVERY_MS
-        reader = PeriodicExportingMetricReader(
-            OTLPMetricExporter(timeout=TIMEOUT_S), export_interval_millis=interval_ms
-        )
+        readers = []
+        if "traces" in signals:
+            exporter = OTLPSpanExporter(timeout=TIMEOUT_S)
+            self._tracers.add_span_processor(BatchSpanProcessor(exporter))
+        if "metrics" in signals:
+            interval_ms = None if "OTEL_METRIC_EXPORT_INTERVAL" in os.environ else EVERY_MS
+            readers.append(
+                PeriodicExportingMetricReader(
+                    OTLPMetricExporter(timeout=TIMEOUT_S), export_interval_millis=interval_ms
+                )
+            )
         self._meters = MeterProvider(
-            metric_readers=[reader], resource=resource, shutdown_on_exit=False
+            metric_readers=readers, resource=resource, shutdown_on_exit=False
         )
         self._tracer = self._tracers.get_tracer("mayfly")
         self._root = self._tracer.start_span("mayfly run", start_time=self._started_ns)
@@ -123,22 +136,29 @@ class Telemetry:
 
 
 class _Complaints(logging.Handler):
-    """Forwards the first warning of the exporters to the run's messages."""
+    """Forwards to the run's messages the first warning about each endpoint."""
 
-    def __init__(self, log: Callable[[str], None]) -> None:
+    def __init__(self, log: Callable[[str], None], signals: Mapping[Signal, str]) -> None:
         super().__init__(logging.WARNING)
-        self._log, self._reported = log, False
+        self._log, self._signals = log, signals
+        self._reported: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._reported:
-            self._reported = True
-            text = " ".join(record.getMessage().split())[:300]
-            self._log(f"metrics cannot be sent to OTEL_EXPORTER_OTLP_ENDPOINT: {text}")
+        signal: Signal = "metrics" if "metric" in record.name else "traces"
+        variable = self._signals.get(signal)
+        if variable is None or variable in self._reported:
+            return
+        self._reported.add(variable)
+        text = " ".join(record.getMessage().split())[:300]
+        self._log(
+            f"{signal} cannot be sent to {variable}: {text} (OTEL_{signal.upper()}_EXPORTER=none "
+            "turns them off)"
+        )
 
 
 def _attributes(now: Snapshot) -> dict[str, str | int | float]:
     return {
-        "mayfly.rows": now.rows,
+        "mayfly.rows.total": now.rows,
         "mayfly.rows.done": now.tally.done,
         "mayfly.rows.failed": now.tally.failed,
         "mayfly.tokens.prompt": now.tally.prompt_tokens,

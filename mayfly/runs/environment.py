@@ -8,7 +8,7 @@ from typing import Self
 from mayfly.clock import SYSTEM_CLOCK, Clock
 from mayfly.models.budget import VARIABLE
 from mayfly.models.timeouts import Timeouts
-from mayfly.reporting.exporters import wants_telemetry
+from mayfly.reporting.telemetry_signals import Signal, telemetry_signals
 from mayfly.storage.lease_store import LeaseStore, state_home
 from mayfly.together.connection import Connection
 
@@ -30,7 +30,7 @@ class Environment:
     Attributes:
         folders: The environment variables that name the folders of leases, history and
             tokenizers.
-        telemetry: Whether to export the run's metrics by OpenTelemetry.
+        telemetry: What to send by OpenTelemetry, each with the variable that names its endpoint.
         monthly_budget: The monthly budget as given. It is parsed when a run is planned, so that
             an invalid value cannot prevent a teardown.
     """
@@ -39,7 +39,7 @@ class Environment:
     folders: Mapping[str, str] = field(default_factory=dict)
     timeouts: Timeouts = field(default_factory=Timeouts)
     clock: Clock = SYSTEM_CLOCK
-    telemetry: bool = False
+    telemetry: Mapping[Signal, str] = field(default_factory=dict)
     monthly_budget: str = ""
 
     @classmethod
@@ -53,7 +53,7 @@ class Environment:
             connection=Connection.from_env(environ),
             folders={name: environ[name] for name in FOLDERS if name in environ},
             timeouts=Timeouts.from_env(environ),
-            telemetry=wants_telemetry(environ),
+            telemetry=telemetry_signals(environ),
             monthly_budget=environ.get(VARIABLE, ""),
         )
 
