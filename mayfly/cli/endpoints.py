@@ -199,7 +199,7 @@ def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: b
     return False
 
 
-def emulator(*tokens: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+def emulator(*tokens: Annotated[str, Parameter(allow_leading_hyphen=True, validator=())]) -> int:
     """Run `mayfly emulator`; it parses its own options."""
     from together_emulator.cli import main  # noqa: PLC0415 - only this command needs its server
 

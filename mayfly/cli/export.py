@@ -17,7 +17,7 @@ def export(
     folder: Annotated[str, Parameter(name="DIR", help="The --output of the run.")],
     /,
     *,
-    to: Annotated[Path, Parameter(name="--to", help="The file to write.")],
+    to: Annotated[str, Parameter(name="--to", help="The file to write.")],
     format: Annotated[  # noqa: A002 - the contract's word
         Format | None, Parameter(help="Format of the file (default: by its name).")
     ] = None,
@@ -27,10 +27,11 @@ def export(
     json: Json = False,
 ) -> int:
     """Run `mayfly export`."""
-    kind = format_of(to, format)
+    file = Path(to)
+    kind = format_of(file, format)
     results = read_results(folder, partial=partial)
     made = write(
-        results.batches(), to, kind, folder=results.paths.folder, results=batch_results(results)
+        results.batches(), file, kind, folder=results.paths.folder, results=batch_results(results)
     )
     missing = results.manifest.rows - made.rows
     if json:

@@ -41,6 +41,12 @@ class _Help:
         return HelpFormatter()
 
 
+def _not_empty(_kind: object, given: object) -> None:
+    """Reject an empty text, as an unset shell variable leaves it: as a path it is this folder."""
+    if given == "":
+        raise ValueError("must not be empty")
+
+
 app = App(
     name="mayfly",
     help="""Batch inference on Together AI dedicated endpoints that live as long as the batch.
@@ -64,7 +70,7 @@ endpoint was deleted.""",
     help_format="plaintext",
     help_formatter=_Help(),
     version=_version,
-    default_parameter=Parameter(show_default=False, show_choices=False),
+    default_parameter=Parameter(show_default=False, show_choices=False, validator=_not_empty),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )

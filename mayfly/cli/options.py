@@ -112,6 +112,8 @@ def _read(each: Setting, given: object) -> object:
                 raise BadRequest(f"{each.name} needs a value, and {text} is an option")
     if not isinstance(given, str) or "FILE" not in metavar:
         return given
+    if given in ("", "@"):
+        raise BadRequest(f"{each.name} must not be empty")
     if metavar == "FILE":
         return read_json(each.name, Path(given))
     return read_json(each.name, Path(given[1:])) if given.startswith("@") else given

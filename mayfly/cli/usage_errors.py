@@ -9,6 +9,7 @@ from cyclopts import (
     MissingArgumentError,
     UnknownCommandError,
     UnknownOptionError,
+    ValidationError,
 )
 from cyclopts.exceptions import UnusedCliTokensError
 
@@ -31,7 +32,15 @@ def message_of(error: CycloptsError) -> str:
             f"unexpected argument {first!r}; quote a pattern such as 'data/*.parquet', and a text "
             f"with spaces; see {command} --help"
         )
+    if isinstance(error, ValidationError) and error.argument is not None:
+        return f"{_shown(error.argument)} {error.exception_message}; see {command} --help"
     return f"{str(error).rstrip('.')}; see {command} --help"
+
+
+def _shown(argument: Argument) -> str:
+    """Return an argument's name as help shows it."""
+    name = argument.name
+    return name.lstrip("-").upper() if argument.field_info.is_positional else name
 
 
 def _unknown_command(error: UnknownCommandError, command: str) -> str:
@@ -59,11 +68,9 @@ def _missing(error: MissingArgumentError, command: str) -> str:
         given = token.partition("=")[0]
         if given.startswith("--") and given not in known:
             return _unknown_option(given, known, command)
-    if argument.field_info.is_positional:
-        return f"{command} needs {argument.name.lstrip('-').upper()}; see {command} --help"
-    if error.keyword is not None:
+    if error.keyword is not None and not argument.field_info.is_positional:
         return f"{error.keyword} needs a value; see {command} --help"
-    return f"{command} needs {argument.name}; see {command} --help"
+    return f"{command} needs {_shown(argument)}; see {command} --help"
 
 
 def _names(arguments: Iterable[Argument]) -> list[str]:

@@ -40,12 +40,14 @@ class Rental(JobPart):
 
     hardware: Annotated[str, option("--hardware", "auto|ID")] = Field(
         default="auto",
+        min_length=1,
         title="Hardware",
         description="auto (the cheapest with free capacity), or an id that `mayfly hardware` "
         "shows.",
     )
     config: Annotated[str | None, option("--config", "ID")] = Field(
         default=None,
+        min_length=1,
         title="Config",
         description="Config to deploy (cr_...) where the model has several; unset takes the "
         "cheapest with free capacity.",
@@ -62,6 +64,7 @@ class Rental(JobPart):
     )
     endpoint: Annotated[str | None, option("--endpoint", "NAME")] = Field(
         default=None,
+        min_length=1,
         title="Existing endpoint",
         description="Use an existing endpoint; it is never deleted.",
     )
@@ -107,6 +110,7 @@ class Rental(JobPart):
     )
     availability_zone: Annotated[str | None, option("--availability-zone", "NAME")] = Field(
         default=None,
+        min_length=1,
         title="Availability zone (v1)",
         description="Zone to create the endpoint in; v1 only.",
     )
@@ -246,6 +250,7 @@ class Job(JobPart):
     """One batch: a dataset, a model, a folder for the answers."""
 
     input: str = Field(
+        min_length=1,
         title="Input",
         description="Dataset of one row per request: Parquet, JSON lines, CSV or Arrow; a file, a "
         "folder or a glob, local or a URI.",
@@ -257,6 +262,7 @@ class Job(JobPart):
         "or name; `mayfly models` lists them.",
     )
     output: Annotated[str, option("--output", "DIR", group="Run")] = Field(
+        min_length=1,
         title="Output",
         description="Folder for the results, local or on an object store: new, empty, or of an "
         "earlier run of the same job, which is then resumed.",
@@ -274,6 +280,7 @@ class Job(JobPart):
     )
     dask: Annotated[str | None, option("--dask", "ADDRESS", group="Run")] = Field(
         default=None,
+        min_length=1,
         title="Dask scheduler",
         description="Address of the Dask scheduler, such as tcp://host:8786.",
     )

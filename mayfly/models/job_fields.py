@@ -141,6 +141,8 @@ def _native(detail: Mapping[str, Any], model: "type[BaseModel] | None") -> str:
         return f"{subject} is missing"
     if detail["type"] == "value_error":
         return f"{subject} {detail['msg'].removeprefix('Value error, ')}"
+    if detail["type"] == "string_too_short":
+        return f"{subject} must not be empty"
     allowed = _allowed(detail, field)
     return f"{subject} must be {allowed}{_not(detail.get('input'), field)}"
 
@@ -176,7 +178,6 @@ def _allowed(detail: Mapping[str, Any], field: FieldInfo | None) -> str:
         "greater_than_equal": "at least {ge}",
         "less_than": "less than {lt}",
         "less_than_equal": "at most {le}",
-        "string_too_short": "at least {min_length} character long",
     }
     if kind in sizes:
         return sizes[kind].format(**{key: _number(value) for key, value in limits.items()})

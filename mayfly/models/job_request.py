@@ -18,6 +18,7 @@ class PromptSpec(JobPart):
 
     template: Annotated[str | None, option("--prompt", "TEMPLATE")] = Field(
         default=None,
+        min_length=1,
         title="Prompt template",
         description="Jinja2 template over the row's columns, such as '{{ question }}'; "
         "row['any name'] reads any column. Without it a `messages` column is used, else a "
@@ -25,6 +26,7 @@ class PromptSpec(JobPart):
     )
     messages_column: Annotated[str | None, option("--messages-column", "COL")] = Field(
         default=None,
+        min_length=1,
         title="Messages column",
         description="Column that holds a list of role/content messages, or its JSON.",
     )
@@ -52,6 +54,7 @@ class PromptSpec(JobPart):
     )
     embed_column: Annotated[str | None, option("--embed", "COL")] = Field(
         default=None,
+        min_length=1,
         title="Embed column",
         description="Compute embeddings for this column of texts.",
     )
@@ -150,6 +153,7 @@ class Sampling(JobPart):
     )
     body_column: Annotated[str | None, option("--body-column", "COL")] = Field(
         default=None,
+        min_length=1,
         title="Request fields column",
         description="Column with further request fields for each row, a struct or JSON; it wins "
         "over the options and over the fields for every request.",

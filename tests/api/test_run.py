@@ -92,6 +92,8 @@ def test_run_again_sends_nothing(emulator: Emulator, tmp_path: Path) -> None:
         ({"max_cost": -1}, "max_cost"),
         ({"prompt": "{{ questoin }}"}, "questoin"),
         ({"data": 7}, "data is a int; give a path or URI"),
+        ({"data": ""}, "data must not be empty"),
+        ({"output": ""}, "output must not be empty"),
     ],
 )
 def test_run_with_bad_request_raises_before_create(

@@ -84,6 +84,18 @@ MISTAKES = {
         ["run", "in.parquet", "--modle", MODEL], ["--modle", "did you mean --model"]
     ),
     "option of another tool": Mistake([*RUN, "--batch-size", "8"], ["--batch-size", "mayfly run"]),
+    # As an unset shell variable leaves it: a path would be the working directory.
+    "input that is empty": Mistake(["run", "", *RUN[2:]], ["INPUT must not be empty"]),
+    "output that is empty": Mistake(
+        [*RUN[:-2], "", "--yes"], ["--output must not be empty; see mayfly run --help"]
+    ),
+    "template that is empty": Mistake([*RUN[:5], "", *RUN[6:]], ["--prompt must not be empty"]),
+    "file that is empty": Mistake([*RUN, "--schema="], ["--schema must not be empty"]),
+    "file of a body that is empty": Mistake([*RUN, "--body", "@"], ["--body must not be empty"]),
+    "config that is empty": Mistake([*RUN, "--config", ""], ["--config must not be empty"]),
+    "folder that is empty": Mistake(["status", ""], ["DIR must not be empty"]),
+    "export that is empty": Mistake(["export", "bare", "--to", ""], ["--to must not be empty"]),
+    "name that is empty": Mistake(["endpoints", "delete", ""], ["NAME must not be empty"]),
     "option without its value": Mistake([*RUN, "--system", "--local"], ["--system needs a value"]),
     "command misspelt": Mistake(["rnu", "in.parquet"], ["'rnu'", "did you mean run"]),
     "subcommand misspelt": Mistake(["endpoints", "lst"], ["'lst'", "did you mean list"]),

@@ -97,7 +97,7 @@ def test_schema_is_independent_of_file_layout(tmp_path: Path) -> None:
             {"reasoning": "hihg"},
             "--reasoning must be on, off, low, medium or high, not 'hihg'; did you mean high?",
         ),
-        ({"stop": ("",)}, "--stop must be at least 1 character long, not ''"),
+        ({"stop": ("",)}, "--stop must not be empty"),
         ({"body": "[1]"}, "--body is not a JSON object; this is a list"),
     ],
 )  # fmt: skip

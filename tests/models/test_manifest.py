@@ -34,12 +34,13 @@ def manifest(
 
 tallies = st.tuples(*[st.integers(0, 2**50)] * 6).map(lambda values: Tally(*values))
 records = st.dictionaries(st.text(max_size=5), st.none() | st.integers(0, 9) | st.text(max_size=5))
+TEMPLATES = st.text(min_size=1, max_size=20)
 
 
 @given(
     done=st.dictionaries(st.integers(0, 3), tallies),
     runs=st.lists(records, max_size=3),
-    template=st.text(st.characters(exclude_categories=["Cs"])),
+    template=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
 )
 def test_manifest_round_trips_through_json(
     done: dict[int, Tally], runs: list[dict[str, Any]], template: str
@@ -93,7 +94,7 @@ def test_long_values_are_shortened() -> None:
     assert "aaa..." in line
 
 
-@given(st.text(max_size=20), st.text(max_size=20))
+@given(TEMPLATES, TEMPLATES)
 def test_difference_is_reported_exactly_when_the_job_differs(one: str, other: str) -> None:
     was, now = manifest(template=one), manifest(template=other)
 
