@@ -1,12 +1,10 @@
 """The command `deploy`."""
 
 import os
-import sys
 from typing import Annotated
 
 from mayfly.cli.options import RUN, flag
-from mayfly.cli.render.console import console
-from mayfly.cli.render.waiting import waiting
+from mayfly.cli.render.output import TerminalScreen
 
 
 def deploy(
@@ -26,10 +24,10 @@ def deploy(
     from mayfly.orchestration.temporary_server import without_proxy_on_loopback  # noqa: PLC0415
 
     os.environ.update(without_proxy_on_loopback(os.environ))
-    screen = console()
-    with waiting(console(sys.stderr), "waiting for the Prefect server"):
-        register(pool=pool, notify=notify, log=lambda text: screen.print(text, markup=False))
-    screen.print(
+    screen = TerminalScreen()
+    with screen.waiting("waiting for the Prefect server"):
+        register(pool=pool, notify=notify, log=screen.log)
+    screen.console.print(
         f"start a worker with: prefect worker start --pool {pool}", markup=False, soft_wrap=True
     )
     return 0

@@ -14,7 +14,7 @@ from mayfly.cli.render.live import Display, Panel
 from mayfly.cli.render.live_block import LiveBlock
 from mayfly.cli.render.notebook_block import NotebookBlock, notebook_display
 from mayfly.cli.render.parts import Parts, lines_of
-from mayfly.cli.render.waiting import waiting
+from mayfly.cli.render.waiting import WaitingLine, waiting
 from mayfly.models.rows import Tally
 from mayfly.reporting.progress import Progress, Snapshot, Step
 
@@ -173,6 +173,33 @@ def test_resized_terminal_keeps_no_remains_of_the_live_block() -> None:
     screen.feed(out.getvalue())
 
     assert [line for line in screen.lines if line] == ["kept"]
+
+
+def test_resized_terminal_keeps_no_remains_of_a_waiting_line() -> None:
+    out = io.StringIO()
+    console = Console(
+        file=out, width=60, height=20, highlight=False, color_system=None, force_terminal=True
+    )
+    screen = Screen(60)
+
+    def step(width: int, text: str) -> None:
+        screen.resize(width)
+        console.width = width
+        console.print(Text(text))
+        screen.feed(out.getvalue())
+        out.seek(0)
+        out.truncate()
+
+    with WaitingLine(console, "starting a server that takes its time to start", every_s=60):
+        step(60, "first")
+        shown = "".join(screen.lines)
+        step(20, "second")
+        step(60, "third")
+        step(11, "fourth")
+    screen.feed(out.getvalue())
+
+    assert "starting a server" in shown
+    assert [line for line in screen.lines if line] == ["first", "second", "third", "fourth"]
 
 
 def test_long_wait_is_explained_in_plain_lines() -> None:

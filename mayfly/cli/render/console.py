@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import IO, TextIO, cast
 
 from rich.console import Console
@@ -26,10 +27,16 @@ _BLANKS_AT_THE_END = re.compile(r" +(?=\n|$)")
 def console(stream: TextIO | None = None) -> Console:
     """Return the console on standard output or another stream.
 
+    There is one for each stream, so that a message appears above a waiting line and not in it.
     Colours are used only in a terminal, and not with NO_COLOR. A pipe gets plain lines, unwrapped
     and without trailing blanks, even with FORCE_COLOR.
     """
     stream = stream or sys.stdout
+    return _console_of(stream)
+
+
+@lru_cache(maxsize=4)
+def _console_of(stream: TextIO) -> Console:
     file = cast("IO[str]", Steady(stream))
     if stream.isatty():
         return Console(file=file, highlight=False, force_jupyter=False)

@@ -3,6 +3,8 @@
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from mayfly.cli.render.erasure import erasure
+
 WIDEST = 120
 """Maximum width in columns: longer lines are hard to read."""
 
@@ -10,8 +12,8 @@ WIDEST = 120
 class LiveBlock:
     """Redraws a block of lines in place; other lines are printed above it.
 
-    A terminal that becomes narrower wraps the lines on it. So the height of the block is computed
-    at the current width, and the lines added by wrapping are erased too.
+    A resize may leave a copy if the block is drawn in the 20 ms between the wrapping of its lines
+    and the program's knowledge of the width; no terminal reports that beforehand.
     """
 
     def __init__(self, console: Console) -> None:
@@ -46,14 +48,9 @@ class LiveBlock:
         return "\x1b[?25l" + text
 
     def _erasure(self) -> str:
-        """Return the control sequence that erases the block at the current width."""
-        width = max(1, self._console.width)
-        rows = sum(max(1, -(-drawn // width)) for drawn in self._widths)
+        erased = erasure(self._widths, self._console.width)
         self._widths = []
-        if not rows:
-            return ""
-        # Line by line: some terminals keep a screen cleared from the top as history.
-        return "\r\x1b[2K" + "\x1b[1A\x1b[2K" * (rows - 1)
+        return erased.segment.text
 
     def _write(self, text: str) -> None:
         if text:

@@ -47,7 +47,8 @@ def plan_table(plan: Plan) -> RenderableType:
         foot.add_row("config", _config(offer))
     if (quote := plan.chosen) is not None:
         foot.add_row(
-            "", f"{_expected(quote)}; the cold start is not billed, then each started minute is"
+            "estimate",
+            f"{_expected(quote)}; the cold start is not billed, then each started minute is",
         )
     for other in plan.by_token:
         foot.add_row(other.name, f"about {dollars(other.usd.mid)}{_batches(other)}")
