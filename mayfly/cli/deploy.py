@@ -13,8 +13,8 @@ def deploy(
         "mayfly"
     ),
     notify: Annotated[
-        str, flag(RUN, "Notification block TYPE/NAME, such as slack-webhook/ops.")
-    ] = "",
+        str | None, flag(RUN, "Notification block TYPE/NAME, such as slack-webhook/ops.")
+    ] = None,
 ) -> int:
     """Run `mayfly deploy`."""
     # Otherwise Prefect's client repeats calls to a busy server for two minutes.
@@ -26,7 +26,7 @@ def deploy(
     os.environ.update(without_proxy_on_loopback(os.environ))
     screen = TerminalScreen()
     with screen.waiting("waiting for the Prefect server"):
-        register(pool=pool, notify=notify, log=screen.log)
+        register(pool=pool, notify=notify or "", log=screen.log)
     screen.console.print(
         f"start a worker with: prefect worker start --pool {pool}", markup=False, soft_wrap=True
     )

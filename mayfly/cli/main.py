@@ -42,7 +42,10 @@ class _Help:
 
 
 def _not_empty(_kind: object, given: object) -> None:
-    """Reject an empty text, as an unset shell variable leaves it: as a path it is this folder."""
+    """Reject an empty text, as an unset shell variable leaves it: as a path it is this folder.
+
+    It is called for defaults too, so no default is an empty text.
+    """
     if given == "":
         raise ValueError("must not be empty")
 

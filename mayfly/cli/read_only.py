@@ -97,7 +97,7 @@ def hardware(
 
 
 def models(
-    search: Annotated[str, Parameter(help="Only names that contain this text.")] = "",
+    search: Annotated[str | None, Parameter(help="Only names that contain this text.")] = None,
     /,
     *,
     mine: Annotated[
@@ -116,7 +116,7 @@ def models(
     ):
         entries = with_retries(lambda: plane.models(mine=mine), log=print_wait)
     found = sorted(
-        (entry for entry in entries if search.lower() in entry.name.lower()),
+        (entry for entry in entries if (search or "").lower() in entry.name.lower()),
         key=lambda entry: entry.name.lower(),
     )
     if json:
