@@ -105,8 +105,8 @@ class Rental(JobPart):
     ] = Field(
         default=True,
         title="Speculative decoding (v1)",
-        description="Let a small model draft tokens that the large one checks; only v1 can switch "
-        "this off.",
+        description="Speculative decoding, in which a small model drafts tokens that the large one "
+        "checks; only v1 can switch it off.",
     )
     availability_zone: Annotated[str | None, option("--availability-zone", "NAME")] = Field(
         default=None,

@@ -180,7 +180,7 @@ def _file_lines(old: Manifest, new: Manifest) -> list[str]:
     fresh = [name for name in now if name not in was]
     lines = [
         f"input file {_some(names)} {what}"
-        for names, what in ((changed, "has changed"), (gone, "is gone"))
+        for names, what in ((changed, "has changed"), (gone, "no longer exists"))
         if names
     ]
     if fresh:

@@ -49,7 +49,7 @@ def first_limit(
         for one in past
         if one.settled_limit > 0 and one.model == model and same_hardware(one.hardware, hardware)
     ]
-    same_prompt = [one for one in settled if one.ask == prompt_key]
+    same_prompt = [one for one in settled if one.prompt_key == prompt_key]
     if settled:
         # Use the largest recent value: a short run may end before its limit has settled.
         latest = (same_prompt or settled)[-LATEST_RUNS:]

@@ -7,13 +7,16 @@ from typing import Any, Self
 
 from mayfly.models.rows import MAX_TOKENS
 
+_STORED = {"prompt_key": "ask"}
+"""Fields that the history stores under another name, which the first release gave them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What one run measured on one endpoint. The history stores it under `lessons`.
 
     Attributes:
-        ask: 10 hex digits of prompt and sampling; equal for runs with the same prompt.
+        prompt_key: 10 hex digits of prompt and sampling; equal for runs with the same prompt.
         answered: Rows answered by this run.
         token_ratio: Prompt tokens counted by the API for each token estimated from characters;
             0 when unknown.
@@ -30,7 +33,7 @@ class Measurement:
     provider: str = ""
     model: str = ""
     hardware: str = ""
-    ask: str = ""
+    prompt_key: str = ""
     answered: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -49,7 +52,7 @@ class Measurement:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return asdict(self)
+        return {_STORED.get(name, name): value for name, value in asdict(self).items()}
 
     @classmethod
     def read(cls, value: Any) -> Self | None:
@@ -58,7 +61,7 @@ class Measurement:
             return None
         known: dict[str, Any] = {}
         for field in fields(cls):
-            given = value.get(field.name, field.default)
+            given = value.get(_STORED.get(field.name, field.name), field.default)
             if not (isinstance(given, str) if field.type is str else _is_figure(given)):
                 return None
             known[field.name] = given

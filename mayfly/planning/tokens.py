@@ -121,7 +121,7 @@ def workload(
     *,
     rows: int,
     model: str,
-    ask: str,
+    prompt_key: str,
     max_tokens: int | None,
     past: Sequence[Measurement] = (),
     earlier: EarlierResponses | None = None,
@@ -130,7 +130,7 @@ def workload(
     """Estimate the workload of `rows` rows of the sampled job.
 
     Args:
-        ask: Digest of prompt and sampling; see `Measurement.ask`.
+        prompt_key: Digest of prompt and sampling; see `Measurement`.
         past: Finished runs with the same provider, oldest first.
         earlier: Responses of earlier runs into the same output.
         answers: False for embeddings, which have no completion tokens.
@@ -138,7 +138,7 @@ def workload(
     prompt, prompt_basis = prompt_tokens(sample, model=model, past=past, earlier=earlier)
     if answers:
         answer, answer_basis = answer_tokens(
-            model=model, ask=ask, max_tokens=max_tokens, past=past, earlier=earlier
+            model=model, prompt_key=prompt_key, max_tokens=max_tokens, past=past, earlier=earlier
         )
     else:
         answer, answer_basis = Estimate(1e-9, 0.0), "no answers: embeddings"
@@ -186,7 +186,7 @@ def prompt_tokens(
 def answer_tokens(
     *,
     model: str,
-    ask: str,
+    prompt_key: str,
     max_tokens: int | None,
     past: Sequence[Measurement],
     earlier: EarlierResponses | None,
@@ -197,7 +197,7 @@ def answer_tokens(
         spread = LEARNED_SPREAD + 0.7 / math.sqrt(earlier.rows)
         return Estimate(earlier.completion_tokens / earlier.rows, spread), "answers in this output"
     of_model = [r for r in past if r.model == model and r.answered and r.completion_tokens]
-    same = [record for record in of_model if ask and record.ask == ask]
+    same = [record for record in of_model if prompt_key and record.prompt_key == prompt_key]
     if same:
         combined = combined_estimate(
             Estimate(r.answer_tokens, LEARNED_SPREAD + 0.7 / math.sqrt(r.answered))

@@ -68,7 +68,7 @@ def estimate_workload(
         sample,
         rows=max(0, dataset.rows - before.done),
         model=job.model,
-        ask=prompt_digest(job),
+        prompt_key=prompt_digest(job),
         max_tokens=job.sampling.max_tokens,
         past=past,
         earlier=EarlierResponses(

@@ -163,7 +163,7 @@ def _count_error(results: Results, row: int, error: str) -> None:
                 "class": failure.kind,
                 "status": failure.status,
                 "attempts": failure.attempts,
-                "words": cut(failure.message),
+                "message": cut(failure.message),
             }
         )
 

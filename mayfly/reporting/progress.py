@@ -21,7 +21,7 @@ RECENT_S = 10.0
 class Step(StrEnum):
     """The steps of a run, in order; each is timed. Their lower-case names are keys in reports."""
 
-    LOOKING = "reading the input"
+    PREVIEWING = "reading the input"
     PLANNING = "planning"
     CREATING = "creating the endpoint"
     WAITING = "waiting for READY"
@@ -32,7 +32,7 @@ class Step(StrEnum):
 
 
 STEP_LABELS = {
-    "looking": "preview",
+    "previewing": "preview",
     "planning": "plan",
     "creating": "create",
     "waiting": "wait for READY",
@@ -60,7 +60,7 @@ class Snapshot:
             are two samples.
     """
 
-    step: Step = Step.LOOKING
+    step: Step = Step.PREVIEWING
     detail: str = ""
     rows: int = 0
     resumed: Tally = EMPTY_TALLY
@@ -172,7 +172,7 @@ class Progress:
         """Begin the run: time counts from here."""
         with self._lock:
             self._began = self._step_began = self._clock.monotonic()
-            self.events.append(self._phase(Step.LOOKING))
+            self.events.append(self._phase(Step.PREVIEWING))
 
     def enter(self, step: Step, detail: str = "") -> None:
         """Begin a step; the one before it ends."""

@@ -140,7 +140,7 @@ def measurement(session: EndpointSession, plan: Plan | None, *, provider: str) -
         provider=provider,
         model=plan.preview.job.model if plan is not None else "",
         hardware=session.ref.hardware,
-        ask=prompt_digest(plan.preview.job) if plan is not None else "",
+        prompt_key=prompt_digest(plan.preview.job) if plan is not None else "",
         answered=answered,
         prompt_tokens=done.prompt_tokens,
         completion_tokens=done.completion_tokens,

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         pa.field("status", pa.int32()),
         pa.field("code", pa.string()),
         pa.field("attempts", pa.int32()),
-        pa.field("words", pa.string()),
+        pa.field("message", pa.string()),
         pa.field("digest", pa.string()),
     ]
 )
@@ -63,9 +63,15 @@ def failed_rows(part: Path) -> Iterator[Failed]:
 
 
 def dead_letter_counts(path: Path) -> dict[int, int]:
-    """Return the number of dead letters in a file by shard index; empty if there is no file."""
+    """Return the number of dead letters in a file by shard index; empty if there is no file.
+
+    It is empty too for a file with other columns, of another version: nothing is copied from it.
+    """
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        found = pq.read_metadata(path)
+        if found.schema.names != SCHEMA.names:
+            return {}
+        metadata = found.metadata or {}
         return {int(index): count for index, count in json.loads(metadata[_SHARDS]).items()}
     except (OSError, pa.ArrowException, KeyError, ValueError, AttributeError):
         return {}
@@ -126,7 +132,7 @@ def _table(failed: list[Failed], digests: Digests) -> pa.Table:
         "status": [failure.status for _, failure in failed],
         "code": [failure.code or None for _, failure in failed],
         "attempts": [failure.attempts for _, failure in failed],
-        "words": [failure.message for _, failure in failed],
+        "message": [failure.message for _, failure in failed],
         "digest": [known.get(row) for row, _ in failed],
     }
     return pa.table(columns, schema=SCHEMA)

@@ -179,7 +179,7 @@ class Claim:
         Args:
             here: Rows in parts and journals.
         """
-        heartbeat = self._earlier.get("pulse")
+        heartbeat = self._earlier.get("heartbeat")
         if not isinstance(heartbeat, dict) or self._earlier.get("work") == self._work.id:
             return 0
         return max(0, int(heartbeat.get("rows", {}).get("done", 0)) - here)

@@ -53,7 +53,7 @@ class RunPaths:
     @property
     def heartbeat(self) -> Path:
         """The live numbers of the current run."""
-        return self.kept / "pulse.json"
+        return self.kept / "heartbeat.json"
 
     @property
     def metrics(self) -> Path:

@@ -79,7 +79,7 @@ class StoreLock:
             LockLost: Another has taken it over.
             StoreError: The store cannot be reached.
         """
-        self._holder["pulse"] = heartbeat
+        self._holder["heartbeat"] = heartbeat
         version = self._store.replace(LOCK, orjson.dumps(self._holder), self._version)
         if version is None:
             found = self._store.read(LOCK)
@@ -107,18 +107,20 @@ def silence_s(store: ObjectStore, lock: Stored) -> float:
 
 def in_use(uri: str, holder: dict[str, Any], silent_s: float) -> str:
     """Return the message about an output that another run is using."""
-    said = f"output {uri} is in use by {_who(holder)}, heard of {max(0.0, silent_s):.0f} s ago"
+    lock = (
+        f"output {uri} is in use by {_who(holder)}, last heartbeat {max(0.0, silent_s):.0f} s ago"
+    )
     if silent_s <= 2 * RENEW_S:
-        return f"{said}; wait until it has ended, or stop it"
+        return f"{lock}; wait until it has ended, or stop it"
     return (
-        f"{said}; if it is dead, run the same command again in {TAKE_OVER_S - silent_s:.0f} s: "
+        f"{lock}; if it is dead, run the same command again in {TAKE_OVER_S - silent_s:.0f} s: "
         "the output can then be taken over"
     )
 
 
 def heartbeat_of(holder: dict[str, Any], silent_s: float) -> dict[str, Any] | None:
     """Return the live numbers in a lock, with their owner and age."""
-    heartbeat = holder.get("pulse")
+    heartbeat = holder.get("heartbeat")
     if not isinstance(heartbeat, dict):
         return None
     return {

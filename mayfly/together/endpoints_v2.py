@@ -224,9 +224,9 @@ class EndpointsV2:
 
     def _endpoints(self, **query: Any) -> list[EndpointV2]:
         call = "list endpoints"
-        ask = self._client.endpoints.list
+        request = self._client.endpoints.list
         try:
-            found = listed(call, lambda: ask(project_id=self.project, **query))
+            found = listed(call, lambda: request(project_id=self.project, **query))
         except Refused as refusal:
             if refusal.status == 404 and self._project_was_named:
                 raise self._project_error(refusal) from refusal
@@ -246,10 +246,10 @@ class EndpointsV2:
 
     def _deployments(self, endpoint_id: str) -> list[DeploymentV2]:
         call = f"list deployments of {endpoint_id}"
-        ask = self._client.endpoints.deployments.list
+        request = self._client.endpoints.deployments.list
         try:
             # The endpoint itself lists only the newest ten.
-            found = listed(call, lambda: ask(endpoint_id, project_id=self.project))
+            found = listed(call, lambda: request(endpoint_id, project_id=self.project))
         except Refused as refusal:
             if refusal.status == 404:
                 return []

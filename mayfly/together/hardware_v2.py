@@ -120,15 +120,15 @@ def all_names(client: Any, project: str) -> list[str]:
 def entries_v2(client: Any, project: str, *, mine: bool) -> list[ModelEntry]:
     """List the models that can be deployed: the catalogue's, or the project's own."""
     if not mine:
-        ask = client.models.list_supported
-        found = listed("list dedicated models", lambda: ask(product=_DEDICATED))
+        request = client.models.list_supported
+        found = listed("list dedicated models", lambda: request(product=_DEDICATED))
         return [_entry(entry) for entry in found]
     own = own_models(client, project)
     names = {}
     if any(each.base for each in own):
-        ask = client.models.list_supported
+        request = client.models.list_supported
         with suppress(MayflyError):
-            found = listed("list dedicated models", lambda: ask(product=_DEDICATED))
+            found = listed("list dedicated models", lambda: request(product=_DEDICATED))
             names = {text(entry, "base_model"): text(entry, "name") for entry in found}
     return [
         entry_of(
@@ -177,17 +177,17 @@ def instance_types(client: Any) -> list[Offer]:
 
 def dedicated_models(client: Any) -> list[str]:
     """List the names of all models that can be deployed."""
-    ask = client.models.list_supported
-    found = listed("list dedicated models", lambda: ask(product=_DEDICATED))
+    request = client.models.list_supported
+    found = listed("list dedicated models", lambda: request(product=_DEDICATED))
     return [text(entry, "name") for entry in found]
 
 
 def _supported(client: Any, model: str) -> Any | None:
     """Return the catalogue's entry for a model, or None; the search only saves time."""
-    call, ask = f"find model {model}", client.models.list_supported
-    found = listed(call, lambda: ask(product=_DEDICATED, search=model))
+    call, request = f"find model {model}", client.models.list_supported
+    found = listed(call, lambda: request(product=_DEDICATED, search=model))
     exact = _named(found, model)
-    return exact or _named(listed(call, lambda: ask(product=_DEDICATED)), model)
+    return exact or _named(listed(call, lambda: request(product=_DEDICATED)), model)
 
 
 def _named(entries: list[Any], model: str) -> Any | None:

@@ -172,9 +172,9 @@ def adapter_mode(config: Any) -> str:
 
 
 def _configs(client: Any, project: str, **query: str) -> list[Any]:
-    ask = client.models.configs.list
+    request = client.models.configs.list
     try:
-        return listed("list configs", lambda: ask(project_id=project, **query))
+        return listed("list configs", lambda: request(project_id=project, **query))
     except Refused as refusal:
         if refusal.status in (400, 404):
             return []

@@ -65,16 +65,16 @@ def needed(call: str, value: Any, name: str) -> str:
     raise OutcomeUnknown(f"{call}: the response has no {name}; check before retrying")
 
 
-def listed(call: str, ask: Callable[[], Any]) -> list[Any]:
+def listed(call: str, request: Callable[[], Any]) -> list[Any]:
     """Return all entries of a paginated list.
 
     Args:
         call: Name of the operation, for messages.
-        ask: Requests the first page.
+        request: Requests the first page.
     """
     found: list[Any] = []
     cursors: set[str] = set()
-    page = _page(call, ask)
+    page = _page(call, request)
     while True:
         entries = items(page, "data")
         found += entries
@@ -87,11 +87,11 @@ def listed(call: str, ask: Callable[[], Any]) -> list[Any]:
         page = _page(call, more)
 
 
-def _page(call: str, ask: Callable[[], Any]) -> Any:
+def _page(call: str, request: Callable[[], Any]) -> Any:
     """Request one page; a response that is not a list must not be taken for an empty one."""
     try:
         with translated(call):
-            page = ask()
+            page = request()
     except AttributeError as error:
         # The SDK takes a response that is not JSON for one of its pages.
         raise OutcomeUnknown(f"{call}: the response is not a list") from error

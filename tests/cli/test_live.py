@@ -34,7 +34,7 @@ def snapshot(**changes: Any) -> Snapshot:
         "spent_usd": 123.45,
         "inferring_s": 10 * HOUR_S,
         "seconds": {
-            "looking": 14 * 60.0 + 22, "planning": 3.0, "creating": 2.0,
+            "previewing": 14 * 60.0 + 22, "planning": 3.0, "creating": 2.0,
             "waiting": 12 * 60.0 + 7, "inferring": 10 * HOUR_S,
         },
         "recent_rows_per_s": 1234.5,

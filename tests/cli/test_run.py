@@ -75,7 +75,7 @@ def test_run_events_follow_its_life_in_order(finished: FinishedRun) -> None:
     # A machine under load says what it waits for before there is a plan.
     assert (events[0]["event"], events[-1]["event"]) == ("plan", "summary")
     assert [event["phase"] for event in finished.events("phase")] == [
-        "looking", "planning", "creating", "waiting", "inferring", "tearing_down", "reporting",
+        "previewing", "planning", "creating", "waiting", "inferring", "tearing_down", "reporting",
         "done",
     ]  # fmt: skip
     assert (states[0], states[-1]) == ("", "DELETED")
@@ -99,7 +99,7 @@ def test_run_output_has_every_row_and_both_reports(finished: FinishedRun) -> Non
     assert {len(column) for column in report["series"].values()} == {len(report["series"]["at_s"])}
     assert report["endpoints"][0]["teardown"]["not_found_read_back"] is True
     assert (output / "_mayfly/report.html").stat().st_size > 10_000
-    assert not (output / "_mayfly/pulse.json").exists()
+    assert not (output / "_mayfly/heartbeat.json").exists()
 
 
 def test_run_cost_is_the_bill_of_the_server(finished: FinishedRun) -> None:

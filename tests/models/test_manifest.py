@@ -158,6 +158,6 @@ def test_changed_files_are_named() -> None:
 
     assert differences(old, new) == [
         "input file c has changed",
-        "input file b is gone",
+        "input file b no longer exists",
         "input file d, e, f and 1 more is new (--incremental takes new files in)",
     ]

@@ -72,7 +72,7 @@ def test_plan_intervals_contain_the_actual_cost_in_9_of_10_runs() -> None:
         ) -> Measurement:
             """Return what one finished run of the same question has seen."""
             return Measurement(
-                provider="p", model=MODEL, hardware=machine.offer.hardware, ask="ask",
+                provider="p", model=MODEL, hardware=machine.offer.hardware, prompt_key="key",
                 answered=2000, prompt_tokens=int(2000 * prompt),
                 completion_tokens=int(2000 * answer * math.exp(rng.gauss(0, 0.03))),
                 token_ratio=ratio, work_per_s=machine.work_per_s * math.exp(rng.gauss(0, 0.08)),
@@ -88,7 +88,7 @@ def test_plan_intervals_contain_the_actual_cost_in_9_of_10_runs() -> None:
         truth = drive(world, seed, replicas=1)
         for name, past in (("catalogue", []), ("learned", [measurement() for _ in range(3)])):
             load = workload(
-                sample, rows=rows, model=MODEL, ask="ask", max_tokens=max_tokens, past=past
+                sample, rows=rows, model=MODEL, prompt_key="key", max_tokens=max_tokens, past=past
             )
             rate = estimated_rate(machine.offer, model=MODEL, past=past, offers=[machine.offer])
 
@@ -126,7 +126,7 @@ def test_calibration_chooses_hardware_within_5_percent_of_the_cheapest() -> None
             )  # fmt: skip
         offers = [machine.offer for machine in machines]
         load = workload(
-            Sample(rows=100_000, tokens=(100.0,) * 50), rows=100_000, model=MODEL, ask="",
+            Sample(rows=100_000, tokens=(100.0,) * 50), rows=100_000, model=MODEL, prompt_key="",
             max_tokens=100,
         )  # fmt: skip
         forecasts = [
@@ -154,7 +154,7 @@ def test_existing_answers_decide_the_expected_output_length() -> None:
     sample = Sample(rows=1000, tokens=(50.0,) * 100)
 
     load = workload(
-        sample, rows=900, model=MODEL, ask="", max_tokens=512,
+        sample, rows=900, model=MODEL, prompt_key="", max_tokens=512,
         earlier=EarlierResponses(rows=400, prompt_tokens=22_000, completion_tokens=8_000),
     )  # fmt: skip
 

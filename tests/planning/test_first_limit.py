@@ -8,9 +8,9 @@ from mayfly.planning.measurements import Measurement
 
 
 def settled(
-    limit: float, *, model: str = "m", hardware: str = "2x_h100", ask: str = "a"
+    limit: float, *, model: str = "m", hardware: str = "2x_h100", prompt_key: str = "a"
 ) -> Measurement:
-    return Measurement(model=model, hardware=hardware, ask=ask, settled_limit=limit)
+    return Measurement(model=model, hardware=hardware, prompt_key=prompt_key, settled_limit=limit)
 
 
 def begun(*past: Measurement, replicas: int = 1, per_replica: int | None = None) -> FirstLimit:
@@ -38,7 +38,7 @@ def test_first_limit_does_not_decrease_from_run_to_run() -> None:
 
 
 def test_first_limit_prefers_runs_of_the_same_prompt() -> None:
-    assert begun(settled(300), settled(500, ask="b")).limit == 300
+    assert begun(settled(300), settled(500, prompt_key="b")).limit == 300
 
 
 @pytest.mark.parametrize(

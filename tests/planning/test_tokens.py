@@ -92,12 +92,20 @@ def test_finished_runs_correct_the_ratio_of_tokens_to_characters() -> None:
     [
         ([], None, PRIOR_RESPONSE.mid),
         (
-            [Measurement(model="m", ask="other", answered=500, completion_tokens=50_000)],
+            [Measurement(model="m", prompt_key="other", answered=500, completion_tokens=50_000)],
             None,
             100.0,
         ),
-        ([Measurement(model="m", ask="ask", answered=500, completion_tokens=10_000)], None, 20.0),
-        ([Measurement(model="n", ask="ask", answered=500, completion_tokens=10_000)], None, 250.0),
+        (
+            [Measurement(model="m", prompt_key="key", answered=500, completion_tokens=10_000)],
+            None,
+            20.0,
+        ),
+        (
+            [Measurement(model="n", prompt_key="key", answered=500, completion_tokens=10_000)],
+            None,
+            250.0,
+        ),
         ([], EarlierResponses(rows=100, prompt_tokens=1, completion_tokens=3000), 30.0),
     ],
 )
@@ -111,7 +119,7 @@ def test_output_length_follows_the_best_evidence(
 
 @given(limit=st.integers(1, 100_000))
 def test_output_length_never_exceeds_max_tokens(limit: int) -> None:
-    past = [Measurement(model="m", ask="ask", answered=500, completion_tokens=500_000)]
+    past = [Measurement(model="m", prompt_key="key", answered=500, completion_tokens=500_000)]
 
     for known in ([], past):
         assert (
@@ -145,5 +153,11 @@ def _load(
     earlier: EarlierResponses | None = None,
 ) -> Workload:
     return workload(
-        sample, rows=rows, model="m", ask="ask", max_tokens=limit, past=past or [], earlier=earlier
+        sample,
+        rows=rows,
+        model="m",
+        prompt_key="key",
+        max_tokens=limit,
+        past=past or [],
+        earlier=earlier,
     )

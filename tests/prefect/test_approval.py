@@ -52,7 +52,7 @@ def test_refused_run_can_be_retried_and_asks_again(stage: PrefectStage, tmp_path
     stage.prefect.resume(run, decision="refuse")
     stage.prefect.await_state(run, "FAILED")
 
-    stage.prefect.ask(
+    stage.prefect.request(
         "POST", f"/flow_runs/{run}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry"}
     )
 
@@ -66,11 +66,11 @@ def test_approval_dialog_preselects_nothing(stage: PrefectStage, tmp_path: Path)
     stage.prefect.await_state(run, "PAUSED")
 
     def reason() -> str | None:
-        answer = stage.prefect.ask("POST", f"/flow_runs/{run}/resume", run_input={})
+        answer = stage.prefect.request("POST", f"/flow_runs/{run}/resume", run_input={})
         assert answer["status"] == "REJECT"
         messages = str(answer["details"]["reason"])
         return None if messages == "Run input schema not found." else messages
 
     assert "decision" in wait_until(reason, "the dialog's schema")
-    stage.prefect.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+    stage.prefect.request("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     stage.prefect.await_state(run, "CANCELLED")

@@ -150,7 +150,7 @@ def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
         lambda: stage.prefect.run(second)["state_name"] == "AwaitingConcurrencySlot",
         "the second run waiting for the first",
     )
-    stage.prefect.ask("DELETE", f"/flow_runs/{second}")
+    stage.prefect.request("DELETE", f"/flow_runs/{second}")
     screen.open_run(run)
     screen.await_badge("Running")
     screen.picture("run-midway")

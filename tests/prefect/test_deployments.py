@@ -91,8 +91,8 @@ def test_batch_form_offers_available_runners_only(stage: PrefectStage) -> None:
 def test_credentials_block_has_fields_secret_logo_and_documentation(
     stage: PrefectStage,
 ) -> None:
-    kind = stage.prefect.ask("GET", "/block_types/slug/together-credentials")
-    schema = stage.prefect.ask(
+    kind = stage.prefect.request("GET", "/block_types/slug/together-credentials")
+    schema = stage.prefect.request(
         "POST", "/block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind["id"]]}}
     )[0]
 
@@ -173,7 +173,7 @@ def test_plan_progress_and_result_are_artifacts(stage: PrefectStage, ended: Ende
 
 def test_answers_are_an_asset_with_its_input(stage: PrefectStage, ended: Ended) -> None:
     def materialised() -> dict[str, Any] | None:
-        found = stage.prefect.ask(
+        found = stage.prefect.request(
             "POST",
             "/events/filter",
             filter={"event": {"prefix": ["prefect.asset.materialization"]}},

@@ -41,9 +41,9 @@ def test_notification_is_sent_when_no_sweep_completes(
     )
     wanted["name"] = f"no sweep, notified through {block}"
 
-    made = stage.prefect.ask("POST", "/automations/", **wanted)
+    made = stage.prefect.request("POST", "/automations/", **wanted)
 
     wait_until(
         lambda: [line for line in messages if "no sweep has completed" in line], "notification"
     )
-    stage.prefect.ask("DELETE", f"/automations/{made['id']}")
+    stage.prefect.request("DELETE", f"/automations/{made['id']}")

@@ -199,7 +199,7 @@ def test_cancelled_worker_run_tears_down_first(workplace: Workplace) -> None:
     output = workplace.output()
     run, _ = workplace.midway(output)
 
-    workplace.prefect.ask(
+    workplace.prefect.request(
         "POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"}, force=True
     )
 

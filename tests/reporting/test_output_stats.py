@@ -58,7 +58,7 @@ def test_failed_rows_are_listed_and_summed_up_by_kind(part: Path) -> None:
 
     assert [row["row"] for row in figures["failed_rows"]] == [102, 104]
     assert figures["failed_rows"][0] == {
-        "row": 102, "class": "too_long", "status": 413, "attempts": 1, "words": "of 9 tokens"
+        "row": 102, "class": "too_long", "status": 413, "attempts": 1, "message": "of 9 tokens"
     }  # fmt: skip
     assert [kind["rows"] for kind in figures["errors"]] == [2]
 

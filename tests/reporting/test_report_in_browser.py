@@ -29,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows: list[dict[str, Any]] = [
         {
             "row": row, "class": "too_long" if row % 2 else "schema", "status": 400,
-            "attempts": 1, "words": f"row {row} has a message of some length " * 3,
+            "attempts": 1, "message": f"row {row} has a message of some length " * 3,
         }
         for row in range(60)
     ]  # fmt: skip
@@ -70,7 +70,7 @@ def test_messages_of_failed_rows_are_seen_whole_on_a_telephone(
 ) -> None:
     tab = opened(browser, file, width=390)
 
-    boxes = [cell.bounding_box() for cell in tab.locator("#failed td.words").all()[:10]]
+    boxes = [cell.bounding_box() for cell in tab.locator("#failed td.message").all()[:10]]
 
     assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
 

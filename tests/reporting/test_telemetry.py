@@ -57,8 +57,8 @@ def test_steps_are_spans_of_the_run_and_figures_are_metrics(
 
     spans = {span.name: span for span in collector.spans}
     root = spans["mayfly run"]
-    assert spans.keys() == {"mayfly run", "looking", "waiting", "inferring", "done"}
-    for name in ("looking", "waiting", "inferring"):
+    assert spans.keys() == {"mayfly run", "previewing", "waiting", "inferring", "done"}
+    for name in ("previewing", "waiting", "inferring"):
         assert spans[name].parent_span_id == root.span_id
         assert spans[name].end_time_unix_nano >= spans[name].start_time_unix_nano
     assert root.start_time_unix_nano == 1000 * 10**9

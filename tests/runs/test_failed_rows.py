@@ -63,7 +63,7 @@ def test_failing_rows_are_dead_letters_and_can_be_retried(stage: Machine) -> Non
         "status": 422,
         "code": "bad",
         "attempts": 1,
-        "words": "no",
+        "message": "no",
         "digest": hashlib.sha256(body).hexdigest(),
     }
     assert [(dead_letter["row"], dead_letter["class"]) for dead_letter in kept[1:]] == [

@@ -20,7 +20,7 @@ ORPHAN = "mayfly-tests-0123456789-5f000000"
 
 def runs_of(stage: PrefectStage, deployment: str) -> list[dict[str, Any]]:
     """Return the runs of a deployment that have begun, in order."""
-    found = stage.prefect.ask(
+    found = stage.prefect.request(
         "POST",
         "/flow_runs/filter",
         deployments={"id": {"any_": [deployment]}},
@@ -53,7 +53,7 @@ def test_batch_every_minute_answers_new_rows_and_never_overlaps(tried: Tried) ->
         lambda: len(pd.read_parquet(tried.output)) == 320, "the new rows", timeout_s=280, every_s=2
     )
 
-    stage.prefect.ask("POST", f"/deployments/{deployment}/pause_deployment")
+    stage.prefect.request("POST", f"/deployments/{deployment}/pause_deployment")
     wait_until(
         lambda: all(run["end_time"] for run in runs_of(stage, deployment)),
         "the end of the run that had begun",
@@ -79,7 +79,7 @@ def test_sweep_every_minute_ends_an_orphan(tried: Tried) -> None:
         assert http.post(endpoints, json={"name": ORPHAN}).is_success
     sweep = stage.prefect.deployment("sweep-endpoints/sweep-endpoints")
     credentials = {"credentials": {"$ref": {"block_document_id": tried.block}}}
-    stage.prefect.ask("PATCH", f"/deployments/{sweep['id']}", parameters=credentials)
+    stage.prefect.request("PATCH", f"/deployments/{sweep['id']}", parameters=credentials)
 
     created = prefect_command(
         stage.prefect.api, "deployment", "schedule", "create", "sweep-endpoints/sweep-endpoints",

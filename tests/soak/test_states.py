@@ -22,7 +22,7 @@ PAUSED = {"type": "PAUSED", "name": "Paused"}
 
 def set_state(tried: Tried, run: str, state: dict[str, Any]) -> None:
     """Set a run's state as the UI does."""
-    answer = tried.stage.prefect.ask("POST", f"/flow_runs/{run}/set_state", state=state)
+    answer = tried.stage.prefect.request("POST", f"/flow_runs/{run}/set_state", state=state)
     assert answer["status"] == "ACCEPT", answer
 
 

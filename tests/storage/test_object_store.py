@@ -104,7 +104,7 @@ def test_lock_of_a_silent_run_is_taken_over_and_its_owner_notices(
     s3.age(f"answers/run1/{LOCK}", 91)
     _, earlier = StoreLock.acquire(bucket, work="there", now=0.0)
 
-    assert earlier["pulse"] == {"rows": {"done": 7}}
+    assert earlier["heartbeat"] == {"rows": {"done": 7}}
     with pytest.raises(LockLost, match="taken over"):
         lock.renew(None)
     assert not [name for name in s3.names() if name.endswith(".clock")]
@@ -229,9 +229,9 @@ def test_store_that_refuses_is_reported_once_and_the_run_continues(
     ("earlier", "here", "lost"),
     [
         ({}, 0, 0),
-        ({"work": "other", "pulse": None}, 0, 0),
-        ({"work": "other", "pulse": {"rows": {"done": 12}}}, 8, 4),
-        ({"work": "other", "pulse": {"rows": {"done": 8}}}, 10, 0),
+        ({"work": "other", "heartbeat": None}, 0, 0),
+        ({"work": "other", "heartbeat": {"rows": {"done": 12}}}, 8, 4),
+        ({"work": "other", "heartbeat": {"rows": {"done": 8}}}, 10, 0),
     ],
 )
 def test_rows_on_the_lost_machine_only_are_counted(

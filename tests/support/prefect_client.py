@@ -28,7 +28,7 @@ class PrefectClient:
         """The address of the UI."""
         return self.api.removesuffix("/api")
 
-    def ask(self, method: str, path: str, /, **body: Any) -> Any:
+    def request(self, method: str, path: str, /, **body: Any) -> Any:
         """Call the API until it is not too busy to answer."""
 
         def call() -> httpx.Response | None:
@@ -45,7 +45,7 @@ class PrefectClient:
 
     def deployment(self, name: str) -> dict[str, Any]:
         """Return a Prefect deployment by `flow/name`."""
-        found: dict[str, Any] = self.ask("GET", f"/deployments/name/{name}")
+        found: dict[str, Any] = self.request("GET", f"/deployments/name/{name}")
         return found
 
     def deploy_again(self, name: str, pool: str, **more: Any) -> str:
@@ -56,7 +56,7 @@ class PrefectClient:
             "job_variables",
         )  # fmt: skip
         body = {key: there[key] for key in kept} | more
-        made = self.ask("POST", "/deployments/", name=name, work_pool_name=pool, **body)
+        made = self.request("POST", "/deployments/", name=name, work_pool_name=pool, **body)
         return str(made["id"])
 
     def start(self, parameters: dict[str, Any], name: str = "batch-inference") -> str:
@@ -66,13 +66,13 @@ class PrefectClient:
     def start_of(self, deployment: str, parameters: dict[str, Any]) -> str:
         """Start a run of a deployment by its id; return the run's id."""
         path = f"/deployments/{deployment}/create_flow_run"
-        return str(self.ask("POST", path, parameters=parameters)["id"])
+        return str(self.request("POST", path, parameters=parameters)["id"])
 
     def run_with(self, parameter: str, value: str) -> str:
         """Return the id of the flow run that was started with a value of a parameter."""
 
         def find_state() -> str | None:
-            runs = self.ask("POST", "/flow_runs/filter", sort="ID_DESC")
+            runs = self.request("POST", "/flow_runs/filter", sort="ID_DESC")
             return next(
                 (str(r["id"]) for r in runs if r["parameters"].get(parameter) == value), None
             )
@@ -82,11 +82,11 @@ class PrefectClient:
     def batches(self) -> int:
         """Return how many flow runs of the batch there are; the sweep's schedule makes its own."""
         of_the_batch = {"name": {"any_": ["batch-inference"]}}
-        return int(self.ask("POST", "/flow_runs/count", flows=of_the_batch))
+        return int(self.request("POST", "/flow_runs/count", flows=of_the_batch))
 
     def run(self, run: str) -> dict[str, Any]:
         """Return a flow run."""
-        found: dict[str, Any] = self.ask("GET", f"/flow_runs/{run}")
+        found: dict[str, Any] = self.request("GET", f"/flow_runs/{run}")
         return found
 
     def await_state(self, run: str, *types: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class PrefectClient:
         """
 
         def accepted() -> bool:
-            taken = self.ask("POST", f"/flow_runs/{run}/resume", run_input=answer)
+            taken = self.request("POST", f"/flow_runs/{run}/resume", run_input=answer)
             if taken["status"] == "ACCEPT":
                 return True
             assert taken["details"]["reason"] == "Run input schema not found.", taken
@@ -120,7 +120,7 @@ class PrefectClient:
     def of_run(self, kind: str, run: str) -> list[dict[str, Any]]:
         """Return what belongs to a flow run: `artifacts`, `task_runs` or `logs`."""
         if kind == "logs":
-            lines = self.ask(
+            lines = self.request(
                 "POST",
                 "/logs/filter",
                 logs={"flow_run_id": {"any_": [run]}},
@@ -128,7 +128,7 @@ class PrefectClient:
                 limit=200,
             )
             return list(lines)
-        found = self.ask("POST", f"/{kind}/filter", flow_runs={"id": {"any_": [run]}})
+        found = self.request("POST", f"/{kind}/filter", flow_runs={"id": {"any_": [run]}})
         return list(found)
 
     def artifact(self, run: str, key: str) -> dict[str, Any]:
@@ -141,11 +141,11 @@ class PrefectClient:
 
     def save_block(self, slug: str, block: str, /, **data: Any) -> dict[str, Any]:
         """Save a block of a type; return its document."""
-        kind = self.ask("GET", f"/block_types/slug/{slug}")
-        schema = self.ask(
+        kind = self.request("GET", f"/block_types/slug/{slug}")
+        schema = self.request(
             "POST", "/block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind["id"]]}}
         )[0]
-        saved: dict[str, Any] = self.ask(
+        saved: dict[str, Any] = self.request(
             "POST",
             "/block_documents/",
             name=block,

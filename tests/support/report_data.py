@@ -75,7 +75,7 @@ def report(**changes: Any) -> dict[str, Any]:
             "prompt_tokens_per_s": 20.0,
             "completion_tokens_per_s": 40.0,
         },
-        "seconds": {"looking": 0.2, "waiting": 28.0, "inferring": 50.0, "done": 0.0},
+        "seconds": {"previewing": 0.2, "waiting": 28.0, "inferring": 50.0, "done": 0.0},
         "cost": {
             "usd": 0.1,
             "replica_minutes": 1,
@@ -115,12 +115,12 @@ def report(**changes: Any) -> dict[str, Any]:
         ],
         "errors": [{"rows": 3, "first_row": 11, "error": HOSTILE}],
         "failed_rows": [
-            {"row": 11, "class": "refused", "status": None, "attempts": 1, "words": HOSTILE},
-            {"row": 12, "class": "too_long", "status": 413, "attempts": 1, "words": "long"},
-            {"row": 13, "class": "too_long", "status": 413, "attempts": 1, "words": "long"},
+            {"row": 11, "class": "refused", "status": None, "attempts": 1, "message": HOSTILE},
+            {"row": 12, "class": "too_long", "status": 413, "attempts": 1, "message": "long"},
+            {"row": 13, "class": "too_long", "status": 413, "attempts": 1, "message": "long"},
         ],
         "phases": [
-            {"phase": "looking", "from_s": 0.0, "to_s": 2.0},
+            {"phase": "previewing", "from_s": 0.0, "to_s": 2.0},
             {"phase": "waiting", "from_s": 2.0, "to_s": 30.0},
             {"phase": "inferring", "from_s": 30.0, "to_s": 80.0},
             {"phase": "tearing_down", "from_s": 80.0, "to_s": 86.0},

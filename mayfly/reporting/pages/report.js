@@ -2,11 +2,11 @@
 (() => {
   const form = document.getElementById("filter");
   if (!form) return;
-  const [words, kind] = form.elements;
+  const [text, kind] = form.elements;
   const rows = [...document.querySelectorAll("#failed tbody tr")];
   const count = document.getElementById("shown");
   const show = () => {
-    const wanted = words.value.toLowerCase();
+    const wanted = text.value.toLowerCase();
     let shown = 0;
     for (const row of rows) {
       row.hidden =
