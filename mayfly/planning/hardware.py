@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from mayfly.models.errors import BadRequest, HardwareUnavailable
+from mayfly.models.nearest import nearest
 from mayfly.models.offers import Offer, same_hardware
 
 
@@ -70,7 +71,13 @@ def _first_tried(offer: Offer) -> tuple[float, int, str, int, int, bool]:
 
 
 def select_offers(
-    offers: Sequence[Offer], *, model: str, hardware: str, regions: Sequence[str], replicas: int
+    offers: Sequence[Offer],
+    *,
+    model: str,
+    hardware: str,
+    regions: Sequence[str],
+    replicas: int,
+    region_option: str = "--region",
 ) -> Placement:
     """Decide on every offer: the cheapest with free capacity first, or only the named hardware.
 
@@ -78,6 +85,7 @@ def select_offers(
         hardware: `auto`, or a hardware id in v1 or v2 spelling.
         regions: Allowed regions; empty means all.
         replicas: Replicas that must fit at the start.
+        region_option: The option that named the regions, for messages.
 
     Raises:
         BadRequest: No offer fits the request; the message lists the offers that exist.
@@ -90,12 +98,12 @@ def select_offers(
     listed = ", ".join(offer.hardware for offer in offers)
     wanted = _wanted(offers, hardware)
     if not wanted:
-        raise BadRequest(f"hardware {hardware} does not fit {model}; choose one of: {listed}")
+        raise BadRequest(f"--hardware {hardware} does not fit {model}; choose one of: {listed}")
     known = {region.name for offer in offers for region in offer.regions}
     if unknown := [name for name in regions if known and name not in known]:
         raise BadRequest(
-            f"region {unknown[0]} is not offered for {model}; "
-            f"choose one of: {', '.join(sorted(known))}"
+            f"{region_option} {unknown[0]} is not offered for {model}"
+            f"{nearest(unknown[0], known)}; choose one of: {', '.join(sorted(known))}"
         )
     ranked = sorted(offers, key=_first_tried)
     judged: list[Candidate] = []

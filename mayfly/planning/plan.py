@@ -175,7 +175,7 @@ def make_plan(
         existing = plane.find(job.rental.endpoint)
         if existing is None:
             raise BadRequest(
-                f"endpoint {job.rental.endpoint} does not exist in project {plane.project}; "
+                f"--endpoint {job.rental.endpoint} does not exist in project {plane.project}; "
                 "`mayfly endpoints list` shows those that do"
             )
         return Plan(preview=preview, placement=None, existing=priced(existing, plane), load=load)
@@ -229,4 +229,5 @@ def select_hardware(job: Job, plane: ControlPlane) -> Placement:
         hardware=job.rental.hardware,
         regions=job.rental.placement,
         replicas=job.rental.bounds().minimum,
+        region_option="--region" if job.rental.regions else "--availability-zone",
     )

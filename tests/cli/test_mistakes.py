@@ -109,6 +109,24 @@ MISTAKES = {
         ["run", "in.parquet", "--model", MODEL[:-9], "--prompt", "x", "--output", "out", "--yes"],
         [MODEL],
     ),
+    "hardware misspelt": Mistake(
+        [*RUN, "--hardware", "1xnvidia-h100-80g"],
+        ["mayfly: --hardware 1xnvidia-h100-80g does not fit", "choose one of: 1xnvidia-h100-80gb"],
+    ),
+    "region misspelt": Mistake(
+        [*RUN, "--region", "us-eest-1"],
+        ["mayfly: --region us-eest-1 is not offered", "did you mean us-east-1"],
+    ),
+    "zone misspelt": Mistake(
+        [*RUN, "--api", "v1", "--availability-zone", "us-eest-1"],
+        ["mayfly: --availability-zone us-eest-1 is not offered", "did you mean us-east-1"],
+    ),
+    "config misspelt": Mistake(
+        [*RUN, "--config", "cr_none"], ["mayfly: --config cr_none", "choose one of: cr_"]
+    ),
+    "endpoint misspelt": Mistake(
+        [*RUN, "--endpoint", "mine"], ["mayfly: --endpoint mine does not exist", "endpoints list"]
+    ),
     "column misspelt in the template": Mistake(
         [*RUN[:5], "{{ qestion }}", *RUN[6:]], ["qestion", "did you mean question"]
     ),

@@ -34,7 +34,7 @@ def history_table(runs: Sequence[Mapping[str, Any]], *, by: str | None = None) -
     ]
     usd = sum(run.get("usd") or 0.0 for run in runs)
     rows = sum(run.get("rows") or 0 for run in runs)
-    line = f" {len(runs)} runs, {rows:,} rows, {dollars(usd)}"
+    line = f" {len(runs):,} run{'s' if len(runs) > 1 else ''}, {rows:,} rows, {dollars(usd)}"
     if held:
         line += f"; {sum(held)} of {len(held)} estimates held (!: outside its interval)"
     total = Text(line, style="dim")
