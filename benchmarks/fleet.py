@@ -19,8 +19,7 @@ from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
 from mayfly.models.rows import EMPTY_TALLY, Answer
 from mayfly.models.shards import Shard
-from mayfly.storage.answer_record import to_record
-from mayfly.storage.journal import Journal
+from mayfly.storage.journal import Journal, answer_line
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.parts import warm_up, write_part
 from mayfly.storage.run_paths import RunPaths
@@ -54,11 +53,13 @@ def cost_per_row(block_rows: int, folder: Path) -> tuple[float, float]:
         taking = 0.0
         for first in range(0, ROWS, block_rows):
             some = answers[first : first + block_rows]
-            block = Block(0, [to_record(answer) for answer in some], EMPTY_TALLY, len(some))
+            lines = b"".join(answer_line(answer, journal.seed) for answer in some)
+            rows = [answer.row for answer in some]
+            block = Block(0, lines, rows, EMPTY_TALLY, len(some))
             message = pickle.dumps(block)
             began = time.process_time()
             taken: Block = pickle.loads(message)  # noqa: S301 - made above
-            journal.write_records(taken.records)
+            journal.write_lines(taken.lines, taken.rows)
             far.send((0, taken.requests))
             taking += time.process_time() - began
             near.recv()

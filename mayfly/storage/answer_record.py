@@ -53,6 +53,14 @@ def from_own_record(record: bytes) -> Answer:
     return from_record(record)
 
 
+def from_own_records(records: Sequence[bytes]) -> list[Answer]:
+    """Return the answers of several records; see `from_own_record`."""
+    return [
+        Answer(*values) if len(values) == _SHORT and values[2] is None else from_record(record)
+        for values, record in zip(orjson.loads(b"[%b]" % b",".join(records)), records, strict=True)
+    ]
+
+
 def _is_usual(values: list[Any]) -> bool:
     """Whether a record needs no conversion, which most do not; `made_fit` is slow."""
     if [*map(type, values)] != _USUAL_TYPES:

@@ -99,38 +99,52 @@ class Journal:
             raise
 
     @property
+    def seed(self) -> int:
+        """The seed of the checksums of its answers, for `answer_line`."""
+        return self._seed
+
+    @property
+    def end(self) -> int:
+        """The position at which the next line is written."""
+        return self._end
+
+    @property
     def waiting(self) -> int:
         """Answers appended and not yet committed: what a crash would lose now."""
         return len(self._waiting)
 
     def append(self, answer: Answer) -> None:
         """Add an answer to the next commit."""
-        record = to_record(answer)
-        self._waiting.append(b"%08x %b\n" % (crc32(record, self._seed), record))
-        self._waiting_bytes += len(record)
-        if self.answers.hold(answer, len(record)):
+        line = answer_line(answer, self._seed)
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
+        if self.answers.hold(answer, len(line)):
             self.answers.release(self._end)
 
-    def write_records(self, records: Sequence[bytes]) -> list[int]:
-        """Write answers that are records already, as from a worker; return their rows.
+    def write_lines(self, lines: bytes, rows: Sequence[int]) -> None:
+        """Write answers that are lines already, as from a worker.
 
         On return the kernel has them, as after `commit(sync=False)`. A journal uses either this
         method or `append`, not both.
 
+        Args:
+            lines: Lines from `answer_line` with this journal's seed.
+            rows: The row of each line.
+
         Raises:
-            TerminalError: As `commit`; or a record without a row.
+            TerminalError: As `commit`.
         """
-        rows = [row for record in records if (row := row_of(record)) is not None]
-        if len(rows) < len(records):
-            raise TerminalError(f"journal {self._path}: a worker sent a record without a row")
-        lines = [b"%08x %b\n" % (crc32(record, self._seed), record) for record in records]
         with self._writing:
             position = self._end
-            self._write(b"".join(lines))
-            for row, record, line in zip(rows, records, lines, strict=True):
-                self.answers.wrote(row, position + PREFIX_BYTES, record)
-                position += len(line)
-        return rows
+            self._write(lines)
+            self.answers.wrote(rows, position, lines)
+
+    def rows_since(self, position: int) -> frozenset[int]:
+        """Return the rows whose lines were written at or after a position, which was an `end`."""
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(position)
+            rows = (row_of(line[PREFIX_BYTES:]) for line in file)
+            return frozenset(row for row in rows if row is not None)
 
     def keep_up(self) -> None:
         """Wait for the disk if it is far behind; called before further rows are sent.
@@ -221,6 +235,11 @@ class Journal:
             f"journal {self._path} cannot be written: {error.strerror}; "
             "free some disk space and run the same command again"
         )
+
+
+def answer_line(answer: Answer, seed: int) -> bytes:
+    """Return an answer as a line of the journal whose checksums have this seed."""
+    return _line(to_record(answer), seed)
 
 
 def open_journal(

@@ -1,13 +1,19 @@
 """The answers of a journal by row: recent ones in memory, others by position in the file."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from mayfly.models.rows import Answer
-from mayfly.storage.answer_record import from_own_record, from_record, row_of, to_record
+from mayfly.storage.answer_record import (
+    from_own_record,
+    from_own_records,
+    from_record,
+    row_of,
+    to_record,
+)
 
 HELD_BYTES = 16 * 2**20
-"""Maximum size of records in memory; beyond it, answers are read from the file."""
+"""Maximum size of lines in memory; beyond it, answers are read from the file."""
 
 RELEASED_BYTES = 256 * 2**10
 """Approximate size released at once, which must be quick: it happens where answers arrive."""
@@ -21,8 +27,8 @@ class Answers(Mapping[int, Answer]):
 
     def __init__(self, file: int) -> None:
         self._file = file
-        # Bytes are the record itself. An integer is the position of the record, followed by 32
-        # bits of its length.
+        # Bytes are the line, without its end. An integer is the position of the record, followed
+        # by 32 bits of its length.
         self._found: dict[int, Answer | bytes | int] = {}
         self._held = 0
         self._released = 0
@@ -32,7 +38,7 @@ class Answers(Mapping[int, Answer]):
         if isinstance(found, Answer):
             return found
         if isinstance(found, bytes):
-            return from_own_record(found)
+            return from_own_record(found[PREFIX_BYTES:])
         record = os.pread(self._file, found & 0xFFFF_FFFF, found >> 32)
         return from_record(record)
 
@@ -42,10 +48,22 @@ class Answers(Mapping[int, Answer]):
     def __len__(self) -> int:
         return len(self._found)
 
-    def hold(self, answer: Answer, record_bytes: int) -> bool:
+    def of_rows(self, first_row: int, rows: int) -> list[Answer]:
+        """Return the answers of consecutive rows: faster than one by one.
+
+        Raises:
+            KeyError: A row has none.
+        """
+        found = [self._found[row] for row in range(first_row, first_row + rows)]
+        lines = [line for line in found if isinstance(line, bytes)]
+        if len(lines) == len(found):
+            return from_own_records([line[PREFIX_BYTES:] for line in lines])
+        return [self[row] for row in range(first_row, first_row + rows)]
+
+    def hold(self, answer: Answer, line_bytes: int) -> bool:
         """Add an answer that is not on disk yet; return whether `release` is due."""
         self._found[answer.row] = answer
-        self._held += record_bytes
+        self._held += line_bytes
         return self._held > HELD_BYTES
 
     def lies_at(self, row: int, position: int, length: int) -> None:
@@ -53,12 +71,18 @@ class Answers(Mapping[int, Answer]):
         self._found[row] = position << 32 | length
         self._released = position + length + 1
 
-    def wrote(self, row: int, position: int, record: bytes) -> None:
-        """Add an answer whose record this process has just written."""
-        self.lies_at(row, position, len(record))
-        if self._held + len(record) <= HELD_BYTES:
-            self._held += len(record)
-            self._found[row] = record
+    def wrote(self, rows: Sequence[int], position: int, lines: bytes) -> None:
+        """Add the answers of rows, whose lines this process has just written at `position`."""
+        # JSON has no line ends of its own.
+        each = lines.split(b"\n")
+        each.pop()
+        if self._held + len(lines) <= HELD_BYTES:
+            self._held += len(lines)
+            self._found.update(zip(rows, each, strict=True))
+            return
+        for row, line in zip(rows, each, strict=True):
+            self.lies_at(row, position + PREFIX_BYTES, len(line) - PREFIX_BYTES)
+            position += len(line) + 1
 
     def release(self, end: int) -> None:
         """Replace some answers in memory by their positions in the file.
@@ -84,6 +108,6 @@ class Answers(Mapping[int, Answer]):
             if row is not None and isinstance(found, Answer):
                 if to_record(found) == record:
                     self._found[row] = (position + PREFIX_BYTES) << 32 | len(record)
-                self._held -= len(record)
+                self._held -= len(line)
             position += len(line)
         self._released = position

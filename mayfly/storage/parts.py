@@ -16,6 +16,7 @@ from mayfly.models.rows import Answer, Tally
 from mayfly.models.shards import Shard
 from mayfly.storage.atomic import make_folder, move_into_place, temporary_beside
 from mayfly.storage.dataset import Dataset
+from mayfly.storage.journal_index import Answers
 from mayfly.storage.output_columns import CHAT, OutputColumns
 from mayfly.storage.part_batches import opened_part
 from mayfly.storage.run_paths import RunPaths
@@ -169,6 +170,8 @@ def _write(
 
 def _answers(answers: Mapping[int, Answer], first_row: int, rows: int) -> list[Answer]:
     try:
+        if isinstance(answers, Answers):
+            return answers.of_rows(first_row, rows)
         return [answers[row] for row in range(first_row, first_row + rows)]
     except KeyError as error:
         raise TerminalError(

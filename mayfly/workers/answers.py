@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 
@@ -11,8 +10,8 @@ from mayfly.inference.row_stream import Record
 from mayfly.models.errors import EndpointLost
 from mayfly.models.rows import EMPTY_TALLY, Answer, RowRequest, Tally
 from mayfly.shards.runner import AnsweringSender
-from mayfly.storage.answer_record import to_record
 from mayfly.storage.dataset import Chunk
+from mayfly.storage.journal import answer_line
 from mayfly.workers.protocol import Block, RowsNeeded
 from mayfly.workers.slots import SlotAllowance
 
@@ -34,6 +33,14 @@ class SentAnswers:
     block wakes several threads in the worker and in the run, so a small one is also delayed until
     `BLOCK_EVERY_S` after the last one.
 
+    Blocks are sent on the engine's loop, where answers arrive. The thread that reads what the run
+    sends never waits for the run to read, or both would wait for each other.
+
+    Args:
+        seed: Of the checksums in the shard's journal.
+        send: Sends a block; it may wait.
+        allow: Calls a function on the loop, or at once if that has ended; see `Engine.allow`.
+
     Attributes:
         appended: Number of answers so far.
     """
@@ -41,30 +48,34 @@ class SentAnswers:
     def __init__(
         self,
         shard: int,
+        seed: int,
+        *,
         send: Callable[[Block], object],
+        allow: Callable[[Callable[[], object]], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._shard, self._send, self._clock = shard, send, clock
+        self._shard, self._seed = shard, seed
+        self._send, self._allow, self._clock = send, allow, clock
         self.appended = 0
-        # A deque, because its ends can be used from two threads without a lock; None after the
-        # answers of a request.
-        self._waiting: deque[tuple[bytes, Answer] | None] = deque()
-        self._bytes = 0
+        self._lines: list[bytes] = []
+        self._answers: list[Answer] = []
+        self._bytes = self._requests = 0
         self._sent_at = -math.inf
         self._under_way = self._syncing = False
         self._ended_with: EndpointLost | None = None
-        self._changed = threading.Condition()
+        self._flushing, self._changed = threading.Lock(), threading.Condition()
 
     def append(self, answer: Answer) -> None:
         """Add an answer to the next block."""
-        record = to_record(answer)
-        self._waiting.append((record, answer))
-        self._bytes += len(record)
+        line = answer_line(answer, self._seed)
+        self._lines.append(line)
+        self._answers.append(answer)
+        self._bytes += len(line)
         self.appended += 1
 
     def landed(self) -> None:
         """Count a request whose answers were just appended."""
-        self._waiting.append(None)
+        self._requests += 1
 
     def commit(self, *, sync: bool = True) -> None:
         """Send the next block if it is due; with `sync`, send all and wait for the run.
@@ -73,15 +84,14 @@ class SentAnswers:
             EndpointLost: The run is gone.
         """
         if not sync:
-            if self._is_due():
-                self._flush()
+            self._flush_due()
             return
         with self._changed:
             self._syncing = True
-        self._flush()
+        self._allow(self._flush)
         with self._changed:
             self._changed.wait_for(
-                lambda: self._ended_with or not (self._under_way or self._waiting)
+                lambda: self._ended_with or not (self._under_way or self._answers)
             )
             self._syncing = False
             if self._ended_with is not None:
@@ -93,18 +103,19 @@ class SentAnswers:
             self.commit()
 
     def written(self) -> None:
-        """Record that the run has written the unacknowledged block."""
+        """Record that the run has written the unacknowledged block; called on the loop."""
         with self._changed:
             self._under_way = False
             self._changed.notify_all()
-            syncing = self._syncing
-        if syncing or self._is_due():
+        if self._syncing:
             self._flush()
+        else:
+            self._flush_due()
 
     def flush_delayed(self) -> None:
         """Send a block that was delayed; called at every tick."""
-        if self._waiting and not self._under_way:
-            self._flush()
+        if self._answers and not self._under_way:
+            self._allow(self._flush)
 
     def run_ended(self) -> None:
         """Release all waiters."""
@@ -112,25 +123,32 @@ class SentAnswers:
             self._ended_with = EndpointLost("the run has ended")
             self._changed.notify_all()
 
-    def _is_due(self) -> bool:
-        if self._under_way or not self._waiting:
-            return False
-        return (
-            len(self._waiting) >= 2 * BLOCK_ROWS or self._clock() - self._sent_at >= BLOCK_EVERY_S
-        )
+    def _flush_due(self) -> None:
+        if self._under_way or not self._answers:
+            return
+        if len(self._answers) >= BLOCK_ROWS or self._clock() - self._sent_at >= BLOCK_EVERY_S:
+            self._flush()
 
     def _flush(self) -> None:
-        with self._changed:
-            if self._under_way or not self._waiting:
+        # The lock is for after the loop's end, when any thread flushes.
+        with self._flushing:
+            if self._under_way or not self._answers:
                 return
-            taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            # Only an estimate while answers arrive.
-            self._bytes = 0
+            # First, so that `commit` always sees one of both.
             self._under_way, self._sent_at = True, self._clock()
-        answers = [one for one in taken if one is not None]
-        tally = EMPTY_TALLY.with_all([answer for _, answer in answers])
-        records = [record for record, _ in answers]
-        self._send(Block(self._shard, records, tally, len(taken) - len(answers)))
+            lines, self._lines = self._lines, []
+            answers, self._answers = self._answers, []
+            requests, self._requests = self._requests, 0
+            self._bytes = 0
+        self._send(
+            Block(
+                self._shard,
+                b"".join(lines),
+                [answer.row for answer in answers],
+                EMPTY_TALLY.with_all(answers),
+                requests,
+            )
+        )
 
 
 class AcknowledgedSender:

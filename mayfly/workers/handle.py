@@ -1,11 +1,13 @@
 """The pool's record of a worker and of its shards."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mayfly.workers.carrier import Carrier
+from mayfly.workers.channel import Channel
 from mayfly.workers.protocol import Assignment, Block, Command, Ended, Report, RowsNeeded, Take
 
 
@@ -24,26 +26,39 @@ class ShardTask:
 
     Attributes:
         again: Whether an earlier worker was lost with it.
-        worker: Number of its worker, or 0.
+        worker: Its worker, once it has one.
     """
 
     def __init__(self, command: Take, *, again: bool) -> None:
         self.command, self.again = command, again
         self.events: SimpleQueue[RowsNeeded | Block | Ended | WorkerLost] = SimpleQueue()
-        self.worker = 0
+        self.worker: WorkerHandle | None = None
+
+    def send(self, message: Command) -> None:
+        """Send a message to its worker."""
+        if self.worker is not None:
+            self.worker.send(message)
 
 
 class WorkerHandle:
-    """A worker and its shards."""
+    """A worker and its shards.
 
-    def __init__(self, number: int, carrier: Carrier) -> None:
-        self.number, self.carrier = number, carrier
+    Args:
+        stuck: Called, in any thread, when `channel` has left something to `flush`.
+    """
+
+    def __init__(
+        self, number: int, carrier: Carrier, stuck: Callable[["WorkerHandle"], object]
+    ) -> None:
+        self.number, self.carrier, self._stuck = number, carrier, stuck
+        self.channel = Channel(carrier.connection)
         self.tasks: dict[int, ShardTask] = {}
         self.given = 0
         self.report: Report | None = None
         self.heard_at = time.monotonic()
 
-    def send(self, message: Command | Assignment | Any) -> None:
-        """Send a message; if the worker is gone, reading its connection shows it."""
+    def send(self, message: Command | Assignment) -> None:
+        """Send a message, in any thread; if the worker is gone, reading its channel shows it."""
         with suppress(OSError):
-            self.carrier.connection.send(message)
+            if not self.channel.send(message):
+                self._stuck(self)

@@ -6,20 +6,18 @@ so that a hanging disk does not delay a stop. One limiter learns from the sample
 `mayfly.workers.slots` distributes its limit.
 """
 
+import selectors
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
-from multiprocessing.connection import Connection, wait
 from typing import Self
 
 from mayfly.inference.concurrency import CEILING, Source
 from mayfly.inference.engine import Engine, Snapshot, limiter_for
 from mayfly.inference.throttled_log import ThrottledLog
 from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
-from mayfly.models.rows import EMPTY_TALLY, Tally
 from mayfly.models.shards import Shard
 from mayfly.shards.runner import Batch, periodic_sync
 from mayfly.storage.dataset import Chunk
@@ -44,6 +42,7 @@ from mayfly.workers.protocol import (
     Written,
 )
 from mayfly.workers.slots import LIFTED, OVERLOAD, Sample, SlotShares
+from mayfly.workers.totals import Totals
 
 MOST_DEATHS = 3
 """Workers that may die with a shard before the run fails: the shard may be what kills them."""
@@ -85,16 +84,17 @@ class WorkerPool:
         self._joined = self._coming = 0
         self._unassigned: list[ShardTask] = []
         self._alive_at = 0.0
-        self._tally = EMPTY_TALLY
+        self._totals = Totals()
         self._proven = assignment.settings.proven
         self._last: tuple[int, int] | None = None
-        self._given = self._retries = self._hedges = 0
-        self._reasons: Counter[str] = Counter()
+        self._given = 0
         self._reason: MayflyError | None = None
         self._kill_at: float | None = None
         self._release_s = release_s
         self._calls, self._opened, self._changed = CallQueue(), False, True
-        self._snapshot = Snapshot(0, self._limiter.limit, 0, 0, 0, EMPTY_TALLY)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._calls, selectors.EVENT_READ)
+        self._snapshot = self._totals.snapshot([], self._limiter)
         self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
 
     def open(self) -> Self:
@@ -126,14 +126,14 @@ class WorkerPool:
         Raises:
             MayflyError: The reason given to `stop`, or the error of the shard.
         """
-        deaths = 0
+        deaths, first = 0, journal.end
         with periodic_sync(journal, self):
             while True:
-                task = ShardTask(Take(shard, batch.model, answered), again=deaths > 0)
+                command = Take(shard, batch.model, journal.seed, answered)
+                task = ShardTask(command, again=deaths > 0)
                 if not self._calls.put(self._accept, task):
                     self.check()
-                written: set[int] = set()
-                lost = self._follow(task, batch, journal, written)
+                lost = self._follow(task, batch, journal)
                 if lost is None:
                     break
                 deaths += 1
@@ -143,31 +143,30 @@ class WorkerPool:
                         f"was {lost.reason}; if memory is short, run again with --runner local, or "
                         "with fewer --shard-rows and another --output"
                     )
-                answered |= written
+                answered |= journal.rows_since(first)
         journal.commit()
 
-    def _follow(
-        self, task: ShardTask, batch: Batch, journal: Journal, written: set[int]
-    ) -> WorkerLost | None:
+    def _follow(self, task: ShardTask, batch: Batch, journal: Journal) -> WorkerLost | None:
         """Write the answers of a shard until it has ended or its worker was lost."""
         shard = task.command.shard
         with closing(_chunks(batch, shard)) as chunks:
             while True:
                 event = task.events.get()
                 match event:
-                    case Block(_, records, tally, requests):
+                    case Block(_, lines, rows, tally, requests):
                         try:
-                            written.update(journal.write_records(records))
+                            journal.write_lines(lines, rows)
                             journal.keep_up()
                         except MayflyError as error:
                             # Answers that cannot be stored should not be paid for.
                             self._calls.put(self._release, task)
                             self.stop(error, grace_s=0)
                             raise
-                        self._calls.put(self._written, task, requests, tally)
+                        self._totals.wrote(tally)
+                        task.send(Written(shard.index, requests))
                     case RowsNeeded():
                         batch.reading.moves += 1
-                        self._calls.put(self._forward, task, Rows.read(shard.index, chunks))
+                        task.send(Rows.read(shard.index, chunks))
                     case Ended(error=None):
                         return None
                     case Ended(error=error):
@@ -225,14 +224,13 @@ class WorkerPool:
             calls = (self._add_worker, self._fail, self._one_fewer)
             self._coming = self._fleet.open(*(partial(self._calls.put, one) for one in calls))
             while not self._over():
-                ends = {one.carrier.connection: one for one in self._workers.values()}
-                for end in wait([self._calls.fileno(), *ends], timeout=ALIVE_EVERY_S):
-                    if isinstance(end, Connection):
-                        self._receive(ends[end])
-                    else:
+                for key, events in self._selector.select(ALIVE_EVERY_S):
+                    if key.data is None:
                         self._calls.clear()
+                    else:
+                        self._exchange(key.data, events)
                 for function, args in self._calls.drain():
-                    self._changed |= function not in (self._written, self._forward)
+                    self._changed = True
                     function(*args)
                 self._tick()
                 if self._changed:
@@ -252,9 +250,11 @@ class WorkerPool:
         return not busy or time.monotonic() > self._kill_at
 
     def _close(self) -> None:
+        self._selector.close()
         undone = self._calls.close()
         # Close all connections first, so that the workers end at the same time.
         for worker in self._workers.values():
+            worker.channel.close()
             worker.carrier.connection.close()
         for worker in self._workers.values():
             worker.carrier.end()
@@ -268,7 +268,7 @@ class WorkerPool:
             if function == self._add_worker:
                 args[0].end()
         for worker in self._workers.values():
-            self._remember(worker)
+            self._totals.keep(worker.report)
         self._workers.clear()
         self._publish()
         self._fleet.close()
@@ -278,7 +278,9 @@ class WorkerPool:
 
     def _add_worker(self, carrier: Carrier) -> None:
         self._joined += 1
-        worker = self._workers[self._joined] = WorkerHandle(self._joined, carrier)
+        stuck = partial(self._calls.put, self._flush)
+        worker = self._workers[self._joined] = WorkerHandle(self._joined, carrier, stuck)
+        self._selector.register(worker.channel, selectors.EVENT_READ, worker)
         worker.send(carrier.brief(self._assignment))
         if self._proven:
             worker.send(Proven())
@@ -306,24 +308,15 @@ class WorkerPool:
             return
         worker = min(self._workers.values(), key=lambda one: (len(one.tasks), one.number))
         worker.tasks[task.command.shard.index] = task
-        task.worker = worker.number
+        task.worker = worker
         worker.given += 1
         worker.send(task.command)
         self._send_the_last()
 
     def _release(self, task: ShardTask) -> None:
         """Drop a shard whose answers cannot be stored."""
-        if (worker := self._workers.get(task.worker)) is not None:
-            worker.tasks.pop(task.command.shard.index, None)
-
-    def _written(self, task: ShardTask, requests: int, tally: Tally) -> None:
-        self._tally += tally
-        if (worker := self._workers.get(task.worker)) is not None:
-            worker.send(Written(task.command.shard.index, requests))
-
-    def _forward(self, task: ShardTask, rows: Rows) -> None:
-        if (worker := self._workers.get(task.worker)) is not None:
-            worker.send(rows)
+        if task.worker is not None:
+            task.worker.tasks.pop(task.command.shard.index, None)
 
     def _hedge_after(self, calls: int, replicas: int) -> None:
         self._last = calls, replicas
@@ -366,23 +359,38 @@ class WorkerPool:
 
     # Messages from workers.
 
+    def _exchange(self, worker: WorkerHandle, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush(worker)
+        if events & selectors.EVENT_READ:
+            self._receive(worker)
+
     def _receive(self, worker: WorkerHandle) -> None:
-        connection = worker.carrier.connection
         worker.heard_at = time.monotonic()
         try:
-            while connection.poll():
-                message = connection.recv()
-                if isinstance(message, Block | RowsNeeded):
-                    if (task := worker.tasks.get(message.shard)) is not None:
-                        task.events.put(message)
-                    continue
-                self._changed = True
-                if isinstance(message, Report):
-                    self._reported(worker, message)
-                else:
-                    self._shard_ended(worker, message)
+            messages = worker.channel.receive()
         except (EOFError, OSError):
             self._worker_lost(worker)
+            return
+        for message in messages:
+            if isinstance(message, Block | RowsNeeded):
+                if (task := worker.tasks.get(message.shard)) is not None:
+                    task.events.put(message)
+                continue
+            self._changed = True
+            if isinstance(message, Report):
+                self._reported(worker, message)
+            else:
+                self._shard_ended(worker, message)
+
+    def _flush(self, worker: WorkerHandle) -> None:
+        """Send what had no room, once there is room."""
+        if self._workers.get(worker.number) is not worker:
+            return
+        events = selectors.EVENT_READ
+        with suppress(OSError):
+            events |= 0 if worker.channel.flush() else selectors.EVENT_WRITE
+        self._selector.modify(worker.channel, events, worker)
 
     def _reported(self, worker: WorkerHandle, report: Report) -> None:
         if worker.report is None:
@@ -429,12 +437,14 @@ class WorkerPool:
     def _worker_lost(self, worker: WorkerHandle, *, hung: bool = False) -> None:
         """Hand the shards of a worker that has died or hangs to other workers."""
         del self._workers[worker.number]
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
         carrier = worker.carrier
         seconds = carrier.outlives_hang_s if hung else carrier.outlives_s
         reason = carrier.end(hung=hung)
         if hung:
             reason = f"killed after {carrier.hang_s:.0f} s without a report"
-        self._remember(worker)
+        self._totals.keep(worker.report)
         self._changed = True
         if worker.report is not None:
             self._shares.lost(worker.number)
@@ -454,13 +464,6 @@ class WorkerPool:
         for task in tasks:
             task.events.put(WorkerLost(reason))
 
-    def _remember(self, worker: WorkerHandle) -> None:
-        """Add a lost worker's counters to the pool's totals."""
-        if worker.report is not None:
-            self._retries += worker.report.retries
-            self._hedges += worker.report.hedges
-            self._reasons.update(worker.report.reasons)
-
     def _share_out(self) -> None:
         for number, share in self._shares.share_out(self._limiter.limit).items():
             self._workers[number].send(share)
@@ -469,21 +472,10 @@ class WorkerPool:
 
     def _publish(self) -> None:
         reports = [w.report for w in [*self._workers.values()] if w.report is not None]
-        if not self._proven and self._tally.done > self._tally.failed:
+        if not self._proven and self._totals.any_success:
             self._proven = True
             self._send_all(Proven())
-        self._snapshot = Snapshot(
-            sum(report.in_flight for report in reports),
-            self._limiter.limit,
-            sum(report.waiting for report in reports),
-            self._retries + sum(report.retries for report in reports),
-            self._hedges + sum(report.hedges for report in reports),
-            self._tally,
-            any(report.more for report in reports),
-            self._limiter.settled,
-            next((report.failure for report in reports if report.failure), ""),
-            sum((Counter(report.reasons) for report in reports), start=self._reasons),
-        )
+        self._snapshot = self._totals.snapshot(reports, self._limiter)
 
 
 def _chunks(batch: Batch, shard: Shard) -> Generator[Chunk]:

@@ -92,10 +92,12 @@ class Take(NamedTuple):
 
     Attributes:
         model: The endpoint's name in requests.
+        seed: Of the checksums in the shard's journal.
     """
 
     shard: Shard
     model: str
+    seed: int
     answered: frozenset[int] = frozenset()
 
 
@@ -190,12 +192,14 @@ class Block(NamedTuple):
     """Answers of a shard to write and acknowledge; the next block waits for that.
 
     Attributes:
-        records: Records in the journal's format.
+        lines: Lines of the shard's journal, one for each answer.
+        rows: The row of each line.
         requests: Number of their requests, whose slots are held until the acknowledgement.
     """
 
     shard: int
-    records: Sequence[bytes]
+    lines: bytes
+    rows: Sequence[int]
     tally: Tally
     requests: int
 

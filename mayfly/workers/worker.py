@@ -5,17 +5,21 @@ end of its connection is `mayfly.workers.pool`; when that end closes, it sends n
 """
 
 import pickle
+import selectors
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 from mayfly.models.errors import EndpointLost, TerminalError
 from mayfly.shards.runner import send_rows
 from mayfly.workers.answers import AcknowledgedSender, CarriedRows, SentAnswers
+from mayfly.workers.channel import Channel
 from mayfly.workers.protocol import (
     Alive,
     Assignment,
@@ -57,7 +61,7 @@ class ShardWorker:
         silence_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connection, self._assignment = connection, assignment
+        self._channel, self._assignment = Channel(connection), assignment
         self._silence_s, self._clock = silence_s, clock
         self._heard_at = clock()
         rows = assignment.dataset or CarriedRows(-1, self._send)
@@ -73,7 +77,7 @@ class ShardWorker:
         self._rows: dict[int, CarriedRows] = {}
         self._last: tuple[object, ...] = ()
         self._reported_at = 0.0
-        self._reporting, self._sending = threading.Lock(), threading.Lock()
+        self._reporting = threading.Lock()
         self._over = threading.Event()
 
     @property
@@ -93,16 +97,8 @@ class ShardWorker:
         reporter = threading.Thread(target=self._report_often, name="reports", daemon=True)
         with self._engine:
             reporter.start()
-            try:
-                while wait([self._connection, *ends], self._silence_s) == [self._connection]:
-                    command = self._connection.recv()
-                    if not self._run_is_heard():
-                        # The run has already replaced this worker.
-                        break
-                    self._heard_at = self._clock()
-                    self._do(command)
-            except (EOFError, OSError):
-                pass
+            with suppress(EOFError, OSError):
+                self._follow_commands(ends)
             on_end()
             self._over.set()
             self._engine.stop(EndpointLost("the run has ended"), grace_s=0)
@@ -110,6 +106,22 @@ class ShardWorker:
                 answers.run_ended()
             for rows in [*self._rows.values()]:
                 rows.run_ended()
+        self._channel.close()
+
+    def _follow_commands(self, ends: Sequence[int]) -> None:
+        """Execute commands; this thread sends nothing, so that the run's sends never wait."""
+        with selectors.DefaultSelector() as selector:
+            for file in (self._channel.fileno(), *ends):
+                selector.register(file, selectors.EVENT_READ)
+            while ready := selector.select(self._silence_s):
+                if any(key.fd in ends for key, _ in ready):
+                    return
+                for command in self._channel.receive():
+                    if not self._run_is_heard():
+                        # The run has already replaced this worker.
+                        return
+                    self._heard_at = self._clock()
+                    self._do(command)
 
     def _run_is_heard(self) -> bool:
         return self._silence_s is None or self._clock() - self._heard_at <= self._silence_s
@@ -137,16 +149,21 @@ class ShardWorker:
         match command:
             case Take(shard):
                 # In this thread, so that the next command for the shard finds it.
-                self._answers[shard.index] = SentAnswers(shard.index, self._send)
+                self._answers[shard.index] = SentAnswers(
+                    shard.index, command.seed, send=self._send, allow=self._engine.allow
+                )
                 self._rows[shard.index] = CarriedRows(shard.index, self._send)
                 threading.Thread(target=self._answer, args=(command,), daemon=True).start()
             case Rows(index, chunk):
                 if (rows := self._rows.get(index)) is not None:
                     rows.arrived(chunk)
             case Written(index, requests):
-                self._engine.allow(lambda: self._allowance.written(requests))
-                if (answers := self._answers.get(index)) is not None:
-                    answers.written()
+                self._engine.allow(partial(self._written, index, requests))
+
+    def _written(self, index: int, requests: int) -> None:
+        self._allowance.written(requests)
+        if (answers := self._answers.get(index)) is not None:
+            answers.written()
 
     def _answer(self, command: Take) -> None:
         index = command.shard.index
@@ -197,11 +214,10 @@ class ShardWorker:
                 self._send(Report(*state, samples, messages, snapshot.failure, snapshot.reasons))
 
     def _send(self, message: FromWorker) -> None:
-        with self._sending:
-            try:
-                self._connection.send(message)
-            except OSError:  # The other end is gone; `serve` notices it too.
-                self._over.set()
+        try:
+            self._channel.send_all(message)
+        except OSError:  # The other end is gone; `serve` notices it too.
+            self._over.set()
 
 
 def _portable(error: Exception) -> Exception:

@@ -15,7 +15,14 @@ from mayfly.models.errors import BadRequest, RetryableError
 from mayfly.models.failures import Failure
 from mayfly.models.rows import MAX_TOKENS, Answer
 from mayfly.models.shards import Shard
-from mayfly.storage.journal import BEHIND_BYTES, Disk, Journal, load_journal, open_journal
+from mayfly.storage.journal import (
+    BEHIND_BYTES,
+    Disk,
+    Journal,
+    answer_line,
+    load_journal,
+    open_journal,
+)
 from mayfly.storage.journal_index import HELD_BYTES
 from mayfly.system import SYSTEM
 
@@ -74,6 +81,33 @@ def test_committed_answers_are_read_back(tmp_path: Path, rows: list[Answer]) -> 
     assert load(path) == last_of_each_row(rows)
     with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
         assert journal.answers == last_of_each_row(rows)
+
+
+@on_disk
+@given(rows=st.lists(answers, min_size=1, max_size=20))
+def test_lines_of_a_worker_are_read_back(tmp_path: Path, rows: list[Answer]) -> None:
+    (path := tmp_path / "journal").unlink(missing_ok=True)
+    with Journal(path, fingerprint=JOB, shard=SHARD) as journal:
+        for some in (rows[:5], rows[5:]):
+            end = journal.end
+            lines = b"".join(answer_line(answer, journal.seed) for answer in some)
+            journal.write_lines(lines, [answer.row for answer in some])
+
+            assert journal.rows_since(end) == {answer.row for answer in some}
+        latest = last_of_each_row(rows)
+        assert journal.answers == latest
+        for row, answer in latest.items():
+            assert journal.answers.of_rows(row, 1) == [answer]
+    assert load(path) == latest
+
+
+def test_lines_beyond_the_memory_for_them_are_read_from_the_file(tmp_path: Path) -> None:
+    rows = [Answer(100 + row, f"{row} " + "x" * (HELD_BYTES // 30)) for row in range(50)]
+    with Journal(tmp_path / "journal", fingerprint=JOB, shard=SHARD) as journal:
+        for answer in rows:
+            journal.write_lines(answer_line(answer, journal.seed), [answer.row])
+
+        assert journal.answers.of_rows(100, 50) == rows
 
 
 @on_disk

@@ -4,9 +4,13 @@ Real workers in threads instead of processes; or simulated ones where they die.
 """
 
 import asyncio
+import fcntl
 import os
+import select
 import signal
+import termios
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,6 +32,7 @@ from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import EMPTY_TALLY, Tally
 from mayfly.models.shards import Shard, plan_shards
 from mayfly.shards.runner import Batch, complete
+from mayfly.storage.journal import Journal
 from mayfly.storage.open_input import open_dataset
 from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.carrier import Carrier
@@ -110,12 +115,13 @@ def pool_on(
     serve: Serve = work,
     *,
     rows: int = 200,
+    prompt: Callable[[int], str] = "row {}".format,
     carried: bool = False,
     start: Callable[[], Carrier] | None = None,
     release_s: float = 10.0,
     **settings: Any,
 ) -> Iterator[PoolSetup]:
-    table = pa.table({"prompt": [f"row {row}" for row in range(rows)]})
+    table = pa.table({"prompt": [prompt(row) for row in range(rows)]})
     pq.write_table(table, folder / "input.parquet")
     dataset = open_dataset(str(folder / "input.parquet"), limit=None)
     paths = RunPaths(folder / "output")
@@ -181,6 +187,51 @@ def test_rows_sent_by_the_run_are_sent_once_in_order(tmp_path: Path) -> None:
         assert len(at.server.requests) == 20_000
     table = pq.read_table(tmp_path / "output")
     assert table["response"].to_pylist() == [f"row {row}" for row in range(20_000)]
+
+
+def test_huge_rows_and_huge_answers_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    script, _ = served()
+
+    def prompt(row: int) -> str:
+        return f"row {row} " + "x" * 2**20
+
+    with pool_on(tmp_path, script, rows=48, prompt=prompt, carried=True, concurrency=8) as at:
+        assert at.answer_all().failed == 0
+    table = pq.read_table(tmp_path / "output")
+    assert table["response"].to_pylist() == [prompt(row) for row in range(48)]
+
+
+def test_worker_that_reads_nothing_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    script, _ = served()
+    already = frozenset(range(10**6, 2 * 10**6))  # More than a socket holds.
+    full = threading.Event()
+
+    def read_nothing(connection: "Connection[Any, Any]") -> None:
+        report = Report(0, 0, 0, 0, more=False, retries=0, hedges=0, samples=[], messages=[])
+        connection.send(report)
+        wait_until(lambda: _unread(connection) > 50_000, "a part of the shard's command")
+        full.set()
+        poll = select.poll()
+        poll.register(connection, 0)
+        poll.poll()  # Until the other end closes.
+
+    with (
+        pool_on(tmp_path, script, read_nothing, release_s=0.2, concurrency=4) as at,
+        Journal(tmp_path / "journal", fingerprint="f" * 64, shard=at.shards[0]) as journal,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        for shard in at.shards[:2]:  # One for each worker.
+            sent = threads.submit(at.pool.send, at.batch, shard, already, journal)
+        full.wait()
+        at.pool.stop(RunStopped("enough"), grace_s=0)
+        with pytest.raises(RunStopped, match="enough"):
+            sent.result(timeout=60)
+
+
+def _unread(connection: "Connection[Any, Any]") -> int:
+    count = array("i", [0])
+    fcntl.ioctl(connection, termios.FIONREAD, count)
+    return count[0]
 
 
 def test_shared_limiter_uses_measurements_of_all_workers(tmp_path: Path) -> None:
