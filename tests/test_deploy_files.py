@@ -168,7 +168,8 @@ def test_emulator_shares_the_loopback_of_its_worker() -> None:
 def test_kubernetes_template_is_that_of_prefect_plus_image_secret_volume() -> None:
     ours = deepcopy(TEMPLATE)
     variables = ours["variables"]["properties"]
-    pod = ours["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    job = ours["job_configuration"]["job_manifest"]["spec"]
+    pod = job["template"]["spec"]
     container = pod["containers"][0]
 
     sweep = sweep_pod()
@@ -179,7 +180,41 @@ def test_kubernetes_template_is_that_of_prefect_plus_image_secret_volume() -> No
         assert pod.pop(key) == sweep[key]
     assert variables["namespace"]["default"] == "mayfly"
     variables["namespace"]["default"] = "default"
+    # Prefect's has these two in the pod, where Kubernetes drops them; a strict check refuses them.
+    pod |= {name: job.pop(name) for name in ("parallelism", "completions")}
     assert ours == template_of_prefect()
+
+
+def test_kubernetes_job_has_the_fields_and_types_that_its_schema_has() -> None:
+    from prefect.utilities.templating import apply_values  # noqa: PLC0415 - takes seconds
+
+    given = {
+        name: variable["default"]
+        for name, variable in TEMPLATE["variables"]["properties"].items()
+        if "default" in variable
+    }
+    given |= {"finished_job_ttl": 600, "command": ["prefect", "flow-run", "execute"], "name": "a"}
+    given |= {"labels": {"a": "b"}, "service_account_name": "mayfly", "env": [], "cpu_limit": "1"}
+
+    job = apply_values(TEMPLATE["job_configuration"]["job_manifest"], given)
+
+    # https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobSpec
+    numbers = {
+        "backoffLimit": 0,
+        "ttlSecondsAfterFinished": 600,
+        "parallelism": 1,
+        "completions": 1,
+    }
+    assert isinstance(job, dict)
+    assert {name: job["spec"][name] for name in numbers} == numbers
+    assert job["spec"].keys() == {*numbers, "template"}
+    pod = job["spec"]["template"]["spec"]
+    assert pod.keys() <= {
+        "containers", "restartPolicy", "securityContext", "serviceAccountName", "volumes",
+    }  # fmt: skip
+    assert pod["containers"][0].keys() <= {
+        "args", "env", "envFrom", "image", "imagePullPolicy", "name", "resources", "volumeMounts",
+    }  # fmt: skip
 
 
 def test_kubernetes_manifests_use_one_namespace_and_hold_no_secret() -> None:
