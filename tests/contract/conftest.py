@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from mayfly.models.endpoint import Api
-from tests.support.control_plane import World, world
+from tests.support.control_plane import EmulatedService, emulated_service
 from together_emulator import Emulator, ManualClock
 
 
@@ -24,7 +24,7 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def here(api: Api, emulator: Emulator) -> Iterator[World]:
+def service(api: Api, emulator: Emulator) -> Iterator[EmulatedService]:
     """The control plane of one generation, over the emulator."""
-    with world(api, emulator) as found:
+    with emulated_service(api, emulator) as found:
         yield found

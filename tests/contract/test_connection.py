@@ -8,7 +8,7 @@ from mayfly.models.endpoint import Api
 from mayfly.models.errors import BadRequest
 from mayfly.together.connection import INFERENCE_URL, MANAGEMENT_URL, Connection
 from mayfly.together.factory import connect
-from tests.support.control_plane import SMALL, connection, world
+from tests.support.control_plane import SMALL, connection, emulated_service
 from tests.support.habit_server import Exchange, Habit, HabitServer
 from together_emulator import Emulator
 
@@ -99,10 +99,10 @@ def test_custom_authorization_replaces_that_of_the_key(name: str) -> None:
 
 
 def test_project_defaults_to_that_of_the_key(api: Api, emulator: Emulator) -> None:
-    with world(api, emulator) as scoped:
+    with emulated_service(api, emulator) as scoped:
         assert scoped.plane.project == emulator.project_id
     before = len(emulator.calls())
-    with world(api, emulator, project="proj_named") as named:
+    with emulated_service(api, emulator, project="proj_named") as named:
         assert named.plane.project == "proj_named"
 
     assert len(emulator.calls()) == before
@@ -112,10 +112,10 @@ def test_invisible_project_is_refused_before_create(
     emulator: Emulator,
 ) -> None:
     with (
-        world("v2", emulator, project="proj_of_others") as here,
+        emulated_service("v2", emulator, project="proj_of_others") as service,
         pytest.raises(BadRequest, match=r"TOGETHER_PROJECT_ID proj_of_others: .*leave it unset"),
     ):
-        here.plane.offers(SMALL)
+        service.plane.offers(SMALL)
 
 
 def _organization_key(exchange: Exchange) -> None:
@@ -133,9 +133,9 @@ def _second_project(exchange: Exchange) -> None:
 def test_organization_key_with_one_project_uses_it(api: Api, emulator: Emulator) -> None:
     with (
         HabitServer(emulator.url, Habit("org", after=_organization_key)) as other,
-        world(api, emulator, url=other.url) as here,
+        emulated_service(api, emulator, url=other.url) as service,
     ):
-        assert here.plane.project == emulator.project_id
+        assert service.plane.project == emulator.project_id
 
 
 def test_organization_key_with_several_projects_is_refused_with_a_list(
@@ -154,7 +154,7 @@ def test_v1_accepts_a_key_of_several_projects(emulator: Emulator) -> None:
     habits = Habit("org", after=_organization_key), Habit("two", after=_second_project)
     with (
         HabitServer(emulator.url, *habits) as other,
-        world("v1", emulator, url=other.url) as here,
+        emulated_service("v1", emulator, url=other.url) as service,
     ):
-        assert here.plane.project == ""
-        assert here.plane.create(here.spec()).endpoint_id
+        assert service.plane.project == ""
+        assert service.plane.create(service.spec()).endpoint_id

@@ -13,7 +13,7 @@ from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import LeaseStore
 from tests.support.command_line import CommandLine
-from tests.support.control_plane import NAME, World, world
+from tests.support.control_plane import NAME, EmulatedService, emulated_service
 from tests.support.leases import lease_on
 from together_emulator import Emulator, FaultRule
 
@@ -39,37 +39,37 @@ class Terminal(CommandLine):
 
 @pytest.fixture
 def terminal(
-    here: World,
+    service: EmulatedService,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Terminal:
     """The command line of a user of the emulator."""
     for name, value in {
-        "TOGETHER_BASE_URL": here.url,
-        "TOGETHER_API_KEY": here.emulator.key,
+        "TOGETHER_BASE_URL": service.url,
+        "TOGETHER_API_KEY": service.emulator.key,
         "MAYFLY_NAMESPACE": "contract",
         "MAYFLY_HOME": str(tmp_path),
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
-    return Terminal(here.api, capsys, tmp_path)
+    return Terminal(service.api, capsys, tmp_path)
 
 
-def ready(here: World, ref: EndpointRef) -> None:
+def ready(service: EmulatedService, ref: EndpointRef) -> None:
     """Let a cold start pass."""
-    here.emulator.clock.advance(400)
-    assert here.plane.observe(ref).phase == "ready"
+    service.emulator.clock.advance(400)
+    assert service.plane.observe(ref).phase == "ready"
 
 
-def lease(here: World, ref: EndpointRef, *, alive: bool) -> Lease:
+def lease(service: EmulatedService, ref: EndpointRef, *, alive: bool) -> Lease:
     """Return a lease on an endpoint, of this process or of one that has died."""
     started = psutil.Process().create_time()
     owner = Owner(
         host=socket.gethostname(), pid=os.getpid(),
         started_at=started if alive else started - 9999, user="me",
     )  # fmt: skip
-    return lease_on(here, ref, owner=owner, at=time.time())
+    return lease_on(service, ref, owner=owner, at=time.time())
 
 
 def test_list_of_empty_project_says_no_endpoints(terminal: Terminal) -> None:
@@ -78,10 +78,10 @@ def test_list_of_empty_project_says_no_endpoints(terminal: Terminal) -> None:
 
 
 def test_list_shows_own_endpoints_first_with_phase_hardware_and_price(
-    here: World, terminal: Terminal
+    service: EmulatedService, terminal: Terminal
 ) -> None:
-    here.plane.create(here.spec(f"a-{USERS}"))
-    ready(here, here.plane.create(here.spec()))
+    service.plane.create(service.spec(f"a-{USERS}"))
+    ready(service, service.plane.create(service.spec()))
 
     listed = terminal.json("list")
     _, table = terminal.run("list")
@@ -89,13 +89,15 @@ def test_list_shows_own_endpoints_first_with_phase_hardware_and_price(
     assert [entry["ours"] for entry in listed] == [True, False]
     assert listed[0]["name"] == NAME
     assert listed[0]["phase"] == "ready"
-    assert listed[0]["usd_per_h"] == here.offer().price_usd_per_h
+    assert listed[0]["usd_per_h"] == service.offer().price_usd_per_h
     assert NAME in table
-    assert here.offer().hardware in table
+    assert service.offer().hardware in table
 
 
-def test_show_prints_the_model_name_for_requests(here: World, terminal: Terminal) -> None:
-    ref = here.plane.create(here.spec())
+def test_show_prints_the_model_name_for_requests(
+    service: EmulatedService, terminal: Terminal
+) -> None:
+    ref = service.plane.create(service.spec())
 
     entry = terminal.json("show", NAME)
     code, table = terminal.run("show", ref.endpoint_id)
@@ -106,50 +108,56 @@ def test_show_prints_the_model_name_for_requests(here: World, terminal: Terminal
     assert ref.inference_name in table
 
 
-def test_stop_start_and_scale_change_the_endpoint(here: World, terminal: Terminal) -> None:
-    ready(here, here.plane.create(here.spec()))
+def test_stop_start_and_scale_change_the_endpoint(
+    service: EmulatedService, terminal: Terminal
+) -> None:
+    ready(service, service.plane.create(service.spec()))
 
     stopped = terminal.json("stop", NAME)
-    bills = here.emulator.billing
+    bills = service.emulator.billing
     started = terminal.json("start", NAME)
-    here.emulator.clock.advance(400)
+    service.emulator.clock.advance(400)
     scaled = terminal.json("scale", NAME, "2")
-    here.emulator.clock.advance(400)
+    service.emulator.clock.advance(400)
 
     assert stopped["stopped_at"] is not None
     assert stopped["gone_at"] is None
     assert bills == 0
     assert started["phase"] == "starting"
     assert scaled["name"] == NAME
-    assert here.emulator.billing == 2
+    assert service.emulator.billing == 2
 
 
-def test_start_of_running_endpoint_changes_nothing(here: World, terminal: Terminal) -> None:
-    spec = here.spec()
-    ref = here.plane.create(spec)
+def test_start_of_running_endpoint_changes_nothing(
+    service: EmulatedService, terminal: Terminal
+) -> None:
+    spec = service.spec()
+    ref = service.plane.create(spec)
     terminal.run("scale", NAME, "2")
-    ready(here, ref)
+    ready(service, ref)
 
     code, printed = terminal.run("start", NAME)
 
     assert code == 0
     assert "is already running" in printed
-    assert here.emulator.billing == 2
+    assert service.emulator.billing == 2
 
 
-def test_delete_confirms_404_and_closes_the_lease(here: World, terminal: Terminal) -> None:
-    ref = here.plane.create(here.spec())
-    terminal.store.open(lease(here, ref, alive=False))
+def test_delete_confirms_404_and_closes_the_lease(
+    service: EmulatedService, terminal: Terminal
+) -> None:
+    ref = service.plane.create(service.spec())
+    terminal.store.open(lease(service, ref, alive=False))
 
     gone = terminal.json("delete", NAME)
 
     assert gone["not_found_read_back"] is True
-    assert here.made() == 0
+    assert service.made() == 0
     assert terminal.store.list().open == ()
 
 
-def test_delete_prints_each_step(here: World, terminal: Terminal) -> None:
-    ready(here, here.plane.create(here.spec()))
+def test_delete_prints_each_step(service: EmulatedService, terminal: Terminal) -> None:
+    ready(service, service.plane.create(service.spec()))
 
     code, printed = terminal.run("delete", NAME)
 
@@ -158,45 +166,47 @@ def test_delete_prints_each_step(here: World, terminal: Terminal) -> None:
     assert f"{NAME} was deleted (confirmed: 404)" in printed
 
 
-def test_foreign_endpoint_is_deleted_only_with_its_option(here: World, terminal: Terminal) -> None:
-    made = here.plane.create(here.spec(USERS))
+def test_foreign_endpoint_is_deleted_only_with_its_option(
+    service: EmulatedService, terminal: Terminal
+) -> None:
+    made = service.plane.create(service.spec(USERS))
 
     refused, why = terminal.run("delete", made.endpoint_id)
-    still = here.made()
+    still = service.made()
     code, _ = terminal.run("delete", made.endpoint_id, "--yes")
 
     assert refused == 2
     assert "mayfly did not create it; add --yes" in why
     assert still == 1
     assert code == 0
-    assert here.made() == 0
+    assert service.made() == 0
 
 
 def test_endpoint_of_another_namespace_is_foreign(
-    here: World, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    service: EmulatedService, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here.plane.create(here.spec())
+    service.plane.create(service.spec())
     monkeypatch.setenv("MAYFLY_NAMESPACE", "others")
 
     code, why = terminal.run("delete", NAME)
 
     assert code == 2
     assert "it belongs to namespace contract" in why
-    assert here.made() == 1
+    assert service.made() == 1
 
 
 @pytest.mark.parametrize("action", ["stop", "delete"])
 def test_endpoint_of_live_run_is_ended_only_with_its_option(
-    here: World, terminal: Terminal, action: str
+    service: EmulatedService, terminal: Terminal, action: str
 ) -> None:
-    ref = here.plane.create(here.spec())
-    terminal.store.open(lease(here, ref, alive=True))
+    ref = service.plane.create(service.spec())
+    terminal.store.open(lease(service, ref, alive=True))
 
     code, why = terminal.run(action, NAME)
 
     assert code == 2
     assert f"a run is using it (process {os.getpid()} on " in why
-    assert here.plane.observe(ref).phase.may_bill
+    assert service.plane.observe(ref).phase.may_bill
 
 
 def test_unknown_endpoint_name_is_exit_2(terminal: Terminal) -> None:
@@ -208,15 +218,15 @@ def test_unknown_endpoint_name_is_exit_2(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("replicas", ["two", "3-1", "-1", "0-2", "1-", ""])
 def test_invalid_replicas_are_refused_without_a_call(
-    here: World, terminal: Terminal, replicas: str
+    service: EmulatedService, terminal: Terminal, replicas: str
 ) -> None:
-    before = len(here.emulator.calls())
+    before = len(service.emulator.calls())
 
     code, why = terminal.run("scale", NAME, replicas)
 
     assert code == 2
     assert "replicas" in why.lower()
-    assert len(here.emulator.calls()) == before
+    assert len(service.emulator.calls()) == before
 
 
 def test_refused_key_is_one_line_and_exit_2(
@@ -233,22 +243,26 @@ def test_refused_key_is_one_line_and_exit_2(
 
 
 def test_invisible_project_is_exit_2(
-    here: World, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    service: EmulatedService, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOGETHER_PROJECT_ID", "proj_of_others")
 
     code, printed = terminal.run("list")
 
-    if here.api == "v1":  # which knows no projects
+    if service.api == "v1":  # which knows no projects
         assert code == 0
     else:
         assert code == 2
         assert "TOGETHER_PROJECT_ID proj_of_others" in printed
 
 
-def test_list_without_prices_still_shows_endpoints(here: World, terminal: Terminal) -> None:
-    here.plane.create(here.spec())
-    here.emulator.use_faults(FaultRule(action="status", path="instance-types|hardware", status=500))
+def test_list_without_prices_still_shows_endpoints(
+    service: EmulatedService, terminal: Terminal
+) -> None:
+    service.plane.create(service.spec())
+    service.emulator.use_faults(
+        FaultRule(action="status", path="instance-types|hardware", status=500)
+    )
 
     assert [entry["usd_per_h"] for entry in terminal.json("list")] == [None]
 
@@ -256,12 +270,12 @@ def test_list_without_prices_still_shows_endpoints(here: World, terminal: Termin
 def test_v1_start_that_is_closed_names_the_alternative(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with Emulator(speed=60, v1_create=True) as server, world("v1", server) as here:
+    with Emulator(speed=60, v1_create=True) as server, emulated_service("v1", server) as service:
         monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
         monkeypatch.setenv("TOGETHER_API_KEY", server.key)
         monkeypatch.setenv("MAYFLY_HOME", str(tmp_path))
         terminal = Terminal("v1", capsys, tmp_path)
-        ready(here, here.plane.create(here.spec()))
+        ready(service, service.plane.create(service.spec()))
         terminal.run("stop", NAME)
         object.__setattr__(server.settings, "v1_create", False)  # as it is since v2
 

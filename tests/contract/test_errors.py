@@ -20,7 +20,7 @@ from mayfly.models.errors import (
 )
 from mayfly.together.errors import Refused, translated
 from mayfly.together.factory import connect
-from tests.support.control_plane import NAME, SMALL, World, connection, world
+from tests.support.control_plane import NAME, SMALL, EmulatedService, connection, emulated_service
 from tests.support.habit_server import Exchange, Habit, HabitServer
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.faults import Action
@@ -28,95 +28,95 @@ from together_emulator.state.faults import Action
 CREATE = "/endpoints$"
 
 
-def refuse(here: World, status: int, **rule: Any) -> None:
+def refuse(service: EmulatedService, status: int, **rule: Any) -> None:
     """Let every write fail with a status."""
-    here.emulator.use_faults(
+    service.emulator.use_faults(
         FaultRule(action="status", method="POST", path=CREATE, status=status, **rule)
     )
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-def test_forbidden_create_is_not_repeated(here: World, status: int) -> None:
-    spec = here.spec()
-    refuse(here, status, message="not with this key")
+def test_forbidden_create_is_not_repeated(service: EmulatedService, status: int) -> None:
+    spec = service.spec()
+    refuse(service, status, message="not with this key")
 
     with pytest.raises(CredentialsRefused, match=f"HTTP {status}: not with this key"):
-        here.plane.create(spec)
+        service.plane.create(spec)
 
-    assert here.made() == 0
+    assert service.made() == 0
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_refusal_quotes_the_message_of_the_api(here: World, status: int) -> None:
-    spec = here.spec()
-    refuse(here, status, message="the name is too long", code="bad_name")
+def test_refusal_quotes_the_message_of_the_api(service: EmulatedService, status: int) -> None:
+    spec = service.spec()
+    refuse(service, status, message="the name is too long", code="bad_name")
 
     with pytest.raises((Refused, HardwareUnavailable), match="the name is too long"):
-        here.plane.create(spec)
+        service.plane.create(spec)
 
 
-def test_refused_hardware_is_an_error_of_that_hardware(here: World) -> None:
-    spec = here.spec()
-    post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
-    here.emulator.use_faults(
+def test_refused_hardware_is_an_error_of_that_hardware(service: EmulatedService) -> None:
+    spec = service.spec()
+    post = "/deployments$" if service.api == "v2" else "/v1/endpoints$"
+    service.emulator.use_faults(
         FaultRule(action="status", method="POST", path=post, status=400, message="not this GPU")
     )
 
     with pytest.raises(HardwareUnavailable, match=f"{spec.hardware} rejected: not this GPU"):
-        here.plane.create(spec)
+        service.plane.create(spec)
 
 
-def test_get_of_deleted_endpoint_is_none_and_no_error(here: World) -> None:
-    ref = EndpointRef(api=here.api, name=NAME, endpoint_id="ep_gone")
+def test_get_of_deleted_endpoint_is_none_and_no_error(service: EmulatedService) -> None:
+    ref = EndpointRef(api=service.api, name=NAME, endpoint_id="ep_gone")
 
-    assert here.plane.observe(ref).phase is Phase.GONE
+    assert service.plane.observe(ref).phase is Phase.GONE
 
 
 ANSWERS: tuple[Action, ...] = ("reset_before", "truncate", "malformed", "not_json")
 
 
 @pytest.mark.parametrize("action", ANSWERS)
-def test_failed_poll_is_transient(here: World, action: Action) -> None:
-    ref = here.plane.create(here.spec())
-    here.emulator.use_faults(FaultRule(action=action, method="GET", nth=(1,)))
+def test_failed_poll_is_transient(service: EmulatedService, action: Action) -> None:
+    ref = service.plane.create(service.spec())
+    service.emulator.use_faults(FaultRule(action=action, method="GET", nth=(1,)))
 
     with pytest.raises(OutcomeUnknown):
-        here.plane.observe(ref)
+        service.plane.observe(ref)
 
-    assert here.plane.observe(ref).phase is Phase.STARTING
+    assert service.plane.observe(ref).phase is Phase.STARTING
 
 
 @pytest.mark.parametrize("action", ANSWERS)
-def test_failed_list_is_an_error_and_never_empty(here: World, action: Action) -> None:
-    here.plane.create(here.spec())
-    here.emulator.use_faults(FaultRule(action=action, method="GET"))
+def test_failed_list_is_an_error_and_never_empty(service: EmulatedService, action: Action) -> None:
+    service.plane.create(service.spec())
+    service.emulator.use_faults(FaultRule(action=action, method="GET"))
 
     for poll in (
-        lambda: here.plane.list_endpoints("mayfly-"),
-        lambda: here.plane.find(NAME),
-        lambda: here.plane.observe(EndpointRef(api=here.api, name=NAME)),
+        lambda: service.plane.list_endpoints("mayfly-"),
+        lambda: service.plane.find(NAME),
+        lambda: service.plane.observe(EndpointRef(api=service.api, name=NAME)),
     ):
         with pytest.raises(OutcomeUnknown):
             poll()
 
 
-def test_html_page_is_no_success(here: World) -> None:
-    ref = here.serve()
-    here.emulator.use_faults(
+def test_html_page_is_no_success(service: EmulatedService) -> None:
+    ref = service.serve()
+    service.emulator.use_faults(
         FaultRule(action="status", method="PATCH", status=200, json="<html>One moment</html>")
     )
 
     with pytest.raises(MayflyError):
-        here.plane.stop(ref)
+        service.plane.stop(ref)
 
 
 def test_response_after_the_timeout_is_an_error(api: Api, emulator: Emulator) -> None:
-    with world(api, emulator, timeout_s=1.0) as here:
-        ref = here.plane.create(here.spec())
+    with emulated_service(api, emulator, timeout_s=1.0) as service:
+        ref = service.plane.create(service.spec())
         emulator.use_faults(FaultRule(action="hang_before", method="GET", nth=(1,)))
 
         with pytest.raises(OutcomeUnknown, match="no response in time"):
-            here.plane.observe(ref)
+            service.plane.observe(ref)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -135,22 +135,22 @@ def test_refused_key_is_bad_request_before_create(
 
 
 def test_v1_create_that_is_closed_names_the_alternative() -> None:
-    with Emulator(clock=ManualClock()) as closed, world("v1", closed) as here:
-        spec = here.spec()
+    with Emulator(clock=ManualClock()) as closed, emulated_service("v1", closed) as service:
+        spec = service.spec()
 
         with pytest.raises(BadRequest, match="use --api v2") as raised:
-            here.plane.create(spec)
+            service.plane.create(spec)
 
     assert "endpoints_v1_create_access_disabled" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert raised.value.exit_code == 2
 
 
-def test_unknown_model_error_names_similar_models(here: World) -> None:
+def test_unknown_model_error_names_similar_models(service: EmulatedService) -> None:
     with pytest.raises(BadRequest, match=SMALL):
-        here.plane.offers("Qwen/Qwen2.5-7B-Instrukt")
+        service.plane.offers("Qwen/Qwen2.5-7B-Instrukt")
     with pytest.raises(BadRequest, match="no model has this name"):
-        here.plane.offers("nobody/nothing")
+        service.plane.offers("nobody/nothing")
 
 
 def test_key_in_a_response_is_masked_everywhere(api: Api) -> None:

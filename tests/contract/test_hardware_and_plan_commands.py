@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import CommandLine
-from tests.support.control_plane import MEDIUM, SMALL, World
+from tests.support.control_plane import MEDIUM, SMALL, EmulatedService
 
 SAMPLE = str(Path(__file__).parents[2] / "data" / "sample.parquet")
 
@@ -31,20 +31,23 @@ class Tables(CommandLine):
 
 @pytest.fixture
 def shell(
-    here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    service: EmulatedService,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Tables:
     """The command line of a user of the emulator."""
     for name, value in {
-        "TOGETHER_BASE_URL": here.url,
-        "TOGETHER_API_KEY": here.emulator.key,
+        "TOGETHER_BASE_URL": service.url,
+        "TOGETHER_API_KEY": service.emulator.key,
         "MAYFLY_HOME": str(tmp_path),
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
-    return Tables(here.api, capsys)
+    return Tables(service.api, capsys)
 
 
-def test_hardware_command_lists_all_cheapest_first(here: World, shell: Tables) -> None:
+def test_hardware_command_lists_all_cheapest_first(service: EmulatedService, shell: Tables) -> None:
     offers = shell.json("hardware")
     code, table = shell.run("hardware")
 
@@ -56,19 +59,19 @@ def test_hardware_command_lists_all_cheapest_first(here: World, shell: Tables) -
         assert offer["hardware"] in table
         assert f"{offer['price_usd_per_h']:.2f}" in table
     assert len(table.splitlines()) == 13
-    assert here.made() == 0
+    assert service.made() == 0
 
 
 def test_hardware_command_for_a_model_lists_fit_and_availability(
-    here: World, shell: Tables
+    service: EmulatedService, shell: Tables
 ) -> None:
-    here.emulator.set_free("2xnvidia-h100-80gb", 0)
+    service.emulator.set_free("2xnvidia-h100-80gb", 0)
 
     offers = {offer["gpu_count"]: offer for offer in shell.json("hardware", "--model", MEDIUM)}
     _, table = shell.run("hardware", "--model", MEDIUM)
 
     assert set(offers) == {1, 2}
-    if here.api == "v1":
+    if service.api == "v1":
         assert offers[2]["availability"] == "insufficient"
         assert "insufficient" in table
     else:
@@ -76,8 +79,10 @@ def test_hardware_command_for_a_model_lists_fit_and_availability(
         assert "us-east-1 0" in table
 
 
-def test_plan_says_why_each_hardware_is_chosen_or_not(here: World, shell: Tables) -> None:
-    here.emulator.set_free("1xnvidia-h100-80gb", 0)
+def test_plan_says_why_each_hardware_is_chosen_or_not(
+    service: EmulatedService, shell: Tables
+) -> None:
+    service.emulator.set_free("1xnvidia-h100-80gb", 0)
 
     plan = shell.plan()
     _, text = shell.run("plan", SAMPLE, "--model", SMALL, "--prompt", "{{ message }}")
@@ -90,7 +95,7 @@ def test_plan_says_why_each_hardware_is_chosen_or_not(here: World, shell: Tables
     assert sum(candidate["chosen"] for candidate in plan["candidates"]) == 1
     assert plan["hardware"] == next(c["hardware"] for c in plan["candidates"] if c["chosen"])
     assert all(candidate["why"] in text for candidate in plan["candidates"])
-    assert here.made() == 0
+    assert service.made() == 0
 
 
 @pytest.mark.parametrize("spelling", ["1xnvidia-h200-141gb", "1x_nvidia_h200_141gb_sxm"])
@@ -100,27 +105,31 @@ def test_hardware_id_is_accepted_in_both_spellings(shell: Tables, spelling: str)
     assert "h200" in chosen
 
 
-def test_hardware_that_does_not_fit_is_refused_with_a_list(here: World, shell: Tables) -> None:
+def test_hardware_that_does_not_fit_is_refused_with_a_list(
+    service: EmulatedService, shell: Tables
+) -> None:
     why = shell.refused("--hardware", "8xnvidia-b200-180gb")
 
     assert why.startswith("2 ")
     assert "does not fit" in why
-    for offer in here.plane.offers(SMALL):
+    for offer in service.plane.offers(SMALL):
         assert offer.hardware in why
 
 
-def test_hardware_without_capacity_is_no_bad_request(here: World, shell: Tables) -> None:
-    here.emulator.set_free("1xnvidia-h100-80gb", 0)
+def test_hardware_without_capacity_is_no_bad_request(
+    service: EmulatedService, shell: Tables
+) -> None:
+    service.emulator.set_free("1xnvidia-h100-80gb", 0)
 
     assert shell.refused("--hardware", "1xnvidia-h100-80gb").startswith("1 ")
 
 
-def test_allowed_region_is_used(here: World, shell: Tables) -> None:
+def test_allowed_region_is_used(service: EmulatedService, shell: Tables) -> None:
     plan = shell.plan("--region", "eu-west-1")
 
     chosen = next(c for c in plan["candidates"] if c["chosen"])
     assert "eu-west-1" in {region["name"] for region in chosen["regions"]}
-    assert here.made() == 0
+    assert service.made() == 0
 
 
 def test_unknown_region_is_refused_with_a_list(shell: Tables) -> None:
@@ -141,9 +150,9 @@ def test_undeployable_model_is_exit_2(shell: Tables) -> None:
     assert "no hardware can deploy it" in why
 
 
-def test_v1_options_are_accepted_by_v1_only(here: World, shell: Tables) -> None:
+def test_v1_options_are_accepted_by_v1_only(service: EmulatedService, shell: Tables) -> None:
     options = ("--no-speculative-decoding", "--availability-zone", "us-east-1")
-    if here.api == "v1":
+    if service.api == "v1":
         assert shell.plan(*options)["hardware"]
         assert "atlantis" in shell.refused("--availability-zone", "atlantis")
     else:
@@ -163,8 +172,8 @@ def test_refused_key_is_exit_2(shell: Tables, monkeypatch: pytest.MonkeyPatch) -
     assert shell.refused().startswith("2 ")
 
 
-def test_existing_endpoint_needs_no_hardware(here: World, shell: Tables) -> None:
-    ref = here.plane.create(here.spec())
+def test_existing_endpoint_needs_no_hardware(service: EmulatedService, shell: Tables) -> None:
+    ref = service.plane.create(service.spec())
 
     plan = shell.plan("--endpoint", ref.name)
 

@@ -5,40 +5,40 @@ import pytest
 
 from mayfly.models.endpoint import EndpointRef, Phase, Replicas
 from mayfly.models.errors import TerminalError
-from tests.support.control_plane import COLD_START_S, DRAIN_S, NAME, OTHER_NAME, World
+from tests.support.control_plane import COLD_START_S, DRAIN_S, NAME, OTHER_NAME, EmulatedService
 from together_emulator import FaultRule
 
 
-def chat_status(here: World, ref: EndpointRef) -> int:
+def chat_status(service: EmulatedService, ref: EndpointRef) -> int:
     """Send one request by the endpoint's name; return the status."""
     answer = httpx.post(
-        f"{here.plane.inference_url}/chat/completions",
-        headers={"authorization": f"Bearer {here.emulator.key}"},
+        f"{service.plane.inference_url}/chat/completions",
+        headers={"authorization": f"Bearer {service.emulator.key}"},
         json={"model": ref.inference_name, "messages": [{"role": "user", "content": "Why?"}]},
         timeout=20,
     )
     return answer.status_code
 
 
-def test_endpoint_is_created_answers_and_is_deleted(here: World) -> None:
-    ref = here.plane.create(here.spec())
-    before = here.plane.observe(ref)
-    ready = here.await_ready(ref)
-    status = chat_status(here, ref)
-    proof = here.tear_down(ref)
+def test_endpoint_is_created_answers_and_is_deleted(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
+    before = service.plane.observe(ref)
+    ready = service.await_ready(ref)
+    status = chat_status(service, ref)
+    proof = service.tear_down(ref)
 
     assert before.phase is Phase.STARTING
     assert (ready.phase, ready.routed) == (Phase.READY, True)
     assert status == 200
     assert proof.not_found_read_back
-    assert here.plane.observe(ref).phase is Phase.GONE
-    assert (here.made(), here.emulator.billing) == (0, 0)
+    assert service.plane.observe(ref).phase is Phase.GONE
+    assert (service.made(), service.emulator.billing) == (0, 0)
 
 
-def test_endpoint_has_our_name_hardware_and_price(here: World) -> None:
-    spec = here.spec()
+def test_endpoint_has_our_name_hardware_and_price(service: EmulatedService) -> None:
+    spec = service.spec()
 
-    ref = here.plane.create(spec)
+    ref = service.plane.create(spec)
 
     assert ref.name == NAME
     assert ref.endpoint_id
@@ -47,184 +47,184 @@ def test_endpoint_has_our_name_hardware_and_price(here: World) -> None:
     assert ref.created_by_us
 
 
-def test_reference_is_enough_for_another_process_to_delete(here: World) -> None:
-    ref = here.serve()
+def test_reference_is_enough_for_another_process_to_delete(service: EmulatedService) -> None:
+    ref = service.serve()
 
-    here.tear_down(EndpointRef.from_dict(ref.as_dict()))
+    service.tear_down(EndpointRef.from_dict(ref.as_dict()))
 
-    assert here.made() == 0
-
-
-def test_name_is_enough_to_delete_after_a_lost_create(here: World) -> None:
-    here.plane.create(here.spec())
-
-    here.tear_down(EndpointRef(api=here.api, name=NAME))
-
-    assert here.made() == 0
+    assert service.made() == 0
 
 
-def test_create_is_idempotent(here: World) -> None:
-    first = here.plane.create(here.spec())
-    second = here.plane.create(here.spec())
+def test_name_is_enough_to_delete_after_a_lost_create(service: EmulatedService) -> None:
+    service.plane.create(service.spec())
+
+    service.tear_down(EndpointRef(api=service.api, name=NAME))
+
+    assert service.made() == 0
+
+
+def test_create_is_idempotent(service: EmulatedService) -> None:
+    first = service.plane.create(service.spec())
+    second = service.plane.create(service.spec())
 
     assert first == second
-    assert here.made() == 1
+    assert service.made() == 1
 
 
-def test_create_of_two_names_makes_two_endpoints(here: World) -> None:
-    first = here.plane.create(here.spec())
-    second = here.plane.create(here.spec(OTHER_NAME))
+def test_create_of_two_names_makes_two_endpoints(service: EmulatedService) -> None:
+    first = service.plane.create(service.spec())
+    second = service.plane.create(service.spec(OTHER_NAME))
 
     assert first.endpoint_id != second.endpoint_id
-    assert here.made() == 2
+    assert service.made() == 2
 
 
-def test_create_starts_the_requested_replicas(here: World) -> None:
-    here.serve(here.spec(replicas=Replicas(minimum=3, maximum=3)))
+def test_create_starts_the_requested_replicas(service: EmulatedService) -> None:
+    service.serve(service.spec(replicas=Replicas(minimum=3, maximum=3)))
 
-    assert here.emulator.billing == 3
-
-
-def test_scale_changes_replicas_of_running_endpoint(here: World) -> None:
-    ref = here.serve()
-
-    here.plane.scale(ref, Replicas(minimum=2, maximum=2))
-    here.emulator.clock.advance(COLD_START_S)
-
-    assert here.emulator.billing == 2
-    assert here.plane.observe(ref).phase is Phase.READY
+    assert service.emulator.billing == 3
 
 
-def test_scale_to_zero_stops(here: World) -> None:
-    ref = here.serve()
+def test_scale_changes_replicas_of_running_endpoint(service: EmulatedService) -> None:
+    ref = service.serve()
 
-    here.plane.scale(ref, Replicas(minimum=0, maximum=0))
-    here.emulator.clock.advance(DRAIN_S)
+    service.plane.scale(ref, Replicas(minimum=2, maximum=2))
+    service.emulator.clock.advance(COLD_START_S)
 
-    assert here.plane.observe(ref).phase is Phase.STOPPED
-    assert here.emulator.billing == 0
+    assert service.emulator.billing == 2
+    assert service.plane.observe(ref).phase is Phase.READY
 
 
-def test_stopped_endpoint_bills_nothing_and_starts_again(here: World) -> None:
-    ref = here.serve()
-    here.plane.stop(ref)
-    stopping = here.plane.observe(ref)
-    here.emulator.clock.advance(DRAIN_S)
-    stopped, bills = here.plane.observe(ref), here.emulator.billing
+def test_scale_to_zero_stops(service: EmulatedService) -> None:
+    ref = service.serve()
 
-    here.plane.scale(ref, Replicas(minimum=1, maximum=1))
-    again = here.await_ready(ref)
+    service.plane.scale(ref, Replicas(minimum=0, maximum=0))
+    service.emulator.clock.advance(DRAIN_S)
+
+    assert service.plane.observe(ref).phase is Phase.STOPPED
+    assert service.emulator.billing == 0
+
+
+def test_stopped_endpoint_bills_nothing_and_starts_again(service: EmulatedService) -> None:
+    ref = service.serve()
+    service.plane.stop(ref)
+    stopping = service.plane.observe(ref)
+    service.emulator.clock.advance(DRAIN_S)
+    stopped, bills = service.plane.observe(ref), service.emulator.billing
+
+    service.plane.scale(ref, Replicas(minimum=1, maximum=1))
+    again = service.await_ready(ref)
 
     assert stopping.phase is Phase.STOPPING
     assert (stopped.phase, bills) == (Phase.STOPPED, 0)
     assert again.phase is Phase.READY
-    assert chat_status(here, ref) == 200
+    assert chat_status(service, ref) == 200
 
 
-def test_stop_is_idempotent(here: World) -> None:
-    ref = here.serve()
+def test_stop_is_idempotent(service: EmulatedService) -> None:
+    ref = service.serve()
 
-    here.plane.stop(ref)
-    here.plane.stop(ref)
-    here.emulator.clock.advance(DRAIN_S)
-    here.plane.stop(ref)
+    service.plane.stop(ref)
+    service.plane.stop(ref)
+    service.emulator.clock.advance(DRAIN_S)
+    service.plane.stop(ref)
 
-    assert here.plane.observe(ref).phase is Phase.STOPPED
+    assert service.plane.observe(ref).phase is Phase.STOPPED
 
 
-def test_delete_is_idempotent(here: World) -> None:
-    ref = here.serve()
-    here.plane.stop(ref)
-    here.emulator.clock.advance(DRAIN_S)
+def test_delete_is_idempotent(service: EmulatedService) -> None:
+    ref = service.serve()
+    service.plane.stop(ref)
+    service.emulator.clock.advance(DRAIN_S)
 
-    here.plane.delete(ref)
-    here.plane.delete(ref)
+    service.plane.delete(ref)
+    service.plane.delete(ref)
 
-    assert here.made() == 0
+    assert service.made() == 0
 
 
 @pytest.mark.parametrize("by_id", [True, False])
-def test_stop_and_delete_of_deleted_endpoint_succeed(here: World, by_id: bool) -> None:
-    ref = here.serve()
-    here.emulator.vanish()
+def test_stop_and_delete_of_deleted_endpoint_succeed(service: EmulatedService, by_id: bool) -> None:
+    ref = service.serve()
+    service.emulator.vanish()
     if not by_id:
-        ref = EndpointRef(api=here.api, name=NAME)
+        ref = EndpointRef(api=service.api, name=NAME)
 
-    here.plane.stop(ref)
-    here.plane.delete(ref)
+    service.plane.stop(ref)
+    service.plane.delete(ref)
 
-    assert here.plane.observe(ref).phase is Phase.GONE
+    assert service.plane.observe(ref).phase is Phase.GONE
 
 
-def test_scale_of_deleted_endpoint_is_an_error(here: World) -> None:
+def test_scale_of_deleted_endpoint_is_an_error(service: EmulatedService) -> None:
     with pytest.raises(TerminalError, match=f"endpoint {NAME} does not exist"):
-        here.plane.scale(EndpointRef(api=here.api, name=NAME), Replicas())
+        service.plane.scale(EndpointRef(api=service.api, name=NAME), Replicas())
 
 
-def test_starting_endpoint_can_be_deleted(here: World) -> None:
-    ref = here.plane.create(here.spec())
-    here.emulator.clock.advance(30)
+def test_starting_endpoint_can_be_deleted(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
+    service.emulator.clock.advance(30)
 
-    here.tear_down(ref)
+    service.tear_down(ref)
 
-    assert (here.made(), here.emulator.billing) == (0, 0)
-    assert here.emulator.ledger().usd == 0
+    assert (service.made(), service.emulator.billing) == (0, 0)
+    assert service.emulator.ledger().usd == 0
 
 
-def test_failed_endpoint_is_deleted_without_a_stop(here: World) -> None:
-    post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
-    here.emulator.use_faults(FaultRule(action="fail_start", method="POST", path=post))
-    ref = here.serve()
-    failed = here.plane.observe(ref)
+def test_failed_endpoint_is_deleted_without_a_stop(service: EmulatedService) -> None:
+    post = "/deployments$" if service.api == "v2" else "/v1/endpoints$"
+    service.emulator.use_faults(FaultRule(action="fail_start", method="POST", path=post))
+    ref = service.serve()
+    failed = service.plane.observe(ref)
 
-    here.tear_down(ref)
+    service.tear_down(ref)
 
     assert failed.phase is Phase.FAILED
-    assert here.made() == 0
+    assert service.made() == 0
 
 
-def test_failed_endpoint_is_replaced_and_not_adopted(here: World) -> None:
-    post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
-    here.emulator.use_faults(FaultRule(action="fail_start", method="POST", path=post, nth=(1,)))
-    here.serve()
+def test_failed_endpoint_is_replaced_and_not_adopted(service: EmulatedService) -> None:
+    post = "/deployments$" if service.api == "v2" else "/v1/endpoints$"
+    service.emulator.use_faults(FaultRule(action="fail_start", method="POST", path=post, nth=(1,)))
+    service.serve()
 
-    again = here.plane.create(here.spec())
+    again = service.plane.create(service.spec())
 
-    assert here.await_ready(again).phase is Phase.READY
-    here.tear_down(again)
-    assert here.made() == 0
+    assert service.await_ready(again).phase is Phase.READY
+    service.tear_down(again)
+    assert service.made() == 0
 
 
-def test_list_holds_names_with_the_prefix_only(here: World) -> None:
-    ours = here.plane.create(here.spec())
-    here.plane.create(here.spec(OTHER_NAME))
-    here.plane.create(here.spec("a-users-own"))
+def test_list_holds_names_with_the_prefix_only(service: EmulatedService) -> None:
+    ours = service.plane.create(service.spec())
+    service.plane.create(service.spec(OTHER_NAME))
+    service.plane.create(service.spec("a-users-own"))
 
-    names = {ref.name for ref in here.plane.list_endpoints("mayfly-contract-0123456789-")}
-    ours_all = {ref.name for ref in here.plane.list_endpoints("mayfly-")}
+    names = {ref.name for ref in service.plane.list_endpoints("mayfly-contract-0123456789-")}
+    ours_all = {ref.name for ref in service.plane.list_endpoints("mayfly-")}
 
     assert names == {NAME}
     assert ours_all == {NAME, OTHER_NAME}
-    assert len(here.plane.list_endpoints("")) == 3
-    assert here.plane.list_endpoints("mayfly-")[0].api == here.api
-    assert here.plane.list_endpoints(NAME)[0].endpoint_id == ours.endpoint_id
+    assert len(service.plane.list_endpoints("")) == 3
+    assert service.plane.list_endpoints("mayfly-")[0].api == service.api
+    assert service.plane.list_endpoints(NAME)[0].endpoint_id == ours.endpoint_id
 
 
-def test_endpoint_is_found_by_each_of_its_names(here: World) -> None:
-    ref = here.plane.create(here.spec())
+def test_endpoint_is_found_by_each_of_its_names(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
 
-    found = [here.plane.find(name) for name in (NAME, ref.inference_name, ref.endpoint_id)]
+    found = [service.plane.find(name) for name in (NAME, ref.inference_name, ref.endpoint_id)]
 
     assert [each and each.endpoint_id for each in found] == [ref.endpoint_id] * 3
-    assert here.plane.find("mayfly-contract-0000000000-00000000") is None
-    assert here.plane.find("ep_nowhere") is None
-    assert here.plane.find("endpoint-nowhere") is None
+    assert service.plane.find("mayfly-contract-0000000000-00000000") is None
+    assert service.plane.find("ep_nowhere") is None
+    assert service.plane.find("endpoint-nowhere") is None
 
 
-def test_found_endpoint_is_not_marked_as_created_by_us(here: World) -> None:
-    here.plane.create(here.spec())
+def test_found_endpoint_is_not_marked_as_created_by_us(service: EmulatedService) -> None:
+    service.plane.create(service.spec())
 
-    found = here.plane.find(NAME)
+    found = service.plane.find(NAME)
 
     assert found is not None
     assert not found.created_by_us

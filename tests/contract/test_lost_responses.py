@@ -8,7 +8,7 @@ import pytest
 
 from mayfly.models.endpoint import Api, EndpointRef, Phase
 from mayfly.models.errors import OutcomeUnknown, RetryableError
-from tests.support.control_plane import NAME, World, repeated, world
+from tests.support.control_plane import NAME, EmulatedService, emulated_service, repeated
 from tests.support.habit_server import Exchange, Habit, HabitServer
 from together_emulator import Emulator, FaultRule
 from together_emulator.state.faults import Action
@@ -33,12 +33,12 @@ def writes(emulator: Emulator) -> list[str]:
     ]
 
 
-def one_stands_and_serves(here: World, ref: EndpointRef) -> bool:
+def one_stands_and_serves(service: EmulatedService, ref: EndpointRef) -> bool:
     """Whether the reference is of the one endpoint there is, and it comes to serve."""
     return (
-        here.made() == 1
-        and here.await_ready(ref).phase is Phase.READY
-        and here.emulator.billing == 1
+        service.made() == 1
+        and service.await_ready(ref).phase is Phase.READY
+        and service.emulator.billing == 1
     )
 
 
@@ -47,41 +47,41 @@ def one_stands_and_serves(here: World, ref: EndpointRef) -> bool:
 def test_create_with_lost_response_makes_one_endpoint(
     emulator: Emulator, api: Api, call: Call, action: Action
 ) -> None:
-    with world(api, emulator) as here:
-        spec = here.spec()
+    with emulated_service(api, emulator) as service:
+        spec = service.spec()
         method, path = PATHS[call]
         emulator.use_faults(FaultRule(action=action, method=method, path=path, nth=(1,)))
 
         with pytest.raises(OutcomeUnknown):
-            here.plane.create(spec)
-        ref = repeated(lambda: here.plane.create(spec))
+            service.plane.create(spec)
+        ref = repeated(lambda: service.plane.create(spec))
 
-        assert one_stands_and_serves(here, ref)
+        assert one_stands_and_serves(service, ref)
         assert sorted(set(writes(emulator))) == sorted(writes(emulator))
-        here.tear_down(ref)
-        assert here.made() == 0
+        service.tear_down(ref)
+        assert service.made() == 0
 
 
 def test_create_that_hangs_after_its_effect_makes_one_endpoint(
     api: Api, emulator: Emulator
 ) -> None:
-    with world(api, emulator, timeout_s=2.0) as here:
-        spec = here.spec()
+    with emulated_service(api, emulator, timeout_s=2.0) as service:
+        spec = service.spec()
         emulator.use_faults(
             FaultRule(action="hang_after", method="POST", path="/endpoints$", nth=(1,))
         )
 
         with pytest.raises(OutcomeUnknown, match="no response in time; check before retrying"):
-            here.plane.create(spec)
-        ref = repeated(lambda: here.plane.create(spec))
+            service.plane.create(spec)
+        ref = repeated(lambda: service.plane.create(spec))
 
-        assert one_stands_and_serves(here, ref)
+        assert one_stands_and_serves(service, ref)
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 524, 529])
-def test_create_with_transient_status_is_repeated(here: World, status: int) -> None:
-    spec = here.spec()
-    here.emulator.use_faults(
+def test_create_with_transient_status_is_repeated(service: EmulatedService, status: int) -> None:
+    spec = service.spec()
+    service.emulator.use_faults(
         FaultRule(
             action="status", method="POST", path="/endpoints$", status=status, nth=(1,),
             headers={"retry-after": "7"},
@@ -89,11 +89,11 @@ def test_create_with_transient_status_is_repeated(here: World, status: int) -> N
     )  # fmt: skip
 
     with pytest.raises(RetryableError) as later:
-        here.plane.create(spec)
-    ref = here.plane.create(spec)
+        service.plane.create(spec)
+    ref = service.plane.create(spec)
 
     assert (later.value.status, later.value.retry_after_s) == (status, 7.0)
-    assert here.made() == 1
+    assert service.made() == 1
     assert ref.endpoint_id
 
 
@@ -107,12 +107,12 @@ def test_create_with_error_after_its_effect_makes_one_endpoint(
 
     with (
         HabitServer(emulator.url, Habit("fails late", after=fail)) as other,
-        world(api, emulator, url=other.url) as here,
+        emulated_service(api, emulator, url=other.url) as service,
     ):
-        spec = here.spec()
-        ref = repeated(lambda: here.plane.create(spec))
+        spec = service.spec()
+        ref = repeated(lambda: service.plane.create(spec))
 
-        assert one_stands_and_serves(here, ref)
+        assert one_stands_and_serves(service, ref)
 
 
 def test_create_conflict_adopts_our_own_late_listed_endpoint(emulator: Emulator) -> None:
@@ -125,13 +125,13 @@ def test_create_conflict_adopts_our_own_late_listed_endpoint(emulator: Emulator)
                 lagging.append(kind)
                 exchange.answer["data"] = []
 
-    with world("v2", emulator) as earlier:
+    with emulated_service("v2", emulator) as earlier:
         made = earlier.plane.create(earlier.spec())
     with (
         HabitServer(emulator.url, Habit("lists late", after=lag)) as other,
-        world("v2", emulator, url=other.url) as here,
+        emulated_service("v2", emulator, url=other.url) as service,
     ):
-        ref = repeated(lambda: here.plane.create(here.spec()))
+        ref = repeated(lambda: service.plane.create(service.spec()))
 
         assert ref.endpoint_id == made.endpoint_id
         assert ref.deployment_ids == made.deployment_ids
@@ -159,11 +159,11 @@ def twin(emulator: Emulator, display_name: str = NAME) -> dict[str, Any]:
 @pytest.fixture
 def old(emulator: Emulator) -> Any:
     """The v1 control plane."""
-    with world("v1", emulator) as found:
+    with emulated_service("v1", emulator) as found:
         yield found
 
 
-def test_twins_are_reduced_to_one(old: World) -> None:
+def test_twins_are_reduced_to_one(old: EmulatedService) -> None:
     twin(old.emulator)
     twin(old.emulator)
 
@@ -172,7 +172,7 @@ def test_twins_are_reduced_to_one(old: World) -> None:
     assert one_stands_and_serves(old, ref)
 
 
-def test_twin_that_is_further_started_is_kept(old: World) -> None:
+def test_twin_that_is_further_started_is_kept(old: EmulatedService) -> None:
     first = twin(old.emulator)
     old.emulator.clock.advance(400)
     twin(old.emulator)
@@ -183,7 +183,7 @@ def test_twin_that_is_further_started_is_kept(old: World) -> None:
     assert old.emulator.billing == 1
 
 
-def test_twin_that_appears_during_the_wait_is_deleted(old: World) -> None:
+def test_twin_that_appears_during_the_wait_is_deleted(old: EmulatedService) -> None:
     ref = old.plane.create(old.spec())
     twin(old.emulator)
 
@@ -193,7 +193,7 @@ def test_twin_that_appears_during_the_wait_is_deleted(old: World) -> None:
     assert one_stands_and_serves(old, ref)
 
 
-def test_twin_is_deleted_at_teardown(old: World) -> None:
+def test_twin_is_deleted_at_teardown(old: EmulatedService) -> None:
     twin(old.emulator)
     twin(old.emulator)
 
@@ -202,7 +202,7 @@ def test_twin_is_deleted_at_teardown(old: World) -> None:
     assert (old.made(), old.emulator.billing) == (0, 0)
 
 
-def test_twin_of_vanished_endpoint_is_deleted_at_teardown(old: World) -> None:
+def test_twin_of_vanished_endpoint_is_deleted_at_teardown(old: EmulatedService) -> None:
     ref = old.plane.create(old.spec())
     old.emulator.vanish()
     twin(old.emulator)
@@ -212,7 +212,7 @@ def test_twin_of_vanished_endpoint_is_deleted_at_teardown(old: World) -> None:
     assert old.made() == 0
 
 
-def test_user_endpoints_of_one_name_are_no_twins(old: World) -> None:
+def test_user_endpoints_of_one_name_are_no_twins(old: EmulatedService) -> None:
     first = twin(old.emulator, "chat")
     twin(old.emulator, "chat")
     ref = old.plane.find(first["id"])

@@ -9,7 +9,7 @@ from mayfly.models.errors import BadRequest, MayflyError
 from mayfly.planning.hardware import select_offers
 from mayfly.together.suggestions import near_names
 from tests.support.command_line import CommandLine
-from tests.support.control_plane import NAME, SMALL, World, world
+from tests.support.control_plane import NAME, SMALL, EmulatedService, emulated_service
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.catalogue import OWN_SLUG, PUBLIC_PROJECT
 from together_emulator.state.own_models import THINKING
@@ -22,23 +22,26 @@ DRAFT = f"{OWN_SLUG}/contract-reader-speculator"
 
 
 @pytest.fixture
-def v2() -> Iterator[World]:
-    with Emulator(clock=ManualClock(), v1_create=True) as emulator, world("v2", emulator) as here:
-        yield here
+def v2() -> Iterator[EmulatedService]:
+    with (
+        Emulator(clock=ManualClock(), v1_create=True) as emulator,
+        emulated_service("v2", emulator) as service,
+    ):
+        yield service
 
 
-def id_of(here: World, name: str) -> str:
+def id_of(service: EmulatedService, name: str) -> str:
     """Return an own model's id."""
-    return next(entry.id for entry in here.plane.models(mine=True) if entry.name == name)
+    return next(entry.id for entry in service.plane.models(mine=True) if entry.name == name)
 
 
-def path_of(here: World, name: str) -> str:
+def path_of(service: EmulatedService, name: str) -> str:
     """Return an own model's path, without a revision."""
-    return f"projects/{here.plane.project}/models/{id_of(here, name)}"
+    return f"projects/{service.plane.project}/models/{id_of(service, name)}"
 
 
 @pytest.mark.parametrize("how", ["name", "id", "path"])
-def test_fine_tune_is_found_by_name_id_and_path(v2: World, how: str) -> None:
+def test_fine_tune_is_found_by_name_id_and_path(v2: EmulatedService, how: str) -> None:
     given = {"name": FINE_TUNE, "id": id_of(v2, FINE_TUNE), "path": path_of(v2, FINE_TUNE)}[how]
 
     offers = v2.plane.offers(given)
@@ -51,7 +54,7 @@ def test_fine_tune_is_found_by_name_id_and_path(v2: World, how: str) -> None:
     assert {offer.model_ref for offer in offers} == {path_of(v2, FINE_TUNE)}
 
 
-def test_config_keeps_its_project_and_has_no_invented_benchmark(v2: World) -> None:
+def test_config_keeps_its_project_and_has_no_invented_benchmark(v2: EmulatedService) -> None:
     offers = v2.plane.offers(FINE_TUNE)
 
     assert all(o.config_ref.startswith(f"projects/{PUBLIC_PROJECT}/configs/cr_") for o in offers)
@@ -59,7 +62,7 @@ def test_config_keeps_its_project_and_has_no_invented_benchmark(v2: World) -> No
 
 
 @pytest.mark.parametrize("model", [FINE_TUNE, ADAPTER, UPLOAD])
-def test_own_model_is_deployed_and_answers(v2: World, model: str) -> None:
+def test_own_model_is_deployed_and_answers(v2: EmulatedService, model: str) -> None:
     offer = v2.plane.offers(model)[0]
     spec = v2.spec(NAME)
     own = type(spec)(
@@ -82,14 +85,14 @@ def test_own_model_is_deployed_and_answers(v2: World, model: str) -> None:
     assert reply.status_code == 200, reply.text
 
 
-def test_adapter_is_merged_on_a_config_without_adapters(v2: World) -> None:
+def test_adapter_is_merged_on_a_config_without_adapters(v2: EmulatedService) -> None:
     merged = {offer.config for offer in v2.plane.offers(ADAPTER)}
     base = {offer.config for offer in v2.plane.offers(SMALL)}
 
     assert merged == base
 
 
-def test_revision_is_pinned(v2: World) -> None:
+def test_revision_is_pinned(v2: EmulatedService) -> None:
     revisions = httpx.get(
         f"{v2.url}/v2/{path_of(v2, FINE_TUNE)}/revisions",
         headers={"authorization": f"Bearer {v2.emulator.key}"},
@@ -105,28 +108,28 @@ def test_revision_is_pinned(v2: World) -> None:
         v2.plane.offers(f"{path_of(v2, FINE_TUNE)}/revisions/rv_none")
 
 
-def test_model_without_config_is_refused_with_remedy(v2: World) -> None:
+def test_model_without_config_is_refused_with_remedy(v2: EmulatedService) -> None:
     with pytest.raises(BadRequest, match=r"config that can deploy it.*models --mine"):
         v2.plane.offers(NO_CONFIG)
 
 
-def test_draft_model_is_refused_as_model(v2: World) -> None:
+def test_draft_model_is_refused_as_model(v2: EmulatedService) -> None:
     with pytest.raises(BadRequest, match="is not deployed by itself"):
         v2.plane.offers(DRAFT)
 
 
 @pytest.mark.parametrize("model", ["ml_nothing", "projects/p/models/ml_nothing"])
-def test_unknown_model_id_is_refused(v2: World, model: str) -> None:
+def test_unknown_model_id_is_refused(v2: EmulatedService, model: str) -> None:
     with pytest.raises(BadRequest, match=f"--model {model}"):
         v2.plane.offers(model)
 
 
-def test_invalid_model_path_is_refused_with_its_format(v2: World) -> None:
+def test_invalid_model_path_is_refused_with_its_format(v2: EmulatedService) -> None:
     with pytest.raises(BadRequest, match="write projects/PROJECT/models/ML"):
         v2.plane.offers("projects/p/ml_x")
 
 
-def test_config_outside_the_catalogue_can_be_pinned(v2: World) -> None:
+def test_config_outside_the_catalogue_can_be_pinned(v2: EmulatedService) -> None:
     shown = v2.plane.offers(SMALL)
     (one,) = v2.plane.offers(SMALL, config=shown[1].config)
     configs = httpx.get(
@@ -146,20 +149,20 @@ def test_config_outside_the_catalogue_can_be_pinned(v2: World) -> None:
         v2.plane.offers(SMALL, config="cr_none")
 
 
-def test_v1_refuses_config_and_ids(v2: World) -> None:
-    with world("v1", v2.emulator) as old:
+def test_v1_refuses_config_and_ids(v2: EmulatedService) -> None:
+    with emulated_service("v1", v2.emulator) as old:
         with pytest.raises(BadRequest, match="API v1 has no configs"):
             old.plane.offers(SMALL, config="cr_1")
         with pytest.raises(BadRequest, match="API v1 takes names only"):
             old.plane.offers("ml_1")
 
 
-def test_v1_accepts_the_name_of_a_fine_tune(v2: World) -> None:
-    with world("v1", v2.emulator) as old:
+def test_v1_accepts_the_name_of_a_fine_tune(v2: EmulatedService) -> None:
+    with emulated_service("v1", v2.emulator) as old:
         assert old.plane.offers(FINE_TUNE)
 
 
-def test_speculative_decoding_is_preferred_where_both_exist(v2: World) -> None:
+def test_speculative_decoding_is_preferred_where_both_exist(v2: EmulatedService) -> None:
     offers = v2.plane.offers(THINKING)
     placement = select_offers(offers, model=THINKING, hardware="auto", regions=(), replicas=1)
     same = [o for o in offers if o.hardware == placement.chosen.hardware]
@@ -169,7 +172,7 @@ def test_speculative_decoding_is_preferred_where_both_exist(v2: World) -> None:
     assert placement.chosen.optimization == "throughput"
 
 
-def test_unknown_model_suggestions_come_from_both_lists(v2: World) -> None:
+def test_unknown_model_suggestions_come_from_both_lists(v2: EmulatedService) -> None:
     with pytest.raises(BadRequest, match=f"did you mean {FINE_TUNE}"):
         v2.plane.offers(f"{OWN_SLUG}/support-clasifier")
     with pytest.raises(BadRequest, match=rf"did you mean .*{SMALL}"):
@@ -188,7 +191,7 @@ def test_similar_names_are_those_at_small_distance() -> None:
     assert near_names("gpt-4", names) == []
 
 
-def test_refused_list_of_own_models_is_reported(v2: World) -> None:
+def test_refused_list_of_own_models_is_reported(v2: EmulatedService) -> None:
     v2.emulator.use_faults(FaultRule(action="status", path="/models$", status=403))
 
     with pytest.raises(MayflyError, match="HTTP 403"):
@@ -197,7 +200,7 @@ def test_refused_list_of_own_models_is_reported(v2: World) -> None:
 
 @pytest.fixture
 def terminal(
-    v2: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    v2: EmulatedService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> CommandLine:
     monkeypatch.setenv("TOGETHER_API_KEY", v2.emulator.key)
     monkeypatch.setenv("TOGETHER_BASE_URL", v2.url)

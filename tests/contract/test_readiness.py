@@ -14,17 +14,17 @@ from mayfly.models.errors import (
 )
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.readiness import MAX_POLL_S, await_ready
-from tests.support.control_plane import MEDIUM, World
+from tests.support.control_plane import MEDIUM, EmulatedService
 from together_emulator import FaultRule
 
 H100 = "1xnvidia-h100-80gb"
 
 
-def test_each_poll_is_reported_until_ready(here: World) -> None:
-    ref = here.plane.create(here.spec())
+def test_each_poll_is_reported_until_ready(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
     seen: list[Observation] = []
 
-    here.await_ready(ref, on_observation=seen.append)
+    service.await_ready(ref, on_observation=seen.append)
 
     phases = [observation.phase for observation in seen]
     assert phases[0] is Phase.STARTING
@@ -33,80 +33,80 @@ def test_each_poll_is_reported_until_ready(here: World) -> None:
     assert all(observation.state for observation in seen)
 
 
-def test_wait_timeout_reports_the_last_state(here: World) -> None:
-    ref = here.plane.create(here.spec())
+def test_wait_timeout_reports_the_last_state(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
 
     with pytest.raises(TimedOut, match=r"was not READY after 60 s; last state: (SC|ST)A") as late:
-        here.await_ready(ref, ready_timeout_s=60)
+        service.await_ready(ref, ready_timeout_s=60)
 
     assert ref.name in str(late.value)
-    assert 60 <= here.emulator.clock.now_s() < 60 + MAX_POLL_S
+    assert 60 <= service.emulator.clock.now_s() < 60 + MAX_POLL_S
 
 
-def test_missing_capacity_ends_the_wait_at_its_limit(here: World) -> None:
-    spec = here.spec()
-    here.emulator.set_free(H100, 0)
-    ref = here.plane.create(spec)
+def test_missing_capacity_ends_the_wait_at_its_limit(service: EmulatedService) -> None:
+    spec = service.spec()
+    service.emulator.set_free(H100, 0)
+    ref = service.plane.create(spec)
 
     with pytest.raises(HardwareUnavailable, match="no capacity for 1"):
-        here.await_ready(ref, capacity_timeout_s=120)
+        service.await_ready(ref, capacity_timeout_s=120)
 
-    assert 120 <= here.emulator.clock.now_s() < 180
-    here.tear_down(ref)
-    assert here.made() == 0
+    assert 120 <= service.emulator.clock.now_s() < 180
+    service.tear_down(ref)
+    assert service.made() == 0
 
 
-def test_capacity_within_its_limit_is_used(here: World) -> None:
-    spec = here.spec()
-    here.emulator.set_free(H100, 0)
-    ref = here.plane.create(spec)
+def test_capacity_within_its_limit_is_used(service: EmulatedService) -> None:
+    spec = service.spec()
+    service.emulator.set_free(H100, 0)
+    ref = service.plane.create(spec)
     observations: list[Observation] = []
 
     def free_it_soon(observation: Observation) -> None:
         observations.append(observation)
-        if here.emulator.clock.now_s() > 90:
-            here.emulator.set_free(H100, 1)
+        if service.emulator.clock.now_s() > 90:
+            service.emulator.set_free(H100, 1)
 
-    seen = here.await_ready(ref, capacity_timeout_s=200, on_observation=free_it_soon)
+    seen = service.await_ready(ref, capacity_timeout_s=200, on_observation=free_it_soon)
 
     assert any(observation.no_capacity for observation in observations)
     assert seen.phase is Phase.READY
 
 
-def test_failed_start_is_an_error_of_the_hardware(here: World) -> None:
-    post = "/deployments$" if here.api == "v2" else "/v1/endpoints$"
-    here.emulator.use_faults(
+def test_failed_start_is_an_error_of_the_hardware(service: EmulatedService) -> None:
+    post = "/deployments$" if service.api == "v2" else "/v1/endpoints$"
+    service.emulator.use_faults(
         FaultRule(action="fail_start", method="POST", path=post, message="CUDA out of memory")
     )
-    ref = here.plane.create(here.spec(model=MEDIUM, hardware="2xnvidia-h100-80gb"))
+    ref = service.plane.create(service.spec(model=MEDIUM, hardware="2xnvidia-h100-80gb"))
 
     with pytest.raises(HardwareUnavailable, match="2x"):
-        here.await_ready(ref)
+        service.await_ready(ref)
 
 
-def test_vanished_endpoint_is_lost(here: World) -> None:
-    ref = here.plane.create(here.spec())
-    here.emulator.vanish()
+def test_vanished_endpoint_is_lost(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
+    service.emulator.vanish()
 
     with pytest.raises(EndpointLost, match="no longer exists"):
-        here.await_ready(ref)
+        service.await_ready(ref)
 
 
-def test_api_outage_is_survived(here: World) -> None:
-    ref = here.plane.create(here.spec())
-    here.emulator.use_faults(FaultRule(action="status", method="GET", status=503, first=20))
+def test_api_outage_is_survived(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
+    service.emulator.use_faults(FaultRule(action="status", method="GET", status=503, first=20))
 
-    assert here.await_ready(ref).phase is Phase.READY
+    assert service.await_ready(ref).phase is Phase.READY
 
 
-def test_api_outage_beyond_the_timeout_is_named(here: World) -> None:
-    ref = here.plane.create(here.spec())
-    here.emulator.use_faults(
+def test_api_outage_beyond_the_timeout_is_named(service: EmulatedService) -> None:
+    ref = service.plane.create(service.spec())
+    service.emulator.use_faults(
         FaultRule(action="status", method="GET", status=503, message="we are down")
     )
 
     with pytest.raises(TimedOut, match=r"last state: .*HTTP 503: we are down"):
-        here.await_ready(ref, ready_timeout_s=100)
+        service.await_ready(ref, ready_timeout_s=100)
 
 
 class Script:

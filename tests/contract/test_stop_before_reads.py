@@ -11,23 +11,25 @@ import pytest
 from mayfly.models.endpoint import Api, EndpointRef
 from mayfly.models.errors import OutcomeUnknown, RetryableError, TeardownFailed
 from mayfly.together.factory import connect
-from tests.support.control_plane import World, connection
+from tests.support.control_plane import EmulatedService, connection
 from together_emulator import FaultRule
 
 READS = FaultRule(action="status", method="GET", status=503, message="no reads today")
 
 
-def test_stop_is_sent_at_once_when_every_read_fails(here: World) -> None:
-    ref = here.serve()
-    here.emulator.use_faults(READS)
+def test_stop_is_sent_at_once_when_every_read_fails(service: EmulatedService) -> None:
+    ref = service.serve()
+    service.emulator.use_faults(READS)
 
     with pytest.raises(TeardownFailed, match="the API has accepted the stop"):
-        here.tear_down(ref, budget_s=120)
+        service.tear_down(ref, budget_s=120)
 
-    here.emulator.clock.advance(600)
-    assert here.emulator.billing == 0
+    service.emulator.clock.advance(600)
+    assert service.emulator.billing == 0
     calls = [
-        call for call in here.emulator.calls() if call.fault is not None or call.method == "PATCH"
+        call
+        for call in service.emulator.calls()
+        if call.fault is not None or call.method == "PATCH"
     ]
     assert calls[-1].method == "GET"
     first_read = next(i for i, call in enumerate(calls) if call.fault is not None)
@@ -35,39 +37,39 @@ def test_stop_is_sent_at_once_when_every_read_fails(here: World) -> None:
     assert patches[-1] < first_read
 
 
-def test_teardown_sends_stop_before_any_read(here: World) -> None:
-    ref = here.serve()
-    before = len(here.emulator.calls())
+def test_teardown_sends_stop_before_any_read(service: EmulatedService) -> None:
+    ref = service.serve()
+    before = len(service.emulator.calls())
 
-    here.tear_down(ref)
+    service.tear_down(ref)
 
-    assert here.emulator.calls()[before].method == "PATCH"
-    assert here.made() == 0
+    assert service.emulator.calls()[before].method == "PATCH"
+    assert service.made() == 0
 
 
-def test_stop_with_transient_refusal_is_sent_again(here: World) -> None:
-    ref = here.serve()
-    here.emulator.use_faults(
+def test_stop_with_transient_refusal_is_sent_again(service: EmulatedService) -> None:
+    ref = service.serve()
+    service.emulator.use_faults(
         FaultRule(action="status", method="PATCH", status=503, nth=(1, 2)), READS
     )
 
     with pytest.raises(TeardownFailed):
-        here.tear_down(ref, budget_s=120)
+        service.tear_down(ref, budget_s=120)
 
-    here.emulator.clock.advance(600)
-    assert here.emulator.billing == 0
+    service.emulator.clock.advance(600)
+    assert service.emulator.billing == 0
 
 
-def test_create_reports_each_id_before_the_next_call(here: World) -> None:
+def test_create_reports_each_id_before_the_next_call(service: EmulatedService) -> None:
     known: list[tuple[EndpointRef, int]] = []
 
-    ref = here.plane.create(
-        here.spec(), on_known=lambda ref: known.append((ref, len(here.emulator.calls())))
+    ref = service.plane.create(
+        service.spec(), on_known=lambda ref: known.append((ref, len(service.emulator.calls())))
     )
 
     assert known[-1][0].endpoint_id == ref.endpoint_id
     assert known[-1][0].deployment_ids == ref.deployment_ids
-    posts = [at for at, call in enumerate(here.emulator.calls(), 1) if call.method == "POST"]
+    posts = [at for at, call in enumerate(service.emulator.calls(), 1) if call.method == "POST"]
     assert [at for _, at in known] == posts
 
 

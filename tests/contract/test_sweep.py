@@ -16,7 +16,7 @@ from mayfly.endpoints.sweep_policy import IDLE_S
 from mayfly.models.endpoint import Api, EndpointName, EndpointRef
 from mayfly.models.lease import Owner
 from mayfly.storage.lease_store import LeaseStore
-from tests.support.control_plane import World, connection, world
+from tests.support.control_plane import EmulatedService, connection, emulated_service
 from tests.support.leases import lease_on
 from together_emulator import Emulator, FaultRule, ManualClock
 
@@ -30,12 +30,15 @@ def name(namespace: str, until: int) -> str:
 
 def test_sweep_ends_own_expired_endpoints_only(api: Api, tmp_path: Path) -> None:
     left = {name("contract", FUTURE), name("others", PAST), "a-users-own"}
-    with Emulator(speed=120, v1_create=True) as emulator, world(api, emulator) as here:
+    with (
+        Emulator(speed=120, v1_create=True) as emulator,
+        emulated_service(api, emulator) as service,
+    ):
         for each in (name("contract", PAST), *left):
-            here.plane.create(here.spec(each))
+            service.plane.create(service.spec(each))
         emulator.clock.advance(400)
         # Another plane, of another machine: it knows no ids and no leases.
-        with world(api, emulator) as remote_owner:
+        with emulated_service(api, emulator) as remote_owner:
             store, there = LeaseStore(tmp_path), connection(emulator.url)
             would = sweep(remote_owner.plane, store, there, dry_run=True)
             before = remote_owner.made()
@@ -55,11 +58,11 @@ ORPHAN = name("contract", FUTURE)
 """Of ours, with hours to go by its name, and no lease on this machine."""
 
 
-def use_endpoint(here: World, ref: EndpointRef) -> None:
+def use_endpoint(service: EmulatedService, ref: EndpointRef) -> None:
     """Send one request, as a live run does all the time."""
     reply = httpx.post(
-        f"{here.plane.inference_url}/chat/completions",
-        headers={"authorization": f"Bearer {here.emulator.key}"},
+        f"{service.plane.inference_url}/chat/completions",
+        headers={"authorization": f"Bearer {service.emulator.key}"},
         json={"model": ref.inference_name, "messages": [{"role": "user", "content": "Hello"}]},
         trust_env=False,
     )
@@ -67,19 +70,22 @@ def use_endpoint(here: World, ref: EndpointRef) -> None:
 
 
 @pytest.fixture
-def v2() -> Iterator[World]:
-    with Emulator(clock=ManualClock(), v1_create=True) as emulator, world("v2", emulator) as here:
-        yield here
+def v2() -> Iterator[EmulatedService]:
+    with (
+        Emulator(clock=ManualClock(), v1_create=True) as emulator,
+        emulated_service("v2", emulator) as service,
+    ):
+        yield service
 
 
-def swept(here: World, home: Path) -> dict[str, Any]:
+def swept(service: EmulatedService, home: Path) -> dict[str, Any]:
     """Sweep both generations from a machine that has nothing but the key."""
-    report = sweep_all(connection(here.url), LeaseStore(home), dry_run=False)
+    report = sweep_all(connection(service.url), LeaseStore(home), dry_run=False)
     assert report.failed == report.damaged == []
     return {entry["name"]: entry for entry in report.found}
 
 
-def test_sweep_ends_idle_orphan_by_recorded_use(v2: World, tmp_path: Path) -> None:
+def test_sweep_ends_idle_orphan_by_recorded_use(v2: EmulatedService, tmp_path: Path) -> None:
     use_endpoint(v2, v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600)))
     v2.emulator.clock.advance(IDLE_S + 60)
 
@@ -90,24 +96,24 @@ def test_sweep_ends_idle_orphan_by_recorded_use(v2: World, tmp_path: Path) -> No
     assert v2.made() == 0
 
 
-def swept_with_time(here: World, home: Path) -> dict[str, Any]:
+def swept_with_time(service: EmulatedService, home: Path) -> dict[str, Any]:
     """Sweep while the emulator's clock advances."""
     over = threading.Event()
 
     def tick() -> None:
         while not over.wait(0.05):
-            here.emulator.clock.advance(10)
+            service.emulator.clock.advance(10)
 
     ticking = threading.Thread(target=tick)
     ticking.start()
     try:
-        return swept(here, home)
+        return swept(service, home)
     finally:
         over.set()
         ticking.join()
 
 
-def test_sweep_spares_endpoint_in_use_and_says_why(v2: World, tmp_path: Path) -> None:
+def test_sweep_spares_endpoint_in_use_and_says_why(v2: EmulatedService, tmp_path: Path) -> None:
     ref = v2.serve(v2.spec(ORPHAN, inactive_timeout_min=600))
     v2.emulator.clock.advance(IDLE_S + 60)
     use_endpoint(v2, ref)
@@ -118,7 +124,7 @@ def test_sweep_spares_endpoint_in_use_and_says_why(v2: World, tmp_path: Path) ->
     assert (entry["done"], entry["why"]) == ("left", "in use: 1 requests within 30 min")
 
 
-def test_sweep_spares_endpoint_that_just_became_ready(v2: World, tmp_path: Path) -> None:
+def test_sweep_spares_endpoint_that_just_became_ready(v2: EmulatedService, tmp_path: Path) -> None:
     v2.serve(v2.spec(ORPHAN))
 
     entry = swept(v2, tmp_path)[ORPHAN]
@@ -127,14 +133,14 @@ def test_sweep_spares_endpoint_that_just_became_ready(v2: World, tmp_path: Path)
     assert "changed within 30 min" in entry["why"]
 
 
-def test_sweep_spares_starting_endpoint(v2: World, tmp_path: Path) -> None:
+def test_sweep_spares_starting_endpoint(v2: EmulatedService, tmp_path: Path) -> None:
     v2.plane.create(v2.spec(ORPHAN))
 
     assert "it is starting" in swept(v2, tmp_path)[ORPHAN]["why"]
 
 
-def test_sweep_spares_v1_endpoint_until_it_expires(v2: World, tmp_path: Path) -> None:
-    with world("v1", v2.emulator) as old:
+def test_sweep_spares_v1_endpoint_until_it_expires(v2: EmulatedService, tmp_path: Path) -> None:
+    with emulated_service("v1", v2.emulator) as old:
         old.serve(old.spec(ORPHAN, inactive_timeout_min=600))
         v2.emulator.clock.advance(IDLE_S + 60)
 
@@ -147,8 +153,8 @@ def test_sweep_spares_v1_endpoint_until_it_expires(v2: World, tmp_path: Path) ->
 def test_sweep_ends_orphans_of_both_generations(tmp_path: Path) -> None:
     with Emulator(speed=120, v1_create=True) as emulator:
         for api in ("v1", "v2"):
-            with world(api, emulator) as here:
-                here.plane.create(here.spec(name("contract", PAST + (api == "v1"))))
+            with emulated_service(api, emulator) as service:
+                service.plane.create(service.spec(name("contract", PAST + (api == "v1"))))
 
         report = sweep_all(connection(emulator.url), LeaseStore(tmp_path), dry_run=False)
 
@@ -157,7 +163,7 @@ def test_sweep_ends_orphans_of_both_generations(tmp_path: Path) -> None:
 
 
 def test_sweep_reports_unavailable_generation_and_covers_the_other(
-    v2: World, tmp_path: Path
+    v2: EmulatedService, tmp_path: Path
 ) -> None:
     v2.emulator.use_faults(FaultRule(action="status", path="^/v1/endpoints", status=404))
 
@@ -170,21 +176,24 @@ def test_sweep_reports_unavailable_generation_and_covers_the_other(
 def test_sweep_ends_endpoint_of_damaged_lease_without_heartbeat(
     tmp_path: Path,
 ) -> None:
-    with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
-        here.plane.create(here.spec(ORPHAN))
+    with (
+        Emulator(speed=120, v1_create=True) as emulator,
+        emulated_service("v2", emulator) as service,
+    ):
+        service.plane.create(service.spec(ORPHAN))
         store = LeaseStore(tmp_path)
         store.folder.mkdir()
         store.path(ORPHAN).write_bytes(b'{"ref": {"na')
-        fresh = sweep(here.plane, store, connection(here.url), dry_run=False, watch_s=0)
+        fresh = sweep(service.plane, store, connection(service.url), dry_run=False, watch_s=0)
         os.utime(store.path(ORPHAN), (1e9, 1e9))
 
-        report = sweep(here.plane, store, connection(here.url), dry_run=False, watch_s=0)
+        report = sweep(service.plane, store, connection(service.url), dry_run=False, watch_s=0)
 
         assert [entry["done"] for entry in fresh.found] == ["left"]
         assert [entry["done"] for entry in report.found] == ["ended"]
         assert report.damaged == []
         assert not store.path(ORPHAN).exists()
-        assert here.made() == 0
+        assert service.made() == 0
 
 
 class NoWait(SystemClock):
@@ -205,21 +214,24 @@ class NoWait(SystemClock):
 
 def test_sweep_spares_lease_of_another_machine_with_heartbeat(tmp_path: Path) -> None:
     # Its clock is an hour behind: the age of its heartbeats says nothing.
-    with Emulator(speed=120, v1_create=True) as emulator, world("v2", emulator) as here:
-        ref = here.plane.create(here.spec(ORPHAN))
+    with (
+        Emulator(speed=120, v1_create=True) as emulator,
+        emulated_service("v2", emulator) as service,
+    ):
+        ref = service.plane.create(service.spec(ORPHAN))
         behind = time.time() - 3600
         remote_owner = Owner(host="twin", pid=1, started_at=1.0, user="me", boot_id="another")
-        lease = lease_on(here, ref, owner=remote_owner, at=behind)
+        lease = lease_on(service, ref, owner=remote_owner, at=behind)
         store = LeaseStore(tmp_path)
         store.open(lease)
 
-        there = connection(here.url)
+        there = connection(service.url)
 
         def beats() -> None:
             LeaseStore(tmp_path).renew(lease, behind + 15)
 
-        spared = sweep(here.plane, store, there, dry_run=False, clock=NoWait(beats))
-        ended = sweep(here.plane, store, there, dry_run=False, clock=NoWait(lambda: None))
+        spared = sweep(service.plane, store, there, dry_run=False, clock=NoWait(beats))
+        ended = sweep(service.plane, store, there, dry_run=False, clock=NoWait(lambda: None))
 
         assert [entry["done"] for entry in spared.found] == ["left"]
         assert [entry["done"] for entry in ended.found] == ["ended"]

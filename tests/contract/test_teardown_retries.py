@@ -3,7 +3,7 @@
 import pytest
 
 from mayfly.models.errors import TeardownFailed
-from tests.support.control_plane import World
+from tests.support.control_plane import EmulatedService
 from together_emulator import FaultRule
 
 BUSY = FaultRule(action="status", status=429, headers={"retry-after": "7"}, chance=0.5)
@@ -22,16 +22,16 @@ TROUBLES = {
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_teardown_with_every_second_call_failing_deletes_endpoint(
-    here: World, trouble: str
+    service: EmulatedService, trouble: str
 ) -> None:
-    ref = here.serve()
-    assert here.emulator.billing == 1
-    here.emulator.use_faults(TROUBLES[trouble])
+    ref = service.serve()
+    assert service.emulator.billing == 1
+    service.emulator.use_faults(TROUBLES[trouble])
 
-    proof = here.tear_down(ref)
+    proof = service.tear_down(ref)
 
-    assert here.made() == 0
-    assert here.emulator.billing == 0
+    assert service.made() == 0
+    assert service.emulator.billing == 0
     assert proof.not_found_read_back
     assert proof.stop_requested_at is not None
     assert proof.stopped_at is not None
@@ -39,14 +39,14 @@ def test_teardown_with_every_second_call_failing_deletes_endpoint(
     assert proof.stop_requested_at <= proof.stopped_at <= proof.gone_at
 
 
-def test_teardown_that_fails_says_what_bills_and_how_to_end_it(here: World) -> None:
-    ref = here.serve()
-    here.emulator.use_faults(FaultRule(action="status", status=503, message="at midnight"))
+def test_teardown_that_fails_says_what_bills_and_how_to_end_it(service: EmulatedService) -> None:
+    ref = service.serve()
+    service.emulator.use_faults(FaultRule(action="status", status=503, message="at midnight"))
 
     with pytest.raises(TeardownFailed) as failed:
-        here.tear_down(ref, budget_s=60)
+        service.tear_down(ref, budget_s=60)
 
     rate = f"${ref.price_usd_per_h:.2f}/h a replica"
     assert f"endpoint {ref.name} may still bill at {rate}" in str(failed.value)
     assert "at midnight" in str(failed.value)
-    assert f"`mayfly endpoints delete {ref.name} --api {here.api}`" in str(failed.value)
+    assert f"`mayfly endpoints delete {ref.name} --api {service.api}`" in str(failed.value)

@@ -12,7 +12,7 @@ from mayfly.endpoints.sweep import sweep
 from mayfly.models.endpoint import EndpointRef
 from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import LeaseStore
-from tests.support.control_plane import NAME, World, connection, world
+from tests.support.control_plane import NAME, EmulatedService, connection, emulated_service
 from tests.support.leases import lease_on
 from together_emulator import Emulator, ManualClock
 
@@ -53,52 +53,54 @@ class SetClock:
             self._late()
 
 
-def end(here: World, lease: Lease, store: LeaseStore, clock: Clock) -> None:
+def end(service: EmulatedService, lease: Lease, store: LeaseStore, clock: Clock) -> None:
     """End the endpoint as guardian, hook and the next run do."""
-    end_on(here.plane, lease, line="guardian", store=store, budget_s=900, clock=clock)
+    end_on(service.plane, lease, line="guardian", store=store, budget_s=900, clock=clock)
 
 
-def end_by_sweep(here: World, lease: Lease, store: LeaseStore, clock: Clock) -> None:
+def end_by_sweep(service: EmulatedService, lease: Lease, store: LeaseStore, clock: Clock) -> None:
     """End the endpoint as a sweep on another machine does, which cannot see the run."""
     del lease
-    there = connection(here.url)
-    sweep(here.plane, store, there, dry_run=False, watch_s=0, budget_s=900, clock=clock)
+    there = connection(service.url)
+    sweep(service.plane, store, there, dry_run=False, watch_s=0, budget_s=900, clock=clock)
 
 
 @pytest.mark.parametrize("step_s", [-90_000.0, 0.0, 90_000.0])
 @pytest.mark.parametrize("ending", [end, end_by_sweep])
 def test_late_create_is_found_and_ended_when_the_clock_was_set(
-    ending: Callable[[World, Lease, LeaseStore, Clock], None], step_s: float, tmp_path: Path
+    ending: Callable[[EmulatedService, Lease, LeaseStore, Clock], None],
+    step_s: float,
+    tmp_path: Path,
 ) -> None:
     with (
         Emulator(clock=ManualClock()) as emulator,
-        world("v2", emulator) as here,
-        world("v2", emulator) as run,
+        emulated_service("v2", emulator) as service,
+        emulated_service("v2", emulator) as run,
     ):
         unseen = EndpointRef(api="v2", name=NAME)
-        lease = lease_on(here, unseen, owner=DEAD, at=time.time() - SILENT_S)
+        lease = lease_on(service, unseen, owner=DEAD, at=time.time() - SILENT_S)
         store = LeaseStore(tmp_path)
         store.open(lease)
         created: list[EndpointRef] = []
         clock = SetClock(emulator, step_s, lambda: created.append(run.plane.create(run.spec(NAME))))
 
-        ending(here, lease, store, clock)
+        ending(service, lease, store, clock)
 
         assert [ref.name for ref in created] == [NAME]
-        assert here.made() == 0
+        assert service.made() == 0
         assert store.list().open == ()
 
 
 def test_endpoint_with_an_id_that_does_not_exist_takes_no_search(tmp_path: Path) -> None:
-    with Emulator(clock=ManualClock()) as emulator, world("v2", emulator) as here:
-        ref = here.plane.create(here.spec(NAME))
-        here.tear_down(ref)
-        lease = lease_on(here, ref, owner=DEAD, at=time.time())
+    with Emulator(clock=ManualClock()) as emulator, emulated_service("v2", emulator) as service:
+        ref = service.plane.create(service.spec(NAME))
+        service.tear_down(ref)
+        lease = lease_on(service, ref, owner=DEAD, at=time.time())
         store = LeaseStore(tmp_path)
         store.open(lease)
         clock = SetClock(emulator, 0.0, lambda: None)
 
-        end(here, lease, store, clock)
+        end(service, lease, store, clock)
 
         assert clock.monotonic() < 1
         assert store.list().open == ()

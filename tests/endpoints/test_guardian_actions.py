@@ -17,7 +17,7 @@ import pytest
 from mayfly.endpoints.process_liveness import this_process
 from mayfly.models.lease import Lease
 from mayfly.storage.lease_store import LeaseStore
-from tests.support.control_plane import NAME, World, world
+from tests.support.control_plane import NAME, EmulatedService, emulated_service
 from tests.support.leases import lease_on
 from tests.support.machine import quick_emulator
 from tests.support.wait import wait_until
@@ -46,7 +46,7 @@ class Rented:
         started: The flows that were started, and their guardians.
     """
 
-    here: World
+    service: EmulatedService
     store: LeaseStore
     lease: Lease
     started: list[psutil.Process] = field(default_factory=list)
@@ -54,14 +54,14 @@ class Rented:
     @property
     def gone(self) -> bool:
         """Whether nothing of it exists any more."""
-        return self.here.made() == 0
+        return self.service.made() == 0
 
     def flow(self, *, hang_s: float, beats: bool = True) -> tuple[subprocess.Popen[bytes], int]:
         """Start a flow with a guardian; return it and the guardian's process id."""
         env = {
             **os.environ,
-            "TOGETHER_API_KEY": self.here.emulator.key,
-            "TOGETHER_BASE_URL": self.here.url,
+            "TOGETHER_API_KEY": self.service.emulator.key,
+            "TOGETHER_BASE_URL": self.service.url,
         }
         process = subprocess.Popen(
             [
@@ -88,12 +88,12 @@ class Rented:
 
 @pytest.fixture
 def rented(tmp_path: Path) -> Iterator[Rented]:
-    with quick_emulator() as emulator, world("v2", emulator) as here:
-        ref = here.plane.create(here.spec(NAME))
-        lease = lease_on(here, ref, owner=this_process(), at=time.time())
+    with quick_emulator() as emulator, emulated_service("v2", emulator) as service:
+        ref = service.plane.create(service.spec(NAME))
+        lease = lease_on(service, ref, owner=this_process(), at=time.time())
         store = LeaseStore(tmp_path / "home")
         store.open(lease)
-        rented = Rented(here, store, lease)
+        rented = Rented(service, store, lease)
         try:
             yield rented
         finally:

@@ -8,7 +8,7 @@ from mayfly.planning.measurements import Measurement
 from mayfly.planning.pricing import by_cost, forecast
 from mayfly.planning.throughput import cold_start, estimated_rate, extrapolate_throughput, work
 from mayfly.planning.tokens import EarlierResponses, Sample, workload
-from tests.support.simulated_endpoint import World, drive
+from tests.support.simulated_endpoint import Scenario, drive
 
 MODEL = "some/model"
 DEFAULT_SLOTS = 128
@@ -80,12 +80,12 @@ def test_plan_intervals_contain_the_actual_cost_in_9_of_10_runs() -> None:
             )  # fmt: skip
 
         per_s = machine.work_per_s / work(prompt, 0, answer) * math.exp(rng.gauss(0, 0.05))
-        world = World(
+        scenario = Scenario(
             rows=rows, rows_per_s=per_s, slots=DEFAULT_SLOTS, start_s=(start_s, start_s),
             price_usd_per_h=machine.offer.price_usd_per_h,
             tick_s=min(3.0, DEFAULT_SLOTS / per_s / 5),
         )  # fmt: skip
-        truth = drive(world, seed, replicas=1)
+        truth = drive(scenario, seed, replicas=1)
         for name, past in (("catalogue", []), ("learned", [measurement() for _ in range(3)])):
             load = workload(
                 sample, rows=rows, model=MODEL, prompt_key="key", max_tokens=max_tokens, past=past

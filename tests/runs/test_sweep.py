@@ -29,7 +29,7 @@ ELSEWHERE = replace(DEAD, host="elsewhere")
 
 @dataclass(frozen=True)
 class Figure:
-    """One endpoint or lease of the world.
+    """One endpoint or lease.
 
     Attributes:
         owner: Of its lease; None when there is no lease on this machine.

@@ -36,7 +36,7 @@ DRAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class EmulatedService:
     """One generation of the API, spoken to one server.
 
     Attributes:
@@ -146,10 +146,10 @@ def connection(url: str, *, project: str = "", timeout_s: float = 20.0) -> Conne
 
 
 @contextmanager
-def world(
+def emulated_service(
     api: Api, emulator: Emulator, *, url: str = "", project: str = "", timeout_s: float = 20.0
-) -> Iterator[World]:
+) -> Iterator[EmulatedService]:
     """Open the control plane to an emulator, or to the server before it at `url`."""
     url = url or emulator.url
     with connect(api, connection(url, project=project, timeout_s=timeout_s)) as plane:
-        yield World(api=api, emulator=emulator, plane=plane, url=url)
+        yield EmulatedService(api=api, emulator=emulator, plane=plane, url=url)

@@ -3,7 +3,7 @@
 from mayfly.endpoints.process_liveness import this_process
 from mayfly.models.endpoint import EndpointRef
 from mayfly.models.lease import Lease, Owner
-from tests.support.control_plane import World
+from tests.support.control_plane import EmulatedService
 
 
 def lease_of(owner: Owner | None = None, *, output: str = "") -> Lease:
@@ -22,13 +22,13 @@ def lease_of(owner: Owner | None = None, *, output: str = "") -> Lease:
     )
 
 
-def lease_on(here: World, ref: EndpointRef, *, owner: Owner, at: float) -> Lease:
+def lease_on(service: EmulatedService, ref: EndpointRef, *, owner: Owner, at: float) -> Lease:
     """Return a lease on an endpoint of a server, opened and renewed at a time (Unix, seconds)."""
     return Lease(
         ref=ref,
         provider="loopback",
-        base_url=here.url,
-        project=here.plane.project,
+        base_url=service.url,
+        project=service.plane.project,
         namespace="contract",
         run="run",
         owner=owner,

@@ -19,7 +19,7 @@ POLL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Scenario:
     """What is true, and hidden from the control.
 
     Attributes:
@@ -57,9 +57,9 @@ class Replica:
 class Endpoint:
     """Replicas under one name, and what they bill."""
 
-    def __init__(self, world: World, seed: int) -> None:
-        self.world = world
-        # A stream for each kind of chance: another control meets the same world.
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.scenario = scenario
+        # A stream for each kind of chance: another control meets the same scenario.
         self.speeds, self.starts, self.losses, self.drains, self.noise = (
             Random(f"{kind} {seed}") for kind in ("speed", "start", "loss", "drain", "noise")
         )
@@ -67,7 +67,7 @@ class Endpoint:
         self.replicas: list[Replica] = []
         self.lines: list[tuple[float, float | None]] = []
         self.draining: list[tuple[float, Replica]] = []
-        self.unsent = world.rows
+        self.unsent = scenario.rows
         self.done = 0
 
     @property
@@ -88,12 +88,12 @@ class Endpoint:
         for replica in self.replicas[: len(self.replicas) - count]:
             self.replicas.remove(replica)
             if replica.since_s is not None:
-                self.draining.append((now_s + self.drains.uniform(*self.world.drain_s), replica))
+                self.draining.append((now_s + self.drains.uniform(*self.scenario.drain_s), replica))
 
     def _start(self, now_s: float) -> None:
-        ready_at_s = now_s + self.starts.uniform(*self.world.start_s)
+        ready_at_s = now_s + self.starts.uniform(*self.scenario.start_s)
         speed = math.exp(self.speeds.gauss(0, 0.05))
-        losses = self.world.lost_per_h / 3600
+        losses = self.scenario.lost_per_h / 3600
         lost_at_s = ready_at_s + self.losses.expovariate(losses) if losses else math.inf
         self.replicas.append(Replica(ready_at_s=ready_at_s, speed=speed, lost_at_s=lost_at_s))
 
@@ -111,7 +111,7 @@ class Endpoint:
 
     def tick(self, now_s: float, factor: float, *, sending: bool) -> None:
         """Let time pass up to `now_s`."""
-        world = self.world
+        scenario = self.scenario
         for replica in self.replicas:
             if replica.since_s is None and now_s >= replica.ready_at_s:
                 replica.since_s = replica.ready_at_s
@@ -128,13 +128,13 @@ class Endpoint:
         ready = self.ready
         for replica in ready:
             share = math.ceil(self.unsent / len(ready))
-            take = min(world.slots - replica.in_flight, share, self.unsent) if sending else 0
+            take = min(scenario.slots - replica.in_flight, share, self.unsent) if sending else 0
             if take > 0:
                 self.unsent -= take
                 replica.in_flight += take
-                filled = replica.in_flight / world.slots
+                filled = replica.in_flight / scenario.slots
                 # Few in flight are answered sooner each: 0.4 of the full time alone.
-                one_row_s = world.slots / (world.rows_per_s * replica.speed * factor)
+                one_row_s = scenario.slots / (scenario.rows_per_s * replica.speed * factor)
                 took_s = one_row_s * (0.4 + 0.6 * filled) * math.exp(self.noise.gauss(0, 0.15))
                 heapq.heappush(replica.batches, (now_s + took_s, take))
 
@@ -149,7 +149,7 @@ class Endpoint:
         """End the endpoint: each replica drains; return when the last one has ended."""
         last_s = now_s
         for replica in self.ready:
-            ends_s = now_s + self.drains.uniform(*self.world.drain_s)
+            ends_s = now_s + self.drains.uniform(*self.scenario.drain_s)
             self.lines.append((replica.since_s or now_s, ends_s))
             last_s = max(last_s, ends_s)
         for until_s, replica in self.draining:
@@ -160,7 +160,7 @@ class Endpoint:
 
     def usd(self) -> float:
         """The bill, as the emulator writes it: each replica's started minutes."""
-        price = self.world.price_usd_per_h / 60
+        price = self.scenario.price_usd_per_h / 60
         minutes = (
             max(1, math.ceil(round((end or 0) - start, 6) / 60)) for start, end in self.lines
         )
@@ -181,7 +181,7 @@ class Outcome:
 
 
 def drive(
-    world: World,
+    scenario: Scenario,
     seed: int,
     *,
     replicas: int,
@@ -190,31 +190,31 @@ def drive(
     cap_usd: float | None = None,
     deadline_s: float | None = None,
 ) -> Outcome:
-    """Let the product's control work through a world; what it may not know, it does not see."""
-    price = world.price_usd_per_h
+    """Let the product's control work through a scenario; what it may not know, it does not see."""
+    price = scenario.price_usd_per_h
     meters = [Meter(price_usd_per_h=price)]
     autoscaler = Autoscaler(
         minimum=replicas if maximum is None else 1,
         maximum=replicas if maximum is None else maximum,
         wanted=replicas,
-        rows_per_s=before or Estimate(world.rows_per_s, 0.1),
+        rows_per_s=before or Estimate(scenario.rows_per_s, 0.1),
         max_cost_usd=cap_usd,
         deadline_s=deadline_s,
         replica_usd=price / 60,
-        start_s=sum(world.start_s) / 2,
-        slots=float(world.slots),
+        start_s=sum(scenario.start_s) / 2,
+        slots=float(scenario.slots),
         throughput=Throughput(),
     )
-    endpoint = Endpoint(world, seed)
+    endpoint = Endpoint(scenario, seed)
     drifts, calls = Random(f"drift {seed}"), Random(f"call {seed}")
     endpoint.scale(0.0, replicas)
     now_s, polled_s, action, scales, seen = 0.0, -POLL_EVERY_S, "go", 0, 0
     factor, gone = 1.0, False
-    while endpoint.done < world.rows and now_s < 100 * 3600:
-        now_s += world.tick_s
-        factor *= math.exp(drifts.gauss(0, world.drift * math.sqrt(world.tick_s / 3600)))
+    while endpoint.done < scenario.rows and now_s < 100 * 3600:
+        now_s += scenario.tick_s
+        factor *= math.exp(drifts.gauss(0, scenario.drift * math.sqrt(scenario.tick_s / 3600)))
         endpoint.tick(now_s, factor, sending=True)
-        if world.gone_at_s and now_s >= world.gone_at_s and not gone:
+        if scenario.gone_at_s and now_s >= scenario.gone_at_s and not gone:
             gone = True
             endpoint.vanish(now_s)
         if now_s - polled_s >= POLL_EVERY_S:
@@ -236,7 +236,7 @@ def drive(
             RunState(
                 now_s=now_s,
                 done=endpoint.done,
-                left=world.rows - endpoint.done,
+                left=scenario.rows - endpoint.done,
                 in_flight=endpoint.in_flight,
                 ready=seen,
                 replica_s=sum(meter.replica_s for meter in meters),
@@ -253,7 +253,7 @@ def drive(
     answered_s = now_s
     if action != "go":
         while endpoint.in_flight and now_s < answered_s + GRACE_S:
-            now_s += world.tick_s
+            now_s += scenario.tick_s
             endpoint.tick(now_s, factor, sending=False)
     now_s = endpoint.stop(now_s + calls.uniform(0.5, 8.0))
     meters[-1].sample(now_s, 0)
