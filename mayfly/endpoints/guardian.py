@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mayfly.signals import TERMINATION_SIGNALS
 from mayfly.system import SYSTEM, System, wait_for
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Guardian:
 
 def main(lease_path: Path, flow: int, hang_s: float) -> int:
     """Wait for the end of the run, and tear the endpoint down unless it was released."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # If the run dies during the start, there is still an endpoint to end.
     with suppress(BrokenPipeError):

@@ -58,6 +58,7 @@ class Reply:
 
     @property
     def text(self) -> str:
+        """The answer as one text."""
         return "".join(self.tokens)
 
     @property

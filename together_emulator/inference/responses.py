@@ -26,10 +26,12 @@ class Frame:
 
     @property
     def model(self) -> str:
+        """Name of the model, as the request gives it."""
         return self.request.sampling.model
 
     @property
     def seed(self) -> int | None:
+        """The request's seed."""
         return self.request.sampling.seed
 
 

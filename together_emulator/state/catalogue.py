@@ -68,10 +68,12 @@ class InstanceType:
 
     @property
     def name(self) -> str:
+        """Number and kind of GPU, such as `1xnvidia-h100-80gb`."""
         return f"{self.gpu_count}x{self.accelerator}"
 
     @property
     def id(self) -> str:
+        """Its id (`it_...`)."""
         return stable_id("it", self.name)
 
     @property
@@ -175,10 +177,12 @@ class Model:
 
     @property
     def id(self) -> str:
+        """Id of its architecture (`arch_...`)."""
         return stable_id("arch", self.name)
 
     @property
     def model_id(self) -> str:
+        """Its id (`ml_...`)."""
         return stable_id("ml", self.name)
 
     @property
@@ -188,6 +192,7 @@ class Model:
 
     @property
     def resource(self) -> str:
+        """Its resource name."""
         return f"projects/{self.project}/models/{self.model_id}"
 
     def weights_id(self, profile: Profile) -> str:
@@ -211,6 +216,7 @@ class Model:
         return next((r for r in self.revisions if self.revision_id(r) == revision_id), None)
 
     def config_id(self, profile: Profile) -> str:
+        """Return the id of the config that serves a profile."""
         return stable_id("cr", self.name, profile.hardware, profile.quantization, profile.variant)
 
 
@@ -229,6 +235,7 @@ class Config:
 
     @property
     def resource(self) -> str:
+        """Its resource name."""
         return f"projects/{self.project}/configs/{self.id}"
 
 

@@ -16,7 +16,6 @@ from together_emulator.state.capacity import Capacity
 from together_emulator.state.catalogue import (
     OWN_PROJECT,
     OWN_SLUG,
-    PUBLIC_PROJECT,
     Catalogue,
     Config,
     Model,
@@ -296,7 +295,3 @@ class Store:
         if deployment_id:
             entry["deploymentId"] = deployment_id
         self.events.append(entry | more)
-
-    def knows_project(self, project_id: str) -> bool:
-        """Whether a project exists: the key's own or the catalogue's."""
-        return project_id in (self.project_id, PUBLIC_PROJECT)
