@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from mayfly.models.job import Job
 from mayfly.models.job_reference import settings as job_settings
 from mayfly.reporting.charts import Chart, charts
 from mayfly.reporting.progress import STEP_LABELS
+
+LONGEST_SETTING = 120
+"""Maximum length of a setting that is shown whole, in characters."""
 
 _PAGES = Path(__file__).parent / "pages"
 _PHASES = {
@@ -82,8 +86,12 @@ def _drawn(report: dict[str, Any]) -> tuple[dict[str, Chart], str]:
         return {}, f"{type(error).__name__}: {error}"
 
 
-def _settings(job: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the options that differ from their defaults and are not shown elsewhere."""
+def _settings(job: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the options that differ from their defaults and are not shown elsewhere.
+
+    Each has its name, its value, and of a long value the short form that stands for it: the names
+    of tools, or else the beginning.
+    """
     default = Job(input="-", model="-", output="-").model_dump(mode="json")
     options = {setting.path: setting.option for setting in job_settings()}
     shown = []
@@ -95,8 +103,17 @@ def _settings(job: dict[str, Any]) -> list[tuple[str, str]]:
             if setting != usual and (group, name) not in _SHOWN_ELSEWHERE:
                 path = f"{group}.{name}".rstrip(".")
                 option = options.get(path)
-                shown.append((path if option is None else option.flag, _plain(setting)))
+                text = _plain(setting)
+                brief = "" if len(text) <= LONGEST_SETTING else _brief(path, text)
+                shown.append((path if option is None else option.flag, text, brief))
     return shown
+
+
+def _brief(path: str, text: str) -> str:
+    if path == "prompt.tools":
+        with suppress(ValueError, KeyError, TypeError):
+            return ", ".join(tool["function"]["name"] for tool in json.loads(text))
+    return f"{' '.join(text[:LONGEST_SETTING].split())}..."
 
 
 def _plain(setting: Any) -> str:
@@ -104,6 +121,9 @@ def _plain(setting: Any) -> str:
         return ", ".join(setting)
     if isinstance(setting, dict | list):
         return json.dumps(setting, ensure_ascii=False, indent=2)
+    if isinstance(setting, str) and setting.startswith(("{", "[")):
+        with suppress(ValueError):
+            return json.dumps(json.loads(setting), ensure_ascii=False, indent=2)
     return str(setting)
 
 

@@ -2,15 +2,17 @@
 
 import base64
 import hashlib
+import json
 import re
 import xml.etree.ElementTree as ET
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from mayfly.cli.render.summary import cached_text
-from mayfly.models.job import Job, PromptSpec
+from mayfly.models.job import Job, PromptSpec, Sampling
 from mayfly.reporting.histogram import Histogram, LatencyHistogram
 from mayfly.reporting.html import compared, page
 from tests.support.report_data import HOSTILE, report
@@ -249,3 +251,26 @@ def test_settings_are_called_as_options_are() -> None:
     reader.feed(page(report(job=job.model_dump(mode="json"))))
 
     assert "--imagephoto, scan" in reader.text
+
+
+def test_long_settings_are_folded_behind_their_names_or_beginning() -> None:
+    tools = [
+        {"type": "function", "function": {"name": name, "description": "what it does " * 9}}
+        for name in ("get_weather", "look_up_order")
+    ]
+    schema = {"type": "object", "title": "long " * 40}
+    job = Job(
+        input="in.parquet",
+        model="m/model",
+        output="out",
+        prompt=PromptSpec(tools=json.dumps(tools)),
+        sampling=Sampling(json_schema=json.dumps(schema), max_tokens=7),
+    )
+
+    text = page(report(job=job.model_dump(mode="json")))
+
+    folded = re.findall(r"<details><summary><code>(.*?)</code></summary>", text)
+    assert folded[0] == "get_weather, look_up_order"
+    assert unescape(folded[1]).startswith('{ "type": "object", "title": "long long')
+    assert len(folded) == 2
+    assert "what it does what it does" in text

@@ -104,3 +104,21 @@ def test_report_is_three_pages_of_paper_at_most(
 
     pages = re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes())
     assert 2 <= len(pages) <= 3
+
+
+def test_long_texts_of_samples_end_with_a_whole_line_on_paper(
+    browser: Browser, tmp_path: Path
+) -> None:
+    words = "Some thinking that takes its time. " * 40
+    samples = [{"row": 7, "asked": {}, "response": words, "reasoning": words}]
+    file = tmp_path / "report.html"
+    file.write_text(report_page(report(samples=samples)))
+    tab = opened(browser, file, width=1200)
+    tab.emulate_media(media="print")
+
+    rows = tab.evaluate(
+        """() => [...document.querySelectorAll('.sample .long')]
+          .map(text => text.clientHeight / parseFloat(getComputedStyle(text).lineHeight))"""
+    )
+
+    assert rows == pytest.approx([7, 7], abs=0.1)
