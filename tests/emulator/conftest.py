@@ -31,7 +31,7 @@ def http(emulator: Emulator) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def rig(emulator: Emulator, http: httpx.Client) -> EmulatorClient:
+def api(emulator: Emulator, http: httpx.Client) -> EmulatorClient:
     """The steps that tests take."""
     return EmulatorClient(emulator, http)
 

@@ -25,11 +25,11 @@ def settled(done: Callable[[], bool]) -> None:
     wait_until(done, "the server notices", every_s=0.005)
 
 
-def send(rig: EmulatorClient, model: str, **body: object) -> socket.socket:
+def send(api: EmulatorClient, model: str, **body: object) -> socket.socket:
     """Send a request and leave its answer unread."""
     messages = [{"role": "user", "content": "Hi"}]
     raw = json.dumps({"model": model, "messages": messages} | body).encode()
-    host, port = rig.emulator.url.removeprefix("http://").split(":")
+    host, port = api.emulator.url.removeprefix("http://").split(":")
     client = socket.create_connection((host, int(port)))
     client.sendall(
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer local\r\n"
@@ -40,25 +40,25 @@ def send(rig: EmulatorClient, model: str, **body: object) -> socket.socket:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_abandoned_request_in_work_frees_its_slot(rig: EmulatorClient, *, stream: bool) -> None:
-    endpoint, _ = rig.serve()
+def test_abandoned_request_in_work_frees_its_slot(api: EmulatorClient, *, stream: bool) -> None:
+    endpoint, _ = api.serve()
 
-    client = send(rig, endpoint["name"], stream=stream)
-    settled(lambda: rig.in_flight() == 1)
+    client = send(api, endpoint["name"], stream=stream)
+    settled(lambda: api.in_flight() == 1)
     client.close()
 
-    settled(lambda: rig.in_flight() == 0)
+    settled(lambda: api.in_flight() == 0)
 
 
-def test_abandoned_request_in_queue_is_skipped(rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve()
+def test_abandoned_request_in_queue_is_skipped(api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve()
     name = endpoint["name"]
-    waiting = rig.emulator._store.deployments[deployment["id"]].waiting
-    first = send(rig, name)
-    settled(lambda: rig.in_flight() == 1)
-    second = send(rig, name)
+    waiting = api.emulator._store.deployments[deployment["id"]].waiting
+    first = send(api, name)
+    settled(lambda: api.in_flight() == 1)
+    second = send(api, name)
     settled(lambda: len(waiting) == 1)
-    third = send(rig, name)
+    third = send(api, name)
     settled(lambda: len(waiting) == 2)
 
     second.close()
@@ -66,19 +66,19 @@ def test_abandoned_request_in_queue_is_skipped(rig: EmulatorClient) -> None:
     first.close()
     settled(lambda: len(waiting) == 0)
 
-    assert rig.in_flight() == 1
+    assert api.in_flight() == 1
     third.close()
-    settled(lambda: rig.in_flight() == 0)
+    settled(lambda: api.in_flight() == 0)
 
 
-def test_abandoned_request_is_finished_where_configured(rig: EmulatorClient) -> None:
-    rig.emulator.change(drops_abandoned=False)
-    endpoint, _ = rig.serve()
+def test_abandoned_request_is_finished_where_configured(api: EmulatorClient) -> None:
+    api.emulator.change(drops_abandoned=False)
+    endpoint, _ = api.serve()
 
-    client = send(rig, endpoint["name"])
-    settled(lambda: rig.in_flight() == 1)
+    client = send(api, endpoint["name"])
+    settled(lambda: api.in_flight() == 1)
     client.close()
-    answered = httpx.get(f"{rig.emulator.url}/_emulator/ledger", verify=TLS)
+    answered = httpx.get(f"{api.emulator.url}/_emulator/ledger", verify=TLS)
 
     assert answered.status_code == 200
-    assert rig.in_flight() == 1
+    assert api.in_flight() == 1

@@ -11,14 +11,14 @@ from together_emulator.state.adapters import Adapter
 
 
 def deployed(
-    rig: EmulatorClient, mode: str
+    api: EmulatorClient, mode: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Serve the adapter's base model on a config of that adapter mode."""
-    adapter = own(rig, ADAPTER)
+    adapter = own(api, ADAPTER)
     config = next(
-        c for c in configs(rig, adapter["baseModel"]) if selectors(c)["adapter_mode"] == mode
+        c for c in configs(api, adapter["baseModel"]) if selectors(c)["adapter_mode"] == mode
     )
-    endpoint, deployment = rig.serve(
+    endpoint, deployment = api.serve(
         profile={
             "model": adapter["baseModel"],
             "config": f"projects/{config['projectId']}/configs/{config['id']}",
@@ -28,18 +28,18 @@ def deployed(
 
 
 def test_attached_adapter_loads_becomes_ready_and_is_removed(
-    rig: EmulatorClient, together: Together
+    api: EmulatorClient, together: Together
 ) -> None:
-    adapter, endpoint, deployment = deployed(rig, "dynamic")
+    adapter, endpoint, deployment = deployed(api, "dynamic")
     where: dict[str, Any] = {"endpoint_id": endpoint["id"], "deployment_id": deployment["id"]}
 
     made = together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
     loading = made.per_cluster[0]
-    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
+    api.emulator.clock.advance(api.emulator.settings.adapter_load_s)
     ready = together.endpoints.adapters.retrieve(made.id, **where).per_cluster[0]
     together.endpoints.adapters.delete(made.id, etag=made.etag, **where)
     removing = together.endpoints.adapters.retrieve(made.id, **where).per_cluster[0]
-    rig.emulator.clock.advance(rig.emulator.settings.release_s)
+    api.emulator.clock.advance(api.emulator.settings.release_s)
 
     assert made.id.startswith("dad_")
     assert (loading.state, loading.ready_pod_count) == ("ADAPTER_LOAD_STATE_LOADING", 0)
@@ -48,12 +48,12 @@ def test_attached_adapter_loads_becomes_ready_and_is_removed(
     assert list(together.endpoints.adapters.list(endpoint["id"], deployment["id"])) == []
 
 
-def test_attached_adapter_waits_for_a_replica(rig: EmulatorClient) -> None:
-    adapter, _, deployment = deployed(rig, "dynamic")
-    rig.scale(deployment, 2, 2)
-    rig.emulator.clock.advance(rig.emulator.settings.schedule_s + 1)
-    attached = rig.http.post(
-        f"{rig.path(deployment)}/adapters", json={"adapterModelId": adapter["id"]}
+def test_attached_adapter_waits_for_a_replica(api: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(api, "dynamic")
+    api.scale(deployment, 2, 2)
+    api.emulator.clock.advance(api.emulator.settings.schedule_s + 1)
+    attached = api.http.post(
+        f"{api.path(deployment)}/adapters", json={"adapterModelId": adapter["id"]}
     )
 
     states = {row["clusterId"]: row["state"] for row in attached.json()["perCluster"]}
@@ -61,23 +61,23 @@ def test_attached_adapter_waits_for_a_replica(rig: EmulatorClient) -> None:
     assert set(states.values()) <= {"ADAPTER_LOAD_STATE_PENDING", "ADAPTER_LOAD_STATE_LOADING"}
 
 
-def test_attached_adapter_answers_under_its_name_once_loaded(rig: EmulatorClient) -> None:
-    adapter, _, deployment = deployed(rig, "dynamic")
-    rig.http.post(f"{rig.path(deployment)}/adapters", json={"adapterModelId": adapter["id"]})
+def test_attached_adapter_answers_under_its_name_once_loaded(api: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(api, "dynamic")
+    api.http.post(f"{api.path(deployment)}/adapters", json={"adapterModelId": adapter["id"]})
 
-    early = rig.chat(adapter["name"])
-    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
-    late = rig.chat(adapter["name"])
+    early = api.chat(adapter["name"])
+    api.emulator.clock.advance(api.emulator.settings.adapter_load_s)
+    late = api.chat(adapter["name"])
 
     assert (early.status_code, late.status_code) == (404, 200)
 
 
-def test_attached_revision_that_failed_validation_never_loads(rig: EmulatorClient) -> None:
-    adapter, _, deployment = deployed(rig, "dynamic")
-    newest = rig.http.get(f"{rig.p}/models/{adapter['id']}/revisions").json()["data"][0]
+def test_attached_revision_that_failed_validation_never_loads(api: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(api, "dynamic")
+    newest = api.http.get(f"{api.p}/models/{adapter['id']}/revisions").json()["data"][0]
 
-    attached = rig.http.post(
-        f"{rig.path(deployment)}/adapters",
+    attached = api.http.post(
+        f"{api.path(deployment)}/adapters",
         json={"adapterModelId": adapter["id"], "adapterRevisionId": newest["revisionId"]},
     ).json()
 
@@ -87,9 +87,9 @@ def test_attached_revision_that_failed_validation_never_loads(rig: EmulatorClien
 
 
 def test_adapter_on_config_without_adapters_is_refused(
-    rig: EmulatorClient, together: Together
+    api: EmulatorClient, together: Together
 ) -> None:
-    adapter, endpoint, deployment = deployed(rig, "disabled")
+    adapter, endpoint, deployment = deployed(api, "disabled")
 
     with pytest.raises(BadRequestError, match="adapter_mode disabled"):
         together.endpoints.adapters.create(
@@ -99,8 +99,8 @@ def test_adapter_on_config_without_adapters_is_refused(
         )
 
 
-def test_adapter_attached_twice_is_conflict(rig: EmulatorClient, together: Together) -> None:
-    adapter, endpoint, deployment = deployed(rig, "fixed")
+def test_adapter_attached_twice_is_conflict(api: EmulatorClient, together: Together) -> None:
+    adapter, endpoint, deployment = deployed(api, "fixed")
     where: dict[str, Any] = {"endpoint_id": endpoint["id"], "deployment_id": deployment["id"]}
     together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
 
@@ -108,24 +108,24 @@ def test_adapter_attached_twice_is_conflict(rig: EmulatorClient, together: Toget
         together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
 
 
-def test_model_that_is_no_adapter_is_not_attached(rig: EmulatorClient) -> None:
-    adapter, _, deployment = deployed(rig, "dynamic")
+def test_model_that_is_no_adapter_is_not_attached(api: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(api, "dynamic")
 
-    refused = rig.http.post(
-        f"{rig.path(deployment)}/adapters", json={"adapterModelId": adapter["baseModelId"]}
+    refused = api.http.post(
+        f"{api.path(deployment)}/adapters", json={"adapterModelId": adapter["baseModelId"]}
     )
 
     assert refused.status_code == 400
 
 
 def test_adapter_update_needs_newest_etag_and_reloads(
-    rig: EmulatorClient, together: Together
+    api: EmulatorClient, together: Together
 ) -> None:
-    adapter, endpoint, deployment = deployed(rig, "dynamic")
+    adapter, endpoint, deployment = deployed(api, "dynamic")
     where: dict[str, Any] = {"endpoint_id": endpoint["id"], "deployment_id": deployment["id"]}
-    oldest = rig.http.get(f"{rig.p}/models/{adapter['id']}/revisions").json()["data"][-1]
+    oldest = api.http.get(f"{api.p}/models/{adapter['id']}/revisions").json()["data"][-1]
     made = together.endpoints.adapters.create(adapter_model_id=adapter["id"], **where)
-    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
+    api.emulator.clock.advance(api.emulator.settings.adapter_load_s)
 
     changed = together.endpoints.adapters.update(
         made.id, adapter_revision_id=oldest["revisionId"], etag=made.etag, **where
@@ -137,8 +137,8 @@ def test_adapter_update_needs_newest_etag_and_reloads(
     assert changed.per_cluster[0].state == "ADAPTER_LOAD_STATE_LOADING"
 
 
-def test_unknown_adapter_is_not_found(rig: EmulatorClient, together: Together) -> None:
-    _, endpoint, deployment = deployed(rig, "dynamic")
+def test_unknown_adapter_is_not_found(api: EmulatorClient, together: Together) -> None:
+    _, endpoint, deployment = deployed(api, "dynamic")
 
     with pytest.raises(NotFoundError):
         together.endpoints.adapters.retrieve(
@@ -146,25 +146,25 @@ def test_unknown_adapter_is_not_found(rig: EmulatorClient, together: Together) -
         )
 
 
-def test_merged_adapter_is_deployed_by_its_path(rig: EmulatorClient) -> None:
-    adapter = own(rig, ADAPTER)
-    config = configs(rig, adapter["baseModel"])[0]
+def test_merged_adapter_is_deployed_by_its_path(api: EmulatorClient) -> None:
+    adapter = own(api, ADAPTER)
+    config = configs(api, adapter["baseModel"])[0]
 
-    _, deployment = rig.serve(
+    _, deployment = api.serve(
         profile={
             "model": path(adapter),
             "config": f"projects/{config['projectId']}/configs/{config['id']}",
         }
     )
 
-    assert rig.http.get(f"{rig.path(deployment)}/adapters").json()["data"] == []
+    assert api.http.get(f"{api.path(deployment)}/adapters").json()["data"] == []
     assert deployment["modelId"] == adapter["id"]
 
 
-def legacy_endpoint(rig: EmulatorClient) -> dict[str, Any]:
+def legacy_endpoint(api: EmulatorClient) -> dict[str, Any]:
     """Create an endpoint of the adapter's base model by the legacy API, and let it start."""
-    rig.emulator.change(v1_create=True)
-    made: dict[str, Any] = rig.http.post(
+    api.emulator.change(v1_create=True)
+    made: dict[str, Any] = api.http.post(
         "/v1/endpoints",
         json={
             "model": SMALL,
@@ -172,28 +172,28 @@ def legacy_endpoint(rig: EmulatorClient) -> dict[str, Any]:
             "autoscaling": {"min_replicas": 1, "max_replicas": 1},
         },
     ).json()
-    rig.emulator.clock.advance(COLD_START_S)
+    api.emulator.clock.advance(COLD_START_S)
     return made
 
 
-def test_legacy_endpoint_answers_under_the_name_of_an_adapter(rig: EmulatorClient) -> None:
-    endpoint = legacy_endpoint(rig)
+def test_legacy_endpoint_answers_under_the_name_of_an_adapter(api: EmulatorClient) -> None:
+    endpoint = legacy_endpoint(api)
     path = f"/v1/endpoints/{endpoint['id']}/adapters"
 
-    attached = rig.http.post(path, json={"model_id": f"{endpoint['name']}:{ADAPTER}"})
-    rig.emulator.clock.advance(rig.emulator.settings.adapter_load_s)
+    attached = api.http.post(path, json={"model_id": f"{endpoint['name']}:{ADAPTER}"})
+    api.emulator.clock.advance(api.emulator.settings.adapter_load_s)
 
     assert attached.status_code == 200
-    assert rig.chat(ADAPTER).status_code == 200
+    assert api.chat(ADAPTER).status_code == 200
 
 
 @pytest.mark.parametrize(
     "model_id", ["", ADAPTER, f"other:{ADAPTER}", "{name}:", "{name}:none", "{name}:" + SMALL]
 )
-def test_legacy_endpoint_refuses_adapter_of_other_model(rig: EmulatorClient, model_id: str) -> None:
-    endpoint = legacy_endpoint(rig)
+def test_legacy_endpoint_refuses_adapter_of_other_model(api: EmulatorClient, model_id: str) -> None:
+    endpoint = legacy_endpoint(api)
 
-    refused = rig.http.post(
+    refused = api.http.post(
         f"/v1/endpoints/{endpoint['id']}/adapters",
         json={"model_id": model_id.format(name=endpoint["name"])},
     )
@@ -201,10 +201,10 @@ def test_legacy_endpoint_refuses_adapter_of_other_model(rig: EmulatorClient, mod
     assert refused.status_code in (400, 404)
 
 
-def test_adapter_beyond_capacity_needs_force(rig: EmulatorClient) -> None:
-    adapter, _, deployment = deployed(rig, "fixed")
-    stored = rig.emulator._store.deployments[deployment["id"]]
-    path = f"{rig.path(deployment)}/adapters"
+def test_adapter_beyond_capacity_needs_force(api: EmulatorClient) -> None:
+    adapter, _, deployment = deployed(api, "fixed")
+    stored = api.emulator._store.deployments[deployment["id"]]
+    path = f"{api.path(deployment)}/adapters"
     other = Adapter(
         id="dad_other",
         model=stored.model,
@@ -214,8 +214,8 @@ def test_adapter_beyond_capacity_needs_force(rig: EmulatorClient) -> None:
     )
     stored.adapters[other.id] = other
 
-    refused = rig.http.post(path, json={"adapterModelId": adapter["id"]})
-    forced = rig.http.post(path, json={"adapterModelId": adapter["id"], "force": True})
+    refused = api.http.post(path, json={"adapterModelId": adapter["id"]})
+    forced = api.http.post(path, json={"adapterModelId": adapter["id"], "force": True})
 
     assert code(refused) == (400, "adapter_capacity")
     assert forced.status_code == 200

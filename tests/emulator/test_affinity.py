@@ -29,42 +29,42 @@ def content(text: str) -> Sticky:
     return Sticky(key=text.encode(), named=False)
 
 
-def replica_of(rig: EmulatorClient, model: str, prompt: str = "Why?", **body: Any) -> str:
+def replica_of(api: EmulatorClient, model: str, prompt: str = "Why?", **body: Any) -> str:
     """Return which replica answered."""
-    headers = rig.chat(model, prompt, **body).headers
+    headers = api.chat(model, prompt, **body).headers
     worker: str = json.loads(headers["x-i-router-log-event"])["worker_url"]
     return worker
 
 
 @pytest.mark.parametrize("field", ["prompt_cache_key", "user"])
-def test_requests_of_one_key_go_to_one_replica(rig: EmulatorClient, field: str) -> None:
-    endpoint, _ = rig.serve(replicas=(4, 4))
+def test_requests_of_one_key_go_to_one_replica(api: EmulatorClient, field: str) -> None:
+    endpoint, _ = api.serve(replicas=(4, 4))
     name = endpoint["name"]
 
-    same = {replica_of(rig, name, f"Q{n}", **{field: "docs"}) for n in range(12)}
-    spread = {replica_of(rig, name, "Q", **{field: f"key {n}"}) for n in range(24)}
+    same = {replica_of(api, name, f"Q{n}", **{field: "docs"}) for n in range(12)}
+    spread = {replica_of(api, name, "Q", **{field: f"key {n}"}) for n in range(24)}
 
     assert len(same) == 1
     assert len(spread) == 4
 
 
-def test_requests_with_both_keys_follow_the_cache_key(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve(replicas=(4, 4))
+def test_requests_with_both_keys_follow_the_cache_key(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve(replicas=(4, 4))
 
     replicas = {
-        replica_of(rig, endpoint["name"], prompt_cache_key="docs", user=f"user {n}")
+        replica_of(api, endpoint["name"], prompt_cache_key="docs", user=f"user {n}")
         for n in range(12)
     }
 
     assert len(replicas) == 1
 
 
-def test_requests_without_a_key_follow_their_content(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve(replicas=(4, 4))
+def test_requests_without_a_key_follow_their_content(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve(replicas=(4, 4))
     name = endpoint["name"]
 
-    same = {replica_of(rig, name, "always this") for _ in range(8)}
-    spread = {replica_of(rig, name, f"Q{n}") for n in range(24)}
+    same = {replica_of(api, name, "always this") for _ in range(8)}
+    spread = {replica_of(api, name, f"Q{n}") for n in range(24)}
 
     assert len(same) == 1
     assert len(spread) == 4
@@ -137,17 +137,17 @@ def test_prefix_is_cached_on_the_replica_that_prefilled_it() -> None:
     assert again > 800
 
 
-def test_cached_tokens_are_lost_when_rows_of_a_group_are_spread(rig: EmulatorClient) -> None:
+def test_cached_tokens_are_lost_when_rows_of_a_group_are_spread(api: EmulatorClient) -> None:
     """Thirty-two groups of eight rows: a key each keeps a group on one replica of four."""
     shares = []
     for name, keyed in (("keyed", True), ("spread", False)):
-        endpoint, _ = rig.serve(name, replicas=(4, 4))
+        endpoint, _ = api.serve(name, replicas=(4, 4))
         cached = prompts = 0
         for group in range(32):
             shared = f"{name} group {group}. " + "A document that they share. " * 60
             for row in range(8):
                 body = {"prompt_cache_key": f"group {group}"} if keyed else {}
-                usage = rig.chat(endpoint["name"], f"{shared} Row {row}", **body).json()["usage"]
+                usage = api.chat(endpoint["name"], f"{shared} Row {row}", **body).json()["usage"]
                 cached += usage["cached_tokens"]
                 prompts += usage["prompt_tokens"]
         shares.append(cached / prompts)
@@ -158,11 +158,11 @@ def test_cached_tokens_are_lost_when_rows_of_a_group_are_spread(rig: EmulatorCli
 
 def test_slots_setting_limits_concurrency_of_a_replica() -> None:
     with crowd_on(slots=2) as crowd:
-        endpoint, _ = crowd.rig.serve()
+        endpoint, _ = crowd.api.serve()
         crowd.send(endpoint["name"], 5)
         while crowd.clock.sleepers < 2:
             pass
-        working = crowd.rig.in_flight()
+        working = crowd.api.in_flight()
         crowd.finish()
 
         assert working == 2
@@ -171,7 +171,7 @@ def test_slots_setting_limits_concurrency_of_a_replica() -> None:
 
 def test_latency_setting_is_latency_of_every_response() -> None:
     with crowd_on(latency_s=7.5) as crowd:
-        endpoint, _ = crowd.rig.serve()
+        endpoint, _ = crowd.api.serve()
         crowd.send(endpoint["name"], 3)
         while crowd.clock.sleepers < 3:
             pass
@@ -181,5 +181,5 @@ def test_latency_setting_is_latency_of_every_response() -> None:
         crowd.finish()
 
         assert early == []
-        samples = crowd.rig.emulator._store.deployments.values()
+        samples = crowd.api.emulator._store.deployments.values()
         assert {sample.latency_s for d in samples for sample in d.samples} == {7.5}

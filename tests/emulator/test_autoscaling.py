@@ -25,78 +25,78 @@ def emulator() -> Iterator[Emulator]:
         yield server
 
 
-def press(rig: EmulatorClient, deployment: dict[str, Any], requests: int) -> None:
+def press(api: EmulatorClient, deployment: dict[str, Any], requests: int) -> None:
     """Make a deployment count so many requests in flight."""
-    rig.emulator.clock.advance(0)
-    found = rig.emulator._store.deployments[deployment["id"]]
+    api.emulator.clock.advance(0)
+    found = api.emulator._store.deployments[deployment["id"]]
     found.replicas[0].in_flight = requests
 
 
-def desired(rig: EmulatorClient, deployment: dict[str, Any]) -> int:
+def desired(api: EmulatorClient, deployment: dict[str, Any]) -> int:
     """Return the desired number of replicas."""
-    return int(rig.get_deployment(deployment)["desiredReplicas"])
+    return int(api.get_deployment(deployment)["desiredReplicas"])
 
 
-def grow(rig: EmulatorClient, deployment: dict[str, Any], steps: int, each_s: float) -> list[int]:
+def grow(api: EmulatorClient, deployment: dict[str, Any], steps: int, each_s: float) -> list[int]:
     """Let time pass in steps; returns the replicas after each."""
     seen = []
     for _ in range(steps):
-        rig.emulator.clock.advance(each_s)
-        seen.append(desired(rig, deployment))
+        api.emulator.clock.advance(each_s)
+        seen.append(desired(api, deployment))
     return seen
 
 
-def test_scale_up_doubles_replicas_every_15_s_by_at_most_4(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint(), replicas=(1, 20))
-    press(rig, deployment, 8 * 15)
+def test_scale_up_doubles_replicas_every_15_s_by_at_most_4(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint(), replicas=(1, 20))
+    press(api, deployment, 8 * 15)
 
-    seen = grow(rig, deployment, 6, 15)
+    seen = grow(api, deployment, 6, 15)
 
     assert seen == [2, 4, 8, 12, 15, 15]
 
 
-def test_scale_down_removes_one_replica_a_minute_after_5_idle_minutes(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint(), replicas=(1, 4))
-    press(rig, deployment, 8 * 4)
-    grow(rig, deployment, 4, 15)
+def test_scale_down_removes_one_replica_a_minute_after_5_idle_minutes(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint(), replicas=(1, 4))
+    press(api, deployment, 8 * 4)
+    grow(api, deployment, 4, 15)
 
-    press(rig, deployment, 0)
+    press(api, deployment, 0)
     # The last busy evaluation is a minute old at most when the quiet begins.
-    quiet = grow(rig, deployment, 4, 60)
-    leaving = grow(rig, deployment, 5, 60)
+    quiet = grow(api, deployment, 4, 60)
+    leaving = grow(api, deployment, 5, 60)
 
     assert quiet == [4, 4, 4, 4]
     assert leaving[-1] == 1
     assert all(0 <= a - b <= 1 for a, b in zip([4, *leaving], leaving, strict=False))
 
 
-def test_initial_replicas_stay_for_the_scale_down_window(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint(), replicas=(3, 4))
-    rig.scale(deployment, 1, 4)
+def test_initial_replicas_stay_for_the_scale_down_window(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint(), replicas=(3, 4))
+    api.scale(deployment, 1, 4)
 
-    seen = grow(rig, deployment, 8, 60)
+    seen = grow(api, deployment, 8, 60)
 
     assert seen[:5] == [3] * 5
     assert seen[-1] == 1
 
 
-def test_replica_bounds_hold_under_any_load(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint(), replicas=(2, 3))
-    idle = grow(rig, deployment, 3, 300)
-    press(rig, deployment, 1000)
+def test_replica_bounds_hold_under_any_load(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint(), replicas=(2, 3))
+    idle = grow(api, deployment, 3, 300)
+    press(api, deployment, 1000)
 
     assert idle == [2, 2, 2]
-    assert grow(rig, deployment, 5, 60) == [3] * 5
+    assert grow(api, deployment, 5, 60) == [3] * 5
 
 
-def test_fixed_replicas_ignore_load(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint(), replicas=(2, 2))
-    press(rig, deployment, 1000)
+def test_fixed_replicas_ignore_load(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint(), replicas=(2, 2))
+    press(api, deployment, 1000)
 
-    assert grow(rig, deployment, 3, 60) == [2, 2, 2]
+    assert grow(api, deployment, 3, 60) == [2, 2, 2]
 
 
-def test_autoscaling_target_and_windows_are_those_of_the_deployment(rig: EmulatorClient) -> None:
+def test_autoscaling_target_and_windows_are_those_of_the_deployment(api: EmulatorClient) -> None:
     metric = {"name": "inflight_requests", "target": 50, "type": "METRIC_TARGET_TYPE_AVERAGE_VALUE"}
     autoscaling = {
         "minReplicas": 1,
@@ -104,12 +104,12 @@ def test_autoscaling_target_and_windows_are_those_of_the_deployment(rig: Emulato
         "scaleUpWindow": "3m",
         "scalingMetrics": [metric],
     }
-    deployment = rig.deploy(rig.endpoint(), autoscaling=autoscaling)
-    rig.emulator.clock.advance(75)
-    press(rig, deployment, 100)
+    deployment = api.deploy(api.endpoint(), autoscaling=autoscaling)
+    api.emulator.clock.advance(75)
+    press(api, deployment, 100)
 
-    early = grow(rig, deployment, 2, 60)
-    late = grow(rig, deployment, 3, 60)
+    early = grow(api, deployment, 2, 60)
+    late = grow(api, deployment, 3, 60)
 
     assert early == [1, 1]
     assert late[-1] == 2
@@ -122,8 +122,8 @@ def test_requests_in_flight_scale_up_replicas() -> None:
         Emulator(clock=clock, start_factor=0, schedule_s=0) as emulator,
         httpx.Client(base_url=emulator.url, headers=headers, verify=TLS) as http,
     ):
-        rig = EmulatorClient(emulator, http)
-        endpoint, deployment = rig.serve(replicas=(1, 4), maxConcurrentRequestsPerReplica="4")
+        api = EmulatorClient(emulator, http)
+        endpoint, deployment = api.serve(replicas=(1, 4), maxConcurrentRequestsPerReplica="4")
         body = {"model": endpoint["name"], "messages": [{"role": "user", "content": "Hi"}]}
 
         async def send_all() -> list[int]:
@@ -136,10 +136,10 @@ def test_requests_in_flight_scale_up_replicas() -> None:
         statuses: list[int] = []
         thread = threading.Thread(target=lambda: statuses.extend(asyncio.run(send_all())))
         thread.start()
-        while rig.in_flight() < 4 or len(emulator.calls()) < 24:
+        while api.in_flight() < 4 or len(emulator.calls()) < 24:
             pass
         clock.advance(60)
-        grown = desired(rig, deployment)
+        grown = desired(api, deployment)
         while thread.is_alive():
             clock.advance(1)
             thread.join(0.01)
@@ -148,50 +148,50 @@ def test_requests_in_flight_scale_up_replicas() -> None:
     assert statuses == [200] * 20
 
 
-def test_idle_deployment_stops_after_its_timeout(rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve(inactiveTimeout=30)
-    rig.emulator.clock.advance(20 * 60)
-    rig.chat(endpoint["name"])
-    requested_s = rig.emulator.clock.now_s()
-    rig.emulator.clock.advance(29 * 60)
-    waiting = rig.state(deployment)
+def test_idle_deployment_stops_after_its_timeout(api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve(inactiveTimeout=30)
+    api.emulator.clock.advance(20 * 60)
+    api.chat(endpoint["name"])
+    requested_s = api.emulator.clock.now_s()
+    api.emulator.clock.advance(29 * 60)
+    waiting = api.state(deployment)
 
-    rig.emulator.clock.advance(60 + DRAIN_S)
+    api.emulator.clock.advance(60 + DRAIN_S)
 
-    assert (waiting, rig.state(deployment)) == ("READY", "STOPPED")
-    ended_s = rig.emulator.ledger().lines[0].ended_s
-    assert ended_s == pytest.approx(requested_s + 30 * 60 + rig.emulator.settings.drain_s)
-
-
-def test_idle_deployment_without_timeout_keeps_running(rig: EmulatorClient) -> None:
-    _, deployment = rig.serve()
-
-    rig.emulator.clock.advance(14 * 24 * 3600)
-
-    assert rig.state(deployment) == "READY"
+    assert (waiting, api.state(deployment)) == ("READY", "STOPPED")
+    ended_s = api.emulator.ledger().lines[0].ended_s
+    assert ended_s == pytest.approx(requested_s + 30 * 60 + api.emulator.settings.drain_s)
 
 
-def test_deployment_with_request_in_flight_is_not_idle(rig: EmulatorClient) -> None:
-    _, deployment = rig.serve(inactiveTimeout=30)
-    press(rig, deployment, 1)
+def test_idle_deployment_without_timeout_keeps_running(api: EmulatorClient) -> None:
+    _, deployment = api.serve()
 
-    rig.emulator.clock.advance(3 * 3600)
+    api.emulator.clock.advance(14 * 24 * 3600)
 
-    assert rig.state(deployment) == "READY"
+    assert api.state(deployment) == "READY"
 
 
-def test_scale_to_zero_window_stops_deployment(rig: EmulatorClient) -> None:
+def test_deployment_with_request_in_flight_is_not_idle(api: EmulatorClient) -> None:
+    _, deployment = api.serve(inactiveTimeout=30)
+    press(api, deployment, 1)
+
+    api.emulator.clock.advance(3 * 3600)
+
+    assert api.state(deployment) == "READY"
+
+
+def test_scale_to_zero_window_stops_deployment(api: EmulatorClient) -> None:
     autoscaling = {"minReplicas": 1, "maxReplicas": 2, "scaleToZeroWindow": "10m"}
-    _, deployment = rig.serve(autoscaling=autoscaling)
+    _, deployment = api.serve(autoscaling=autoscaling)
 
-    rig.emulator.clock.advance(600 + DRAIN_S)
+    api.emulator.clock.advance(600 + DRAIN_S)
 
-    assert rig.state(deployment) == "STOPPED"
+    assert api.state(deployment) == "STOPPED"
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 20])
 def test_legacy_endpoint_stops_after_timeout_unless_null_or_0(
-    rig: EmulatorClient, timeout: int | None
+    api: EmulatorClient, timeout: int | None
 ) -> None:
     body = {
         "model": SMALL,
@@ -199,25 +199,25 @@ def test_legacy_endpoint_stops_after_timeout_unless_null_or_0(
         "autoscaling": {"min_replicas": 1, "max_replicas": 2},
         "inactive_timeout": timeout,
     }
-    endpoint = rig.http.post("/v1/endpoints", json=body).json()
+    endpoint = api.http.post("/v1/endpoints", json=body).json()
 
-    rig.emulator.clock.advance(COLD_START_S + 20 * 60 + DRAIN_S)
+    api.emulator.clock.advance(COLD_START_S + 20 * 60 + DRAIN_S)
 
-    state = rig.http.get(f"/v1/endpoints/{endpoint['id']}").json()["state"]
+    state = api.http.get(f"/v1/endpoints/{endpoint['id']}").json()["state"]
     assert state == ("STOPPED" if timeout else "STARTED")
 
 
-def test_autoscaling_update_merges_rules_and_mask_clears_them(rig: EmulatorClient) -> None:
+def test_autoscaling_update_merges_rules_and_mask_clears_them(api: EmulatorClient) -> None:
     rules = {"policies": [{"periodSeconds": 60, "type": "SCALING_POLICY_TYPE_PODS", "value": 2}]}
-    deployment = rig.deploy(
-        rig.endpoint(),
+    deployment = api.deploy(
+        api.endpoint(),
         autoscaling={"minReplicas": 1, "maxReplicas": 4, "scaleUp": rules, "scaleUpWindow": "60s"},
     )
 
     def update(mask: str | None, **autoscaling: Any) -> dict[str, Any]:
         query = {"updateMask": mask} if mask else {}
-        answer = rig.http.patch(
-            rig.path(deployment), params=query, json={"autoscaling": autoscaling}
+        answer = api.http.patch(
+            api.path(deployment), params=query, json={"autoscaling": autoscaling}
         )
         scaling: dict[str, Any] = answer.json()["autoscaling"]
         return scaling

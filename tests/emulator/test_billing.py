@@ -8,16 +8,16 @@ READY_AT_S = 300.0
 """Scheduling takes 20 s, the small model's start 280 s."""
 
 
-def test_replica_bills_from_ready_until_drained(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint())
-    rig.emulator.clock.advance(READY_AT_S - 1)
-    before = rig.emulator.ledger()
-    rig.emulator.clock.advance(601)
+def test_replica_bills_from_ready_until_drained(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint())
+    api.emulator.clock.advance(READY_AT_S - 1)
+    before = api.emulator.ledger()
+    api.emulator.clock.advance(601)
 
-    rig.scale(deployment, 0, 0)
-    rig.emulator.clock.advance(3600)
+    api.scale(deployment, 0, 0)
+    api.emulator.clock.advance(3600)
 
-    bill = rig.emulator.ledger()
+    bill = api.emulator.ledger()
     assert before.lines == ()
     assert bill.billing == 0
     assert [(line.started_s, line.ended_s) for line in bill.lines] == [(300.0, 915.0)]
@@ -25,80 +25,80 @@ def test_replica_bills_from_ready_until_drained(rig: EmulatorClient) -> None:
     assert bill.usd == pytest.approx(11 * 5.49 / 60, abs=1e-6)
 
 
-def test_each_replica_bills_its_gpus(rig: EmulatorClient) -> None:
-    profile = rig.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
-    rig.deploy(rig.endpoint(), replicas=(2, 2), profile=profile)
+def test_each_replica_bills_its_gpus(api: EmulatorClient) -> None:
+    profile = api.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
+    api.deploy(api.endpoint(), replicas=(2, 2), profile=profile)
 
-    rig.emulator.clock.advance(720 + 60)
+    api.emulator.clock.advance(720 + 60)
 
-    bill = rig.emulator.ledger()
+    bill = api.emulator.ledger()
     assert (bill.billing, bill.minutes) == (2, 2)
     assert bill.usd == pytest.approx(2 * 13.30 / 60, abs=1e-6)
 
 
-def test_started_minute_bills_as_a_whole_minute(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint())
-    rig.emulator.clock.advance(READY_AT_S)
-    first = rig.emulator.ledger().minutes
+def test_started_minute_bills_as_a_whole_minute(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint())
+    api.emulator.clock.advance(READY_AT_S)
+    first = api.emulator.ledger().minutes
 
-    rig.emulator.clock.advance(60)
-    second = rig.emulator.ledger().minutes
-    rig.emulator.clock.advance(0.5)
-    third = rig.emulator.ledger().minutes
+    api.emulator.clock.advance(60)
+    second = api.emulator.ledger().minutes
+    api.emulator.clock.advance(0.5)
+    third = api.emulator.ledger().minutes
 
     assert (first, second, third) == (1, 1, 2)
-    assert rig.state(deployment) == "READY"
+    assert api.state(deployment) == "READY"
 
 
-def test_wait_for_capacity_costs_nothing(rig: EmulatorClient) -> None:
-    rig.emulator.set_free("1xnvidia-h100-80gb", 0)
-    rig.deploy(rig.endpoint())
+def test_wait_for_capacity_costs_nothing(api: EmulatorClient) -> None:
+    api.emulator.set_free("1xnvidia-h100-80gb", 0)
+    api.deploy(api.endpoint())
 
-    rig.emulator.clock.advance(7 * 3600)
+    api.emulator.clock.advance(7 * 3600)
 
-    assert rig.emulator.ledger().usd == 0
+    assert api.emulator.ledger().usd == 0
 
 
-def test_stop_before_ready_costs_nothing(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint())
-    rig.emulator.clock.advance(READY_AT_S - 1)
+def test_stop_before_ready_costs_nothing(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint())
+    api.emulator.clock.advance(READY_AT_S - 1)
 
-    rig.scale(deployment, 0, 0)
-    rig.emulator.clock.advance(COLD_START_S)
+    api.scale(deployment, 0, 0)
+    api.emulator.clock.advance(COLD_START_S)
 
-    assert rig.state(deployment) == "STOPPED"
-    assert rig.emulator.ledger().lines == ()
+    assert api.state(deployment) == "STOPPED"
+    assert api.emulator.ledger().lines == ()
 
 
 def test_lost_replica_stops_billing_and_replacement_bills_from_ready(
-    rig: EmulatorClient,
+    api: EmulatorClient,
 ) -> None:
-    rig.serve()
-    rig.emulator.lose_replica()
-    lost = rig.emulator.ledger()
+    api.serve()
+    api.emulator.lose_replica()
+    lost = api.emulator.ledger()
 
-    rig.emulator.clock.advance(COLD_START_S)
+    api.emulator.clock.advance(COLD_START_S)
 
     assert (lost.billing, len(lost.lines)) == (0, 1)
-    assert (rig.emulator.billing, len(rig.emulator.ledger().lines)) == (1, 2)
+    assert (api.emulator.billing, len(api.emulator.ledger().lines)) == (1, 2)
 
 
-def test_bill_has_a_line_for_each_start(rig: EmulatorClient) -> None:
-    _, deployment = rig.serve()
-    rig.scale(deployment, 0, 0)
-    rig.emulator.clock.advance(DRAIN_S)
-    rig.scale(deployment, 1, 1)
-    rig.emulator.clock.advance(COLD_START_S)
+def test_bill_has_a_line_for_each_start(api: EmulatorClient) -> None:
+    _, deployment = api.serve()
+    api.scale(deployment, 0, 0)
+    api.emulator.clock.advance(DRAIN_S)
+    api.scale(deployment, 1, 1)
+    api.emulator.clock.advance(COLD_START_S)
 
-    lines = rig.emulator.ledger().lines
+    lines = api.emulator.ledger().lines
 
     assert [line.ended_s is None for line in lines] == [False, True]
 
 
-def test_admin_api_returns_the_same_bill(rig: EmulatorClient) -> None:
-    rig.serve()
+def test_admin_api_returns_the_same_bill(api: EmulatorClient) -> None:
+    api.serve()
 
-    wire = rig.http.get("/_emulator/ledger").json()
+    wire = api.http.get("/_emulator/ledger").json()
 
-    assert wire == rig.emulator.ledger().as_dict()
+    assert wire == api.emulator.ledger().as_dict()
     assert wire["billing"] == 1

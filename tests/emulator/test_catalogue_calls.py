@@ -5,13 +5,13 @@ from typing import Any
 from tests.support.emulator_client import EmulatorClient
 
 
-def catalogue(rig: EmulatorClient) -> dict[str, dict[str, Any]]:
+def catalogue(api: EmulatorClient) -> dict[str, dict[str, Any]]:
     """Return the supported models by name."""
-    return {m["name"]: m for m in rig.http.get("/v2/supported-models").json()["data"]}
+    return {m["name"]: m for m in api.http.get("/v2/supported-models").json()["data"]}
 
 
-def test_headroom_is_count_bound_or_missing(rig: EmulatorClient) -> None:
-    hardware = rig.http.get("/v2/public/inference-instance-types").json()["data"]
+def test_headroom_is_count_bound_or_missing(api: EmulatorClient) -> None:
+    hardware = api.http.get("/v2/public/inference-instance-types").json()["data"]
     regions = {
         (kind["name"], region["name"]): region.get("headroom")
         for kind in hardware
@@ -23,16 +23,16 @@ def test_headroom_is_count_bound_or_missing(rig: EmulatorClient) -> None:
     assert regions["2xnvidia-b200-180gb", "us-central-1"] is None
 
 
-def test_profile_gpu_name_differs_from_hardware_name(rig: EmulatorClient) -> None:
-    profiles = [p for m in catalogue(rig).values() for p in m["deploymentProfiles"]]
-    names = {k["name"] for k in rig.http.get("/v2/public/inference-instance-types").json()["data"]}
+def test_profile_gpu_name_differs_from_hardware_name(api: EmulatorClient) -> None:
+    profiles = [p for m in catalogue(api).values() for p in m["deploymentProfiles"]]
+    names = {k["name"] for k in api.http.get("/v2/public/inference-instance-types").json()["data"]}
 
     assert all(f"{p['gpuCount']}x{p['gpuType']}" not in names for p in profiles)
 
 
-def test_profile_benchmarks_are_optional_and_context_is_a_string(rig: EmulatorClient) -> None:
+def test_profile_benchmarks_are_optional_and_context_is_a_string(api: EmulatorClient) -> None:
     found = [
-        p["performanceBenchmarks"] for m in catalogue(rig).values() for p in m["deploymentProfiles"]
+        p["performanceBenchmarks"] for m in catalogue(api).values() for p in m["deploymentProfiles"]
     ]
 
     assert {} in found

@@ -47,11 +47,11 @@ def test_catalogue_file_adds_models_hardware_and_own_models(tmp_path: Path) -> N
             base_url=emulator.url, headers={"authorization": "Bearer local"}, verify=TLS
         ) as http,
     ):
-        rig = EmulatorClient(emulator, http)
-        profile = rig.profile("acme/chat-1", "MI355X")
-        endpoint, _ = rig.serve(profile=profile)
-        answer = rig.chat(endpoint["name"]).json()
-        (mine,) = http.get(f"{rig.p}/models").json()["data"]
+        api = EmulatorClient(emulator, http)
+        profile = api.profile("acme/chat-1", "MI355X")
+        endpoint, _ = api.serve(profile=profile)
+        answer = api.chat(endpoint["name"]).json()
+        (mine,) = http.get(f"{api.p}/models").json()["data"]
 
     assert profile["performanceBenchmarks"] == {"decodingSpeedTps": 200.0}
     assert answer["choices"][0]["message"]["reasoning"]

@@ -7,28 +7,28 @@ import pytest
 from tests.support.emulator_client import EmulatorClient, code, message
 
 
-def text(rig: EmulatorClient, model: str, prompt: str = "Why?", **body: Any) -> str:
+def text(api: EmulatorClient, model: str, prompt: str = "Why?", **body: Any) -> str:
     """Return the answer's text."""
-    content: str = rig.chat(model, prompt, **body).json()["choices"][0]["message"]["content"]
+    content: str = api.chat(model, prompt, **body).json()["choices"][0]["message"]["content"]
     return content
 
 
-def test_answer_is_deterministic_for_its_request(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_answer_is_deterministic_for_its_request(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     name = endpoint["name"]
 
-    assert text(rig, name, "one") == text(rig, name, "one")
-    assert text(rig, name, "one") != text(rig, name, "two")
-    assert text(rig, name, seed=1) != text(rig, name, seed=2)
-    assert text(rig, name, temperature=0.2) != text(rig, name, temperature=0.9)
-    assert text(rig, name, temperature=0, seed=1) == text(rig, name, temperature=0, seed=2)
+    assert text(api, name, "one") == text(api, name, "one")
+    assert text(api, name, "one") != text(api, name, "two")
+    assert text(api, name, seed=1) != text(api, name, seed=2)
+    assert text(api, name, temperature=0.2) != text(api, name, temperature=0.9)
+    assert text(api, name, temperature=0, seed=1) == text(api, name, temperature=0, seed=2)
 
 
-def test_usage_adds_up_and_truncated_answer_finishes_with_length(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_usage_adds_up_and_truncated_answer_finishes_with_length(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    whole = rig.chat(endpoint["name"], "word " * 100).json()
-    short = rig.chat(endpoint["name"], "word " * 100, max_tokens=5).json()
+    whole = api.chat(endpoint["name"], "word " * 100).json()
+    short = api.chat(endpoint["name"], "word " * 100, max_tokens=5).json()
 
     usage = short["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
@@ -39,32 +39,32 @@ def test_usage_adds_up_and_truncated_answer_finishes_with_length(rig: EmulatorCl
     )
 
 
-def test_repeated_prompt_is_cached(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_repeated_prompt_is_cached(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     prompt = "A long system prompt that all rows share. " * 50
 
-    first = rig.chat(endpoint["name"], f"{prompt} one").json()["usage"]
-    second = rig.chat(endpoint["name"], f"{prompt} two").json()["usage"]
+    first = api.chat(endpoint["name"], f"{prompt} one").json()["usage"]
+    second = api.chat(endpoint["name"], f"{prompt} two").json()["usage"]
 
     assert first["cached_tokens"] == 0
     assert 0.8 * second["prompt_tokens"] < second["cached_tokens"] < second["prompt_tokens"]
 
 
-def test_stop_sequence_ends_the_answer_before_it(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
-    whole = text(rig, endpoint["name"])
+def test_stop_sequence_ends_the_answer_before_it(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
+    whole = text(api, endpoint["name"])
     word = whole.split()[3]
 
-    cut = rig.chat(endpoint["name"], stop=[word]).json()["choices"][0]
+    cut = api.chat(endpoint["name"], stop=[word]).json()["choices"][0]
 
     assert cut["message"]["content"] == whole[: whole.find(word)]
     assert cut["finish_reason"] == "stop"
 
 
-def test_several_choices_differ(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_several_choices_differ(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    answer = rig.chat(endpoint["name"], n=3).json()
+    answer = api.chat(endpoint["name"], n=3).json()
 
     texts = [choice["message"]["content"] for choice in answer["choices"]]
     assert len(set(texts)) == 3
@@ -98,33 +98,33 @@ def test_several_choices_differ(rig: EmulatorClient) -> None:
     ],
 )
 def test_parameter_of_wrong_type_or_range_is_refused(
-    rig: EmulatorClient, field: str, value: Any
+    api: EmulatorClient, field: str, value: Any
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
 
-    refused = rig.chat(endpoint["name"], **{field: value})
+    refused = api.chat(endpoint["name"], **{field: value})
 
     assert refused.status_code == 400
     assert refused.json()["error"]["param"]
 
 
 @pytest.mark.parametrize("field", ["model", "messages"])
-def test_missing_parameter_is_named(rig: EmulatorClient, field: str) -> None:
+def test_missing_parameter_is_named(api: EmulatorClient, field: str) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     del body[field]
 
-    refused = rig.http.post("/v1/chat/completions", json=body)
+    refused = api.http.post("/v1/chat/completions", json=body)
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
 
 
-def test_prompt_beyond_context_is_refused_or_truncated(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_prompt_beyond_context_is_refused_or_truncated(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     name = endpoint["name"]
 
-    too_much = rig.chat(name, max_tokens=40_000)
-    truncated = rig.chat(name, max_tokens=40_000, context_length_exceeded_behavior="truncate")
-    too_long = rig.chat(name, "word " * 30_000)
+    too_much = api.chat(name, max_tokens=40_000)
+    truncated = api.chat(name, max_tokens=40_000, context_length_exceeded_behavior="truncate")
+    too_long = api.chat(name, "word " * 30_000)
 
     assert too_much.json()["error"]["param"] == "max_tokens"
     assert truncated.status_code == 200
@@ -132,14 +132,14 @@ def test_prompt_beyond_context_is_refused_or_truncated(rig: EmulatorClient) -> N
     assert "32768" in message(too_long)
 
 
-def test_oversized_request_is_413(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_oversized_request_is_413(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    assert code(rig.chat(endpoint["name"], "x" * 11_000_000)) == (413, "payload_too_large")
+    assert code(api.chat(endpoint["name"], "x" * 11_000_000)) == (413, "payload_too_large")
 
 
-def test_embedding_model_refuses_chat(rig: EmulatorClient) -> None:
-    profile = rig.profile("intfloat/multilingual-e5-large-instruct")
-    endpoint, _ = rig.serve(profile=profile)
+def test_embedding_model_refuses_chat(api: EmulatorClient) -> None:
+    profile = api.profile("intfloat/multilingual-e5-large-instruct")
+    endpoint, _ = api.serve(profile=profile)
 
-    assert code(rig.chat(endpoint["name"])) == (400, "model_not_available")
+    assert code(api.chat(endpoint["name"])) == (400, "model_not_available")

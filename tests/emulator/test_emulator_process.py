@@ -146,17 +146,17 @@ def test_clock_speed_can_change_while_endpoint_serves() -> None:
         Emulator(speed=3000, serving_speed=1.0) as emulator,
         httpx.Client(base_url=emulator.url, headers=headers, verify=TLS, timeout=20) as http,
     ):
-        rig = EmulatorClient(emulator, http)
-        deployment = rig.deploy(rig.endpoint())
+        api = EmulatorClient(emulator, http)
+        deployment = api.deploy(api.endpoint())
 
         def speed() -> float:
             return float(http.get("/_emulator/clock").json()["speed"])
 
         before = speed()
         wait_until(lambda: speed() == 1.0, "the clock runs in real time")
-        serving = rig.state(deployment)
-        rig.scale(deployment, 0, 0)
-        wait_until(lambda: rig.state(deployment) == "STOPPED", "the deployment has stopped")
+        serving = api.state(deployment)
+        api.scale(deployment, 0, 0)
+        wait_until(lambda: api.state(deployment) == "STOPPED", "the deployment has stopped")
 
     assert (before, serving) == (3000.0, "READY")
 

@@ -16,69 +16,69 @@ def test_request_without_key_is_401(emulator: Emulator, key: str | None) -> None
     assert code(refused) == (401, "invalid_api_key")
 
 
-def test_error_has_the_shape_that_the_sdk_parses(rig: EmulatorClient) -> None:
-    error = rig.http.get(f"{rig.p}/endpoints/ep_none").json()
+def test_error_has_the_shape_that_the_sdk_parses(api: EmulatorClient) -> None:
+    error = api.http.get(f"{api.p}/endpoints/ep_none").json()
 
     assert set(error) == {"error"}
     assert set(error["error"]) == {"message", "type", "param", "code"}
 
 
-def test_unknown_project_is_404_and_foreign_project_is_403(rig: EmulatorClient) -> None:
-    model = rig.profile()["model"]
+def test_unknown_project_is_404_and_foreign_project_is_403(api: EmulatorClient) -> None:
+    model = api.profile()["model"]
     other = model.split("/")[1]
 
-    unknown = rig.http.get("/v2/projects/proj_none/endpoints")
-    forbidden = rig.http.post(f"/v2/projects/{other}/endpoints", json={"name": "batch"})
-    readable = rig.http.get(f"/v2/projects/{other}/configs")
+    unknown = api.http.get("/v2/projects/proj_none/endpoints")
+    forbidden = api.http.post(f"/v2/projects/{other}/endpoints", json={"name": "batch"})
+    readable = api.http.get(f"/v2/projects/{other}/configs")
 
     assert (unknown.status_code, forbidden.status_code) == (404, 403)
     assert readable.status_code == 200
 
 
 @pytest.mark.parametrize("name", ["", "Batch", "-batch", "batch-", "a" * 64, "a b", "other/batch"])
-def test_invalid_endpoint_name_is_refused(rig: EmulatorClient, name: str) -> None:
-    refused = rig.http.post(f"{rig.p}/endpoints", json={"name": name})
+def test_invalid_endpoint_name_is_refused(api: EmulatorClient, name: str) -> None:
+    refused = api.http.post(f"{api.p}/endpoints", json={"name": name})
 
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == "name"
 
 
-def test_endpoint_name_may_have_project_slug(rig: EmulatorClient) -> None:
-    assert rig.endpoint("emulated-project/batch")["name"] == "emulated-project/batch"
+def test_endpoint_name_may_have_project_slug(api: EmulatorClient) -> None:
+    assert api.endpoint("emulated-project/batch")["name"] == "emulated-project/batch"
 
 
-def test_duplicate_endpoint_name_is_refused(rig: EmulatorClient) -> None:
-    endpoint = rig.endpoint()
-    rig.deploy(endpoint)
+def test_duplicate_endpoint_name_is_refused(api: EmulatorClient) -> None:
+    endpoint = api.endpoint()
+    api.deploy(endpoint)
 
-    again = rig.http.post(f"{rig.p}/endpoints", json={"name": "batch"})
-    deployment = rig.http.post(f"{rig.p}/endpoints/{endpoint['id']}/deployments", json=rig.body())
+    again = api.http.post(f"{api.p}/endpoints", json={"name": "batch"})
+    deployment = api.http.post(f"{api.p}/endpoints/{endpoint['id']}/deployments", json=api.body())
 
     assert code(again) == code(deployment) == (409, "already_exists")
 
 
-def test_stale_etag_is_conflict_and_missing_etag_is_unchecked(rig: EmulatorClient) -> None:
-    endpoint = rig.endpoint()
-    path = f"{rig.p}/endpoints/{endpoint['id']}"
+def test_stale_etag_is_conflict_and_missing_etag_is_unchecked(api: EmulatorClient) -> None:
+    endpoint = api.endpoint()
+    path = f"{api.p}/endpoints/{endpoint['id']}"
 
-    fresh = rig.http.patch(path, json={"etag": endpoint["etag"], "name": "renamed"})
-    stale = rig.http.patch(path, json={"etag": endpoint["etag"], "name": "again"})
-    stale_delete = rig.http.delete(path, params={"etag": endpoint["etag"]})
-    unchecked = rig.http.patch(path, json={"name": "again"})
+    fresh = api.http.patch(path, json={"etag": endpoint["etag"], "name": "renamed"})
+    stale = api.http.patch(path, json={"etag": endpoint["etag"], "name": "again"})
+    stale_delete = api.http.delete(path, params={"etag": endpoint["etag"]})
+    unchecked = api.http.patch(path, json={"name": "again"})
 
     assert [r.status_code for r in (fresh, stale, stale_delete, unchecked)] == [200, 409, 409, 200]
 
 
-def test_empty_traffic_split_needs_update_mask(rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve()
-    path = f"{rig.p}/endpoints/{endpoint['id']}"
+def test_empty_traffic_split_needs_update_mask(api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve()
+    path = f"{api.p}/endpoints/{endpoint['id']}"
 
-    unmasked = rig.http.patch(path, json={"trafficSplit": []})
-    masked = rig.http.patch(path, params={"updateMask": "trafficSplit"}, json={"trafficSplit": []})
+    unmasked = api.http.patch(path, json={"trafficSplit": []})
+    masked = api.http.patch(path, params={"updateMask": "trafficSplit"}, json={"trafficSplit": []})
 
     assert (unmasked.status_code, message(unmasked)) == (400, "no fields to update")
     assert masked.json()["trafficSplit"] == []
-    assert rig.state(deployment) == "READY"
+    assert api.state(deployment) == "READY"
 
 
 @pytest.mark.parametrize(
@@ -92,32 +92,32 @@ def test_empty_traffic_split_needs_update_mask(rig: EmulatorClient) -> None:
         "OWN",
     ],
 )
-def test_invalid_traffic_split_is_refused(rig: EmulatorClient, split: object) -> None:
-    endpoint = rig.endpoint()
-    own = rig.deploy(endpoint)["id"]
+def test_invalid_traffic_split_is_refused(api: EmulatorClient, split: object) -> None:
+    endpoint = api.endpoint()
+    own = api.deploy(endpoint)["id"]
     if isinstance(split, list):
         split = [
             entry | {"deploymentId": own} if entry["deploymentId"] == "OWN" else entry
             for entry in split
         ]
 
-    refused = rig.http.patch(f"{rig.p}/endpoints/{endpoint['id']}", json={"trafficSplit": split})
+    refused = api.http.patch(f"{api.p}/endpoints/{endpoint['id']}", json={"trafficSplit": split})
 
     assert refused.status_code == 400
 
 
-def test_unknown_fields_and_parameters_are_refused(rig: EmulatorClient) -> None:
-    endpoint = rig.endpoint()
-    deployments = f"{rig.p}/endpoints/{endpoint['id']}/deployments"
-    loud = rig.body() | {"autoscaling": {"minReplicas": 1, "min_replicas": 1}}
+def test_unknown_fields_and_parameters_are_refused(api: EmulatorClient) -> None:
+    endpoint = api.endpoint()
+    deployments = f"{api.p}/endpoints/{endpoint['id']}/deployments"
+    loud = api.body() | {"autoscaling": {"minReplicas": 1, "min_replicas": 1}}
 
     answers = [
-        rig.http.post(f"{rig.p}/endpoints", json={"name": "new", "display_name": "New"}),
-        rig.http.get(f"{rig.p}/endpoints", params={"page": 2}),
-        rig.http.get("/v2/supported-models", params={"q": "Qwen"}),
-        rig.http.post(deployments, json=rig.body() | {"hardware": "1xnvidia-h100-80gb"}),
-        rig.http.post(deployments, json=loud),
-        rig.http.patch(f"{rig.p}/endpoints/{endpoint['id']}", json={"traffic_split": []}),
+        api.http.post(f"{api.p}/endpoints", json={"name": "new", "display_name": "New"}),
+        api.http.get(f"{api.p}/endpoints", params={"page": 2}),
+        api.http.get("/v2/supported-models", params={"q": "Qwen"}),
+        api.http.post(deployments, json=api.body() | {"hardware": "1xnvidia-h100-80gb"}),
+        api.http.post(deployments, json=loud),
+        api.http.patch(f"{api.p}/endpoints/{endpoint['id']}", json={"traffic_split": []}),
     ]
 
     assert [code(answer) for answer in answers] == [(400, "unknown_field")] * 6
@@ -140,51 +140,51 @@ def test_unknown_fields_and_parameters_are_refused(rig: EmulatorClient) -> None:
         ("autoscaling", {"minReplicas": 1, "scaleDownWindow": "soon"}),
     ],
 )
-def test_invalid_deployment_is_refused(rig: EmulatorClient, field: str, value: object) -> None:
-    endpoint = rig.endpoint()
-    body = rig.body() | {field: value}
+def test_invalid_deployment_is_refused(api: EmulatorClient, field: str, value: object) -> None:
+    endpoint = api.endpoint()
+    body = api.body() | {field: value}
 
-    refused = rig.http.post(f"{rig.p}/endpoints/{endpoint['id']}/deployments", json=body)
+    refused = api.http.post(f"{api.p}/endpoints/{endpoint['id']}/deployments", json=body)
 
     assert refused.status_code == 400
     assert field in message(refused) or refused.json()["error"]["param"]
 
 
-def test_config_of_another_model_is_refused(rig: EmulatorClient) -> None:
-    other = rig.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
-    body = rig.body() | {"config": other["config"]}
+def test_config_of_another_model_is_refused(api: EmulatorClient) -> None:
+    other = api.profile("meta-llama/Llama-3.3-70B-Instruct", "H200")
+    body = api.body() | {"config": other["config"]}
 
-    refused = rig.http.post(f"{rig.p}/endpoints/{rig.endpoint()['id']}/deployments", json=body)
+    refused = api.http.post(f"{api.p}/endpoints/{api.endpoint()['id']}/deployments", json=body)
 
     assert "not compatible" in message(refused)
 
 
-def test_model_without_profiles_cannot_be_deployed(rig: EmulatorClient) -> None:
+def test_model_without_profiles_cannot_be_deployed(api: EmulatorClient) -> None:
     name = "deepseek-ai/DeepSeek-V3.1"
-    found = rig.http.get("/v2/supported-models", params={"search": name}).json()["data"]
-    configs = rig.http.get(
-        f"{rig.p}/configs", params={"referenceModel": found[0]["baseModel"]}
+    found = api.http.get("/v2/supported-models", params={"search": name}).json()["data"]
+    configs = api.http.get(
+        f"{api.p}/configs", params={"referenceModel": found[0]["baseModel"]}
     ).json()["data"]
 
     assert (found[0]["deploymentProfiles"], configs) == ([], [])
 
 
-def test_excessive_concurrency_is_reduced_silently(rig: EmulatorClient) -> None:
-    endpoint = rig.endpoint()
+def test_excessive_concurrency_is_reduced_silently(api: EmulatorClient) -> None:
+    endpoint = api.endpoint()
 
-    default = rig.deploy(endpoint, name="a")
-    small = rig.deploy(endpoint, name="b", maxConcurrentRequestsPerReplica="32")
-    large = rig.deploy(endpoint, name="c", maxConcurrentRequestsPerReplica="9999")
+    default = api.deploy(endpoint, name="a")
+    small = api.deploy(endpoint, name="b", maxConcurrentRequestsPerReplica="32")
+    large = api.deploy(endpoint, name="c", maxConcurrentRequestsPerReplica="9999")
 
     limits = [d["maxConcurrentRequestsPerReplica"] for d in (default, small, large)]
     assert limits == ["255", "32", "255"]
 
 
-def test_deployment_config_model_and_placement_are_immutable(rig: EmulatorClient) -> None:
-    deployment = rig.deploy(rig.endpoint())
+def test_deployment_config_model_and_placement_are_immutable(api: EmulatorClient) -> None:
+    deployment = api.deploy(api.endpoint())
 
     for field in ("config", "model", "placement", "hardware"):
-        refused = rig.http.patch(rig.path(deployment), json={field: "x"})
+        refused = api.http.patch(api.path(deployment), json={field: "x"})
         assert code(refused) == (400, "unknown_field")
 
 
@@ -205,14 +205,14 @@ def test_deployment_config_model_and_placement_are_immutable(rig: EmulatorClient
     ],
 )
 def test_list_filter_selects_matching_endpoints(
-    rig: EmulatorClient, text: str, names: list[str]
+    api: EmulatorClient, text: str, names: list[str]
 ) -> None:
     for name in ("alpha-1", "alpha-2", "beta-1"):
-        rig.endpoint(name)
-        rig.emulator.clock.advance(60)
+        api.endpoint(name)
+        api.emulator.clock.advance(60)
 
-    found = rig.http.get(
-        f"{rig.p}/endpoints", params={"filter": text, "orderBy": "created_at asc"}
+    found = api.http.get(
+        f"{api.p}/endpoints", params={"filter": text, "orderBy": "created_at asc"}
     ).json()["data"]
 
     assert [endpoint["name"].split("/")[1] for endpoint in found] == names
@@ -233,20 +233,20 @@ def test_list_filter_selects_matching_endpoints(
         'name = "a*b"',
     ],
 )
-def test_invalid_list_filter_is_refused(rig: EmulatorClient, text: str) -> None:
-    refused = rig.http.get(f"{rig.p}/endpoints", params={"filter": text})
+def test_invalid_list_filter_is_refused(api: EmulatorClient, text: str) -> None:
+    refused = api.http.get(f"{api.p}/endpoints", params={"filter": text})
 
     assert refused.status_code == 400
     assert message(refused).startswith("invalid filter expression")
 
 
-def test_deployments_are_filtered_by_state_and_model(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve(name="batch")
-    rig.deploy(endpoint, name="idle", replicas=(0, 0))
-    path = f"{rig.p}/endpoints/{endpoint['id']}/deployments"
+def test_deployments_are_filtered_by_state_and_model(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve(name="batch")
+    api.deploy(endpoint, name="idle", replicas=(0, 0))
+    path = f"{api.p}/endpoints/{endpoint['id']}/deployments"
 
-    ready = rig.http.get(path, params={"filter": 'state = "DEPLOYMENT_STATE_READY"'}).json()
-    unknown = rig.http.get(path, params={"filter": 'state = "READY"'})
+    ready = api.http.get(path, params={"filter": 'state = "DEPLOYMENT_STATE_READY"'}).json()
+    unknown = api.http.get(path, params={"filter": 'state = "READY"'})
 
     assert [d["name"].rsplit("/", 1)[1] for d in ready["data"]] == ["main"]
     assert unknown.status_code == 400
@@ -255,21 +255,21 @@ def test_deployments_are_filtered_by_state_and_model(rig: EmulatorClient) -> Non
 @pytest.mark.parametrize(
     "query", [{"limit": "0"}, {"limit": "501"}, {"after": "?"}, {"orderBy": "x"}]
 )
-def test_invalid_page_request_is_refused(rig: EmulatorClient, query: dict[str, str]) -> None:
-    assert rig.http.get(f"{rig.p}/endpoints", params=query).status_code == 400
+def test_invalid_page_request_is_refused(api: EmulatorClient, query: dict[str, str]) -> None:
+    assert api.http.get(f"{api.p}/endpoints", params=query).status_code == 400
 
 
-def test_page_token_survives_deletion_of_its_item(rig: EmulatorClient) -> None:
-    made = [rig.endpoint(f"e-{n}") for n in range(4)]
-    first = rig.http.get(
-        f"{rig.p}/endpoints", params={"limit": 2, "orderBy": "created_at asc"}
+def test_page_token_survives_deletion_of_its_item(api: EmulatorClient) -> None:
+    made = [api.endpoint(f"e-{n}") for n in range(4)]
+    first = api.http.get(
+        f"{api.p}/endpoints", params={"limit": 2, "orderBy": "created_at asc"}
     ).json()
     for endpoint in made:
         if endpoint["id"] == first["data"][-1]["id"]:
-            rig.http.delete(f"{rig.p}/endpoints/{endpoint['id']}")
+            api.http.delete(f"{api.p}/endpoints/{endpoint['id']}")
 
-    rest = rig.http.get(
-        f"{rig.p}/endpoints",
+    rest = api.http.get(
+        f"{api.p}/endpoints",
         params={"limit": 2, "orderBy": "created_at asc", "after": first["next_cursor"]},
     ).json()
 
@@ -277,22 +277,22 @@ def test_page_token_survives_deletion_of_its_item(rig: EmulatorClient) -> None:
     assert seen == {endpoint["id"] for endpoint in made}
 
 
-def test_endpoint_shows_its_10_newest_deployments(rig: EmulatorClient) -> None:
-    endpoint = rig.endpoint()
+def test_endpoint_shows_its_10_newest_deployments(api: EmulatorClient) -> None:
+    endpoint = api.endpoint()
     for n in range(12):
-        rig.deploy(endpoint, name=f"d-{n}", replicas=(0, 0))
-        rig.emulator.clock.advance(1)
+        api.deploy(endpoint, name=f"d-{n}", replicas=(0, 0))
+        api.emulator.clock.advance(1)
 
-    shown = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}").json()["deployments"]
+    shown = api.http.get(f"{api.p}/endpoints/{endpoint['id']}").json()["deployments"]
 
     assert [d["name"].rsplit("/", 1)[1] for d in shown] == [f"d-{n}" for n in range(11, 1, -1)]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"'])
-def test_body_that_is_no_json_object_is_refused(rig: EmulatorClient, body: bytes) -> None:
-    assert code(rig.http.post(f"{rig.p}/endpoints", content=body)) == (400, "invalid_json")
+def test_body_that_is_no_json_object_is_refused(api: EmulatorClient, body: bytes) -> None:
+    assert code(api.http.post(f"{api.p}/endpoints", content=body)) == (400, "invalid_json")
 
 
-def test_unknown_path_or_method_is_404_or_405(rig: EmulatorClient) -> None:
-    assert code(rig.http.get("/v2/nothing")) == (404, "http_404")
-    assert code(rig.http.put("/v3/whoami")) == (405, "http_405")
+def test_unknown_path_or_method_is_404_or_405(api: EmulatorClient) -> None:
+    assert code(api.http.get("/v2/nothing")) == (404, "http_404")
+    assert code(api.http.put("/v3/whoami")) == (405, "http_405")

@@ -9,10 +9,10 @@ from together import Together
 from tests.support.emulator_client import DRAIN_S, EmulatorClient, code
 
 
-def test_events_list_lifecycle_newest_first(together: Together, rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve()
-    rig.scale(deployment, 0, 0)
-    rig.emulator.clock.advance(DRAIN_S)
+def test_events_list_lifecycle_newest_first(together: Together, api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve()
+    api.scale(deployment, 0, 0)
+    api.emulator.clock.advance(DRAIN_S)
 
     events = list(together.endpoints.list_events(endpoint["id"]))
 
@@ -29,9 +29,9 @@ def test_events_list_lifecycle_newest_first(together: Together, rig: EmulatorCli
     assert all(event.endpoint_id == endpoint["id"] for event in events)
 
 
-def test_events_can_be_paged_and_filtered(together: Together, rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve()
-    since = rig.emulator.clock.epoch + timedelta(seconds=100)
+def test_events_can_be_paged_and_filtered(together: Together, api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve()
+    since = api.emulator.clock.epoch + timedelta(seconds=100)
 
     def seen(**query: Any) -> list[str]:
         return [event.id for event in together.endpoints.list_events(endpoint["id"], **query)]
@@ -62,20 +62,20 @@ def test_events_can_be_paged_and_filtered(together: Together, rig: EmulatorClien
         {"colour": "red"},
     ],
 )
-def test_invalid_events_query_is_refused(rig: EmulatorClient, query: dict[str, str]) -> None:
-    endpoint = rig.endpoint()
+def test_invalid_events_query_is_refused(api: EmulatorClient, query: dict[str, str]) -> None:
+    endpoint = api.endpoint()
 
-    refused = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/events", params=query)
+    refused = api.http.get(f"{api.p}/endpoints/{endpoint['id']}/events", params=query)
 
     assert refused.status_code == 400
 
 
 def test_analytics_count_requests_tokens_and_latency(
-    together: Together, rig: EmulatorClient
+    together: Together, api: EmulatorClient
 ) -> None:
-    endpoint, deployment = rig.serve()
-    usages = [rig.chat(endpoint["name"], f"Count {n}").json()["usage"] for n in range(3)]
-    rig.emulator.clock.advance(1)
+    endpoint, deployment = api.serve()
+    usages = [api.chat(endpoint["name"], f"Count {n}").json()["usage"] for n in range(3)]
+    api.emulator.clock.advance(1)
 
     summary = together.endpoints.analytics(
         endpoint["id"], include_time_series=True, granularity="1h"
@@ -100,16 +100,16 @@ def test_analytics_count_requests_tokens_and_latency(
     }
 
 
-def test_analytics_count_refusals_and_keep_one_day(together: Together, rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve(maxConcurrentRequestsPerReplica="1")
-    rig.emulator.change(queue_per_replica=0)
-    held = rig.emulator._store.deployments[deployment["id"]].replicas[0]
+def test_analytics_count_refusals_and_keep_one_day(together: Together, api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve(maxConcurrentRequestsPerReplica="1")
+    api.emulator.change(queue_per_replica=0)
+    held = api.emulator._store.deployments[deployment["id"]].replicas[0]
     held.in_flight = 1
-    refused = rig.chat(endpoint["name"])
+    refused = api.chat(endpoint["name"])
     held.in_flight = 0
 
     first = together.endpoints.analytics(endpoint["id"]).metrics
-    rig.emulator.clock.advance(25 * 3600)
+    api.emulator.clock.advance(25 * 3600)
     later = together.endpoints.analytics(endpoint["id"]).metrics
 
     assert code(refused) == (503, "overloaded")
@@ -122,11 +122,11 @@ def test_analytics_count_refusals_and_keep_one_day(together: Together, rig: Emul
 
 
 def test_shared_endpoints_are_listed_for_the_organization(
-    together: Together, rig: EmulatorClient
+    together: Together, api: EmulatorClient
 ) -> None:
-    rig.endpoint("private")
+    api.endpoint("private")
     together.endpoints.create(name="shared", visibility="VISIBILITY_INTERNAL")
-    organization = rig.http.get("/v3/whoami").json()["organization"]["id"]
+    organization = api.http.get("/v3/whoami").json()["organization"]["id"]
 
     shared = list(together.endpoints.list_org_scoped(organization))
 

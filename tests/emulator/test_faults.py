@@ -14,61 +14,61 @@ from together_emulator.state.faults import load_rules, read_rules
 CREATE = {"method": "POST", "path": "/endpoints$"}
 
 
-def create(rig: EmulatorClient, name: str = "batch", timeout_s: float = 20) -> httpx.Response:
+def create(api: EmulatorClient, name: str = "batch", timeout_s: float = 20) -> httpx.Response:
     """Create an endpoint, or see what happens instead."""
-    return rig.http.post(f"{rig.p}/endpoints", json={"name": name}, timeout=timeout_s)
+    return api.http.post(f"{api.p}/endpoints", json={"name": name}, timeout=timeout_s)
 
 
-def test_status_fault_has_its_headers_and_no_effect(rig: EmulatorClient) -> None:
+def test_status_fault_has_its_headers_and_no_effect(api: EmulatorClient) -> None:
     rule = {"action": "status", "status": 429, "headers": {"Retry-After": "7"}, "code": "slow"}
-    rig.emulator.use_faults(FaultRule.read(CREATE | rule))
+    api.emulator.use_faults(FaultRule.read(CREATE | rule))
 
-    answer = create(rig)
+    answer = create(api)
 
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
     assert answer.json()["error"]["code"] == "slow"
-    assert rig.emulator.endpoints() == []
+    assert api.emulator.endpoints() == []
 
 
-def test_hang_fault_before_has_no_effect_and_after_has(rig: EmulatorClient) -> None:
+def test_hang_fault_before_has_no_effect_and_after_has(api: EmulatorClient) -> None:
     for action, expected in (("hang_before", []), ("hang_after", ["emulated-project/batch"])):
-        rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
+        api.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
         with pytest.raises(httpx.ReadTimeout):
-            create(rig, timeout_s=0.2)
+            create(api, timeout_s=0.2)
 
-        assert rig.emulator.endpoints() == expected
-        call = rig.emulator.calls()[-1]
+        assert api.emulator.endpoints() == expected
+        call = api.emulator.calls()[-1]
         assert (call.fault, call.status) == (action, None)
         assert call.effect == (200 if expected else None)
 
 
-def test_reset_fault_before_has_no_effect_and_after_has(rig: EmulatorClient) -> None:
+def test_reset_fault_before_has_no_effect_and_after_has(api: EmulatorClient) -> None:
     for action, expected in (("reset_before", []), ("reset_after", ["emulated-project/batch"])):
-        rig.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
+        api.emulator.use_faults(FaultRule.read(CREATE | {"action": action}))
 
         with pytest.raises(httpx.ReadError):
-            create(rig)
+            create(api)
 
-        assert rig.emulator.endpoints() == expected
+        assert api.emulator.endpoints() == expected
 
 
-def test_truncate_fault_ends_inside_the_body(rig: EmulatorClient) -> None:
-    rig.emulator.use_faults(FaultRule(action="truncate"))
+def test_truncate_fault_ends_inside_the_body(api: EmulatorClient) -> None:
+    api.emulator.use_faults(FaultRule(action="truncate"))
 
     with pytest.raises(httpx.RemoteProtocolError):
-        create(rig)
+        create(api)
 
-    assert rig.emulator.endpoints() == ["emulated-project/batch"]
+    assert api.emulator.endpoints() == ["emulated-project/batch"]
 
 
 @pytest.mark.parametrize(("action", "kind"), [("malformed", "json"), ("not_json", "html")])
 def test_status_200_can_have_a_body_that_is_not_json(
-    rig: EmulatorClient, action: Any, kind: str
+    api: EmulatorClient, action: Any, kind: str
 ) -> None:
-    rig.emulator.use_faults(FaultRule(action=action))
+    api.emulator.use_faults(FaultRule(action=action))
 
-    answer = create(rig)
+    answer = create(api)
 
     assert answer.status_code == 200
     assert kind in answer.headers["content-type"]
@@ -76,19 +76,19 @@ def test_status_200_can_have_a_body_that_is_not_json(
         answer.json()
 
 
-def test_fault_rule_counts_its_matches(rig: EmulatorClient) -> None:
-    rig.emulator.use_faults(FaultRule(action="status", method="POST", nth=(2, 4)))
+def test_fault_rule_counts_its_matches(api: EmulatorClient) -> None:
+    api.emulator.use_faults(FaultRule(action="status", method="POST", nth=(2, 4)))
 
-    statuses = [create(rig, f"e-{n}").status_code for n in range(5)]
+    statuses = [create(api, f"e-{n}").status_code for n in range(5)]
 
     assert statuses == [200, 500, 200, 500, 200]
 
 
-def test_fault_rule_matches_by_body(rig: EmulatorClient) -> None:
-    rig.emulator.use_faults(FaultRule(action="status", body="poison", status=503))
+def test_fault_rule_matches_by_body(api: EmulatorClient) -> None:
+    api.emulator.use_faults(FaultRule(action="status", body="poison", status=503))
 
-    assert create(rig, "poison").status_code == 503
-    assert create(rig, "fine").status_code == 200
+    assert create(api, "poison").status_code == 503
+    assert create(api, "fine").status_code == 200
 
 
 def test_fault_probability_is_deterministic_for_a_seed() -> None:
@@ -105,37 +105,37 @@ def test_fault_probability_is_deterministic_for_a_seed() -> None:
     assert set(first) == {200, 500}
 
 
-def test_vanish_fault_makes_endpoint_404_and_ends_its_billing(rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve()
-    rig.emulator.use_faults(FaultRule(action="vanish", method="GET", target="batch"))
+def test_vanish_fault_makes_endpoint_404_and_ends_its_billing(api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve()
+    api.emulator.use_faults(FaultRule(action="vanish", method="GET", target="batch"))
 
-    seen = rig.http.get(rig.path(deployment))
+    seen = api.http.get(api.path(deployment))
 
     assert seen.status_code == 404
-    assert rig.emulator.billing == 0
-    assert rig.chat(endpoint["name"]).status_code == 404
+    assert api.emulator.billing == 0
+    assert api.chat(endpoint["name"]).status_code == 404
 
 
-def test_replica_loss_can_be_triggered_by_a_request(rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve(replicas=(2, 2))
-    rig.emulator.use_faults(FaultRule(action="lose_replica", path="/chat/", nth=(1,)))
+def test_replica_loss_can_be_triggered_by_a_request(api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve(replicas=(2, 2))
+    api.emulator.use_faults(FaultRule(action="lose_replica", path="/chat/", nth=(1,)))
 
-    answer = rig.chat(endpoint["name"])
+    answer = api.chat(endpoint["name"])
 
     assert answer.status_code == 200
-    assert rig.state(deployment) == "DEGRADED"
+    assert api.state(deployment) == "DEGRADED"
 
 
-def test_start_failure_fault_fails_the_start(rig: EmulatorClient) -> None:
+def test_start_failure_fault_fails_the_start(api: EmulatorClient) -> None:
     rule = FaultRule(action="fail_start", path="/deployments$", message="Image pull failed")
-    rig.emulator.use_faults(rule)
+    api.emulator.use_faults(rule)
 
-    deployment = rig.deploy(rig.endpoint())
-    rig.emulator.clock.advance(COLD_START_S)
+    deployment = api.deploy(api.endpoint())
+    api.emulator.clock.advance(COLD_START_S)
 
-    status = rig.get_deployment(deployment)["status"]
+    status = api.get_deployment(deployment)["status"]
     assert (status["state"], status["message"]) == ("DEPLOYMENT_STATE_FAILED", "Image pull failed")
-    assert rig.emulator.ledger().lines == ()
+    assert api.emulator.ledger().lines == ()
 
 
 def test_fault_rules_are_read_from_json_and_toml_files(tmp_path: Path) -> None:
@@ -158,13 +158,13 @@ def test_invalid_fault_rule_is_refused(rule: dict[str, Any]) -> None:
         read_rules([rule])
 
 
-def test_fault_rules_can_be_replaced_over_http(rig: EmulatorClient) -> None:
-    rig.http.post("/_emulator/faults", json=[{"action": "status", "status": 502}])
-    broken = create(rig).status_code
-    refused = rig.http.post("/_emulator/faults", json=[{"action": "explode"}]).status_code
-    rig.http.post("/_emulator/faults", json=[])
+def test_fault_rules_can_be_replaced_over_http(api: EmulatorClient) -> None:
+    api.http.post("/_emulator/faults", json=[{"action": "status", "status": 502}])
+    broken = create(api).status_code
+    refused = api.http.post("/_emulator/faults", json=[{"action": "explode"}]).status_code
+    api.http.post("/_emulator/faults", json=[])
 
-    assert (broken, refused, create(rig).status_code) == (502, 400, 200)
+    assert (broken, refused, create(api).status_code) == (502, 400, 200)
 
 
 def test_server_ends_while_a_request_hangs() -> None:
@@ -190,34 +190,34 @@ def test_server_ends_while_a_request_hangs() -> None:
     assert failures == ["ReadError"]
 
 
-def test_call_journal_has_caller_request_and_outcome(rig: EmulatorClient) -> None:
-    create(rig)
-    rig.http.get(f"{rig.p}/endpoints/ep_none", params={})
+def test_call_journal_has_caller_request_and_outcome(api: EmulatorClient) -> None:
+    create(api)
+    api.http.get(f"{api.p}/endpoints/ep_none", params={})
 
-    calls = rig.http.get("/_emulator/calls", params={"path": "/endpoints"}).json()["calls"]
+    calls = api.http.get("/_emulator/calls", params={"path": "/endpoints"}).json()["calls"]
 
     seen = [(c["method"], c["path"].rsplit("/", 1)[1], c["status"], c["body"]) for c in calls]
     assert seen == [("POST", "endpoints", 200, '{"name":"batch"}'), ("GET", "ep_none", 404, "")]
 
 
-def test_drip_fault_sends_the_true_response_slowly(rig: EmulatorClient) -> None:
-    rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.001, piece_bytes=50))
+def test_drip_fault_sends_the_true_response_slowly(api: EmulatorClient) -> None:
+    api.emulator.use_faults(FaultRule(action="drip", delay_s=0.001, piece_bytes=50))
 
-    answer = create(rig)
+    answer = create(api)
 
     assert answer.json()["name"] == "emulated-project/batch"
-    assert rig.emulator.calls()[-1].fault == "drip"
+    assert api.emulator.calls()[-1].fault == "drip"
 
 
 def test_drip_fault_has_its_effect_when_the_client_times_out(
-    rig: EmulatorClient,
+    api: EmulatorClient,
 ) -> None:
-    rig.emulator.use_faults(FaultRule(action="drip", delay_s=0.3, piece_bytes=1))
+    api.emulator.use_faults(FaultRule(action="drip", delay_s=0.3, piece_bytes=1))
 
     with (
         pytest.raises(httpx.ReadTimeout),
-        rig.http.stream("POST", f"{rig.p}/endpoints", json={"name": "batch"}, timeout=0.1) as seen,
+        api.http.stream("POST", f"{api.p}/endpoints", json={"name": "batch"}, timeout=0.1) as seen,
     ):
         seen.read()
 
-    assert rig.emulator.endpoints() == ["emulated-project/batch"]
+    assert api.emulator.endpoints() == ["emulated-project/batch"]

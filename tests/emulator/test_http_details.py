@@ -13,33 +13,33 @@ from tests.support.emulator_client import SMALL, EmulatorClient, code
 @pytest.mark.parametrize(
     "path", ["/v1/models", "/v2/supported-models", "/v1/hardware", "/v3/whoami"]
 )
-def test_head_is_get_without_a_body(rig: EmulatorClient, path: str) -> None:
-    head, got = rig.http.head(path), rig.http.get(path)
+def test_head_is_get_without_a_body(api: EmulatorClient, path: str) -> None:
+    head, got = api.http.head(path), api.http.get(path)
 
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == got.headers["content-length"]
 
 
-def test_head_without_a_key_is_refused(rig: EmulatorClient) -> None:
-    assert httpx.head(f"{rig.emulator.url}/v1/models").status_code == 401
+def test_head_without_a_key_is_refused(api: EmulatorClient) -> None:
+    assert httpx.head(f"{api.emulator.url}/v1/models").status_code == 401
 
 
 @pytest.mark.parametrize("slashes", ["/", "//"])
-def test_trailing_slash_is_the_same_path(rig: EmulatorClient, slashes: str) -> None:
-    endpoint, _ = rig.serve()
+def test_trailing_slash_is_the_same_path(api: EmulatorClient, slashes: str) -> None:
+    endpoint, _ = api.serve()
     body = {"model": endpoint["name"], "messages": [{"role": "user", "content": "Hi"}]}
 
-    chat_response = rig.http.post(f"/v1/chat/completions{slashes}", json=body)
-    listed = rig.http.get(f"{rig.p}/endpoints{slashes}")
+    chat_response = api.http.post(f"/v1/chat/completions{slashes}", json=body)
+    listed = api.http.get(f"{api.p}/endpoints{slashes}")
 
     assert (chat_response.status_code, listed.status_code) == (200, 200)
     assert listed.json()["data"][0]["id"] == endpoint["id"]
 
 
-def compressed(rig: EmulatorClient, raw: bytes, encoding: str = "gzip") -> httpx.Response:
+def compressed(api: EmulatorClient, raw: bytes, encoding: str = "gzip") -> httpx.Response:
     """Request a chat completion with a body that is sent unchanged."""
     headers = {"content-encoding": encoding, "content-type": "application/json"}
-    return rig.http.post("/v1/chat/completions", content=raw, headers=headers)
+    return api.http.post("/v1/chat/completions", content=raw, headers=headers)
 
 
 def body_of(endpoint: dict[str, Any], prompt: str = "Hi") -> bytes:
@@ -48,46 +48,46 @@ def body_of(endpoint: dict[str, Any], prompt: str = "Hi") -> bytes:
     return json.dumps({"model": endpoint["name"], "messages": messages}).encode()
 
 
-def test_gzip_body_is_read(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_gzip_body_is_read(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     raw = body_of(endpoint)
 
-    packed = compressed(rig, gzip.compress(raw))
-    plain = compressed(rig, raw, "identity")
+    packed = compressed(api, gzip.compress(raw))
+    plain = compressed(api, raw, "identity")
 
     assert packed.status_code == 200
     assert packed.json()["choices"] == plain.json()["choices"]
 
 
-def test_gzip_body_is_journalled_plain(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_gzip_body_is_journalled_plain(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     rule = {"action": "status", "status": 503, "body": "needle", "path": "/chat/"}
-    rig.http.post("/_emulator/faults", json=[rule])
+    api.http.post("/_emulator/faults", json=[rule])
 
-    assert compressed(rig, gzip.compress(body_of(endpoint, "a needle"))).status_code == 503
+    assert compressed(api, gzip.compress(body_of(endpoint, "a needle"))).status_code == 503
 
 
-def test_gzip_body_that_is_broken_is_refused(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_gzip_body_that_is_broken_is_refused(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     packed = gzip.compress(body_of(endpoint))
 
-    assert code(compressed(rig, b"no gzip")) == (400, "invalid_encoding")
-    assert code(compressed(rig, packed[:-9])) == (400, "invalid_encoding")
+    assert code(compressed(api, b"no gzip")) == (400, "invalid_encoding")
+    assert code(compressed(api, packed[:-9])) == (400, "invalid_encoding")
 
 
-def test_gzip_body_is_bounded_by_its_size_unpacked(rig: EmulatorClient) -> None:
-    rig.emulator.change(max_body_bytes=100_000)
+def test_gzip_body_is_bounded_by_its_size_unpacked(api: EmulatorClient) -> None:
+    api.emulator.change(max_body_bytes=100_000)
 
-    assert code(compressed(rig, gzip.compress(b" " * 200_000))) == (413, "payload_too_large")
-
-
-def test_body_in_another_encoding_is_refused(rig: EmulatorClient) -> None:
-    assert code(compressed(rig, b"x", "br")) == (415, "unsupported_encoding")
+    assert code(compressed(api, gzip.compress(b" " * 200_000))) == (413, "payload_too_large")
 
 
-def test_models_of_v1_are_a_bare_list(rig: EmulatorClient) -> None:
-    everything = rig.http.get("/v1/models").json()
-    dedicated = rig.http.get("/v1/models", params={"dedicated": "true"}).json()
+def test_body_in_another_encoding_is_refused(api: EmulatorClient) -> None:
+    assert code(compressed(api, b"x", "br")) == (415, "unsupported_encoding")
+
+
+def test_models_of_v1_are_a_bare_list(api: EmulatorClient) -> None:
+    everything = api.http.get("/v1/models").json()
+    dedicated = api.http.get("/v1/models", params={"dedicated": "true"}).json()
 
     assert isinstance(everything, list)
     found = next(model for model in everything if model["id"] == SMALL)
@@ -95,10 +95,10 @@ def test_models_of_v1_are_a_bare_list(rig: EmulatorClient) -> None:
     assert len(dedicated) == len(everything) - 1
 
 
-def test_answer_names_the_deployment_and_the_replica(rig: EmulatorClient) -> None:
-    endpoint, deployment = rig.serve()
+def test_answer_names_the_deployment_and_the_replica(api: EmulatorClient) -> None:
+    endpoint, deployment = api.serve()
 
-    headers = rig.chat(endpoint["name"]).headers
+    headers = api.chat(endpoint["name"]).headers
 
     assert headers["x-cluster"] == deployment["id"]
     assert json.loads(headers["x-i-router-log-event"])["worker_url"].startswith("http")

@@ -14,9 +14,9 @@ EMBEDDING = "intfloat/multilingual-e5-large-instruct"
 
 
 def test_completion_is_deterministic_for_its_prompt(
-    together: Together, rig: EmulatorClient
+    together: Together, api: EmulatorClient
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
     name = endpoint["name"]
 
     one = together.completions.create(model=name, prompt="Once", max_tokens=7, n=2)
@@ -32,8 +32,8 @@ def test_completion_is_deterministic_for_its_prompt(
     assert [part.text for part in echoed.prompt] == ["Once"]
 
 
-def test_logprobs_have_an_entry_for_each_token(together: Together, rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_logprobs_have_an_entry_for_each_token(together: Together, api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
     choice = together.chat.completions.create(
         model=endpoint["name"], messages=user_messages(), logprobs=3
@@ -48,8 +48,8 @@ def test_logprobs_have_an_entry_for_each_token(together: Together, rig: Emulator
     assert len(choice.logprobs.top_logprobs or {}) == 3
 
 
-def test_tool_is_called_and_its_result_answered(together: Together, rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_tool_is_called_and_its_result_answered(together: Together, api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     messages = user_messages("Weather in Oslo?")
 
     first = together.chat.completions.create(
@@ -80,17 +80,17 @@ def test_tool_is_called_and_its_result_answered(together: Together, rig: Emulato
         ({"type": "function", "function": {"name": "weather"}}, "tool_calls"),
     ],
 )
-def test_tool_choice_is_followed(rig: EmulatorClient, choice: Any, reason: str) -> None:
-    endpoint, _ = rig.serve()
+def test_tool_choice_is_followed(api: EmulatorClient, choice: Any, reason: str) -> None:
+    endpoint, _ = api.serve()
 
-    answer = rig.chat(endpoint["name"], tools=[TOOL], tool_choice=choice).json()
+    answer = api.chat(endpoint["name"], tools=[TOOL], tool_choice=choice).json()
 
     assert answer["choices"][0]["finish_reason"] == reason
 
 
-def test_reasoning_model_thinks_on_request(together: Together, rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve(profile=rig.profile("Qwen/Qwen3-32B", "H200"))
-    rig.emulator.clock.advance(600)
+def test_reasoning_model_thinks_on_request(together: Together, api: EmulatorClient) -> None:
+    endpoint, _ = api.serve(profile=api.profile("Qwen/Qwen3-32B", "H200"))
+    api.emulator.clock.advance(600)
 
     plain, thought = (
         together.chat.completions.create(
@@ -108,8 +108,8 @@ def test_reasoning_model_thinks_on_request(together: Together, rig: EmulatorClie
     assert thought.usage.completion_tokens > plain.usage.completion_tokens
 
 
-def test_embeddings_have_norm_one_and_keep_order(together: Together, rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve(profile=rig.profile(EMBEDDING))
+def test_embeddings_have_norm_one_and_keep_order(together: Together, api: EmulatorClient) -> None:
+    endpoint, _ = api.serve(profile=api.profile(EMBEDDING))
 
     several = together.embeddings.create(model=endpoint["name"], input=["one", "two", "one"]).data
     single = together.embeddings.create(model=endpoint["name"], input="two").data
@@ -122,45 +122,45 @@ def test_embeddings_have_norm_one_and_keep_order(together: Together, rig: Emulat
 
 
 @pytest.mark.parametrize("wrong", [None, "", [], ["one", ""], [1, 2], "word " * 2000])
-def test_invalid_embedding_input_is_refused(rig: EmulatorClient, wrong: Any) -> None:
-    endpoint, _ = rig.serve(profile=rig.profile(EMBEDDING))
+def test_invalid_embedding_input_is_refused(api: EmulatorClient, wrong: Any) -> None:
+    endpoint, _ = api.serve(profile=api.profile(EMBEDDING))
 
-    refused = rig.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": wrong})
+    refused = api.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": wrong})
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input")
 
 
-def test_chat_model_refuses_embeddings(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_chat_model_refuses_embeddings(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    refused = rig.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": "x"})
+    refused = api.http.post("/v1/embeddings", json={"model": endpoint["name"], "input": "x"})
 
     assert code(refused) == (400, "model_not_available")
 
 
 def test_response_has_request_id_and_names_its_deployment(
-    rig: EmulatorClient,
+    api: EmulatorClient,
 ) -> None:
-    endpoint, deployment = rig.serve()
+    endpoint, deployment = api.serve()
 
-    good, bad = rig.chat(endpoint["name"]), rig.chat("nobody")
-    listed = rig.http.get(f"{rig.p}/endpoints")
+    good, bad = api.chat(endpoint["name"]), api.chat("nobody")
+    listed = api.http.get(f"{api.p}/endpoints")
 
     assert good.json()["id"] == good.headers["x-request-id"]
     assert bad.json()["id"] == bad.headers["x-request-id"]
     assert good.headers["x-cluster"] == deployment["id"]
-    ids = [call.request_id for call in rig.emulator.calls()[-3:]]
+    ids = [call.request_id for call in api.emulator.calls()[-3:]]
     assert ids == [answer.headers["x-request-id"] for answer in (good, bad, listed)]
 
 
-def test_rate_limit_response_has_retry_after(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
-    rig.emulator.change(requests_per_s=2)
-    rig.emulator.clock.advance(60)
+def test_rate_limit_response_has_retry_after(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
+    api.emulator.change(requests_per_s=2)
+    api.emulator.clock.advance(60)
 
-    answers = [rig.chat(endpoint["name"]) for _ in range(3)]
-    rig.emulator.clock.advance(0.5)
-    later = rig.chat(endpoint["name"])
+    answers = [api.chat(endpoint["name"]) for _ in range(3)]
+    api.emulator.clock.advance(0.5)
+    later = api.chat(endpoint["name"])
 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
@@ -169,23 +169,23 @@ def test_rate_limit_response_has_retry_after(rig: EmulatorClient) -> None:
     assert later.status_code == 200
 
 
-def test_dedicated_endpoint_has_no_rate_limit_by_default(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_dedicated_endpoint_has_no_rate_limit_by_default(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    answers = [rig.chat(endpoint["name"], max_tokens=1) for _ in range(30)]
+    answers = [api.chat(endpoint["name"], max_tokens=1) for _ in range(30)]
 
     assert {answer.status_code for answer in answers} == {200}
     assert not any(name.startswith("x-ratelimit") for name in answers[0].headers)
 
 
 def test_usage_has_cached_tokens_in_either_field_or_none(
-    rig: EmulatorClient, emulator: Emulator
+    api: EmulatorClient, emulator: Emulator
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
     usages = {}
     for spelling in ("flat", "details", "none"):
         emulator.change(cached_tokens=spelling)
-        usages[spelling] = rig.chat(endpoint["name"], "word " * 200).json()["usage"]
+        usages[spelling] = api.chat(endpoint["name"], "word " * 200).json()["usage"]
 
     assert usages["flat"]["cached_tokens"] == 0
     assert usages["details"]["prompt_tokens_details"]["cached_tokens"] > 0

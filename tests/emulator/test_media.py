@@ -35,52 +35,52 @@ def messages(*urls: str, kind: str = "image_url") -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, *parts]}]
 
 
-def serve(rig: EmulatorClient, model: str) -> str:
+def serve(api: EmulatorClient, model: str) -> str:
     """Serve a model; returns the endpoint's name."""
-    name: str = rig.serve(profile=rig.profile(model))[0]["name"]
+    name: str = api.serve(profile=api.profile(model))[0]["name"]
     return name
 
 
-def prompt_tokens(rig: EmulatorClient, name: str, messages_of_user: list[dict[str, Any]]) -> int:
+def prompt_tokens(api: EmulatorClient, name: str, messages_of_user: list[dict[str, Any]]) -> int:
     """Return what a request is counted as."""
-    answer = rig.chat(name, messages=messages_of_user)
+    answer = api.chat(name, messages=messages_of_user)
     assert answer.status_code == 200, answer.text
     return int(answer.json()["usage"]["prompt_tokens"])
 
 
-def test_image_costs_tokens_by_its_size(rig: EmulatorClient) -> None:
-    name = serve(rig, VISION)
-    text_only = prompt_tokens(rig, name, messages())
+def test_image_costs_tokens_by_its_size(api: EmulatorClient) -> None:
+    name = serve(api, VISION)
+    text_only = prompt_tokens(api, name, messages())
 
-    small = prompt_tokens(rig, name, messages(data_url(png(280, 280))))
-    large = prompt_tokens(rig, name, messages(data_url(png(560, 560))))
+    small = prompt_tokens(api, name, messages(data_url(png(280, 280))))
+    large = prompt_tokens(api, name, messages(data_url(png(560, 560))))
 
     assert small - text_only == 100
     assert large - text_only == 400
 
 
-def test_image_by_https_is_accepted_without_fetch(rig: EmulatorClient) -> None:
-    name = serve(rig, VISION)
+def test_image_by_https_is_accepted_without_fetch(api: EmulatorClient) -> None:
+    name = serve(api, VISION)
 
-    tokens = prompt_tokens(rig, name, messages("https://example.invalid/cat.jpg"))
+    tokens = prompt_tokens(api, name, messages("https://example.invalid/cat.jpg"))
 
     assert tokens > 1_000
 
 
-def test_several_images_are_counted_each(rig: EmulatorClient) -> None:
-    name = serve(rig, VISION)
+def test_several_images_are_counted_each(api: EmulatorClient) -> None:
+    name = serve(api, VISION)
     url = data_url(png(280, 280))
 
-    one, two = (prompt_tokens(rig, name, messages(*[url] * n)) for n in (1, 2))
+    one, two = (prompt_tokens(api, name, messages(*[url] * n)) for n in (1, 2))
 
     assert two - one == 100
 
 
-def test_answer_is_deterministic_for_its_image(rig: EmulatorClient) -> None:
-    name = serve(rig, VISION)
+def test_answer_is_deterministic_for_its_image(api: EmulatorClient) -> None:
+    name = serve(api, VISION)
 
     answers = {
-        rig.chat(name, messages=messages(data_url(png(28, side))), temperature=0).json()["choices"][
+        api.chat(name, messages=messages(data_url(png(28, side))), temperature=0).json()["choices"][
             0
         ]["message"]["content"]
         for side in (28, 56, 28)
@@ -99,20 +99,20 @@ def test_answer_is_deterministic_for_its_image(rig: EmulatorClient) -> None:
     ],
 )
 def test_video_and_audio_are_accepted_by_a_model_that_takes_them(
-    rig: EmulatorClient, kind: str, url: str
+    api: EmulatorClient, kind: str, url: str
 ) -> None:
-    name = serve(rig, OMNI)
+    name = serve(api, OMNI)
 
-    assert prompt_tokens(rig, name, messages(url, kind=kind)) > prompt_tokens(rig, name, messages())
+    assert prompt_tokens(api, name, messages(url, kind=kind)) > prompt_tokens(api, name, messages())
 
 
-def test_audio_costs_tokens_by_its_length(rig: EmulatorClient) -> None:
-    name = serve(rig, OMNI)
+def test_audio_costs_tokens_by_its_length(api: EmulatorClient) -> None:
+    name = serve(api, OMNI)
     head = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHII", 1, 1, 16_000, 32_000)
 
     one, three = (
         prompt_tokens(
-            rig,
+            api,
             name,
             messages(data_url(head + b"\0" * (32_000 * s), "audio/wav"), kind="audio_url"),
         )
@@ -130,9 +130,9 @@ def test_audio_costs_tokens_by_its_length(rig: EmulatorClient) -> None:
     ],
 )
 def test_content_that_the_model_cannot_read_is_refused(
-    rig: EmulatorClient, model: str, kind: str, url: str
+    api: EmulatorClient, model: str, kind: str, url: str
 ) -> None:
-    refused = rig.chat(serve(rig, model), messages=messages(url, kind=kind))
+    refused = api.chat(serve(api, model), messages=messages(url, kind=kind))
 
     assert code(refused) == (400, "invalid_argument")
     assert kind.removesuffix("_url") in message(refused)
@@ -150,27 +150,27 @@ def test_content_that_the_model_cannot_read_is_refused(
         "",
     ],
 )
-def test_url_of_another_kind_is_refused(rig: EmulatorClient, url: str) -> None:
-    assert code(rig.chat(serve(rig, VISION), messages=messages(url)))[0] == 400
+def test_url_of_another_kind_is_refused(api: EmulatorClient, url: str) -> None:
+    assert code(api.chat(serve(api, VISION), messages=messages(url)))[0] == 400
 
 
-def test_part_without_an_object_is_refused(rig: EmulatorClient) -> None:
+def test_part_without_an_object_is_refused(api: EmulatorClient) -> None:
     part = {"type": "image_url", "image_url": "https://example.invalid/cat.jpg"}
     messages_of_user = [{"role": "user", "content": [part]}]
 
-    assert code(rig.chat(serve(rig, VISION), messages=messages_of_user))[0] == 400
+    assert code(api.chat(serve(api, VISION), messages=messages_of_user))[0] == 400
 
 
-def test_image_beyond_the_context_is_refused(rig: EmulatorClient) -> None:
-    name = serve(rig, VISION)
+def test_image_beyond_the_context_is_refused(api: EmulatorClient) -> None:
+    name = serve(api, VISION)
     huge = data_url(png(4_000, 4_000))
 
-    assert code(rig.chat(name, messages=messages(*[huge] * 5))) == (400, "context_length_exceeded")
+    assert code(api.chat(name, messages=messages(*[huge] * 5))) == (400, "context_length_exceeded")
 
 
-def test_catalogue_says_what_a_model_reads(rig: EmulatorClient) -> None:
-    listed = {m["name"]: m for m in rig.http.get("/v2/supported-models").json()["data"]}
-    seeing = rig.http.get("/v2/supported-models", params={"modality": "MODALITY_IMAGE"}).json()
+def test_catalogue_says_what_a_model_reads(api: EmulatorClient) -> None:
+    listed = {m["name"]: m for m in api.http.get("/v2/supported-models").json()["data"]}
+    seeing = api.http.get("/v2/supported-models", params={"modality": "MODALITY_IMAGE"}).json()
 
     assert "MODALITY_AUDIO" in listed[OMNI]["inputModalities"]
     assert {m["name"] for m in seeing["data"]} == {VISION, OMNI}

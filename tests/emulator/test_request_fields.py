@@ -9,12 +9,12 @@ from together import Together
 from tests.support.emulator_client import EmulatorClient, code, message, user_messages
 
 
-def test_unknown_field_is_ignored_unless_the_server_is_strict(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_unknown_field_is_ignored_unless_the_server_is_strict(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    lax = rig.chat(endpoint["name"], min_tokens=5)
-    rig.emulator.change(strict_fields=True)
-    strict = rig.chat(endpoint["name"], min_tokens=5)
+    lax = api.chat(endpoint["name"], min_tokens=5)
+    api.emulator.change(strict_fields=True)
+    strict = api.chat(endpoint["name"], min_tokens=5)
 
     assert lax.status_code == 200
     assert code(strict) == (400, "unknown_field")
@@ -22,10 +22,10 @@ def test_unknown_field_is_ignored_unless_the_server_is_strict(rig: EmulatorClien
 
 
 def test_every_field_of_the_official_schema_is_accepted(
-    rig: EmulatorClient, together: Together
+    api: EmulatorClient, together: Together
 ) -> None:
-    endpoint, _ = rig.serve()
-    rig.emulator.change(strict_fields=True)
+    endpoint, _ = api.serve()
+    api.emulator.change(strict_fields=True)
 
     answer = together.chat.completions.create(
         model=endpoint["name"],
@@ -57,19 +57,19 @@ def test_every_field_of_the_official_schema_is_accepted(
 
 
 @pytest.mark.parametrize("field", ["presence_penalty", "frequency_penalty"])
-def test_penalty_beyond_its_range_is_refused(rig: EmulatorClient, field: str) -> None:
-    endpoint, _ = rig.serve()
+def test_penalty_beyond_its_range_is_refused(api: EmulatorClient, field: str) -> None:
+    endpoint, _ = api.serve()
 
     body: dict[str, Any] = {field: 2.1}
-    assert rig.chat(endpoint["name"], **body).status_code == 400
+    assert api.chat(endpoint["name"], **body).status_code == 400
 
 
-def test_regex_answer_matches_its_pattern(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_regex_answer_matches_its_pattern(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     pattern = r"(yes|no): [0-9]{3}"
 
     answers = {
-        rig.chat(
+        api.chat(
             endpoint["name"], f"Q{n}", response_format={"type": "regex", "pattern": pattern}
         ).json()["choices"][0]["message"]["content"]
         for n in range(5)
@@ -80,9 +80,9 @@ def test_regex_answer_matches_its_pattern(rig: EmulatorClient) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(", None])
-def test_invalid_regex_is_refused(rig: EmulatorClient, pattern: str | None) -> None:
-    endpoint, _ = rig.serve()
+def test_invalid_regex_is_refused(api: EmulatorClient, pattern: str | None) -> None:
+    endpoint, _ = api.serve()
 
-    refused = rig.chat(endpoint["name"], response_format={"type": "regex", "pattern": pattern})
+    refused = api.chat(endpoint["name"], response_format={"type": "regex", "pattern": pattern})
 
     assert refused.status_code == 400

@@ -134,12 +134,12 @@ def test_price_is_linear_in_gpu_count(together: Together) -> None:
 
 
 def test_sdk_pages_through_all_endpoints_and_deployments(
-    together: Together, rig: EmulatorClient
+    together: Together, api: EmulatorClient
 ) -> None:
-    first = rig.endpoint("e-0")
+    first = api.endpoint("e-0")
     for n in range(1, 7):
-        rig.endpoint(f"e-{n}")
-        rig.deploy(first, name=f"d-{n}", replicas=(0, 0))
+        api.endpoint(f"e-{n}")
+        api.deploy(first, name=f"d-{n}", replicas=(0, 0))
 
     endpoints = [endpoint.name for endpoint in together.endpoints.list(limit=2)]
     deployments = [d.name for d in together.endpoints.deployments.list(first["id"], limit=4)]
@@ -149,9 +149,9 @@ def test_sdk_pages_through_all_endpoints_and_deployments(
 
 
 def test_deployment_can_be_validated_without_creation(
-    together: Together, rig: EmulatorClient
+    together: Together, api: EmulatorClient
 ) -> None:
-    endpoint, profile = rig.endpoint(), rig.profile()
+    endpoint, profile = api.endpoint(), api.profile()
 
     seen = together.endpoints.deployments.create(
         endpoint["id"],
@@ -167,10 +167,10 @@ def test_deployment_can_be_validated_without_creation(
 
 
 @pytest.mark.parametrize("kind", ["rollouts", "abExperiments", "shadowExperiments"])
-def test_undocumented_list_is_empty(rig: EmulatorClient, kind: str) -> None:
-    endpoint = rig.endpoint()
+def test_undocumented_list_is_empty(api: EmulatorClient, kind: str) -> None:
+    endpoint = api.endpoint()
 
-    answer = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/{kind}").json()
+    answer = api.http.get(f"{api.p}/endpoints/{endpoint['id']}/{kind}").json()
 
     assert answer == {"object": "list", "data": [], "next_cursor": None}
 

@@ -36,23 +36,23 @@ def test_single_stream_runs_at_the_published_speed() -> None:
 
 def test_request_beyond_concurrency_is_queued_and_answered() -> None:
     with crowd_on() as crowd:
-        endpoint, _ = crowd.rig.serve(replicas=(2, 2), maxConcurrentRequestsPerReplica="3")
+        endpoint, _ = crowd.api.serve(replicas=(2, 2), maxConcurrentRequestsPerReplica="3")
 
         crowd.send(endpoint["name"], 10)
         while crowd.clock.sleepers < 6:
             pass
-        working = crowd.rig.in_flight()
+        working = crowd.api.in_flight()
         crowd.finish()
 
         assert working == 6
         assert crowd.statuses == [200] * 10
-        assert crowd.rig.in_flight() == 0
+        assert crowd.api.in_flight() == 0
 
 
 @pytest.mark.parametrize("status", [503, 429])
 def test_request_beyond_the_queue_is_refused_as_overload(status: int) -> None:
     with crowd_on(queue_per_replica=2, overload=status) as crowd:
-        endpoint, _ = crowd.rig.serve(maxConcurrentRequestsPerReplica="1")
+        endpoint, _ = crowd.api.serve(maxConcurrentRequestsPerReplica="1")
 
         crowd.send(endpoint["name"], 5)
         crowd.finish()
@@ -62,36 +62,36 @@ def test_request_beyond_the_queue_is_refused_as_overload(status: int) -> None:
 
 def test_draining_replica_finishes_requests_and_bills_until_then() -> None:
     with crowd_on(drain_s=5) as crowd:
-        endpoint, deployment = crowd.rig.serve()
-        found = crowd.rig.emulator._store.deployments[deployment["id"]]
-        crowd.rig.emulator.change(answer_tokens=(20_000, 20_001))
+        endpoint, deployment = crowd.api.serve()
+        found = crowd.api.emulator._store.deployments[deployment["id"]]
+        crowd.api.emulator.change(answer_tokens=(20_000, 20_001))
         crowd.send(endpoint["name"], 1)
         while crowd.clock.sleepers < 1:
             pass
 
-        crowd.rig.scale(deployment, 0, 0)
+        crowd.api.scale(deployment, 0, 0)
         crowd.clock.advance(60)
-        draining = (crowd.rig.state(deployment), crowd.rig.emulator.billing)
+        draining = (crowd.api.state(deployment), crowd.api.emulator.billing)
         crowd.finish()
         crowd.clock.advance(5)
 
         assert draining == ("STOPPING", 1)
         assert crowd.statuses == [200]
         assert found.state.name == "STOPPED"
-        assert crowd.rig.emulator.billing == 0
+        assert crowd.api.emulator.billing == 0
 
 
 def test_drain_limit_cancels_remaining_requests() -> None:
     with crowd_on(drain_s=5, drain_limit_s=30) as crowd:
-        endpoint, deployment = crowd.rig.serve()
-        crowd.rig.emulator.change(answer_tokens=(20_000, 20_001))
+        endpoint, deployment = crowd.api.serve()
+        crowd.api.emulator.change(answer_tokens=(20_000, 20_001))
         crowd.send(endpoint["name"], 1)
         while crowd.clock.sleepers < 1:
             pass
 
-        crowd.rig.scale(deployment, 0, 0)
+        crowd.api.scale(deployment, 0, 0)
         crowd.clock.advance(31)
-        ended = crowd.rig.state(deployment)
+        ended = crowd.api.state(deployment)
         crowd.finish()
 
         assert ended == "STOPPED"

@@ -10,8 +10,8 @@ from tests.support.emulator_client import TOOL, EmulatorClient, user_messages
 from together_emulator import Emulator, ManualClock
 
 
-def test_streamed_answer_equals_the_plain_answer(together: Together, rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_streamed_answer_equals_the_plain_answer(together: Together, api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     whole = together.chat.completions.create(model=endpoint["name"], messages=user_messages())
 
     chunks = list(
@@ -28,8 +28,8 @@ def test_streamed_answer_equals_the_plain_answer(together: Together, rig: Emulat
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_streamed_choices_have_their_index(together: Together, rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_streamed_choices_have_their_index(together: Together, api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
     stream = together.chat.completions.create(
         model=endpoint["name"], messages=user_messages(), stream=True, n=3, max_tokens=4, logprobs=1
@@ -42,9 +42,9 @@ def test_streamed_choices_have_their_index(together: Together, rig: EmulatorClie
 
 
 def test_streamed_completion_equals_the_plain_completion(
-    together: Together, rig: EmulatorClient
+    together: Together, api: EmulatorClient
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
     whole = together.completions.create(model=endpoint["name"], prompt="Once", max_tokens=9)
 
     chunks = list(
@@ -59,8 +59,8 @@ def test_streamed_completion_equals_the_plain_completion(
     assert chunks[-1].usage == whole.usage
 
 
-def test_streamed_tool_call_equals_the_plain_call(together: Together, rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_streamed_tool_call_equals_the_plain_call(together: Together, api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
     chunks = list(
         together.chat.completions.create(
@@ -74,8 +74,8 @@ def test_streamed_tool_call_equals_the_plain_call(together: Together, rig: Emula
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
-def test_stream_that_cannot_begin_is_refused_with_a_status(rig: EmulatorClient) -> None:
-    refused = rig.chat("emulated-project/none", stream=True)
+def test_stream_that_cannot_begin_is_refused_with_a_status(api: EmulatorClient) -> None:
+    refused = api.chat("emulated-project/none", stream=True)
 
     assert refused.status_code == 404
     assert refused.json()["id"] == refused.headers["x-request-id"]
@@ -101,21 +101,21 @@ def test_stream_of_lost_replica_ends_in_an_error(together: Together) -> None:
                 list(stream)
 
 
-def test_stream_of_disconnected_client_frees_its_slot(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_stream_of_disconnected_client_frees_its_slot(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     body = {"model": endpoint["name"], "messages": user_messages(), "stream": True}
 
-    with rig.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+    with api.http.stream("POST", "/v1/chat/completions", json=body) as answer:
         next(answer.iter_lines())
 
-    while rig.in_flight():
+    while api.in_flight():
         pass
 
 
-def test_stream_is_server_sent_events_that_end_in_done(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_stream_is_server_sent_events_that_end_in_done(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    answer = rig.chat(endpoint["name"], stream=True, max_tokens=2)
+    answer = api.chat(endpoint["name"], stream=True, max_tokens=2)
 
     events = answer.text.split("\n\n")
     assert answer.headers["content-type"].startswith("text/event-stream")

@@ -131,8 +131,8 @@ def test_unsupported_schema_is_refused(schema: dict[str, Any]) -> None:
     assert (refused.value.status, refused.value.code) == (400, "invalid_schema")
 
 
-def test_structured_answer_over_http_is_valid_unless_truncated(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_structured_answer_over_http_is_valid_unless_truncated(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
     schema = {
         "type": "object",
         "properties": {
@@ -146,9 +146,9 @@ def test_structured_answer_over_http_is_valid_unless_truncated(rig: EmulatorClie
     wanted = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
 
     answers = [
-        rig.chat(endpoint["name"], f"mail {n}", response_format=wanted).json() for n in range(8)
+        api.chat(endpoint["name"], f"mail {n}", response_format=wanted).json() for n in range(8)
     ]
-    cut = rig.chat(endpoint["name"], response_format=wanted, max_tokens=3).json()
+    cut = api.chat(endpoint["name"], response_format=wanted, max_tokens=3).json()
 
     instances = [json.loads(a["choices"][0]["message"]["content"]) for a in answers]
     for instance in instances:
@@ -159,9 +159,9 @@ def test_structured_answer_over_http_is_valid_unless_truncated(rig: EmulatorClie
         json.loads(cut["choices"][0]["message"]["content"])
 
 
-def test_json_mode_without_schema_returns_json(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_json_mode_without_schema_returns_json(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    answer = rig.chat(endpoint["name"], response_format={"type": "json_object"}).json()
+    answer = api.chat(endpoint["name"], response_format={"type": "json_object"}).json()
 
     assert isinstance(json.loads(answer["choices"][0]["message"]["content"]), dict)

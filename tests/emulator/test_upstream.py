@@ -60,9 +60,9 @@ def emulator(behind: tuple[str, list[dict[str, Any]]]) -> Iterator[Emulator]:
 
 
 def test_upstream_answer_is_returned_in_togethers_shape(
-    together: Together, rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
+    together: Together, api: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
 
     answer = together.chat.completions.create(
         model=endpoint["name"], messages=user_messages(), max_tokens=9, reasoning={"enabled": False}
@@ -80,12 +80,12 @@ def test_upstream_answer_is_returned_in_togethers_shape(
 
 
 def test_upstream_completions_embeddings_and_streams_pass_through(
-    together: Together, rig: EmulatorClient
+    together: Together, api: EmulatorClient
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
     name = endpoint["name"]
-    embedder, _ = rig.serve(
-        "embedder", profile=rig.profile("intfloat/multilingual-e5-large-instruct")
+    embedder, _ = api.serve(
+        "embedder", profile=api.profile("intfloat/multilingual-e5-large-instruct")
     )
 
     text = together.completions.create(model=name, prompt="Say").choices[0].text
@@ -101,35 +101,35 @@ def test_upstream_completions_embeddings_and_streams_pass_through(
     assert vector == [0.6, 0.8]
 
 
-def test_upstream_leaves_lifecycle_and_bill_emulated(rig: EmulatorClient) -> None:
-    endpoint = rig.endpoint()
-    deployment = rig.deploy(endpoint)
-    rig.route(endpoint, deployment)
-    early = rig.chat(endpoint["name"])
-    rig.emulator.clock.advance(600)
+def test_upstream_leaves_lifecycle_and_bill_emulated(api: EmulatorClient) -> None:
+    endpoint = api.endpoint()
+    deployment = api.deploy(endpoint)
+    api.route(endpoint, deployment)
+    early = api.chat(endpoint["name"])
+    api.emulator.clock.advance(600)
 
-    late = rig.chat(endpoint["name"])
-    rig.emulator.clock.advance(1)
+    late = api.chat(endpoint["name"])
+    api.emulator.clock.advance(1)
 
-    metrics = rig.http.get(f"{rig.p}/endpoints/{endpoint['id']}/analytics").json()["metrics"]
+    metrics = api.http.get(f"{api.p}/endpoints/{endpoint['id']}/analytics").json()["metrics"]
     assert (early.status_code, late.status_code) == (503, 200)
-    assert rig.emulator.billing == 1
+    assert api.emulator.billing == 1
     assert metrics["tokenMetrics"]["totalInputTokens"] == "11"
-    assert rig.in_flight() == 0
+    assert api.in_flight() == 0
 
 
-def test_upstream_refusal_passes_through_and_garbage_is_502(rig: EmulatorClient) -> None:
-    endpoint, _ = rig.serve()
+def test_upstream_refusal_passes_through_and_garbage_is_502(api: EmulatorClient) -> None:
+    endpoint, _ = api.serve()
 
-    busy = rig.chat(endpoint["name"], seed=429)
-    strange = rig.chat(endpoint["name"], seed=500)
-    unknown = rig.chat("emulated-project/none")
+    busy = api.chat(endpoint["name"], seed=429)
+    strange = api.chat(endpoint["name"], seed=500)
+    unknown = api.chat("emulated-project/none")
 
     assert code(busy) == (429, "busy")
     assert message(busy) == "slot busy"
     assert code(strange) == (502, "bad_gateway")
     assert unknown.status_code == 404
-    assert rig.in_flight() == 0
+    assert api.in_flight() == 0
 
 
 def test_unreachable_upstream_is_502() -> None:
@@ -138,22 +138,22 @@ def test_unreachable_upstream_is_502() -> None:
         Emulator(clock=ManualClock(), upstream="http://127.0.0.1:9/v1") as emulator,
         httpx.Client(base_url=emulator.url, headers=headers, verify=TLS, timeout=20) as http,
     ):
-        rig = EmulatorClient(emulator, http)
-        endpoint, _ = rig.serve()
+        api = EmulatorClient(emulator, http)
+        endpoint, _ = api.serve()
 
-        refused = rig.chat(endpoint["name"])
+        refused = api.chat(endpoint["name"])
 
     assert code(refused) == (502, "bad_gateway")
     assert "http://127.0.0.1:9/v1" in message(refused)
 
 
-def abandon(rig: EmulatorClient, seen: list[dict[str, Any]], model: str, **body: Any) -> None:
+def abandon(api: EmulatorClient, seen: list[dict[str, Any]], model: str, **body: Any) -> None:
     """Send a request that is never answered, and hang up once the server behind has it."""
     before = len(seen)
     raw = json.dumps(
         {"model": model, "messages": [{"role": "user", "content": "Hi"}], "seed": HANGS} | body
     ).encode()
-    host, port = rig.emulator.url.removeprefix("http://").split(":")
+    host, port = api.emulator.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer local\r\n"
@@ -170,48 +170,48 @@ def settle(done: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"stream": True}])
 def test_abandoned_request_is_cancelled_upstream(
-    rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]], body: dict[str, Any]
+    api: EmulatorClient, behind: tuple[str, list[dict[str, Any]]], body: dict[str, Any]
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
 
-    abandon(rig, behind[1], endpoint["name"], **body)
+    abandon(api, behind[1], endpoint["name"], **body)
 
     settle(lambda: behind[1][-1].get("dropped") is True)
-    settle(lambda: rig.in_flight() == 0)
+    settle(lambda: api.in_flight() == 0)
 
 
 def test_abandoned_request_in_upstream_queue_is_skipped() -> None:
-    with listening() as (url, seen), in_front(url, slots=1) as rig:
-        endpoint, _ = rig.serve()
+    with listening() as (url, seen), in_front(url, slots=1) as api:
+        endpoint, _ = api.serve()
         name = endpoint["name"]
-        holder = threading.Thread(target=abandon, args=(rig, seen, name))
+        holder = threading.Thread(target=abandon, args=(api, seen, name))
         holder.start()
-        settle(lambda: rig.in_flight() == 1)
+        settle(lambda: api.in_flight() == 1)
         holder.join()
 
-        answered = rig.chat(name)
+        answered = api.chat(name)
 
         assert answered.status_code == 200
-        settle(lambda: rig.in_flight() == 0)
+        settle(lambda: api.in_flight() == 0)
 
 
 def test_abandoned_request_is_finished_where_that_is_set(
     behind: tuple[str, list[dict[str, Any]]],
 ) -> None:
-    with in_front(behind[0], drops_abandoned=False) as rig:
-        endpoint, _ = rig.serve()
+    with in_front(behind[0], drops_abandoned=False) as api:
+        endpoint, _ = api.serve()
 
-        abandon(rig, behind[1], endpoint["name"])
+        abandon(api, behind[1], endpoint["name"])
 
         assert "dropped" not in behind[1][-1]
-        assert rig.in_flight() == 1
+        assert api.in_flight() == 1
 
 
 def test_model_of_the_same_name_is_used_upstream() -> None:
-    with listening("other", "qwen2.5-7b-instruct") as (url, seen), in_front(url) as rig:
-        endpoint, _ = rig.serve()
+    with listening("other", "qwen2.5-7b-instruct") as (url, seen), in_front(url) as api:
+        endpoint, _ = api.serve()
 
-        rig.chat(endpoint["name"])
+        api.chat(endpoint["name"])
 
         assert seen[-1]["model"] == "qwen2.5-7b-instruct"
 
@@ -230,10 +230,10 @@ def test_upstream_model_is_the_one_that_is_configured(
     models: tuple[tuple[str, str], ...],
     asked_for: str,
 ) -> None:
-    with in_front(behind[0], upstream_models=models) as rig:
-        endpoint, _ = rig.serve()
+    with in_front(behind[0], upstream_models=models) as api:
+        endpoint, _ = api.serve()
 
-        rig.chat(endpoint["name"])
+        api.chat(endpoint["name"])
 
         assert behind[1][-1]["model"] == asked_for
 
@@ -251,27 +251,27 @@ def test_upstream_model_is_the_one_that_is_configured(
     ],
 )
 def test_thinking_is_switched_in_the_upstream_template(
-    rig: EmulatorClient,
+    api: EmulatorClient,
     behind: tuple[str, list[dict[str, Any]]],
     body: dict[str, Any],
     template: Mapping[str, Any] | None,
 ) -> None:
-    endpoint, _ = rig.serve()
+    endpoint, _ = api.serve()
 
-    rig.chat(endpoint["name"], **body)
+    api.chat(endpoint["name"], **body)
 
     assert behind[1][-1].get("chat_template_kwargs") == template
     assert "reasoning" not in behind[1][-1]
 
 
 def test_images_and_extra_fields_pass_through_to_upstream(
-    rig: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
+    api: EmulatorClient, behind: tuple[str, list[dict[str, Any]]]
 ) -> None:
-    endpoint, _ = rig.serve(profile=rig.profile("Qwen/Qwen3-VL-8B-Instruct"))
+    endpoint, _ = api.serve(profile=api.profile("Qwen/Qwen3-VL-8B-Instruct"))
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     messages = [{"role": "user", "content": [{"type": "text", "text": "What?"}, part]}]
 
-    answered = rig.chat(endpoint["name"], messages=messages, min_tokens=3)
+    answered = api.chat(endpoint["name"], messages=messages, min_tokens=3)
 
     assert answered.status_code == 200
     assert behind[1][-1]["messages"] == messages

@@ -34,9 +34,9 @@ def emulator() -> Iterator[Emulator]:
         yield server
 
 
-def create(rig: EmulatorClient, **body: Any) -> dict[str, Any]:
+def create(api: EmulatorClient, **body: Any) -> dict[str, Any]:
     """Create a legacy endpoint."""
-    answer = rig.http.post("/v1/endpoints", json=BODY | body)
+    answer = api.http.post("/v1/endpoints", json=BODY | body)
     assert answer.status_code == 200, answer.text
     made: dict[str, Any] = answer.json()
     return made
@@ -46,31 +46,31 @@ def path(endpoint: dict[str, Any]) -> str:
     return f"/v1/endpoints/{endpoint['id']}"
 
 
-def get_endpoint(rig: EmulatorClient, endpoint: dict[str, Any]) -> dict[str, Any]:
-    seen: dict[str, Any] = rig.http.get(path(endpoint)).json()
+def get_endpoint(api: EmulatorClient, endpoint: dict[str, Any]) -> dict[str, Any]:
+    seen: dict[str, Any] = api.http.get(path(endpoint)).json()
     return seen
 
 
-def patch(rig: EmulatorClient, endpoint: dict[str, Any], **body: Any) -> httpx.Response:
-    return rig.http.patch(path(endpoint), json=body)
+def patch(api: EmulatorClient, endpoint: dict[str, Any], **body: Any) -> httpx.Response:
+    return api.http.patch(path(endpoint), json=body)
 
 
-def test_v1_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: EmulatorClient) -> None:
-    clock = rig.emulator.clock
-    endpoint = create(rig)
+def test_v1_endpoint_starts_serves_stops_restarts_and_is_deleted(api: EmulatorClient) -> None:
+    clock = api.emulator.clock
+    endpoint = create(api)
     states = [endpoint["state"]]
     for advance_s in (30, COLD_START_S):
         clock.advance(advance_s)
-        states.append(get_endpoint(rig, endpoint)["state"])
-    answer = rig.chat(endpoint["name"])
-    states.append(patch(rig, endpoint, state="STOPPED").json()["state"])
+        states.append(get_endpoint(api, endpoint)["state"])
+    answer = api.chat(endpoint["name"])
+    states.append(patch(api, endpoint, state="STOPPED").json()["state"])
     clock.advance(DRAIN_S)
-    states.append(get_endpoint(rig, endpoint)["state"])
-    refused = rig.chat(endpoint["name"])
-    states.append(patch(rig, endpoint, state="STARTED").json()["state"])
+    states.append(get_endpoint(api, endpoint)["state"])
+    refused = api.chat(endpoint["name"])
+    states.append(patch(api, endpoint, state="STARTED").json()["state"])
     clock.advance(COLD_START_S)
-    states.append(get_endpoint(rig, endpoint)["state"])
-    deleted = rig.http.delete(path(endpoint))
+    states.append(get_endpoint(api, endpoint)["state"])
+    deleted = api.http.delete(path(endpoint))
 
     assert states == [
         "PENDING",
@@ -84,12 +84,12 @@ def test_v1_endpoint_starts_serves_stops_restarts_and_is_deleted(rig: EmulatorCl
     assert answer.status_code == 200
     assert code(refused) == (400, "dedicated_endpoint_not_running")
     assert (deleted.status_code, deleted.content) == (204, b"")
-    assert rig.http.get(path(endpoint)).status_code == 404
-    assert rig.emulator.billing == 0
+    assert api.http.get(path(endpoint)).status_code == 404
+    assert api.emulator.billing == 0
 
 
-def test_v1_endpoint_shows_all_requested_fields(rig: EmulatorClient) -> None:
-    endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 3})
+def test_v1_endpoint_shows_all_requested_fields(api: EmulatorClient) -> None:
+    endpoint = create(api, autoscaling={"min_replicas": 2, "max_replicas": 3})
 
     assert endpoint.keys() == {
         "object",
@@ -117,131 +117,131 @@ def test_v1_create_and_restart_are_refused_unless_allowed(call: str) -> None:
             base_url=emulator.url, headers={"authorization": f"Bearer {emulator.key}"}
         )
         with http:
-            rig = EmulatorClient(emulator, http)
+            api = EmulatorClient(emulator, http)
             if call == "create":
                 refused = http.post("/v1/endpoints", json=BODY)
             else:
-                endpoint = create(rig, state="STOPPED")
+                endpoint = create(api, state="STOPPED")
                 emulator.change(v1_create=False)
-                refused = patch(rig, endpoint, state="STARTED")
-                assert get_endpoint(rig, endpoint)["state"] == "STOPPED"
+                refused = patch(api, endpoint, state="STARTED")
+                assert get_endpoint(api, endpoint)["state"] == "STOPPED"
 
     assert code(refused) == (403, "endpoints_v1_create_access_disabled")
 
 
-def test_v1_create_is_never_idempotent(rig: EmulatorClient) -> None:
-    first, second = create(rig), create(rig)
+def test_v1_create_is_never_idempotent(api: EmulatorClient) -> None:
+    first, second = create(api), create(api)
 
-    listed = rig.http.get("/v1/endpoints", params={"mine": "true", "type": "dedicated"}).json()
+    listed = api.http.get("/v1/endpoints", params={"mine": "true", "type": "dedicated"}).json()
 
     assert first["id"] != second["id"]
     assert first["name"] != second["name"]
     assert [e["id"] for e in listed["data"]] == [first["id"], second["id"]]
 
 
-def test_v1_inference_accepts_the_name_only(rig: EmulatorClient) -> None:
-    endpoint = create(rig)
-    rig.emulator.clock.advance(COLD_START_S)
+def test_v1_inference_accepts_the_name_only(api: EmulatorClient) -> None:
+    endpoint = create(api)
+    api.emulator.clock.advance(COLD_START_S)
 
-    assert rig.chat(endpoint["name"]).status_code == 200
-    assert rig.chat(endpoint["id"]).status_code == 404
-    assert rig.chat(endpoint["display_name"]).status_code == 404
+    assert api.chat(endpoint["name"]).status_code == 200
+    assert api.chat(endpoint["id"]).status_code == 404
+    assert api.chat(endpoint["display_name"]).status_code == 404
 
 
-def test_v1_replica_bills_the_minutes_that_it_runs(rig: EmulatorClient) -> None:
-    endpoint = create(rig, autoscaling={"min_replicas": 2, "max_replicas": 2})
-    rig.emulator.clock.advance(300 + 600)
-    patch(rig, endpoint, state="STOPPED")
-    rig.emulator.clock.advance(3600)
+def test_v1_replica_bills_the_minutes_that_it_runs(api: EmulatorClient) -> None:
+    endpoint = create(api, autoscaling={"min_replicas": 2, "max_replicas": 2})
+    api.emulator.clock.advance(300 + 600)
+    patch(api, endpoint, state="STOPPED")
+    api.emulator.clock.advance(3600)
 
-    bill = rig.emulator.ledger()
+    bill = api.emulator.ledger()
 
-    minutes = math.ceil((600 + rig.emulator.settings.drain_s) / 60)
+    minutes = math.ceil((600 + api.emulator.settings.drain_s) / 60)
     assert (bill.billing, bill.minutes) == (0, 2 * minutes)
     assert bill.usd == pytest.approx(2 * minutes * 0.09)
 
 
-def test_v1_endpoint_deleted_while_running_bills_no_more(rig: EmulatorClient) -> None:
-    endpoint = create(rig)
-    rig.emulator.clock.advance(300 + 60)
+def test_v1_endpoint_deleted_while_running_bills_no_more(api: EmulatorClient) -> None:
+    endpoint = create(api)
+    api.emulator.clock.advance(300 + 60)
 
-    rig.http.delete(path(endpoint))
-    rig.emulator.clock.advance(3600)
+    api.http.delete(path(endpoint))
+    api.emulator.clock.advance(3600)
 
-    assert (rig.emulator.ledger().billing, rig.emulator.ledger().minutes) == (0, 1)
-    assert rig.http.delete(path(endpoint)).status_code == 404
-
-
-def test_v1_endpoint_created_stopped_costs_nothing(rig: EmulatorClient) -> None:
-    endpoint = create(rig, state="STOPPED")
-    rig.emulator.clock.advance(COLD_START_S)
-
-    assert get_endpoint(rig, endpoint)["state"] == "STOPPED"
-    assert get_endpoint(rig, endpoint)["autoscaling"] == {"min_replicas": 1, "max_replicas": 1}
-    assert rig.emulator.ledger().lines == ()
+    assert (api.emulator.ledger().billing, api.emulator.ledger().minutes) == (0, 1)
+    assert api.http.delete(path(endpoint)).status_code == 404
 
 
-def test_v1_replica_change_survives_a_stop(rig: EmulatorClient) -> None:
-    endpoint = create(rig)
-    rig.emulator.clock.advance(COLD_START_S)
-    patch(rig, endpoint, autoscaling={"min_replicas": 3, "max_replicas": 3})
-    rig.emulator.clock.advance(COLD_START_S)
-    grown = rig.emulator.billing
+def test_v1_endpoint_created_stopped_costs_nothing(api: EmulatorClient) -> None:
+    endpoint = create(api, state="STOPPED")
+    api.emulator.clock.advance(COLD_START_S)
 
-    patch(rig, endpoint, state="STOPPED")
-    rig.emulator.clock.advance(DRAIN_S)
-    patch(rig, endpoint, state="STARTED")
-    rig.emulator.clock.advance(COLD_START_S)
-
-    assert (grown, rig.emulator.billing) == (3, 3)
+    assert get_endpoint(api, endpoint)["state"] == "STOPPED"
+    assert get_endpoint(api, endpoint)["autoscaling"] == {"min_replicas": 1, "max_replicas": 1}
+    assert api.emulator.ledger().lines == ()
 
 
-def test_v1_endpoint_without_capacity_is_pending(rig: EmulatorClient) -> None:
-    rig.emulator.set_free("1xnvidia-h100-80gb", 0)
-    endpoint = create(rig)
-    rig.emulator.clock.advance(COLD_START_S)
-    waiting = get_endpoint(rig, endpoint)["state"]
+def test_v1_replica_change_survives_a_stop(api: EmulatorClient) -> None:
+    endpoint = create(api)
+    api.emulator.clock.advance(COLD_START_S)
+    patch(api, endpoint, autoscaling={"min_replicas": 3, "max_replicas": 3})
+    api.emulator.clock.advance(COLD_START_S)
+    grown = api.emulator.billing
 
-    rig.emulator.set_free("1xnvidia-h100-80gb", 1)
-    rig.emulator.clock.advance(COLD_START_S)
+    patch(api, endpoint, state="STOPPED")
+    api.emulator.clock.advance(DRAIN_S)
+    patch(api, endpoint, state="STARTED")
+    api.emulator.clock.advance(COLD_START_S)
 
-    assert (waiting, get_endpoint(rig, endpoint)["state"]) == ("PENDING", "STARTED")
+    assert (grown, api.emulator.billing) == (3, 3)
 
 
-def test_v1_endpoint_that_never_starts_is_in_error_and_final(rig: EmulatorClient) -> None:
-    rig.emulator.set_free("1xnvidia-h100-80gb", 0)
-    endpoint = create(rig)
-    rig.emulator.clock.advance(6 * 3600 + 1)
+def test_v1_endpoint_without_capacity_is_pending(api: EmulatorClient) -> None:
+    api.emulator.set_free("1xnvidia-h100-80gb", 0)
+    endpoint = create(api)
+    api.emulator.clock.advance(COLD_START_S)
+    waiting = get_endpoint(api, endpoint)["state"]
 
-    refused = patch(rig, endpoint, state="STARTED")
+    api.emulator.set_free("1xnvidia-h100-80gb", 1)
+    api.emulator.clock.advance(COLD_START_S)
 
-    assert get_endpoint(rig, endpoint)["state"] == "ERROR"
+    assert (waiting, get_endpoint(api, endpoint)["state"]) == ("PENDING", "STARTED")
+
+
+def test_v1_endpoint_that_never_starts_is_in_error_and_final(api: EmulatorClient) -> None:
+    api.emulator.set_free("1xnvidia-h100-80gb", 0)
+    endpoint = create(api)
+    api.emulator.clock.advance(6 * 3600 + 1)
+
+    refused = patch(api, endpoint, state="STARTED")
+
+    assert get_endpoint(api, endpoint)["state"] == "ERROR"
     assert refused.status_code == 400
 
 
 @pytest.mark.parametrize("where", ["json", "params"])
-def test_v1_zone_is_accepted_in_body_and_query(rig: EmulatorClient, where: str) -> None:
-    rig.emulator.set_free("1xnvidia-h100-80gb", 0, region="us-east-1")
+def test_v1_zone_is_accepted_in_body_and_query(api: EmulatorClient, where: str) -> None:
+    api.emulator.set_free("1xnvidia-h100-80gb", 0, region="us-east-1")
     zone = {"availability_zone": "us-east-1"}
     body, query = (BODY | zone, {}) if where == "json" else (BODY, zone)
 
-    endpoint = rig.http.post("/v1/endpoints", json=body, params=query).json()
-    rig.emulator.clock.advance(COLD_START_S)
+    endpoint = api.http.post("/v1/endpoints", json=body, params=query).json()
+    api.emulator.clock.advance(COLD_START_S)
 
-    assert get_endpoint(rig, endpoint)["state"] == "PENDING"
+    assert get_endpoint(api, endpoint)["state"] == "PENDING"
 
 
-def test_v1_zones_are_listed(rig: EmulatorClient) -> None:
-    answer = rig.http.get("/v1/clusters/availability-zones").json()
+def test_v1_zones_are_listed(api: EmulatorClient) -> None:
+    answer = api.http.get("/v1/clusters/availability-zones").json()
 
     assert answer == {"avzones": ["eu-west-1", "us-central-1", "us-east-1"]}
 
 
-def test_v1_hardware_has_price_and_availability_for_a_model(rig: EmulatorClient) -> None:
-    rig.emulator.set_free("1xnvidia-h200-141gb", 0)
+def test_v1_hardware_has_price_and_availability_for_a_model(api: EmulatorClient) -> None:
+    api.emulator.set_free("1xnvidia-h200-141gb", 0)
 
-    every = rig.http.get("/v1/hardware").json()["data"]
-    fitting = rig.http.get("/v1/hardware", params={"model": SMALL}).json()["data"]
+    every = api.http.get("/v1/hardware").json()["data"]
+    fitting = api.http.get("/v1/hardware", params={"model": SMALL}).json()["data"]
 
     assert len(every) == 12
     assert all("availability" not in kind for kind in every)
@@ -254,13 +254,13 @@ def test_v1_hardware_has_price_and_availability_for_a_model(rig: EmulatorClient)
     assert prices == {9.0, 11.0, 15.0}
 
 
-def test_v1_answers_take_longer_without_speculative_decoding(rig: EmulatorClient) -> None:
-    create(rig, disable_speculative_decoding=True)
-    create(rig, disable_speculative_decoding=False)
+def test_v1_answers_take_longer_without_speculative_decoding(api: EmulatorClient) -> None:
+    create(api, disable_speculative_decoding=True)
+    create(api, disable_speculative_decoding=False)
     work = Work(prompt_tokens=100, cached_tokens=0, completion_tokens=100)
 
     plain_s, quick_s = (
-        service_s(deployment, work, 1) for deployment in rig.emulator._store.deployments.values()
+        service_s(deployment, work, 1) for deployment in api.emulator._store.deployments.values()
     )
 
     assert plain_s > 1.2 * quick_s
@@ -283,28 +283,28 @@ def test_v1_answers_take_longer_without_speculative_decoding(rig: EmulatorClient
     ],
 )
 def test_v1_invalid_request_is_refused(
-    rig: EmulatorClient, body: dict[str, Any], expected: str
+    api: EmulatorClient, body: dict[str, Any], expected: str
 ) -> None:
-    refused = rig.http.post("/v1/endpoints", json=BODY | body)
+    refused = api.http.post("/v1/endpoints", json=BODY | body)
 
     assert refused.status_code in (400, 404)
     assert expected in message(refused)
-    assert rig.emulator.endpoints() == []
+    assert api.emulator.endpoints() == []
 
 
-def test_v1_and_v2_do_not_list_each_others_endpoints(rig: EmulatorClient) -> None:
-    legacy, modern = create(rig), rig.endpoint()
+def test_v1_and_v2_do_not_list_each_others_endpoints(api: EmulatorClient) -> None:
+    legacy, modern = create(api), api.endpoint()
 
-    assert [e["id"] for e in rig.http.get(f"{rig.p}/endpoints").json()["data"]] == [modern["id"]]
-    assert rig.http.get(f"{rig.p}/endpoints/{legacy['id']}").status_code == 404
-    assert rig.http.get(f"/v1/endpoints/{modern['id']}").status_code == 404
+    assert [e["id"] for e in api.http.get(f"{api.p}/endpoints").json()["data"]] == [modern["id"]]
+    assert api.http.get(f"{api.p}/endpoints/{legacy['id']}").status_code == 404
+    assert api.http.get(f"/v1/endpoints/{modern['id']}").status_code == 404
 
 
-def test_v1_list_separates_own_endpoints_from_serverless(rig: EmulatorClient) -> None:
-    endpoint = create(rig)
+def test_v1_list_separates_own_endpoints_from_serverless(api: EmulatorClient) -> None:
+    endpoint = create(api)
 
     def listed(**query: str) -> list[str]:
-        return [e["type"] for e in rig.http.get("/v1/endpoints", params=query).json()["data"]]
+        return [e["type"] for e in api.http.get("/v1/endpoints", params=query).json()["data"]]
 
     assert set(listed()) == {"dedicated", "serverless"}
     assert listed(type="dedicated") == listed(mine="true") == ["dedicated"]
@@ -313,11 +313,11 @@ def test_v1_list_separates_own_endpoints_from_serverless(rig: EmulatorClient) ->
     assert endpoint["type"] == "dedicated"
 
 
-def test_v1_vanish_fault_accepts_the_display_name(rig: EmulatorClient) -> None:
-    endpoint = create(rig, display_name="mayfly-one")
-    create(rig, display_name="other")
+def test_v1_vanish_fault_accepts_the_display_name(api: EmulatorClient) -> None:
+    endpoint = create(api, display_name="mayfly-one")
+    create(api, display_name="other")
 
-    gone = rig.emulator.vanish("^mayfly-one$")
+    gone = api.emulator.vanish("^mayfly-one$")
 
     assert gone == 1
-    assert rig.http.get(path(endpoint)).status_code == 404
+    assert api.http.get(path(endpoint)).status_code == 404

@@ -39,16 +39,16 @@ def deployment() -> Deployment:
 class Crowd:
     """Requests in flight while the clock is stopped."""
 
-    def __init__(self, rig: EmulatorClient, clock: ManualClock) -> None:
-        self.rig = rig
+    def __init__(self, api: EmulatorClient, clock: ManualClock) -> None:
+        self.api = api
         self.clock = clock
         self.statuses: list[int] = []
         self._thread: threading.Thread | None = None
 
     def send(self, model: str, count: int) -> None:
         """Send so many requests at once; returns when all have arrived."""
-        before = len(self.rig.emulator.calls())
-        url, headers = self.rig.emulator.url, {"authorization": "Bearer local"}
+        before = len(self.api.emulator.calls())
+        url, headers = self.api.emulator.url, {"authorization": "Bearer local"}
         body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
 
         async def all_of_them() -> None:
@@ -62,7 +62,7 @@ class Crowd:
 
         self._thread = threading.Thread(target=lambda: asyncio.run(all_of_them()))
         self._thread.start()
-        while len(self.rig.emulator.calls()) < before + count:
+        while len(self.api.emulator.calls()) < before + count:
             pass
 
     def finish(self) -> None:

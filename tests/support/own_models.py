@@ -17,17 +17,17 @@ UPLOAD = f"{OWN_SLUG}/house-style"
 NO_CONFIG = f"{OWN_SLUG}/too-large"
 
 
-def own(rig: EmulatorClient, name: str) -> dict[str, Any]:
+def own(api: EmulatorClient, name: str) -> dict[str, Any]:
     """Return an own model's record by its name."""
-    listed = rig.http.get(f"{rig.p}/models").json()["data"]
+    listed = api.http.get(f"{api.p}/models").json()["data"]
     found: dict[str, Any] = next(model for model in listed if model["name"] == name)
     return found
 
 
-def configs(rig: EmulatorClient, reference: str) -> list[dict[str, Any]]:
+def configs(api: EmulatorClient, reference: str) -> list[dict[str, Any]]:
     """Return the configs of a reference model."""
     query = {"referenceModel": reference}
-    found: list[dict[str, Any]] = rig.http.get(f"{rig.p}/configs", params=query).json()["data"]
+    found: list[dict[str, Any]] = api.http.get(f"{api.p}/configs", params=query).json()["data"]
     return found
 
 
