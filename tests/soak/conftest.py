@@ -20,7 +20,7 @@ STOPPED_WITHIN_S = 30.0
 
 
 @dataclass
-class Tried:
+class TimedBatch:
     """One emulator with a batch of a set duration.
 
     Attributes:
@@ -91,13 +91,13 @@ class Tried:
 
 
 @pytest.fixture
-def tried(stage: PrefectStage, tmp_path: Path) -> Iterator[Tried]:
+def batch(stage: PrefectStage, tmp_path: Path) -> Iterator[TimedBatch]:
     """A provider that answers one request in a quarter of a second, and 60 rows."""
     with Emulator(speed=60.0, key=KEY) as together:
         together.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.25))
         block = stage.prefect.save_block(
             "together-credentials", f"soak-{uuid4().hex}", api_key=KEY, base_url=together.url
         )
-        tried = Tried(stage, together, str(block["id"]), tmp_path)
-        tried.rows("a.parquet", 0, 60)
-        yield tried
+        batch = TimedBatch(stage, together, str(block["id"]), tmp_path)
+        batch.rows("a.parquet", 0, 60)
+        yield batch

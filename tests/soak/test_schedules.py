@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.prefect.conftest import KEY, PrefectStage
-from tests.soak.conftest import Tried
+from tests.soak.conftest import TimedBatch
 from tests.support.prefect_deployments import prefect_command
 from tests.support.wait import wait_until
 
@@ -35,22 +35,22 @@ def completed(stage: PrefectStage, deployment: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.soak
-def test_batch_every_minute_answers_new_rows_and_never_overlaps(tried: Tried) -> None:
-    stage = tried.stage
+def test_batch_every_minute_answers_new_rows_and_never_overlaps(batch: TimedBatch) -> None:
+    stage = batch.stage
     # The first run takes longer than a minute, so that the next ones have to wait for it.
-    tried.rows("a.parquet", 0, 280)
-    deployment = tried.deploy(
+    batch.rows("a.parquet", 0, 280)
+    deployment = batch.deploy(
         "every-minute",
-        parameters=tried.job(rows={"incremental": True}),
+        parameters=batch.job(rows={"incremental": True}),
         schedules=[{"schedule": {"cron": EVERY_MINUTE, "timezone": "UTC"}, "active": True}],
     )
     wait_until(
         lambda: completed(stage, deployment), "the first scheduled run", timeout_s=280, every_s=1
     )
-    tried.rows("b.parquet", 280, 40)
+    batch.rows("b.parquet", 280, 40)
 
     wait_until(
-        lambda: len(pd.read_parquet(tried.output)) == 320, "the new rows", timeout_s=280, every_s=2
+        lambda: len(pd.read_parquet(batch.output)) == 320, "the new rows", timeout_s=280, every_s=2
     )
 
     stage.prefect.request("POST", f"/deployments/{deployment}/pause_deployment")
@@ -59,26 +59,26 @@ def test_batch_every_minute_answers_new_rows_and_never_overlaps(tried: Tried) ->
         "the end of the run that had begun",
         every_s=1,
     )
-    tried.assert_complete(320)
+    batch.assert_complete(320)
     runs = runs_of(stage, deployment)
     assert len(runs) >= 2
     assert {run["state_type"] for run in runs} == {"COMPLETED"}
     times = [tuple(datetime.fromisoformat(run[f"{end}_time"]) for end in ("start", "end"))
              for run in runs]  # fmt: skip
     assert all(former[1] <= later[0] for former, later in pairwise(times))
-    assert tried.answered() == 320
-    assert not tried.together.has_endpoints
+    assert batch.answered() == 320
+    assert not batch.together.has_endpoints
 
 
 @pytest.mark.soak
-def test_sweep_every_minute_ends_an_orphan(tried: Tried) -> None:
-    stage = tried.stage
+def test_sweep_every_minute_ends_an_orphan(batch: TimedBatch) -> None:
+    stage = batch.stage
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as http:
-        project = http.get(f"{tried.together.url}/v3/whoami").json()["project"]["id"]
-        endpoints = f"{tried.together.url}/v2/projects/{project}/endpoints"
+        project = http.get(f"{batch.together.url}/v3/whoami").json()["project"]["id"]
+        endpoints = f"{batch.together.url}/v2/projects/{project}/endpoints"
         assert http.post(endpoints, json={"name": ORPHAN}).is_success
     sweep = stage.prefect.deployment("sweep-endpoints/sweep-endpoints")
-    credentials = {"credentials": {"$ref": {"block_document_id": tried.block}}}
+    credentials = {"credentials": {"$ref": {"block_document_id": batch.block}}}
     stage.prefect.request("PATCH", f"/deployments/{sweep['id']}", parameters=credentials)
 
     created = prefect_command(
@@ -88,7 +88,7 @@ def test_sweep_every_minute_ends_an_orphan(tried: Tried) -> None:
 
     assert "Created" in created
     wait_until(
-        lambda: not tried.together.has_endpoints, "the end of the orphan", timeout_s=240, every_s=1
+        lambda: not batch.together.has_endpoints, "the end of the orphan", timeout_s=240, every_s=1
     )
     wait_until(lambda: completed(stage, sweep["id"]), "the sweep's completion", every_s=1)
     prefect_command(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.prefect.conftest import KEY, MODEL
-from tests.soak.conftest import Tried
+from tests.soak.conftest import TimedBatch
 from tests.support.prefect_deployments import prefect_command
 from tests.support.wait import wait_until
 
@@ -20,40 +20,40 @@ SUSPENDED = {"type": "PAUSED", "name": "Suspended", "state_details": {"pause_res
 PAUSED = {"type": "PAUSED", "name": "Paused"}
 
 
-def set_state(tried: Tried, run: str, state: dict[str, Any]) -> None:
+def set_state(batch: TimedBatch, run: str, state: dict[str, Any]) -> None:
     """Set a run's state as the UI does."""
-    answer = tried.stage.prefect.request("POST", f"/flow_runs/{run}/set_state", state=state)
+    answer = batch.stage.prefect.request("POST", f"/flow_runs/{run}/set_state", state=state)
     assert answer["status"] == "ACCEPT", answer
 
 
 @pytest.mark.soak
-def test_run_approved_after_minutes_completes(tried: Tried) -> None:
-    client = tried.stage.prefect
+def test_run_approved_after_minutes_completes(batch: TimedBatch) -> None:
+    client = batch.stage.prefect
     limits = {"concurrency": 1, "approve_above_usd": 0}
-    run = client.start_of(tried.deploy("approved-late"), tried.job(limits=limits))
+    run = client.start_of(batch.deploy("approved-late"), batch.job(limits=limits))
     client.await_state(run, "PAUSED")
 
     time.sleep(LEASE_RENEWAL_S + 30)
 
     assert client.run(run)["state_name"] == "Suspended"
-    assert not tried.together.has_endpoints
-    tried.stage.prefect.resume(run, decision="approve")
+    assert not batch.together.has_endpoints
+    batch.stage.prefect.resume(run, decision="approve")
     client.await_state(run, "COMPLETED")
-    tried.assert_complete(60)
+    batch.assert_complete(60)
 
 
 @pytest.mark.soak
-def test_run_waiting_for_approval_lets_another_run_start(tried: Tried) -> None:
-    client = tried.stage.prefect
-    deployment = tried.deploy("gives-its-slot")
+def test_run_waiting_for_approval_lets_another_run_start(batch: TimedBatch) -> None:
+    client = batch.stage.prefect
+    deployment = batch.deploy("gives-its-slot")
     limits = {"concurrency": 1, "approve_above_usd": 0}
-    waiting = client.start_of(deployment, tried.job(limits=limits))
+    waiting = client.start_of(deployment, batch.job(limits=limits))
     client.await_state(waiting, "PAUSED")
 
-    other = client.start_of(deployment, tried.job(output=str(tried.folder / "other")))
+    other = client.start_of(deployment, batch.job(output=str(batch.folder / "other")))
 
     client.await_state(other, "COMPLETED")
-    tried.stage.prefect.resume(waiting, decision="refuse")
+    batch.stage.prefect.resume(waiting, decision="refuse")
     ended = client.await_state(waiting, "FAILED")
     assert ended["state"]["message"] == "the plan was refused; nothing was created"
 
@@ -61,63 +61,63 @@ def test_run_waiting_for_approval_lets_another_run_start(tried: Tried) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("asked", [SUSPENDED, PAUSED], ids=["suspend", "pause"])
 def test_suspended_worker_run_stops_billing_and_resumes(
-    tried: Tried, asked: dict[str, Any]
+    batch: TimedBatch, asked: dict[str, Any]
 ) -> None:
-    client = tried.stage.prefect
-    run = client.start_of(tried.deploy(f"left-{asked['name'].lower()}"), tried.job())
-    tried.await_midway()
+    client = batch.stage.prefect
+    run = client.start_of(batch.deploy(f"left-{asked['name'].lower()}"), batch.job())
+    batch.await_midway()
 
-    set_state(tried, run, asked)
+    set_state(batch, run, asked)
 
-    tried.await_stopped()
+    batch.await_stopped()
     wait_until(lambda: client.run(run)["state_name"] == "Suspended", "the state", every_s=0.5)
-    sent = tried.answered()
+    sent = batch.answered()
     assert sent < 60
     # Its process ends after the endpoint; a resume before that would start a second one beside it.
     wait_until(lambda: "is paused" in client.logs(run) or "Suspended" in client.logs(run),
                "the end of the process", every_s=0.5)  # fmt: skip
-    tried.stage.prefect.resume(run)
+    batch.stage.prefect.resume(run)
     client.await_state(run, "COMPLETED")
-    tried.assert_complete(60)
-    assert tried.answered() <= 61
+    batch.assert_complete(60)
+    assert batch.answered() <= 61
     assert "Traceback" not in client.logs(run)
 
 
 @pytest.mark.soak
-def test_cancelled_worker_run_stops_billing(tried: Tried) -> None:
-    client = tried.stage.prefect
-    run = client.start_of(tried.deploy("cancelled"), tried.job())
-    tried.await_midway()
+def test_cancelled_worker_run_stops_billing(batch: TimedBatch) -> None:
+    client = batch.stage.prefect
+    run = client.start_of(batch.deploy("cancelled"), batch.job())
+    batch.await_midway()
 
-    prefect_command(tried.stage.prefect.api, "flow-run", "cancel", run)
+    prefect_command(batch.stage.prefect.api, "flow-run", "cancel", run)
 
-    tried.await_stopped()
+    batch.await_stopped()
     client.await_state(run, "CANCELLED")
     assert "Traceback" not in client.logs(run)
 
 
 @pytest.fixture
-def ad_hoc(tried: Tried) -> Any:
+def ad_hoc(batch: TimedBatch) -> Any:
     """A run by the command line on the session's Prefect server, midway."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("TOGETHER_", "PREFECT_"))}
     env = keep | {
-        "TOGETHER_BASE_URL": tried.together.url,
+        "TOGETHER_BASE_URL": batch.together.url,
         "TOGETHER_API_KEY": KEY,
-        "PREFECT_API_URL": tried.stage.prefect.api,
-        "MAYFLY_HOME": str(tried.folder / "home"),
+        "PREFECT_API_URL": batch.stage.prefect.api,
+        "MAYFLY_HOME": str(batch.folder / "home"),
         "DO_NOT_TRACK": "1",
     }
     command = [
-        sys.executable, "-m", "mayfly.cli.entry", "run", str(tried.folder / "input"),
-        "--model", MODEL, "--output", str(tried.output), "--concurrency", "1", "--yes",
+        sys.executable, "-m", "mayfly.cli.entry", "run", str(batch.folder / "input"),
+        "--model", MODEL, "--output", str(batch.output), "--concurrency", "1", "--yes",
     ]  # fmt: skip
-    with (tried.folder / "output.txt").open("wb") as output:
+    with (batch.folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
-        tried.await_midway()
-        yield process, tried.stage.prefect.run_with("output", str(tried.output))
+        batch.await_midway()
+        yield process, batch.stage.prefect.run_with("output", str(batch.output))
     finally:
         process.kill()
         process.wait()
@@ -125,30 +125,30 @@ def ad_hoc(tried: Tried) -> Any:
 
 @pytest.mark.soak
 def test_paused_ad_hoc_run_stops_billing_and_resumes(
-    tried: Tried, ad_hoc: tuple[subprocess.Popen[bytes], str]
+    batch: TimedBatch, ad_hoc: tuple[subprocess.Popen[bytes], str]
 ) -> None:
     process, run = ad_hoc
 
-    set_state(tried, run, PAUSED)
+    set_state(batch, run, PAUSED)
 
-    tried.await_stopped()
-    assert tried.stage.prefect.run(run)["state_name"] == "Paused"
+    batch.await_stopped()
+    assert batch.stage.prefect.run(run)["state_name"] == "Paused"
     assert process.poll() is None
-    tried.stage.prefect.resume(run)
-    assert process.wait(180) == 0, (tried.folder / "output.txt").read_text()
-    tried.assert_complete(60)
-    tried.stage.prefect.await_state(run, "COMPLETED")
+    batch.stage.prefect.resume(run)
+    assert process.wait(180) == 0, (batch.folder / "output.txt").read_text()
+    batch.assert_complete(60)
+    batch.stage.prefect.await_state(run, "COMPLETED")
 
 
 @pytest.mark.soak
 def test_cancelled_ad_hoc_run_stops_billing(
-    tried: Tried, ad_hoc: tuple[subprocess.Popen[bytes], str]
+    batch: TimedBatch, ad_hoc: tuple[subprocess.Popen[bytes], str]
 ) -> None:
     process, run = ad_hoc
 
-    prefect_command(tried.stage.prefect.api, "flow-run", "cancel", run)
+    prefect_command(batch.stage.prefect.api, "flow-run", "cancel", run)
 
-    tried.await_stopped()
-    assert process.wait(60) == 130, (tried.folder / "output.txt").read_text()
-    assert "Traceback" not in (tried.folder / "output.txt").read_text()
-    tried.stage.prefect.await_state(run, "CANCELLED")
+    batch.await_stopped()
+    assert process.wait(60) == 130, (batch.folder / "output.txt").read_text()
+    assert "Traceback" not in (batch.folder / "output.txt").read_text()
+    batch.stage.prefect.await_state(run, "CANCELLED")
