@@ -1,8 +1,10 @@
-"""What stays in a real terminal that is resized."""
+"""Commands in a real terminal: what they ask, and what stays on it."""
 
+import shlex
 import sys
 from pathlib import Path
 
+from tests.support.shell import ASKED, Shell
 from tests.support.terminal import Terminal, terminal
 from tests.support.wait import wait_until
 
@@ -41,3 +43,35 @@ def test_resized_window_keeps_one_waiting_line_and_then_none(tmp_path: Path) -> 
         lines = [line for line in window.lines() if not line.startswith("Pane is dead")]
 
     assert lines == ["printed before", "printed meanwhile", "the end"]
+
+
+def run_in(*options: str) -> list[str]:
+    """Return a command that runs mayfly, and then writes its exit code."""
+    command = shlex.join([sys.executable, "-m", "mayfly.cli.main", "run", *ASKED, *options])
+    return ["sh", "-c", f"{command}; echo exit code $?"]
+
+
+def test_run_asks_before_it_spends_and_creates_nothing_after_no(shell: Shell) -> None:
+    with terminal(shell.folder, *run_in(), columns=120, env=shell.env) as window:
+        wait_until(lambda: "[y/N]" in "".join(window.lines()), "question")
+        (question,) = [line for line in window.lines() if "[y/N]" in line]
+        window.type_line("n")
+        wait_until(lambda: "exit code" in "".join(window.lines()), "end")
+        lines = window.lines()
+
+    assert "Create this endpoint at $5.49/h for the batch?" in question
+    assert "nothing was created" in lines
+    assert "exit code 2" in lines
+    assert shell.creations == 0
+
+
+def test_local_run_asks_nothing_and_leaves_no_live_lines(shell: Shell) -> None:
+    with terminal(shell.folder, *run_in("--local"), columns=50, env=shell.env) as window:
+        wait_until(lambda: "exit code" in "".join(window.lines()), "end")
+        lines = window.lines()
+
+    assert "exit code 0" in lines
+    assert not [line for line in lines if "[y/N]" in line]
+    # Nothing of the waiting lines and of the live panel.
+    assert not [line for line in lines if set(line) & set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏━●○")]
+    assert "      rows  40 of 40 answered" in lines

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -122,3 +122,47 @@ def test_long_texts_of_samples_end_with_a_whole_line_on_paper(
     )
 
     assert rows == pytest.approx([7, 7], abs=0.1)
+
+
+CONTRASTS = """() => {
+  const channel = value => {
+    const part = value / 255
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4
+  }
+  const luminance = ([r, g, b]) =>
+    0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b)
+  const rgba = text => text.match(/[\\d.]+/g).map(Number)
+  const behind = element => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = rgba(getComputedStyle(at).backgroundColor)
+      if (colour.length === 3 || colour[3] > 0) return colour
+    }
+  }
+  const found = {}
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement
+    if (!walker.currentNode.nodeValue.trim() || !element.getClientRects().length) continue
+    const style = getComputedStyle(element)
+    const front = element.closest('svg') ? style.fill : style.color
+    const [light, dark] = [luminance(rgba(front)), luminance(behind(element))].sort((a, b) => b - a)
+    found[`${element.tagName}.${element.className.baseVal ?? element.className}`] =
+      (light + 0.05) / (dark + 0.05)
+  }
+  return found
+}"""
+"""The contrast of each kind of text with what is behind it, as WCAG 2 computes it."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_enough_contrast_in_light_and_dark(
+    browser: Browser, file: Path, scheme: Literal["light", "dark"]
+) -> None:
+    tab = opened(browser, file, width=1200)
+    tab.emulate_media(color_scheme=scheme)
+
+    contrasts = tab.evaluate(CONTRASTS)
+
+    assert len(contrasts) > 10
+    # Level AA of WCAG 2, for text of this size.
+    assert {kind: round(ratio, 1) for kind, ratio in contrasts.items() if ratio < 4.5} == {}

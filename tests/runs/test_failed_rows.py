@@ -1,6 +1,7 @@
 """Rows with an error: typed, kept as dead letters, and sent again only with --retry-failed."""
 
 import hashlib
+import shlex
 import shutil
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def test_failing_rows_are_dead_letters_and_can_be_retried(stage: Machine) -> Non
 
     # The server works again: only the two rows that can be sent are sent.
     stage.emulator.use_faults()
-    again = stage.run("--retry-failed")
+    # The command that the report shows.
+    shown = shlex.split(stage.report()["retry_command"])
+    assert (shown[0], shown[-1]) == ("mayfly", "--retry-failed")
+    again = stage.command(*shown[1:], "--yes")
 
     assert again.wait() == 3, again.text
     assert chat_requests(stage) - requests_before == 2

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,16 +36,30 @@ class Terminal:
         text = self.tmux("capture-pane", "-p", "-S", "-")
         return [line for line in text.splitlines() if line.strip()]
 
+    def type_line(self, text: str) -> None:
+        """Type a line, and Enter."""
+        self.tmux("send-keys", "-l", text)
+        self.tmux("send-keys", "Enter")
+
 
 @contextmanager
-def terminal(folder: Path, *command: str, columns: int) -> Iterator[Terminal]:
-    """Run a command in a window; skip the test where there is no tmux."""
+def terminal(
+    folder: Path, *command: str, columns: int, env: Mapping[str, str] | None = None
+) -> Iterator[Terminal]:
+    """Run a command in a window; skip the test where there is no tmux.
+
+    Args:
+        folder: Where the command starts.
+        env: Variables that it gets in addition.
+    """
     if TMUX is None:
         pytest.skip("needs tmux")
     window = Terminal(folder / "tmux")
-    env = ["env", "-u", "CI", "-u", "NO_COLOR", f"PYTHONPATH={ROOT}", "TERM=screen", "LANG=C.UTF-8"]
-    size = ["-x", str(columns), "-y", "40"]
-    window.tmux("new-session", "-d", *size, *env, *command)
+    usual = {"PYTHONPATH": str(ROOT), "TERM": "screen", "LANG": "C.UTF-8", **(env or {})}
+    variables = [f"{name}={value}" for name, value in usual.items()]
+    size = ["-c", str(folder), "-x", str(columns), "-y", "40"]
+    without = ["env", "-u", "CI", "-u", "NO_COLOR"]
+    window.tmux("new-session", "-d", *size, *without, *variables, *command)
     window.tmux("set-option", "-w", "remain-on-exit", "on")
     try:
         yield window
