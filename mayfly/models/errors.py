@@ -127,3 +127,10 @@ class TeardownFailed(MayflyError):
     """The endpoint could not be torn down; the message says what is billed and how to end it."""
 
     exit_code = 4
+
+
+def as_mayfly_error(error: Exception, what: str) -> MayflyError:
+    """Return an error, or for an unexpected one a `TerminalError` that says `what` failed."""
+    if isinstance(error, MayflyError):
+        return error
+    return TerminalError(f"{what} failed: {type(error).__name__}: {error}")

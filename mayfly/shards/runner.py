@@ -16,7 +16,7 @@ from mayfly.inference.prefix_order import by_prefix
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.row_stream import Record
 from mayfly.inference.structured_output import SchemaChecker, ValidatedResponses
-from mayfly.models.errors import MayflyError, TerminalError
+from mayfly.models.errors import MayflyError, as_mayfly_error
 from mayfly.models.rows import Answer, RowRequest, Tally
 from mayfly.models.shards import Shard
 from mayfly.shards.dedupe import Deduplication
@@ -320,8 +320,8 @@ def periodic_sync(journal: AnswerSink, engine: Sender) -> Iterator[None]:
         while not over.wait(SYNC_EVERY_S):
             try:
                 journal.commit()
-            except TerminalError as error:
-                engine.stop(error, grace_s=0)
+            except Exception as error:  # noqa: BLE001 - answers would no longer be synced
+                engine.stop(as_mayfly_error(error, "syncing a journal"), grace_s=0)
                 return
 
     thread = threading.Thread(target=sync, name="journal sync", daemon=True)

@@ -42,7 +42,14 @@ class Carrier(Protocol):
         """
 
 
-def shut_down(connection: "Connection[Any, Any]") -> None:
+class HasFileno(Protocol):
+    """A connection, by its descriptor."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
+def shut_down(connection: HasFileno) -> None:
     """End a connection for both sides, also for a thread that reads from it.
 
     Closing alone would leave that thread waiting, on a number that is soon another file's.

@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 
 from mayfly.inference.engine import Target
+from mayfly.models.errors import MayflyError
+from mayfly.workers.background import in_background
 from mayfly.workers.carrier import Absent, Carrier, Fail, Fleet, Join, shut_down
 from mayfly.workers.dask_cluster import DaskCluster, StartedActor
 from mayfly.workers.dask_demand import Demand
@@ -60,8 +63,7 @@ class DaskWorker:
         # One thread always reads, so that neither end of the socket waits for the other.
         self._listener = threading.Thread(target=self._listen, name=f"for {address}", daemon=True)
         self._listener.start()
-        self._thread = threading.Thread(target=self._carry, name=f"to {address}", daemon=True)
-        self._thread.start()
+        self._thread = in_background(self._carry, name=f"to {address}", failed=self._failed)
 
     def brief(self, assignment: Assignment) -> Assignment:
         """Return the assignment without what must not be sent, or cannot be read there."""
@@ -77,12 +79,28 @@ class DaskWorker:
         return self._reason
 
     def _listen(self) -> None:
-        with suppress(EOFError, OSError):
-            while True:
-                self._outgoing.put(self._far.recv_bytes())
-        self._outgoing.put(None)
+        try:
+            with suppress(EOFError, OSError):
+                while True:
+                    self._outgoing.put(self._far.recv_bytes())
+        finally:
+            self._outgoing.put(None)
+
+    def _failed(self, error: MayflyError) -> None:
+        self._reason = f"lost: {error}"
 
     def _carry(self) -> None:
+        try:
+            self._exchange()
+        finally:
+            with suppress(Exception):
+                self._staying.release()
+            # The pool notices the loss by it.
+            shut_down(self._far)
+            self._listener.join()
+            self._far.close()
+
+    def _exchange(self) -> None:
         with suppress(OSError):
             busy = False
             while True:
@@ -102,11 +120,6 @@ class DaskWorker:
                 for frame in answers:
                     self._far.send_bytes(frame)
                 busy = bool(answers)
-        with suppress(Exception):
-            self._staying.release()
-        shut_down(self._far)
-        self._listener.join()
-        self._far.close()
 
     def _take(self, timeout_s: float) -> tuple[list[bytes], bool]:
         """Return the messages to carry, and whether they are the last ones."""
@@ -163,7 +176,11 @@ class DaskFleet:
         self._used.update(self._first)
         for address in self._first:
             self._begin(address, absent)
-        threading.Thread(target=self._watch, name="watch cluster", daemon=True).start()
+        in_background(
+            self._watch,
+            name="watching the cluster",
+            failed=lambda error: self._continue_locally(f"is no longer watched ({error})"),
+        )
         return len(self._first)
 
     def lost(self, carrier: Carrier, reason: str, *, ready: bool) -> int:
@@ -224,9 +241,9 @@ class DaskFleet:
             )
 
     def _begin(self, address: str, absent: Absent = lambda: None) -> None:
-        threading.Thread(
-            target=self._start, args=(address, absent), name=f"start {address}", daemon=True
-        ).start()
+        in_background(
+            partial(self._start, address, absent), name=f"start on {address}", failed=self._fail
+        )
 
     def _start(self, address: str, absent: Absent) -> None:
         """Start a worker; on a paused Dask worker this takes until it continues."""
@@ -235,12 +252,11 @@ class DaskFleet:
                 self._count_loss(address, MOST_LOSSES)
                 absent()
                 return
-            started = self._cluster.start(address)
+            carrier = DaskWorker(self._cluster, address, self._cluster.start(address))
         except Exception:  # noqa: BLE001 - Dask raises many kinds of errors
             self._count_loss(address)
             absent()
             return
-        carrier = DaskWorker(self._cluster, address, started)
         if not self._join(carrier):
             carrier.end()
 

@@ -17,12 +17,12 @@ from typing import Self
 from mayfly.inference.concurrency import CEILING, Source
 from mayfly.inference.engine import Engine, Snapshot, limiter_for
 from mayfly.inference.throttled_log import ThrottledLog
-from mayfly.models.errors import EndpointLost, MayflyError, TerminalError
+from mayfly.models.errors import EndpointLost, MayflyError, TerminalError, as_mayfly_error
 from mayfly.models.shards import Shard
 from mayfly.shards.runner import Batch, periodic_sync
 from mayfly.storage.dataset import Chunk
 from mayfly.storage.journal import Journal
-from mayfly.workers.call_queue import CallQueue
+from mayfly.workers.call_queue import Call, CallQueue
 from mayfly.workers.carrier import Carrier, Fleet
 from mayfly.workers.handle import ShardTask, WorkerHandle, WorkerLost
 from mayfly.workers.protocol import (
@@ -157,11 +157,12 @@ class WorkerPool:
                         try:
                             journal.write_lines(lines, rows)
                             journal.keep_up()
-                        except MayflyError as error:
+                        except Exception as error:
                             # Answers that cannot be stored should not be paid for.
                             self._calls.put(self._release, task)
-                            self.stop(error, grace_s=0)
-                            raise
+                            reason = as_mayfly_error(error, f"journal of shard {shard.index}")
+                            self.stop(reason, grace_s=0)
+                            raise reason from error
                         self._totals.wrote(tally)
                         task.send(Written(shard.index, requests))
                     case RowsNeeded():
@@ -235,10 +236,8 @@ class WorkerPool:
                 self._tick()
                 if self._changed:
                     self._share_out()
-        except MayflyError as error:
-            self._reason = self._reason or error
         except Exception as error:  # noqa: BLE001 - any error ends the pool
-            self._reason = TerminalError(f"the worker pool failed: {type(error).__name__}: {error}")
+            self._reason = self._reason or as_mayfly_error(error, "the worker pool")
         finally:
             self._close()
 
@@ -256,14 +255,12 @@ class WorkerPool:
         for worker in self._workers.values():
             worker.channel.close()
             worker.carrier.connection.close()
-        for worker in self._workers.values():
-            worker.carrier.end()
         reason = self._reason or EndpointLost("the worker pool was closed")
-        left = [task for worker in self._workers.values() for task in worker.tasks.values()]
-        left += self._unassigned
-        left += [args[0] for function, args in undone if function == self._accept]
-        for task in left:
-            task.events.put(Ended(task.command.shard.index, error=reason))
+        try:
+            for worker in self._workers.values():
+                worker.carrier.end()
+        finally:
+            self._end_tasks(undone, reason)
         for function, args in undone:
             if function == self._add_worker:
                 args[0].end()
@@ -272,6 +269,13 @@ class WorkerPool:
         self._workers.clear()
         self._publish()
         self._fleet.close()
+
+    def _end_tasks(self, undone: list[Call], reason: MayflyError) -> None:
+        left = [task for worker in self._workers.values() for task in worker.tasks.values()]
+        left += self._unassigned
+        left += [args[0] for function, args in undone if function == self._accept]
+        for task in left:
+            task.events.put(Ended(task.command.shard.index, error=reason))
 
     def _fail(self, error: MayflyError) -> None:
         raise error

@@ -5,15 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from mayfly.models.errors import MayflyError, TerminalError
+from mayfly.models.errors import TerminalError
 from mayfly.signals import TERMINATION_SIGNALS
+from mayfly.workers.background import in_background
 from mayfly.workers.carrier import Absent, Carrier, Fail, Join
 from mayfly.workers.protocol import Assignment
 
@@ -139,12 +139,8 @@ class LocalFleet:
 
     def _start_one(self) -> None:
         def start() -> None:
-            try:
-                carrier = self._start()
-            except MayflyError as error:
-                self._fail(error)
-                return
+            carrier = self._start()
             if not self._join(carrier):
                 carrier.end()
 
-        threading.Thread(target=start, name="start worker", daemon=True).start()
+        in_background(start, name="start of a worker process", failed=self._fail)

@@ -13,7 +13,7 @@ from mayfly.inference.engine import Engine, EngineSettings, Target
 from mayfly.inference.request_builder import Renderer
 from mayfly.inference.structured_output import SchemaChecker
 from mayfly.models.batch_lines import BatchLines
-from mayfly.models.errors import MayflyError
+from mayfly.models.errors import MayflyError, as_mayfly_error
 from mayfly.models.job import PromptSpec, Sampling
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
@@ -112,8 +112,8 @@ class Rows(NamedTuple):
         """Return the next rows of a shard, or the error of reading them."""
         try:
             return cls(shard, next(chunks, None))
-        except MayflyError as error:
-            return cls(shard, error)
+        except Exception as error:  # noqa: BLE001 - the worker waits for whatever it is
+            return cls(shard, as_mayfly_error(error, f"reading the rows of shard {shard}"))
 
 
 class Written(NamedTuple):

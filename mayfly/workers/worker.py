@@ -8,6 +8,7 @@ import pickle
 import selectors
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from typing import Any
 from mayfly.models.errors import EndpointLost, TerminalError
 from mayfly.shards.runner import send_rows
 from mayfly.workers.answers import AcknowledgedSender, CarriedRows, SentAnswers
+from mayfly.workers.background import in_background
+from mayfly.workers.carrier import shut_down
 from mayfly.workers.channel import Channel
 from mayfly.workers.protocol import (
     Alive,
@@ -94,9 +97,8 @@ class ShardWorker:
             ends: Further file descriptors that become readable when the run is gone.
             on_end: Called at once when it is.
         """
-        reporter = threading.Thread(target=self._report_often, name="reports", daemon=True)
         with self._engine:
-            reporter.start()
+            self._in_background(self._report_often, name="reports")
             with suppress(EOFError, OSError):
                 self._follow_commands(ends)
             on_end()
@@ -153,7 +155,7 @@ class ShardWorker:
                     shard.index, command.seed, send=self._send, allow=self._engine.allow
                 )
                 self._rows[shard.index] = CarriedRows(shard.index, self._send)
-                threading.Thread(target=self._answer, args=(command,), daemon=True).start()
+                self._in_background(partial(self._answer, command), name=f"shard {shard.index}")
             case Rows(index, chunk):
                 if (rows := self._rows.get(index)) is not None:
                     rows.arrived(chunk)
@@ -218,6 +220,17 @@ class ShardWorker:
             self._channel.send_all(message)
         except OSError:  # The other end is gone; `serve` notices it too.
             self._over.set()
+        except Exception:  # On the loop, nobody else sees it.
+            self._give_up()
+            raise
+
+    def _in_background(self, function: Callable[[], object], *, name: str) -> None:
+        in_background(function, name=name, failed=lambda _error: self._give_up())
+
+    def _give_up(self) -> None:
+        """End the worker, so that the run replaces it: something in it has failed."""
+        traceback.print_exc()
+        shut_down(self._channel)
 
 
 def _portable(error: Exception) -> Exception:
