@@ -17,8 +17,8 @@ MIN_SHARD_ROWS = 8192
 """Minimum rows of such a shard: rows are sorted by prefix within a shard for the endpoint's prompt
 cache, and few rows share no prefix."""
 
-MIN_SHARDS = 8
-"""Minimum shards of an input that is large enough, so that progress and resuming have steps."""
+SHARDS_FOR_WORKERS = 8
+"""Minimum shards of an input that workers share, if it is large enough: each takes a few."""
 
 MAX_SHARDS = 1_000_000
 """Maximum number of part files; their names have six digits."""
@@ -51,24 +51,26 @@ class Shard:
         return self.first_row + self.rows
 
 
-def plan_shards(groups: Sequence[RowGroup], *, shard_rows: int | None = None) -> list[Shard]:
+def plan_shards(
+    groups: Sequence[RowGroup], *, shard_rows: int | None = None, at_least: int = 1
+) -> list[Shard]:
     """Return shards that cover all rows of the row groups once, in order.
 
     With `shard_rows` every shard but the last has that many rows. Without, a shard has at most
-    16,384 rows and 64 MiB of input; within that, an input of 65,536 rows or more has at least 8
-    shards, a smaller one one per 8,192 rows, and one of a million at most about 64. Shards end at
-    the end of a row group if one is near, so that no two tasks decode the same one.
+    16,384 rows and 64 MiB of input, so an input of a million rows has about 64. Shards end at the
+    end of a row group if one is near, so that no two tasks decode the same one.
 
     Args:
         groups: All row groups in the order of the input.
         shard_rows: Rows per shard, at least 1 (ValueError below).
+        at_least: Minimum number of shards of automatic size, if each has 8,192 rows or more.
 
     Raises:
         ValueError: There would be more than a million shards.
     """
     rows = sum(group.rows for group in groups)
     if shard_rows is None:
-        ends = list(_automatic_ends(groups, rows))
+        ends = list(_automatic_ends(groups, rows, at_least))
     else:
         if shard_rows < 1:
             raise ValueError(f"{shard_rows} rows per shard; give at least 1")
@@ -84,10 +86,10 @@ def plan_shards(groups: Sequence[RowGroup], *, shard_rows: int | None = None) ->
     ]
 
 
-def _automatic_ends(groups: Sequence[RowGroup], rows: int) -> Iterator[int]:
+def _automatic_ends(groups: Sequence[RowGroup], rows: int, at_least: int) -> Iterator[int]:
     bounds = list(accumulate(group.rows for group in groups))
     sizes = list(accumulate(group.bytes for group in groups))
-    target = min(max(-(-rows // MIN_SHARDS), MIN_SHARD_ROWS), MAX_SHARD_ROWS)
+    target = min(max(-(-rows // at_least), MIN_SHARD_ROWS), MAX_SHARD_ROWS)
     at = 0
     while at < rows:
         # Dividing the rest evenly leaves no small last shard.

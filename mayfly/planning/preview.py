@@ -1,6 +1,6 @@
 """Preview a job: its input, its prompts and its remaining rows, without calling the API."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mayfly.models.errors import BadRequest
 from mayfly.models.failures import NULL_PROMPT
 from mayfly.models.job import Job, fingerprint
 from mayfly.models.manifest import Manifest
-from mayfly.models.shards import plan_shards
+from mayfly.models.shards import SHARDS_FOR_WORKERS, RowGroup, Shard, plan_shards
 from mayfly.planning.input_faults import as_wrong_request
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.input_files import refuse_output_below
@@ -58,9 +58,7 @@ class JobPreview:
             identity=self.job.identity(),
             input=self.dataset.describe(),
             provider=self.provider,
-            shards=tuple(
-                plan_shards(self.dataset.row_groups, shard_rows=self.job.limits.shard_rows)
-            ),
+            shards=tuple(_shards(self.job, self.dataset.row_groups)),
             created_at=now,
         )
 
@@ -168,6 +166,10 @@ def _after(preview: JobPreview, earlier: Manifest) -> JobPreview:
         and preview.dataset.fingerprint_of_first(files) == earlier.input["fingerprint"]
     ):
         groups = [group for file in preview.dataset.files[files:] for group in file.groups]
-        more = plan_shards(groups, shard_rows=preview.job.limits.shard_rows)
-        return replace(same, grown=earlier.grown(wanted, more))
+        return replace(same, grown=earlier.grown(wanted, _shards(preview.job, groups)))
     return preview
+
+
+def _shards(job: Job, groups: Sequence[RowGroup]) -> list[Shard]:
+    at_least = 1 if job.runner == "local" else SHARDS_FOR_WORKERS
+    return plan_shards(groups, shard_rows=job.limits.shard_rows, at_least=at_least)

@@ -50,19 +50,21 @@ def test_rows_larger_than_a_shard_have_their_own() -> None:
     assert [shard.rows for shard in shards] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("rows", [65_536, 100_000, 400_000, 1_000_000])
-def test_automatic_shards_are_a_few_to_about_64(rows: int) -> None:
-    shards = plan_shards([RowGroup(rows, rows * 500)])
-
-    assert 8 <= len(shards) <= 64
-
-
-@pytest.mark.parametrize(("rows", "shards"), [(20, 1), (8_192, 1), (8_193, 2), (20_000, 3)])
-def test_small_input_is_cut_no_finer_than_the_sort_window(rows: int, shards: int) -> None:
-    cut = plan_shards([RowGroup(rows, rows * 100)])
+@pytest.mark.parametrize(
+    ("rows", "shards"), [(20, 1), (16_384, 1), (16_385, 2), (64_000, 4), (1_000_000, 62)]
+)
+def test_automatic_shard_has_as_many_rows_as_are_sorted_together(rows: int, shards: int) -> None:
+    cut = plan_shards([RowGroup(rows, rows * 500)])
 
     assert len(cut) == shards
     assert cut[0] == Shard(index=0, first_row=0, rows=-(-rows // shards))
+
+
+@pytest.mark.parametrize(
+    ("rows", "shards"), [(20, 1), (8_192, 1), (8_193, 2), (20_000, 3), (65_536, 8), (400_000, 25)]
+)
+def test_input_for_workers_has_more_shards_if_they_are_large_enough(rows: int, shards: int) -> None:
+    assert len(plan_shards([RowGroup(rows, rows * 100)], at_least=8)) == shards
 
 
 def test_shards_end_at_nearby_row_group_ends() -> None:
@@ -79,7 +81,7 @@ def test_shards_end_at_nearby_row_group_ends() -> None:
 def test_single_row_group_is_cut_evenly() -> None:
     shards = plan_shards([RowGroup(26_380, 14_000_000)])
 
-    assert {shard.rows for shard in shards} <= {6_595}
+    assert {shard.rows for shard in shards} <= {13_190}
 
 
 def test_fixed_shard_rows_leave_the_rest_to_the_last_shard() -> None:
