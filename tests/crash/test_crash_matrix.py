@@ -27,17 +27,17 @@ Line = Literal["guardian", "sweep"]
 
 
 @contextmanager
-def stage_of(launcher: Launcher, folder: Path, api: str, *, rows: int) -> Iterator[Machine]:
-    """Set the stage."""
+def machine_of(launcher: Launcher, folder: Path, api: str, *, rows: int) -> Iterator[Machine]:
+    """Set up a machine."""
     with quick_emulator(v1_create=api == "v1") as emulator:
         yield Machine(emulator, launcher, folder, api=api, rows=rows)
 
 
-def cell_stage(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Line) -> Outcome:
-    """Play one cell on a stage of its own."""
+def play_cell(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Line) -> Outcome:
+    """Play one cell on a machine of its own."""
     # Enough rows to be counted while they are answered.
-    with stage_of(launcher, folder, api, rows=120 if isinstance(cell, AtRows) else 16) as stage:
-        return play(stage, cell, line=line)
+    with machine_of(launcher, folder, api, rows=120 if isinstance(cell, AtRows) else 16) as machine:
+        return play(machine, cell, line=line)
 
 
 @pytest.mark.timeout(900)
@@ -47,10 +47,10 @@ def cell_stage(launcher: Launcher, folder: Path, api: str, cell: Cell, line: Lin
 def test_run_killed_at_any_point_leaves_nothing_and_loses_nothing(
     launcher: Launcher, tmp_path: Path, api: str, line: Line, every: int
 ) -> None:
-    with stage_of(launcher, tmp_path / "whole", api, rows=16) as stage:
-        whole = stage.run()
+    with machine_of(launcher, tmp_path / "whole", api, rows=16) as machine:
+        whole = machine.run()
         assert whole.wait() == 0, whole.text
-        calls = stage.management()
+        calls = machine.management()
     cells = cells_of(calls)
     if not WHOLE:
         cells = cells[OFFSETS[api, line] :: every]
@@ -58,7 +58,7 @@ def test_run_killed_at_any_point_leaves_nothing_and_loses_nothing(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(
             pool.map(
-                lambda numbered: cell_stage(
+                lambda numbered: play_cell(
                     launcher, tmp_path / f"cell-{numbered[0]}", api, numbered[1], line
                 ),
                 enumerate(cells),

@@ -17,8 +17,8 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def stage(emulator: Emulator, launcher: Launcher, tmp_path: Path) -> Iterator[Machine]:
+def machine(emulator: Emulator, launcher: Launcher, tmp_path: Path) -> Iterator[Machine]:
     """A machine with an input and an API to run it against; at its end, nothing runs on it."""
-    stage = Machine(emulator, launcher, tmp_path / "machine")
-    yield stage
-    stage.switch_off()
+    machine = Machine(emulator, launcher, tmp_path / "machine")
+    yield machine
+    machine.switch_off()

@@ -10,42 +10,42 @@ from together_emulator import FaultRule
 DEDUPE = ("--dedupe", "--temperature", "0", "--shard-rows", "25")
 
 
-def asked(stage: Machine) -> int:
-    return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
+def asked(machine: Machine) -> int:
+    return sum(call.path.startswith("/v1/chat/") for call in machine.emulator.calls())
 
 
-def answers_kept(stage: Machine) -> int:
+def answers_kept(machine: Machine) -> int:
     """Return how many answers that were paid for a killed run has left on the disk."""
     # A shard whose part is committed no longer needs its journal.
-    done = {path.stem[-6:] for path in stage.output.glob("part-*.parquet")}
-    journals = (stage.output / "_mayfly" / "journal").glob("*.jsonl")
+    done = {path.stem[-6:] for path in machine.output.glob("part-*.parquet")}
+    journals = (machine.output / "_mayfly" / "journal").glob("*.jsonl")
     left = [path for path in journals if path.stem[-6:] not in done]
     records = [line for path in left for line in path.read_bytes().splitlines(keepends=True)]
     journalled = sum(line[9:10] == b"[" and line.endswith(b"\n") for line in records)
-    parts = stage.output.glob("part-*.parquet")
+    parts = machine.output.glob("part-*.parquet")
     return journalled + sum(sum(pq.read_table(part)["attempts"].to_pylist()) for part in parts)
 
 
-def test_identical_requests_are_sent_once_even_when_run_is_killed(stage: Machine) -> None:
+def test_identical_requests_are_sent_once_even_when_run_is_killed(machine: Machine) -> None:
     kinds = [(7 * row) % 60 for row in range(200)]
-    prompts = [f"Question {kind} of {stage.folder.name}" for kind in kinds]
-    pq.write_table(pa.table({"n": range(200), "prompt": prompts}), stage.input)
-    refused = stage.run("--dedupe")
+    prompts = [f"Question {kind} of {machine.folder.name}" for kind in kinds]
+    pq.write_table(pa.table({"n": range(200), "prompt": prompts}), machine.input)
+    refused = machine.run("--dedupe")
     assert refused.wait() == 2
     assert "set --temperature to 0" in refused.text
-    stage.emulator.use_faults(
+    machine.emulator.use_faults(
         FaultRule(action="status", path="^/v1/chat", body="Question 9 of", status=422, message="no")
     )
 
-    run = stage.run(*DEDUPE)
-    wait_until(lambda: stage.answered() >= 25, "25 answers")
+    run = machine.run(*DEDUPE)
+    wait_until(lambda: machine.answered() >= 25, "25 answers")
     run.kill_all()
-    kept, before = answers_kept(stage), asked(stage)
-    again = stage.run(*DEDUPE)
+    kept, before = answers_kept(machine), asked(machine)
+    again = machine.run(*DEDUPE)
 
     assert again.wait() == 3, again.text
-    assert asked(stage) - before == 60 - kept
-    table = pq.read_table(stage.output)
+    assert asked(machine) - before == 60 - kept
+    table = pq.read_table(machine.output)
     assert table["n"].to_pylist() == list(range(200))
     output: dict[int, set[str | None]] = {}
     for kind, response in zip(kinds, table["response"].to_pylist(), strict=True):
@@ -56,12 +56,12 @@ def test_identical_requests_are_sent_once_even_when_run_is_killed(stage: Machine
     assert sum(table["attempts"].to_pylist()) == 60
 
     # Of the duplicates that failed, one is sent again.
-    stage.emulator.use_faults()
-    before = asked(stage)
-    retry = stage.run(*DEDUPE, "--retry-failed")
+    machine.emulator.use_faults()
+    before = asked(machine)
+    retry = machine.run(*DEDUPE, "--retry-failed")
 
     assert retry.wait() == 0, retry.text
-    assert asked(stage) == before + 1
-    table = pq.read_table(stage.output)
+    assert asked(machine) == before + 1
+    table = pq.read_table(machine.output)
     assert table["response"].null_count == 0
     assert len(set(table["response"].to_pylist())) == 60

@@ -10,38 +10,38 @@ SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3)
 
 
 def test_run_longer_than_endpoint_lifetime_moves_and_repeats_no_row(
-    stage: Machine,
+    machine: Machine,
 ) -> None:
-    stage.emulator.use_faults(SLOW)
-    stage.concurrency = 1
+    machine.emulator.use_faults(SLOW)
+    machine.concurrency = 1
 
     # Seven seconds of answering, and five of a name that are not the last ten minutes.
-    run = stage.run(timeouts={"lifetime_s": 605, "observe_every_s": 0.2})
+    run = machine.run(timeouts={"lifetime_s": 605, "observe_every_s": 0.2})
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
-    assert stage.answered() == stage.rows
-    report = stage.report()
+    machine.assert_complete()
+    assert machine.answered() == machine.rows
+    report = machine.report()
     assert len(report["endpoints"]) >= 2
     assert len({endpoint["name"] for endpoint in report["endpoints"]}) == len(report["endpoints"])
     assert all("its lifetime is nearly over" in move for move in report["moves"])
     assert all(endpoint["teardown"]["not_found_read_back"] for endpoint in report["endpoints"])
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()
 
 
 def test_relative_home_holds_the_lease_for_guardian_and_sweep(
-    stage: Machine,
+    machine: Machine,
 ) -> None:
-    stage.emulator.use_faults(SLOW)
-    stage.env["MAYFLY_HOME"] = "home"
-    here = str(stage.folder)
+    machine.emulator.use_faults(SLOW)
+    machine.env["MAYFLY_HOME"] = "home"
+    here = str(machine.folder)
 
     def killed(*, whole: bool) -> None:
-        run = stage.run(folder=here)
-        before = stage.answered()
-        wait_until(lambda: stage.answered() >= before + 2, "answered rows")
-        assert len(stage.leases()) == 1
+        run = machine.run(folder=here)
+        before = machine.answered()
+        wait_until(lambda: machine.answered() >= before + 2, "answered rows")
+        assert len(machine.leases()) == 1
         if whole:
             run.kill_all()
         else:
@@ -49,12 +49,12 @@ def test_relative_home_holds_the_lease_for_guardian_and_sweep(
             run.wait()
 
     killed(whole=False)
-    stage.await_gone()
-    wait_until(lambda: not stage.leases(), "closed lease by the guardian")
+    machine.await_gone()
+    wait_until(lambda: not machine.leases(), "closed lease by the guardian")
     killed(whole=True)
-    swept = stage.command("sweep", "--json", folder=here)
+    swept = machine.command("sweep", "--json", folder=here)
 
     assert swept.wait() == 0, swept.text
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
-    assert [proof["line"] for proof in stage.proofs()] == ["sweep", "guardian"]
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()
+    assert [proof["line"] for proof in machine.proofs()] == ["sweep", "guardian"]

@@ -41,34 +41,34 @@ def theirs(plane: ControlPlane) -> EndpointRef:
 
 
 def test_existing_running_endpoint_is_used_and_left_running(
-    stage: Machine, plane: ControlPlane, theirs: EndpointRef
+    machine: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
-    run = stage.run("--endpoint", theirs.name)
+    run = machine.run("--endpoint", theirs.name)
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
+    machine.assert_complete()
     assert plane.observe(theirs).phase is Phase.READY
-    assert stage.leases() == ()
+    assert machine.leases() == ()
     assert "bills until it is stopped" in run.text
 
 
 def test_existing_stopped_endpoint_is_started_and_stopped_again(
-    stage: Machine, plane: ControlPlane, theirs: EndpointRef
+    machine: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
     plane.scale(theirs, Replicas(minimum=0, maximum=0))
     wait_until(lambda: plane.observe(theirs).phase is Phase.STOPPED, "stopped process")
 
-    run = stage.run("--endpoint", theirs.name)
+    run = machine.run("--endpoint", theirs.name)
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
+    machine.assert_complete()
     assert plane.observe(theirs).phase is Phase.STOPPED
 
 
 def test_existing_running_endpoint_is_stopped_with_teardown_stop(
-    stage: Machine, plane: ControlPlane, theirs: EndpointRef
+    machine: Machine, plane: ControlPlane, theirs: EndpointRef
 ) -> None:
-    run = stage.run("--endpoint", theirs.name, "--teardown", "stop")
+    run = machine.run("--endpoint", theirs.name, "--teardown", "stop")
 
     assert run.wait() == 0, run.text
     assert plane.observe(theirs).phase is Phase.STOPPED
@@ -76,11 +76,11 @@ def test_existing_running_endpoint_is_stopped_with_teardown_stop(
 
 @pytest.mark.parametrize(("asked", "billing"), [("stop", 0), ("keep", 1)])
 def test_own_endpoint_is_left_as_teardown_option_says(
-    stage: Machine, asked: str, billing: int
+    machine: Machine, asked: str, billing: int
 ) -> None:
-    run = stage.run("--teardown", asked)
+    run = machine.run("--teardown", asked)
 
     assert run.wait() == 0, run.text
-    assert stage.emulator.has_endpoints
-    assert stage.emulator.billing == billing
-    assert stage.leases() == ()
+    assert machine.emulator.has_endpoints
+    assert machine.emulator.billing == billing
+    assert machine.leases() == ()

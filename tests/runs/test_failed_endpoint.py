@@ -9,27 +9,27 @@ from together_emulator import FaultRule
 SLOW = FaultRule(action="delay", path="^/v1/chat/", delay_s=0.1)
 
 
-def test_endpoint_that_fails_midway_is_replaced(stage: Machine) -> None:
-    stage.emulator.use_faults(SLOW)
-    stage.concurrency = 2
-    run = stage.run(timeouts={"observe_every_s": 0.2})
-    wait_until(lambda: stage.answered() >= 4, "answered rows")
+def test_endpoint_that_fails_midway_is_replaced(machine: Machine) -> None:
+    machine.emulator.use_faults(SLOW)
+    machine.concurrency = 2
+    run = machine.run(timeouts={"observe_every_s": 0.2})
+    wait_until(lambda: machine.answered() >= 4, "answered rows")
 
-    report_failed_once(stage)
+    report_failed_once(machine)
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
-    first, second = stage.report()["endpoints"]
-    assert "FAILED" in stage.report()["moves"][0]
+    machine.assert_complete()
+    first, second = machine.report()["endpoints"]
+    assert "FAILED" in machine.report()["moves"][0]
     assert first["name"] != second["name"]
     assert first["teardown"]["not_found_read_back"]
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()
 
 
-def report_failed_once(stage: Machine) -> None:
+def report_failed_once(machine: Machine) -> None:
     """Let the next observation of the deployment be FAILED, as the API reports it."""
-    emulator, (lease,) = stage.emulator, stage.leases()
+    emulator, (lease,) = machine.emulator, machine.leases()
     path = f"/v2/projects/{emulator.project_id}/endpoints/{lease.ref.endpoint_id}/deployments"
     headers = {"authorization": f"Bearer {emulator.key}"}
     with httpx.Client(base_url=emulator.url, headers=headers) as http:

@@ -52,22 +52,22 @@ class Bucket:
 
 
 @pytest.fixture(params=["gcs", "azure"])
-def bucket(request: pytest.FixtureRequest, stage: Machine) -> Bucket:
+def bucket(request: pytest.FixtureRequest, machine: Machine) -> Bucket:
     """One store after another."""
     server = request.getfixturevalue(request.param)
-    return Bucket(server, {"gcs": "gs", "azure": "az"}[request.param], stage)
+    return Bucket(server, {"gcs": "gs", "azure": "az"}[request.param], machine)
 
 
 Start = Callable[..., Process]
 
 
 @pytest.fixture
-def start(stage: Machine, bucket: Bucket) -> Start:
+def start(machine: Machine, bucket: Bucket) -> Start:
     """Start a run of three shards of eight rows from and into the bucket."""
 
     def started(home: Path | None = None) -> Process:
-        stage.env["MAYFLY_HOME"] = str(home or stage.home)
-        return stage.command(
+        machine.env["MAYFLY_HOME"] = str(home or machine.home)
+        return machine.command(
             *("run", bucket.input, "--model", MODEL, "--output", bucket.output, "--yes"),
             *("--concurrency", "4", "--shard-rows", "8"),
         )
@@ -76,9 +76,9 @@ def start(stage: Machine, bucket: Bucket) -> Start:
 
 
 def test_run_is_the_only_one_of_its_output_and_resumed_after_it_was_killed(
-    stage: Machine, bucket: Bucket, start: Start, tmp_path: Path
+    machine: Machine, bucket: Bucket, start: Start, tmp_path: Path
 ) -> None:
-    stage.emulator.use_faults(
+    machine.emulator.use_faults(
         FaultRule(action="hang_before", path=f"^{CHAT}$", nth=tuple(range(13, 100)))
     )
     run = start()
@@ -88,8 +88,8 @@ def test_run_is_the_only_one_of_its_output_and_resumed_after_it_was_killed(
     assert second.wait() == 2, second.text
     assert f"output {bucket.output} is in use by process {run.pid}" in second.text
     run.kill_all()
-    stage.emulator.use_faults()
-    before = sum(call.path == CHAT for call in stage.emulator.calls())
+    machine.emulator.use_faults()
+    before = sum(call.path == CHAT for call in machine.emulator.calls())
     # The age of a lock can be changed at one of the servers; the other's owner comes back.
     elsewhere = hasattr(bucket.server, "age")
     if elsewhere:
@@ -98,7 +98,7 @@ def test_run_is_the_only_one_of_its_output_and_resumed_after_it_was_killed(
     again = start(home=tmp_path / "other" if elsewhere else None)
 
     assert again.wait() == 0, again.text
-    sent = sum(call.path == CHAT for call in stage.emulator.calls()) - before
+    sent = sum(call.path == CHAT for call in machine.emulator.calls()) - before
     assert sent == 24 - (8 if elsewhere else 12)
     table = bucket.table()
     assert table["n"].to_pylist() == list(range(24))
@@ -106,4 +106,4 @@ def test_run_is_the_only_one_of_its_output_and_resumed_after_it_was_killed(
     kept = {name.rpartition("/")[2] for name in bucket.server.names(f"{bucket.prefix}_mayfly/")}
     assert {"manifest.json", "report.json", "report.html"} <= kept
     assert not kept & {"lock.json", "lease.json", ".clock"}
-    stage.await_gone()
+    machine.await_gone()

@@ -14,23 +14,23 @@ def test_output_that_hangs_ends_the_endpoint_and_keeps_what_was_answered(
     odd_launcher: Launcher, tmp_path: Path
 ) -> None:
     with quick_emulator() as emulator:
-        stage = Machine(emulator, odd_launcher, tmp_path / "machine", rows=60)
-        odd = OddMachine(tmp_path, stage.output)
-        stage.env |= odd.environment
+        machine = Machine(emulator, odd_launcher, tmp_path / "machine", rows=60)
+        odd = OddMachine(tmp_path, machine.output)
+        machine.env |= odd.environment
         emulator.use_faults(SLOW)
-        run = stage.run(timeouts={"write_hang_s": 1})
-        wait_until(lambda: stage.answered() >= 8, "answered rows")
+        run = machine.run(timeouts={"write_hang_s": 1})
+        wait_until(lambda: machine.answered() >= 8, "answered rows")
         odd.hang()
 
-        stage.await_gone()
+        machine.await_gone()
         assert run.alive
         odd.come_back()
 
         assert run.wait() == 1, run.text
         assert "has accepted no answers for" in run.text
         assert "Traceback" not in run.text
-        again = stage.run()
+        again = machine.run()
         assert again.wait() == 0, again.text
-        stage.assert_complete()
+        machine.assert_complete()
         # Not one of them was sent twice.
-        assert stage.answered() == stage.rows
+        assert machine.answered() == machine.rows

@@ -19,19 +19,19 @@ TEXTS = 64
 """Rows that travel in one request for embeddings."""
 
 
-def journalled(stage: Machine) -> int:
+def journalled(machine: Machine) -> int:
     """Return how many answers the journals hold."""
-    journals = (stage.output / "_mayfly" / "journal").glob("*.jsonl")
+    journals = (machine.output / "_mayfly" / "journal").glob("*.jsonl")
     lines = [line for path in journals for line in path.read_bytes().splitlines()]
     return sum(line[9:10] == b"[" for line in lines)
 
 
-def requests(stage: Machine, path: str) -> int:
-    return sum(call.path == path for call in stage.emulator.calls())
+def requests(machine: Machine, path: str) -> int:
+    return sum(call.path == path for call in machine.emulator.calls())
 
 
 def killed_with_some_answers(
-    stage: Machine,
+    machine: Machine,
     path: str,
     *options: str,
     rows: int,
@@ -43,43 +43,43 @@ def killed_with_some_answers(
 
     Returns what the second run sent, and what came of both.
     """
-    prompts = [f"Question {row} of {stage.folder.name}" for row in range(rows)]
-    pq.write_table(pa.table({"n": range(rows), "prompt": prompts}), stage.input)
+    prompts = [f"Question {row} of {machine.folder.name}" for row in range(rows)]
+    pq.write_table(pa.table({"n": range(rows), "prompt": prompts}), machine.input)
     later = tuple(range(answered + 1, answered + 100))
-    stage.emulator.use_faults(FaultRule(action="hang_before", path=f"^{path}$", nth=later))
+    machine.emulator.use_faults(FaultRule(action="hang_before", path=f"^{path}$", nth=later))
     command = (
-        *("run", str(stage.input), "--model", model, "--output", str(stage.output), "--yes"),
+        *("run", str(machine.input), "--model", model, "--output", str(machine.output), "--yes"),
         *("--concurrency", "4", *options),
     )
-    run = stage.command(*command)
-    wait_until(lambda: journalled(stage) == answered * rows_each or not run.alive, "answers")
+    run = machine.command(*command)
+    wait_until(lambda: journalled(machine) == answered * rows_each or not run.alive, "answers")
     assert run.alive, run.text
 
     run.kill_all()
-    stage.emulator.use_faults()
-    before = requests(stage, path)
-    again = stage.command(*command)
+    machine.emulator.use_faults()
+    before = requests(machine, path)
+    again = machine.command(*command)
 
     assert again.wait() == 0, again.text
-    table = pq.read_table(stage.output)
+    table = pq.read_table(machine.output)
     assert table["n"].to_pylist() == list(range(rows))
     assert table["error"].null_count == rows
-    return requests(stage, path) - before, table
+    return requests(machine, path) - before, table
 
 
-def test_completions_of_killed_run_are_paid_for_once(stage: Machine) -> None:
+def test_completions_of_killed_run_are_paid_for_once(machine: Machine) -> None:
     path = "/v1/completions"
 
-    sent, table = killed_with_some_answers(stage, path, "--completions", rows=24, answered=10)
+    sent, table = killed_with_some_answers(machine, path, "--completions", rows=24, answered=10)
 
     assert sent == 24 - 10
-    assert requests(stage, "/v1/chat/completions") == 0
+    assert requests(machine, "/v1/chat/completions") == 0
     assert table["response"].null_count == 0
     assert set(table["attempts"].to_pylist()) == {1}
 
 
 def test_parsed_answers_of_killed_run_are_those_paid_for(
-    stage: Machine,
+    machine: Machine,
 ) -> None:
     schema: dict[str, Any] = {
         "type": "object",
@@ -88,11 +88,11 @@ def test_parsed_answers_of_killed_run_are_those_paid_for(
         "additionalProperties": False,
         "$defs": {"kind": {"enum": ["a", "b"]}},
     }
-    path = stage.folder / "schema.json"
+    path = machine.folder / "schema.json"
     path.write_bytes(orjson.dumps(schema))
 
     sent, table = killed_with_some_answers(
-        stage, "/v1/chat/completions", "--schema", str(path), rows=24, answered=10
+        machine, "/v1/chat/completions", "--schema", str(path), rows=24, answered=10
     )
 
     assert sent == 24 - 10
@@ -101,9 +101,9 @@ def test_parsed_answers_of_killed_run_are_those_paid_for(
     assert table["parsed"].to_pylist() == answers
 
 
-def test_embeddings_of_killed_run_belong_to_their_texts(stage: Machine) -> None:
+def test_embeddings_of_killed_run_belong_to_their_texts(machine: Machine) -> None:
     sent, table = killed_with_some_answers(
-        *(stage, "/v1/embeddings", "--embed", "prompt"),
+        *(machine, "/v1/embeddings", "--embed", "prompt"),
         model=EMBEDS,
         rows=5 * TEXTS,
         answered=2,

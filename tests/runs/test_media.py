@@ -17,27 +17,27 @@ STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 @pytest.fixture
-def stage(stage: Machine) -> Machine:
+def machine(machine: Machine) -> Machine:
     """A machine whose runs use a vision model."""
-    stage.model = VISION
-    return stage
+    machine.model = VISION
+    return machine
 
 
-def write(stage: Machine, **columns: Any) -> None:
-    pq.write_table(pa.table(columns), stage.input)
+def write(machine: Machine, **columns: Any) -> None:
+    pq.write_table(pa.table(columns), machine.input)
 
 
-def answers(stage: Machine) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(stage.output).to_pylist()
+def answers(machine: Machine) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(machine.output).to_pylist()
     return rows
 
 
 def test_images_are_answered_and_unreadable_ones_are_errors_of_their_rows(
-    stage: Machine,
+    machine: Machine,
 ) -> None:
-    (stage.folder / "pictures").mkdir()
-    (stage.folder / "pictures" / "a.png").write_bytes(IMAGE)
-    (stage.folder.parent / "secret.png").write_bytes(IMAGE)
+    (machine.folder / "pictures").mkdir()
+    (machine.folder / "pictures" / "a.png").write_bytes(IMAGE)
+    (machine.folder.parent / "secret.png").write_bytes(IMAGE)
     texts = {
         1: "https://a.example/x.png",
         2: f"data:image/png;base64,{b64encode(IMAGE).decode()}",
@@ -46,7 +46,7 @@ def test_images_are_answered_and_unreadable_ones_are_errors_of_their_rows(
         7: "pictures/none.png",
     }
     write(
-        stage,
+        machine,
         n=list(range(10)),
         raw=pa.array([IMAGE, *[None] * 7, IMAGE[:-30], b"no picture"], pa.binary()),
         text=[texts.get(row) for row in range(10)],
@@ -56,82 +56,82 @@ def test_images_are_answered_and_unreadable_ones_are_errors_of_their_rows(
         ),
     )
 
-    run = stage.run(
+    run = machine.run(
         *("--prompt", "What is {{ n }}?", "--runner", "processes"),
         *("--image", "raw", "--image", "text", "--image", "hf"),
     )
 
     assert run.wait() == 3, run.text
-    rows = answers(stage)
+    rows = answers(machine)
     assert [row["raw"] for row in rows] == [IMAGE, *[None] * 7, IMAGE[:-30], b"no picture"]
     assert all(row["response"] for row in rows[:6])
     assert all(row["prompt_tokens"] > 4 for row in rows[:6])
     errors = [row["error"] for row in rows[6:]]
-    assert errors[0].endswith(f"input's folder {stage.folder}")
+    assert errors[0].endswith(f"input's folder {machine.folder}")
     assert [error.partition(":")[0] for error in errors] == [
         *("media_file", "media_file", "bad_media", "bad_media")
     ]
     assert "cut off" in errors[2]
 
 
-def test_image_file_that_appeared_is_sent_by_retry_failed(stage: Machine) -> None:
-    outside = stage.folder.parent / "outside.png"
+def test_image_file_that_appeared_is_sent_by_retry_failed(machine: Machine) -> None:
+    outside = machine.folder.parent / "outside.png"
     outside.write_bytes(IMAGE)
-    write(stage, n=[0, 1, 2], image=[f"file://{outside}", "b.png", "broken.png"])
-    (stage.folder / "broken.png").write_bytes(b"no picture")
+    write(machine, n=[0, 1, 2], image=[f"file://{outside}", "b.png", "broken.png"])
+    (machine.folder / "broken.png").write_bytes(b"no picture")
     options = ("--prompt", "What?", "--image", "image")
-    assert stage.run(*options).wait() == 3
+    assert machine.run(*options).wait() == 3
 
-    (stage.folder / "b.png").write_bytes(IMAGE)
-    (stage.folder / "broken.png").write_bytes(IMAGE)
-    run = stage.run(*options, "--retry-failed")
+    (machine.folder / "b.png").write_bytes(IMAGE)
+    (machine.folder / "broken.png").write_bytes(IMAGE)
+    run = machine.run(*options, "--retry-failed")
 
     assert run.wait() == 0, run.text
-    assert [row["attempts"] for row in answers(stage)] == [1, 1, 1]
+    assert [row["attempts"] for row in answers(machine)] == [1, 1, 1]
 
 
-def test_equal_images_are_sent_once_with_dedupe(stage: Machine) -> None:
-    (stage.folder / "a.png").write_bytes(IMAGE)
+def test_equal_images_are_sent_once_with_dedupe(machine: Machine) -> None:
+    (machine.folder / "a.png").write_bytes(IMAGE)
     data = f"data:image/png;base64,{b64encode(IMAGE).decode()}"
-    write(stage, n=range(4), image=["a.png", data, "a.png", "https://a.example/x.png"])
+    write(machine, n=range(4), image=["a.png", data, "a.png", "https://a.example/x.png"])
 
-    run = stage.run(
+    run = machine.run(
         *("--prompt", "What?", "--image", "image"),
         *("--dedupe", "--temperature", "0"),
     )
 
     assert run.wait() == 0, run.text
-    assert stage.answered() == 2
+    assert machine.answered() == 2
 
 
-def test_plan_counts_images_and_refuses_unknown_column(stage: Machine) -> None:
-    write(stage, n=range(20), image=[png(560, 560)] * 20)
+def test_plan_counts_images_and_refuses_unknown_column(machine: Machine) -> None:
+    write(machine, n=range(20), image=[png(560, 560)] * 20)
 
-    plan = stage.command(
-        *("plan", str(stage.input), "--model", VISION, "--prompt", "What?", "--json"),
+    plan = machine.command(
+        *("plan", str(machine.input), "--model", VISION, "--prompt", "What?", "--json"),
         *("--image", "image"),
     )
 
     assert plan.wait() == 0, plan.text
     tokens = json.loads(plan.text)["workload"]["prompt_tokens_per_row"]
     assert tokens["low"] < 400 < tokens["high"]
-    bad = stage.command(
-        *("plan", str(stage.input), "--model", VISION, "--prompt", "What?", "--image", "picture")
+    bad = machine.command(
+        *("plan", str(machine.input), "--model", VISION, "--prompt", "What?", "--image", "picture")
     )
     assert bad.wait() == 2
     assert "--image picture: the input has no such column" in bad.text
 
 
-def test_form_run_reads_no_file_outside_of_the_input(stage: Machine) -> None:
-    outside = stage.folder.parent / "outside.png"
+def test_form_run_reads_no_file_outside_of_the_input(machine: Machine) -> None:
+    outside = machine.folder.parent / "outside.png"
     outside.write_bytes(IMAGE)
-    (stage.folder / "a.png").write_bytes(IMAGE)
-    write(stage, n=[0, 1], image=[f"file://{outside}", "a.png"])
+    (machine.folder / "a.png").write_bytes(IMAGE)
+    write(machine, n=[0, 1], image=[f"file://{outside}", "a.png"])
     prompt = {"template": "What?", "image_columns": ["image"]}
 
-    run = stage.script(parameters={"prompt": prompt})
+    run = machine.script(parameters={"prompt": prompt})
 
     assert run.wait() is not None
-    rows = answers(stage)
+    rows = answers(machine)
     assert "leads out of the input's folder" in rows[0]["error"]
     assert rows[1]["response"]

@@ -15,51 +15,51 @@ def put(folder: Path, name: str, first: int, rows: int) -> None:
     pq.write_table(pa.table({"n": list(numbers), "prompt": prompts}), folder / name)
 
 
-def run(stage: Machine, *options: str) -> Process:
-    process = stage.command(
-        *("run", str(stage.folder / "in"), "--model", MODEL, "--output", str(stage.output)),
+def run(machine: Machine, *options: str) -> Process:
+    process = machine.command(
+        *("run", str(machine.folder / "in"), "--model", MODEL, "--output", str(machine.output)),
         *("--yes", *options),
     )
     process.wait()
     return process
 
 
-def asked(stage: Machine) -> int:
-    return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
+def asked(machine: Machine) -> int:
+    return sum(call.path.startswith("/v1/chat/") for call in machine.emulator.calls())
 
 
-def test_new_input_files_are_answered_by_the_next_run(stage: Machine) -> None:
-    folder = stage.folder / "in"
+def test_new_input_files_are_answered_by_the_next_run(machine: Machine) -> None:
+    folder = machine.folder / "in"
     put(folder, "2026-02.parquet", 0, 10)
-    assert run(stage, "--incremental").wait() == 0
-    first = (stage.output / "part-000000.parquet").read_bytes()
+    assert run(machine, "--incremental").wait() == 0
+    first = (machine.output / "part-000000.parquet").read_bytes()
 
     # One that sorts before what was there, and one after.
     put(folder, "2026-01.parquet", 10, 5)
     put(folder, "2026-03.parquet", 15, 6)
-    refused = run(stage)
+    refused = run(machine)
     assert refused.wait() == 2
     assert "2026-01.parquet, 2026-03.parquet is new (--incremental" in refused.text
-    assert asked(stage) == 10
-    grown = run(stage, "--incremental")
+    assert asked(machine) == 10
+    grown = run(machine, "--incremental")
 
     assert grown.wait() == 0, grown.text
-    assert asked(stage) == 21
-    table = pq.read_table(stage.output)
+    assert asked(machine) == 21
+    table = pq.read_table(machine.output)
     assert table["n"].to_pylist() == list(range(21))
     assert table["response"].null_count == 0
-    assert (stage.output / "part-000000.parquet").read_bytes() == first
+    assert (machine.output / "part-000000.parquet").read_bytes() == first
 
     # Nothing has come since: with or without the option there is nothing to do.
     for options in ((), ("--incremental",)):
-        assert run(stage, *options).wait() == 0
-    assert asked(stage) == 21
+        assert run(machine, *options).wait() == 0
+    assert asked(machine) == 21
 
     # What was there must stay as it was.
     put(folder, "2026-02.parquet", 100, 10)
     (folder / "2026-03.parquet").unlink()
-    changed = run(stage, "--incremental")
+    changed = run(machine, "--incremental")
     assert changed.wait() == 2
     assert "input file 2026-02.parquet has changed" in changed.text
     assert "input file 2026-03.parquet is gone" in changed.text
-    assert asked(stage) == 21
+    assert asked(machine) == 21

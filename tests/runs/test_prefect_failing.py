@@ -56,7 +56,7 @@ def launcher(
     ],
 )
 def test_run_that_its_prefect_server_does_not_take_goes_on_without_a_record(
-    stage: Machine,
+    machine: Machine,
     prefect: FailingPrefect,
     fails: str,
     status: int,
@@ -66,11 +66,11 @@ def test_run_that_its_prefect_server_does_not_take_goes_on_without_a_record(
 ) -> None:
     prefect.respond(fails, status, body, cut=cut)
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
-    assert not stage.emulator.has_endpoints
+    machine.assert_complete()
+    assert not machine.emulator.has_endpoints
     # A slow machine also says that it waits for the server.
     (line,) = [line for line in run.text.splitlines() if "did not take the run" in line]
     assert f"the Prefect server at {prefect.api_url} did" in line
@@ -80,28 +80,28 @@ def test_run_that_its_prefect_server_does_not_take_goes_on_without_a_record(
 
 
 def test_run_whose_end_prefect_does_not_take_reports_it_in_one_line(
-    stage: Machine, prefect: FailingPrefect
+    machine: Machine, prefect: FailingPrefect
 ) -> None:
     prefect.respond(END, 500, b"<html>\n<body>Internal\nServer Error</body></html>")
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
+    machine.assert_complete()
     (line,) = [line for line in run.text.splitlines() if "no record" in line]
     assert line.endswith("Prefect has no record of the run's end: HTTP 500")
 
 
 def test_run_that_needs_approval_is_refused_without_a_record(
-    stage: Machine, prefect: FailingPrefect
+    machine: Machine, prefect: FailingPrefect
 ) -> None:
     prefect.respond(EVERYTHING, 503)
 
-    run = stage.run("--approve-above", "0")
+    run = machine.run("--approve-above", "0")
 
     assert run.wait() == 2, run.text
     assert "--approve-above" in run.text.splitlines()[-1]
-    assert [call for call in stage.management() if call[0] == "POST"] == []
+    assert [call for call in machine.management() if call[0] == "POST"] == []
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_run_that_needs_approval_is_refused_without_a_record(
     ],
 )
 def test_deploy_to_a_failing_prefect_server_ends_with_one_line(
-    stage: Machine,
+    machine: Machine,
     prefect: FailingPrefect,
     fails: str,
     status: int,
@@ -125,7 +125,7 @@ def test_deploy_to_a_failing_prefect_server_ends_with_one_line(
 ) -> None:
     prefect.respond(fails, status, body, cut=cut)
 
-    deploy = stage.command("deploy", "--pool", "failing")
+    deploy = machine.command("deploy", "--pool", "failing")
 
     assert deploy.wait() == 1, deploy.text
     line = deploy.text.splitlines()[-1]
@@ -136,11 +136,11 @@ def test_deploy_to_a_failing_prefect_server_ends_with_one_line(
 
 
 def test_run_does_not_wait_for_a_server_whose_health_check_fails(
-    stage: Machine, prefect: FailingPrefect
+    machine: Machine, prefect: FailingPrefect
 ) -> None:
     prefect.respond("/api/health", 503)
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() == 0, run.text
     (line,) = [line for line in run.text.splitlines() if "does not respond" in line]

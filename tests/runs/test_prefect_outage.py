@@ -40,42 +40,42 @@ def launcher(way: Forwarder, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_prefect_server_lost_midway_changes_no_answer_or_exit_code(
-    stage: Machine, way: Forwarder
+    machine: Machine, way: Forwarder
 ) -> None:
-    stage.emulator.use_faults(SLOW)
-    run = stage.run()
-    wait_until(lambda: stage.answered() >= 4, "answered rows")
+    machine.emulator.use_faults(SLOW)
+    run = machine.run()
+    wait_until(lambda: machine.answered() >= 4, "answered rows")
 
     way.cut()
 
     assert run.wait() == 0, run.text
     way.resume()
-    stage.assert_complete()
-    assert not stage.emulator.has_endpoints
-    assert stage.report()["outcome"] == "complete"
+    machine.assert_complete()
+    assert not machine.emulator.has_endpoints
+    assert machine.report()["outcome"] == "complete"
 
 
-def test_prefect_server_lost_at_teardown_changes_nothing(stage: Machine, way: Forwarder) -> None:
-    stage.emulator.use_faults(
+def test_prefect_server_lost_at_teardown_changes_nothing(machine: Machine, way: Forwarder) -> None:
+    machine.emulator.use_faults(
         FaultRule(action="status", path="^/v1/chat/", status=401, nth=(9,)), SLOW
     )
-    run = stage.run()
-    wait_until(lambda: stage.answered() >= 3, "answered rows")
+    run = machine.run()
+    wait_until(lambda: machine.answered() >= 3, "answered rows")
 
     way.cut()
 
     assert run.wait() == 1, run.text
     way.resume()
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()
 
 
-def test_cancel_of_an_ad_hoc_run_tears_it_down(stage: Machine, prefect_api_url: str) -> None:
-    stage.emulator.use_faults(SLOW)
-    stage.concurrency = 1
-    run = stage.run(timeouts={"cancel_poll_s": 0.2})
-    wait_until(lambda: stage.answered() >= 2, "answered rows")
-    (lease,) = stage.leases()
+def test_cancel_of_an_ad_hoc_run_tears_it_down(machine: Machine, prefect_api_url: str) -> None:
+    machine.emulator.use_faults(SLOW)
+    machine.concurrency = 1
+    run = machine.run(timeouts={"cancel_poll_s": 0.2})
+    wait_until(lambda: machine.answered() >= 2, "answered rows")
+    (lease,) = machine.leases()
 
     with httpx.Client(base_url=prefect_api_url, timeout=30) as prefect:
         body = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True}
@@ -86,5 +86,5 @@ def test_cancel_of_an_ad_hoc_run_tears_it_down(stage: Machine, prefect_api_url: 
         state = prefect.get(f"flow_runs/{lease.run}").json()["state"]["type"]
 
     assert state == "CANCELLED"
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()

@@ -5,15 +5,15 @@ import orjson
 from tests.support.machine import Machine
 
 
-def test_rerun_of_finished_run_keeps_its_report(stage: Machine) -> None:
-    assert stage.run().wait() == 0
-    paid = stage.report()
+def test_rerun_of_finished_run_keeps_its_report(machine: Machine) -> None:
+    assert machine.run().wait() == 0
+    paid = machine.report()
 
-    assert stage.run().wait() == 0
+    assert machine.run().wait() == 0
 
-    assert stage.report() == paid
+    assert machine.report() == paid
     assert paid["cost"]["usd"] > 0
-    reports = sorted((stage.output / "_mayfly" / "runs").glob("*/report.json"))
+    reports = sorted((machine.output / "_mayfly" / "runs").glob("*/report.json"))
     costs = sorted(orjson.loads(path.read_bytes())["cost"]["usd"] for path in reports)
     assert costs == [0, paid["cost"]["usd"]]
-    assert (stage.output / "_mayfly" / "runs" / paid["run"] / "report.html").exists()
+    assert (machine.output / "_mayfly" / "runs" / paid["run"] / "report.html").exists()

@@ -19,75 +19,75 @@ SLOW = FaultRule(action="delay", path=CHAT, delay_s=0.1)
 
 
 @pytest.fixture
-def midway(stage: Machine) -> Iterator[tuple[Machine, Process]]:
+def midway(machine: Machine) -> Iterator[tuple[Machine, Process]]:
     """A run midway through its rows."""
-    stage.emulator.use_faults(SLOW)
-    stage.concurrency = 2
-    run = stage.run()
-    wait_until(lambda: stage.answered() >= 6, "answered rows")
-    yield stage, run
+    machine.emulator.use_faults(SLOW)
+    machine.concurrency = 2
+    run = machine.run()
+    wait_until(lambda: machine.answered() >= 6, "answered rows")
+    yield machine, run
     if run.alive:
         run.kill_all()
 
 
-def assert_resumable(stage: Machine) -> None:
+def assert_resumable(machine: Machine) -> None:
     """The same command finishes the dataset and repeats no answered row."""
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
-    stage.emulator.use_faults()
-    again = stage.run()
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()
+    machine.emulator.use_faults()
+    again = machine.run()
     assert again.wait() == 0, again.text
-    stage.assert_complete()
-    assert stage.answered() <= stage.rows + 2 * stage.concurrency
-    assert not stage.emulator.has_endpoints
+    machine.assert_complete()
+    assert machine.answered() <= machine.rows + 2 * machine.concurrency
+    assert not machine.emulator.has_endpoints
 
 
 def test_ctrl_c_ends_run_with_exit_130(midway: tuple[Machine, Process]) -> None:
-    stage, run = midway
+    machine, run = midway
 
     run.signal(signal.SIGINT, group=True)
 
     assert run.wait() == 130, run.text
-    assert stage.report()["endpoints"][0]["teardown"]["line"] == "finally"
-    assert_resumable(stage)
+    assert machine.report()["endpoints"][0]["teardown"]["line"] == "finally"
+    assert_resumable(machine)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_sigterm_ends_run_with_exit_143(
     midway: tuple[Machine, Process], number: signal.Signals
 ) -> None:
-    stage, run = midway
+    machine, run = midway
 
     run.signal(number)
 
     assert run.wait() == 143, run.text
-    assert_resumable(stage)
+    assert_resumable(machine)
 
 
 def test_killed_process_group_is_torn_down_by_the_guardian(
     midway: tuple[Machine, Process],
 ) -> None:
-    stage, run = midway
+    machine, run = midway
 
     run.signal(signal.SIGKILL, group=True)
 
     assert run.wait() == -signal.SIGKILL
-    stage.await_gone()
-    wait_until(lambda: not stage.leases(), "closed lease")
-    (proof,) = stage.proofs()
+    machine.await_gone()
+    wait_until(lambda: not machine.leases(), "closed lease")
+    (proof,) = machine.proofs()
     assert proof["line"] == "guardian"
     assert proof["not_found_read_back"]
     assert proof["replica_minutes"] >= 1
     assert proof["usd"] > 0
-    assert_resumable(stage)
-    assert [kept["line"] for kept in stage.report()["earlier_teardowns"]] == ["guardian"]
+    assert_resumable(machine)
+    assert [kept["line"] for kept in machine.report()["earlier_teardowns"]] == ["guardian"]
 
 
-def test_killed_guardian_is_replaced(stage: Machine) -> None:
-    stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
-    stage.concurrency = 1
-    run = stage.run(timeouts={"heartbeat_s": 0.5})
-    wait_until(lambda: stage.answered() >= 2, "answered rows")
+def test_killed_guardian_is_replaced(machine: Machine) -> None:
+    machine.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=0.5))
+    machine.concurrency = 1
+    run = machine.run(timeouts={"heartbeat_s": 0.5})
+    wait_until(lambda: machine.answered() >= 2, "answered rows")
     (first,) = run.guardians()
 
     first.kill()
@@ -95,163 +95,163 @@ def test_killed_guardian_is_replaced(stage: Machine) -> None:
     run.signal(signal.SIGKILL)
 
     run.wait()
-    stage.await_gone()
+    machine.await_gone()
 
 
-def test_fatal_response_ends_run_and_endpoint(stage: Machine) -> None:
-    stage.emulator.use_faults(FaultRule(action="status", path=CHAT, status=401))
+def test_fatal_response_ends_run_and_endpoint(machine: Machine) -> None:
+    machine.emulator.use_faults(FaultRule(action="status", path=CHAT, status=401))
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() == 1, run.text
-    assert_resumable(stage)
+    assert_resumable(machine)
 
 
 @pytest.mark.parametrize("status", [403, 422])
-def test_refused_create_leaves_nothing(stage: Machine, status: int) -> None:
-    stage.emulator.use_faults(
+def test_refused_create_leaves_nothing(machine: Machine, status: int) -> None:
+    machine.emulator.use_faults(
         FaultRule(action="status", method="POST", path="/deployments$", status=status)
     )
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() == 1, run.text
-    assert_resumable(stage)
+    assert_resumable(machine)
 
 
-def test_failed_starts_move_to_other_hardware_and_leave_nothing(stage: Machine) -> None:
-    stage.emulator.use_faults(
+def test_failed_starts_move_to_other_hardware_and_leave_nothing(machine: Machine) -> None:
+    machine.emulator.use_faults(
         FaultRule(action="fail_start", method="POST", path="/deployments$", first=1)
     )
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() == 0, run.text
-    first, second = stage.report()["endpoints"]
+    first, second = machine.report()["endpoints"]
     assert first["hardware"] != second["hardware"]
-    assert not stage.emulator.has_endpoints
+    assert not machine.emulator.has_endpoints
 
 
-def test_full_disk_ends_run_and_endpoint(stage: Machine) -> None:
-    stage.rows = 600
-    stage.__post_init__()
-    stage.concurrency = 16
+def test_full_disk_ends_run_and_endpoint(machine: Machine) -> None:
+    machine.rows = 600
+    machine.__post_init__()
+    machine.concurrency = 16
 
-    run = stage.run(file_bytes=40_000)
+    run = machine.run(file_bytes=40_000)
 
     assert run.wait() == 1, run.text
-    assert_resumable(stage)
+    assert_resumable(machine)
 
 
 def test_endpoint_deleted_from_outside_is_replaced(midway: tuple[Machine, Process]) -> None:
-    stage, run = midway
+    machine, run = midway
 
-    stage.emulator.vanish()
+    machine.emulator.vanish()
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
-    assert len(stage.report()["endpoints"]) == 2
-    assert not stage.emulator.has_endpoints
+    machine.assert_complete()
+    assert len(machine.report()["endpoints"]) == 2
+    assert not machine.emulator.has_endpoints
 
 
 def test_endpoint_stopped_from_outside_is_replaced(midway: tuple[Machine, Process]) -> None:
-    stage, run = midway
+    machine, run = midway
 
-    stop_everything(stage.emulator)
+    stop_everything(machine.emulator)
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
-    assert not stage.emulator.has_endpoints
+    machine.assert_complete()
+    assert not machine.emulator.has_endpoints
 
 
-def test_flow_over_its_timeout_is_torn_down(stage: Machine) -> None:
+def test_flow_over_its_timeout_is_torn_down(machine: Machine) -> None:
     # The timeout passes midway through the rows: they take far longer, and the start far less.
-    stage.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=2))
-    stage.concurrency = 1
+    machine.emulator.use_faults(FaultRule(action="delay", path=CHAT, delay_s=2))
+    machine.concurrency = 1
 
-    run = stage.script(timeout_seconds=8)
+    run = machine.script(timeout_seconds=8)
 
     assert run.wait() == 1, run.text
     assert "exceeded timeout" in run.text
-    assert_resumable(stage)
+    assert_resumable(machine)
 
 
-def test_flow_timeout_does_not_interrupt_teardown(stage: Machine) -> None:
+def test_flow_timeout_does_not_interrupt_teardown(machine: Machine) -> None:
     # The rows are done at once, and the stop takes longer than the flow may.
-    stage.emulator.use_faults(
+    machine.emulator.use_faults(
         FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=6)
     )
 
-    run = stage.script(timeout_seconds=5)
+    run = machine.script(timeout_seconds=5)
 
     run.wait()
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()
 
 
 def test_second_ctrl_c_does_not_interrupt_teardown(midway: tuple[Machine, Process]) -> None:
-    stage, run = midway
-    stage.emulator.use_faults(
+    machine, run = midway
+    machine.emulator.use_faults(
         FaultRule(action="delay", method="PATCH", path="/deployments/", delay_s=3)
     )
 
     run.signal(signal.SIGINT)
-    wait_until(lambda: stage.management()[-1][0] == "PATCH", "the stop request")
+    wait_until(lambda: machine.management()[-1][0] == "PATCH", "the stop request")
     run.signal(signal.SIGINT)
 
     assert run.wait() == 130, run.text
     assert "being torn down" in run.text
-    assert_resumable(stage)
+    assert_resumable(machine)
 
 
 def test_failed_teardown_reports_cost_and_remedy(
-    stage: Machine,
+    machine: Machine,
 ) -> None:
-    stage.emulator.use_faults(
+    machine.emulator.use_faults(
         FaultRule(action="status", method="PATCH", path="/deployments/", status=500)
     )
 
-    run = stage.run(timeouts={"teardown_s": 3, "hook_s": 1})
+    run = machine.run(timeouts={"teardown_s": 3, "hook_s": 1})
 
     assert run.wait() == 4, run.text
-    (lease,) = stage.leases()
+    (lease,) = machine.leases()
     output = " ".join(run.text.split())
     assert f"endpoint {lease.name} may still bill since" in output
     assert "at $5.49/h" in output
     assert f"mayfly endpoints delete {lease.name}" in output
     # And the guardian continues where the run had to give up.
-    stage.emulator.use_faults()
-    stage.await_gone()
+    machine.emulator.use_faults()
+    machine.await_gone()
 
 
 def test_next_run_starts_while_guardian_tears_down(
     midway: tuple[Machine, Process],
 ) -> None:
-    stage, run = midway
-    stage.emulator.use_faults(
+    machine, run = midway
+    machine.emulator.use_faults(
         FaultRule(action="hang_before", method="PATCH", path="/deployments/", first=1)
     )
     run.signal(signal.SIGKILL)
     run.wait()
     wait_until(
-        lambda: stage.emulator.calls()[-1].fault == "hang_before", "deletion by the guardian"
+        lambda: machine.emulator.calls()[-1].fault == "hang_before", "deletion by the guardian"
     )
 
-    again = stage.run()
+    again = machine.run()
 
     assert again.wait() == 0, again.text
-    stage.assert_complete()
-    assert not stage.emulator.has_endpoints
+    machine.assert_complete()
+    assert not machine.emulator.has_endpoints
 
 
-def test_unwritable_home_is_refused_before_create(stage: Machine) -> None:
-    stage.home.write_text("a file")
+def test_unwritable_home_is_refused_before_create(machine: Machine) -> None:
+    machine.home.write_text("a file")
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() in (1, 2), run.text
     assert "MAYFLY_HOME" in run.text
-    assert not any(method == "POST" for method, _ in stage.management())
+    assert not any(method == "POST" for method, _ in machine.management())
 
 
 def stop_everything(emulator: Emulator) -> None:

@@ -177,32 +177,32 @@ def test_plan_of_another_job_is_refused(tmp_path: Path) -> None:
             pytest.fail("it began")
 
 
-def test_command_line_requests_the_catalogue_once(stage: Machine) -> None:
-    plan = stage.command("plan", str(stage.input), "--model", MODEL, "--api", "v2")
+def test_command_line_requests_the_catalogue_once(machine: Machine) -> None:
+    plan = machine.command("plan", str(machine.input), "--model", MODEL, "--api", "v2")
     assert plan.wait() == 0, plan.text
-    once = catalogue_paths(stage)
+    once = catalogue_paths(machine)
     assert once
 
-    run = stage.run()
+    run = machine.run()
 
     assert run.wait() == 0, run.text
-    assert catalogue_paths(stage) - once == once
+    assert catalogue_paths(machine) - once == once
 
 
 def test_concurrent_flow_runs_use_their_own_credentials_blocks(
-    stage: Machine,
+    machine: Machine,
 ) -> None:
     slow = FaultRule(action="delay", path=INFERENCE, delay_s=0.05)
     with quick_emulator(key="key-of-a") as a, quick_emulator(key="key-of-b") as b:
         a.use_faults(slow)
         b.use_faults(slow)
-        stage.env["TOGETHER_API_KEY"] = None
-        runs = stage.command(
+        machine.env["TOGETHER_API_KEY"] = None
+        runs = machine.command(
             flows=[
                 {
-                    "input": str(stage.input),
+                    "input": str(machine.input),
                     "model": MODEL,
-                    "output": str(stage.folder / emulator.key),
+                    "output": str(machine.folder / emulator.key),
                     "limits": {"concurrency": 2},
                     "credentials": {"api_key": emulator.key, "base_url": emulator.url},
                 }
@@ -213,15 +213,15 @@ def test_concurrent_flow_runs_use_their_own_credentials_blocks(
         assert runs.wait() == 0, runs.text
         for emulator in (a, b):
             calls = emulator.calls()
-            assert sum(call.path == INFERENCE for call in calls) == stage.rows
+            assert sum(call.path == INFERENCE for call in calls) == machine.rows
             assert not [call for call in calls if call.status in (401, 403)]
             assert not emulator.has_endpoints
-    assert stage.leases() == ()
+    assert machine.leases() == ()
 
 
-def catalogue_paths(stage: Machine) -> Counter[str]:
+def catalogue_paths(machine: Machine) -> Counter[str]:
     return Counter(
         path
-        for method, path in stage.management()
+        for method, path in machine.management()
         if method == "GET" and any(word in path for word in ("/configs", "/models", "hardware"))
     )

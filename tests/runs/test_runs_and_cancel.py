@@ -11,47 +11,47 @@ from together_emulator import FaultRule
 SLOW = FaultRule(action="delay", delay_s=3.0, path="^/v1/chat/")
 
 
-def runs(stage: Machine) -> list[dict[str, Any]]:
+def runs(machine: Machine) -> list[dict[str, Any]]:
     """Return what `mayfly runs --json` prints."""
-    process = stage.command("runs", "--json")
+    process = machine.command("runs", "--json")
     assert process.wait() == 0, process.text
     found: list[dict[str, Any]] = json.loads(process.text)
     return found
 
 
-def test_cancel_running_run_tears_down_and_resumes(stage: Machine) -> None:
-    stage.emulator.use_faults(SLOW)
-    run = stage.run()
-    wait_until(lambda: stage.answered() >= 2, "answered rows")
-    assert [each["state"] for each in runs(stage)] == ["running"]
+def test_cancel_running_run_tears_down_and_resumes(machine: Machine) -> None:
+    machine.emulator.use_faults(SLOW)
+    run = machine.run()
+    wait_until(lambda: machine.answered() >= 2, "answered rows")
+    assert [each["state"] for each in runs(machine)] == ["running"]
 
-    cancel = stage.command("cancel", str(stage.output))
+    cancel = machine.command("cancel", str(machine.output))
 
     assert cancel.wait() == 0, cancel.text
     assert run.wait() == 143
     assert "rows done, it has no endpoint any more" in cancel.text
-    assert not stage.emulator.has_endpoints
-    assert [each["state"] for each in runs(stage)] == ["ended"]
-    stage.emulator.use_faults()
-    again = stage.run()
+    assert not machine.emulator.has_endpoints
+    assert [each["state"] for each in runs(machine)] == ["ended"]
+    machine.emulator.use_faults()
+    again = machine.run()
     assert again.wait() == 0, again.text
-    stage.assert_complete()
+    machine.assert_complete()
 
 
-def test_runs_after_sigkill_says_crashed(stage: Machine) -> None:
-    stage.emulator.use_faults(SLOW)
-    run = stage.run()
-    wait_until(lambda: stage.answered() >= 1, "an answered row")
+def test_runs_after_sigkill_says_crashed(machine: Machine) -> None:
+    machine.emulator.use_faults(SLOW)
+    run = machine.run()
+    wait_until(lambda: machine.answered() >= 1, "an answered row")
 
     run.signal(signal.SIGKILL)
     run.wait()
 
-    assert [each["state"] for each in runs(stage)] == ["crashed"]
-    stage.await_gone()
+    assert [each["state"] for each in runs(machine)] == ["crashed"]
+    machine.await_gone()
 
 
-def test_cancel_folder_without_run_is_refused(stage: Machine) -> None:
-    cancel = stage.command("cancel", str(stage.output))
+def test_cancel_folder_without_run_is_refused(machine: Machine) -> None:
+    cancel = machine.command("cancel", str(machine.output))
 
     assert cancel.wait() == 2
     assert "no run is active in" in cancel.text

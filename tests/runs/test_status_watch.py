@@ -9,13 +9,13 @@ from tests.support.wait import wait_until
 from together_emulator import FaultRule
 
 
-def test_status_watch_follows_run_until_it_ends(stage: Machine) -> None:
-    stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
-    run = stage.run()
-    wait_until(lambda: stage.answered() >= 4, "answered rows")
+def test_status_watch_follows_run_until_it_ends(machine: Machine) -> None:
+    machine.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
+    run = machine.run()
+    wait_until(lambda: machine.answered() >= 4, "answered rows")
 
-    machines = stage.command("status", str(stage.output), "--watch", "--json")
-    people = stage.command("status", str(stage.output), "--watch")
+    machines = machine.command("status", str(machine.output), "--watch", "--json")
+    people = machine.command("status", str(machine.output), "--watch")
 
     assert (run.wait(), machines.wait(), people.wait()) == (0, 0, 0)
     snapshots = [orjson.loads(line) for line in machines.text.splitlines()]
@@ -23,20 +23,20 @@ def test_status_watch_follows_run_until_it_ends(stage: Machine) -> None:
     assert snapshots[0]["outcome"] == "running"
     assert snapshots[0]["open_leases"]
     assert done == sorted(done)
-    assert (done[-1], snapshots[-1]["outcome"]) == (stage.rows, "complete")
+    assert (done[-1], snapshots[-1]["outcome"]) == (machine.rows, "complete")
     assert snapshots[-1]["open_leases"] == []
-    assert f"{stage.rows} of {stage.rows} rows" in people.text.splitlines()[-1]
+    assert f"{machine.rows} of {machine.rows} rows" in people.text.splitlines()[-1]
 
 
-def test_status_watch_ended_by_ctrl_c_leaves_run_alone(stage: Machine) -> None:
-    stage.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
-    run = stage.run()
-    wait_until(lambda: stage.answered() >= 4, "answered rows")
-    watch = stage.command("status", str(stage.output), "--watch", "--json")
+def test_status_watch_ended_by_ctrl_c_leaves_run_alone(machine: Machine) -> None:
+    machine.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
+    run = machine.run()
+    wait_until(lambda: machine.answered() >= 4, "answered rows")
+    watch = machine.command("status", str(machine.output), "--watch", "--json")
     wait_until(lambda: watch.text.count("\n") >= 1, "a status line")
 
     watch.signal(signal.SIGINT, group=True)
 
     assert watch.wait() == 0, watch.text
     assert run.wait() == 0, run.text
-    stage.assert_complete()
+    machine.assert_complete()

@@ -109,39 +109,39 @@ def test_rows_that_cannot_be_read_end_the_run_before_it_bills_for_nothing(tmp_pa
         assert run.provisioner.session.proof.not_found_read_back
 
 
-def test_endless_template_does_not_delay_teardown(stage: Machine) -> None:
-    stage.rows, stage.concurrency = 1000, 32
-    stage.__post_init__()
-    run = stage.run("--prompt", ENDLESS, timeouts={"abandon_s": 1})
-    wait_until(lambda: stage.answered() >= 300, "answered rows")
-    wait_until(lambda: _is_still(stage), "no further answers")
+def test_endless_template_does_not_delay_teardown(machine: Machine) -> None:
+    machine.rows, machine.concurrency = 1000, 32
+    machine.__post_init__()
+    run = machine.run("--prompt", ENDLESS, timeouts={"abandon_s": 1})
+    wait_until(lambda: machine.answered() >= 300, "answered rows")
+    wait_until(lambda: _is_still(machine), "no further answers")
 
     run.signal(signal.SIGTERM)
 
-    assert stage.await_gone() < 20
+    assert machine.await_gone() < 20
     assert run.wait() == 143, run.text
-    assert stage.leases() == ()
+    assert machine.leases() == ()
 
 
-def test_hung_workers_do_not_delay_teardown(stage: Machine) -> None:
-    stage.rows = 400
-    stage.__post_init__()
-    stage.emulator.use_faults(SLOW)
-    run = stage.run("--runner", "processes", "--shard-rows", "50", timeouts={"abandon_s": 1})
-    wait_until(lambda: stage.answered() >= 20, "answered rows")
+def test_hung_workers_do_not_delay_teardown(machine: Machine) -> None:
+    machine.rows = 400
+    machine.__post_init__()
+    machine.emulator.use_faults(SLOW)
+    run = machine.run("--runner", "processes", "--shard-rows", "50", timeouts={"abandon_s": 1})
+    wait_until(lambda: machine.answered() >= 20, "answered rows")
     workers = run.workers()
     for worker in workers:
         worker.suspend()
 
     run.signal(signal.SIGTERM)
 
-    assert stage.await_gone() < 20
+    assert machine.await_gone() < 20
     assert run.wait() == 143, run.text
-    assert stage.leases() == ()
+    assert machine.leases() == ()
     wait_until(lambda: not [w for w in workers if w.is_running()], "the end of the stopped workers")
 
 
-def _is_still(stage: Machine) -> bool:
-    before = stage.answered()
+def _is_still(machine: Machine) -> bool:
+    before = machine.answered()
     time.sleep(0.5)
-    return stage.answered() == before
+    return machine.answered() == before

@@ -38,10 +38,10 @@ def secured(launcher: Launcher, tmp_path: Path) -> Iterator[Secured]:
         quick_emulator() as emulator,
         tls_server(tmp_path, urlsplit(emulator.url).port or 0) as (port, ca_file),
     ):
-        stage = Secured(emulator, launcher, tmp_path / "machine", rows=8)
-        stage.tls_port, stage.ca_file = port, ca_file
-        yield stage
-        stage.switch_off()
+        machine = Secured(emulator, launcher, tmp_path / "machine", rows=8)
+        machine.tls_port, machine.ca_file = port, ca_file
+        yield machine
+        machine.switch_off()
 
 
 @pytest.mark.parametrize("password", ["", SPELLED], ids=["open", "password"])

@@ -3,10 +3,10 @@
 from tests.support.machine import Machine
 
 
-def test_run_answers_every_row_and_leaves_nothing(stage: Machine) -> None:
-    run = stage.run()
+def test_run_answers_every_row_and_leaves_nothing(machine: Machine) -> None:
+    run = machine.run()
 
     assert run.wait() == 0, run.text
-    stage.assert_complete()
-    assert not stage.emulator.has_endpoints
-    assert stage.leases() == ()
+    machine.assert_complete()
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()

@@ -46,14 +46,14 @@ def test_random_runs_keep_every_promise(
     while seed == first or time.monotonic() < end:
         folder = tmp_path / str(seed)
         with quick_emulator(key=KEY, seed=seed) as emulator:
-            stage = Machine(emulator, campaign_launcher, folder / "machine", rows=16)
-            odd = OddMachine(folder, stage.output, stage.home) if can_be_odd else None
+            machine = Machine(emulator, campaign_launcher, folder / "machine", rows=16)
+            odd = OddMachine(folder, machine.output, machine.home) if can_be_odd else None
             if odd is not None:
-                stage.env |= odd.environment
+                machine.env |= odd.environment
             try:
-                play(stage, schedule(seed, stage.rows), KEY, odd)
+                play(machine, schedule(seed, machine.rows), KEY, odd)
             finally:
-                stage.switch_off()
+                machine.switch_off()
         seed += 1
     with capsys.disabled():
         how = "" if can_be_odd else ", without hung disks and clock steps (no C compiler)"

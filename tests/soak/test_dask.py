@@ -153,24 +153,24 @@ def test_adaptive_cluster_from_0_workers_and_back_loses_no_row(tmp_path: Path) -
 # The command line.
 
 
-def dask_run(stage: Machine, processes: DaskProcesses, *options: str) -> Process:
+def dask_run(machine: Machine, processes: DaskProcesses, *options: str) -> Process:
     """Start `mayfly run` on a cluster."""
-    return stage.run("--runner", "dask", "--dask", processes.address, *options)
+    return machine.run("--runner", "dask", "--dask", processes.address, *options)
 
 
-def creations(stage: Machine) -> list[str]:
-    return [path for method, path in stage.management() if method == "POST"]
+def creations(machine: Machine) -> list[str]:
+    return [path for method, path in machine.management() if method == "POST"]
 
 
-def check_refused(stage: Machine, run: Process, words: str) -> None:
+def check_refused(machine: Machine, run: Process, words: str) -> None:
     """Check that a run ended with one line before anything was created."""
     assert run.wait() == 2
     lines = [line for line in run.text.splitlines() if line.startswith("mayfly: ")]
     assert len(lines) == 1, run.text
     assert words in lines[0]
     assert "Traceback" not in run.text
-    assert creations(stage) == []
-    assert not stage.output.exists()
+    assert creations(machine) == []
+    assert not machine.output.exists()
 
 
 def test_unfit_worker_ends_the_run_with_one_line_before_create(
@@ -182,7 +182,7 @@ def test_unfit_worker_ends_the_run_with_one_line_before_create(
         (other / name).unlink()
     (other / "clock.py").write_text((other / "clock.py").read_text() + "# Another version.\n")
     with quick_emulator(key="the-key-of-the-project-5d") as emulator, s3_server() as store:
-        stage = Machine(emulator, launcher, tmp_path / "machine", env={**store.env})
+        machine = Machine(emulator, launcher, tmp_path / "machine", env={**store.env})
         right = {"TOGETHER_API_KEY": emulator.key, **store.env}
         processes.living(1, right)
         for words, environment in (
@@ -192,7 +192,7 @@ def test_unfit_worker_ends_the_run_with_one_line_before_create(
         ):
             odd = processes.add_worker(environment)
             processes.await_workers()
-            check_refused(stage, dask_run(stage, processes), words)
+            check_refused(machine, dask_run(machine, processes), words)
             odd.kill()
             odd.wait()
         import fsspec  # noqa: PLC0415 - the test's own client
@@ -203,22 +203,22 @@ def test_unfit_worker_ends_the_run_with_one_line_before_create(
             secret=store.env["AWS_SECRET_ACCESS_KEY"],
             endpoint_url=store.env["AWS_ENDPOINT_URL"],
         )
-        files.put(str(stage.input), f"{BUCKET}/in.parquet")
+        files.put(str(machine.input), f"{BUCKET}/in.parquet")
         odd = processes.add_worker({**right, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
         processes.await_workers()
-        remote = ("run", f"s3://{BUCKET}/in.parquet", "--model", stage.model, "--yes")
+        remote = ("run", f"s3://{BUCKET}/in.parquet", "--model", machine.model, "--yes")
         cluster = ("--runner", "dask", "--dask", processes.address)
-        refused = stage.command(*remote, "--output", str(stage.output), *cluster)
-        check_refused(stage, refused, "cannot read the input (")
+        refused = machine.command(*remote, "--output", str(machine.output), *cluster)
+        check_refused(machine, refused, "cannot read the input (")
         odd.kill()
         odd.wait()
 
         output = f"s3://{BUCKET}/answers"
-        whole = stage.command(*remote, "--output", output, *cluster)
+        whole = machine.command(*remote, "--output", output, *cluster)
 
         assert whole.wait() == 0, whole.text
         assert any(name.endswith(".parquet") for name in store.names("answers/"))
-        assert stage.answered() == stage.rows
+        assert machine.answered() == machine.rows
 
 
 @contextmanager
@@ -229,23 +229,23 @@ def long_run(
     with quick_emulator() as emulator:
         emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.2))
         processes.living(2, {"TOGETHER_API_KEY": emulator.key})
-        stage = Machine(emulator, launcher, tmp_path / "machine", rows=4000, concurrency=8)
-        run = dask_run(stage, processes)
+        machine = Machine(emulator, launcher, tmp_path / "machine", rows=4000, concurrency=8)
+        run = dask_run(machine, processes)
         try:
-            wait_until(lambda: stage.answered() > 40, "answers")
-            yield stage, run
+            wait_until(lambda: machine.answered() > 40, "answers")
+            yield machine, run
         finally:
-            stage.switch_off()
+            machine.switch_off()
 
 
 def test_ctrl_c_ends_with_one_clean_line_and_no_endpoint(
     launcher: Launcher, tmp_path: Path, processes: DaskProcesses
 ) -> None:
-    with long_run(launcher, tmp_path, processes) as (stage, run):
+    with long_run(launcher, tmp_path, processes) as (machine, run):
         run.signal(signal.SIGINT, group=True)
 
         assert run.wait() == 130
-        stage.await_gone()
+        machine.await_gone()
         last = run.text.rstrip().splitlines()
         assert "Traceback" not in run.text
         assert not [line for line in last if "distributed" in line.lower()], run.text
@@ -255,19 +255,19 @@ def test_ctrl_c_ends_with_one_clean_line_and_no_endpoint(
 def test_workers_of_killed_run_send_nothing_after_6_s(
     launcher: Launcher, tmp_path: Path, processes: DaskProcesses
 ) -> None:
-    with long_run(launcher, tmp_path, processes) as (stage, run):
+    with long_run(launcher, tmp_path, processes) as (machine, run):
         killed_at = time.monotonic()
         run.signal(signal.SIGKILL)
         run.wait()
         threading.Event().wait(SILENT_AFTER_S - (time.monotonic() - killed_at))
-        sent = chats(stage)
+        sent = chats(machine)
         threading.Event().wait(3)
 
-        assert chats(stage) == sent
+        assert chats(machine) == sent
         assert all(worker.poll() is None for worker in processes.workers)
-        stage.await_gone()
+        machine.await_gone()
 
 
-def chats(stage: Machine) -> int:
+def chats(machine: Machine) -> int:
     """Return how many requests for rows have come."""
-    return sum(call.path.startswith("/v1/chat/") for call in stage.emulator.calls())
+    return sum(call.path.startswith("/v1/chat/") for call in machine.emulator.calls())

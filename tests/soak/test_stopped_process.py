@@ -20,10 +20,10 @@ TIMES = {"silence_s": 12}
 def stopped(launcher: Launcher, tmp_path: Path) -> Iterator[Machine]:
     """A machine on which a slow run can be stopped."""
     with quick_emulator() as emulator:
-        stage = Machine(emulator, launcher, tmp_path / "machine", rows=120)
+        machine = Machine(emulator, launcher, tmp_path / "machine", rows=120)
         emulator.use_faults(SLOW)
-        yield stage
-        stage.switch_off()
+        yield machine
+        machine.switch_off()
 
 
 @pytest.mark.soak

@@ -115,54 +115,58 @@ def schedule(seed: int, rows: int) -> Schedule:
     )
 
 
-def play(stage: Machine, drawn: Schedule, key: str, odd: OddMachine | None = None) -> None:
+def play(machine: Machine, drawn: Schedule, key: str, odd: OddMachine | None = None) -> None:
     """Play a schedule to its end and the next run after it; check all that is promised.
 
     Args:
-        odd: What makes disk and clock of the stage odd; None where there is no such thing.
+        odd: What makes disk and clock of the machine odd; None where there is no such thing.
     """
-    stage.emulator.use_faults(*drawn.faults)
-    first = stage.run(*drawn.options, timeouts=QUICK)
-    with _odd(stage, first, drawn, odd):
-        ended = _bring_about(stage, first, drawn)
+    machine.emulator.use_faults(*drawn.faults)
+    first = machine.run(*drawn.options, timeouts=QUICK)
+    with _odd(machine, first, drawn, odd):
+        ended = _bring_about(machine, first, drawn)
         if drawn.hangs_s and odd is not None:
             # Nothing waits for the disk to come back.
             time.sleep(drawn.hangs_s)
             if first.alive and ended:
-                wait_until(lambda: stage.emulator.billing == 0, f"{drawn}: it bills on a hung disk")
+                wait_until(
+                    lambda: machine.emulator.billing == 0, f"{drawn}: it bills on a hung disk"
+                )
     code = first.wait(240)
     assert code in CODES or (ended and code == -signal.SIGKILL), f"{drawn}: exit {code}"
     if ended and drawn.end == "machine":
-        stage.emulator.use_faults()
-        stage.sweep()
-    stage.emulator.use_faults()
-    wait_until(lambda: stage.emulator.billing == 0, f"{drawn}: end of billing")
-    again = stage.run()
+        machine.emulator.use_faults()
+        machine.sweep()
+    machine.emulator.use_faults()
+    wait_until(lambda: machine.emulator.billing == 0, f"{drawn}: end of billing")
+    again = machine.run()
     assert again.wait(240) in {0, 3}, f"{drawn}: {again.text}"
-    wait_until(lambda: not stage.emulator.has_endpoints, f"{drawn}: deleted endpoint")
-    assert stage.emulator.billing == 0, str(drawn)
-    rows = stage.rows_in_output()
-    assert rows == list(range(stage.rows)), f"{drawn}: rows {rows}"
+    wait_until(lambda: not machine.emulator.has_endpoints, f"{drawn}: deleted endpoint")
+    assert machine.emulator.billing == 0, str(drawn)
+    rows = machine.rows_in_output()
+    assert rows == list(range(machine.rows)), f"{drawn}: rows {rows}"
     if drawn.quiet and drawn.end == "nothing":
-        assert stage.answered() == stage.rows, f"{drawn}: rows were sent again"
+        assert machine.answered() == machine.rows, f"{drawn}: rows were sent again"
     for process in (first, again):
         assert "Traceback (most recent call last)" not in process.text, f"{drawn}: {process.text}"
-    for path in [*stage.output.rglob("*"), *stage.home.rglob("*")]:
+    for path in [*machine.output.rglob("*"), *machine.home.rglob("*")]:
         if path.is_file():
             assert key.encode() not in path.read_bytes(), f"{drawn}: the key is in {path}"
 
 
 @contextmanager
-def _odd(stage: Machine, run: Process, drawn: Schedule, odd: OddMachine | None) -> Iterator[None]:
+def _odd(machine: Machine, run: Process, drawn: Schedule, odd: OddMachine | None) -> Iterator[None]:
     """Make the machine odd in the middle of a run; its disk works again after the block."""
     if odd is None or not (drawn.clock_step_s or drawn.hangs_s or drawn.sweeps):
         yield
         return
     # Before the first answer the run itself may wait for its disk, and nothing bills.
-    wait_until(lambda: not run.alive or stage.answered() >= max(1, drawn.after), f"{drawn}: stuck")
+    wait_until(
+        lambda: not run.alive or machine.answered() >= max(1, drawn.after), f"{drawn}: stuck"
+    )
     odd.step_clock(drawn.clock_step_s)
     if drawn.sweeps:
-        stage.sweep()
+        machine.sweep()
     try:
         if drawn.hangs_s:
             odd.hang()
@@ -171,11 +175,11 @@ def _odd(stage: Machine, run: Process, drawn: Schedule, odd: OddMachine | None) 
         odd.come_back()
 
 
-def _bring_about(stage: Machine, run: Process, drawn: Schedule) -> bool:
+def _bring_about(machine: Machine, run: Process, drawn: Schedule) -> bool:
     """Bring about the end once so many rows are answered; False if the run ended before."""
     if drawn.end == "nothing":
         return False
-    wait_until(lambda: not run.alive or stage.answered() >= drawn.after, f"{drawn}: no progress")
+    wait_until(lambda: not run.alive or machine.answered() >= drawn.after, f"{drawn}: no progress")
     if not run.alive:
         return False
     if drawn.end == "machine":

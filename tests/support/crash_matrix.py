@@ -38,13 +38,13 @@ class AtCall:
         shape = self.path.removeprefix("^").removesuffix("$").replace("[^/]+", "*")
         return f"{self.moment} {self.method} {shape} #{self.nth}"
 
-    def kill(self, stage: Machine, run: Process, *, whole: bool) -> bool:
+    def kill(self, machine: Machine, run: Process, *, whole: bool) -> bool:
         """Kill the run there; whether it came to that."""
 
         def there() -> bool:
             calls = [
                 call
-                for call in stage.emulator.calls()
+                for call in machine.emulator.calls()
                 if call.method == self.method and re.search(self.path, call.path)
             ]
             if len(calls) < self.nth:
@@ -84,10 +84,10 @@ class AtRows:
     def __str__(self) -> str:
         return f"at {self.share:.0%} of the rows"
 
-    def kill(self, stage: Machine, run: Process, *, whole: bool) -> bool:
+    def kill(self, machine: Machine, run: Process, *, whole: bool) -> bool:
         """Kill the run there; whether it came to that."""
         wait_until(
-            lambda: stage.answered() >= self.share * stage.rows or not run.alive,
+            lambda: machine.answered() >= self.share * machine.rows or not run.alive,
             f"{self}",
         )
         return _kill(run, whole=whole)
@@ -167,49 +167,49 @@ class Outcome:
         return dict(vars(self))
 
 
-def left_of(stage: Machine, when: str) -> list[str]:
-    """Return what is left on a stage: what exists, what bills, and open leases, one line each."""
-    left = [f"endpoint {name} exists {when}" for name in stage.emulator.endpoints()]
-    if stage.emulator.billing:
-        left.append(f"{stage.emulator.billing} replica(s) bill {when}")
-    return left + [f"lease {lease.name} is open {when}" for lease in stage.leases()]
+def left_of(machine: Machine, when: str) -> list[str]:
+    """Return what is left on a machine: what exists, what bills, and open leases, one line each."""
+    left = [f"endpoint {name} exists {when}" for name in machine.emulator.endpoints()]
+    if machine.emulator.billing:
+        left.append(f"{machine.emulator.billing} replica(s) bill {when}")
+    return left + [f"lease {lease.name} is open {when}" for lease in machine.leases()]
 
 
-def play(stage: Machine, cell: Cell, *, line: Literal["guardian", "sweep"]) -> Outcome:
+def play(machine: Machine, cell: Cell, *, line: Literal["guardian", "sweep"]) -> Outcome:
     """Kill a run in a cell, let a line of defence end it, and let the next run finish.
 
     Raises:
         AssertionError: A row is missing or was paid twice, or the next run failed.
     """
-    stage.emulator.use_faults(*cell.rules())
-    run = stage.run()
-    reached = cell.kill(stage, run, whole=line == "sweep")
+    machine.emulator.use_faults(*cell.rules())
+    run = machine.run()
+    reached = cell.kill(machine, run, whole=line == "sweep")
     if not reached:
         assert run.wait() == 0, run.text
     died = time.monotonic()
-    outcome = Outcome(str(cell), line, reached, rows=stage.rows)
-    outcome.stood, outcome.billed = stage.emulator.has_endpoints, stage.emulator.billing > 0
-    stage.emulator.use_faults()
+    outcome = Outcome(str(cell), line, reached, rows=machine.rows)
+    outcome.stood, outcome.billed = machine.emulator.has_endpoints, machine.emulator.billing > 0
+    machine.emulator.use_faults()
     if line == "sweep":
-        swept = stage.sweep()
+        swept = machine.sweep()
         assert not swept["failed"], f"{cell}: {swept}"
-        if stage.emulator.billing:
+        if machine.emulator.billing:
             outcome.leaks.append("bills after the sweep")
     with suppress(AssertionError):
-        wait_until(lambda: stage.emulator.billing == 0, "end of billing")
+        wait_until(lambda: machine.emulator.billing == 0, "end of billing")
         outcome.stopped_s = time.monotonic() - died
-        wait_until(lambda: not stage.emulator.has_endpoints, "deleted endpoint")
+        wait_until(lambda: not machine.emulator.has_endpoints, "deleted endpoint")
         outcome.gone_s = time.monotonic() - died
-        wait_until(lambda: not stage.leases(), "closed lease")
-    outcome.leaks += left_of(stage, f"after the {line}")
+        wait_until(lambda: not machine.leases(), "closed lease")
+    outcome.leaks += left_of(machine, f"after the {line}")
 
-    again = stage.run()
+    again = machine.run()
     assert again.wait() == 0, f"{cell}: the next run failed: {again.text}"
-    stage.assert_complete()
-    outcome.leaks += left_of(stage, "after the next run")
-    outcome.requests = stage.answered()
+    machine.assert_complete()
+    outcome.leaks += left_of(machine, "after the next run")
+    outcome.requests = machine.answered()
     # What was in flight at the death, or back and on its way to the journal, is paid for and lost.
-    twice = outcome.requests - stage.rows
-    assert 0 <= twice <= 2 * stage.concurrency, f"{cell}: {twice} rows were paid twice"
+    twice = outcome.requests - machine.rows
+    assert 0 <= twice <= 2 * machine.concurrency, f"{cell}: {twice} rows were paid twice"
     outcome.cpu_s = run.cpu_s + again.cpu_s
     return outcome
