@@ -24,6 +24,7 @@ from mayfly.models.errors import (
 from mayfly.models.job import Job
 from mayfly.models.offers import Offer
 from mayfly.planning.hardware import Placement
+from mayfly.planning.local_files import local_file_of
 from mayfly.planning.plan import Plan
 from mayfly.planning.preview import JobPreview, preview_job
 from mayfly.reporting.environment import describe_environment
@@ -254,6 +255,7 @@ def begin(job: Job, handle: RunHandle, *, run: str = "") -> Iterator[Run]:
                     preview.dataset,
                     connection=connection,
                     project=plane.project,
+                    file=local_file_of(preview),
                     log=progress.log,
                 )
             )

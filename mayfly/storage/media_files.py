@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
@@ -61,6 +61,13 @@ class MediaFiles:
         """
         uri = self._remote(name)
         return None if uri is None else self._reader(uri, most)
+
+    def is_local(self, name: str) -> bool:
+        """Whether a name is of a file on this machine."""
+        try:
+            return self._remote(name) is None
+        except ValueError:
+            return False
 
     def _remote(self, name: str) -> str | None:
         """Return the URI of a file that is not on this machine, else None."""
@@ -136,6 +143,18 @@ class MediaFiles:
                 return bytes(filesystem.cat_file(path))
 
         return read
+
+
+class LocalFile(NamedTuple):
+    """A file that a cell names and that is on the run's machine.
+
+    Attributes:
+        media: What reads it.
+        name: As in the cell.
+    """
+
+    media: MediaFiles
+    name: str
 
 
 class _TooLarge(ValueError):

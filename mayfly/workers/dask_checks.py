@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import mayfly
+from mayfly.inference.media import PART_BYTES
 from mayfly.models.errors import BadRequest, CredentialsRefused, MayflyError
 from mayfly.proxies import usable_proxy_for
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.http_files import HttpFiles
 from mayfly.storage.input_files import open_filesystem
+from mayfly.storage.media_files import LocalFile
 from mayfly.together.connection import Connection
 from mayfly.together.retry import with_retries
 
@@ -53,6 +55,7 @@ class WorkerNeeds(NamedTuple):
         base_url, inference_url: Base URLs of the API; see `Connection`.
         project: Id of the run's project, or "" if its key has none.
         own_key: Whether it uses its own API key.
+        file: A file of the run's machine that a cell names, if there are such files.
     """
 
     dataset: Dataset | None
@@ -60,6 +63,7 @@ class WorkerNeeds(NamedTuple):
     inference_url: str
     project: str
     own_key: bool
+    file: LocalFile | None = None
 
 
 def describe_worker() -> WorkerInfo:
@@ -116,9 +120,7 @@ def problem_with(needs: WorkerNeeds, env: Mapping[str, str]) -> str:
         return f"cannot reach {needs.inference_url} ({reason}); allow connections from there"
     if needs.own_key and own is not None and (reason := _wrong_key(needs, own)):
         return reason
-    if needs.dataset is not None and (reason := _unreadable(needs.dataset)):
-        return f"cannot read the input ({reason}); give it access to the input's storage"
-    return ""
+    return _lacking_input(needs)
 
 
 def own_connection(env: Mapping[str, str]) -> Connection | None:
@@ -166,6 +168,17 @@ def _wrong_key(needs: WorkerNeeds, own: Connection) -> str:
     return ""
 
 
+def _lacking_input(needs: WorkerNeeds) -> str:
+    if needs.dataset is not None and (reason := _unreadable(needs.dataset)):
+        return f"cannot read the input ({reason}); give it access to the input's storage"
+    if needs.file is not None and (reason := _unreadable_file(needs.file)):
+        return (
+            f"cannot read a file that a cell names ({reason}); put such files on an object store, "
+            "or share their folder at the same path"
+        )
+    return ""
+
+
 def _unreadable(dataset: Dataset) -> str:
     try:
         filesystem = open_filesystem(dataset.uri)
@@ -175,6 +188,14 @@ def _unreadable(dataset: Dataset) -> str:
                 filesystem.cat_file(file, start=0, end=1)
     except Exception as error:  # noqa: BLE001 - file systems raise many kinds of errors
         return f"{type(error).__name__}: {_one_line(error)}"
+    return ""
+
+
+def _unreadable_file(file: LocalFile) -> str:
+    try:
+        file.media.read(file.name, PART_BYTES)
+    except ValueError as error:
+        return _one_line(error)
     return ""
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
+from mayfly.storage.media_files import LocalFile
 from mayfly.storage.uri_credentials import MASK
 from mayfly.together.connection import Connection
 from mayfly.workers.dask_checks import WorkerInfo, WorkerNeeds, describe_worker, difference
@@ -58,6 +59,7 @@ class DaskCluster:
         dataset: The input; workers read it if it is remote, and get rows from the run otherwise.
         connection: The run's connection to the API.
         project: Id of the run's project, or "".
+        file: A file of this machine that a cell names, if there are such files.
         log: Receives messages for the user.
 
     Raises:
@@ -71,6 +73,7 @@ class DaskCluster:
         *,
         connection: Connection,
         project: str = "",
+        file: LocalFile | None = None,
         log: Callable[[str], object],
         workers_s: float = WORKERS_S,
     ) -> None:
@@ -80,6 +83,7 @@ class DaskCluster:
         self.workers_read = remote and MASK not in dataset.uri
         self._dataset = dataset if self.workers_read else None
         self._connection, self._project, self._workers_s = connection, project, workers_s
+        self._file = file
         self._client: Any = None
         self._fit: set[str] = set()
         self._first: Demand | None = None
@@ -276,6 +280,7 @@ class DaskCluster:
             self._connection.inference_url,
             self._project,
             own_key=not self.headers_for(address),
+            file=self._file,
         )
         wrong = self._run(address, problem, needs)
         if not isinstance(wrong, str):

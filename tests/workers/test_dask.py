@@ -9,12 +9,14 @@ import pytest
 
 from mayfly.models.errors import BadRequest
 from mayfly.storage.dataset import Dataset
+from mayfly.storage.media_files import LocalFile, MediaFiles
 from mayfly.storage.open_input import open_dataset
 from mayfly.workers.dask_cluster import DaskCluster
 from tests.support.certificates import dask_tls
 from tests.support.dask_cluster import DaskProcesses
 from tests.support.dask_job import RUN_KEY, WORKER_KEY, DaskJob, connection_to, write_rows
 from tests.support.object_stores import BUCKET, S3Server, s3_server
+from tests.support.scripted_server import Request, ScriptedServer, http
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,8 @@ def test_large_rows_and_answers_do_not_block_each_other(
     tmp_path: Path, processes: DaskProcesses, store: S3Server
 ) -> None:
     processes.living(1, {"TOGETHER_API_KEY": WORKER_KEY, **store.env})
-    dataset = write_rows(tmp_path / "in.parquet", 300, more="x" * 60_000)
-    job = DaskJob(tmp_path, processes.address, dataset, more="y" * 60_000)
+    dataset = write_rows(tmp_path / "in.parquet", 48, more="x" * 2**20)
+    job = DaskJob(tmp_path, processes.address, dataset, more="y" * 2**20)
     with job.pool() as pool:
         job.answer_all(pool)
 
@@ -147,6 +149,29 @@ def test_worker_that_cannot_reach_the_api_is_refused_before_create(
     start = f"--dask {processes.address}: worker tcp://127.0.0.1:"
     assert said.startswith(start)
     assert "cannot reach http://127.0.0.1:9/v1 ([Errno 111] Connection refused)" in said
+
+
+def test_worker_without_a_file_that_a_cell_names_is_refused_before_create(
+    tmp_path: Path, processes: DaskProcesses, store: S3Server
+) -> None:
+    processes.living(1, {"TOGETHER_API_KEY": WORKER_KEY, **store.env})
+    # What the workers cannot see is played by a file that is gone: all are on one machine.
+    file = LocalFile(MediaFiles(folder=str(tmp_path)), "gone.png")
+    dataset = write_rows(tmp_path / "in.parquet", 1)
+    with ScriptedServer(no_project) as server:
+        connection = connection_to(server.url.removesuffix("/v1/chat/completions"))
+        cluster = DaskCluster(
+            processes.address, dataset, connection=connection, file=file, log=print
+        )
+        with pytest.raises(BadRequest) as refused, cluster:
+            pass
+
+    assert "cannot read a file that a cell names (gone.png cannot be read" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+async def no_project(_request: Request) -> bytes:
+    return http(b"{}", 404)
 
 
 def test_unreachable_scheduler_is_refused_at_once_in_one_line(tmp_path: Path) -> None:

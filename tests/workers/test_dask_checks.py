@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mayfly.storage.dataset import Dataset
+from mayfly.storage.media_files import LocalFile, MediaFiles
 from mayfly.storage.open_input import open_dataset
 from mayfly.together.connection import Connection
 from mayfly.workers.dask_checks import (
@@ -99,6 +100,22 @@ def test_unreadable_input_is_named_with_the_reason(api: Emulator, tmp_path: Path
     assert said.startswith("cannot read the input (")
     assert "404" in said
     assert said.endswith("); give it access to the input's storage")
+
+
+def test_file_of_a_cell_that_is_not_there_is_named(api: Emulator, tmp_path: Path) -> None:
+    media = MediaFiles(folder=str(tmp_path))
+    (tmp_path / "1.png").write_bytes(b"image")
+    env = {"TOGETHER_API_KEY": KEY}
+
+    def said(name: str) -> str:
+        return problem_with(needs(api)._replace(file=LocalFile(media, name)), env)
+
+    assert said("1.png") == ""
+    assert said("2.png") == (
+        "cannot read a file that a cell names (2.png cannot be read below the input's folder: No "
+        "such file or directory); put such files on an object store, or share their folder at the "
+        "same path"
+    )
 
 
 def dataset_at(uri: str, folder: Path) -> Dataset:
