@@ -61,10 +61,16 @@ def run(
     if not yes and (json or not sys.stdin.isatty()):
         why = "--json asks no questions" if json else "there is no terminal to confirm it in"
         raise BadRequest(f"run spends money, and {why}; add --yes to confirm")
+    configured = configured_api_url(os.environ)
+    if configured is None and job.limits.approve_above_usd is not None:
+        # Nobody sees the UI of a temporary server: the run would wait for a day.
+        raise BadRequest(
+            "--approve-above asks in Prefect, and no server is configured; set PREFECT_API_URL, or "
+            "leave it out and let run ask in the terminal"
+        )
     screen: Screen = JsonScreen() if json else TerminalScreen()
     with ExitStack() as stack:
         # First, because it takes longest: it starts in the background.
-        configured = configured_api_url(os.environ)
         os.environ.update(without_proxy_on_loopback(os.environ))
         server = None if configured else start_prefect(options, screen)
         with screen.waiting("starting the embedded endpoint"):

@@ -181,6 +181,11 @@ MISTAKES = {
     "Dask without its runner": Mistake(
         [*RUN, "--dask", "tcp://a:8786"], ["--dask is for --runner dask only"]
     ),
+    "approval without a server to ask in": Mistake(
+        [*RUN, "--approve-above", "5"],
+        ["mayfly: --approve-above asks in Prefect", "set PREFECT_API_URL"],
+        env=(("PREFECT_API_URL", ""), ("PREFECT_HOME", "none")),
+    ),
     "no question and no --yes": Mistake(RUN[:-1], ["--yes"]),
     "no key": Mistake(RUN, ["TOGETHER_API_KEY", "--local"], env=(("TOGETHER_API_KEY", ""),)),
     "wrong key": Mistake(RUN, ["key"], env=(("TOGETHER_API_KEY", "sk-of-another"),)),
