@@ -77,6 +77,7 @@ PURE = (
     "mayfly.inference.hedging",
     "mayfly.inference.responses",
     "mayfly.inference.status_codes",
+    "mayfly.inference.throughput_window",
     "mayfly.models.cost",
     "mayfly.models.durations",
     "mayfly.models.endpoint",

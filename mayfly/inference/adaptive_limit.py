@@ -1,9 +1,7 @@
 """Adaptive concurrency: find the number in flight beyond which throughput no longer grows.
 
 An endpoint without rate limits only queues: too few requests in flight leave it idle, too many
-wait, or thrash its memory. So throughput at one limit is compared with throughput at another. By
-Little's law throughput is the number in flight over the mean latency; weighting latencies by the
-work done (tokens) removes most of the noise of long and short answers.
+wait, or thrash its memory. So throughput at one limit is compared with throughput at another.
 
 The search starts at a quarter of a guess (the next step then uses the platform's number, if there
 is one), or just below the limit that an earlier run settled at. It doubles while throughput grows,
@@ -12,17 +10,19 @@ scaling (an elasticity of 0.05); a step down may cost as much. While holding it 
 when throughput changes by itself (replicas added or removed, other prompts) it probes again.
 
 Growth is optimistic, and only reversing needs evidence: queued requests cost nothing, and the next
-step measures better than a longer wait (as in slow start).
+step measures better than a longer wait (as in slow start). While latency stays flat nothing queues:
+half of a step's requests are then enough for the next step, which takes less than a round trip.
 
-Source: J. Little, "A Proof for the Queuing Formula L = λW", 1961; the alternation of holding and
-probing is BBR's, N. Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016; leaving slow
-start by evidence is RFC 9406's.
+Source: the alternation of holding and probing is BBR's, N. Cardwell et al., "BBR: Congestion-Based
+Congestion Control", 2016; leaving slow start by evidence, of which a rise of latency is one, is RFC
+9406's (HyStart++).
 """
 
 import math
 from dataclasses import dataclass, field
 
 from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, FLOOR, Source
+from mayfly.inference.throughput_window import Burst, Throughput, Window
 
 ELASTICITY = 0.05
 """d ln(throughput) / d ln(limit) below which a higher limit is not worth it."""
@@ -42,6 +42,22 @@ MIN_START = 8
 COARSE, FINE = 2.0, 1.25
 """Factors of a step: while searching from afar, and near the knee."""
 
+FLAT, LOST = 1.25, 2.5
+"""Median latency of the requests that a doubling sends, relative to the doubling before. Up to the
+first factor they did not queue. Without any gain it is 1.5 to 2. Beyond the second factor
+throughput was lost."""
+
+FEWEST = 8
+"""Answers that such a median takes at least."""
+
+CLEAR, DOUBTFUL = 3.0, 1.5
+"""Standard errors at which a difference decides at once. The answers of one round trip are
+correlated, so the true error is larger. Once the search has turned, a step is given up in doubt:
+while it is measured it may cost a fifth of the throughput, and staying costs nothing."""
+
+REGROWTH = 0.25
+"""Part of linear scaling that a fine step must gain for the next one to be larger."""
+
 HOLD, MAX_HOLD = 4, 32
 """Windows measured between two probes; doubled while probes show nothing new."""
 
@@ -57,51 +73,6 @@ this factor after each window of holding without a refusal."""
 
 
 @dataclass(slots=True)
-class _Window:
-    """Sums over answers at one limit, after those sent under the previous limit have returned."""
-
-    settle: int
-    count: int = 0
-    in_flight: float = 0.0
-    w: float = 0.0
-    t: float = 0.0
-    ww: float = 0.0
-    tt: float = 0.0
-    wt: float = 0.0
-
-    def add(self, work: float, latency_s: float, in_flight: int) -> None:
-        if self.settle > 0:
-            self.settle -= 1
-            return
-        self.count += 1
-        self.in_flight += in_flight
-        self.w += work
-        self.t += latency_s
-        self.ww += work * work
-        self.tt += latency_s * latency_s
-        self.wt += work * latency_s
-
-    def measured(self) -> "_Throughput":
-        rate = self.w / max(self.t, 1e-9)
-        spread = max(self.ww - 2 * rate * self.wt + rate * rate * self.tt, 0.0)
-        return _Throughput(
-            math.log(max(self.in_flight / self.count * rate, 1e-12)),
-            math.sqrt(spread) / max(self.w, 1e-9),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Throughput:
-    """ln of the work per second, and its standard error."""
-
-    ln: float
-    error: float
-
-    def gain_over(self, other: "_Throughput") -> tuple[float, float]:
-        return self.ln - other.ln, math.hypot(self.error, other.error)
-
-
-@dataclass(slots=True)
 class AdaptiveLimiter:
     """Finds the limit by comparing throughputs; see the module.
 
@@ -114,8 +85,8 @@ class AdaptiveLimiter:
     ceiling: int = CEILING
     limit: int = field(init=False)
     _base: int = field(init=False)
-    _known: _Throughput | None = field(default=None, init=False)
-    _window: _Window = field(init=False)
+    _known: Throughput | None = field(default=None, init=False)
+    _window: Window = field(init=False)
     _probing: bool = field(default=False, init=False)
     _direction: int = field(default=1, init=False)
     _factor: float = field(default=COARSE, init=False)
@@ -131,6 +102,9 @@ class AdaptiveLimiter:
     _wall: float = field(default=math.inf, init=False)
     _next: int = field(default=0, init=False)
     _useful: int = field(default=CEILING, init=False)
+    _now_s: float = field(default=0.0, init=False)
+    _burst: Burst | None = field(default=None, init=False)
+    _before: Burst | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.begin_at(self.first)
@@ -140,6 +114,11 @@ class AdaptiveLimiter:
         """The best limit measured so far; 0 before the first step."""
         searched = self._known is not None and (self._moved or self._turned)
         return self._base if searched else 0
+
+    @property
+    def _climbing(self) -> bool:
+        """Whether the search is on its way up from afar."""
+        return not self._turned and self._direction > 0 and self._factor == COARSE
 
     def begin_at(self, limit: int, source: Source = "guess", *, ceiling: int = CEILING) -> None:
         """Start the search at a number, if nothing was measured yet.
@@ -154,30 +133,35 @@ class AdaptiveLimiter:
             return
         self._useful = min(max(ceiling, FLOOR), self.ceiling)
         within = min(max(limit, FLOOR), self._useful)
-        self._next = within if source == "platform" else 0
-        self._factor = COARSE
         if source == "history":
-            self.limit, self._factor = max(int(HISTORY_SHARE * within), FLOOR), FINE
+            self.limit = max(int(HISTORY_SHARE * within), FLOOR)
         else:
             self.limit = max(within // START_DIVISOR, min(within, MIN_START))
         self._base = self.limit
+        self._next = within if source == "platform" else 0
+        expected = source == "history" or self.limit == self._next
+        self._factor = FINE if expected else COARSE
+        self._burst, self._before = Burst(self.limit, self._half(self.limit)), None
         # Short answers return first: a window of only those would overestimate throughput.
-        self._window = _Window(settle=self.limit // 2)
+        self._window = Window(settle=self.limit if expected else self.limit // 2)
 
     def answered(
         self, now_s: float, *, latency_s: float, in_flight: int, work: float = 1.0
     ) -> None:
         """Add a measurement, and take the next step when there are enough."""
-        del now_s
+        self._now_s = now_s
         self._count_round()
         if in_flight < 0.9 * self.limit:
             # Not at the limit: the answer says nothing about a higher one.
             if self._window.count or not self._window.settle:
-                self._window = _Window(settle=in_flight)
+                self._window = Window(settle=in_flight)
             return
-        self._window.add(max(work, 1e-9), latency_s, in_flight)
+        work = max(work, 1e-9)
+        if self._burst is not None and self._decided_early(self._burst, latency_s, work):
+            return
+        self._window.add(work, latency_s, in_flight)
         # While growing every gain is large, and all time below the knee is lost.
-        few, part = (32, 2) if self._turned else (16, 4)
+        few, part = (16, 4) if self._climbing else (32, 2)
         if self._window.count >= max(few, self.limit // part):
             self._consider()
 
@@ -193,8 +177,10 @@ class AdaptiveLimiter:
         self._wall = max(min(self._wall, in_flight), self._least)
         within = max(int(self._wall * BELOW_WALL), FLOOR)
         if within < self.limit:
-            # The wall is known now, so use fine steps.
+            # The wall is known now, so use fine steps. A refused step counts as a rejected one.
+            refused = self._probing or self._rejected > 0
             self._settle_at(max(within, self._base) if self._probing else within)
+            self._rejected = int(refused)
             self._factor, self._direction = FINE, -1
             self._rest()
 
@@ -218,6 +204,7 @@ class AdaptiveLimiter:
         """Set a new base, for which there is no measurement yet."""
         self._move(limit)
         self._base, self._known, self._probing, self._rejected = self.limit, None, False, 0
+        self._burst = self._before = None
 
     def _count_round(self) -> None:
         """Reset refusals after a round trip: as many answers as the limit."""
@@ -226,6 +213,34 @@ class AdaptiveLimiter:
             self._answers = self._refusals = 0
             self._cut = False
 
+    def _decided_early(self, burst: Burst, latency_s: float, work: float) -> bool:
+        """Step on, or back, when the latency of the last step's requests says enough."""
+        before = self._before
+        if not burst.includes(self._now_s, latency_s):
+            if before is not None and before.early:
+                before.add(self._now_s, latency_s, work)
+                self._known = before.window.measured()
+            return False
+        decided = burst.median_s is not None
+        burst.add(self._now_s, latency_s, work)
+        usual_s = self._usual_s()
+        if decided or usual_s is None:
+            return False
+        if burst.median_s is None and latency_s > LOST * usual_s:
+            self._reject(lost=True)
+            return True
+        if burst.median_s is not None and burst.median_s <= FLAT * usual_s:
+            burst.early = True
+            self._accept(burst.window.measured())
+            return True
+        return False
+
+    def _usual_s(self) -> float | None:
+        """Return the median latency to compare with; infinity for the first step of all."""
+        if not self._probing:
+            return math.inf
+        return self._before.median_s if self._climbing and self._before is not None else None
+
     def _consider(self) -> None:
         found = self._window.measured()
         if self._probing:
@@ -233,48 +248,66 @@ class AdaptiveLimiter:
         elif self._window.count >= max(64, self.limit) or self._known is None:
             self._held(found)
 
-    def _judge(self, found: _Throughput) -> None:
+    def _judge(self, found: Throughput) -> None:
         """Accept or reject a probe, as soon as the difference is significant."""
         assert self._known is not None  # noqa: S101
         gain, error = found.gain_over(self._known)
         step = math.log(self.limit / self._base)
         over = gain - ELASTICITY * step
-        # Answers of one round trip are correlated, so the true error is larger.
-        clear = abs(over) > 3 * error
+        clear = over > CLEAR * error or over < -(DOUBTFUL if self._turned else CLEAR) * error
         # Growth is optimistic, and only reversing needs evidence: queued requests cost nothing,
         # and the next step measures better.
-        climbing = not self._turned and self._direction > 0
-        enough = max(32, self.limit) if climbing else max(400, 3 * self.limit)
+        growing = not self._turned and self._direction > 0
+        enough = max(32, self.limit) if growing else max(400, 3 * self.limit)
         if not clear and self._window.count < enough:
             return
         if over > 0:
-            self._moved = True
-            self._base, self._known, self._rejected = self.limit, found, 0
+            if self._factor < COARSE and gain > REGROWTH * abs(step):
+                self._factor = min(self._factor * FINE, COARSE)
             if abs(step) > 0.1:
                 self._hold_next = HOLD
-            if self._factor < COARSE:
-                self._factor = min(self._factor * FINE, COARSE)
-            self._probe()
+            self._accept(found)
         else:
-            self._reject()
+            self._reject(lost=gain < -error)
 
-    def _reject(self) -> None:
-        """Go back to the base, and try the other direction, smaller steps, or hold."""
+    def _accept(self, found: Throughput) -> None:
+        """Make this limit the base, and take the next step."""
+        self._moved = self._moved or self._probing
+        self._base, self._known, self._rejected = self.limit, found, 0
+        if self._burst is not None:
+            self._burst.end(self._now_s)
+        self._before = self._burst
+        self._probe()
+
+    def _reject(self, *, lost: bool) -> None:
+        """Go back to the base; try the other direction, smaller steps, or hold.
+
+        Args:
+            lost: Whether throughput fell. If it only did not grow, requests queue, which costs
+                nothing: a smaller number is tried after the next hold.
+        """
+        up, climbing = self._direction > 0, self._climbing
         self._probing, self._turned = False, True
-        self._move(self._base)
         self._rejected += 1
-        self._direction = -self._direction
+        if not (climbing and self._moved and self._before is not None and self._before.early):
+            self._direction = -self._direction
+        # Otherwise latency was flat at the base: the best number is above it.
         if self._factor > FINE and (self._moved or self._rejected > 1):
             self._factor, self._rejected = FINE, 0
-        elif self._rejected > 1:
+        elif self._rejected > 1 or (up and not lost and not climbing):
             self._rejected = 0
             self._rest()
+        if climbing:
+            # The base was measured just before.
+            self._probe()
+        else:
+            self._move(self._base)
 
     def _rest(self) -> None:
         """Hold, twice as long each time that probes bring nothing."""
         self._hold, self._hold_next = self._hold_next, min(2 * self._hold_next, MAX_HOLD)
 
-    def _held(self, found: _Throughput) -> None:
+    def _held(self, found: Throughput) -> None:
         """Record the throughput at the base, and probe when it is time or throughput changed."""
         if self._known is None:
             self._known = found
@@ -284,7 +317,7 @@ class AdaptiveLimiter:
                 self._direction, self._hold, self._hold_next = (1 if change > 0 else -1), 0, HOLD
                 self._known = found
             else:
-                self._known = _Throughput(
+                self._known = Throughput(
                     (self._known.ln + found.ln) / 2, max(self._known.error, found.error) * 0.75
                 )
         self._hold -= 1
@@ -293,7 +326,7 @@ class AdaptiveLimiter:
         if self._hold <= 0:
             self._probe()
         else:
-            self._window = _Window(settle=0)
+            self._window = Window(settle=0)
 
     def _probe(self) -> None:
         """Try another limit in the current direction; reverse at an end of the range."""
@@ -309,7 +342,7 @@ class AdaptiveLimiter:
                 self._probing = True
                 self._move(tried)
                 return
-            self._direction = -self._direction
+            self._direction, self._factor = -self._direction, FINE
         self._probing = False
 
     def _move(self, limit: int) -> None:
@@ -317,9 +350,18 @@ class AdaptiveLimiter:
         if was > self.limit:
             # Requests sent at the higher limit took longer, until the queue has drained.
             settle = was + self.limit // 2
-        elif self._turned:
-            settle = self.limit
-        else:
+        elif self._climbing:
             # While growing, the next step measures as well, and sooner.
             settle = (was + self.limit) // 2
-        self._window = _Window(settle=settle)
+        else:
+            settle = self.limit
+        grows = self.limit > was and not self._turned
+        size = self.limit - was
+        self._burst = Burst(self.limit, self._half(size), self._now_s) if grows else None
+        if not grows:
+            self._before = None
+        self._window = Window(settle=settle)
+
+    @staticmethod
+    def _half(size: int) -> int:
+        return max(size // 2, FEWEST)

@@ -17,9 +17,11 @@ from tests.support.simulated_time import (
     run_batch,
 )
 
+SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 20))]
+
 
 @pytest.mark.parametrize("status", [429, 503, 529])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("latency_s", [0.05, 0.5, 1.0])
 def test_rate_limit_is_used_fully_and_loses_no_row(
     status: int, seed: int, latency_s: float
