@@ -15,7 +15,7 @@ PrepareFile = Callable[[str, int], Callable[[], bytes] | None]
 
 AHEAD_FILES = 32
 AHEAD_BYTES = 64 * 2**20
-"""Files that are read before they are needed have about so many bytes at most."""
+"""About the maximum total size of files that are read before they are needed."""
 
 _Read = tuple["Future[bytes]", Callable[[], bytes]]
 

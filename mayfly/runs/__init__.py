@@ -1,1 +1,1 @@
-"""What the steps call: one run and its endpoint, in plain Python. Holds without Prefect."""
+"""One run and its endpoint: what the steps of the flow call, without Prefect."""

@@ -54,7 +54,7 @@ class MediaFiles:
         return self._read_local(path, most, by_uri=path != name)
 
     def prepared(self, name: str, most: int) -> Callable[[], bytes] | None:
-        """Return what reads a remote file in any thread; None for a local one, which is at hand.
+        """Return what reads a remote file in any thread; None for a local one.
 
         Raises:
             ValueError: As `read`.

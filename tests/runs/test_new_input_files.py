@@ -61,5 +61,5 @@ def test_new_input_files_are_answered_by_the_next_run(machine: Machine) -> None:
     changed = run(machine, "--incremental")
     assert changed.wait() == 2
     assert "input file 2026-02.parquet has changed" in changed.text
-    assert "input file 2026-03.parquet is gone" in changed.text
+    assert "input file 2026-03.parquet no longer exists" in changed.text
     assert asked(machine) == 21
