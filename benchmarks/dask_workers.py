@@ -1,39 +1,36 @@
 """One Dask worker against two on a template-bound job: `python -m benchmarks.dask_workers`.
 
-nginx sends a fixed body at once, and the template takes much more CPU than anything else. Beside
-rows per second it measures CPU per row of the run and of the workers, because on a machine with few
-cores the run, nginx and other programs share them with the workers: a run takes a second worker's
-rows in full as long as its own CPU per row is less than half of a worker's.
+nginx sends a fixed body at once, and the template takes much more CPU than anything else. The
+scheduler and the workers are processes of their own. Beside rows per second it measures the CPU of
+the run and of the workers: on a machine with few cores the run, nginx and other programs share them
+with the workers. With a core for each, two workers are faster than one by twice the ratio of what
+they take for a row, as long as the run takes less than half of that.
 """
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import psutil
-from distributed import LocalCluster
 
+from benchmarks.batches import cpu_s, prepared
 from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
-from benchmarks.servers import nginx
-from mayfly.inference.engine import EngineSettings, Target
-from mayfly.inference.request_builder import Renderer
-from mayfly.models.job import PromptSpec, Sampling
-from mayfly.models.shards import plan_shards
-from mayfly.shards.runner import Batch, complete
-from mayfly.storage.open_input import open_dataset
+from benchmarks.servers import free_port, nginx
 from mayfly.storage.parts import warm_up
-from mayfly.storage.run_paths import RunPaths
 from mayfly.together.connection import Connection
 from mayfly.workers.dask_cluster import DaskCluster
 from mayfly.workers.dask_fleet import DaskFleet
 from mayfly.workers.pool import WorkerPool
 from mayfly.workers.process import LocalFleet
-from mayfly.workers.protocol import Assignment
 
 SLOW = (
     "{% for n in range(40) %}{% for word in prompt.split() %}"
@@ -42,19 +39,33 @@ SLOW = (
 """A template that takes some milliseconds of CPU for each row."""
 
 
+@contextmanager
+def cluster_of(workers: int, folder: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
+    """Run a scheduler and workers as processes; yield its address and the workers."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    commands = [["scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2]]]
+    commands += [["worker", address, "--host", "127.0.0.1", "--no-nanny"]] * workers
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                _process([sys.executable, "-m", "dask", *command, "--no-dashboard"], folder)
+            )
+            for command in commands
+        ]
+        yield address, started[1:]
+
+
+@contextmanager
+def _process(command: list[str], folder: Path) -> Iterator[psutil.Process]:
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.kill()
+
+
 def once(url: str, path: Path, folder: Path, workers: int) -> dict[str, float]:
     """Send the input once with so many workers."""
-    dataset = open_dataset(str(path))
-    paths = RunPaths(folder / f"out-{os.urandom(6).hex()}")
-    paths.journals.mkdir(parents=True)
-    prompt = PromptSpec(template=SLOW)
-    batch = Batch(
-        dataset=dataset,
-        renderer=Renderer(prompt, Sampling(), dataset.columns),
-        paths=paths,
-        model="model",
-        fingerprint="f" * 64,
-    )
     connection = Connection(
         base_url=url,
         inference_url=f"{url}/v1",
@@ -64,53 +75,37 @@ def once(url: str, path: Path, folder: Path, workers: int) -> dict[str, float]:
         api_key="none",
         key_is_secret=False,
     )
-    assignment = Assignment(
-        prompt=prompt,
-        sampling=Sampling(),
-        columns=dataset.columns,
-        dataset=dataset,
-        settings=EngineSettings(concurrency=64),
-        target=Target(url=f"{url}/v1/chat/completions", headers={}),
-    )
-    shards = plan_shards(dataset.row_groups, shard_rows=512)
+    run = [psutil.Process()]
     with (
-        LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as local,
-        DaskCluster(local.scheduler_address, dataset, connection=connection, log=print) as cluster,
-        WorkerPool(
-            assignment,
-            fleet=DaskFleet(cluster, LocalFleet(1, paths.workers_log), shards=len(shards)),
-            log=print,
-        ) as pool,
-        ThreadPoolExecutor(2 * workers) as threads,
+        prepared(url, path, folder, template=SLOW, in_flight=64, shard_rows=512) as case,
+        cluster_of(workers, folder) as (address, processes),
     ):
-        pool.warm(1)
-        time.sleep(5)
-        here, there = _cpu_s()
-        began = time.perf_counter()
-        list(threads.map(lambda s: complete(batch, s, pool, partial(pool.send, batch, s)), shards))
-        wall_s = time.perf_counter() - began
-        here_after, there_after = _cpu_s()
-    rows = dataset.rows
+        fleet_of = partial(DaskFleet, local=LocalFleet(1, case.paths.workers_log), shards=64)
+        time.sleep(10)  # All workers have joined.
+        with (
+            DaskCluster(address, case.dataset, connection=connection, log=print) as cluster,
+            WorkerPool(case.assignment, fleet=fleet_of(cluster), log=print) as pool,
+            ThreadPoolExecutor(2 * workers) as threads,
+        ):
+            pool.warm(1)
+            time.sleep(5)
+            assert pool.size == workers, pool.size  # noqa: S101
+            here, there, began = cpu_s(run), _with_children(processes), time.perf_counter()
+            rows = sum(threads.map(partial(case.answer, pool), case.shards))
+            wall_s = time.perf_counter() - began
+            here, there = cpu_s(run) - here, _with_children(processes) - there
     return {
         "rows_per_s": rows / wall_s,
-        "run_ms_per_row": 1e3 * (here_after - here) / rows,
-        "workers_ms_per_row": 1e3 * (there_after - there) / rows,
-        "cores_of_workers": (there_after - there) / wall_s,
+        "run_ms_per_row": 1e3 * here / rows,
+        "run_ms_per_s": 1e3 * here / wall_s,
+        "workers_ms_per_row": 1e3 * there / rows,
+        "cores_of_workers": there / wall_s,
     }
 
 
-def _cpu_s() -> tuple[float, float]:
-    """Return CPU of the run with the scheduler, and of the workers, in seconds."""
-    here = psutil.Process()
-    found = [sum(here.cpu_times()[:2])]
-    workers = [one for one in here.children(recursive=True) if "nginx" not in one.name()]
-    found.append(sum(sum(one.cpu_times()[:2]) for one in workers))
-    return found[0], found[1]
+def _with_children(workers: list[psutil.Process]) -> float:
+    """Return CPU of workers, which render such a template in a process of its own."""
+    return cpu_s([*workers, *(child for one in workers for child in one.children(recursive=True))])
 
 
 def main() -> None:
@@ -129,14 +124,25 @@ def main() -> None:
                 for workers, found in results.items():
                     found.append(once(url, path, folder, workers))
     best = {n: max(found, key=lambda one: one["rows_per_s"]) for n, found in results.items()}
-    columns = ["workers", "rows/s", "run, CPU ms a row", "workers", "cores the workers had"]
+    columns = [
+        "workers",
+        "rows/s",
+        "run, CPU ms a row",
+        "a second",
+        "workers, a row",
+        "cores the workers had",
+    ]
     table("a slow template", columns, [[str(n), *one.values()] for n, one in best.items()])
     ratio = best[2]["rows_per_s"] / best[1]["rows_per_s"]
     share = best[2]["workers_ms_per_row"] / best[2]["run_ms_per_row"]
     load = os.getloadavg()[0]
-    print(f"two workers / one: {ratio:.2f}; load {load:.1f}")
+    by_cpu = 2 * best[1]["workers_ms_per_row"] / best[2]["workers_ms_per_row"]
+    print(f"two workers / one: {ratio:.2f}, by CPU {by_cpu:.2f}; load {load:.1f}")
     print(f"workers that one run keeps busy: {share:.1f}")
-    keep("dask_workers", {str(n): one for n, one in best.items()} | {"ratio": {"two": ratio}})
+    keep(
+        "dask_workers",
+        {str(n): one for n, one in best.items()} | {"ratio": {"two": ratio, "by_cpu": by_cpu}},
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ that of this process and its workers, after all have started.
 """
 
 import argparse
-import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,20 +16,15 @@ from typing import Any
 
 import psutil
 
+from benchmarks.batches import cpu_s, prepared
 from benchmarks.dataset import write_input
 from benchmarks.figures import keep, table
 from benchmarks.servers import nginx
-from mayfly.inference.engine import Engine, EngineSettings, Target
-from mayfly.inference.request_builder import Renderer
-from mayfly.models.job import PromptSpec, Sampling
-from mayfly.models.shards import plan_shards
-from mayfly.shards.runner import Batch, answer_rows, complete
-from mayfly.storage.open_input import open_dataset
+from mayfly.inference.engine import Engine
+from mayfly.shards.runner import answer_rows
 from mayfly.storage.parts import warm_up
-from mayfly.storage.run_paths import RunPaths
 from mayfly.workers.pool import WorkerPool
 from mayfly.workers.process import LocalFleet
-from mayfly.workers.protocol import Assignment
 
 SLOW = "{% for word in prompt.split() %}{{ word | capitalize }} {% endfor %}"
 """A template that takes more work to render than to send."""
@@ -38,63 +32,43 @@ SLOW = "{% for word in prompt.split() %}{{ word | capitalize }} {% endfor %}"
 
 def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """Answer the input once; `processes` 0 is in this process."""
-    dataset = open_dataset(str(path), limit=options.rows)
-    paths = RunPaths(folder / f"out-{os.urandom(6).hex()}")
-    paths.journals.mkdir(parents=True)
-    prompt = PromptSpec(template=options.template)
-    batch = Batch(
-        dataset=dataset,
-        renderer=Renderer(prompt, Sampling(), dataset.columns),
-        paths=paths,
-        model="model",
-        fingerprint="f" * 64,
-    )
-    assignment = Assignment(
-        prompt=prompt,
-        sampling=Sampling(),
-        columns=dataset.columns,
-        dataset=dataset,
-        settings=EngineSettings(concurrency=options.in_flight),
-        target=Target(url=f"{url}/v1/chat/completions", headers={}),
-    )
-    shards = plan_shards(dataset.row_groups)
-    if not options.processes:
+    with prepared(
+        url,
+        path,
+        folder,
+        template=options.template,
+        in_flight=options.in_flight,
+        rows=options.rows,
+    ) as case:
+        settings, target = case.assignment.settings, case.assignment.target
+        if not options.processes:
+            with (
+                Engine(target=target, settings=settings, read=case.batch.renderer.read) as engine,
+                ThreadPoolExecutor(2) as threads,
+            ):
+                before, began = _cpu_s(), time.perf_counter()
+                answer = partial(answer_rows, case.batch, engine=engine)
+                done = sum(threads.map(lambda shard: answer(shard).done, case.shards))
+                return _figures(options.rows, done, before, began)
+        fleet = LocalFleet(options.processes, case.paths.workers_log)
         with (
-            Engine(
-                target=assignment.target, settings=assignment.settings, read=batch.renderer.read
-            ) as engine,
-            ThreadPoolExecutor(2) as threads,
+            WorkerPool(case.assignment, fleet=fleet, log=print) as pool,
+            ThreadPoolExecutor(2 * options.processes) as threads,
         ):
+            # Wait until all have finished their imports and are idle.
+            quiet_since, last = time.monotonic(), 0.0
+            while time.monotonic() - quiet_since < 2:
+                time.sleep(0.2)
+                if (now_s := _cpu_s()) > last + 0.05:
+                    quiet_since, last = time.monotonic(), now_s
             before, began = _cpu_s(), time.perf_counter()
-            done = sum(threads.map(lambda s: answer_rows(batch, s, engine).done, shards))
+            done = sum(threads.map(partial(case.answer, pool), case.shards))
             return _figures(options.rows, done, before, began)
-    with (
-        WorkerPool(
-            assignment,
-            fleet=LocalFleet(options.processes, paths.workers_log),
-            log=print,
-        ) as pool,
-        ThreadPoolExecutor(2 * options.processes) as threads,
-    ):
-        # Wait until all have finished their imports and are idle.
-        quiet_since, last = time.monotonic(), 0.0
-        while time.monotonic() - quiet_since < 2:
-            time.sleep(0.2)
-            if (now_s := _cpu_s()) > last + 0.05:
-                quiet_since, last = time.monotonic(), now_s
-        before, began = _cpu_s(), time.perf_counter()
-        done = sum(
-            threads.map(
-                lambda s: complete(batch, s, pool, partial(pool.send, batch, s)).done, shards
-            )
-        )
-        return _figures(options.rows, done, before, began)
 
 
 def _cpu_s() -> float:
     here = psutil.Process()
-    times = [one.cpu_times() for one in (here, *_workers(here))]
-    return float(sum(one.user + one.system for one in times))
+    return cpu_s([here, *_workers(here)])
 
 
 def _workers(here: psutil.Process) -> list[psutil.Process]:
