@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -12,6 +12,7 @@ from mayfly.cli.commands import command
 from mayfly.cli.options import RUN, flag
 from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, open_environment, show
 from mayfly.cli.render import console as terminal
+from mayfly.cli.render.waiting import waiting
 from mayfly.endpoints.admin import Action, EndpointAdmin, EndpointInfo, bounds, teardown_info
 from mayfly.endpoints.sweep import GENERATIONS, sweep_all
 from mayfly.models.endpoint import Api, EndpointRef
@@ -34,7 +35,10 @@ def sweep(
         if not json:
             console.print(text, markup=False)
 
-    with open_environment(api=api or "v2", local=local) as environment:
+    with (
+        open_environment(api=api or "v2", local=local) as environment,
+        waiting(terminal.notes_console(), "fetching endpoints from Together"),
+    ):
         report = sweep_all(
             environment.connection,
             environment.leases,
@@ -72,6 +76,10 @@ def _admin(api: Api, *, local: bool = False, quiet: bool = False) -> Iterator[En
         yield EndpointAdmin(plane, environment.leases, environment.connection, log=log)
 
 
+def _waiting() -> AbstractContextManager[None]:
+    return waiting(terminal.notes_console(), "waiting for Together")
+
+
 def _print_info(endpoint: EndpointInfo, *, json: bool) -> int:
     if json:
         show(endpoint)
@@ -93,7 +101,7 @@ def _text(value: object) -> str:
 @endpoints.command(name="list")
 def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
     """List the endpoints of the project, those of this namespace first."""
-    with _admin(api, local=local) as admin:
+    with _admin(api, local=local) as admin, _waiting():
         found = admin.list_all()
     if json:
         show(found)
@@ -118,8 +126,9 @@ def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) ->
 @endpoints.command(name="show")
 def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
     """Show the state of one endpoint."""
-    with _admin(api, local=local) as admin:
-        return _print_info(admin.show(name), json=json)
+    with _admin(api, local=local) as admin, _waiting():
+        found = admin.show(name)
+    return _print_info(found, json=json)
 
 
 @endpoints.command
@@ -133,16 +142,18 @@ def start(
 ) -> int:
     """Start a stopped endpoint; it bills from READY on. A running endpoint is not changed."""
     wanted = bounds(replicas)
-    with _admin(api, quiet=json) as admin:
-        return _print_info(admin.start(name, wanted), json=json)
+    with _admin(api, quiet=json) as admin, _waiting():
+        started = admin.start(name, wanted)
+    return _print_info(started, json=json)
 
 
 @endpoints.command
 def scale(name: str, replicas: str, /, *, api: ApiOption = "v2", json: Json = False) -> int:
     """Set the replicas of an endpoint: N, or MIN-MAX to autoscale; 0 stops it."""
     wanted = bounds(replicas)
-    with _admin(api, quiet=json) as admin:
-        return _print_info(admin.scale(name, wanted), json=json)
+    with _admin(api, quiet=json) as admin, _waiting():
+        scaled = admin.scale(name, wanted)
+    return _print_info(scaled, json=json)
 
 
 @endpoints.command
@@ -174,10 +185,12 @@ def delete(
 def _end(action: Literal["stop", "delete"], name: str, *, api: Api, yes: bool, json: bool) -> int:
     """Stop or delete an endpoint, after a confirmation where it is needed; return the exit code."""
     with _admin(api, quiet=json) as admin:
-        ref = admin.find(name)
+        with _waiting():
+            ref = admin.find(name)
         if not _confirmed(admin, ref, action, yes=yes):
             return 2
-        proof = admin.stop(ref) if action == "stop" else admin.delete(ref)
+        with _waiting():
+            proof = admin.stop(ref) if action == "stop" else admin.delete(ref)
     # Each step has already been printed.
     if json:
         show(teardown_info(proof))
@@ -186,7 +199,8 @@ def _end(action: Literal["stop", "delete"], name: str, *, api: Api, yes: bool, j
 
 def _confirmed(admin: EndpointAdmin, ref: EndpointRef, action: Action, *, yes: bool) -> bool:
     """Ask for confirmation where it is needed; without a terminal, raise BadRequest."""
-    objection = None if yes else admin.objection(ref, action)
+    with _waiting():
+        objection = None if yes else admin.objection(ref, action)
     if objection is None:
         return True
     if not sys.stdin.isatty():

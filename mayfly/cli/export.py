@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from mayfly.cli.options import RUN, flag
 from mayfly.cli.read_only import Json, show
 from mayfly.cli.render import console as terminal
+from mayfly.cli.render.waiting import waiting
 from mayfly.runs.results import batch_results, read_results
 from mayfly.storage.export import Exported, Format, format_of
 from mayfly.storage.export import export as write
@@ -29,10 +30,13 @@ def export(
     """Run `mayfly export`."""
     file = Path(to)
     kind = format_of(file, format)
-    results = read_results(folder, partial=partial)
-    made = write(
-        results.batches(), file, kind, folder=results.paths.folder, results=batch_results(results)
-    )
+    with waiting(terminal.notes_console(), f"writing {file}"):
+        results = read_results(folder, partial=partial)
+        made = write(
+            *(results.batches(), file, kind),
+            folder=results.paths.folder,
+            results=batch_results(results),
+        )
     missing = results.manifest.rows - made.rows
     if json:
         show(_as_dict(made, missing))

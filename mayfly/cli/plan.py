@@ -1,6 +1,5 @@
 """`mayfly plan`: what `run` would do, without doing it."""
 
-import sys
 import time
 from dataclasses import replace
 
@@ -26,12 +25,12 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
         json: Print JSON instead of a table.
     """
     with control_plane(api=job.rental.api, local=local) as (plane, environment):
-        with waiting(terminal.console(sys.stderr), "reading the input"):
+        with waiting(terminal.notes_console(), "reading the input"):
             preview = preview_job(job, environment.connection.provider, writes=False)
             if named_output:
                 refuse_output_below(job.input, job.output)
                 check_output(job.output, preview.manifest(time.time()))
-        with waiting(terminal.console(sys.stderr), "fetching hardware offers from Together"):
+        with waiting(terminal.notes_console(), "fetching hardware offers from Together"):
             plan = with_retries(
                 lambda: make_plan(preview, plane, environment.folders), log=print_wait
             )

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -44,15 +44,19 @@ def control_plane(*, api: Api, local: bool) -> Iterator[tuple[ControlPlane, Envi
     """Open the control plane of the environment, or of the embedded endpoint."""
     with open_environment(api=api, local=local) as environment:
         try:
-            with connect(api, environment.connection, log=print_wait) as plane:
+            with ExitStack() as stack:
+                with waiting(terminal.notes_console(), "connecting to Together"):
+                    plane = stack.enter_context(
+                        connect(api, environment.connection, log=print_wait)
+                    )
                 yield plane, environment
         except CredentialsRefused as refusal:
             raise BadRequest(str(refusal)) from refusal
 
 
 def print_wait(text: str) -> None:
-    """Print what the command waits for, on standard error."""
-    terminal.console(sys.stderr).print(text, markup=False, soft_wrap=True)
+    """Print what the command waits for, beside its output."""
+    terminal.notes_console().print(text, markup=False, soft_wrap=True)
 
 
 def show(value: Any) -> None:
@@ -83,7 +87,7 @@ def hardware(
     """Run `mayfly hardware`."""
     with (
         control_plane(api=api, local=local) as (plane, _),
-        waiting(terminal.console(sys.stderr), "fetching hardware offers from Together"),
+        waiting(terminal.notes_console(), "fetching hardware offers from Together"),
     ):
         offers = with_retries(
             plane.all_hardware if model is None else lambda: plane.offers(model), log=print_wait
@@ -112,7 +116,7 @@ def models(
 
     with (
         control_plane(api=api, local=local) as (plane, _),
-        waiting(terminal.console(sys.stderr), "fetching models from Together"),
+        waiting(terminal.notes_console(), "fetching models from Together"),
     ):
         entries = with_retries(lambda: plane.models(mine=mine), log=print_wait)
     found = sorted(
@@ -148,10 +152,13 @@ def status(
     out, leases = terminal.console(), LeaseStore.of(os.environ)
     if watch:
         watch_status(folder, leases, out, json=json)
-    elif json:
-        show(read_status(folder, leases))
+        return 0
+    with waiting(terminal.notes_console(), "reading the run"):
+        found = read_status(folder, leases)
+    if json:
+        show(found)
     else:
-        out.print(status_table(read_status(folder, leases)))
+        out.print(status_table(found))
     return 0
 
 

@@ -56,6 +56,16 @@ def is_live(of: Console, environ: Mapping[str, str] = os.environ) -> bool:
     return of.is_terminal and not of.is_dumb_terminal and not in_ci
 
 
+def notes_console() -> Console:
+    """Return the console for messages beside the output, such as what a command waits for.
+
+    In a terminal it is that of the output, because lines that are redrawn need one console.
+    Elsewhere it is standard error, because a script may read the output.
+    """
+    output = console()
+    return output if is_live(output) else console(sys.stderr)
+
+
 class Steady:
     """A stream whose writes never fail: a run does not end when its reader closes the pipe."""
 

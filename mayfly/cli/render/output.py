@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from rich.text import Text
 
-from mayfly.cli.render.console import Steady, console, is_live
+from mayfly.cli.render.console import Steady, console, notes_console
 from mayfly.cli.render.live import Display
 from mayfly.cli.render.plan import plan_table
 from mayfly.cli.render.summary import summary
@@ -54,8 +54,7 @@ class TerminalScreen:
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """Show what the block waits for, if it takes longer than a few seconds."""
-        # In a pipe it goes to standard error, because a script may read the output.
-        return waiting(self.console if is_live(self.console) else console(sys.stderr), text)
+        return waiting(notes_console(), text)
 
     def follow(self, progress: Progress) -> AbstractContextManager[object]:
         """Follow a run while the block lasts."""
