@@ -21,11 +21,13 @@ DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+DASK = yaml.safe_load((DEPLOY / "dask-cluster.yaml").read_text())
 TEMPLATE = json.loads((DEPLOY / "kubernetes-job-template.json").read_text())
 
 INSTRUCTIONS = {"FROM", "WORKDIR", "COPY", "RUN", "ARG", "USER", "ENV", "CMD"}
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|AUTH")
 PREFECT_COMMANDS = {("worker", "start"), ("server", "start")}
+DASK_COMMANDS = {"scheduler", "worker"}
 PORTS = {"server": "4200", "worker": "8080", "worker-trial": "8080", "emulator": "8484"}
 
 
@@ -50,6 +52,15 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     yield from ((f"compose: {name}", arguments(name)) for name in SERVICES)
     yield "Dockerfile", json.loads(dict(instructions())["CMD"])
     yield "kubernetes: sweep", sweep_pod()["containers"][0]["args"]
+    for name in sorted(DASK_COMMANDS):
+        yield f"dask: {name}", dask_container(name)["args"]
+
+
+def dask_container(name: str) -> dict[str, Any]:
+    """Return the only container of the scheduler's or the workers' pods."""
+    (container,) = DASK["spec"][name]["spec"]["containers"]
+    found: dict[str, Any] = container
+    return found
 
 
 def sweep_pod() -> dict[str, Any]:
@@ -108,6 +119,8 @@ def test_container_command_exists(where: str, command: list[str]) -> None:
     assert program in {script.name for script in entry_points(group="console_scripts")}, where
     if program == "mayfly":
         assert rest[0] in {one.name for one in COMMANDS}, where
+    elif program == "dask":
+        assert rest[0] in DASK_COMMANDS, where
     else:
         assert tuple(rest[:2]) in PREFECT_COMMANDS, where
 
@@ -163,6 +176,22 @@ def test_emulator_shares_the_loopback_of_its_worker() -> None:
     assert trial["network_mode"] == "service:emulator"
     port = arguments("emulator")[arguments("emulator").index("--port") + 1]
     assert trial["environment"]["TOGETHER_BASE_URL"] == f"http://127.0.0.1:{port}"
+
+
+def test_dask_cluster_has_the_image_and_the_secret_of_the_sweep() -> None:
+    sweep, worker = sweep_pod()["containers"][0], dask_container("worker")
+    scheduler, service = dask_container("scheduler"), DASK["spec"]["scheduler"]["service"]
+    name, namespace = DASK["metadata"]["name"], DASK["metadata"]["namespace"]
+
+    assert worker["image"] == scheduler["image"] == sweep["image"]
+    assert worker["envFrom"] == sweep["envFrom"]
+    assert "envFrom" not in scheduler
+    assert service["selector"]["dask.org/cluster-name"] == name
+    ports = {port["name"] for port in scheduler["ports"]}
+    assert {port["targetPort"] for port in service["ports"]} == ports
+    # The operator names the service after the cluster.
+    how_to = (ROOT / "docs" / "how-to" / "dask.md").read_text()
+    assert f"tcp://{name}-scheduler.{namespace}.svc.cluster.local:8786" in how_to
 
 
 def test_kubernetes_template_is_that_of_prefect_plus_image_secret_volume() -> None:
