@@ -1,9 +1,10 @@
 """The worker pool: processes that send a run's rows under one concurrency limit.
 
-It is used in place of an engine. One thread owns the connections to the workers and all state of
-the pool; other threads queue calls for it. The thread that waits for a shard writes its journal,
-so that a hanging disk does not delay a stop. One limiter learns from the samples of all workers;
-`mayfly.workers.slots` distributes its limit.
+It is used in place of an engine. One thread reads from the workers and owns all state of the pool;
+other threads queue calls for it. The thread that waits for a shard writes its journal and
+acknowledges, so that a hanging disk does not delay a stop. No send waits: a worker that reads no
+more, such as a stopped process, delays no other. One limiter learns from the samples of all
+workers; `mayfly.workers.slots` distributes its limit.
 """
 
 import selectors

@@ -119,6 +119,52 @@ def test_shared_limiter_uses_measurements_of_all_workers(tmp_path: Path) -> None
         assert max(held) > 8
 
 
+def test_slow_row_at_the_end_is_hedged_by_its_worker_and_written_once(tmp_path: Path) -> None:
+    over, slow = threading.Event(), list[Request]()
+
+    async def script(request: Request) -> bytes:
+        if request.prompt == "row 199":
+            slow.append(request)
+            if len(slow) == 1:
+                await asyncio.to_thread(over.wait)
+        await asyncio.sleep(0.01)
+        return http(completion(request.prompt))
+
+    with pool_on(tmp_path, script, concurrency=8) as at:
+        at.pool.hedge_after(calls=4, replicas=2)
+        assert at.answer_all().done == 200
+        hedges = at.pool.snapshot().hedges
+        over.set()
+
+    assert hedges >= 1
+    assert len(slow) == 2
+    table = pq.read_table(tmp_path / "output")
+    assert table["response"].to_pylist() == [f"row {row}" for row in range(200)]
+
+
+def test_totals_are_known_while_rows_are_sent(tmp_path: Path) -> None:
+    more, asked = threading.Event(), list[Request]()
+
+    async def script(request: Request) -> bytes:
+        asked.append(request)
+        if len(asked) > 60:
+            await asyncio.to_thread(more.wait)
+        return http(completion(request.prompt))
+
+    def known(at: PoolSetup) -> bool:
+        snapshot = at.pool.snapshot()
+        return snapshot.tally.done == 60 and snapshot.in_flight == 8
+
+    with pool_on(tmp_path, script, concurrency=8) as at, ThreadPoolExecutor(1) as threads:
+        answering = threads.submit(at.answer_all)
+        try:
+            wait_until(lambda: known(at), "60 rows answered, and 8 in flight")
+        finally:
+            more.set()
+        assert answering.result().done == 200
+        assert at.pool.snapshot().tally.done == 200
+
+
 def test_fatal_response_stops_all_workers(tmp_path: Path) -> None:
     async def script(_request: Request) -> bytes:
         await asyncio.sleep(0.01)
