@@ -6,7 +6,7 @@ create call is sent; both remain until the API has confirmed the end of the endp
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from mayfly.billing.meter import DRAIN_S, Meter
@@ -22,6 +22,7 @@ from mayfly.models.endpoint import (
     Observation,
     Phase,
     Replicas,
+    TimeToFirstToken,
 )
 from mayfly.models.errors import (
     EndpointLost,
@@ -58,6 +59,7 @@ class EndpointSession:
         settled_limit: Requests in flight on one replica at which the limiter settled, or 0.
         started_with: Ready replicas when the first requests could be sent.
         proof: The proof of its teardown, once there is one.
+        first_token: Time to the first token, as the API measured it.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class EndpointSession:
         self.calibrating = calibrating
         self.trial: dict[str, Any] | None = None
         self.proof: TeardownProof | None = None
+        self.first_token = TimeToFirstToken()
         self.ready_at: float | None = None
         self.first_limit = FIRST_LIMIT
         self.concurrency_per_replica: int | None = None
@@ -215,6 +218,7 @@ class EndpointSession:
         """Stop the endpoint, which ends its billing."""
         if self.policy != "keep":
             self._end("stop")
+            self._read_latency()
 
     def finish(self) -> str:
         """Delete, stop or keep the endpoint as requested; close the lease and release the guardian.
@@ -266,10 +270,19 @@ class EndpointSession:
                 usd=self.meter.spent_usd(self._clock.monotonic()),
                 price_usd_per_h=self.meter.price_usd_per_h,
             ),
+            "first_token": asdict(self.first_token),
             "trial": self.trial,
             "ended": self.ended,
             "teardown": None if self.proof is None else self.proof.as_dict(),
         }
+
+    def _read_latency(self) -> None:
+        """Read what only the API knows, after the billing has ended and before the delete."""
+        # Of an endpoint that exists already, others' requests are in the figures.
+        if self.ready_at is None or not self.ref.created_by_us:
+            return
+        with suppress(Exception):  # Whatever it is, it must not hold up the delete.
+            self.first_token = self._plane.time_to_first_token(self.ref)
 
     def _end(self, policy: Teardown) -> None:
         assert policy != "keep"  # noqa: S101 - callers check it

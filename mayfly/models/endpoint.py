@@ -187,6 +187,15 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimeToFirstToken:
+    """Percentiles of the time to the first token, in seconds; None if the API does not say."""
+
+    p50_s: float | None = None
+    p90_s: float | None = None
+    p99_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
     """What the API has recorded about an endpoint's use in a period that ends now.
 

@@ -4,7 +4,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mayfly.models.catalogue import ModelEntry
-from mayfly.models.endpoint import Api, EndpointRef, EndpointSpec, Observation, Replicas, Use
+from mayfly.models.endpoint import (
+    Api,
+    EndpointRef,
+    EndpointSpec,
+    Observation,
+    Replicas,
+    TimeToFirstToken,
+    Use,
+)
 from mayfly.models.offers import Offer
 
 
@@ -95,6 +103,9 @@ class ControlPlane(Protocol):
         Args:
             within_s: Length of the period that ends now, in seconds.
         """
+
+    def time_to_first_token(self, ref: EndpointRef) -> TimeToFirstToken:
+        """Return what the API has measured at an endpoint in its last 24 hours."""
 
     def now(self) -> float:
         """Return Unix time by the API's clock, in seconds."""

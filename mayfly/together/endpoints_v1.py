@@ -21,6 +21,7 @@ from mayfly.models.endpoint import (
     Observation,
     Phase,
     Replicas,
+    TimeToFirstToken,
     Use,
 )
 from mayfly.models.errors import BadRequest, HardwareUnavailable, TerminalError
@@ -191,6 +192,10 @@ class EndpointsV1:
         # v1 has neither events nor analytics.
         del ref
         return Use(span_s=within_s)
+
+    def time_to_first_token(self, ref: EndpointRef) -> TimeToFirstToken:
+        del ref  # v1 has no analytics.
+        return TimeToFirstToken()
 
     def now(self) -> float:
         return self._clock.now()

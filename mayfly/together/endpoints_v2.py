@@ -15,6 +15,7 @@ from mayfly.models.endpoint import (
     Observation,
     Phase,
     Replicas,
+    TimeToFirstToken,
     Use,
 )
 from mayfly.models.errors import (
@@ -33,7 +34,7 @@ from mayfly.together.hardware_v2 import entries_v2, instance_types, offers_v2
 from mayfly.together.models_v2 import DeploymentV2, EndpointV2, bare, read_deployment, read_endpoint
 from mayfly.together.parsing import listed, must_be_json
 from mayfly.together.server_clock import ServerClock
-from mayfly.together.use_v2 import read_use
+from mayfly.together.use_v2 import read_time_to_first_token, read_use
 
 # Of several deployments the one that is billed, or may be, determines the endpoint's phase.
 _PRECEDENCE = (
@@ -184,6 +185,9 @@ class EndpointsV2:
             within_s=within_s,
             now=self._clock.now(),
         )
+
+    def time_to_first_token(self, ref: EndpointRef) -> TimeToFirstToken:
+        return read_time_to_first_token(self._client, self.project, ref.endpoint_id)
 
     def now(self) -> float:
         return self._clock.now()

@@ -6,11 +6,14 @@ Source: Together API, `GET …/endpoints/{ep}/analytics` and `…/events`, and t
 from datetime import UTC, datetime
 from typing import Any
 
-from mayfly.models.endpoint import Use
+from mayfly.models.endpoint import TimeToFirstToken, Use
 from mayfly.together.errors import Refused, translated
 from mayfly.together.parsing import count, field, items, must_be_json, number, text
 
 _EVENTS = 50
+
+LATENCY_TIMEOUT_S = 5.0
+"""Time limit of the call for a report: the endpoint is stopped by then, and is to be deleted."""
 
 
 def read_use(client: Any, project: str, endpoint_id: str, *, within_s: float, now: float) -> Use:
@@ -40,6 +43,19 @@ def read_use(client: Any, project: str, endpoint_id: str, *, within_s: float, no
         event=_last_event(client, call, project, endpoint_id, since=now - within_s),
         gpu_percent=gpu,
     )
+
+
+def read_time_to_first_token(client: Any, project: str, endpoint_id: str) -> TimeToFirstToken:
+    """Return the percentiles of an endpoint's last 24 hours, which is the API's default."""
+    call = f"get the latency of {endpoint_id}"
+    # Nobody waits for it longer than that.
+    found = _analytics(client.with_options(timeout=LATENCY_TIMEOUT_S), call, project, endpoint_id)
+    metrics = field(field(found, "metrics"), "latency_metrics")
+    p50_s, p90_s, p99_s = (
+        None if (ms := number(metrics, f"ttft_p{percent}_ms")) is None else ms / 1000
+        for percent in (50, 90, 99)
+    )
+    return TimeToFirstToken(p50_s=p50_s, p90_s=p90_s, p99_s=p99_s)
 
 
 def _analytics(client: Any, call: str, project: str, endpoint_id: str, **query: Any) -> Any:

@@ -48,3 +48,34 @@ def test_report_has_retries_by_status_and_earlier_runs_of_the_job(tmp_path: Path
     page = (tmp_path / "again/_mayfly/report.html").read_text()
     assert "Earlier runs of this job" in page
     assert "team: search" in page
+
+
+def test_report_has_the_time_to_first_token_that_the_api_measured(tmp_path: Path) -> None:
+    with emulated(tmp_path / "home", speed=60.0) as (_, environment):
+        report, _ = carry_out(job_of(tmp_path, rows=20), environment)
+
+    (endpoint,) = report["endpoints"]
+    assert 0 < endpoint["first_token"]["p50_s"] <= endpoint["first_token"]["p99_s"]
+    assert endpoint["teardown"]["gone_at"] is not None
+    assert "time to first token" in (tmp_path / "out/_mayfly/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FaultRule(action="status", path="/analytics", status=503),
+        FaultRule(action="status", path="/analytics", status=200, json=[7]),
+        FaultRule(action="hang_before", path="/analytics"),
+    ],
+    ids=["503", "odd", "hangs"],
+)
+def test_endpoint_is_deleted_though_the_api_has_no_latency(
+    tmp_path: Path, fault: FaultRule
+) -> None:
+    with emulated(tmp_path / "home", speed=600.0, faults=[fault]) as (_, environment):
+        report, _ = carry_out(job_of(tmp_path, rows=20), environment)
+
+    (endpoint,) = report["endpoints"]
+    assert endpoint["first_token"] == {"p50_s": None, "p90_s": None, "p99_s": None}
+    assert endpoint["teardown"]["not_found_read_back"]
+    assert "time to first token" not in (tmp_path / "out/_mayfly/report.html").read_text()
