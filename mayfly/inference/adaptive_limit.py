@@ -24,8 +24,9 @@ from dataclasses import dataclass, field
 from mayfly.inference.concurrency import CEILING, FIRST_LIMIT, FLOOR, Source
 from mayfly.inference.throughput_window import Burst, Throughput, Window
 
-ELASTICITY = 0.05
-"""d ln(throughput) / d ln(limit) below which a higher limit is not worth it."""
+ELASTICITY, CLIMB_ELASTICITY = 0.05, 0.10
+"""d ln(throughput) / d ln(limit) below which a higher limit is not worth it; and while doubling,
+where a look is taken while the queue still grows, and is a few percent too good."""
 
 START_DIVISOR = 4
 """The search starts at the guess divided by this. If the best number is far below the guess, too
@@ -52,8 +53,8 @@ FEWEST = 8
 
 CLEAR, DOUBTFUL = 3.0, 1.5
 """Standard errors at which a difference decides at once. The answers of one round trip are
-correlated, so the true error is larger. Once the search has turned, a step is given up in doubt:
-while it is measured it may cost a fifth of the throughput, and staying costs nothing."""
+correlated, so the true error is larger. A step down is given up in doubt: while it is measured it
+may cost a fifth of the throughput, and staying costs nothing."""
 
 REGROWTH = 0.25
 """Part of linear scaling that a fine step must gain for the next one to be larger."""
@@ -217,7 +218,7 @@ class AdaptiveLimiter:
         """Step on, or back, when the latency of the last step's requests says enough."""
         before = self._before
         if not burst.includes(self._now_s, latency_s):
-            if before is not None and before.early:
+            if before is not None and before.early and before.includes(self._now_s, latency_s):
                 before.add(self._now_s, latency_s, work)
                 self._known = before.window.measured()
             return False
@@ -253,8 +254,8 @@ class AdaptiveLimiter:
         assert self._known is not None  # noqa: S101
         gain, error = found.gain_over(self._known)
         step = math.log(self.limit / self._base)
-        over = gain - ELASTICITY * step
-        clear = over > CLEAR * error or over < -(DOUBTFUL if self._turned else CLEAR) * error
+        over = gain - (CLIMB_ELASTICITY if self._climbing else ELASTICITY) * step
+        clear = over > CLEAR * error or over < -(DOUBTFUL if self._direction < 0 else CLEAR) * error
         # Growth is optimistic, and only reversing needs evidence: queued requests cost nothing,
         # and the next step measures better.
         growing = not self._turned and self._direction > 0
@@ -268,7 +269,7 @@ class AdaptiveLimiter:
                 self._hold_next = HOLD
             self._accept(found)
         else:
-            self._reject(lost=gain < -error)
+            self._reject(lost=gain < -CLEAR * error)
 
     def _accept(self, found: Throughput) -> None:
         """Make this limit the base, and take the next step."""
@@ -283,15 +284,16 @@ class AdaptiveLimiter:
         """Go back to the base; try the other direction, smaller steps, or hold.
 
         Args:
-            lost: Whether throughput fell. If it only did not grow, requests queue, which costs
-                nothing: a smaller number is tried after the next hold.
+            lost: Whether throughput fell clearly. If it only did not grow, requests queue, which
+                costs nothing: a smaller number is tried after the next hold.
         """
         up, climbing = self._direction > 0, self._climbing
         self._probing, self._turned = False, True
         self._rejected += 1
-        if not (climbing and self._moved and self._before is not None and self._before.early):
+        flat = self._before is not None and self._before.early
+        # If latency was flat at the base, or the step gained too little, the best is between.
+        if not (climbing and self._moved and (flat or not lost)):
             self._direction = -self._direction
-        # Otherwise latency was flat at the base: the best number is above it.
         if self._factor > FINE and (self._moved or self._rejected > 1):
             self._factor, self._rejected = FINE, 0
         elif self._rejected > 1 or (up and not lost and not climbing):
