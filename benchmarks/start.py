@@ -107,6 +107,8 @@ def started(folder: Path, path: Path, port: int, number: int) -> tuple[float, fl
         if not forwarder.saw.wait(PATIENCE_S) or forwarder.created_at is None:
             raise SystemExit(f"no endpoint was created: {' '.join(command)}")
         cpu_s = _cpu_s(run.pid)
+        # An interrupted create call is searched for until it can have no effect any more.
+        time.sleep(1.0)
         return forwarder.created_at - began, cpu_s
     finally:
         with suppress(ProcessLookupError):

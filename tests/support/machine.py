@@ -257,7 +257,8 @@ class Machine:
         process = self.command("sweep", "--json", "--api", self.api, *options)
         code = process.wait()
         assert code == 0, process.text
-        report: dict[str, Any] = orjson.loads(process.text)
+        # Before it, standard error may say what the command waits for.
+        report: dict[str, Any] = orjson.loads(process.text[process.text.index("{") :])
         return report
 
     # What can be seen from outside.
