@@ -1,6 +1,5 @@
 """Whole runs over images, in every form that a cell may have."""
 
-import json
 from base64 import b64encode
 from typing import Any
 
@@ -113,7 +112,7 @@ def test_plan_counts_images_and_refuses_unknown_column(machine: Machine) -> None
     )
 
     assert plan.wait() == 0, plan.text
-    tokens = json.loads(plan.text)["workload"]["prompt_tokens_per_row"]
+    tokens = plan.json["workload"]["prompt_tokens_per_row"]
     assert tokens["low"] < 400 < tokens["high"]
     bad = machine.command(
         *("plan", str(machine.input), "--model", VISION, "--prompt", "What?", "--image", "picture")

@@ -115,7 +115,7 @@ def test_killed_run_is_resumed_elsewhere_from_its_finished_shards(
     machine.await_gone()
     status = machine.command("status", OUTPUT, "--json")
     assert status.wait() == 0, status.text
-    assert orjson.loads(status.text)["rows"]["remaining"] == 0
+    assert status.json["rows"]["remaining"] == 0
 
 
 def test_killed_run_is_resumed_on_its_machine_from_its_journals(
@@ -145,7 +145,7 @@ def test_interrupted_run_is_resumed_elsewhere_with_every_answer(
     machine.env["MAYFLY_HOME"] = str(tmp_path / "third")
     status = machine.command("status", OUTPUT, "--json")
     assert status.wait() == 0, status.text
-    assert orjson.loads(status.text)["rows"]["done"] == 12
+    assert status.json["rows"]["done"] == 12
     before = sent(machine)
 
     again = start(machine, home=tmp_path / "other")

@@ -1,6 +1,5 @@
 """`mayfly runs` and `mayfly cancel`: runs on this machine, and ending them from elsewhere."""
 
-import json
 import signal
 from typing import Any
 
@@ -15,7 +14,7 @@ def runs(machine: Machine) -> list[dict[str, Any]]:
     """Return what `mayfly runs --json` prints."""
     process = machine.command("runs", "--json")
     assert process.wait() == 0, process.text
-    found: list[dict[str, Any]] = json.loads(process.text)
+    found: list[dict[str, Any]] = process.json
     return found
 
 

@@ -74,6 +74,13 @@ class Process:
         """What it has written so far."""
         return self.output_file.read_text(errors="replace") if self.output_file.exists() else ""
 
+    @property
+    def json(self) -> Any:
+        """The value of `--json`; before it, standard error may say what a command waits for."""
+        text = self.text
+        start = min((at for bracket in "[{" if (at := text.find(bracket)) >= 0), default=0)
+        return orjson.loads(text[start:])
+
     def signal(self, number: signal.Signals, *, group: bool = False) -> None:
         """Send a signal to it, or to its whole process group as a terminal does."""
         with suppress(ProcessLookupError):
@@ -257,8 +264,7 @@ class Machine:
         process = self.command("sweep", "--json", "--api", self.api, *options)
         code = process.wait()
         assert code == 0, process.text
-        # Before it, standard error may say what the command waits for.
-        report: dict[str, Any] = orjson.loads(process.text[process.text.index("{") :])
+        report: dict[str, Any] = process.json
         return report
 
     # What can be seen from outside.
