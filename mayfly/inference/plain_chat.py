@@ -10,10 +10,10 @@ from msgspec.json import Decoder
 
 from mayfly.models.rows import MAX_TOKENS, Answer
 
-Count = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
-Empty = Annotated[list[Any], Meta(max_length=0)] | Annotated[str, Meta(max_length=0)] | None
+_Count = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+_Empty = Annotated[list[Any], Meta(max_length=0)] | Annotated[str, Meta(max_length=0)] | None
 
-# A `Raw` field is of no interest, whatever its value is. An `Empty` one is kept, or reported as
+# A `Raw` field is of no interest, whatever its value is. An `_Empty` one is kept, or reported as
 # dropped, if it has a value: that, and any field not listed, takes the full reader.
 
 
@@ -21,14 +21,14 @@ class _Message(Struct, forbid_unknown_fields=True, gc=False):
     content: str
     role: Raw = Raw()
     name: Raw = Raw()
-    tool_calls: Empty = None
-    function_call: Empty = None
-    refusal: Empty = None
-    reasoning: Empty = None
-    reasoning_content: Empty = None
-    thinking: Empty = None
-    annotations: Empty = None
-    audio: Empty = None
+    tool_calls: _Empty = None
+    function_call: _Empty = None
+    refusal: _Empty = None
+    reasoning: _Empty = None
+    reasoning_content: _Empty = None
+    thinking: _Empty = None
+    annotations: _Empty = None
+    audio: _Empty = None
 
 
 class _Choice(Struct, forbid_unknown_fields=True, gc=False):
@@ -41,18 +41,18 @@ class _Choice(Struct, forbid_unknown_fields=True, gc=False):
     error: Raw = Raw()
     matched_stop: Raw = Raw()
     stop_reason: Raw = Raw()
-    logprobs: Empty = None
-    token_ids: Empty = None
+    logprobs: _Empty = None
+    token_ids: _Empty = None
 
 
 class _Details(Struct, gc=False):
-    cached_tokens: Count | None = None
+    cached_tokens: _Count | None = None
 
 
 class _Usage(Struct, gc=False):
-    prompt_tokens: Count
-    completion_tokens: Count
-    cached_tokens: Count | None = None
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    cached_tokens: _Count | None = None
     prompt_tokens_details: _Details | None = None
 
 
@@ -66,10 +66,10 @@ class _Reply(Struct, forbid_unknown_fields=True, gc=False):
     data: Raw = Raw()
     service_tier: Raw = Raw()
     system_fingerprint: Raw = Raw()
-    prompt: Empty = None
-    prompt_logprobs: Empty = None
-    prompt_token_ids: Empty = None
-    kv_transfer_params: Empty = None
+    prompt: _Empty = None
+    prompt_logprobs: _Empty = None
+    prompt_token_ids: _Empty = None
+    kv_transfer_params: _Empty = None
 
 
 _decode = Decoder(_Reply).decode

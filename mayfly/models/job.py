@@ -221,7 +221,7 @@ class Limits(JobPart):
         ge=1,
         le=MAX_ROWS,
         title="Rows per shard",
-        description="Rows per shard, the unit of progress; by default a few dozen shards at most.",
+        description="Rows per shard, one task and one part file; by default up to 16,384.",
     )
 
 

@@ -13,7 +13,7 @@ from mayfly.together.parsing import count, field, items, must_be_json, number, t
 _EVENTS = 50
 
 LATENCY_TIMEOUT_S = 5.0
-"""Time limit of the call for a report: the endpoint is stopped by then, and is to be deleted."""
+"""Time limit of each wait in the call for a report, in seconds: the delete comes after it."""
 
 
 def read_use(client: Any, project: str, endpoint_id: str, *, within_s: float, now: float) -> Use:
@@ -48,7 +48,6 @@ def read_use(client: Any, project: str, endpoint_id: str, *, within_s: float, no
 def read_time_to_first_token(client: Any, project: str, endpoint_id: str) -> TimeToFirstToken:
     """Return the percentiles of an endpoint's last 24 hours, which is the API's default."""
     call = f"get the latency of {endpoint_id}"
-    # Nobody waits for it longer than that.
     found = _analytics(client.with_options(timeout=LATENCY_TIMEOUT_S), call, project, endpoint_id)
     metrics = field(field(found, "metrics"), "latency_metrics")
     p50_s, p90_s, p99_s = (

@@ -150,53 +150,65 @@ class Screen:
                 self.lines[self.row] += part
 
 
+class ResizableTerminal:
+    """A console of 60 columns, and the screen that shows what is printed."""
+
+    def __init__(self) -> None:
+        self._out = io.StringIO()
+        self.console = Console(
+            file=self._out, width=60, height=20, highlight=False, color_system=None,
+            force_terminal=True,
+        )  # fmt: skip
+        self.screen = Screen(60)
+
+    def resize(self, width: int) -> None:
+        self.screen.resize(width)
+        self.console.width = width
+
+    def show(self) -> None:
+        """Feed the screen with what was printed since the last time."""
+        self.screen.feed(self._out.getvalue())
+        self._out.seek(0)
+        self._out.truncate()
+
+
 def test_resized_terminal_keeps_no_remains_of_the_live_block() -> None:
-    out = io.StringIO()
-    console = Console(
-        file=out, width=60, height=20, highlight=False, color_system=None, force_terminal=True
-    )
-    block, screen = LiveBlock(console), Screen(60)
+    terminal = ResizableTerminal()
+    block, screen = LiveBlock(terminal.console), terminal.screen
 
     def step(width: int, text: str) -> None:
-        screen.resize(width)
-        console.width = width
+        terminal.resize(width)
         block.show(Text(text))
-        screen.feed(out.getvalue())
-        out.seek(0)
-        out.truncate()
+        terminal.show()
 
     block.above(Text("kept"))
     step(60, "a" * 55 + "\n" + "b" * 10)
     step(20, "c" * 15)
     step(60, "d" * 50)
     block.end()
-    screen.feed(out.getvalue())
+    terminal.show()
 
     assert [line for line in screen.lines if line] == ["kept"]
 
 
 def test_resized_terminal_keeps_no_remains_of_a_waiting_line() -> None:
-    out = io.StringIO()
-    console = Console(
-        file=out, width=60, height=20, highlight=False, color_system=None, force_terminal=True
-    )
-    screen = Screen(60)
+    terminal = ResizableTerminal()
+    screen = terminal.screen
 
     def step(width: int, text: str) -> None:
-        screen.resize(width)
-        console.width = width
-        console.print(Text(text))
-        screen.feed(out.getvalue())
-        out.seek(0)
-        out.truncate()
+        terminal.resize(width)
+        terminal.console.print(Text(text))
+        terminal.show()
 
-    with WaitingLine(console, "starting a server that takes its time to start", every_s=60):
+    with WaitingLine(
+        terminal.console, "starting a server that takes its time to start", every_s=60
+    ):
         step(60, "first")
         shown = "".join(screen.lines)
         step(20, "second")
         step(60, "third")
         step(11, "fourth")
-    screen.feed(out.getvalue())
+    terminal.show()
 
     assert "starting a server" in shown
     assert [line for line in screen.lines if line] == ["first", "second", "third", "fourth"]
