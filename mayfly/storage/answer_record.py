@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+from msgspec import ValidationError
+from msgspec.json import Decoder
 
 from mayfly.models.failures import NO_TEXT, OTHER, Failure
 from mayfly.models.rows import MAX_TOKENS, Answer, as_count
@@ -18,6 +20,8 @@ from mayfly.models.texts import without_surrogates
 _SHORT = len(Answer._fields[: Answer._fields.index("reasoning")])
 _USUAL_TYPES = [int, str, type(None), str, int, int, int, int, float]
 _NOTHING_MORE = (None,) * (len(Answer._fields) - _SHORT)
+
+_ANSWERS = Decoder(list[Answer])
 
 
 def to_record(answer: Answer) -> bytes:
@@ -45,20 +49,12 @@ def from_record(record: bytes) -> Answer:
     return made_fit(Answer(*values[:known], *(None,) * max(0, 2 - len(values))))
 
 
-def from_own_record(record: bytes) -> Answer:
-    """Return the answer of a record that this version has made of an answer in the same run."""
-    values = orjson.loads(record)
-    if len(values) == _SHORT and values[2] is None:  # No failure.
-        return Answer(*values)
-    return from_record(record)
-
-
 def from_own_records(records: Sequence[bytes]) -> list[Answer]:
-    """Return the answers of several records; see `from_own_record`."""
-    return [
-        Answer(*values) if len(values) == _SHORT and values[2] is None else from_record(record)
-        for values, record in zip(orjson.loads(b"[%b]" % b",".join(records)), records, strict=True)
-    ]
+    """Return the answers of records that this version has made of answers in the same run."""
+    try:
+        return _ANSWERS.decode(b"[%b]" % b",".join(records))
+    except ValidationError:  # A value of a server that is not of the type of its column.
+        return [from_record(record) for record in records]
 
 
 def _is_usual(values: list[Any]) -> bool:

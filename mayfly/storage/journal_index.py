@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mayfly.models.rows import Answer
 from mayfly.storage.answer_record import (
-    from_own_record,
     from_own_records,
     from_record,
     row_of,
@@ -38,7 +37,7 @@ class Answers(Mapping[int, Answer]):
         if isinstance(found, Answer):
             return found
         if isinstance(found, bytes):
-            return from_own_record(found[PREFIX_BYTES:])
+            return from_own_records([found[PREFIX_BYTES:]])[0]
         record = os.pread(self._file, found & 0xFFFF_FFFF, found >> 32)
         return from_record(record)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mayfly.models.failures import OTHER, SCHEMA, Failure
 from mayfly.models.rows import Answer
-from mayfly.storage.answer_record import from_own_record, from_record, made_fit, row_of, to_record
+from mayfly.storage.answer_record import from_own_records, from_record, made_fit, row_of, to_record
 from mayfly.storage.output_columns import CHAT
 
 json_values = st.recursive(
@@ -32,7 +32,7 @@ def test_any_record_is_an_answer_that_a_part_accepts(values: list[Any]) -> None:
     columns = CHAT.arrays([answer])
     assert [len(column) for column in columns] == [1] * len(CHAT.fields)
     assert from_record(to_record(answer)) == answer
-    assert from_own_record(to_record(answer)) == answer
+    assert from_own_records([to_record(answer)] * 2) == [answer] * 2
 
 
 @given(st.binary(max_size=20))
