@@ -27,6 +27,10 @@ HASHED_WHOLE_BYTES = 128 * 2**20
 SAMPLE_BYTES = 64 * 2**10
 SAMPLES_PER_FILE = 64
 
+ARROW_ROWS = 1024
+"""Maximum rows of an Arrow batch. What is done with a batch between two reads keeps other threads
+waiting for the interpreter, such as the one that sends requests or acknowledges answers."""
+
 
 class Chunk(NamedTuple):
     """Some consecutive rows as plain Python values.
@@ -155,7 +159,7 @@ class Dataset:
 
     def arrow_batches(self, first_row: int, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield consecutive rows with all columns as Arrow batches of `schema`; see `read`."""
-        for _, batch in self._batches(first_row, rows, None, None):
+        for _, batch in self._batches(first_row, rows, None, ARROW_ROWS):
             yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
 
     def check_cells(
