@@ -149,6 +149,11 @@ class Engine:
         """Whether the engine no longer sends."""
         return self._ended.is_set() or self._reason is not None
 
+    @property
+    def alive(self) -> bool:
+        """Whether its loop is running."""
+        return self._thread.is_alive()
+
     def check(self) -> None:
         """Raise the error that ended the engine, if it has ended."""
         if self.ended:
@@ -189,6 +194,30 @@ class Engine:
         self._call(self._change)
         if self._ended.is_set():
             self._change()
+
+    def when_readable(self, file: int, function: Callable[[], bool]) -> None:
+        """Call a function on the loop when a descriptor is readable, until it returns False.
+
+        What it changes in the limiter is in effect when it returns. After the end of the loop it
+        is not called any more.
+        """
+
+        def call() -> None:
+            if not function():
+                self._loop.remove_reader(file)
+            elif not self._ended.is_set():
+                self._sender.pump()
+
+        self._call(self._loop.add_reader, file, call)
+
+    def when_writable(self, file: int, function: Callable[[], bool]) -> None:
+        """Call a function on the loop when a descriptor is writable, until it returns False."""
+
+        def call() -> None:
+            if not function():
+                self._loop.remove_writer(file)
+
+        self._call(self._loop.add_writer, file, call)
 
     def proven(self) -> None:
         """Record that another process has answered rows of the job: the request is valid."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from zlib import crc32
 
 import orjson
@@ -113,6 +114,11 @@ class Journal:
         """Answers appended and not yet committed: what a crash would lose now."""
         return len(self._waiting)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much is unsynced that rows should wait for a commit."""
+        return self._waiting_bytes + self._end - self._synced > self._disk.behind_bytes
+
     def append(self, answer: Answer) -> None:
         """Add an answer to the next commit."""
         line = answer_line(answer, self._seed)
@@ -152,7 +158,7 @@ class Journal:
         Raises:
             TerminalError: As `commit`.
         """
-        if self._waiting_bytes + self._end - self._synced > self._disk.behind_bytes:
+        if self.is_behind:
             self.commit()
 
     def commit(self, *, sync: bool = True) -> None:
@@ -186,7 +192,7 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

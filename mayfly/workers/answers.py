@@ -30,15 +30,12 @@ class SentAnswers:
 
     One block at a time awaits its acknowledgement; answers that arrive meanwhile form the next
     block. So blocks are small at low load and large at high load. Source: J. Nagle, RFC 896. A
-    block wakes several threads in the worker and in the run, so a small one is also delayed until
-    `BLOCK_EVERY_S` after the last one.
-
-    Blocks are sent on the engine's loop, where answers arrive. The thread that reads what the run
-    sends never waits for the run to read, or both would wait for each other.
+    block wakes the run and this process, so a small one is also delayed until `BLOCK_EVERY_S` after
+    the last one. Blocks are sent, and acknowledged, on the engine's loop, where answers arrive.
 
     Args:
         seed: Of the checksums in the shard's journal.
-        send: Sends a block; it may wait.
+        send: Sends a block; it must not wait.
         allow: Calls a function on the loop, or at once if that has ended; see `Engine.allow`.
 
     Attributes:

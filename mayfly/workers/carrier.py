@@ -1,9 +1,6 @@
 """Protocols of what runs a worker: a local process, or a Dask worker."""
 
-import os
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
@@ -40,22 +37,6 @@ class Carrier(Protocol):
         Args:
             hung: Whether it does not respond, and has to be killed.
         """
-
-
-class HasFileno(Protocol):
-    """A connection, by its descriptor."""
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-
-
-def shut_down(connection: HasFileno) -> None:
-    """End a connection for both sides, also for a thread that reads from it.
-
-    Closing alone would leave that thread waiting, on a number that is soon another file's.
-    """
-    with socket.socket(fileno=os.dup(connection.fileno())) as end, suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
 
 
 Join = Callable[[Carrier], bool]

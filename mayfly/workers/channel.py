@@ -1,17 +1,19 @@
 """Messages between a run and a worker over one end of a connection.
 
 The frames are those of `multiprocessing.connection.Connection`, which the other end may be. One
-read takes many messages, and a sender that must not wait leaves what does not fit to `flush`.
+read takes many messages. No send waits: it leaves what does not fit to `flush`.
 """
 
 import os
 import pickle
-import select
+import socket
 import struct
 import threading
+import weakref
+from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 READ_BYTES = 256 * 2**10
 """Maximum size of one read."""
@@ -24,31 +26,28 @@ class Channel:
     """One end of a connection; one thread receives, any thread sends.
 
     Args:
-        connection: Its file descriptor is used until `close`, and no longer blocks.
+        connection: No longer blocks. It may be closed before the channel is: the channel has a
+            descriptor of its own, which stays open while any thread has the channel.
     """
 
     def __init__(self, connection: "Connection[Any, Any]") -> None:
-        self._file = connection.fileno()
+        self._file = os.dup(connection.fileno())
+        weakref.finalize(self, os.close, self._file)
         os.set_blocking(self._file, False)
         self._received = bytearray()
         self._sending = threading.Lock()
-        self._unsent = memoryview(b"")
+        self._unsent = deque[memoryview]()
         self._closed = False
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when messages arrive."""
         return self._file
 
-    @property
-    def has_unsent(self) -> bool:
-        """Whether a message is waiting for `flush`."""
-        return bool(self._unsent)
-
     def receive(self) -> list[Any]:
         """Return the messages that have arrived; do not wait for any.
 
         Raises:
-            EOFError, OSError: The other end is gone.
+            EOFError, OSError: The other end is gone, or either end was closed.
         """
         try:
             data = os.read(self._file, READ_BYTES)
@@ -80,31 +79,12 @@ class Channel:
         Raises:
             OSError: The other end is gone.
         """
-        frame = _frame(message)
+        frame = memoryview(_frame(message))
         with self._sending:
             if self._closed:
                 return True
-            if not self._unsent:
-                self._unsent = memoryview(frame)
-                return self._write()
-            self._unsent = memoryview(bytes(self._unsent) + frame)
-            return False
-
-    def send_all(self, message: object) -> None:
-        """Send a message; wait until the other end has room for it.
-
-        Only for a thread on which the other end does not depend for reading.
-
-        Raises:
-            OSError: The other end is gone.
-        """
-        frame = _frame(message)
-        with self._sending:
-            self._unsent = memoryview(frame)
-            while not (self._closed or self._write()):
-                poll = select.poll()
-                poll.register(self._file, select.POLLOUT)
-                poll.poll()
+            self._unsent.append(frame)
+            return len(self._unsent) == 1 and self._write()
 
     def flush(self) -> bool:
         """Send what is left of earlier messages without waiting; return whether that is all.
@@ -116,16 +96,38 @@ class Channel:
             return self._closed or self._write()
 
     def close(self) -> None:
-        """Send nothing more: the file descriptor may be another file's from now on."""
+        """End the connection for both sides, also for a thread that waits for it."""
         with self._sending:
             self._closed = True
-            self._unsent = memoryview(b"")
+            self._unsent.clear()
+        shut_down(self)
 
     def _write(self) -> bool:
         with suppress(BlockingIOError):
             while self._unsent:
-                self._unsent = self._unsent[os.write(self._file, self._unsent) :]
+                frame = self._unsent[0]
+                sent = os.write(self._file, frame)
+                if sent < len(frame):
+                    self._unsent[0] = frame[sent:]
+                else:
+                    self._unsent.popleft()
         return not self._unsent
+
+
+class HasFileno(Protocol):
+    """A connection, by its descriptor."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
+def shut_down(connection: HasFileno) -> None:
+    """End a connection for both sides, also for a thread that reads from it.
+
+    Closing alone would leave that thread waiting, on a number that is soon another file's.
+    """
+    with socket.socket(fileno=os.dup(connection.fileno())) as end, suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def _frame(message: object) -> bytes:

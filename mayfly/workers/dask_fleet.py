@@ -15,7 +15,8 @@ from queue import Empty, SimpleQueue
 from mayfly.inference.engine import Target
 from mayfly.models.errors import MayflyError
 from mayfly.workers.background import in_background
-from mayfly.workers.carrier import Absent, Carrier, Fail, Fleet, Join, shut_down
+from mayfly.workers.carrier import Absent, Carrier, Fail, Fleet, Join
+from mayfly.workers.channel import shut_down
 from mayfly.workers.dask_cluster import DaskCluster, StartedActor
 from mayfly.workers.dask_demand import Demand
 from mayfly.workers.dask_worker import SILENCE_S

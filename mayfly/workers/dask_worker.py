@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mayfly.inference.engine import Target
 from mayfly.models.errors import MayflyError
-from mayfly.workers.carrier import shut_down
+from mayfly.workers.channel import shut_down
 from mayfly.workers.dask_checks import WorkerNeeds, own_connection, problem_with
 from mayfly.workers.protocol import Assignment
 from mayfly.workers.worker import ShardWorker

@@ -1,16 +1,15 @@
 """The worker pool: processes that send a run's rows under one concurrency limit.
 
-It is used in place of an engine. One thread reads from the workers and owns all state of the pool;
-other threads queue calls for it. The thread that waits for a shard writes its journal and
-acknowledges, so that a hanging disk does not delay a stop. No send waits: a worker that reads no
-more, such as a stopped process, delays no other. One limiter learns from the samples of all
-workers; `mayfly.workers.slots` distributes its limit.
+It is used in place of an engine. One thread owns all state of the pool; other threads queue calls
+for it. Another one, the `Receiver`, reads from the workers and writes their answers. No send waits:
+a worker that reads no more, such as a stopped process, delays no other. One limiter learns from the
+samples of all workers; `mayfly.workers.slots` distributes its limit.
 """
 
 import selectors
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Self
@@ -25,11 +24,10 @@ from mayfly.storage.dataset import Chunk
 from mayfly.storage.journal import Journal
 from mayfly.workers.call_queue import Call, CallQueue
 from mayfly.workers.carrier import Carrier, Fleet
-from mayfly.workers.handle import ShardTask, WorkerHandle, WorkerLost
+from mayfly.workers.handle import ShardTask, Unsynced, WorkerHandle, WorkerLost
 from mayfly.workers.protocol import (
     Alive,
     Assignment,
-    Block,
     Command,
     Ended,
     NothingFollows,
@@ -42,6 +40,7 @@ from mayfly.workers.protocol import (
     Warm,
     Written,
 )
+from mayfly.workers.receiver import Receiver
 from mayfly.workers.slots import LIFTED, OVERLOAD, Sample, SlotShares
 from mayfly.workers.totals import Totals
 
@@ -96,6 +95,13 @@ class WorkerPool:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._calls, selectors.EVENT_READ)
         self._snapshot = self._totals.snapshot([], self._limiter)
+        self._receiver = Receiver(
+            self._totals,
+            arrived=partial(self._calls.put, self._arrived),
+            lost=partial(self._calls.put, self._worker_lost),
+            unwritable=self._unwritable,
+            failed=partial(self._calls.put, self._fail),
+        )
         self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
 
     def open(self) -> Self:
@@ -131,10 +137,10 @@ class WorkerPool:
         with periodic_sync(journal, self):
             while True:
                 command = Take(shard, batch.model, journal.seed, answered)
-                task = ShardTask(command, again=deaths > 0)
+                task = ShardTask(command, journal, again=deaths > 0)
                 if not self._calls.put(self._accept, task):
                     self.check()
-                lost = self._follow(task, batch, journal)
+                lost = self._follow(task, batch)
                 if lost is None:
                     break
                 deaths += 1
@@ -147,35 +153,38 @@ class WorkerPool:
                 answered |= journal.rows_since(first)
         journal.commit()
 
-    def _follow(self, task: ShardTask, batch: Batch, journal: Journal) -> WorkerLost | None:
-        """Write the answers of a shard until it has ended or its worker was lost."""
+    def _follow(self, task: ShardTask, batch: Batch) -> WorkerLost | None:
+        """Send the rows of a shard until it has ended or its worker was lost."""
         shard = task.command.shard
         with closing(_chunks(batch, shard)) as chunks:
             while True:
-                event = task.events.get()
-                match event:
-                    case Block(_, lines, rows, tally, requests):
-                        try:
-                            journal.write_lines(lines, rows)
-                            journal.keep_up()
-                        except Exception as error:
-                            # Answers that cannot be stored should not be paid for.
-                            self._calls.put(self._release, task)
-                            reason = as_mayfly_error(error, f"journal of shard {shard.index}")
-                            self.stop(reason, grace_s=0)
-                            raise reason from error
-                        self._totals.wrote(tally)
-                        task.send(Written(shard.index, requests))
+                match task.events.get():
                     case RowsNeeded():
                         batch.reading.moves += 1
                         task.send(Rows.read(shard.index, chunks))
+                    case Unsynced(requests):
+                        try:
+                            task.journal.commit()
+                        except Exception as error:  # noqa: BLE001 - it becomes the next event
+                            self._unwritable(task, error)
+                        else:
+                            task.send(Written(shard.index, requests))
                     case Ended(error=None):
                         return None
                     case Ended(error=error):
                         assert error is not None  # noqa: S101
                         raise error
-                    case WorkerLost():
-                        return event
+                    case WorkerLost() as lost:
+                        return lost
+
+    def _unwritable(self, task: ShardTask, error: Exception) -> None:
+        """Stop, because answers that cannot be stored should not be paid for."""
+        index = task.command.shard.index
+        if task.worker is not None:
+            task.worker.tasks.pop(index, None)
+        reason = as_mayfly_error(error, f"journal of shard {index}")
+        self.stop(reason, grace_s=0)
+        task.events.put(Ended(index, error=reason))
 
     def stop(self, reason: MayflyError, *, grace_s: float) -> None:
         """Send no further requests; those in flight may end within `grace_s` seconds.
@@ -224,13 +233,14 @@ class WorkerPool:
     def _run(self) -> None:
         try:
             calls = (self._add_worker, self._fail, self._one_fewer)
+            self._receiver.open()
             self._coming = self._fleet.open(*(partial(self._calls.put, one) for one in calls))
             while not self._over():
-                for key, events in self._selector.select(ALIVE_EVERY_S):
+                for key, _ in self._selector.select(ALIVE_EVERY_S):
                     if key.data is None:
                         self._calls.clear()
                     else:
-                        self._exchange(key.data, events)
+                        self._flush(key.data)
                 for function, args in self._calls.drain():
                     self._changed = True
                     function(*args)
@@ -252,16 +262,14 @@ class WorkerPool:
     def _close(self) -> None:
         self._selector.close()
         undone = self._calls.close()
-        # Close all connections first, so that the workers end at the same time.
+        # Close all channels first, so that the workers end at the same time.
         for worker in self._workers.values():
             worker.channel.close()
-            worker.carrier.connection.close()
-        reason = self._reason or EndpointLost("the worker pool was closed")
         try:
             for worker in self._workers.values():
                 worker.carrier.end()
         finally:
-            self._end_tasks(undone, reason)
+            self._end_tasks(undone)
         for function, args in undone:
             if function == self._add_worker:
                 args[0].end()
@@ -271,12 +279,18 @@ class WorkerPool:
         self._publish()
         self._fleet.close()
 
-    def _end_tasks(self, undone: list[Call], reason: MayflyError) -> None:
-        left = [task for worker in self._workers.values() for task in worker.tasks.values()]
+    def _end_tasks(self, undone: list[Call]) -> None:
+        reason = self._reason or EndpointLost("the worker pool was closed")
+        left = [task for worker in self._workers.values() for task in [*worker.tasks.values()]]
         left += self._unassigned
         left += [args[0] for function, args in undone if function == self._accept]
-        for task in left:
-            task.events.put(Ended(task.command.shard.index, error=reason))
+
+        def end() -> None:
+            for task in left:
+                task.events.put(Ended(task.command.shard.index, error=reason))
+
+        # The thread of a shard closes its journal, which must not be written after that.
+        self._receiver.close(end)
 
     def _fail(self, error: MayflyError) -> None:
         raise error
@@ -285,7 +299,7 @@ class WorkerPool:
         self._joined += 1
         stuck = partial(self._calls.put, self._flush)
         worker = self._workers[self._joined] = WorkerHandle(self._joined, carrier, stuck)
-        self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+        self._receiver.read(worker)
         worker.send(carrier.brief(self._assignment))
         if self._proven:
             worker.send(Proven())
@@ -318,11 +332,6 @@ class WorkerPool:
         worker.send(task.command)
         self._send_the_last()
 
-    def _release(self, task: ShardTask) -> None:
-        """Drop a shard whose answers cannot be stored."""
-        if task.worker is not None:
-            task.worker.tasks.pop(task.command.shard.index, None)
-
     def _hedge_after(self, calls: int, replicas: int) -> None:
         self._last = calls, replicas
         self._send_the_last()
@@ -343,11 +352,13 @@ class WorkerPool:
         if now - self._alive_at >= ALIVE_EVERY_S:
             self._alive_at = now
             self._send_all(Alive())
-        for worker in [*self._workers.values()]:
+        for worker in self._workers.values():
             # A starting worker loads its modules first.
             factor = 1 if worker.report is not None else START_TIMES
-            if now - worker.heard_at > factor * worker.carrier.hang_s:
-                self._worker_lost(worker, hung=True)
+            silent_s = self._receiver.looked_at - worker.heard_at
+            if silent_s > factor * worker.carrier.hang_s and not worker.hung:
+                worker.hung = True
+                worker.channel.close()  # The receiver finds its end.
         for number in [number for number, end in self._reserved.items() if now > end]:
             del self._reserved[number]
             self._shares.left(number)
@@ -364,38 +375,28 @@ class WorkerPool:
 
     # Messages from workers.
 
-    def _exchange(self, worker: WorkerHandle, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
-            self._flush(worker)
-        if events & selectors.EVENT_READ:
-            self._receive(worker)
-
-    def _receive(self, worker: WorkerHandle) -> None:
-        worker.heard_at = time.monotonic()
-        try:
-            messages = worker.channel.receive()
-        except (EOFError, OSError):
-            self._worker_lost(worker)
-            return
+    def _arrived(
+        self, worker: WorkerHandle, messages: Sequence[Report | RowsNeeded | Ended]
+    ) -> None:
         for message in messages:
-            if isinstance(message, Block | RowsNeeded):
+            if isinstance(message, RowsNeeded):
                 if (task := worker.tasks.get(message.shard)) is not None:
                     task.events.put(message)
-                continue
-            self._changed = True
-            if isinstance(message, Report):
+            elif isinstance(message, Report):
                 self._reported(worker, message)
             else:
                 self._shard_ended(worker, message)
 
     def _flush(self, worker: WorkerHandle) -> None:
-        """Send what had no room, once there is room."""
-        if self._workers.get(worker.number) is not worker:
-            return
-        events = selectors.EVENT_READ
+        """Send what had no room, as soon as there is room."""
+        done = True
         with suppress(OSError):
-            events |= 0 if worker.channel.flush() else selectors.EVENT_WRITE
-        self._selector.modify(worker.channel, events, worker)
+            done = worker.channel.flush()
+        waits = worker.channel.fileno() in self._selector.get_map()
+        if waits and done:
+            self._selector.unregister(worker.channel)
+        elif not (waits or done):
+            self._selector.register(worker.channel, selectors.EVENT_WRITE, worker)
 
     def _reported(self, worker: WorkerHandle, report: Report) -> None:
         if worker.report is None:
@@ -439,12 +440,12 @@ class WorkerPool:
         if task is not None:
             task.events.put(ended)
 
-    def _worker_lost(self, worker: WorkerHandle, *, hung: bool = False) -> None:
+    def _worker_lost(self, worker: WorkerHandle) -> None:
         """Hand the shards of a worker that has died or hangs to other workers."""
         del self._workers[worker.number]
-        self._selector.unregister(worker.channel)
         worker.channel.close()
-        carrier = worker.carrier
+        self._flush(worker)  # Nothing, once it is closed.
+        carrier, hung = worker.carrier, worker.hung
         seconds = carrier.outlives_hang_s if hung else carrier.outlives_s
         reason = carrier.end(hung=hung)
         if hung:

@@ -5,13 +5,12 @@ end of its connection is `mayfly.workers.pool`; when that end closes, it sends n
 """
 
 import pickle
-import selectors
+import select
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -21,8 +20,7 @@ from mayfly.models.errors import EndpointLost, TerminalError
 from mayfly.shards.runner import send_rows
 from mayfly.workers.answers import AcknowledgedSender, CarriedRows, SentAnswers
 from mayfly.workers.background import in_background
-from mayfly.workers.carrier import shut_down
-from mayfly.workers.channel import Channel
+from mayfly.workers.channel import Channel, shut_down
 from mayfly.workers.protocol import (
     Alive,
     Assignment,
@@ -98,11 +96,12 @@ class ShardWorker:
             on_end: Called at once when it is.
         """
         with self._engine:
-            self._in_background(self._report_often, name="reports")
-            with suppress(EOFError, OSError):
-                self._follow_commands(ends)
+            self._engine.when_readable(self._channel.fileno(), self._receive)
+            try:
+                self._watch(ends)
+            except Exception:  # noqa: BLE001 - whatever it is, the run replaces this worker
+                self._give_up()
             on_end()
-            self._over.set()
             self._engine.stop(EndpointLost("the run has ended"), grace_s=0)
             for answers in [*self._answers.values()]:
                 answers.run_ended()
@@ -110,20 +109,41 @@ class ShardWorker:
                 rows.run_ended()
         self._channel.close()
 
-    def _follow_commands(self, ends: Sequence[int]) -> None:
-        """Execute commands; this thread sends nothing, so that the run's sends never wait."""
-        with selectors.DefaultSelector() as selector:
-            for file in (self._channel.fileno(), *ends):
-                selector.register(file, selectors.EVENT_READ)
-            while ready := selector.select(self._silence_s):
-                if any(key.fd in ends for key, _ in ready):
-                    return
-                for command in self._channel.receive():
-                    if not self._run_is_heard():
-                        # The run has already replaced this worker.
-                        return
-                    self._heard_at = self._clock()
-                    self._do(command)
+    def _watch(self, ends: Sequence[int]) -> None:
+        """Report at every tick, until the run is gone."""
+        poll = select.poll()
+        poll.register(self._channel, 0)  # Its end is always an event.
+        for end in ends:
+            poll.register(end, select.POLLIN)
+        while not poll.poll(1e3 * TICK_S) and self._run_is_heard() and not self._over.is_set():
+            if not self._engine.alive:
+                # Shards that have ended wait until the run has their last answers.
+                self._receive()
+                self._flush()
+            for answers in [*self._answers.values()]:
+                answers.flush_delayed()
+            self._report()
+
+    def _receive(self) -> bool:
+        """Execute the commands that have arrived; return whether more may follow.
+
+        Called on the engine's loop, so that an acknowledgement frees its slots at once.
+        """
+        try:
+            for command in self._channel.receive():
+                if not self._run_is_heard():
+                    # The run has already replaced this worker.
+                    break
+                self._heard_at = self._clock()
+                self._do(command)
+            else:
+                return True
+        except (EOFError, OSError):  # The other end is gone.
+            pass
+        except Exception:  # noqa: BLE001 - on the loop, nobody else sees it
+            self._give_up()
+        self._over.set()
+        return False
 
     def _run_is_heard(self) -> bool:
         return self._silence_s is None or self._clock() - self._heard_at <= self._silence_s
@@ -134,7 +154,7 @@ class ShardWorker:
             case Take() | Rows() | Written():
                 self._do_for_shard(command)
             case Share():
-                engine.allow(lambda: self._allowance.take(command))
+                self._allowance.take(command)
             case Warm(connections):
                 engine.warm(connections)
             case NothingFollows(shards, replicas):
@@ -160,12 +180,9 @@ class ShardWorker:
                 if (rows := self._rows.get(index)) is not None:
                     rows.arrived(chunk)
             case Written(index, requests):
-                self._engine.allow(partial(self._written, index, requests))
-
-    def _written(self, index: int, requests: int) -> None:
-        self._allowance.written(requests)
-        if (answers := self._answers.get(index)) is not None:
-            answers.written()
+                self._allowance.written(requests)
+                if (answers := self._answers.get(index)) is not None:
+                    answers.written()
 
     def _answer(self, command: Take) -> None:
         index = command.shard.index
@@ -186,12 +203,6 @@ class ShardWorker:
         del self._answers[index], self._rows[index]
         self._report()
         self._send(ended)
-
-    def _report_often(self) -> None:
-        while not self._over.wait(TICK_S):
-            for answers in [*self._answers.values()]:
-                answers.flush_delayed()
-            self._report()
 
     def _report(self) -> None:
         """Report the worker's state if it has changed."""
@@ -217,12 +228,21 @@ class ShardWorker:
 
     def _send(self, message: FromWorker) -> None:
         try:
-            self._channel.send_all(message)
-        except OSError:  # The other end is gone; `serve` notices it too.
+            if not self._channel.send(message):
+                self._engine.when_writable(self._channel.fileno(), self._flush)
+        except OSError:  # The other end is gone.
             self._over.set()
         except Exception:  # On the loop, nobody else sees it.
             self._give_up()
             raise
+
+    def _flush(self) -> bool:
+        """Send what had no room; return whether something is left."""
+        try:
+            return not self._channel.flush()
+        except OSError:  # The other end is gone.
+            self._over.set()
+            return False
 
     def _in_background(self, function: Callable[[], object], *, name: str) -> None:
         in_background(function, name=name, failed=lambda _error: self._give_up())

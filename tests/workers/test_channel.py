@@ -1,7 +1,9 @@
 """The channel between a run and a worker: whole messages, and sends that do not wait."""
 
+import os
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,26 +52,32 @@ def test_send_without_a_reader_returns_and_flush_sends_the_rest() -> None:
         assert received == ["first", BIG, "last"]
 
 
-def test_send_all_waits_for_the_reader() -> None:
-    near, far = Pipe()
-    with near, far:
-        sender, reader = Channel(near), Channel(far)
-        thread = threading.Thread(target=sender.send_all, args=(BIG,))
-        thread.start()
-
-        assert receive(reader, 1) == [BIG]
-        thread.join()
-
-
-def test_closed_channel_leaves_its_descriptor_alone() -> None:
+def test_closed_channel_ends_both_ends_and_sends_nothing() -> None:
     near, far = Pipe()
     with near, far:
         channel = Channel(near)
+        channel.send(BIG)
         channel.close()
 
         assert channel.send("late")
-        channel.send_all("late")
-        assert not far.poll()
+        assert channel.flush()
+        with pytest.raises(EOFError):
+            channel.receive()
+        with pytest.raises(OSError, match="end of file"):
+            far.recv()
+
+
+def test_channel_of_a_closed_connection_still_has_its_own_descriptor() -> None:
+    near, far = Pipe()
+    channel = Channel(near)
+    near.close()
+    # Takes the number that the connection had.
+    with far, Path(os.devnull).open("rb"):
+        assert channel.send("first")
+        assert far.recv() == "first"
+        channel.close()
+        with pytest.raises(EOFError):
+            channel.receive()
 
 
 def test_receive_after_the_other_end_closed_raises_eof() -> None:

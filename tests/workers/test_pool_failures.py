@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -12,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from mayfly.models.errors import MayflyError, TerminalError
+from mayfly.models.errors import MayflyError, RunStopped, TerminalError
 from mayfly.storage.dataset import Dataset
-from mayfly.storage.journal import Disk
+from mayfly.storage.journal import Disk, Journal
 from mayfly.system import SYSTEM
 from mayfly.workers.carrier import Absent, Carrier, Fail, Join
 from mayfly.workers.dask_fleet import DaskFleet
 from mayfly.workers.worker import ShardWorker
 from tests.support.scripted_server import Request, completion, http
-from tests.support.worker_pool import pool_on, served, work
+from tests.support.wait import wait_until
+from tests.support.worker_pool import PoolSetup, ThreadedWorker, pool_on, served, work
 
 
 class BrokenDataset:
@@ -62,6 +64,78 @@ def test_journal_that_fails_ends_the_run(tmp_path: Path) -> None:
         assert at.pool.ended
 
 
+class HangingJournal(Journal):
+    """A journal on a disk that hangs with the first answers, until it returns."""
+
+    def __init__(self, at: PoolSetup, folder: Path, *, hangs_in: str) -> None:
+        self.hangs, self.returned = threading.Event(), threading.Event()
+        self._hangs_in, self._opened = hangs_in, False
+        disk = Disk(system=replace(SYSTEM, sync_data=self.sync_data), behind_bytes=0)
+        super().__init__(folder / "journal", fingerprint="f" * 64, shard=at.shards[0], disk=disk)
+        self._opened = True
+
+    def sync_data(self, _file: int) -> None:
+        """Wait instead."""
+        if self._opened and self._hangs_in == "sync":
+            self.hangs.set()
+            self.returned.wait()
+
+    def write_lines(self, lines: bytes, rows: Sequence[int]) -> None:
+        """Write answers, after a while."""
+        if self._hangs_in == "write":
+            self.hangs.set()
+            self.returned.wait()
+        super().write_lines(lines, rows)
+
+
+@pytest.mark.parametrize("hangs_in", ["sync", "write"])
+def test_disk_that_hangs_holds_up_no_stop(tmp_path: Path, hangs_in: str) -> None:
+    script, _ = served()
+    with (
+        pool_on(tmp_path, script, rows=4000, release_s=0.2, concurrency=4) as at,
+        HangingJournal(at, tmp_path, hangs_in=hangs_in) as journal,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        answering = threads.submit(at.pool.send, at.batch, at.shards[0], frozenset(), journal)
+        journal.hangs.wait()
+        at.pool.stop(RunStopped("enough"), grace_s=0)
+        wait_until(lambda: at.pool.snapshot().in_flight == 0, "workers ended")
+        journal.returned.set()
+        with pytest.raises(RunStopped, match="enough"):
+            answering.result()
+        assert len(at.server.requests) <= 8
+
+
+class SoonReplaced(ThreadedWorker):
+    """A worker that counts as hung after 5 s."""
+
+    hang_s = 5.0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("hangs_in", ["sync", "write"])
+def test_disk_that_hangs_replaces_no_worker(tmp_path: Path, hangs_in: str) -> None:
+    started: list[Carrier] = []
+
+    def start() -> Carrier:
+        started.append(SoonReplaced(work))
+        return started[-1]
+
+    script, _ = served()
+    with (
+        pool_on(tmp_path, script, start=start, concurrency=4) as at,
+        HangingJournal(at, tmp_path, hangs_in=hangs_in) as journal,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        answering = threads.submit(at.pool.send, at.batch, at.shards[0], frozenset(), journal)
+        journal.hangs.wait()
+        time.sleep(SoonReplaced.hang_s + 3)
+        journal.returned.set()
+        answering.result()
+        assert len(journal.answers) == len(at.server.requests) == at.shards[0].rows
+        assert len(started) == 2
+
+
 def test_workers_that_cannot_be_started_end_the_run(tmp_path: Path) -> None:
     def start() -> Carrier:
         raise OSError(24, "Too many open files")
@@ -77,14 +151,16 @@ def test_workers_that_cannot_be_started_end_the_run(tmp_path: Path) -> None:
 def test_worker_that_cannot_report_is_replaced(tmp_path: Path) -> None:
     # Rows are sent once the pool has the first report.
     sending, first = threading.Event(), threading.Semaphore(1)
+    reporting: list[threading.Thread] = []
 
     def clock() -> float:
-        if sending.is_set() and threading.current_thread().name == "reports":
+        if sending.is_set() and threading.current_thread() in reporting:
             raise ZeroDivisionError("odd clock")
         return time.monotonic()
 
     def work_with_a_broken_clock(connection: "Connection[Any, Any]") -> None:
         if first.acquire(blocking=False):
+            reporting.append(threading.current_thread())
             ShardWorker(connection, connection.recv(), clock=clock).serve()
         else:
             work(connection)
