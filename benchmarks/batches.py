@@ -12,7 +12,7 @@ import psutil
 from mayfly.inference.engine import EngineSettings, Target
 from mayfly.inference.request_builder import Renderer
 from mayfly.models.job import PromptSpec, Sampling
-from mayfly.models.shards import Shard, plan_shards
+from mayfly.models.shards import SHARDS_FOR_WORKERS, Shard, plan_shards
 from mayfly.shards.runner import Batch, complete
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.open_input import open_dataset
@@ -47,6 +47,7 @@ def prepared(
     in_flight: int,
     rows: int | None = None,
     shard_rows: int | None = None,
+    workers: bool = False,
 ) -> Iterator[Prepared]:
     """Open an input, with an output folder of its own.
 
@@ -55,6 +56,7 @@ def prepared(
         template: Of the prompt; None for the column.
         rows: Rows to send; all of them if None.
         shard_rows: Rows of a shard; as usual if None.
+        workers: Whether the shards are for workers.
     """
     dataset = open_dataset(str(path), limit=rows)
     paths = RunPaths(folder / f"out-{os.urandom(6).hex()}")
@@ -63,7 +65,11 @@ def prepared(
     yield Prepared(
         dataset=dataset,
         paths=paths,
-        shards=plan_shards(dataset.row_groups, shard_rows=shard_rows),
+        shards=plan_shards(
+            dataset.row_groups,
+            shard_rows=shard_rows,
+            at_least=SHARDS_FOR_WORKERS if workers else 1,
+        ),
         batch=Batch(
             dataset=dataset,
             renderer=Renderer(prompt, sampling, dataset.columns),

@@ -39,6 +39,7 @@ def once(url: str, path: Path, folder: Path, options: argparse.Namespace) -> dic
         template=options.template,
         in_flight=options.in_flight,
         rows=options.rows,
+        workers=options.processes > 0,
     ) as case:
         settings, target = case.assignment.settings, case.assignment.target
         if not options.processes:
