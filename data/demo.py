@@ -1,4 +1,4 @@
-"""`make demo`: the main job, end to end, on the sample, against the embedded endpoint."""
+"""`make demo`: the main job, end to end, on the sample, against the local emulator."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ CLOCK = ("--serving-speed", "1")
 """Starting and stopping are fast; answers take real time, so that you can follow them."""
 
 INTRODUCTION = f"""\
-A rehearsal on the embedded endpoint: no real endpoint is created, and no API key is used.
+A rehearsal on the local emulator: no real endpoint is created, and no API key is used.
   real      the requests over HTTP, the files, the plan, the report, the teardown
   emulated  the endpoint, its GPUs, its billing, and the answers (text that fits the schema)
   clock     {SPEED:g} times as fast while the endpoint starts and stops, real time while it answers

@@ -52,7 +52,7 @@ def await_approval(run: Run) -> None:
             ask in; nothing was created.
     """
     plan, limits = run.plan, run.job.limits
-    if plan is None:
+    if plan is None or not run.output.rows_left:
         return
     estimated_usd = None if plan.chosen is None else plan.chosen.forecast.usd.high
     if not approval_needed(

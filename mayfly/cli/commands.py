@@ -153,7 +153,7 @@ schedules and parameters that were changed in the UI are kept.""",
     Command(
         "mayfly.cli.endpoints:emulator",
         ENDPOINTS,
-        "Serve the embedded Together-compatible API by itself, in the foreground.",
+        "Run the local emulator of Together's API by itself, in the foreground.",
         own_help=True,
     ),
 )

@@ -3,17 +3,18 @@
 import os
 from typing import Annotated
 
-from mayfly.cli.options import RUN, flag
+from mayfly.cli.options import OPTIONS, flag
 from mayfly.cli.render.output import TerminalScreen
 
 
 def deploy(
     *,
-    pool: Annotated[str, flag(RUN, "Prefect work pool; created as a process pool if missing.")] = (
-        "mayfly"
-    ),
+    pool: Annotated[
+        str,
+        flag(OPTIONS, "Prefect work pool; created as a process pool if missing. [default: mayfly]"),
+    ] = ("mayfly"),
     notify: Annotated[
-        str | None, flag(RUN, "Notification block TYPE/NAME, such as slack-webhook/ops.")
+        str | None, flag(OPTIONS, "Notification block, such as slack-webhook/ops.")
     ] = None,
 ) -> int:
     """Run `mayfly deploy`."""

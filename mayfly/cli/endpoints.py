@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from mayfly.cli.commands import command
-from mayfly.cli.options import RUN, flag
+from mayfly.cli.options import ARGUMENTS, OPTIONS, flag
 from mayfly.cli.read_only import ApiOption, Json, Local, control_plane, open_environment, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.waiting import waiting
@@ -21,9 +21,9 @@ from mayfly.models.errors import BadRequest
 
 def sweep(
     *,
-    dry_run: Annotated[bool, flag(RUN, "Only show what would be deleted.")] = False,
+    dry_run: Annotated[bool, flag(OPTIONS, "Only show what would be deleted.")] = False,
     api: Annotated[
-        Api | None, Parameter(group=RUN, help="Only this generation of the API; unset, both.")
+        Api | None, Parameter(group=OPTIONS, help="Only this generation of the API; unset, both.")
     ] = None,
     local: Local = False,
     json: Json = False,
@@ -52,6 +52,13 @@ def sweep(
         for line in report.lines():
             console.print(line, markup=False)
     return 4 if report.failed or report.damaged else 0
+
+
+Name = Annotated[str, Parameter(group=ARGUMENTS, help="A name, `slug/name` or an id.")]
+
+
+def _usage(text: str) -> str:
+    return f"Usage: mayfly endpoints {text} [OPTIONS]"
 
 
 endpoints = App(
@@ -98,7 +105,7 @@ def _text(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-@endpoints.command(name="list")
+@endpoints.command(name="list", help_epilogue="")
 def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
     """List the endpoints of the project, those of this namespace first."""
     with _admin(api, local=local) as admin, _waiting():
@@ -123,20 +130,22 @@ def list_(*, api: ApiOption = "v2", local: Local = False, json: Json = False) ->
     return 0
 
 
-@endpoints.command(name="show")
-def show_(name: str, /, *, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
+@endpoints.command(name="show", help_epilogue="", usage=_usage("show NAME"))
+def show_(name: Name, /, *, api: ApiOption = "v2", local: Local = False, json: Json = False) -> int:
     """Show the state of one endpoint."""
     with _admin(api, local=local) as admin, _waiting():
         found = admin.show(name)
     return _print_info(found, json=json)
 
 
-@endpoints.command
+@endpoints.command(help_epilogue="", usage=_usage("start NAME"))
 def start(
-    name: str,
+    name: Name,
     /,
     *,
-    replicas: Annotated[str, Parameter(help="N, or MIN-MAX to autoscale.")] = "1",
+    replicas: Annotated[
+        str, Parameter(group=OPTIONS, help="N, or MIN-MAX to autoscale. [default: 1]")
+    ] = "1",
     api: ApiOption = "v2",
     json: Json = False,
 ) -> int:
@@ -147,8 +156,15 @@ def start(
     return _print_info(started, json=json)
 
 
-@endpoints.command
-def scale(name: str, replicas: str, /, *, api: ApiOption = "v2", json: Json = False) -> int:
+@endpoints.command(help_epilogue="", usage=_usage("scale NAME REPLICAS"))
+def scale(
+    name: Name,
+    replicas: Annotated[str, Parameter(group=ARGUMENTS, help="N, or MIN-MAX to autoscale.")],
+    /,
+    *,
+    api: ApiOption = "v2",
+    json: Json = False,
+) -> int:
     """Set the replicas of an endpoint: N, or MIN-MAX to autoscale; 0 stops it."""
     wanted = bounds(replicas)
     with _admin(api, quiet=json) as admin, _waiting():
@@ -156,26 +172,28 @@ def scale(name: str, replicas: str, /, *, api: ApiOption = "v2", json: Json = Fa
     return _print_info(scaled, json=json)
 
 
-@endpoints.command
+@endpoints.command(help_epilogue="", usage=_usage("stop NAME"))
 def stop(
-    name: str,
+    name: Name,
     /,
     *,
     api: ApiOption = "v2",
-    yes: Annotated[bool, flag(RUN, "Even if a run uses it.")] = False,
+    yes: Annotated[bool, flag(OPTIONS, "Even if a run uses it.")] = False,
     json: Json = False,
 ) -> int:
     """Stop an endpoint and wait until billing has ended."""
     return _end("stop", name, api=api, yes=yes, json=json)
 
 
-@endpoints.command
+@endpoints.command(help_epilogue="", usage=_usage("delete NAME"))
 def delete(
-    name: str,
+    name: Name,
     /,
     *,
     api: ApiOption = "v2",
-    yes: Annotated[bool, flag(RUN, "Even if mayfly did not create it, or a run uses it.")] = False,
+    yes: Annotated[
+        bool, flag(OPTIONS, "Even if mayfly did not create it, or a run uses it.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Stop an endpoint, delete it, and confirm the deletion (404)."""

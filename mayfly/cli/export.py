@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mayfly.cli.options import RUN, flag
+from mayfly.cli.options import OPTIONS, flag
 from mayfly.cli.read_only import Json, show
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.waiting import waiting
@@ -18,12 +18,15 @@ def export(
     folder: Annotated[str, Parameter(name="DIR", help="The --output of the run.")],
     /,
     *,
-    to: Annotated[str, Parameter(name="--to", help="The file to write.")],
+    to: Annotated[str, Parameter(name="--to", group=OPTIONS, help="The file to write.")],
     format: Annotated[  # noqa: A002 - the contract's word
-        Format | None, Parameter(help="Format of the file (default: by its name).")
+        Format | None,
+        Parameter(
+            group=OPTIONS, help="openai-batch, jsonl, csv or parquet; by default by the name."
+        ),
     ] = None,
     partial: Annotated[
-        bool, flag(RUN, "Export an unfinished run: the rows answered so far.")
+        bool, flag(OPTIONS, "Export an unfinished run: the rows answered so far.")
     ] = False,
     json: Json = False,
 ) -> int:

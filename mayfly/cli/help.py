@@ -7,6 +7,15 @@ from rich.console import Console, ConsoleOptions
 
 _OWN = {"--help", "-h", "--version"}
 
+_METAVARS = {
+    "--to": "FILE",
+    "--format": "FORMAT",
+    "--by": "TAG",
+    "--pool": "NAME",
+    "--notify": "TYPE/NAME",
+}
+"""Of options that are not of a job."""
+
 
 class HelpFormatter(DefaultFormatter):
     """Draws a panel of help; options of a job show their metavar."""
@@ -22,7 +31,7 @@ class HelpFormatter(DefaultFormatter):
 def _with_metavar(entry: Any) -> Any:
     from mayfly.cli.options import metavars  # noqa: PLC0415 - the help of all commands needs no job
 
-    known = metavars()
+    known = metavars() | _METAVARS
     names = tuple(
         f"{name} {known[name]}" if name in known else name for name in entry.positive_names
     )

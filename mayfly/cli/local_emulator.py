@@ -58,7 +58,7 @@ def embedded_endpoint(
     try:
         line = process.stdout.readline().strip()
         if "http://" not in line:
-            raise TerminalError(f"the embedded endpoint did not start (it said: {line!r})")
+            raise TerminalError(f"the local emulator did not start (it said: {line!r})")
         url = line[line.index("http://") :]
         environment = Environment.of(
             {

@@ -19,6 +19,10 @@ GROUPS = {
     for number, name in enumerate(["Prompt", "Sampling", "Hardware", "Limits", "Rows", "Run"])
 }
 RUN = GROUPS["Run"]
+ARGUMENTS = "Arguments"
+"""The name of the group that cyclopts makes for positional arguments."""
+OPTIONS = Group("Options", sort_key=9)
+"""Of the commands that have no groups of options."""
 
 T = TypeVar("T")
 
@@ -36,8 +40,7 @@ def parameter(path: str, *, group: Group | None = None) -> Parameter:
 def _parameter(each: Setting, group: Group | None = None) -> Parameter:
     return Parameter(
         name=None if each.option is None else each.option.flag,
-        # The input is listed under the positional arguments.
-        group=group or (None if each.option is None else GROUPS[each.group]),
+        group=group or (ARGUMENTS if each.option is None else GROUPS[each.group]),
         help=each.help,
         negative=(),
         # A prompt may begin with a Markdown list or rule.
@@ -84,7 +87,7 @@ class JobOptions:
 
     model: Annotated[str, parameter("model")]
     local: Annotated[
-        bool, flag(RUN, "Use the embedded endpoint: no API key, no cost, generated answers.")
+        bool, flag(RUN, "Use the local emulator: no API key, no cost, generated answers.")
     ] = False
 
     if TYPE_CHECKING:

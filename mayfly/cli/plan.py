@@ -43,5 +43,5 @@ def show_plan(job: Job, *, local: bool, named_output: bool, json: bool) -> int:
     if json:
         show(plan.as_dict())
     else:
-        terminal.console().print(plan_table(plan))
+        terminal.console().print(plan_table(plan, named_output=named_output))
     return 0

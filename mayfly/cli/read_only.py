@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from mayfly.cli.options import RUN, flag, parameter
+from mayfly.cli.options import OPTIONS, flag, parameter
 from mayfly.cli.render import console as terminal
 from mayfly.cli.render.hardware import hardware_table
 from mayfly.cli.render.waiting import waiting
@@ -22,9 +22,9 @@ from mayfly.together.factory import connect
 from mayfly.together.retry import with_retries
 from mayfly.together.suggestions import near_names
 
-Json = Annotated[bool, flag(RUN, "JSON for scripts instead of a table.")]
-Local = Annotated[bool, flag(RUN, "Use the embedded endpoint.")]
-ApiOption = Annotated[Api, parameter("rental.api", group=RUN)]
+Json = Annotated[bool, flag(OPTIONS, "JSON for scripts instead of a table.")]
+Local = Annotated[bool, flag(OPTIONS, "Use the local emulator.")]
+ApiOption = Annotated[Api, parameter("rental.api", group=OPTIONS)]
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def show(value: Any) -> None:
 def hardware(
     *,
     model: Annotated[
-        str | None, Parameter(help="Only hardware that can deploy this model.")
+        str | None, Parameter(group=OPTIONS, help="Only hardware that can deploy this model.")
     ] = None,
     api: ApiOption = "v2",
     local: Local = False,
@@ -105,7 +105,7 @@ def models(
     /,
     *,
     mine: Annotated[
-        bool, flag(RUN, "The project's own models (fine-tunes, uploads, adapters).")
+        bool, flag(OPTIONS, "The project's own models (fine-tunes, uploads, adapters).")
     ] = False,
     api: ApiOption = "v2",
     local: Local = False,
@@ -142,7 +142,7 @@ def status(
     folder: Annotated[str, Parameter(name="DIR", help="The --output of the run.")],
     /,
     *,
-    watch: Annotated[bool, flag(RUN, "Refresh until the run has ended.")] = False,
+    watch: Annotated[bool, flag(OPTIONS, "Refresh until the run has ended.")] = False,
     json: Json = False,
 ) -> int:
     """Run `mayfly status`."""
@@ -165,7 +165,7 @@ def status(
 def history(
     *,
     by: Annotated[
-        str | None, Parameter(name="--by", help="Sum up by the values of this tag.", group=RUN)
+        str | None, Parameter(name="--by", help="Sum up by the values of this tag.", group=OPTIONS)
     ] = None,
     json: Json = False,
 ) -> int:

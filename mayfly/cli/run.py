@@ -73,7 +73,7 @@ def run(
         # First, because it takes longest: it starts in the background.
         os.environ.update(without_proxy_on_loopback(os.environ))
         server = None if configured else start_prefect(options, screen)
-        with screen.waiting("starting the embedded endpoint"):
+        with screen.waiting("starting the local emulator"):
             environment = stack.enter_context(
                 open_environment(api=job.rental.api, local=options.local)
             )
@@ -96,8 +96,8 @@ def run(
         signals_so_far()
         screen.plan(plan)
         check_budget(plan, environment)
-        # The embedded endpoint costs nothing.
-        if not yes and not options.local and not confirmed(plan):
+        # The emulator costs nothing, and a finished job creates nothing.
+        if not (yes or options.local or plan.finished or confirmed(plan)):
             screen.log("nothing was created")
             return 2
         recorded = (

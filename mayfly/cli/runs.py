@@ -22,7 +22,7 @@ def runs(*, json: Json = False) -> int:
     elif found:
         terminal.console().print(_table(found))
     else:
-        terminal.console().print("no runs on this machine yet")
+        terminal.console().print("no runs on this machine yet (runs with --local are not listed)")
     return 0
 
 

@@ -22,7 +22,14 @@ from mayfly.planning.ranking import (
     warnings,
 )
 from mayfly.planning.tokens import Workload
-from mayfly.planning.workload import earlier_tally, estimate_workload, past_measurements
+from mayfly.planning.workload import (
+    earlier_tally,
+    estimate_workload,
+    is_finished,
+    past_measurements,
+)
+from mayfly.storage.manifest_store import load_manifest
+from mayfly.storage.output_location import paths_of
 from mayfly.together.control_plane import ControlPlane
 
 
@@ -35,6 +42,7 @@ class Plan:
         load: Workload of the remaining rows.
         quotes: Time and cost on each candidate of the placement, in its order.
         warnings: Limits that the run is likely to miss, one line each.
+        finished: Whether earlier runs have done every row, so that a run creates nothing.
     """
 
     preview: JobPreview
@@ -43,6 +51,7 @@ class Plan:
     load: Workload | None = None
     quotes: tuple[Quote, ...] = ()
     warnings: tuple[str, ...] = ()
+    finished: bool = False
 
     @property
     def replicas(self) -> Replicas:
@@ -109,6 +118,7 @@ class Plan:
             "input": job.input,
             "model": job.model,
             "rows": self.preview.dataset.rows,
+            "finished": self.finished,
             "columns": list(self.preview.dataset.columns),
             "copied": self.preview.dataset.copied,
             "fingerprint": self.preview.fingerprint,
@@ -171,6 +181,8 @@ def make_plan(
         past=past,
         folders=folders,
     )
+    earlier = preview.grown or load_manifest(paths_of(job.output).manifest)
+    finished = is_finished(job, earlier, preview.fingerprint)
     if job.rental.endpoint is not None:
         existing = plane.find(job.rental.endpoint)
         if existing is None:
@@ -178,7 +190,13 @@ def make_plan(
                 f"--endpoint {job.rental.endpoint} does not exist in project {plane.project}; "
                 "`mayfly endpoints list` shows those that do"
             )
-        return Plan(preview=preview, placement=None, existing=priced(existing, plane), load=load)
+        return Plan(
+            preview=preview,
+            placement=None,
+            existing=priced(existing, plane),
+            load=load,
+            finished=finished,
+        )
     rough = select_hardware(job, plane).without([offer.hardware for offer in without])
     constraints = constraints_of(job, spent_s)
     quotes = quotes_for(rough, load, constraints, model=job.model, past=past)
@@ -197,6 +215,7 @@ def make_plan(
         load=load,
         quotes=quotes,
         warnings=tuple(warnings(able[0], load, constraints)),
+        finished=finished,
     )
 
 

@@ -8,6 +8,7 @@ import orjson
 from mayfly.inference.request_builder import Renderer
 from mayfly.models.endpoint import job_digest
 from mayfly.models.job import Job
+from mayfly.models.manifest import Manifest
 from mayfly.models.rows import Tally
 from mayfly.planning.input_faults import as_wrong_request
 from mayfly.planning.measurements import Measurement, measurements
@@ -44,6 +45,16 @@ def earlier_tally(output: str, fingerprint: str) -> Tally:
     return manifest.tally + journalled(paths, manifest)
 
 
+def is_finished(job: Job, manifest: Manifest | None, fingerprint: str) -> bool:
+    """Return whether a run of this job would send nothing: every shard has its part.
+
+    With `retry_failed` an output that has failed rows is not finished.
+    """
+    if manifest is None or manifest.fingerprint != fingerprint or manifest.left:
+        return False
+    return not (job.rows.retry_failed and manifest.tally.failed)
+
+
 def estimate_workload(
     job: Job,
     dataset: Dataset,
@@ -64,9 +75,10 @@ def estimate_workload(
             dataset, renderer, job.model, count=cached_tokenizer(folders, job.model)
         )
     sent = before.done - before.failed
+    again = before.failed if job.rows.retry_failed else 0
     return workload(
         sample,
-        rows=max(0, dataset.rows - before.done),
+        rows=max(0, dataset.rows - before.done + again),
         model=job.model,
         prompt_key=prompt_digest(job),
         max_tokens=job.sampling.max_tokens,

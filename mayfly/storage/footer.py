@@ -124,8 +124,8 @@ def footer_of(file: Any, path: str, *, int96: str = "ns") -> Footer:
         if file.read(4) == MAGIC:
             raise BadRequest(f"input {path} is truncated Parquet; write it again or leave it out")
         raise BadRequest(
-            f"input {path} is not a Parquet file; give {IN_WORDS}, by their usual names, "
-            "or begin other names with _ or ."
+            f"input {path} is not a Parquet file; give {IN_WORDS}, by their usual names; "
+            "of a folder with other files, give a glob such as 'data/*.parquet'"
         )
     length = int.from_bytes(tail[-8:-4], "little")
     if length + 12 > size:

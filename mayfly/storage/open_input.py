@@ -125,8 +125,8 @@ def _one_kind(located: Located) -> Kind:
         other = kind_of(file.path)
         if other.format != kind.format:
             raise BadRequest(
-                f"input {file.path} is {other.format} and {first.path} is {kind.format}; "
-                "give files of one kind, or begin other names with _ or ."
+                f"input {file.path} is {other.format} and {first.path} is {kind.format} by their "
+                "names; give files of one kind, such as 'data/*.parquet'"
             )
     return kind
 

@@ -53,7 +53,7 @@ class Connection:
         if not key:
             raise BadRequest(
                 "TOGETHER_API_KEY is not set; set it to your key, "
-                "or add --local to try mayfly on the embedded endpoint"
+                "or add --local to try mayfly on the local emulator"
             )
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise BadRequest(

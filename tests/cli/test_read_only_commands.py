@@ -54,10 +54,25 @@ def test_pipe_output_has_whole_lines_without_colours(shell: Shell) -> None:
     [
         ([], ["run", "plan", "status", "hardware", "sweep", "history"]),
         ([], ["TOGETHER_API_KEY", "--local", "130, 143"]),
-        (["run"], ["--prompt", "--schema", "--max-cost", "--teardown", "Examples:", "resume"]),
+        (
+            ["run"],
+            [
+                "INPUT Dataset of one row per request",
+                "--prompt",
+                "--schema",
+                "--max-cost",
+                "--teardown",
+                "Examples:",
+                "resume",
+            ],
+        ),
         (["plan"], ["Nothing is created or spent", "--replicas"]),
         (["status"], ["--watch", "--json"]),
         (["hardware"], ["--model"]),
+        (["export"], ["--to FILE", "--format FORMAT", "openai-batch, jsonl, csv or parquet"]),
+        (["history"], ["--by TAG"]),
+        (["deploy"], ["--pool NAME", "[default: mayfly]", "--notify TYPE/NAME"]),
+        (["endpoints", "show"], ["endpoints show NAME [OPTIONS]", "A name, `slug/name` or an id"]),
     ],
 )
 def test_help_has_examples_and_defaults(
@@ -71,12 +86,13 @@ def test_help_has_examples_and_defaults(
         assert word in text
 
 
-@pytest.mark.parametrize("command", ["status", "endpoints", "sweep"])
+@pytest.mark.parametrize("command", ["status", "endpoints", "sweep", "endpoints show"])
 def test_help_of_a_command_covers_that_command_only(shell: Shell, command: str) -> None:
-    ended = shell(command, "--help")
+    ended = shell(*command.split(), "--help")
 
     assert (ended.code, ended.err) == (0, "")
     assert "Exit codes" not in ended.out
+    assert ("endpoints delete" in ended.out) == (command == "endpoints")
 
 
 def test_history_without_runs_says_so(shell: Shell) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 
 from mayfly.cli.render.fitting_table import Column, FittingTable
 from mayfly.cli.render.history import by_tag, history_table
+from mayfly.cli.render.summary import summary
 
 
 def drawn(what: RenderableType, width: int) -> list[str]:
@@ -78,3 +79,17 @@ def test_history_by_tag_sums_runs_and_cost() -> None:
     lines = drawn(history_table(runs, by="team"), 80)
     assert lines[0].split()[0] == "team"
     assert any(line.split()[:2] == ["search", "2"] for line in lines)
+
+
+@pytest.mark.parametrize(("remaining", "how"), [(0, "pandas.read_parquet"), (7, "--partial")])
+def test_summary_names_a_way_to_read_the_answers_that_works(remaining: int, how: str) -> None:
+    rows = {"total": 20, "done": 20 - remaining, "failed": 0, "remaining": remaining, "resumed": 0}
+    report = {
+        "rows": rows, "tokens": {"prompt": 1, "completion": 1, "cached": 0},
+        "throughput": {"rows_per_s": 0, "completion_tokens_per_s": 0}, "seconds": {},
+        "cost": {"usd": 0.0, "replica_minutes": 0}, "endpoints": [], "output": "out",
+    }  # fmt: skip
+
+    (line,) = [line for line in drawn(summary(report), 120) if line.split()[:1] == ["answers"]]
+
+    assert how in line

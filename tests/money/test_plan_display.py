@@ -13,14 +13,15 @@ from rich.console import Console, RenderableType
 from mayfly.cli.render.history import history_table
 from mayfly.cli.render.plan import plan_table
 from mayfly.models.errors import BadRequest
-from mayfly.models.job import Job
+from mayfly.models.job import Job, Rows
 from mayfly.planning.plan import Plan, make_plan
 from mayfly.planning.preview import preview_job
 from mayfly.runs.environment import Environment
 from mayfly.storage.history_store import append_history, read_history
 from mayfly.storage.tokenizer import cached_tokenizer
 from mayfly.together.factory import connect
-from tests.support.plain_run import emulated, job_of
+from tests.support.plain_run import carry_out, emulated, job_of
+from together_emulator import FaultRule
 
 
 def planned(job: Job, environment: Environment) -> Plan:
@@ -62,6 +63,43 @@ def test_plan_explains_only_columns_that_it_shows(plan: Plan) -> None:
     assert "$/Mtok: per million tokens, in and out; free: replicas, + or more" in wide
     assert "$/Mtok" not in narrow
     assert "free:" not in narrow
+
+
+def test_plan_of_a_finished_job_has_no_hardware_and_no_cost(tmp_path: Path) -> None:
+    with emulated(tmp_path / "home", speed=600.0) as (_, environment):
+        carry_out(job_of(tmp_path, rows=20), environment)
+        again = planned(job_of(tmp_path, rows=20), environment)
+
+    text = "\n".join(drawn(plan_table(again), 120))
+    assert again.finished
+    assert again.as_dict()["finished"]
+    assert "rows left  none" in text
+    assert "$" not in text
+
+
+def test_plan_of_failed_rows_estimates_those_and_is_not_finished(tmp_path: Path) -> None:
+    with emulated(tmp_path / "home", speed=600.0) as (emulator, environment):
+        emulator.use_faults(
+            FaultRule(action="status", path="^/v1/chat", body="What is [37] times", status=422)
+        )
+        report, _ = carry_out(job_of(tmp_path, rows=20), environment)
+        job = job_of(tmp_path, rows=20)
+        kept = planned(job, environment)
+        again = job.model_copy(update={"rows": Rows(retry_failed=True)})
+        retried = planned(again, environment)
+
+    assert report["rows"]["failed"] == 2
+    assert kept.finished
+    assert not retried.finished
+    assert retried.load is not None
+    assert retried.load.rows == 2
+    assert "rows left  2; earlier" in "\n".join(drawn(plan_table(retried), 120))
+
+
+def test_plan_without_a_named_output_shows_none(plan: Plan) -> None:
+    shown = drawn(plan_table(plan, named_output=False), 120)
+
+    assert not any(line.split()[:1] == ["output"] for line in shown)
 
 
 def test_plan_json_has_every_figure_with_its_interval(plan: Plan) -> None:

@@ -25,7 +25,9 @@ def history_table(runs: Sequence[Mapping[str, Any]], *, by: str | None = None) -
         by: Show totals by the values of this tag instead.
     """
     if not runs:
-        return Text("no runs yet; each run that used an endpoint is listed here")
+        return Text(
+            "no runs yet; each run that used an endpoint is listed here, but none with --local"
+        )
     held = [
         figure["held"]
         for run in runs

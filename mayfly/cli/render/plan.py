@@ -20,20 +20,16 @@ _THEN = {
 }
 
 
-def plan_table(plan: Plan) -> RenderableType:
-    """Draw a plan: the data, then each hardware with its estimate and the decision."""
-    job = plan.preview.job
-    head = details_table()
-    head.add_row("input", f"{job.input}, {plan.preview.dataset.rows:,} rows")
-    if plan.preview.dataset.copied:
-        head.add_row("copied", plan.preview.dataset.copied)
-    head.add_row("model", job.model)
-    head.add_row("prompt", prompt_line(job, plan.preview.renderer.source))
-    if plan.load is not None and plan.load.rows:
-        head.add_row("tokens", _tokens(plan.load))
-        head.add_row("prompts", _sizes(plan.load.sizes))
-    head.add_row("output", job.output)
-    foot = details_table()
+def plan_table(plan: Plan, *, named_output: bool = True) -> RenderableType:
+    """Draw a plan: the data, then each hardware with its estimate and the decision.
+
+    Args:
+        named_output: Whether the user named the job's output.
+    """
+    head = _data(plan, named_output=named_output)
+    if plan.finished:
+        return head
+    job, foot = plan.preview.job, details_table()
     if plan.placement is None:
         assert plan.existing is not None  # noqa: S101 - a plan has one of the two
         foot.add_row("endpoint", f"{plan.existing.name} (existing)")
@@ -57,6 +53,26 @@ def plan_table(plan: Plan) -> RenderableType:
     for line in (*_too_long(plan), *plan.warnings):
         foot.add_row("note", line, style="bold")
     return Group(head, quote_table(plan.placement.candidates, plan.quotes), foot)
+
+
+def _data(plan: Plan, *, named_output: bool) -> Table:
+    """Return the rows of the table that do not depend on the hardware."""
+    job, head = plan.preview.job, details_table()
+    head.add_row("input", f"{job.input}, {plan.preview.dataset.rows:,} rows")
+    if plan.preview.dataset.copied:
+        head.add_row("copied", plan.preview.dataset.copied)
+    head.add_row("model", job.model)
+    head.add_row("prompt", prompt_line(job, plan.preview.renderer.source))
+    if plan.load is not None and plan.load.rows:
+        head.add_row("tokens", _tokens(plan.load))
+        head.add_row("prompts", _sizes(plan.load.sizes))
+    if named_output:
+        head.add_row("output", job.output)
+    if plan.finished:
+        head.add_row("rows left", "none: earlier runs into this output have done every row")
+    elif plan.load is not None and 0 < plan.load.rows < plan.preview.dataset.rows:
+        head.add_row("rows left", f"{plan.load.rows:,}; earlier runs have done the others")
+    return head
 
 
 def _config(offer: Offer) -> str:

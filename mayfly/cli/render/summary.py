@@ -44,13 +44,20 @@ def summary(report: dict[str, Any]) -> RenderableType:
     )
     table.add_row("time", took or "under a second")
     table.add_row("cost", cost_line(report["cost"]))
-    if estimate := report.get("estimate"):
+    if (estimate := report.get("estimate")) and report["endpoints"]:
         table.add_row("estimate", _planned(estimate))
     for endpoint in report["endpoints"]:
         table.add_row("endpoint", f"{endpoint['name']}: {endpoint['ended']}")
-    table.add_row("answers", f"{report['output']}  (pandas.read_parquet reads the folder)")
+    table.add_row("answers", f"{report['output']}  ({_how_to_read(report)})")
     table.add_row("report", f"{report['output'].rstrip('/')}/_mayfly/report.html")
     return table
+
+
+def _how_to_read(report: dict[str, Any]) -> str:
+    if not report["rows"]["remaining"]:
+        return "pandas.read_parquet reads the folder"
+    # Rows of unfinished shards are in journals, which pandas does not read.
+    return "`mayfly export` with --partial reads those received so far"
 
 
 def cached_text(tokens: dict[str, Any]) -> str:
