@@ -44,6 +44,8 @@ TICK_S = 0.02
 AT_LEAST_EVERY_S = 1.0
 """Interval of reports when nothing has changed, as a heartbeat."""
 
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
 
 class ShardWorker:
     """One worker; `serve` runs it.
@@ -115,11 +117,15 @@ class ShardWorker:
         poll.register(self._channel, 0)  # Its end is always an event.
         for end in ends:
             poll.register(end, select.POLLIN)
-        while not poll.poll(1e3 * TICK_S) and self._run_is_heard() and not self._over.is_set():
+        while not any(file in ends or event & _GONE for file, event in poll.poll(1e3 * TICK_S)):
+            if self._over.is_set() or not self._run_is_heard():
+                return
             if not self._engine.alive:
-                # Shards that have ended wait until the run has their last answers.
+                # In place of its loop: shards that have ended wait until the run has their last
+                # answers, which may be more than the connection takes in many ticks.
                 self._receive()
-                self._flush()
+                left = self._flush()
+                poll.modify(self._channel, select.POLLIN | (select.POLLOUT if left else 0))
             for answers in [*self._answers.values()]:
                 answers.flush_delayed()
             self._report()

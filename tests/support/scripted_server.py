@@ -65,12 +65,13 @@ class ScriptedServer:
         requests: All that came, in order.
         connections: Connections that were opened.
         open: Connections that are open now.
+        answered: Requests with an answer that the client has read, apart from its end.
     """
 
     def __init__(self, script: Script = echo) -> None:
         self._script = script
         self.requests: list[Request] = []
-        self.connections = self.open = 0
+        self.connections = self.open = self.answered = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -120,6 +121,7 @@ class ScriptedServer:
                     break
                 writer.write(answer)
                 await writer.drain()
+                self.answered += 1
                 if b"connection: close" in answer.lower() or b"length" not in answer.lower():
                     break
         writer.close()

@@ -106,6 +106,34 @@ def test_disk_that_hangs_holds_up_no_stop(tmp_path: Path, hangs_in: str) -> None
         assert len(at.server.requests) <= 8
 
 
+def test_large_answers_reach_the_journal_after_the_engine_has_ended(tmp_path: Path) -> None:
+    # More than the connection takes in ticks of the worker before it is killed.
+    rows, text = 24, "x" * 2**22
+    asked, everything = [0], asyncio.Event()
+
+    async def script(_request: Request) -> bytes:
+        asked[0] += 1
+        if asked[0] == rows:
+            everything.set()
+        await everything.wait()
+        return http(completion(text))
+
+    with (
+        pool_on(tmp_path, script, rows=4 * rows, workers=1, release_s=5, concurrency=rows) as at,
+        HangingJournal(at, tmp_path, hangs_in="write") as journal,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        answering = threads.submit(at.pool.send, at.batch, at.shards[0], frozenset(), journal)
+        journal.hangs.wait()
+        wait_until(lambda: at.server.answered == rows, "answers at the worker")
+        at.pool.stop(RunStopped("enough"), grace_s=1)
+        engines = [one for one in threading.enumerate() if one.name == "engine"]
+        wait_until(lambda: not any(one.is_alive() for one in engines), "ended engine")
+        journal.returned.set()
+        answering.result()
+        assert len(journal.answers) == rows
+
+
 class SoonReplaced(ThreadedWorker):
     """A worker that counts as hung after 5 s."""
 
