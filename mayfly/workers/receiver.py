@@ -94,8 +94,8 @@ class Receiver:
         finally:
             self._selector.close()
             for function, args in self._calls.close():
-                if function == self._end:
-                    function(*args)
+                if function == self._end:  # It cannot read any more, but others wait for it.
+                    args[0]()
 
     def _receive(self, worker: WorkerHandle) -> bool:
         """Handle some of the messages that have arrived; return whether more may follow."""
