@@ -126,8 +126,13 @@ def shut_down(connection: HasFileno) -> None:
 
     Closing alone would leave that thread waiting, on a number that is soon another file's.
     """
-    with socket.socket(fileno=os.dup(connection.fileno())) as end, suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
+    # No duplicate of the descriptor: it must end also when no more files can be opened.
+    end = socket.socket(fileno=connection.fileno())
+    try:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    finally:
+        end.detach()
 
 
 def _frame(message: object) -> bytes:

@@ -1,6 +1,7 @@
 """The channel between a run and a worker: whole messages, and sends that do not wait."""
 
 import os
+import resource
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
@@ -78,6 +79,20 @@ def test_channel_of_a_closed_connection_still_has_its_own_descriptor() -> None:
         channel.close()
         with pytest.raises(EOFError):
             channel.receive()
+
+
+def test_channel_closes_when_no_more_files_can_be_opened() -> None:
+    near, far = Pipe()
+    with near, far:
+        channel = Channel(near)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            channel.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with pytest.raises(EOFError):
+            far.recv()
 
 
 def test_receive_after_the_other_end_closed_raises_eof() -> None:
