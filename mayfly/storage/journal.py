@@ -189,8 +189,10 @@ class Journal:
         try:
             self.commit()
         finally:
-            os.close(self._file)
-            self._file = -1
+            # Not during a write: the number of the descriptor may be another file's at once.
+            with self._writing:
+                os.close(self._file)
+                self._file = -1
 
     def __enter__(self) -> Self:
         return self

@@ -24,6 +24,7 @@ from mayfly.storage.journal import (
     open_journal,
 )
 from mayfly.storage.journal_index import HELD_BYTES
+from mayfly.storage.write_watch import WriteWatch
 from mayfly.system import SYSTEM
 
 SHARD = Shard(index=2, first_row=100, rows=50)
@@ -269,6 +270,7 @@ from mayfly.models.failures import Failure
 from mayfly.models.rows import MAX_TOKENS, Answer
 from mayfly.models.shards import Shard
 from mayfly.storage.journal_index import HELD_BYTES
+from mayfly.storage.write_watch import WriteWatch
 from mayfly.storage.journal import Journal
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -357,3 +359,53 @@ def test_slow_disk_delays_answers_and_loses_none(
 
     assert most * 2**20 <= BEHIND_BYTES + 2**20
     assert len(load_journal(path, fingerprint=JOB, shard=shard)) == 60
+
+
+class HeldWatch(WriteWatch):
+    """A watch that holds up the writes of answers until it is told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.go = threading.Event(), threading.Event()
+
+    def begin(self, path: Path) -> None:
+        """Hold up the thread of the writer."""
+        super().begin(path)
+        if threading.current_thread().name == "writer":
+            self.held.set()
+            self.go.wait()
+
+
+def test_journal_is_not_closed_during_a_write(tmp_path: Path) -> None:
+    watch = HeldWatch()
+    errors: list[Exception] = []
+
+    def write() -> None:
+        try:
+            journal.write_lines(answer_line(Answer(100, "late"), journal.seed), [100])
+        except OSError as error:
+            errors.append(error)
+
+    writer = threading.Thread(target=write, name="writer")
+
+    def sync_data(_file: int) -> None:
+        if not writer.is_alive() and not watch.held.is_set() and journal_open:
+            writer.start()
+            watch.held.wait()
+
+    journal_open = False
+    disk = Disk(system=replace(SYSTEM, sync_data=sync_data))
+    path = tmp_path / "journal"
+    journal = Journal(path, fingerprint=JOB, shard=SHARD, watch=watch, disk=disk)
+    journal_open = True
+    journal.append(Answer(101, "first"))
+    closing = threading.Thread(target=journal.close)
+    closing.start()
+    watch.held.wait()
+    closing.join(0.2)
+    watch.go.set()
+    closing.join()
+    writer.join()
+
+    assert errors == []
+    assert load_journal(path, fingerprint=JOB, shard=SHARD).keys() == {100, 101}
