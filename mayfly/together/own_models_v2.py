@@ -129,11 +129,10 @@ def deployable(own: OwnModel, configs: list[Any]) -> OwnModel:
             "itself; give the model that it drafts for"
         )
     if not configs:
-        base = own.base or own.base_id
-        of = f"itself nor its base model ({base})" if base else ""
+        has_base = own.base or own.base_id
         raise BadRequest(
             f"--model {own.name}: "
-            + (f"neither {of} has a config" if of else "it has no config")
+            + ("neither it nor its base model has a config" if has_base else "it has no config")
             + " that can deploy it; ask Together for one, or fine-tune a model that has one "
             "(`mayfly models --mine` lists them)"
         )

@@ -81,15 +81,32 @@ def test_history_by_tag_sums_runs_and_cost() -> None:
     assert any(line.split()[:2] == ["search", "2"] for line in lines)
 
 
+def report(**changes: Any) -> dict[str, Any]:
+    """Return what the summary reads of a run's report."""
+    return {
+        "rows": {"total": 20, "done": 20, "failed": 0, "remaining": 0, "resumed": 0},
+        "tokens": {"prompt": 1, "completion": 1, "cached": 0},
+        "throughput": {"rows_per_s": 0, "completion_tokens_per_s": 0}, "seconds": {},
+        "cost": {"usd": 0.0, "replica_minutes": 0}, "endpoints": [], "output": "out", **changes,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("remaining", "how"), [(0, "pandas.read_parquet"), (7, "--partial")])
 def test_summary_names_a_way_to_read_the_answers_that_works(remaining: int, how: str) -> None:
     rows = {"total": 20, "done": 20 - remaining, "failed": 0, "remaining": remaining, "resumed": 0}
-    report = {
-        "rows": rows, "tokens": {"prompt": 1, "completion": 1, "cached": 0},
-        "throughput": {"rows_per_s": 0, "completion_tokens_per_s": 0}, "seconds": {},
-        "cost": {"usd": 0.0, "replica_minutes": 0}, "endpoints": [], "output": "out",
-    }  # fmt: skip
 
-    (line,) = [line for line in drawn(summary(report), 120) if line.split()[:1] == ["answers"]]
+    lines = drawn(summary(report(rows=rows)), 120)
 
+    (line,) = [line for line in lines if line.split()[:1] == ["answers"]]
     assert how in line
+
+
+def test_summary_has_the_most_frequent_errors_and_the_number_of_others() -> None:
+    kinds = [{"rows": 9 - n, "first_row": n, "error": f"kind_{n}: why"} for n in range(5)]
+
+    text = "\n".join(drawn(summary(report(errors=kinds)), 120))
+
+    assert "9 rows: kind_0: why" in text
+    assert "7 rows: kind_2: why" in text
+    assert "kind_3" not in text
+    assert "2 more kinds" in text

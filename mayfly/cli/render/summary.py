@@ -9,6 +9,9 @@ from mayfly.models.durations import short, span
 from mayfly.planning.pricing import dollars
 from mayfly.reporting.progress import STEP_LABELS
 
+ERROR_KINDS = 3
+"""Kinds of errors that the summary shows; the report shows more."""
+
 
 def summary(report: dict[str, Any]) -> RenderableType:
     """Draw a report: rows, tokens, throughput, time, cost, and how the endpoint ended."""
@@ -18,6 +21,8 @@ def summary(report: dict[str, Any]) -> RenderableType:
     errors = f", {rows['failed']:,} failed" if rows["failed"] else ""
     left = f", {rows['remaining']:,} remaining" if rows["remaining"] else ""
     table.add_row("rows", f"{answered:,} of {rows['total']:,} answered{errors}{left}")
+    for text in _errors(report):
+        table.add_row("errors", text)
     if rows["resumed"]:
         table.add_row("", f"{rows['resumed']:,} by earlier runs, not sent again")
     table.add_row(
@@ -51,6 +56,18 @@ def summary(report: dict[str, Any]) -> RenderableType:
     table.add_row("answers", f"{report['output']}  ({_how_to_read(report)})")
     table.add_row("report", f"{report['output'].rstrip('/')}/_mayfly/report.html")
     return table
+
+
+def _errors(report: dict[str, Any]) -> list[str]:
+    """Return a line for each of the most frequent errors."""
+    kinds = report.get("errors") or []
+    lines = [
+        f"{kind['rows']:,} {'row' if kind['rows'] == 1 else 'rows'}: {kind['error']}"
+        for kind in kinds[:ERROR_KINDS]
+    ]
+    if more := len(kinds) - len(lines):
+        lines.append(f"and {more:,} more kinds, in the report")
+    return lines
 
 
 def _how_to_read(report: dict[str, Any]) -> str:
