@@ -74,11 +74,35 @@ def _listed(cell: Any) -> list[Any]:
     return cell
 
 
+def _without_gaps(value: Any) -> Any:
+    """Return a list, such as the parts of content, without what a writer has filled in.
+
+    That is null entries, and objects of nothing but nulls: some writers have no null objects.
+    """
+    if not isinstance(value, list):
+        return value
+    return [
+        {name: inner for name, inner in one.items() if not _is_empty(inner)}
+        if isinstance(one, dict)
+        else one
+        for one in value
+        if one is not None
+    ]
+
+
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(map(_is_empty, value.values()))
+    return value is None
+
+
 def _message(message: Any) -> bytes:
     if not isinstance(message, dict) or message.get("role") not in ROLES:
         raise RowError(BAD_MESSAGES, f"a message needs a role of {', '.join(sorted(ROLES))}")
     try:
-        said = without_nulls(message)
+        said = without_nulls({name: _without_gaps(one) for name, one in message.items()})
+        if said.get("tool_calls") == []:  # A column's other rows have calls.
+            del said["tool_calls"]
         if "content" not in said and "tool_calls" not in said:
             raise RowError(BAD_MESSAGES, "a message has no content")
         return orjson.dumps(said)

@@ -1,10 +1,22 @@
 """Extract the texts of one choice of a reply: text, reasoning, refusal and tool calls."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 
-REASONING = ("reasoning", "reasoning_content", "thinking")
+REASONING = (
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "reasoning_details",
+    "thinking_blocks",
+    "reasoning_text",
+)
+"""Fields of a message that hold its thinking, by the server: the first that has any is read."""
+
+_THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("[THINK]", "[/THINK]"))
+"""Marks around the thinking of servers that do not separate it from the text."""
 
 _KNOWN_OF_CHOICE = frozenset(
     {
@@ -18,6 +30,7 @@ _KNOWN_OF_CHOICE = frozenset(
         "seed",
         "stop_reason",
         "text",
+        *REASONING,
     }
 )
 _KNOWN_OF_MESSAGE = frozenset(
@@ -46,6 +59,40 @@ def said(choice: Any, dropped: set[str]) -> Said:
     """
     if type(choice) is not dict:
         return Said(text_of(choice))
+    found = _said(choice, dropped)
+    if found.text is not None and found.reasoning is None and "message" in choice:
+        text, reasoning = without_thinking(found.text)
+        if reasoning is not None:
+            return found._replace(text=text, reasoning=reasoning)
+    return found
+
+
+def without_thinking(text: str) -> tuple[str | None, str | None]:
+    """Return the text of an answer and the thinking before it, or None where there is none.
+
+    The thinking begins the text, in marks; the opening one may be missing, because some chat
+    templates end the prompt with it. Thinking that is not closed stays in the text.
+    """
+    start = text.lstrip()
+    for opening, closing in _THOUGHTS:
+        if closing not in start:
+            continue
+        before, _, after = start.partition(closing)
+        if before.startswith(opening):
+            before = before.removeprefix(opening)
+        elif opening in before or closing != "</think>":
+            continue
+        return after.strip() or None, before.strip() or None
+    return text, None
+
+
+def is_cut_thinking(text: str) -> bool:
+    """Whether a text is thinking that was truncated: it is opened and not closed."""
+    start = text.lstrip()
+    return any(start.startswith(a) and b not in start for a, b in _THOUGHTS)
+
+
+def _said(choice: dict[str, Any], dropped: set[str]) -> Said:
     message = choice.get("message")
     # The common case; the rest of this function takes five times as long.
     if (
@@ -70,12 +117,12 @@ def said(choice: Any, dropped: set[str]) -> Said:
         content = choice["text"]
     is_text = content is None or type(content) is str
     found = Said(content) if is_text else _parts(content, dropped)
-    calls = _tool_calls(message)
+    calls = _tool_calls(message) or found.tool_calls
     if calls is None and (calls := _tool_calls(choice)) is not None:
         dropped -= {"tool_calls", "function_call"}
     return Said(
         found.text,
-        found.reasoning or _reasoning(message),
+        found.reasoning or _reasoning(message) or _reasoning(choice),
         text_of(message.get("refusal")) or found.refusal,
         calls,
     )
@@ -83,13 +130,32 @@ def said(choice: Any, dropped: set[str]) -> Said:
 
 def _reasoning(message: dict[str, Any]) -> str | None:
     for name in REASONING:
-        if given := message.get(name):
-            return text_of(given)
+        if (given := message.get(name)) and (text := thinking_of(given)):
+            return text
     return None
 
 
+def thinking_of(given: Any) -> str | None:
+    """Return thinking as text: a string, an object with its text, or a list of these."""
+    if isinstance(given, list):
+        return "".join(filter(None, map(thinking_of, given))) or None
+    if isinstance(given, dict):
+        for name in _THINKING_IN:
+            if inner := given.get(name):
+                return thinking_of(inner)
+    return text_of(given)
+
+
+_THINKING_IN = ("thinking", "reasoning", "text", "summary", "content", "reasoning_text", "data")
+"""Fields of a part that hold its thinking; `data` if it is encrypted."""
+
+
 def _tool_calls(message: dict[str, Any]) -> str | None:
-    if given := message.get("tool_calls"):
+    given = message.get("tool_calls")
+    if isinstance(given, str) and given[:1] in ("[", "{"):  # JSON in a string.
+        with suppress(orjson.JSONDecodeError):
+            given = orjson.loads(given)
+    if given:
         return as_json(given if type(given) is list else [given])
     if given := message.get("function_call"):  # The predecessor of tool calls.
         return as_json([{"type": "function", "function": given}])
@@ -101,22 +167,36 @@ def _parts(content: Any, dropped: set[str]) -> Said:
     if not isinstance(content, list):
         return Said(text_of(content))
     found: dict[str, list[str]] = {"text": [], "reasoning": [], "refusal": []}
+    calls = [part for part in content if _is_call(part)]
     for part in content:
+        if _is_call(part):
+            continue
         if isinstance(part, dict):
             _part(part, found, dropped)
         elif part is not None:
             found["text"].append(text_of(part) or "")
-    return Said(*("".join(texts) if texts else None for texts in found.values()))
+    text, reasoning, refusal = ("".join(texts) if texts else None for texts in found.values())
+    return Said(text, reasoning, refusal, as_json(calls) if calls else None)
+
+
+def _is_call(part: Any) -> bool:
+    """Whether a part of content is a tool call, as in Anthropic's messages."""
+    return isinstance(part, dict) and part.get("type") in ("tool_use", "tool_call", "function_call")
+
+
+_THINKING_KINDS = ("thinking", "reasoning", "redacted_thinking")
 
 
 def _part(part: dict[str, Any], found: dict[str, list[str]], dropped: set[str]) -> None:
     kind = part.get("type")
     if part.get("refusal"):
         found["refusal"].append(text_of(part["refusal"]) or "")
-    elif kind in ("thinking", "reasoning") or part.get("thinking"):
-        found["reasoning"].append(text_of(part.get("thinking") or part.get("text")) or "")
+    elif (isinstance(kind, str) and kind.startswith(_THINKING_KINDS)) or part.get("thinking"):
+        found["reasoning"].append(thinking_of(part) or "")
     elif "text" in part:
         found["text"].append(text_of(part["text"]) or "")
+    elif kind == "text" and isinstance(part.get("content"), str):
+        found["text"].append(part["content"])
     else:
         dropped.add(f"content of type {kind}" if isinstance(kind, str) else "content")
 

@@ -302,7 +302,8 @@ class Dispatcher:
                     clean = without_secrets(outcome.body, self._secrets)
                     outcome = outcome._replace(body=clean)
                     break
-            if outcome.status == 200:
+            # An answer by any other success, such as 201, is paid for too.
+            if outcome.status == 200 or (200 <= outcome.status < 300 and outcome.body):
                 self._answered(attempt, outcome)
             else:
                 self._refused(attempt, outcome, read_error(outcome.status, outcome.body))

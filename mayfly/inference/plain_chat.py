@@ -86,7 +86,7 @@ def read_plain_chat(row: int, body: bytes, attempts: int, latency_s: float) -> A
         return None
     choice, usage = reply.choices[0], reply.usage
     text, finish = choice.message.content, choice.finish_reason
-    if not text.strip() or (finish == "length" and text.startswith("<think>")):
+    if not text.strip() or "think" in text or "THINK]" in text:
         return None
     cached = usage.cached_tokens
     if cached is None and usage.prompt_tokens_details is not None:

@@ -88,7 +88,14 @@ def _opened(data: bytes) -> bytes:
 
 
 def _inflate(data: bytes, window: int) -> bytes:
-    return zlib.decompressobj(window).decompress(data, LARGEST_BYTES)
+    found = bytearray()
+    while True:
+        stream = zlib.decompressobj(window)
+        found += stream.decompress(data, LARGEST_BYTES - len(found))
+        data = stream.unused_data
+        # A server that compresses in pieces sends several members.
+        if not data.startswith(_GZIP) or len(found) >= LARGEST_BYTES:
+            return bytes(found)
 
 
 def _zstd(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from mayfly.inference.choice_text import Said, as_json, said, text_of
+from mayfly.inference.choice_text import Said, as_json, is_cut_thinking, said, text_of
 from mayfly.inference.plain_chat import read_plain_chat
 from mayfly.inference.reply_body import NOT_JSON, loads, unreadable
 from mayfly.inference.server_error import (
@@ -117,7 +117,7 @@ def _parse(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         value = loads(body)
     if type(value) is dict:
-        return value
+        return value if value.keys() & _REPLY else _inside(value)
     if value is NOT_JSON:
         return _NotJson(*unreadable(body))
     return _unwrapped(value)
@@ -129,8 +129,19 @@ def _unwrapped(value: Any) -> Any:
         inner = loads(value.encode(errors="replace"))
     else:
         inner = value[0] if isinstance(value, list) and len(value) == 1 else None
-    is_reply = isinstance(inner, dict) and inner.keys() & {"choices", "data", "error"}
-    return inner if is_reply else value
+    return inner if isinstance(inner, dict) and inner.keys() & _REPLY else value
+
+
+_REPLY = frozenset({"choices", "data", "error"})
+
+
+def _inside(value: dict[str, Any]) -> Any:
+    """Return the reply that a gateway has put into an object of its own, or the value."""
+    for name in ("response", "result", "body", "output"):
+        inner = value.get(name)
+        if isinstance(inner, dict) and "choices" in inner:
+            return inner
+    return value
 
 
 def _failed(row: int, failure: Failure, attempts: int, latency_s: float) -> Answer:
@@ -241,7 +252,10 @@ def _no_choices(row: int, value: Any, attempts: int, latency_s: float) -> Read:
     if (found := error_in(value)) is not None:
         return found
     prompt, completion, cached = _usage(value.get("usage"))
-    failure = Failure(NO_TEXT, "empty: the reply has no choices", 200, attempts=attempts)
+    message = "empty: the reply has no choices"
+    if value:
+        message = short(f"{message}: {as_json(value)}")
+    failure = Failure(NO_TEXT, message, 200, attempts=attempts)
     return Answer(row, None, failure, None, prompt, completion, cached, attempts, latency_s)
 
 
@@ -252,7 +266,9 @@ def _unreadable(value: Any) -> Failure:
             return Failure(NO_TEXT, short(f"the reply is not valid JSON{begins}"), 200)
         return Failure(UNREADABLE, short(f"the reply is not JSON{begins}"), 200)
     what = f"not a JSON object but {text_of(value) or as_json(value)}"
-    return Failure(UNREADABLE, short(f"the reply is {what}"), 200)
+    # A list of objects is a whole reply of another API: the next one would be no better.
+    is_reply = isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    return Failure(NO_TEXT if is_reply else UNREADABLE, short(f"the reply is {what}"), 200)
 
 
 def _has_text(choice: Any) -> bool:
@@ -271,9 +287,14 @@ def _is_no_answer(text: str, finish: str | None) -> bool:
 
     The latter comes from a server that does not separate the thinking.
     """
-    if finish == "length" and text.startswith("<think>") and "</think>" not in text:
-        return True
-    return not text.strip()
+    return not text.strip() or (finish in _CUT and is_cut_thinking(text))
+
+
+_CUT = frozenset({"length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"})
+_FILTERED = frozenset(
+    {"content_filter", "content_filtered", "safety", "SAFETY", "PROHIBITED_CONTENT", "blocked"}
+)
+"""Finish reasons of the API and of other servers."""
 
 
 def _without_text(
@@ -282,13 +303,15 @@ def _without_text(
     """Return why an answer has neither text nor tool calls."""
     if found.refusal:
         kind, message = REFUSAL, f"the model refused: {found.refusal}"
-    elif finish == "content_filter":
+    elif finish == "refusal":
+        kind, message = REFUSAL, "the model refused, and gave no reason"
+    elif finish in _FILTERED:
         kind, message = FILTERED, "filtered: the content filter withheld the answer"
-    elif finish == "length" and is_chat:
+    elif finish in _CUT and is_chat:
         used = "" if completion_tokens is None else f" after {completion_tokens} tokens"
         kind = CUT_THINKING
         message = (
-            f"cut while thinking{used}, before an answer (finish_reason length); raise "
+            f"cut while thinking{used}, before an answer (finish_reason {finish}); raise "
             "--max-tokens, or give --reasoning off"
         )
     else:

@@ -39,7 +39,8 @@ def read_error(status: int, body: bytes) -> ServerError:
         value = loads(body)
     code, message = ("", "") if value is NOT_JSON else error_message(value)
     if not message:
-        message = decompressed(body)[: 4 * MAX_MESSAGE_CHARS].decode(errors="replace")
+        message = decompressed(body)[: 4 * MAX_MESSAGE_CHARS].decode(errors="replace").strip()
+    message = message or "the response has no body"
     return ServerError(status, *_once(status, code, message))
 
 

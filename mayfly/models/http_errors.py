@@ -8,7 +8,9 @@ Source: Together API, error codes and rate limits; RFC 9110, section 10.2.3 (Ret
 
 import json
 import math
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -61,29 +63,59 @@ def is_refused_load(status: int, code: str = "") -> bool:
 def retry_after(header: Callable[[str], str | None]) -> float | None:
     """Return how long the server asks to wait, in seconds, or None if it does not.
 
-    Reads `retry-after-ms`, `retry-after` (seconds, or a date relative to the response's own
-    `date`), and `x-ratelimit-reset` (seconds). Not bounded: see `MAX_RETRY_AFTER_S`.
+    Reads `retry-after-ms`, `retry-after` and `x-ratelimit-reset`: seconds, a duration such as
+    `6m0s`, or a date or Unix time, relative to the response's own `date`. Not bounded: see
+    `MAX_RETRY_AFTER_S`.
 
     Args:
         header: Returns a header by its lower-case name.
     """
     for name, unit_s in _UNITS_S:
-        text = header(name)
-        if not text:
+        if not (text := header(name)):
             continue
+        wait_s = _number(text, unit_s)
+        if wait_s is None:
+            until, sent = _moment(text), _moment(header("date"))
+            if until is None or sent is None:
+                continue
+            wait_s = (until - sent).total_seconds()
+        elif EPOCH_S <= wait_s < 10 * EPOCH_S:
+            if (sent := _moment(header("date"))) is None:
+                continue
+            wait_s -= sent.timestamp()
+        return max(0.0, wait_s)
+    return None
+
+
+EPOCH_S = 1e9
+"""Times from here on, up to the tenfold, are Unix times, as some gateways give them."""
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.ASCII)
+
+
+def _number(text: str, unit_s: float) -> float | None:
+    """Return a duration in seconds, such as that of `30`, `1.5`, `30s` or `6m0s`; else None."""
+    text = text.strip().lower()
+    try:
+        wait_s = float(text) * unit_s
+    except ValueError:
+        found = _DURATION.fullmatch(text.replace(" ", "")) if text else None
+        if found is None:
+            return None
+        hours, minutes, number, unit = found.groups(default="0")
+        seconds = float(number) * (0.001 if unit == "ms" else 1.0)
+        return 3600.0 * int(hours) + 60.0 * int(minutes) + seconds
+    return None if math.isnan(wait_s) else wait_s
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Return a date in any form of RFC 9110, or of ISO 8601; without a zone it is in UTC."""
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            wait_s = float(text) * unit_s
-        except ValueError:
-            pass
-        else:
-            if not math.isnan(wait_s):
-                return max(0.0, wait_s)
-            continue
-        try:
-            sent = parsedate_to_datetime(header("date") or "")
-            return max(0.0, (parsedate_to_datetime(text) - sent).total_seconds())
+            found = parse((text or "").strip())
         except (TypeError, ValueError):
             continue
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
     return None
 
 

@@ -4,7 +4,6 @@ Type inference would change values: `007` to 7, `1.50` to 1.5, `NA` to null. An 
 is null, a quoted empty one is empty text.
 """
 
-import codecs
 import csv
 import io
 import threading
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pv
 
 from mayfly.models.errors import BadRequest
+from mayfly.storage.json_lines import other_format
 
 BLOCK_BYTES = 4 * 2**20
 LARGE_BLOCK_BYTES = 2**28
@@ -56,8 +56,8 @@ def csv_batches(
         RecordTooLong: A record is longer than `block_bytes`.
     """
     start = stream.read(HEADER_BYTES)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise BadRequest(f"input {shown} is UTF-16; save it as UTF-8")
+    if start[:1] not in (b"[", b"{") and (advice := other_format(start)) is not None:
+        raise BadRequest(f"input {shown} is {advice}")
     names, delimiter = _header(start, shown)
     source = _Paced(start, stream, no_batch_s)
     try:
@@ -101,7 +101,13 @@ def _header(start: bytes, shown: str) -> tuple[list[str], str]:
         return [], ","
     line = text.lstrip("\r\n").splitlines()[0]
     delimiter = max(DELIMITERS, key=lambda mark: (line.count(mark), -DELIMITERS.index(mark)))
-    names = next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+    try:
+        # newline="": lines may end with a carriage return alone.
+        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    except csv.Error as error:
+        raise BadRequest(
+            f"input {shown} cannot be read as CSV: the header: {error}; repair it"
+        ) from error
     if repeated := [name for name in names if names.count(name) > 1]:
         raise BadRequest(f"input {shown} has column {repeated[0]!r} twice; rename one of them")
     return names, delimiter

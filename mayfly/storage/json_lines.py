@@ -4,6 +4,7 @@ A column with values of a single Arrow type has that type. A column with mixed t
 marked so that reading returns the original values.
 """
 
+import codecs
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -143,6 +144,25 @@ def read_json(text: bytes | str, *, exact: bool) -> Any:
     return json.loads(text) if exact else orjson.loads(text)
 
 
+_KINDS = {b"PAR1": "Parquet", b"ARROW1": "Arrow IPC", b"PK\x03\x04": "a ZIP archive"}
+
+
+def other_format(start: bytes) -> str | None:
+    """Return what a file is that is not the text its name says, and what to do; else None."""
+    if start.startswith(b"\x1f\x8b"):
+        return "compressed by gzip; add .gz to its name"
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        return "compressed by Zstandard; add .zst to its name"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start[1:2]:
+        return "UTF-16; save it as UTF-8"
+    if start.startswith(tuple(_KINDS)):
+        kind = next(name for begins, name in _KINDS.items() if start.startswith(begins))
+        return f"{kind} by its first bytes; give it the name of its kind, or unpack it"
+    if start.lstrip()[:1] == b"[" or start.strip() == b"{":
+        return "JSON, but not JSON lines; write each object on a line of its own (jq -c)"
+    return None
+
+
 def _object(line: bytes, shown: str, number: int, *, exact: bool) -> dict[str, Any]:
     try:
         value = read_json(line, exact=exact)
@@ -150,7 +170,13 @@ def _object(line: bytes, shown: str, number: int, *, exact: bool) -> dict[str, A
         # NaN, lone surrogates and invalid UTF-8 are kept; their row gets an error later.
         try:
             value = json.loads(line.decode("utf-8", "surrogateescape"))
+        except RecursionError:
+            raise BadRequest(
+                f"input {shown}, line {number} is nested too deep; repair it or leave it out"
+            ) from None
         except ValueError as error:
+            if number == 1 and (advice := other_format(line)) is not None:
+                raise BadRequest(f"input {shown} is {advice}") from None
             raise BadRequest(
                 f"input {shown}, line {number} is not JSON: {error}; repair it or leave it out"
             ) from None

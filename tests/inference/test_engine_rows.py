@@ -82,6 +82,16 @@ def test_failing_rows_among_good_ones_are_their_own_errors() -> None:
     assert Failure.parse(kept[7].error or "") == Failure(INVALID_REQUEST, "row 7", 400, "bad", 1)
 
 
+@pytest.mark.parametrize("status", [201, 202, 203, 206])
+def test_answer_by_another_success_is_kept(status: int) -> None:
+    served = Served(lambda _row: (status, *GOOD[1:]))
+
+    (found,) = answers(served, 1).values()
+
+    assert (found.response, found.failure) == ("yes", None)
+    assert served.sent == {0: 1}
+
+
 def test_single_404_cannot_stop_a_run() -> None:
     served = Served(lambda row: refusal(404) if row in (3, 499) else GOOD)
 

@@ -48,13 +48,15 @@ WHOLE = orjson.dumps({"choices": [CHOICE], "usage": USAGE})
         b"[" + WHOLE + b"]",
         orjson.dumps(WHOLE.decode()),
         gzip.compress(gzip.compress(WHOLE)),
+        gzip.compress(WHOLE[:20]) + gzip.compress(WHOLE[20:]),
+        b'{"response": ' + WHOLE + b"}",
         WHOLE.decode().encode("utf-16-le"),
         WHOLE.decode().encode("utf-32"),
     ],
     ids=[
         "streamed", "one event", "comments", "one choice", "text as choices", "delta",
         "text beside an empty message", "conversation", "in a list", "in a string",
-        "compressed twice", "utf-16", "utf-32",
+        "compressed twice", "compressed in pieces", "in an object", "utf-16", "utf-32",
     ],
 )  # fmt: skip
 def test_answer_is_kept_whatever_it_is_wrapped_in(body: bytes) -> None:
@@ -110,6 +112,16 @@ def test_page_instead_of_a_reply_is_quoted() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"null", b"[]", b'"a"'])
 def test_body_that_is_no_object_is_unreadable(body: bytes) -> None:
     assert kind(read(body)) == f.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "body", [{"content": [{"text": "paid"}]}, [{"generated_text": "paid"}], {"done": "paid"}]
+)
+def test_reply_of_another_api_is_quoted_and_not_sent_again(body: Any) -> None:
+    answer = read(orjson.dumps(body))
+
+    assert kind(answer) == f.NO_TEXT
+    assert "paid" in (answer.error or "")
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": None, "usage": USAGE}])
@@ -175,6 +187,7 @@ def test_status_200_with_an_error_is_that_error(body: Any, error: ServerError) -
         (422, {"error": "`inputs` no", "error_type": "validation"}, "validation", "`inputs` no"),
         (422, {"detail": [{"loc": ["body", "n"], "msg": "too big"}]}, "", "body.n: too big"),
         (400, {"error": {"code": "bad", "message": "bad"}}, "bad", "bad"),
+        (302, b"", "", "the response has no body"),
         (502, b"<html>bad gateway</html>", "", "<html>bad gateway</html>"),
     ],
 )

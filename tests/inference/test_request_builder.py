@@ -128,6 +128,23 @@ def test_message_with_bytes_that_are_no_text_is_an_error_of_its_row() -> None:
     }
 
 
+def test_objects_of_nulls_and_null_entries_are_not_sent() -> None:
+    image = {"type": "image_url", "text": None, "image_url": {"url": "https://a.example/a.png"}}
+    text = {"type": "text", "text": "hi", "image_url": {"url": None, "detail": None}}
+
+    [message] = body(
+        {"messages": [{"role": "user", "content": [text, None, image], "tool_calls": []}]}
+    )["messages"]
+
+    assert message == {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "hi"},
+            {"type": "image_url", "image_url": {"url": "https://a.example/a.png"}},
+        ],
+    }
+
+
 @pytest.mark.parametrize(
     "prompt", [None, PromptSpec(template="{{ prompt }}"), PromptSpec(template="a {{ prompt }}")]
 )

@@ -238,6 +238,7 @@ def test_thinking_among_parts_of_content_is_kept_as_thinking() -> None:
 @pytest.mark.parametrize(
     ("message", "reasoning"),
     [
+        ({"content": "\n<think>let me see"}, "\n<think>let me see"),
         ({"content": "", "reasoning": "let me see"}, "let me see"),
         ({"content": None, "reasoning_content": "let me see"}, "let me see"),
         ({"content": "\n\n"}, None),
@@ -261,6 +262,9 @@ def test_answer_truncated_while_thinking_is_an_error_with_thinking(
         ({"content": None, "refusal": "I cannot."}, "stop", f.REFUSAL, "refused: I cannot."),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, "stop", f.REFUSAL, "refused: No."),
         ({"content": ""}, "content_filter", f.FILTERED, "filtered"),
+        ({"content": ""}, "SAFETY", f.FILTERED, "filtered"),
+        ({"content": ""}, "refusal", f.REFUSAL, "refused"),
+        ({"content": "", "reasoning": "hm"}, "max_tokens", f.CUT_THINKING, "cut while thinking"),
         ({"content": ""}, "stop", f.NO_TEXT, "empty"),
         ({"content": None, "reasoning": "hm"}, "stop", f.NO_TEXT, "only thinking"),
         ({}, "stop", f.NO_TEXT, "empty"),
@@ -286,6 +290,22 @@ def test_tool_calls_alone_are_no_error(message: Any) -> None:
 
     assert (answer.response, answer.failure) == (None, None)
     assert orjson.loads(answer.tool_calls or "")[0]["function"] == CALL["function"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "tool_use", "id": "t", "name": "weather", "input": {}}]},
+        {"content": "", "tool_calls": orjson.dumps([CALL]).decode()},
+    ],
+)
+def test_tool_calls_in_another_place_are_a_list_of_calls(message: Any) -> None:
+    answer = read(chat(message, "tool_calls"))
+
+    assert answer.failure is None
+    (call,) = orjson.loads(answer.tool_calls or "")
+    assert isinstance(call, dict)
+    assert "name" in call or call["function"]["name"] == "w"
 
 
 def test_empty_completion_is_an_error_and_white_space_is_text() -> None:

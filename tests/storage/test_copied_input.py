@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,51 @@ def test_csv_whose_header_is_not_utf8_is_refused(
     (tmp_path / "a.csv").write_bytes(content)
 
     with pytest.raises(BadRequest, match=rf"a\.csv:? {reason}"):
+        open_dataset(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("a.csv", gzip.compress(b"p\nx\n"), r"compressed by gzip; add \.gz"),
+        ("a.jsonl", gzip.compress(b"{}\n"), r"compressed by gzip; add \.gz"),
+        ("a.jsonl", '{"p": 1}'.encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("a.jsonl", '{"p": 1}'.encode("utf-16-le"), "UTF-16; save it as UTF-8"),
+        ("a.jsonl", b"PAR1....", "Parquet by its first bytes"),
+        ("a.csv", b"PK\x03\x04...", "a ZIP archive by its first bytes"),
+        ("a.json", b'[{"p": 1},\n{"p": 2}]', "JSON, but not JSON lines"),
+        ("a.json", b'{\n "p": 1\n}', "JSON, but not JSON lines"),
+    ],
+)
+def test_file_of_another_kind_than_its_name_is_refused_with_what_it_is(
+    tmp_path: Path, name: str, content: bytes, advice: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(BadRequest, match=rf"{re.escape(name)} is {advice}"):
+        open_dataset(str(tmp_path / name))
+
+
+def test_line_that_is_nested_too_deep_is_refused_by_its_number(tmp_path: Path) -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    (tmp_path / "a.jsonl").write_bytes(b'{"p": 1}\n{"p": ' + deep + b"}\n")
+
+    with pytest.raises(BadRequest, match="line 2 is nested too deep"):
+        open_dataset(str(tmp_path / "a.jsonl"))
+
+
+def test_csv_lines_may_end_with_a_carriage_return_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"p,n\rhello,1\rworld,2\r")
+
+    found = rows_of(open_dataset(str(tmp_path / "a.csv")))
+
+    assert found == [{"p": "hello", "n": 1}, {"p": "world", "n": 2}]
+
+
+def test_csv_header_that_never_ends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'p,"' + b"x" * 200_000)
+
+    with pytest.raises(BadRequest, match=r"a\.csv cannot be read as CSV: the header"):
         open_dataset(str(tmp_path / "a.csv"))
 
 

@@ -10,6 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -177,6 +178,11 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
         self._parser = httptools.HttpResponseParser(self)
+        # What is framed carelessly was paid for. A connection has one request at a time, so there
+        # is no other response to mistake it for.
+        self._parser.set_dangerous_leniencies(
+            lenient_chunked_length=True, lenient_optional_cr_before_lf=True
+        )
         self._done: Done | None = None
         # What has come before the body, as received: a header is hardly ever asked for, and a
         # callback per header would take longer than all else that is done for a response.
@@ -367,9 +373,12 @@ def _fields(received: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 def _find(received: list[bytes], wanted: str) -> str | None:
     name = wanted.encode()
-    return next(
+    found = next(
         (value.decode("latin-1") for field, value in _fields(received) if field == name), None
     )
+    if found is None and wanted == "date":  # RFC 9110, 6.6.1: then it is when it was received.
+        return formatdate(usegmt=True)
+    return found
 
 
 def _reason(error: BaseException) -> str:
