@@ -77,7 +77,7 @@ class EndpointsV2:
     ) -> EndpointRef:
         endpoint = self._endpoint_of(spec.name) or self._create_endpoint(spec)
         on_known(self._ref(endpoint, [], spec))
-        deployment = self._usable(endpoint.id) or self._create_deployment(endpoint.id, spec)
+        deployment = self._usable(endpoint) or self._create_deployment(endpoint, spec)
         on_known(self._ref(endpoint, [deployment], spec))
         if deployment.phase is Phase.STOPPED and spec.replicas.maximum:
             self._set_bounds(endpoint.id, deployment.id, spec.replicas)
@@ -88,13 +88,13 @@ class EndpointsV2:
         endpoint = self._endpoint(name) if name.startswith("ep_") else self._endpoint_of(name)
         if endpoint is None:
             return None
-        return self._ref(endpoint, self._deployments(endpoint.id), None)
+        return self._ref(endpoint, self._deployments(endpoint), None)
 
     def observe(self, ref: EndpointRef) -> Observation:
         endpoint = self._look_up(ref)
         if endpoint is None:
             return Observation(phase=Phase.GONE, message="does not exist")
-        deployments = self._deployments(endpoint.id)
+        deployments = self._deployments(endpoint, ref)
         if not deployments:
             return Observation(phase=Phase.STOPPED, message="has no deployment")
         leading = min(deployments, key=lambda found: _PRECEDENCE.index(found.phase))
@@ -114,7 +114,7 @@ class EndpointsV2:
     def scale(self, ref: EndpointRef, replicas: Replicas) -> None:
         if (endpoint := self._look_up(ref)) is None:
             raise TerminalError(f"endpoint {ref.name} does not exist, so it cannot be scaled")
-        usable = [d for d in self._deployments(endpoint.id) if d.phase is not Phase.FAILED]
+        usable = [d for d in self._deployments(endpoint, ref) if d.phase is not Phase.FAILED]
         if not usable:
             raise TerminalError(
                 f"endpoint {ref.name} has no deployment that can be scaled; delete it and create "
@@ -147,7 +147,7 @@ class EndpointsV2:
     def stop(self, ref: EndpointRef) -> None:
         if (endpoint := self._look_up(ref)) is None:
             return
-        for deployment in self._deployments(endpoint.id):
+        for deployment in self._deployments(endpoint, ref):
             if deployment.phase not in (Phase.STOPPED, Phase.FAILED, Phase.STOPPING):
                 self._set_bounds(endpoint.id, deployment.id, Replicas(minimum=0, maximum=0))
 
@@ -158,7 +158,7 @@ class EndpointsV2:
             # If this is rejected, the deletion below gives the reason.
             with suppress(Refused):
                 self._split(endpoint.id, dict.fromkeys(endpoint.weights, 0.0))
-        for deployment in self._deployments(endpoint.id):
+        for deployment in self._deployments(endpoint, ref):
             self._ignoring_404(
                 "delete deployment",
                 self._client.endpoints.deployments.delete,
@@ -248,21 +248,43 @@ class EndpointsV2:
         # right: otherwise a second endpoint is created, or the first one is not deleted.
         return same or next((each for each in self._endpoints() if each.bare == wanted), None)
 
-    def _deployments(self, endpoint_id: str) -> list[DeploymentV2]:
-        call = f"list deployments of {endpoint_id}"
+    def _deployments(
+        self, endpoint: EndpointV2, ref: EndpointRef | None = None
+    ) -> list[DeploymentV2]:
+        """Return an endpoint's deployments, also those that the list does not show yet.
+
+        A list may lag behind a create; the endpoint and `ref` name what it misses.
+        """
+        call = f"list deployments of {endpoint.id}"
         request = self._client.endpoints.deployments.list
         try:
             # The endpoint itself lists only the newest ten.
-            found = listed(call, lambda: request(endpoint_id, project_id=self.project))
+            entries = listed(call, lambda: request(endpoint.id, project_id=self.project))
         except Refused as refusal:
             if refusal.status == 404:
                 return []
             raise
-        return [read_deployment(call, entry) for entry in found]
+        found = {each.id: each for each in (read_deployment(call, entry) for entry in entries)}
+        named = [*(ref.deployment_ids if ref else ()), *(each.id for each in endpoint.newest)]
+        missing = [key for key in dict.fromkeys(named) if key not in found]
+        unlisted = [self._deployment(endpoint.id, key) for key in missing]
+        return [*(each for each in unlisted if each is not None), *found.values()]
 
-    def _usable(self, endpoint_id: str) -> DeploymentV2 | None:
+    def _deployment(self, endpoint_id: str, deployment_id: str) -> DeploymentV2 | None:
+        call = f"get deployment {deployment_id}"
+        request = self._client.endpoints.deployments.retrieve
+        try:
+            with translated(call):
+                found = request(deployment_id, project_id=self.project, endpoint_id=endpoint_id)
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return read_deployment(call, found)
+
+    def _usable(self, endpoint: EndpointV2) -> DeploymentV2 | None:
         """Return the endpoint's first deployment that has not failed."""
-        found = self._deployments(endpoint_id)
+        found = self._deployments(endpoint)
         return next((each for each in found if each.phase is not Phase.FAILED), None)
 
     def _create_endpoint(self, spec: EndpointSpec) -> EndpointV2:
@@ -277,14 +299,14 @@ class EndpointsV2:
             raise
         return read_endpoint(call, made)
 
-    def _create_deployment(self, endpoint_id: str, spec: EndpointSpec) -> DeploymentV2:
+    def _create_deployment(self, endpoint: EndpointV2, spec: EndpointSpec) -> DeploymentV2:
         call = f"create deployment of {spec.name}"
-        wanted = self._wanted(spec, len(self._deployments(endpoint_id)))
+        wanted = self._wanted(spec, len(self._deployments(endpoint)))
         create = self._client.endpoints.deployments.create
         try:
             try:
                 with translated(call):
-                    made = create(endpoint_id, **wanted)
+                    made = create(endpoint.id, **wanted)
             except Refused as refusal:
                 # The platform has withdrawn the inactivity timeout at times. It is a fallback, so
                 # the endpoint is created without it.
@@ -292,9 +314,10 @@ class EndpointsV2:
                     raise
                 wanted.pop("inactive_timeout")
                 with translated(call):
-                    made = create(endpoint_id, **wanted)
+                    made = create(endpoint.id, **wanted)
         except RetryableError as error:
-            if error.status == 409 and (ours := self._usable(endpoint_id)) is not None:
+            now = self._endpoint(endpoint.id) if error.status == 409 else None
+            if now is not None and (ours := self._usable(now)) is not None:
                 return ours
             raise
         except Refused as refusal:

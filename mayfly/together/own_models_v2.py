@@ -207,6 +207,7 @@ def _pinned(client: Any, own: OwnModel, project: str, revision: str) -> OwnModel
         # The platform's models do not list revisions: the create call validates it.
         found = []
     states = {text(entry, "revision_id"): text(entry, "validation_status") for entry in found}
+    states.pop("", None)  # An entry without a name says nothing about the others.
     usable = [name for name, state in states.items() if not state.endswith("FAILED")]
     if states and revision not in usable:
         why = "has failed its validation" if revision in states else "does not exist"

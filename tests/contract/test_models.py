@@ -10,6 +10,8 @@ from mayfly.planning.hardware import select_offers
 from mayfly.together.suggestions import near_names
 from tests.support.command_line import CommandLine
 from tests.support.control_plane import NAME, SMALL, EmulatedService, emulated_service
+from tests.support.habit_server import HabitServer
+from tests.support.server_habits import HABITS
 from together_emulator import Emulator, FaultRule, ManualClock
 from together_emulator.state.catalogue import OWN_SLUG, PUBLIC_PROJECT
 from together_emulator.state.own_models import THINKING
@@ -106,6 +108,16 @@ def test_revision_is_pinned(v2: EmulatedService) -> None:
         v2.plane.offers(f"{path_of(v2, FINE_TUNE)}/revisions/{failed}")
     with pytest.raises(BadRequest, match="does not exist"):
         v2.plane.offers(f"{path_of(v2, FINE_TUNE)}/revisions/rv_none")
+
+
+def test_revision_among_unnamed_ones_is_left_to_the_create_call(v2: EmulatedService) -> None:
+    with (
+        HabitServer(v2.url, HABITS["revisions without names"]) as other,
+        emulated_service("v2", v2.emulator, url=other.url) as service,
+    ):
+        pinned = f"{path_of(service, FINE_TUNE)}/revisions/rv_any"
+
+        assert {offer.model_ref for offer in service.plane.offers(pinned)} == {pinned}
 
 
 def test_model_without_config_is_refused_with_remedy(v2: EmulatedService) -> None:

@@ -4,6 +4,9 @@ from typing import Any
 
 from tests.support.habit_server import Exchange, Habit
 
+LAGGING = 1_000
+"""Lists of deployments that show none yet; more than a lifecycle asks for."""
+
 _PAGED = ("/endpoints", "/deployments", "/supported-models", "/configs")
 
 
@@ -131,6 +134,17 @@ def _deletes_answer_with_an_object(exchange: Exchange) -> None:
         exchange.status, exchange.answer = 200, {"deleted": True}
 
 
+def _deployment_list_lags(exchange: Exchange) -> None:
+    """A list that has a new deployment only after a while, as one from another replica does."""
+    if exchange.is_list and exchange.path.endswith("/deployments") and exchange.nth <= LAGGING:
+        exchange.answer = {"object": "list", "data": [], "next_cursor": None}
+
+
+def _revisions_have_no_names(exchange: Exchange) -> None:
+    for revision in exchange.objects if exchange.path.endswith("/revisions") else []:
+        revision["id"] = revision.pop("revisionId")
+
+
 def _rpc_errors(exchange: Exchange) -> None:
     if exchange.status >= 400 and isinstance(exchange.answer, dict):
         words = exchange.answer["error"]["message"]
@@ -174,6 +188,8 @@ HABITS = {
         Habit("weights of nothing stay", after=_empty_weights_stay),
         Habit("deletions without a body", after=_deletes_have_no_body),
         Habit("deletions with an object", after=_deletes_answer_with_an_object),
+        Habit("the list of deployments lags", after=_deployment_list_lags),
+        Habit("revisions without names", after=_revisions_have_no_names),
         Habit("errors as RPC has them", after=_rpc_errors),
         Habit("the first write conflicts", after=_first_writes_conflict),
         Habit("reads are throttled", after=_reads_are_throttled),
