@@ -15,7 +15,7 @@ from mayfly.storage.lease_store import LeaseStore
 from mayfly.storage.manifest_store import load_manifest
 from mayfly.storage.output_location import is_remote, paths_of
 from mayfly.storage.remote_output import refresh_status
-from mayfly.storage.run_folder import journalled, reconciled
+from mayfly.storage.run_folder import holder_has_ended, journalled, reconciled
 from mayfly.storage.run_paths import RunPaths
 
 SILENT_AFTER_S = 15.0
@@ -30,7 +30,7 @@ def read_status(output: str | Path, store: LeaseStore) -> dict[str, Any]:
         store: The leases of this machine.
 
     `now` holds the last heartbeat with its age, or None. A killed run leaves its last heartbeat
-    behind.
+    behind; `process_ended` says that its process is known to have ended.
 
     Raises:
         BadRequest: The folder is not the output of a run.
@@ -47,7 +47,7 @@ def read_status(output: str | Path, store: LeaseStore) -> dict[str, Any]:
     leases, proofs = _open_leases(paths, store), read_proofs(paths)
     at = time.time()
     heartbeat = _heartbeat(paths, at)
-    on = heartbeat is not None and heartbeat["heard_s_ago"] <= _silent_after_s(heartbeat)
+    on = heartbeat is not None and _is_on(heartbeat)
     recorded = {run["run"] for run in manifest.runs}
     # A killed run recorded nothing; the proof of its teardown has the cost.
     lost_usd = sum(proof["usd"] or 0.0 for proof in proofs if proof["run"] not in recorded)
@@ -90,8 +90,10 @@ def read_status(output: str | Path, store: LeaseStore) -> dict[str, Any]:
     }
 
 
-def _silent_after_s(heartbeat: Mapping[str, Any]) -> float:
-    return SILENT_AFTER_S + 2 * float(heartbeat.get("every_s", 0.0))
+def _is_on(heartbeat: Mapping[str, Any]) -> bool:
+    silent_after_s = SILENT_AFTER_S + 2 * float(heartbeat.get("every_s", 0.0))
+    # A fresh heartbeat proves nothing about a process that has been killed since.
+    return not heartbeat.get("process_ended") and heartbeat["heard_s_ago"] <= silent_after_s
 
 
 def _outcome(manifest: Manifest, heartbeat: Mapping[str, Any] | None, *, on: bool) -> str:
@@ -112,7 +114,12 @@ def _heartbeat(paths: RunPaths, at: float) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     ago_s = round(max(0.0, at - heartbeat.pop("at")), 1)
-    return {**heartbeat, "heard_s_ago": ago_s, "by": f"process {holder['pid']} on {holder['host']}"}
+    return {
+        **heartbeat,
+        "heard_s_ago": ago_s,
+        "by": f"process {holder['pid']} on {holder['host']}",
+        "process_ended": holder_has_ended(paths, holder["host"]),
+    }
 
 
 def _open_leases(paths: RunPaths, store: LeaseStore) -> list[Lease]:

@@ -136,17 +136,31 @@ def check_free(output: str) -> None:
         BadRequest: It is in use; the message says by which process.
     """
     paths = paths_of(output)
+    if _is_locked(paths):
+        raise _in_use(paths)
+
+
+def holder_has_ended(paths: RunPaths, host: str) -> bool:
+    """Return whether the process on `host` that wrote the lock has ended, as far as can be told.
+
+    The kernel releases a lock with its process; the lock of another machine cannot be checked.
+    """
+    return host == socket.gethostname() and not _is_locked(paths)
+
+
+def _is_locked(paths: RunPaths) -> bool:
     try:
         lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return
+        return False
     try:
         # A brief shared lock, so that two checks do not conflict.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _in_use(paths) from None
+        return True
     finally:
         os.close(lock)
+    return False
 
 
 class RunFolder:

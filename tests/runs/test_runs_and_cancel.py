@@ -37,7 +37,7 @@ def test_cancel_running_run_tears_down_and_resumes(machine: Machine) -> None:
     machine.assert_complete()
 
 
-def test_runs_after_sigkill_says_crashed(machine: Machine) -> None:
+def test_runs_and_status_after_sigkill_say_crashed(machine: Machine) -> None:
     machine.emulator.use_faults(SLOW)
     run = machine.run()
     wait_until(lambda: machine.answered() >= 1, "an answered row")
@@ -45,7 +45,10 @@ def test_runs_after_sigkill_says_crashed(machine: Machine) -> None:
     run.signal(signal.SIGKILL)
     run.wait()
 
+    status = machine.command("status", str(machine.output), "--json")
     assert [each["state"] for each in runs(machine)] == ["crashed"]
+    assert status.wait() == 0, status.text
+    assert status.json["outcome"].startswith("crashed")
     machine.await_gone()
 
 
