@@ -30,3 +30,11 @@ def test_page_links_lead_to_files(page: Path) -> None:
 
 def test_readme_is_at_most_200_lines() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("folder", ["how-to", "reference", "explanation"])
+def test_index_links_every_page(folder: str) -> None:
+    docs = ROOT / "docs"
+    linked = set(LINK.findall((docs / "index.md").read_text()))
+
+    assert {f"{folder}/{page.name}" for page in (docs / folder).glob("*.md")} <= linked
