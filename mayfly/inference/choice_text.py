@@ -30,7 +30,6 @@ _KNOWN_OF_CHOICE = frozenset(
         "seed",
         "stop_reason",
         "text",
-        *REASONING,
     }
 )
 _KNOWN_OF_MESSAGE = frozenset(
@@ -111,7 +110,8 @@ def _said(choice: dict[str, Any], dropped: set[str]) -> Said:
     elif not message.keys() <= _KNOWN_OF_MESSAGE:
         dropped.update(key for key in message.keys() - _KNOWN_OF_MESSAGE if message[key])
     if not choice.keys() <= _KNOWN_OF_CHOICE:
-        dropped.update(key for key in choice.keys() - _KNOWN_OF_CHOICE if choice[key])
+        further = choice.keys() - _KNOWN_OF_CHOICE - {*REASONING}
+        dropped.update(key for key in further if choice[key])
     content = message.get("content")
     if not content and choice.get("text"):
         content = choice["text"]

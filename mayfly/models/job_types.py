@@ -73,10 +73,19 @@ def _schema_text(given: object) -> object:
 
 
 def unwrapped_schema(value: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema in OpenAI's `response_format`, or in its `json_schema` part.
+    """Return the JSON Schema in a wrapper: OpenAI's `response_format`, a tool, or what is in them.
 
-    Source: https://platform.openai.com/docs/guides/structured-outputs (August 2026).
+    Source: https://platform.openai.com/docs/guides/structured-outputs (August 2026); the tools of
+    OpenAI (`function.parameters`), Anthropic (`input_schema`) and MCP (`inputSchema`).
     """
+    for outer in ("response_format", "text", "format", "function"):
+        inside = value.get(outer)
+        if isinstance(inside, dict) and value.keys() <= {outer, "type"}:
+            value = inside
+    for outer in ("input_schema", "inputSchema", "parameters"):
+        inside = value.get(outer)
+        if isinstance(inside, dict) and value.keys() <= (_WRAPPER - {"schema"}) | {outer}:
+            return inside
     if value.get("type") == "json_schema" and isinstance(value.get("json_schema"), dict):
         value = value["json_schema"]
     if isinstance(value.get("schema"), dict) and value.keys() <= _WRAPPER:

@@ -16,29 +16,63 @@ MAX_MESSAGE_CHARS = 500
 MAX_CANDIDATES = 200
 """Positions in a response at which decoding of a JSON value is attempted."""
 
-_ANNOTATIONS = frozenset(
-    {
-        "$anchor",
-        "$comment",
-        "$defs",
-        "$id",
-        "$schema",
-        "$vocabulary",
-        "default",
-        "definitions",
-        "deprecated",
-        "description",
-        "example",
-        "examples",
-        "id",
-        "name",
-        "readOnly",
-        "strict",
-        "title",
-        "writeOnly",
-    }
+_KEYWORDS = frozenset(
+    [
+        "$dynamicRef",
+        "$recursiveRef",
+        "$ref",
+        "additionalItems",
+        "additionalProperties",
+        "allOf",
+        "anyOf",
+        "const",
+        "contains",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+        "dependencies",
+        "dependentRequired",
+        "dependentSchemas",
+        "disallow",
+        "divisibleBy",
+        "else",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "extends",
+        "format",
+        "if",
+        "items",
+        "maxContains",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "maximum",
+        "minContains",
+        "minItems",
+        "minLength",
+        "minProperties",
+        "minimum",
+        "multipleOf",
+        "not",
+        "nullable",
+        "oneOf",
+        "pattern",
+        "patternProperties",
+        "prefixItems",
+        "properties",
+        "propertyNames",
+        "required",
+        "then",
+        "type",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
+    ]
 )
-"""Keywords that restrict nothing. Source: JSON Schema 2020-12, Core and Validation, section 9."""
+"""Keywords that restrict something, of all drafts; any other is an annotation or not known.
+
+Source: JSON Schema 2020-12, Core and Validation; drafts 3 to 7; OpenAPI 3.0 (`nullable`)."""
 
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 _THOUGHT = "</think>"
@@ -68,7 +102,7 @@ class SchemaChecker:
                 f"--schema is not a valid JSON Schema: {f'at /{where}: ' if where else ''}{why}; "
                 "correct it"
             ) from error
-        if schema.keys() <= _ANNOTATIONS:
+        if not schema.keys() & _KEYWORDS:
             raise BadRequest(
                 "--schema allows every response: it has no keyword that says what a response must "
                 'be; give one such as {"type": "object", "properties": {...}}'

@@ -1,8 +1,8 @@
 """Unify the schemas of files: which types are compatible, and how values are converted.
 
-Only lossless conversions are made: a null column to any type, integers to wider ones, integers to
-floats (checked value by value), string to large_string, a dictionary to its values, structs and
-lists by their elements; a column that a file lacks is null.
+Only lossless conversions are made: a null column to any type, integers and decimals to wider ones,
+integers to floats (checked value by value), string to large_string, a dictionary to its values,
+structs and lists by their elements; a column that a file lacks is null.
 """
 
 from collections.abc import Callable, Sequence
@@ -137,6 +137,8 @@ def _dictionary(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 def _numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     types = pa.types
+    if types.is_decimal(one) and types.is_decimal(other):
+        return _decimal(one, other)
     if types.is_integer(one) and types.is_integer(other):
         signed_one, signed_other = types.is_signed_integer(one), types.is_signed_integer(other)
         if signed_one == signed_other:
@@ -147,6 +149,15 @@ def _numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return one if one.bit_width >= other.bit_width else other
     # Casting checks each value: an integer beyond 2**53 is rejected, not rounded.
     return pa.float64() if types.is_integer(one) and types.is_floating(other) else None
+
+
+def _decimal(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return a decimal with the digits of both, before and behind the point."""
+    scale = max(one.scale, other.scale)
+    precision = scale + max(one.precision - one.scale, other.precision - other.scale)
+    if max(one.bit_width, other.bit_width) > 128 or precision > 38:
+        return pa.decimal256(precision, scale) if precision <= 76 else None
+    return pa.decimal128(precision, scale)
 
 
 _TEXTS = (pa.string(), pa.string_view(), pa.large_string())

@@ -48,7 +48,8 @@ def test_thinking_of_every_shape_is_reasoning(message: Any) -> None:
 
 
 def test_thinking_beside_the_message_is_kept() -> None:
-    choice = {"message": {"content": "4"}, "finish_reason": "stop", "reasoning_content": "hm"}
+    message = {"role": "assistant", "content": "4"}
+    choice = {"message": message, "finish_reason": "stop", "reasoning_content": "hm"}
 
     answer = read(orjson.dumps({"choices": [choice], "usage": USAGE}))
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mayfly.models.errors import BadRequest
+from mayfly.models.job_types import unwrapped_schema
 from mayfly.models.json_schema import SchemaChecker, json_values
 
 ANSWER = {
@@ -77,6 +78,7 @@ def test_lone_surrogate_in_a_value_is_replaced() -> None:
         {},
         {"title": "Answer", "description": "anything"},
         {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": {"a": {}}},
+        {"json_output": ANSWER},
     ],
 )
 def test_schema_that_allows_everything_is_refused(schema: dict[str, Any]) -> None:
@@ -88,3 +90,32 @@ def test_schema_that_allows_everything_is_refused(schema: dict[str, Any]) -> Non
 def test_schema_that_is_not_valid_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="--schema is not a valid JSON Schema"):
         SchemaChecker(schema)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        ANSWER,
+        {"name": "answer", "strict": True, "schema": ANSWER},
+        {"type": "json_schema", "json_schema": {"name": "answer", "schema": ANSWER}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "a", "schema": ANSWER},
+            }
+        },
+        {"text": {"format": {"type": "json_schema", "name": "answer", "schema": ANSWER}}},
+        {"type": "function", "function": {"name": "answer", "parameters": ANSWER}},
+        {"type": "function", "name": "answer", "parameters": ANSWER, "strict": True},
+        {"name": "answer", "description": "d", "input_schema": ANSWER},
+        {"name": "answer", "inputSchema": ANSWER},
+    ],
+)
+def test_schema_in_a_wrapper_is_unwrapped(wrapped: dict[str, Any]) -> None:
+    assert unwrapped_schema(wrapped) == ANSWER
+
+
+def test_schema_of_properties_with_a_wrappers_names_is_unchanged() -> None:
+    schema = {"type": "object", "properties": {"schema": ANSWER, "parameters": ANSWER}}
+
+    assert unwrapped_schema(schema) is schema

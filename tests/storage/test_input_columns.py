@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,13 @@ def test_pandas_files_are_read_back_by_pandas(tmp_path: Path, levels: str) -> No
 
 def test_files_of_one_table_are_read_as_one(tmp_path: Path) -> None:
     tables: list[dict[str, Any]] = [
-        {"id": pa.array([1], pa.int32()), "note": pa.nulls(1), "x": pa.array([1], pa.int64())},
-        {"id": pa.array([2**40]), "note": ["n"], "x": [0.5]},
+        {
+            "id": pa.array([1], pa.int32()),
+            "note": pa.nulls(1),
+            "x": pa.array([1], pa.int64()),
+            "price": [Decimal("1.5")],
+        },
+        {"id": pa.array([2**40]), "note": ["n"], "x": [0.5], "price": [Decimal("12345.123")]},
         {"id": [3], "note": pa.array(["m"], pa.large_string()), "s": [{"a": 1}]},
         {"id": [4], "s": [{"a": 2, "b": "z"}], "note": pa.array(["d"]).dictionary_encode()},
     ]
@@ -156,6 +162,7 @@ def test_files_of_one_table_are_read_as_one(tmp_path: Path) -> None:
         "id": [1, 2**40, 3, 4],
         "note": [None, "n", "m", "d"],
         "x": [1.0, 0.5, None, None],
+        "price": [Decimal("1.500"), Decimal("12345.123"), None, None],
         "s": [None, None, {"a": 1, "b": None}, {"a": 2, "b": "z"}],
     }
 
