@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Prints `listening on http://127.0.0.1:PORT` once it listens. Returns the exit code.
     """
-    options = parser().parse_args(argv)
+    options = (command := parser()).parse_args(argv)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -176,7 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             free=read_free(options.replicas_free),
         )
     except (ValueError, KeyError, OSError) as error:
-        sys.stderr.write(f"together_emulator: {error}\n")
+        why = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            why = f"{error.filename} cannot be read: {error.strerror}"
+        sys.stderr.write(f"{command.prog}: {why}\n")
         return 2
     try:
         with emulator:
@@ -190,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             while not ended.wait(1.0):
                 pass
     except OSError as error:
-        sys.stderr.write(f"together_emulator: cannot listen on port {options.port}: {error}\n")
+        sys.stderr.write(f"{command.prog}: cannot listen on port {options.port}: {error}\n")
         return 1
     return 0
 

@@ -159,6 +159,11 @@ def failure_of(error: BaseException, url: str) -> str:
                 f"the Prefect server at {url} is not available ({reason} {text}); check it, and "
                 "run the command again"
             )
+        if status == 404 and "/api" not in url:
+            return (
+                f"the server at {url} has no Prefect API at this URL ({reason}); check "
+                "PREFECT_API_URL, which ends in /api"
+            )
         return f"the Prefect server at {url} rejected the request: {reason} {text}".rstrip()
     if isinstance(cause, ValueError):
         return (

@@ -210,3 +210,18 @@ def test_wrong_option_exits_with_2_before_it_listens(options: tuple[str, str]) -
     assert ended.returncode == 2
     assert "listening" not in ended.stdout
     assert options[0].removeprefix("--").split("-")[0] in ended.stderr
+
+
+def test_faults_file_that_cannot_be_read_is_named_in_one_line() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "together_emulator", "--faults", "missing.toml"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert (
+        ended.stderr == "mayfly emulator: missing.toml cannot be read: No such file or directory\n"
+    )
