@@ -265,9 +265,11 @@ class WorkerPool:
         # Close all channels first, so that the workers end at the same time.
         for worker in self._workers.values():
             worker.channel.close()
+        late = self._kill_at is not None and time.monotonic() > self._kill_at
         try:
             for worker in self._workers.values():
-                worker.carrier.end()
+                # One that has not ended its shards may be stopped: waiting for it is in vain.
+                worker.carrier.end(hung=late and bool(worker.tasks))
         finally:
             self._end_tasks(undone)
         for function, args in undone:

@@ -19,6 +19,7 @@ from mayfly.storage.journal import Disk, Journal
 from mayfly.system import SYSTEM
 from mayfly.workers.carrier import Absent, Carrier, Fail, Join
 from mayfly.workers.dask_fleet import DaskFleet
+from mayfly.workers.protocol import Take
 from mayfly.workers.worker import ShardWorker
 from tests.support.scripted_server import Request, completion, http
 from tests.support.wait import wait_until
@@ -132,6 +133,35 @@ def test_large_answers_reach_the_journal_after_the_engine_has_ended(tmp_path: Pa
         journal.returned.set()
         answering.result()
         assert len(journal.answers) == rows
+
+
+def test_worker_that_ends_no_shard_after_a_stop_is_killed_at_once(tmp_path: Path) -> None:
+    taken = threading.Event()
+    killed: list[bool] = []
+
+    class Remembered(ThreadedWorker):
+        def end(self, *, hung: bool = False) -> str:
+            killed.append(hung)
+            return super().end(hung=hung)
+
+    def take_only(connection: "Connection[Any, Any]") -> None:
+        while True:
+            if isinstance(connection.recv(), Take):
+                taken.set()
+
+    script, _ = served()
+    with (
+        pool_on(
+            tmp_path, script, start=lambda: Remembered(take_only), workers=1, release_s=0.1
+        ) as at,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        answering = threads.submit(at.answer, at.shards[0])
+        taken.wait()
+        at.pool.stop(RunStopped("enough"), grace_s=0)
+        with pytest.raises(RunStopped, match="enough"):
+            answering.result()
+    assert killed == [True]
 
 
 class SoonReplaced(ThreadedWorker):
