@@ -301,6 +301,14 @@ class Job(JobPart):
     )
 
     @model_validator(mode="after")
+    def _names_are_names(self) -> Self:
+        if "\0" in self.output:
+            raise wrong("{output} has a zero byte, which no file system takes")
+        if "\0" in self.input:
+            raise wrong("the input's name has a zero byte, which no file system takes")
+        return self
+
+    @model_validator(mode="after")
     def _options_go_together(self) -> Self:
         sampling = self.sampling
         if self.prompt.embed_column is not None:

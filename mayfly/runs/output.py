@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from mayfly.inference.circuit_breaker import CircuitBreaker
+from mayfly.models.errors import TerminalError
 from mayfly.models.rows import Tally
 from mayfly.models.shards import Shard
 from mayfly.planning.preview import JobPreview
@@ -133,6 +134,9 @@ class Output:
 
         `report.json` and `report.html` remain those of the last run that sent requests: repeating
         a finished command costs nothing and must not replace them.
+
+        Raises:
+            TerminalError: They could not be written, such as on a full disk.
         """
         with self._recording:
             self._folder.commit(self._folder.manifest.with_run(run_record(report)))
@@ -141,12 +145,18 @@ class Output:
             self.paths.report_html: page(report).encode(),
         }
         own = self.paths.reports_of(report["run"])
-        own.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            write_atomically(own / path.name, text)
-        if "inferring" in report["seconds"] or not self.paths.report.exists():
+        try:
+            own.mkdir(parents=True, exist_ok=True)
             for path, text in texts.items():
-                write_atomically(path, text)
+                write_atomically(own / path.name, text)
+            if "inferring" in report["seconds"] or not self.paths.report.exists():
+                for path, text in texts.items():
+                    write_atomically(path, text)
+        except OSError as error:
+            raise TerminalError(
+                f"the report in {own} cannot be written: {error.strerror}; every answer is kept; "
+                "free some disk space and run the same command again"
+            ) from error
 
     def _find_duplicates(self, since: float) -> Deduplication:
         preview = self._preview

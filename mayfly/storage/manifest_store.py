@@ -19,7 +19,12 @@ def load_manifest(path: Path) -> Manifest | None:
         return Manifest.from_dict(orjson.loads(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise BadRequest(
+            f"manifest {path} cannot be read: {error.strerror}; "
+            "restore it, or give another --output"
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadRequest(
             f"manifest {path} cannot be read: {type(error).__name__} {error}; "
             "restore it, or give another --output"

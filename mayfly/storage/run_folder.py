@@ -63,7 +63,7 @@ def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None
         return _check_remote(output, wanted)
     paths = paths_of(output)
     folder = paths.folder
-    if folder.exists() and not folder.is_dir():
+    if _exists(folder) and not folder.is_dir():
         raise BadRequest(f"output {folder} is a file; give a folder")
     _check_writable(folder)
     if not folder.is_dir():
@@ -79,6 +79,20 @@ def check_output(output: str, wanted: Manifest | None = None) -> Manifest | None
     _check_same_job(str(folder), earlier, wanted)
     _check_parts(paths, earlier)
     return earlier
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path exists.
+
+    Raises:
+        BadRequest: It cannot exist, such as a name that is too long, or cannot be looked up.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise BadRequest(
+            f"output {path} cannot be written: {error.strerror}; give another folder"
+        ) from error
 
 
 def _check_remote(output: str, wanted: Manifest | None) -> Manifest | None:
@@ -111,7 +125,7 @@ def leaving_nothing_unless_begun(output: str, *, even_at_success: bool = True) -
         even_at_success: Otherwise only when the block raises.
     """
     paths = RunPaths(Path(output).expanduser())
-    if "://" in output or paths.kept.exists():
+    if "://" in output or _exists(paths.kept):
         yield
         return
     existed = paths.folder.exists()

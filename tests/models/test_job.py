@@ -105,3 +105,9 @@ def test_invalid_value_is_one_line_that_names_the_field() -> None:
 
     assert "--temperature must be at most 2, not 9" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_zero_byte_in_a_name_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="zero byte"):
+        job(**{name: "a\0b"})

@@ -81,6 +81,10 @@ CASES: dict[str, Case] = {
         [put(d, prompt=["a"]), "--output", text(d / "file", "mine")],
         "is a file; give a folder",
     ),
+    "output's name is too long": lambda d: (
+        [put(d, prompt=["a"]), "--output", str(d / ("x" * 300))],
+        r"cannot be (written|read): File name too long; .*give another",
+    ),
     "output of something else": lambda d: (
         [put(d, prompt=["a"]), "--output", str(d)],
         "is not an earlier run",
