@@ -98,6 +98,8 @@ class EndpointSession:
         self._heart = Heartbeat(lease, store, self._arm, log, heartbeat_s=timeouts.heartbeat_s)
         # From this time of the monotonic clock on, a 404 proves that it does not exist.
         self._settled_at = 0.0
+        # Until this time the API may not show it yet, unless it has done so.
+        self._unseen_until = 0.0
         self._stop_requested_at: float | None = None
         self._phase: Phase | None = None
 
@@ -118,7 +120,7 @@ class EndpointSession:
         """Create the endpoint, or adopt the one that an earlier attempt with this name created."""
         before = self._settled_at
         try:
-            self._keep(self._plane.create(spec, on_known=self._keep))
+            self._keep(self._plane.create(spec, on_known=self._created))
         except BaseException as error:
             self._settled_at = self._clock.monotonic() + SETTLE_S if _in_doubt(error) else before
             raise
@@ -146,6 +148,7 @@ class EndpointSession:
             capacity_timeout_s=self._rental.capacity_timeout_s,
             on_observation=observed,
             partly=True,
+            unseen=lambda: self._clock.monotonic() < self._unseen_until,
             clock=self._clock.monotonic,
             sleep=self._sleep,
         )
@@ -295,6 +298,7 @@ class EndpointSession:
             line="finally",
             budget_s=self._timeouts.teardown_s,
             unsettled_s=max(0.0, self._settled_at - began),
+            unseen_s=max(0.0, self._unseen_until - began),
             stop_requested_at=self._stop_requested_at,
             billing_since=self.ready_at,
             aim="delete" if self.policy == "delete" else "stop",
@@ -313,6 +317,8 @@ class EndpointSession:
 
     def _note(self, observation: Observation) -> None:
         self._phase = observation.phase
+        if observation.phase is not Phase.GONE:
+            self._unseen_until = 0.0
         ready = observation.ready_replicas
         if ready is None:
             ready = 1 if observation.phase is Phase.READY else 0
@@ -320,6 +326,11 @@ class EndpointSession:
         desired = observation.desired_replicas
         scaled_in = ready < self.meter.ready and desired is not None and desired <= ready
         self.meter.sample(self._clock.monotonic(), ready, draining_s=DRAIN_S if scaled_in else 0.0)
+
+    def _created(self, ref: EndpointRef) -> None:
+        if not self.ref.endpoint_id:
+            self._unseen_until = self._clock.monotonic() + SETTLE_S
+        self._keep(ref)
 
     def _keep(self, ref: EndpointRef) -> None:
         self.ref = replace(

@@ -321,6 +321,9 @@ class EndpointsV2:
                 return ours
             raise
         except Refused as refusal:
+            if refusal.status == 404 and self._endpoint(endpoint.id) is None:
+                why = "the API does not show the new endpoint yet"
+                raise RetryableError(f"{call}: {why}", status=404) from refusal
             raise HardwareUnavailable(f"{spec.hardware} rejected: {refusal.reason}") from refusal
         return read_deployment(call, made)
 

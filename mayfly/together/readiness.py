@@ -19,6 +19,7 @@ def await_ready(
     capacity_timeout_s: float,
     on_observation: Callable[[Observation], None],
     partly: bool = False,
+    unseen: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Observation:
@@ -30,6 +31,7 @@ def await_ready(
         on_observation: Called with every observation.
         partly: Whether one ready replica is enough: it is billed, so it should work while the
             others start or wait for capacity.
+        unseen: Whether the API may not show a new endpoint yet, so that a 404 is no proof.
 
     Raises:
         HardwareUnavailable: It FAILED, or there was no capacity for too long.
@@ -51,7 +53,7 @@ def await_ready(
                 observation.phase is Phase.READY or (partly and _serves(observation))
             ):
                 return observation
-            if observation.phase is Phase.GONE:
+            if observation.phase is Phase.GONE and not unseen():
                 raise EndpointLost(f"endpoint {ref.name} no longer exists")
             if observation.phase is Phase.FAILED:
                 raise HardwareUnavailable(f"endpoint {ref.name} on {ref.hardware}: {observation}")

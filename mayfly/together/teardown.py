@@ -31,6 +31,7 @@ def tear_down(
     line: Line,
     budget_s: float,
     unsettled_s: float | None = None,
+    unseen_s: float = 0.0,
     billing_since: float | None = None,
     aim: Literal["delete", "stop"] | None = None,
     stopped: bool = False,
@@ -51,6 +52,8 @@ def tear_down(
         unsettled_s: Seconds from now in which a create may still take effect, so that a 404 is no
             proof. By default none for an endpoint with an id, and otherwise as long as a create
             may take.
+        unseen_s: Seconds from now in which the API may not show a new endpoint yet: until it has
+            been seen once, a 404 is no proof.
         billing_since: Unix time since which replicas are ready, for the message.
         aim: What the caller finally wants, for the message; by default the policy.
         stopped: Whether an earlier teardown has confirmed that no replica is running.
@@ -65,8 +68,11 @@ def tear_down(
     if unsettled_s is None:
         unsettled_s = 0.0 if ref.endpoint_id else SETTLE_S
     # By the monotonic clock: the time of day may be set, by a day too.
-    settled_at = clock() + unsettled_s
-    teardown = _Teardown(plane, ref, policy, line, on_step, now, lambda: settled_at - clock())
+    settled_at, shown_at = clock() + unsettled_s, clock() + unseen_s
+    teardown = _Teardown(
+        plane, ref, policy, line, on_step, now,
+        lambda seen: (settled_at if seen else max(settled_at, shown_at)) - clock(),
+    )  # fmt: skip
     teardown.known_stopped = stopped
     if stop_requested_at is not None and not stopped:
         teardown.record_stop(stop_requested_at)
@@ -108,7 +114,7 @@ class _Teardown:
         line: Line,
         on_step: Callable[[str], None],
         now: Callable[[], float],
-        unsettled_s: Callable[[], float],
+        unsettled_s: Callable[[bool], float],
     ) -> None:
         self._plane, self._ref, self._policy = plane, ref, policy
         self._on_step, self._now, self._unsettled_s = on_step, now, unsettled_s
@@ -117,6 +123,7 @@ class _Teardown:
         self._absence_logged = False
         self._stop_sent_at: float | None = None
         self.known_stopped = False
+        self._seen = False
 
     def advance(self) -> bool:
         """Stop what is known, poll, and stop or delete by the state; return whether all is done."""
@@ -129,6 +136,7 @@ class _Teardown:
         self.last = seen
         if seen.phase is Phase.GONE:
             return self._absent()
+        self._seen = True
         self.proof = replace(
             self.proof, replicas_seen=max(self.proof.replicas_seen, seen.ready_replicas or 0)
         )
@@ -177,7 +185,7 @@ class _Teardown:
             )
 
     def _absent(self) -> bool:
-        if (unsettled_s := self._unsettled_s()) > 0:
+        if (unsettled_s := self._unsettled_s(self._seen)) > 0:
             if not self._absence_logged:
                 self._on_step(
                     f"{self._ref.name} does not exist; polling for another "

@@ -27,6 +27,19 @@ def test_endpoint_that_fails_midway_is_replaced(machine: Machine) -> None:
     assert machine.leases() == ()
 
 
+def test_endpoint_that_the_api_shows_late_is_waited_for(machine: Machine) -> None:
+    unseen = FaultRule(action="status", method="GET", path="/endpoints/[^/]+$", status=404, first=3)
+    machine.emulator.use_faults(unseen)
+
+    run = machine.run()
+
+    assert run.wait() == 0, run.text
+    machine.assert_complete()
+    assert len(machine.report()["endpoints"]) == 1
+    assert not machine.emulator.has_endpoints
+    assert machine.leases() == ()
+
+
 def report_failed_once(machine: Machine) -> None:
     """Let the next observation of the deployment be FAILED, as the API reports it."""
     emulator, (lease,) = machine.emulator, machine.leases()
