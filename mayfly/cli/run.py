@@ -57,6 +57,36 @@ def run(
     json: bool,
 ) -> int:
     """Run `mayfly run`."""
+    return code_of(
+        lambda ended: _run(input, output, options=options, yes=yes, json=json, ended=ended)
+    )
+
+
+def code_of(body: Callable[[list[int]], int]) -> int:
+    """Return the exit code of a run, also where a signal comes after its end.
+
+    Args:
+        body: Appends the code as soon as the run has ended and said how; what follows cleans up.
+    """
+    ended: list[int] = []
+    try:
+        return body(ended)
+    except KeyboardInterrupt:
+        # Its handler would say that nothing was created.
+        if not ended:
+            raise
+        return ended[0]
+
+
+def _run(
+    input: str,  # noqa: A002 - the contract's word
+    output: str,
+    *,
+    options: JobOptions,
+    yes: bool,
+    json: bool,
+    ended: list[int],
+) -> int:
     job = options.job(input, output)
     if not yes and (json or not sys.stdin.isatty()):
         why = "--json asks no questions" if json else "there is no terminal to confirm it in"
@@ -107,7 +137,8 @@ def run(
             importing.join()
         try:
             handle = RunHandle(environment=environment, plan=plan)
-            return run_flow(handle, screen, recorded=recorded)
+            ended.append(run_flow(handle, screen, recorded=recorded))
+            return ended[0]
         except MayflyError as error:
             screen.failed(str(error), error.exit_code)
             raise

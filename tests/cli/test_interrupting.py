@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mayfly.cli.run import code_of
 from tests.support.shell import ASKED, PATIENCE_S, Shell, started_by
 from tests.support.start_up import interrupted_at
 from tests.support.wait import wait_until
@@ -67,3 +68,19 @@ def test_signal_during_start_up_ends_the_run_with_its_code_and_one_line(
     assert "interrupted; " in output.splitlines()[-1]
     wait_until(lambda: not started_by(shell), "the end of what the run has started")
     assert not shell.emulator.has_endpoints
+
+
+def test_signal_after_the_end_of_a_run_keeps_its_exit_code() -> None:
+    def body(ended: list[int]) -> int:
+        ended.append(3)
+        raise KeyboardInterrupt
+
+    assert code_of(body) == 3
+
+
+def test_signal_before_the_end_of_a_run_reaches_the_command() -> None:
+    def body(_ended: list[int]) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        code_of(body)
