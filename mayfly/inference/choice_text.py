@@ -33,7 +33,7 @@ _KNOWN_OF_CHOICE = frozenset(
     }
 )
 _KNOWN_OF_MESSAGE = frozenset(
-    {"content", "function_call", "name", "refusal", "role", "tool_calls", *REASONING}
+    {"content", "function_call", "logprobs", "name", "refusal", "role", "tool_calls", *REASONING}
 )
 """Fields that have a column or are of no interest; all others are counted as dropped."""
 

@@ -47,10 +47,21 @@ def loads(body: bytes) -> Any:
         if len(text) - start > MAX_CHARS or start == len(text):
             continue
         try:
-            return cleaned(_DECODER.raw_decode(text, start)[0])
+            value, end = _DECODER.raw_decode(text, start)
+            if _is_piece(value) and text[end:].lstrip().startswith("{"):
+                value = assembled("".join(f"data: {line}\n" for line in text.splitlines()))
+            return cleaned(value)
         except (ValueError, RecursionError):
             continue
     return NOT_JSON
+
+
+def _is_piece(value: Any) -> bool:
+    """Whether an object is the first of a stream: one on each line, without its events' names."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and "delta" in choice for choice in choices
+    )
 
 
 def unreadable(body: bytes) -> tuple[str, bool]:

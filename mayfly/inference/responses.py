@@ -173,8 +173,8 @@ def _completion(
     if value.get("prompt") or not value.keys() <= _KNOWN:
         dropped.update(key for key in (value.keys() - _KNOWN) | {"prompt"} if value.get(key))
     logprobs = responses = None
-    if choice.get("logprobs"):
-        logprobs = _kept_logprobs(choice["logprobs"], keeps, dropped)
+    if given := choice.get("logprobs") or _within_message(choice):
+        logprobs = _kept_logprobs(given, keeps, dropped)
     if RESPONSES in keeps and failure is None:
         responses = _samples(choices, choice, dropped)
     return Answer(
@@ -223,6 +223,12 @@ def _samples(choices: list[Any], chosen: Any, dropped: set[str]) -> list[str | N
             if found.reasoning:
                 dropped.add("reasoning of further samples")
     return texts
+
+
+def _within_message(choice: dict[str, Any]) -> Any:
+    """Return the log-probabilities of servers that have them in the message."""
+    message = choice.get("message")
+    return message.get("logprobs") if type(message) is dict else None
 
 
 def _kept_logprobs(

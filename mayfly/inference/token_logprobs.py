@@ -14,20 +14,24 @@ from mayfly.models.rows import as_count
 
 def token_logprobs(given: Any) -> list[dict[str, Any]] | None:
     """Return one entry per token, from parallel lists or from a list of entries."""
+    if isinstance(given, list):
+        given = {"content": given}
     if not isinstance(given, dict):
         return None
-    if isinstance(content := given.get("content"), list):
+    tokens = given.get("tokens")
+    # Those of a refusal have a list of their own.
+    entries = next((each for name in _ENTRIES if (each := given.get(name))), given.get("content"))
+    if isinstance(entries, list) and (entries or not tokens):
         return [
             _token(
-                entry.get("token"),
+                _named(entry),
                 entry.get("token_id"),
                 entry.get("logprob"),
                 entry.get("top_logprobs"),
             )
-            for entry in content
+            for entry in entries
             if isinstance(entry, dict)
         ]
-    tokens = given.get("tokens")
     if not isinstance(tokens, list):
         return None
     ids, numbers = (
@@ -35,6 +39,20 @@ def token_logprobs(given: Any) -> list[dict[str, Any]] | None:
     )
     tops = _tops(given.get("top_logprobs"), tokens)
     return [_token(*entry) for entry in zip(tokens, ids, numbers, tops, strict=True)]
+
+
+_ENTRIES = ("content", "refusal")
+
+
+def _named(entry: dict[str, Any]) -> Any:
+    """Return an entry's token, from its bytes if it has no text."""
+    raw = entry.get("bytes")
+    if entry.get("token") is None and isinstance(raw, list):
+        try:
+            return bytes(raw).decode(errors="replace")
+        except (TypeError, ValueError):
+            return None
+    return entry.get("token")
 
 
 def _side_by_side(given: Any, length: int) -> Sequence[Any]:
@@ -60,7 +78,12 @@ def _tops(given: Any, tokens: Sequence[Any]) -> Sequence[Any]:
 def _token(token: Any, token_id: Any, logprob: Any, top: Any) -> dict[str, Any]:
     if isinstance(top, dict):
         others: list[dict[str, Any]] | None = [
-            {"token": name, "logprob": _number(number)} for name, number in top.items()
+            # vLLM may have an object with rank and text for each.
+            {
+                "token": name,
+                "logprob": _number(one.get("logprob") if isinstance(one, dict) else one),
+            }
+            for name, one in top.items()
         ]
     elif isinstance(top, list):
         others = [
@@ -79,7 +102,10 @@ def _token(token: Any, token_id: Any, logprob: Any, top: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
     return number if math.isfinite(number) else None

@@ -38,6 +38,9 @@ WHOLE = orjson.dumps({"choices": [CHOICE], "usage": USAGE})
         + event(choices=[{"index": 0, "delta": {"content": "lo"}, "finish_reason": "stop"}])
         + event(choices=[], usage=USAGE)
         + b"data: [DONE]\n\n",
+        b'{"choices": [{"index": 0, "delta": {"content": "hel"}}]}\n'
+        b'{"choices": [{"index": 0, "delta": {"content": "lo"}}], "usage": null}\n'
+        + orjson.dumps({"choices": [], "usage": USAGE}),
         b"event: message\n" + b"data: " + WHOLE + b"\n\n",
         b": keep-alive\n\n: keep-alive\n\n" + WHOLE,
         orjson.dumps({"choices": CHOICE, "usage": USAGE}),
@@ -54,7 +57,7 @@ WHOLE = orjson.dumps({"choices": [CHOICE], "usage": USAGE})
         WHOLE.decode().encode("utf-32"),
     ],
     ids=[
-        "streamed", "one event", "comments", "one choice", "text as choices", "delta",
+        "streamed", "lines", "one event", "comments", "one choice", "text as choices", "delta",
         "text beside an empty message", "conversation", "in a list", "in a string",
         "compressed twice", "compressed in pieces", "in an object", "utf-16", "utf-32",
     ],

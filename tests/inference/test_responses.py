@@ -401,6 +401,42 @@ def test_logprobs_are_read_in_both_forms(given: Any) -> None:
     assert found[1]["top_logprobs"] is None
 
 
+ENTRY = {"token": "a", "logprob": -0.5}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [ENTRY],
+        {"content": [{"token": "a", "logprob": "-0.5"}]},
+        {"content": [{"token": None, "bytes": [97], "logprob": -0.5}]},
+        {"content": None, "refusal": [ENTRY]},
+        {"content": [], "tokens": ["a"], "token_logprobs": [-0.5]},
+        {"tokens": ["a"], "token_logprobs": ["-0.5"]},
+    ],
+)
+def test_logprobs_of_other_shapes_are_read(given: Any) -> None:
+    for choice in (
+        {"message": {"content": "a"}, "logprobs": given},
+        {"message": {"role": "assistant", "content": "a", "logprobs": given}},
+    ):
+        answer = read(orjson.dumps({"choices": [choice]}), keeps=EVERYTHING)
+
+        assert answer.logprobs == [
+            {"token": "a", "token_id": None, "logprob": -0.5, "top_logprobs": None}
+        ]
+        assert answer.dropped is None
+
+
+def test_top_logprobs_with_a_rank_are_read() -> None:
+    given = {"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": [{"a": {"logprob": -1}}]}
+    choice = {"message": {"content": "a"}, "logprobs": given}
+
+    (found,) = read(orjson.dumps({"choices": [choice]}), keeps=EVERYTHING).logprobs or []
+
+    assert found["top_logprobs"] == [{"token": "a", "logprob": -1.0}]
+
+
 @pytest.mark.parametrize(
     ("tokens", "at"), [(["yes"], 0), (["yes", "no", "."], 1), (["a", "b", "c"], 2)]
 )
