@@ -198,8 +198,8 @@ def test_csv_whose_header_is_not_utf8_is_refused(
 @pytest.mark.parametrize(
     ("name", "content", "advice"),
     [
-        ("a.csv", gzip.compress(b"p\nx\n"), r"compressed by gzip; add \.gz"),
-        ("a.jsonl", gzip.compress(b"{}\n"), r"compressed by gzip; add \.gz"),
+        ("a.csv", gzip.compress(b"p\nx\n", mtime=0), r"compressed by gzip; add \.gz"),
+        ("a.jsonl", gzip.compress(b"{}\n", mtime=0), r"compressed by gzip; add \.gz"),
         ("a.jsonl", '{"p": 1}'.encode("utf-16"), "UTF-16; save it as UTF-8"),
         ("a.jsonl", '{"p": 1}'.encode("utf-16-le"), "UTF-16; save it as UTF-8"),
         ("a.jsonl", b"PAR1....", "Parquet by its first bytes"),
