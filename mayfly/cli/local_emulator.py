@@ -26,8 +26,9 @@ def embedded_endpoint(
 ) -> Iterator[Environment]:
     """Start the emulator for the duration of the block; yield the environment that reaches it.
 
-    It listens on a free loopback port. If this process is killed, it survives for some seconds, so
-    that the guardian can tear down. Its leases are kept apart from those of real endpoints.
+    It listens on a free loopback port. If this process is killed, or leaves an endpoint, it
+    survives for some seconds, so that the guardian can tear down. Its leases are kept apart from
+    those of real endpoints.
 
     Args:
         options: Further options of the emulator (`mayfly emulator --help`).
@@ -74,9 +75,9 @@ def embedded_endpoint(
         yield replace(environment, connection=replace(environment.connection, key_is_secret=False))
     finally:
         process.stdin.close()
-        process.terminate()
-        process.wait()
         process.stdout.close()
-        # An open lease is being handled by the guardian.
+        # An open lease is handled by the guardian, for which the emulator lives on for a while.
         if not any((home / "leases").glob("*.json")):
+            process.terminate()
+            process.wait()
             shutil.rmtree(home, ignore_errors=True)
