@@ -70,7 +70,8 @@ def without_thinking(text: str) -> tuple[str | None, str | None]:
     """Return the text of an answer and the thinking before it, or None where there is none.
 
     The thinking begins the text, in marks; the opening one may be missing, because some chat
-    templates end the prompt with it. Thinking that is not closed stays in the text.
+    templates end the prompt with it. Thinking that is not closed stays in the text, and so does a
+    mark in the middle of a sentence, which is what the answer speaks of.
     """
     start = text.lstrip()
     for opening, closing in _THOUGHTS:
@@ -79,10 +80,16 @@ def without_thinking(text: str) -> tuple[str | None, str | None]:
         before, _, after = start.partition(closing)
         if before.startswith(opening):
             before = before.removeprefix(opening)
-        elif opening in before or closing != "</think>":
+        elif opening in before or closing != "</think>" or _in_a_sentence(before, after):
             continue
         return after.strip() or None, before.strip() or None
     return text, None
+
+
+def _in_a_sentence(before: str, after: str) -> bool:
+    """Whether a closing mark neither begins nor ends a line, and no JSON or fence follows it."""
+    begins_line = not before.rpartition("\n")[2].strip()
+    return not begins_line and after.lstrip(" \t")[:1] not in ("", "\n", "\r", "{", "[", "`")
 
 
 def is_cut_thinking(text: str) -> bool:

@@ -30,6 +30,8 @@ def read(body: bytes, *, keeps: frozenset[str] = frozenset()) -> Answer:
         {"content": "<think>hm</think>4"},
         {"content": "\n<think>\nhm\n</think>\n\n4"},
         {"content": "hm\n</think>\n\n4"},
+        {"content": "hm\n</think>4"},
+        {"content": "hm</think>\n\n4"},
         {"content": "<thinking>hm</thinking>4"},
         {"content": "[THINK]hm[/THINK]4"},
         {"content": "4", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
@@ -57,7 +59,14 @@ def test_thinking_beside_the_message_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a <think>b</think> c", "what does [/THINK] mean?", "<think> is a tag", "think>"]
+    "text",
+    [
+        "a <think>b</think> c",
+        "what does [/THINK] mean?",
+        "<think> is a tag",
+        "think>",
+        "It is closed by </think> in the template.\n\nMore.",
+    ],
 )
 def test_text_about_thinking_is_unchanged(text: str) -> None:
     assert read(chat({"content": text}))[1::8][:2] == (text, None)
