@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,10 @@ import httpx
 
 EVERYTHING = r"^\w+ (?!/api/health)"
 """All calls but the health check."""
+
+BUSY, PATIENCE = 503, 20
+"""The status of a real server whose SQLite is locked by others' writes, and how often it is asked:
+clients retry it, but those of these tests do not."""
 
 
 class FailingPrefect:
@@ -62,9 +67,13 @@ def failing_prefect(api_url: str) -> Iterator[FailingPrefect]:
             else:
                 path = self.path.removeprefix("/api")
                 kept = {"content-type": self.headers.get("content-type", "application/json")}
-                real = httpx.request(
-                    self.command, api_url + path, content=given, headers=kept, timeout=60
-                )
+                for _ in range(PATIENCE):
+                    real = httpx.request(
+                        self.command, api_url + path, content=given, headers=kept, timeout=60
+                    )
+                    if real.status_code != BUSY:
+                        break
+                    time.sleep(0.5)
                 status, body = real.status_code, real.content
             cut = bool(fails and state.cut)
             self.send_response(status)
