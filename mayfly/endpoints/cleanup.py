@@ -12,7 +12,7 @@ import orjson
 from mayfly.clock import SYSTEM_CLOCK, Clock
 from mayfly.endpoints.process_liveness import owner_is_alive
 from mayfly.models.errors import BadRequest
-from mayfly.models.lease import WATCH_S, Lease
+from mayfly.models.lease import SETTLE_S, WATCH_S, Lease
 from mayfly.models.teardown import Line, TeardownProof
 from mayfly.storage.atomic import write_atomically
 from mayfly.storage.bounded_work import BoundedWork
@@ -121,7 +121,8 @@ def end_on(
     """Do what `end_lease` does, over an open control plane.
 
     An endpoint without a known id is searched for `SETTLE_S` from now, however old the last
-    heartbeat is: any clock may have been set since, and another machine's differs anyway.
+    heartbeat is: any clock may have been set since, and another machine's differs anyway. So is one
+    that is `unseen`.
     """
     if lease.teardown == "keep":
         store.close(lease)
@@ -135,6 +136,7 @@ def end_on(
         policy=policy,
         line=line,
         budget_s=budget_s,
+        unseen_s=SETTLE_S if lease.unseen else 0.0,
         billing_since=lease.ready_at,
         on_step=on_step,
         now=clock.time,

@@ -317,8 +317,9 @@ class EndpointSession:
 
     def _note(self, observation: Observation) -> None:
         self._phase = observation.phase
-        if observation.phase is not Phase.GONE:
+        if self._unseen_until and observation.phase is not Phase.GONE:
             self._unseen_until = 0.0
+            self._heart.note(replace(self._heart.lease, unseen=False))
         ready = observation.ready_replicas
         if ready is None:
             ready = 1 if observation.phase is Phase.READY else 0
@@ -338,7 +339,8 @@ class EndpointSession:
             hardware=ref.hardware or self.ref.hardware,
             price_usd_per_h=self.ref.price_usd_per_h,
         )
-        self._heart.update(replace(self._heart.lease, ref=self.ref))
+        unseen = self._unseen_until > 0
+        self._heart.update(replace(self._heart.lease, ref=self.ref, unseen=unseen))
 
     def _arm(self, record: bytes) -> Guardian:
         # The guardian process reads the connection from its environment.

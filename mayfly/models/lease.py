@@ -59,6 +59,8 @@ class Lease:
         opened_at, heartbeat_at: Unix time, seconds.
         ready_at: When replicas began to be billed, as far as the owner observed it.
         replicas: Maximum number of replicas that may be ready at once.
+        unseen: Whether the API has created the endpoint, but not shown it yet: a 404 does not
+            prove that it does not exist.
         output: The run's output folder.
         teardown: What the run is to do with the endpoint at its end.
     """
@@ -74,6 +76,7 @@ class Lease:
     heartbeat_at: float
     ready_at: float | None = None
     replicas: int = 1
+    unseen: bool = False
     output: str = ""
     model: str = ""
     teardown: Teardown = "delete"

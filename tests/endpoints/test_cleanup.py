@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mayfly.models.lease import Lease, Owner
 from mayfly.storage.lease_store import LeaseStore
 from tests.support.control_plane import NAME, EmulatedService, connection, emulated_service
 from tests.support.leases import lease_on
-from together_emulator import Emulator, ManualClock
+from together_emulator import Emulator, FaultRule, ManualClock
 
 LATE_S = 40.0
 """When the create takes effect, after the death of the run that sent it."""
@@ -63,6 +64,30 @@ def end_by_sweep(service: EmulatedService, lease: Lease, store: LeaseStore, cloc
     del lease
     there = connection(service.url)
     sweep(service.plane, store, there, dry_run=False, watch_s=0, budget_s=900, clock=clock)
+
+
+@pytest.mark.parametrize("ending", [end, end_by_sweep])
+def test_endpoint_that_was_never_shown_is_waited_for_and_ended(
+    ending: Callable[[EmulatedService, Lease, LeaseStore, Clock], None], tmp_path: Path
+) -> None:
+    with (
+        Emulator(clock=ManualClock()) as emulator,
+        emulated_service("v2", emulator) as service,
+    ):
+        ref = service.serve()
+        lease = lease_on(service, ref, owner=DEAD, at=time.time() - SILENT_S)
+        lease = replace(lease, unseen=True)
+        store = LeaseStore(tmp_path)
+        store.open(lease)
+        hidden = r"/endpoints/[^/]+$"
+        emulator.use_faults(
+            FaultRule(action="status", method="GET", path=hidden, status=404, first=3)
+        )
+
+        ending(service, lease, store, SetClock(emulator, 0.0, lambda: None))
+
+        assert service.made() == 0
+        assert not store.path(ref.name).exists()
 
 
 @pytest.mark.parametrize("step_s", [-90_000.0, 0.0, 90_000.0])

@@ -1,5 +1,7 @@
 """An endpoint that fails during the batch is deleted, and the run continues on another."""
 
+import signal
+
 import httpx
 
 from tests.support.machine import Machine
@@ -14,6 +16,7 @@ def test_endpoint_that_fails_midway_is_replaced(machine: Machine) -> None:
     machine.concurrency = 2
     run = machine.run(timeouts={"observe_every_s": 0.2})
     wait_until(lambda: machine.answered() >= 4, "answered rows")
+    assert [lease.unseen for lease in machine.leases()] == [False]
 
     report_failed_once(machine)
 
@@ -38,6 +41,22 @@ def test_endpoint_that_the_api_shows_late_is_waited_for(machine: Machine) -> Non
     assert len(machine.report()["endpoints"]) == 1
     assert not machine.emulator.has_endpoints
     assert machine.leases() == ()
+
+
+def test_endpoint_of_a_run_killed_before_the_api_shows_it_is_ended(machine: Machine) -> None:
+    unseen = FaultRule(action="status", method="GET", path="/endpoints/[^/]+$", status=404, first=8)
+    machine.emulator.use_faults(unseen)
+    run = machine.run()
+    wait_until(
+        lambda: any(lease.ref.deployment_ids and lease.unseen for lease in machine.leases()),
+        "an endpoint that is not shown yet",
+    )
+
+    run.signal(signal.SIGKILL)
+
+    machine.await_gone()
+    wait_until(lambda: machine.leases() == (), "end of the lease")
+    assert not machine.emulator.has_endpoints
 
 
 def report_failed_once(machine: Machine) -> None:
