@@ -97,7 +97,10 @@ class PrefectClient:
             found = self.run(run)
             return found if found["state_type"] in wanted | FINAL else None
 
-        found = wait_until(find_state, f"flow run {run} in {wanted}")
+        try:
+            found = wait_until(find_state, f"flow run {run} in {wanted}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.run(run)['state']}\n{self.logs(run)}") from None
         assert found["state_type"] in wanted, f"{found['state']}\n{self.logs(run)}"
         return found
 
