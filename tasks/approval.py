@@ -9,39 +9,22 @@ terminal instead.
 """
 
 from contextlib import suppress
-from typing import Literal
+from math import inf
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.exceptions import FlowPauseTimeout, ObjectNotFound, PrefectHTTPStatusError
-from prefect.flow_runs import pause_flow_run, suspend_flow_run
-from prefect.input import RunInput
-from prefect.runtime import deployment, flow_run
+from prefect.exceptions import FlowPauseTimeout
+from prefect.runtime import flow_run
 from prefect.states import Failed
-from pydantic import Field
 
 from mayfly.models.durations import span
 from mayfly.models.errors import NotApproved
+from mayfly.orchestration.approval_questions import Decision, ask, last_answered
 from mayfly.orchestration.artifacts import plan_question
-from mayfly.orchestration.flow_state import APPROVAL_KEY
 from mayfly.orchestration.record import is_recorded
-from mayfly.planning.approval import approval_needed
+from mayfly.planning.approval import approval_covers, approval_needed
+from mayfly.planning.plan import Plan
 from mayfly.runs.run import Run
-
-POLL_S = 2
-
-_ASKED_ABOUT = "mayfly-approval-usd"
-"""Key of the flow run input that stores the estimate of the question, in dollars."""
-
-
-class Approval(RunInput):
-    """The form that asks for approval."""
-
-    # No default, so that the dialog preselects nothing.
-    decision: Literal["approve", "refuse"] = Field(
-        title="Decision",
-        description="approve creates the endpoint of the plan; refuse ends the run",
-    )
 
 
 def await_approval(run: Run) -> None:
@@ -66,18 +49,31 @@ def await_approval(run: Run) -> None:
             "--approve-above: this run needs approval in Prefect, and no Prefect server took it; "
             "nothing was created. Check PREFECT_API_URL"
         )
+    usd = inf if estimated_usd is None else estimated_usd
+    if (before := last_answered()) is None:
+        decision = _ask(run, plan, usd)
+    elif before.decision == "approve" and not approval_covers(before.estimated_usd, usd):
+        decision = _ask(run, plan, usd, approved_usd=before.estimated_usd)
+    else:
+        decision = before.decision
+    if decision == "refuse":
+        raise NotApproved("the plan was refused; nothing was created")
+    run.progress.log("the plan was approved")
+
+
+def _ask(
+    run: Run, plan: Plan, estimated_usd: float, *, approved_usd: float | None = None
+) -> Decision:
+    """Ask about the plan; the wait of an ad-hoc run does not count toward its deadline."""
     run.progress.log("waiting for approval; no endpoint exists meanwhile")
-    question = Approval.with_initial_data(description=plan_question(plan))
-    within_s, monotonic = limits.approve_within_s, run.environment.clock.monotonic
+    within_s, monotonic = run.job.limits.approve_within_s, run.environment.clock.monotonic
     asked = monotonic()
     try:
-        if deployment.id:
-            key = question_key(estimated_usd)
-            answer = suspend_flow_run(question, timeout=round(within_s), key=key)
-        else:
-            answer = pause_flow_run(
-                question, timeout=round(within_s), poll_interval=POLL_S, key=APPROVAL_KEY
-            )
+        return ask(
+            plan_question(plan, approved_usd=approved_usd),
+            estimated_usd=estimated_usd,
+            within_s=within_s,
+        )
     except FlowPauseTimeout as error:
         unanswered = NotApproved(
             f"the plan was not approved within {span(within_s)}; nothing was created. "
@@ -85,28 +81,8 @@ def await_approval(run: Run) -> None:
         )
         _set_failure_message(str(unanswered))
         raise unanswered from error
-    if answer.decision == "refuse":
-        raise NotApproved("the plan was refused; nothing was created")
-    run.progress.log("the plan was approved")
-    # The wait does not count toward the deadline.
-    run.monitor.exclude_time(monotonic() - asked)
-
-
-def question_key(estimated_usd: float | None) -> str:
-    """Return the key of the pause that asks about a plan.
-
-    Prefect asks once per key, and finds the answer by it after a restart. A plan that has become
-    more expensive than the approved one needs another question.
-    """
-    run, usd = UUID(flow_run.id), estimated_usd or 0.0
-    with get_client(sync_client=True) as client:
-        try:
-            before = float(client.read_flow_run_input(run, _ASKED_ABOUT))
-        except (ObjectNotFound, PrefectHTTPStatusError, ValueError):
-            client.create_flow_run_input(run, _ASKED_ABOUT, f"{usd:.4f}")
-            return APPROVAL_KEY
-    # The question shows whole cents.
-    return APPROVAL_KEY if usd <= before + 0.005 else f"{APPROVAL_KEY}-{usd:.2f}"
+    finally:
+        run.monitor.exclude_time(monotonic() - asked)
 
 
 def _set_failure_message(message: str) -> None:

@@ -58,8 +58,12 @@ def plan_line(plan: Plan) -> str:
     return line
 
 
-def plan_question(plan: Plan) -> str:
-    """Return the plan as the text of the approval dialog, in Markdown."""
+def plan_question(plan: Plan, *, approved_usd: float | None = None) -> str:
+    """Return the plan as the text of the approval dialog, in Markdown.
+
+    Args:
+        approved_usd: Upper end of an earlier, lower estimate that was approved, in dollars.
+    """
     job, quote = plan.preview.job, plan.chosen
     cost, time_s = job.limits.max_cost_usd, job.limits.deadline_s
     if quote is None:
@@ -71,7 +75,10 @@ def plan_question(plan: Plan) -> str:
             f"{span(seconds.mid)} ({span(seconds.low)} to {span(seconds.high)})"
         )
     lines = [
-        "**Approve this spend?** No endpoint is created until you approve.",
+        "**Approve this spend?** No endpoint is created until you approve."
+        if approved_usd is None
+        else f"**Approve this higher spend?** Up to {dollars(approved_usd)} was approved; the plan "
+        "may now cost more. No endpoint is created until you approve.",
         "",
         f"- **batch** {plan.preview.dataset.rows:,} rows of `{job.input}`",
         f"- **model** {job.model}",

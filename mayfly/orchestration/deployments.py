@@ -20,7 +20,7 @@ from prefect.client.schemas.actions import (
 )
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.callables import parameter_schema
 
@@ -140,7 +140,7 @@ def deploy(*, pool: str, notify: str = "", log: Callable[[str], None]) -> None:
                 log(f"deployment {deployment.name}/{deployment.name}")
         if notify:
             notify_through(notify, log=log)
-    except (httpx.HTTPError, RuntimeError, ValueError) as error:
+    except (httpx.HTTPError, PrefectException, RuntimeError, ValueError) as error:
         raise TerminalError(failure_of(error, url)) from error
 
 
@@ -184,10 +184,12 @@ def _ensure_pool(client: SyncPrefectClient, pool: str) -> str:
         from prefect.workers.process import ProcessWorker  # noqa: PLC0415 - takes a second
 
         template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(
-            WorkPoolCreate(name=pool, type="process", base_job_template=template)
-        )
-        return "process"
+        wanted = WorkPoolCreate(name=pool, type="process", base_job_template=template)
+        try:
+            return client.create_work_pool(wanted).type
+        except ObjectAlreadyExists:
+            # Somebody else deploys at the same time.
+            return client.read_work_pool(pool).type
 
 
 def _register(client: SyncPrefectClient, deployment: Deployment, pool: str, kind: str) -> None:

@@ -18,3 +18,19 @@ def approval_needed(
     if max_cost_usd is not None and max_cost_usd <= approve_above_usd:
         return False
     return estimated_usd is None or estimated_usd > approve_above_usd or approve_above_usd == 0
+
+
+COVERED = 1.1
+"""Other runs that end during the wait change an estimate a little; nobody wants to be asked again
+for that."""
+
+
+def approval_covers(approved_usd: float, estimated_usd: float) -> bool:
+    """Return whether the approval of one estimate is also that of a later one.
+
+    Args:
+        approved_usd: Upper end of the approved estimate in dollars; infinity when it was unknown.
+        estimated_usd: Upper end of the present estimate in dollars; infinity when it is unknown.
+    """
+    # A question shows whole cents.
+    return estimated_usd <= approved_usd * COVERED + 0.005

@@ -1,8 +1,10 @@
 """When a person is asked before money is spent."""
 
+import math
+
 import pytest
 
-from mayfly.planning.approval import approval_needed
+from mayfly.planning.approval import approval_covers, approval_needed
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,22 @@ def test_approval_is_required_only_above_the_allowed_cost(
     assert needs_approval == approval_needed(
         approve_above_usd=above, estimated_usd=estimated, max_cost_usd=cap
     )
+
+
+@pytest.mark.parametrize(
+    ("approved", "estimated", "covered"),
+    [
+        (10.0, 4.0, True),
+        (10.0, 10.9, True),
+        (10.0, 11.1, False),
+        (0.0, 0.004, True),
+        (0.09, 0.18, False),
+        (math.inf, 500.0, True),
+        (math.inf, math.inf, True),
+        (10.0, math.inf, False),
+    ],
+)
+def test_approval_covers_a_later_estimate_that_is_little_higher(
+    approved: float, estimated: float, covered: bool
+) -> None:
+    assert approval_covers(approved, estimated) == covered

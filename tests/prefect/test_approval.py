@@ -1,11 +1,21 @@
 """Runs that ask for approval: refused, or unanswered."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
-from tests.prefect.conftest import PrefectStage
+import pytest
+
+from mayfly.planning.measurements import Measurement
+from mayfly.storage.history_store import append_history
+from mayfly.together.connection import provider_of
+from tests.prefect.conftest import KEY, MODEL, PrefectStage
+from tests.support.prefect_client import FINAL
 from tests.support.wait import wait_until
+from together_emulator import Emulator
 
 ASK_ALWAYS = {"approve_above_usd": 0}
+OTHER_MODEL = "Qwen/Qwen3.5-9B"
 
 
 def test_refused_plan_ends_run_with_one_line_and_creates_nothing(
@@ -57,6 +67,88 @@ def test_refused_run_can_be_retried_and_asks_again(stage: PrefectStage, tmp_path
     )
 
     stage.prefect.await_state(run, "PAUSED")
+    stage.prefect.resume(run, decision="approve")
+    stage.prefect.await_state(run, "COMPLETED")
+
+
+@pytest.fixture
+def dearer(
+    stage: PrefectStage, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, Emulator]]:
+    """A run that has asked, and plans from a much slower run of its model when it starts again."""
+    # Both tests may meet one history, and the same port.
+    model = request.param
+    with Emulator(speed=60.0, key=KEY) as together:
+        block = stage.prefect.save_block(
+            "together-credentials", f"dearer-{uuid4().hex}", api_key=KEY, base_url=together.url
+        )
+        credentials = {"$ref": {"block_document_id": block["id"]}}
+        run = stage.prefect.start(
+            stage.job(tmp_path / "a", limits=ASK_ALWAYS, credentials=credentials, model=model)
+        )
+        stage.prefect.await_state(run, "PAUSED")
+        slow = Measurement(
+            provider=provider_of(together.url),
+            model=model,
+            hardware="1xnvidia-h100-80gb",
+            answered=20,
+            work_per_s=0.01,
+            rows_per_s=0.01,
+            in_flight=1.0,
+        )
+        append_history({"MAYFLY_HOME": str(stage.folder / "mayfly")}, {"lessons": [slow.as_dict()]})
+        yield run, together
+
+
+@pytest.mark.parametrize("dearer", [OTHER_MODEL], indirect=True)
+def test_refusal_holds_though_the_plan_has_become_dearer(
+    stage: PrefectStage, dearer: tuple[str, Emulator]
+) -> None:
+    run, _ = dearer
+
+    stage.prefect.resume(run, decision="refuse")
+
+    ended = stage.prefect.await_state(run, "FAILED")
+    assert ended["state"]["message"] == "the plan was refused; nothing was created"
+
+
+@pytest.mark.parametrize("dearer", [MODEL], indirect=True)
+def test_dearer_plan_than_the_approved_one_asks_again(
+    stage: PrefectStage, dearer: tuple[str, Emulator]
+) -> None:
+    run, together = dearer
+    first = stage.prefect.run(run)["state_id"]
+
+    stage.prefect.resume(run, decision="approve")
+
+    wait_until(lambda: asked_after(stage, run, first), "the second question")
+    # Prefect stores the dialog's text just after the state.
+    text = {"prefix": "suspended-approval-2-description", "limit": 1}
+    (question,) = wait_until(
+        lambda: stage.prefect.request("POST", f"/flow_runs/{run}/input/filter", **text), "its text"
+    )
+    assert "the plan may now cost more" in question["value"]
+    assert not together.has_endpoints
+    stage.prefect.resume(run, decision="approve")
+    stage.prefect.await_state(run, "COMPLETED")
+
+
+def asked_after(stage: PrefectStage, run: str, question: str) -> bool:
+    """Whether a run waits for the answer to another question."""
+    state: dict[str, str] = stage.prefect.run(run)["state"]
+    assert state["type"] not in FINAL, f"{state}\n{stage.prefect.logs(run)}"
+    return state["type"] == "PAUSED" and state["id"] != question
+
+
+def test_run_rescheduled_without_its_dialog_asks_again(stage: PrefectStage, tmp_path: Path) -> None:
+    run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
+    asked = stage.prefect.await_state(run, "PAUSED")["state_id"]
+
+    stage.prefect.request(
+        "POST", f"/flow_runs/{run}/set_state", state={"type": "SCHEDULED", "name": "Scheduled"}
+    )
+
+    wait_until(lambda: asked_after(stage, run, asked), "the second question")
     stage.prefect.resume(run, decision="approve")
     stage.prefect.await_state(run, "COMPLETED")
 

@@ -14,6 +14,13 @@ START = r'set_state .*"RUNNING"'
 END = r'set_state .*"COMPLETED"'
 
 
+def line_with(words: str, text: str) -> str:
+    """Return the only line of a text that has these words."""
+    found = [line for line in text.splitlines() if words in line]
+    assert len(found) == 1, text
+    return found[0]
+
+
 @pytest.fixture(scope="module")
 def prefect(prefect_api_url: str) -> Iterator[FailingPrefect]:
     """A Prefect server that fails calls."""
@@ -72,7 +79,7 @@ def test_run_that_its_prefect_server_does_not_take_goes_on_without_a_record(
     machine.assert_complete()
     assert not machine.emulator.has_endpoints
     # A slow machine also says that it waits for the server.
-    (line,) = [line for line in run.text.splitlines() if "did not take the run" in line]
+    line = line_with("did not take the run", run.text)
     assert f"the Prefect server at {prefect.api_url} did" in line
     assert why in line
     assert line.endswith("the run continues without a record in Prefect")
@@ -88,7 +95,7 @@ def test_run_whose_end_prefect_does_not_take_reports_it_in_one_line(
 
     assert run.wait() == 0, run.text
     machine.assert_complete()
-    (line,) = [line for line in run.text.splitlines() if "no record" in line]
+    line = line_with("no record", run.text)
     assert line.endswith("Prefect has no record of the run's end: HTTP 500")
 
 
@@ -143,5 +150,5 @@ def test_run_does_not_wait_for_a_server_whose_health_check_fails(
     run = machine.run()
 
     assert run.wait() == 0, run.text
-    (line,) = [line for line in run.text.splitlines() if "does not respond" in line]
+    line = line_with("does not respond", run.text)
     assert f"{prefect.api_url} does not respond (HTTP 503)" in line

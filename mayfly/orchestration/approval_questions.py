@@ -1,0 +1,137 @@
+"""The questions that a flow run asks about its plan, and their answers.
+
+A suspended run starts again from the top once it is resumed, and plans again. These records tell it
+which plan was answered: other runs may have changed the estimate meanwhile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Self, TypeVar
+from uuid import UUID
+
+import orjson
+from prefect import runtime
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.input import RunInput, keyset_from_base_key
+from pydantic import Field
+
+from mayfly.orchestration.flow_state import APPROVAL_KEY
+
+T = TypeVar("T")
+Decision = Literal["approve", "refuse"]
+
+POLL_S = 2
+
+_LAST_QUESTION = "mayfly-approval-usd"
+"""Key of the flow run input that stores the last question: its estimate in dollars, its number."""
+
+
+class Approval(RunInput):
+    """The form that asks for approval."""
+
+    # No default, so that the dialog preselects nothing.
+    decision: Decision = Field(
+        title="Decision",
+        description="approve creates the endpoint of the plan; refuse ends the run",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a plan.
+
+    Attributes:
+        number: 1 for the first question of a flow run.
+        estimated_usd: Upper end of the plan's cost in dollars; infinity when it is unknown.
+    """
+
+    number: int
+    estimated_usd: float
+
+    @property
+    def key(self) -> str:
+        """The key of the pause: Prefect asks once for each key, also after a restart."""
+        return APPROVAL_KEY if self.number == 1 else f"{APPROVAL_KEY}-{self.number}"
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read a stored question; that of an older version has no number."""
+        usd, _, number = text.partition(" ")
+        return cls(int(number or 1), float(usd))
+
+    def __str__(self) -> str:
+        return f"{self.estimated_usd:.4f} {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a question about a plan of this estimate, in dollars."""
+
+    decision: Decision
+    estimated_usd: float
+
+
+def last_answered() -> Answer | None:
+    """Return the answer to this flow run's last question, if this attempt of the run has one.
+
+    A run that is retried after its end has another attempt: it asks anew.
+    """
+    run = UUID(runtime.flow_run.id)
+    with get_client(sync_client=True) as client:
+        question = _last_question(client, run)
+        policy = client.read_flow_run(run).empirical_policy
+        if question is None or question.key not in (policy.pause_keys or set()):
+            return None
+        kind = "suspended" if runtime.deployment.id else "paused"
+        response = keyset_from_base_key(f"{kind}-{question.key}")["response"]
+        # None where the run was rescheduled without its dialog.
+        given = _found(lambda: client.read_flow_run_input(run, response))
+    if given is None:
+        return None
+    return Answer(Approval(**orjson.loads(given)).decision, question.estimated_usd)
+
+
+def ask(description: str, *, estimated_usd: float, within_s: float) -> Decision:
+    """Ask about a plan, and wait for the answer.
+
+    In a run of a deployment this ends the process, by an exception of Prefect's: once answered, the
+    run starts again, and `last_answered` has the answer.
+
+    Args:
+        description: The plan as Markdown.
+        estimated_usd: Upper end of the plan's cost in dollars; infinity when it is unknown.
+        within_s: Time for the answer, in seconds.
+
+    Raises:
+        FlowPauseTimeout: Nobody answered in time.
+    """
+    run = UUID(runtime.flow_run.id)
+    with get_client(sync_client=True) as client:
+        last = _last_question(client, run)
+        question = Question(1 if last is None else last.number + 1, estimated_usd)
+        if last is not None:
+            client.delete_flow_run_input(run, _LAST_QUESTION)
+        client.create_flow_run_input(run, _LAST_QUESTION, str(question))
+    form, timeout = Approval.with_initial_data(description=description), round(within_s)
+    if runtime.deployment.id:
+        return suspend_flow_run(form, timeout=timeout, key=question.key).decision
+    return pause_flow_run(form, timeout=timeout, poll_interval=POLL_S, key=question.key).decision
+
+
+def _last_question(client: SyncPrefectClient, run: UUID) -> Question | None:
+    stored = _found(lambda: client.read_flow_run_input(run, _LAST_QUESTION))
+    return None if stored is None else Question.read(stored)
+
+
+def _found(read: Callable[[], T]) -> T | None:
+    """Return what a call reads, or None where the server has no such thing."""
+    try:
+        return read()
+    except ObjectNotFound:
+        return None
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == 404:
+            return None
+        raise
