@@ -1,21 +1,18 @@
 """Runs that ask for approval: refused, or unanswered."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from mayfly.planning.measurements import Measurement
-from mayfly.storage.history_store import append_history
+from mayfly.storage.history_store import HISTORY, append_history
 from mayfly.together.connection import provider_of
-from tests.prefect.conftest import KEY, MODEL, PrefectStage
+from tests.prefect.conftest import MODEL, PrefectStage
 from tests.support.prefect_client import FINAL
 from tests.support.wait import wait_until
-from together_emulator import Emulator
 
 ASK_ALWAYS = {"approve_above_usd": 0}
-OTHER_MODEL = "Qwen/Qwen3.5-9B"
 
 
 def test_refused_plan_ends_run_with_one_line_and_creates_nothing(
@@ -72,51 +69,34 @@ def test_refused_run_can_be_retried_and_asks_again(stage: PrefectStage, tmp_path
 
 
 @pytest.fixture
-def dearer(
-    stage: PrefectStage, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[tuple[str, Emulator]]:
-    """A run that has asked, and plans from a much slower run of its model when it starts again."""
-    # Both tests may meet one history, and the same port.
-    model = request.param
-    with Emulator(speed=60.0, key=KEY) as together:
-        block = stage.prefect.save_block(
-            "together-credentials", f"dearer-{uuid4().hex}", api_key=KEY, base_url=together.url
-        )
-        credentials = {"$ref": {"block_document_id": block["id"]}}
-        run = stage.prefect.start(
-            stage.job(tmp_path / "a", limits=ASK_ALWAYS, credentials=credentials, model=model)
-        )
-        stage.prefect.await_state(run, "PAUSED")
-        slow = Measurement(
-            provider=provider_of(together.url),
-            model=model,
-            hardware="1xnvidia-h100-80gb",
-            answered=20,
-            work_per_s=0.01,
-            rows_per_s=0.01,
-            in_flight=1.0,
-        )
-        append_history({"MAYFLY_HOME": str(stage.folder / "mayfly")}, {"lessons": [slow.as_dict()]})
-        yield run, together
+def dearer(stage: PrefectStage, tmp_path: Path) -> str:
+    """A run that has asked, and plans from a much slower run when it starts again."""
+    history = tmp_path / "history"
+    deployment = stage.prefect.deploy_again(f"dearer-{uuid4().hex[:8]}", "mayfly", history=history)
+    run = stage.prefect.start_of(deployment, stage.job(tmp_path / "a", limits=ASK_ALWAYS))
+    stage.prefect.await_state(run, "PAUSED")
+    slow = Measurement(
+        provider=provider_of(stage.together.url),
+        model=MODEL,
+        hardware="1xnvidia-h100-80gb",
+        answered=20,
+        work_per_s=0.01,
+        rows_per_s=0.01,
+        in_flight=1.0,
+    )
+    append_history({HISTORY: str(history)}, {"lessons": [slow.as_dict()]})
+    return run
 
 
-@pytest.mark.parametrize("dearer", [OTHER_MODEL], indirect=True)
-def test_refusal_holds_though_the_plan_has_become_dearer(
-    stage: PrefectStage, dearer: tuple[str, Emulator]
-) -> None:
-    run, _ = dearer
+def test_refusal_holds_though_the_plan_has_become_dearer(stage: PrefectStage, dearer: str) -> None:
+    stage.prefect.resume(dearer, decision="refuse")
 
-    stage.prefect.resume(run, decision="refuse")
-
-    ended = stage.prefect.await_state(run, "FAILED")
+    ended = stage.prefect.await_state(dearer, "FAILED")
     assert ended["state"]["message"] == "the plan was refused; nothing was created"
 
 
-@pytest.mark.parametrize("dearer", [MODEL], indirect=True)
-def test_dearer_plan_than_the_approved_one_asks_again(
-    stage: PrefectStage, dearer: tuple[str, Emulator]
-) -> None:
-    run, together = dearer
+def test_dearer_plan_than_the_approved_one_asks_again(stage: PrefectStage, dearer: str) -> None:
+    run, created = dearer, stage.created()
     first = stage.prefect.run(run)["state_id"]
 
     stage.prefect.resume(run, decision="approve")
@@ -128,7 +108,7 @@ def test_dearer_plan_than_the_approved_one_asks_again(
         lambda: stage.prefect.request("POST", f"/flow_runs/{run}/input/filter", **text), "its text"
     )
     assert "the plan may now cost more" in question["value"]
-    assert not together.has_endpoints
+    assert stage.created() == created
     stage.prefect.resume(run, decision="approve")
     stage.prefect.await_state(run, "COMPLETED")
 

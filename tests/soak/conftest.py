@@ -60,6 +60,7 @@ class TimedBatch:
         return self.stage.prefect.deploy_again(
             name,
             "mayfly",
+            history=self.folder / "history",
             concurrency_limit=1,
             concurrency_options={"collision_strategy": "ENQUEUE"},
             **more,

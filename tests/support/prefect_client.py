@@ -1,10 +1,12 @@
 """A Prefect server over its REST API."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
+from mayfly.storage.history_store import HISTORY
 from tests.support.wait import wait_until
 
 T = TypeVar("T")
@@ -48,14 +50,24 @@ class PrefectClient:
         found: dict[str, Any] = self.request("GET", f"/deployments/name/{name}")
         return found
 
-    def deploy_again(self, name: str, pool: str, **more: Any) -> str:
-        """Deploy the batch under another name, on a pool; return the deployment's id."""
+    def deploy_again(
+        self, name: str, pool: str, *, history: Path | None = None, **more: Any
+    ) -> str:
+        """Deploy the batch under another name, on a pool; return the deployment's id.
+
+        Args:
+            history: Folder of the history of its runs. Without it they plan from all runs of the
+                session, which end whenever they do.
+        """
         there = self.deployment("batch-inference/batch-inference")
         kept = (
             "flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema",
             "job_variables",
         )  # fmt: skip
         body = {key: there[key] for key in kept} | more
+        if history is not None:
+            own = {"env": {HISTORY: str(history)}}
+            body["job_variables"] = body["job_variables"] | own
         made = self.request("POST", "/deployments/", name=name, work_pool_name=pool, **body)
         return str(made["id"])
 
