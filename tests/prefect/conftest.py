@@ -32,6 +32,7 @@ class PrefectStage:
         house: The folder with the server's home, logs and leases.
         credentials: Name of the block with the emulator's key and address.
         block: The block document's id.
+        deployment: Id of a deployment for this process: runs of others' would take its place.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class PrefectStage:
     together: Emulator
     credentials: str
     block: str
+    deployment: str
 
     def job(self, output: Path, **changes: Any) -> dict[str, Any]:
         """Return parameters of a small job that fits the sample."""
@@ -49,6 +51,10 @@ class PrefectStage:
             "credentials": {"$ref": {"block_document_id": self.block}},
             "prompt": {"template": "Summarise: {{ message }}"},
         } | changes
+
+    def start(self, parameters: dict[str, Any]) -> str:
+        """Start a run of this process's deployment; return the run's id."""
+        return self.prefect.start_of(self.deployment, parameters)
 
     def endpoint_count(self) -> int:
         """Endpoints that exist at the provider."""
@@ -80,7 +86,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectStage]:
     ):
         prefect = PrefectClient(http)
         block = prefect.save_block("together-credentials", name, api_key=KEY, base_url=together.url)
-        yield PrefectStage(folder, prefect, together, name, str(block["id"]))
+        deployment = prefect.deploy_again(name, "mayfly", history=folder / name)
+        yield PrefectStage(folder, prefect, together, name, str(block["id"]), deployment)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def test_refused_plan_ends_run_with_one_line_and_creates_nothing(
     stage: PrefectStage, tmp_path: Path, messages: list[str]
 ) -> None:
     created = stage.created()
-    run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
+    run = stage.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     stage.prefect.await_state(run, "PAUSED")
     wait_until(
         lambda: [line for line in messages if "Suspended" in line],
@@ -42,9 +42,7 @@ def test_unanswered_plan_ends_run_at_its_timeout_with_one_line(
 ) -> None:
     created = stage.created()
 
-    run = stage.prefect.start(
-        stage.job(tmp_path / "a", limits=ASK_ALWAYS | {"approve_within_s": "2s"})
-    )
+    run = stage.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS | {"approve_within_s": "2s"}))
 
     # Its process has ended by then: Prefect's server ends the run, with its own message.
     ended = stage.prefect.await_state(run, "FAILED")
@@ -53,7 +51,7 @@ def test_unanswered_plan_ends_run_at_its_timeout_with_one_line(
 
 
 def test_refused_run_can_be_retried_and_asks_again(stage: PrefectStage, tmp_path: Path) -> None:
-    run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
+    run = stage.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     asked = stage.prefect.await_state(run, "PAUSED")
     assert asked["state_name"] == "Suspended"
     stage.prefect.resume(run, decision="refuse")
@@ -121,7 +119,7 @@ def asked_after(stage: PrefectStage, run: str, question: str) -> bool:
 
 
 def test_run_rescheduled_without_its_dialog_asks_again(stage: PrefectStage, tmp_path: Path) -> None:
-    run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
+    run = stage.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     asked = stage.prefect.await_state(run, "PAUSED")["state_id"]
 
     stage.prefect.request(
@@ -134,7 +132,7 @@ def test_run_rescheduled_without_its_dialog_asks_again(stage: PrefectStage, tmp_
 
 
 def test_approval_dialog_preselects_nothing(stage: PrefectStage, tmp_path: Path) -> None:
-    run = stage.prefect.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
+    run = stage.start(stage.job(tmp_path / "a", limits=ASK_ALWAYS))
     stage.prefect.await_state(run, "PAUSED")
 
     def reason() -> str | None:

@@ -125,12 +125,7 @@ def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
     screen: Screen, stage: PrefectStage, tmp_path: Path
 ) -> None:
     # A limit of its own: at its end, an approved run releases a slot that it does not hold.
-    deployed = stage.prefect.deploy_again(
-        f"places-{os.getpid()}",
-        POOL,
-        concurrency_limit=1,
-        concurrency_options={"collision_strategy": "ENQUEUE"},
-    )
+    deployed = stage.prefect.deploy_again(f"places-{os.getpid()}", POOL)
     rows = tmp_path / "rows.parquet"
     pd.DataFrame({"message": [f"message {n}" for n in range(20_000)]}).to_parquet(rows)
     limits = {"concurrency": 1, "shard_rows": 100}
@@ -167,7 +162,7 @@ def test_second_run_waits_for_the_first_and_cancel_leaves_no_endpoint(
 def test_run_is_approved_in_the_new_ui_too(
     browser: Browser, stage: PrefectStage, output: str
 ) -> None:
-    run = stage.prefect.start(stage.job(ROOT / output, limits={"approve_above_usd": 0}))
+    run = stage.start(stage.job(ROOT / output, limits={"approve_above_usd": 0}))
     stage.prefect.await_state(run, "PAUSED")
     screen = Screen.open(browser, f"{stage.prefect.ui}/v2")
     page = screen.page

@@ -63,7 +63,7 @@ class Workplace:
         self.worker = self.spawn("worker", *command)
         if not self.deployment:
             wait_until(self._pool_is_there, "the worker's pool")
-            self.deployment = self.prefect.deploy_again(self.pool, self.pool)
+            self.deployment = self.prefect.deploy_again(self.pool, self.pool, one_at_a_time=False)
 
     def spawn(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Start a process of this workplace, in a session of its own."""

@@ -61,8 +61,6 @@ class TimedBatch:
             name,
             "mayfly",
             history=self.folder / "history",
-            concurrency_limit=1,
-            concurrency_options={"collision_strategy": "ENQUEUE"},
             **more,
         )
 

@@ -10,7 +10,8 @@ from mayfly.storage.history_store import HISTORY
 from tests.support.wait import wait_until
 
 T = TypeVar("T")
-PATIENCE_S = 180.0
+EVERY_S = 0.25
+"""Interval of polls: more often, they would be most of what the server does."""
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -41,7 +42,7 @@ class PrefectClient:
                 return None
             return None if answer.status_code == 503 else answer
 
-        answer = wait_until(call, f"an answer from {path}")
+        answer = wait_until(call, f"an answer from {path}", every_s=EVERY_S)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -51,13 +52,20 @@ class PrefectClient:
         return found
 
     def deploy_again(
-        self, name: str, pool: str, *, history: Path | None = None, **more: Any
+        self,
+        name: str,
+        pool: str,
+        *,
+        history: Path | None = None,
+        one_at_a_time: bool = True,
+        **more: Any,
     ) -> str:
         """Deploy the batch under another name, on a pool; return the deployment's id.
 
         Args:
             history: Folder of the history of its runs. Without it they plan from all runs of the
                 session, which end whenever they do.
+            one_at_a_time: Whether further runs wait, as with `mayfly deploy`.
         """
         there = self.deployment("batch-inference/batch-inference")
         kept = (
@@ -65,6 +73,9 @@ class PrefectClient:
             "job_variables",
         )  # fmt: skip
         body = {key: there[key] for key in kept} | more
+        if one_at_a_time:
+            body["concurrency_limit"] = 1
+            body["concurrency_options"] = {"collision_strategy": "ENQUEUE"}
         if history is not None:
             own = {"env": {HISTORY: str(history)}}
             body["job_variables"] = body["job_variables"] | own
@@ -89,7 +100,7 @@ class PrefectClient:
                 (str(r["id"]) for r in runs if r["parameters"].get(parameter) == value), None
             )
 
-        return wait_until(find_state, f"a run with {parameter} {value}")
+        return wait_until(find_state, f"a run with {parameter} {value}", every_s=EVERY_S)
 
     def batches(self) -> int:
         """Return how many flow runs of the batch there are; the sweep's schedule makes its own."""
@@ -110,7 +121,7 @@ class PrefectClient:
             return found if found["state_type"] in wanted | FINAL else None
 
         try:
-            found = wait_until(find_state, f"flow run {run} in {wanted}")
+            found = wait_until(find_state, f"flow run {run} in {wanted}", every_s=EVERY_S)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.run(run)['state']}\n{self.logs(run)}") from None
         assert found["state_type"] in wanted, f"{found['state']}\n{self.logs(run)}"
@@ -130,7 +141,7 @@ class PrefectClient:
             assert taken["details"]["reason"] == "Run input schema not found.", taken
             return False
 
-        wait_until(accepted, f"flow run {run} takes {answer}")
+        wait_until(accepted, f"flow run {run} takes {answer}", every_s=EVERY_S)
 
     def of_run(self, kind: str, run: str) -> list[dict[str, Any]]:
         """Return what belongs to a flow run: `artifacts`, `task_runs` or `logs`."""
