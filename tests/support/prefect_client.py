@@ -70,7 +70,7 @@ class PrefectClient:
         there = self.deployment("batch-inference/batch-inference")
         kept = (
             "flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema",
-            "job_variables",
+            "job_variables", "tags",
         )  # fmt: skip
         body = {key: there[key] for key in kept} | more
         if one_at_a_time:
