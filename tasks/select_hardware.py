@@ -18,7 +18,10 @@ def select_hardware(run: Run) -> Placement | None:
     A confirmed plan is used unchanged.
     """
     run.progress.enter(Step.PLANNING)
-    plan = run.plan or make_plan(run.preview, run.plane, run.environment.folders)
+    plan = run.plan
+    if plan is None or plan.finished:
+        # A part of a finished output may have been removed since.
+        plan = make_plan(run.preview, run.plane, run.environment.folders)
     run.use_plan(plan)
     show_plan(plan)
     set_message(plan_line(plan))

@@ -32,6 +32,9 @@ INTERNAL = "internal"
 SCHEMA = "schema"
 OTHER = "other"
 
+UNSENDABLE = frozenset({NULL_PROMPT, BAD_MESSAGES, BAD_CELL, BAD_BODY, BAD_MEDIA, TEMPLATE})
+"""Failure kinds of rows that cannot be rendered: retrying them would create an endpoint in vain."""
+
 _BY_STATUS = {
     401: REFUSED,
     402: REFUSED,

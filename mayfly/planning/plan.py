@@ -23,13 +23,12 @@ from mayfly.planning.ranking import (
 )
 from mayfly.planning.tokens import Workload
 from mayfly.planning.workload import (
+    earlier_runs,
     earlier_tally,
     estimate_workload,
     is_finished,
     past_measurements,
 )
-from mayfly.storage.manifest_store import load_manifest
-from mayfly.storage.output_location import paths_of
 from mayfly.together.control_plane import ControlPlane
 
 
@@ -38,7 +37,8 @@ class Plan:
     """What a run would do: its data, the endpoint to create or use, time and cost.
 
     Attributes:
-        placement: The offers in the order in which to try them; None with an existing endpoint.
+        placement: The offers in the order in which to try them; None with an existing endpoint, and
+            for a finished job.
         load: Workload of the remaining rows.
         quotes: Time and cost on each candidate of the placement, in its order.
         warnings: Limits that the run is likely to miss, one line each.
@@ -173,16 +173,20 @@ def make_plan(
     """
     job = preview.job
     past = [*past_measurements(folders, preview.provider), *learned]
+    earlier = earlier_runs(preview)
+    finished = is_finished(preview, earlier)
     load = estimate_workload(
         job,
         preview.dataset,
         preview.renderer,
-        before=earlier_tally(job.output, preview.fingerprint),
+        before=earlier_tally(job.output, earlier),
+        finished=finished,
         past=past,
         folders=folders,
     )
-    earlier = preview.grown or load_manifest(paths_of(job.output).manifest)
-    finished = is_finished(job, earlier, preview.fingerprint)
+    if finished:
+        # It needs no endpoint, so neither a model nor room for it.
+        return Plan(preview=preview, placement=None, existing=None, load=load, finished=True)
     if job.rental.endpoint is not None:
         existing = plane.find(job.rental.endpoint)
         if existing is None:
@@ -195,7 +199,6 @@ def make_plan(
             placement=None,
             existing=priced(existing, plane),
             load=load,
-            finished=finished,
         )
     rough = select_hardware(job, plane).without([offer.hardware for offer in without])
     constraints = constraints_of(job, spent_s)
@@ -215,7 +218,6 @@ def make_plan(
         load=load,
         quotes=quotes,
         warnings=tuple(warnings(able[0], load, constraints)),
-        finished=finished,
     )
 
 

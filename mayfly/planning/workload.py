@@ -12,13 +12,16 @@ from mayfly.models.manifest import Manifest
 from mayfly.models.rows import Tally
 from mayfly.planning.input_faults import as_wrong_request
 from mayfly.planning.measurements import Measurement, measurements
+from mayfly.planning.preview import JobPreview
 from mayfly.planning.sampling import take_sample
 from mayfly.planning.tokens import EarlierResponses, Workload, workload
 from mayfly.storage.dataset import Dataset
+from mayfly.storage.dedupe_index import DuplicateIndex
 from mayfly.storage.history_store import read_history
 from mayfly.storage.manifest_store import load_manifest
 from mayfly.storage.output_location import paths_of
-from mayfly.storage.run_folder import journalled
+from mayfly.storage.rows_left import no_duplicates, nothing_left
+from mayfly.storage.run_folder import journalled, reconciled
 from mayfly.storage.tokenizer import cached_tokenizer
 
 
@@ -36,23 +39,43 @@ def past_measurements(folders: Mapping[str, str], provider: str) -> list[Measure
     return measurements(read_history(folders), provider)
 
 
-def earlier_tally(output: str, fingerprint: str) -> Tally:
+def earlier_tally(output: str, manifest: Manifest | None) -> Tally:
     """Return the totals of what earlier runs of this job wrote to its output."""
-    paths = paths_of(output)
-    manifest = load_manifest(paths.manifest)
-    if manifest is None or manifest.fingerprint != fingerprint:
+    if manifest is None:
         return Tally()
-    return manifest.tally + journalled(paths, manifest)
+    return manifest.tally + journalled(paths_of(output), manifest)
 
 
-def is_finished(job: Job, manifest: Manifest | None, fingerprint: str) -> bool:
-    """Return whether a run of this job would send nothing: every shard has its part.
+def earlier_runs(preview: JobPreview) -> Manifest | None:
+    """Return the manifest of earlier runs of a job, with what its parts say; writes nothing."""
+    paths = paths_of(preview.job.output)
+    manifest = preview.grown or load_manifest(paths.manifest)
+    if manifest is None or manifest.fingerprint != preview.fingerprint:
+        return None
+    return reconciled(paths, manifest)
 
-    With `retry_failed` an output that has failed rows is not finished.
+
+def is_finished(preview: JobPreview, manifest: Manifest | None) -> bool:
+    """Return whether a run of this job would send nothing; it may still write parts.
+
+    With `retry_failed` an output that has failed rows to send is not finished.
+
+    Args:
+        manifest: Of the earlier runs.
     """
-    if manifest is None or manifest.fingerprint != fingerprint or manifest.left:
+    if manifest is None:
         return False
-    return not (job.rows.retry_failed and manifest.tally.failed)
+    paths, rows = paths_of(preview.job.output), preview.job.rows
+    index = None
+    if rows.dedupe:
+        key = DuplicateIndex.key_of(preview.fingerprint, preview.dataset.fingerprint)
+        index = DuplicateIndex.existing(paths.duplicates, key=key)
+    return nothing_left(
+        paths,
+        manifest,
+        retry_failed=rows.retry_failed,
+        duplicates_of=no_duplicates if index is None else index.within,
+    )
 
 
 def estimate_workload(
@@ -61,6 +84,7 @@ def estimate_workload(
     renderer: Renderer,
     *,
     before: Tally,
+    finished: bool,
     past: list[Measurement],
     folders: Mapping[str, str],
 ) -> Workload:
@@ -68,6 +92,7 @@ def estimate_workload(
 
     Args:
         before: Totals of earlier runs into the same output.
+        finished: Whether nothing is left to send.
         folders: The environment variables that name where a tokenizer may be cached.
     """
     with as_wrong_request(job.input):
@@ -78,7 +103,7 @@ def estimate_workload(
     again = before.failed if job.rows.retry_failed else 0
     return workload(
         sample,
-        rows=max(0, dataset.rows - before.done + again),
+        rows=0 if finished else max(0, dataset.rows - before.done + again),
         model=job.model,
         prompt_key=prompt_digest(job),
         max_tokens=job.sampling.max_tokens,

@@ -58,7 +58,7 @@ def check_budget(plan: Plan, environment: Environment) -> None:
             budget is not an amount.
     """
     budget_usd = read_budget(environment.monthly_budget)
-    if budget_usd is None or (plan.load is not None and plan.load.rows == 0):
+    if budget_usd is None or plan.finished or (plan.load is not None and plan.load.rows == 0):
         return
     spent_usd = spent_this_month_usd(
         read_history(environment.folders),

@@ -1,6 +1,7 @@
 """The output folder of a run: its remaining, finished and failed rows."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -15,10 +16,16 @@ from mayfly.reporting.output_stats import Results, read_results
 from mayfly.reporting.progress import Progress
 from mayfly.reporting.report import run_record
 from mayfly.shards.dedupe import Deduplication, find_duplicates
-from mayfly.shards.failed_rows import merge_journals, shards_to_retry, update_dead_letters
+from mayfly.shards.failed_rows import (
+    commit_answered,
+    merge_journals,
+    shards_to_retry,
+    update_dead_letters,
+)
 from mayfly.shards.requests import RequestSource
 from mayfly.shards.runner import Batch, Turns
 from mayfly.storage.atomic import write_atomically
+from mayfly.storage.dedupe_index import DuplicateIndex
 from mayfly.storage.run_folder import RunFolder, journalled
 from mayfly.storage.write_watch import WriteWatch
 
@@ -48,6 +55,8 @@ class Output:
         self.reading, self._writing, self.writes = Turns(), Turns(), WriteWatch()
         self._done_now: set[int] = set()
         merge_journals(preview.dataset, preview.columns, folder)
+        deduplication = self._find_duplicates() if preview.job.rows.dedupe else None
+        commit_answered(preview.dataset, preview.columns, folder, deduplication)
         self._to_retry: dict[int, int] = {}
         resumed = self.total
         if preview.job.rows.retry_failed:
@@ -55,7 +64,13 @@ class Output:
             again = sum(self._to_retry.values())
             resumed = resumed._replace(done=resumed.done - again, failed=resumed.failed - again)
         progress.update(rows=preview.dataset.rows, resumed=resumed)
-        self.deduplication = self._find_duplicates(started_at) if preview.job.rows.dedupe else None
+        if deduplication is not None and self._to_retry:
+            # Answers that were copied from parts which this run replaces.
+            deduplication.duplicates.forget_answers()
+            deduplication = replace(
+                deduplication, again=frozenset(self._to_retry), since=started_at
+            )
+        self.deduplication = deduplication
 
     def shards_left(self) -> list[Shard]:
         """Return the unfinished shards; with `retry_failed`, also those with failed rows."""
@@ -158,20 +173,15 @@ class Output:
                 "free some disk space and run the same command again"
             ) from error
 
-    def _find_duplicates(self, since: float) -> Deduplication:
+    def _find_duplicates(self) -> Deduplication:
         preview = self._preview
         # A row may copy one of any shard.
         self._folder.fetch_parts(self._folder.manifest.done)
-        key = f"{preview.fingerprint} {preview.dataset.fingerprint}"
-        duplicates = find_duplicates(self._source, self.paths, key=key)
-        if self._to_retry:
-            duplicates.forget_answers()
+        key = DuplicateIndex.key_of(preview.fingerprint, preview.dataset.fingerprint)
         return Deduplication(
-            duplicates=duplicates,
+            duplicates=find_duplicates(self._source, self.paths, key=key),
             paths=self.paths,
             fingerprint=preview.fingerprint,
             shards=self._folder.manifest.shards,
             columns=preview.columns,
-            again=frozenset(self._to_retry),
-            since=since,
         )

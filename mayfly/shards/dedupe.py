@@ -65,6 +65,11 @@ class Deduplication:
             found |= {answer.row: answer for answer in self.duplicates.answers(firsts)}
         return {row: _copy(row, found[first]) for row, first in wanted.items()}
 
+    def can_answer(self, wanted: Mapping[int, int], shard: Shard) -> bool:
+        """Return whether `answers` would find the answers of a shard's duplicates at once."""
+        others = {self._shard_of(first) for first in wanted.values()} - {shard}
+        return all(map(self._is_committed, others))
+
     def _shard_of(self, row: int) -> Shard:
         return self.shards[bisect_right(self.shards, row, key=lambda shard: shard.first_row) - 1]
 

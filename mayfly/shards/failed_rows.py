@@ -4,24 +4,16 @@ import hashlib
 from collections.abc import Collection
 from itertools import groupby
 
-from mayfly.models.failures import (
-    BAD_BODY,
-    BAD_CELL,
-    BAD_MEDIA,
-    BAD_MESSAGES,
-    NULL_PROMPT,
-    TEMPLATE,
-)
+from mayfly.models.failures import UNSENDABLE
+from mayfly.shards.dedupe import Deduplication
 from mayfly.shards.requests import RequestSource
 from mayfly.storage.dataset import Dataset
 from mayfly.storage.dead_letters import dead_letter_counts, failed_rows, write_dead_letters
 from mayfly.storage.journal import load_journal
 from mayfly.storage.output_columns import OutputColumns
 from mayfly.storage.parts import read_answers, write_part
+from mayfly.storage.rows_left import answers_of_all, no_duplicates
 from mayfly.storage.run_folder import RunFolder
-
-UNSENDABLE = frozenset({NULL_PROMPT, BAD_MESSAGES, BAD_CELL, BAD_BODY, BAD_MEDIA, TEMPLATE})
-"""Failure kinds of rows that cannot be rendered: retrying them would create an endpoint in vain."""
 
 
 def shards_to_retry(folder: RunFolder) -> dict[int, int]:
@@ -85,6 +77,43 @@ def merge_journals(dataset: Dataset, columns: OutputColumns, folder: RunFolder) 
                 fingerprint=fingerprint,
                 columns=columns,
             )
+        folder.record_done(shard.index, tally)
+
+
+def commit_answered(
+    dataset: Dataset,
+    columns: OutputColumns,
+    folder: RunFolder,
+    deduplication: Deduplication | None = None,
+) -> None:
+    """Write the parts of unfinished shards whose rows an interrupted run has all answered.
+
+    Nothing is left to send for them, so they need no endpoint.
+
+    Args:
+        deduplication: Gives duplicate rows their answers, if duplicates are not sent.
+
+    Raises:
+        TerminalError: A part cannot be written; the journal keeps its answers.
+    """
+    duplicates_of = no_duplicates if deduplication is None else deduplication.duplicates.within
+    for shard in folder.manifest.left:
+        answers = answers_of_all(folder.paths, folder.manifest, shard, duplicates_of)
+        if answers is None:
+            continue
+        copies = {row: first for row, first in duplicates_of(shard).items() if row not in answers}
+        if deduplication is not None and copies:
+            if not deduplication.can_answer(copies, shard):
+                continue
+            answers |= deduplication.answers(copies, answers, lambda: None)
+        tally = write_part(
+            folder.paths.folder,
+            shard,
+            dataset,
+            answers,
+            fingerprint=folder.manifest.fingerprint,
+            columns=columns,
+        )
         folder.record_done(shard.index, tally)
 
 

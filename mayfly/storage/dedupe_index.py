@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 from mayfly.models.errors import TerminalError
 from mayfly.models.rows import Answer
@@ -51,6 +52,18 @@ class DuplicateIndex:
                 f"{path} cannot be written: {error}; "
                 "free some disk space and run the same command again"
             ) from error
+
+    @classmethod
+    def existing(cls, path: Path, *, key: str) -> Self | None:
+        """Return the index in a file, without writing; None if there is none with this key."""
+        index = cls.__new__(cls)
+        index._path = path  # noqa: SLF001 - its own
+        return index if index._key() == key else None  # noqa: SLF001
+
+    @staticmethod
+    def key_of(fingerprint: str, input_fingerprint: str) -> str:
+        """Return the key of a job's index: that of the job, and of its input, which may grow."""
+        return f"{fingerprint} {input_fingerprint}"
 
     def within(self, shard: Shard) -> dict[int, int]:
         """Return the rows of a shard that are duplicates, with the first row of each."""

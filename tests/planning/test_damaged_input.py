@@ -45,5 +45,11 @@ def test_damage_in_the_sampled_rows_is_a_wrong_request(tmp_path: Path) -> None:
 
     with pytest.raises(BadRequest, match=r"in\.parquet cannot be read"):
         estimate_workload(
-            job, dataset, renderer, before=EMPTY_TALLY, past=[], folders={"HOME": str(tmp_path)}
+            job,
+            dataset,
+            renderer,
+            before=EMPTY_TALLY,
+            finished=False,
+            past=[],
+            folders={"HOME": str(tmp_path)},
         )
