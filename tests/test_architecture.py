@@ -72,6 +72,7 @@ PURE = (
     "mayfly.billing.usage",
     "mayfly.endpoints.sweep_policy",
     "mayfly.inference.adaptive_limit",
+    "mayfly.inference.background_refusals",
     "mayfly.inference.circuit_breaker",
     "mayfly.inference.concurrency",
     "mayfly.inference.hedging",

@@ -344,7 +344,7 @@ class Dispatcher:
             return
         self._settle(row, answer)
         # The rest only measures: the row is settled in any case.
-        self._retries.answered()
+        self._retries.answered(row, attempt.began)
         work = answer.completion_tokens or answer.prompt_tokens or 1
         self._answer_times.append(now)
         self._timeout.answered((latency_s, work))
@@ -367,7 +367,7 @@ class Dispatcher:
             self._apply(row, self._retries.refused(row, verdict, failure, now), reason)
             return
         self._pacer.refused(now, sent_at_s=attempt.began, retry_after_s=verdict.retry_after_s)
-        if self._is_wall(attempt, now):
+        if self._is_wall(attempt, now) and not self._pacer.background.explains():
             self._wall_refusals += 1
             self._overloaded(now)
         else:
@@ -379,8 +379,11 @@ class Dispatcher:
                 f"the endpoint asks to wait {verdict.asked_s:,.0f} s; "
                 f"waiting {verdict.retry_after_s:.0f} s",
             )
-        paced = self._pacer.rate is not None
-        then = self._retries.refused_load(row, verdict, failure, now, paced=paced)
+        if (share := self._pacer.background.share) > 0:
+            which = f"{share:.0%} of requests are refused whatever the rate ({self._refusal})"
+            self._notes.once("background", f"{which}; sending them again")
+        spread = self._pacer.rate is not None or share > 0
+        then = self._retries.refused_load(row, verdict, failure, now, spread=spread)
         self._apply(row, then, reason)
 
     def _is_wall(self, attempt: Attempt, now: float) -> bool:
@@ -460,7 +463,7 @@ class Dispatcher:
         elif then.failure is not None:
             failure = then.failure._replace(attempts=row.attempts)
             self._settle(row, Answer(row.row, None, failure, attempts=row.attempts))
-            if (ends := self._retries.given_up(failure)) is not None:
+            if not then.refused_alone and (ends := self._retries.given_up(failure)) is not None:
                 self._stop_for(ends)
         elif then.wait_s is not None:
             self.retries += 1

@@ -5,7 +5,8 @@ flight may be too many per second. So while more than noise is refused, requests
 rate that succeeded in the last window. After each window without refusals the rate grows, by a
 twentieth at first and then faster (like CUBIC), so that the end of a rate limit is found within
 seconds; after an overload in which everything was refused it doubles. Pacing ends when no request
-has to wait for the rate.
+has to wait for the rate. Refusals that do not depend on the rate are told apart: see
+`background_refusals`.
 
 Pure: times are seconds on any monotonic clock.
 
@@ -14,11 +15,10 @@ Source: S. Ha, I. Rhee, L. Xu, "CUBIC: A New TCP-Friendly High-Speed TCP Variant
 
 import math
 
+from mayfly.inference.background_refusals import SPARE_REFUSALS, BackgroundRefusals
+
 MIN_WINDOW_S, MAX_WINDOW_S = 1.0, 10.0
 """Length of a window: four times the latency of a refusal, within these bounds."""
-
-SPARE_REFUSALS, SPARE_SHARE = 1, 0.05
-"""Refusals in a window that count as noise: a number, plus a share of the requests sent."""
 
 MIN_RATE = 1.0
 """Requests per second for probing an endpoint that refuses everything."""
@@ -32,6 +32,9 @@ ALL_REFUSED = 3
 IDLE_WINDOWS = 3
 """Consecutive windows without waiting after which pacing ends."""
 
+HELD = 1.1
+"""Growth since the last lower rate up to which a window shows what is refused at that rate."""
+
 UNLIMITED = 1 << 30
 
 
@@ -40,10 +43,13 @@ class Pacer:
 
     Attributes:
         rate: Requests per second; None while nothing is paced.
+        background: The refusals that do not depend on the rate.
     """
 
     def __init__(self) -> None:
         self.rate: float | None = None
+        self.background = BackgroundRefusals()
+        self._lowest = math.inf
         self._tokens = 0.0
         self._filled_at = 0.0
         self._window_s = MIN_WINDOW_S
@@ -85,6 +91,7 @@ class Pacer:
     def sent(self, count: int) -> None:
         """Count requests that were sent."""
         self._sent += count
+        self.background.sent(count)
         if self.rate is not None:
             self._tokens -= count
 
@@ -103,7 +110,8 @@ class Pacer:
         if self.rate is None:
             self._refused += 1
             sent = self._sent + self._sent_before
-            if self._refused + self._refused_before > SPARE_REFUSALS + SPARE_SHARE * sent:
+            usual = SPARE_REFUSALS + self.background.usual(sent)
+            if self._refused + self._refused_before > usual:
                 self._begin(now_s)
         elif sent_at_s < self._paced_since:
             # Sent before pacing began: it was counted as successful.
@@ -114,6 +122,7 @@ class Pacer:
             self.rate is not None
             and retry_after_s
             and self._refused >= max(self._sent, ALL_REFUSED)
+            and self.background.excludes(self._refused)
         ):
             self._hold_until = max(self._hold_until, now_s + retry_after_s)
 
@@ -127,13 +136,19 @@ class Pacer:
         fresh = elapsed_s < 2 * self._window_s
         self._sent_before, self._refused_before = (sent, refused) if fresh else (0, 0)
         self._before_s = elapsed_s if fresh else 0.0
+        self.background.window(sent, refused)
         if self.rate is None or now_s < self._hold_until:
             return
-        if refused > SPARE_REFUSALS * (sent > 1) + SPARE_SHARE * sent:
+        if self.rate <= HELD * self._lowest and self.background.tried(sent, refused):
+            self._growth = MAX_GROWTH
+        if refused > SPARE_REFUSALS * (sent > 1) + self.background.usual(sent):
             through = (sent - refused) / elapsed_s
             self.rate, self._idle_windows = max(through, MIN_RATE), 0
+            self._lowest = self.rate
             # Near a limit growth is slow; from zero the rate doubles once anything succeeds.
             self._growth = FIRST_GROWTH if through > MIN_RATE else MAX_GROWTH
+        elif 0 < sent <= refused:
+            self._idle_windows = 0
         elif waited:
             self.rate *= self._growth
             self._growth = min(self._growth**2, MAX_GROWTH)
@@ -153,3 +168,5 @@ class Pacer:
         self._began = self._paced_since = now_s
         self._sent = self._refused = self._sent_before = self._refused_before = 0
         self._growth, self._idle_windows = FIRST_GROWTH, 0
+        self._lowest = self.rate
+        self.background.begin()

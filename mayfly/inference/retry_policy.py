@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mayfly.backoff import delay_s
 from mayfly.inference.circuit_breaker import CircuitBreaker
-from mayfly.inference.row_stream import Row
+from mayfly.inference.row_stream import Row, Trouble
 from mayfly.inference.settings import EngineSettings
 from mayfly.inference.status_codes import Action, Verdict
 from mayfly.inference.transport.base import NotSent
@@ -27,24 +27,32 @@ AFFECTED_ROWS = 8
 endpoint."""
 
 FREE_REFUSALS = 3
-"""Refusals of a row during pacing before it also backs off individually."""
+"""Refusals of a row before it backs off individually, while sending is paced or a share of requests
+is refused whatever the load is."""
+
+ALONE = 3
+"""Refusals of a row, between which most other rows were answered at once, from which they are due
+to the row. One of these must have been sent in between: what was sent before may be answered while
+everything else is refused."""
 
 REFUSAL_CAP_S = 4.0
 """Maximum jitter of a row that was refused while others were not, in seconds."""
 
 
 class Next(NamedTuple):
-    """The next step for a row; exactly one field is set.
+    """The next step for a row; exactly one of the first three fields is set.
 
     Attributes:
         wait_s: Send the row again after this many seconds.
         failure: Give the row up.
         ends: End the run; the row stays unanswered.
+        refused_alone: With `failure`: the endpoint answers other rows.
     """
 
     wait_s: float | None = None
     failure: Failure | None = None
     ends: MayflyError | None = None
+    refused_alone: bool = False
 
 
 class RetryPolicy:
@@ -59,12 +67,19 @@ class RetryPolicy:
         self._timed_out_rows: set[int] = set()
         self._refused_rows: set[int] = set()
         self._ever_answered = False
+        # Rows that were answered at once, the latest time at which one was sent, and rows that
+        # were refused.
+        self._answered_at_once = self._rows_refused = 0
+        self._answered_sent_at = float("-inf")
         self._silent_since: float | None = None
         self._refused_since: float | None = None
         self._troubled = False
 
-    def answered(self) -> None:
+    def answered(self, row: Row, sent_at_s: float) -> None:
         """Record that a row was answered: the endpoint works and the request is valid."""
+        if row.trouble is None:
+            self._answered_at_once += 1
+            self._answered_sent_at = max(self._answered_sent_at, sent_at_s)
         if not self._ever_answered or self._troubled:
             self._silent_since = self._refused_since = None
             self._ever_answered, self._troubled = True, False
@@ -111,34 +126,54 @@ class RetryPolicy:
         )
 
     def refused_load(
-        self, row: Row, verdict: Verdict, failure: Failure, now_s: float, *, paced: bool
+        self, row: Row, verdict: Verdict, failure: Failure, now_s: float, *, spread: bool
     ) -> Next:
         """Let a row wait after refused load, which costs no attempt but is limited in time.
 
         Args:
-            paced: Whether sending is paced; otherwise only this row waits.
+            spread: Whether the row need not back off at first: sending is paced, or a share of
+                requests is refused whatever the load is.
         """
         trouble, most_s = row.in_trouble(), self._settings.refused_for_s
         if self._refused_since is None:
             self._refused_since, self._troubled = now_s, True
         if trouble.refused_since is None:
             trouble.refused_since = now_s
+            self._rows_refused += 1
+            trouble.counted_from = now_s, self._answered_at_once, self._rows_refused
         trouble.refusals += 1
-        self._refused_rows.add(row.row)
-        # A few rows have individual time limits.
-        if now_s - self._refused_since >= most_s and len(self._refused_rows) >= AFFECTED_ROWS:
+        alone = self._is_refused_alone(trouble, now_s)
+        (self._refused_rows.discard if alone else self._refused_rows.add)(row.row)
+        lasts_s, others = now_s - trouble.refused_since, len(self._refused_rows)
+        if now_s - self._refused_since >= most_s and others >= AFFECTED_ROWS:
             return Next(
                 ends=EndpointLost(f"nothing but refused load for {most_s:.0f} s: {failure}")
             )
-        if now_s - trouble.refused_since >= most_s:
-            return Next(failure=failure)
+        # While other rows are refused as well, such a row waits with them.
+        alone = alone and others < AFFECTED_ROWS
+        if lasts_s >= (min(self._settings.refused_alone_s, most_s) if alone else most_s):
+            self._refused_rows.discard(row.row)
+            message = f"{failure.message} ({trouble.refusals} times in {lasts_s:.0f} s"
+            message += ", while other rows were answered)" if alone else ")"
+            return Next(failure=failure._replace(message=message), refused_alone=alone)
         asked_s = verdict.retry_after_s or 0.0
-        if paced and trouble.refusals <= FREE_REFUSALS:
-            # Pacing already spreads the rows.
+        if spread and trouble.refusals <= FREE_REFUSALS:
             return Next(asked_s + self._uniform(0.0, 0.1 * asked_s))
         backoff = self._settings.backoff
-        longest_s = min(backoff.base_s * 2.0 ** min(trouble.refusals - 1, 60), REFUSAL_CAP_S)
+        nth = trouble.refusals - FREE_REFUSALS * spread
+        longest_s = min(backoff.base_s * 2.0 ** min(nth - 1, 60), REFUSAL_CAP_S)
         return Next(asked_s + self._uniform(0.0, min(longest_s, backoff.cap_s)))
+
+    def _is_refused_alone(self, trouble: Trouble, now_s: float) -> bool:
+        """Whether a row that is refused now is refused for itself; see `ALONE`."""
+        since_s, answered, refused = trouble.counted_from
+        if (
+            self._answered_sent_at > since_s
+            and self._answered_at_once - answered > self._rows_refused - refused
+        ):
+            trouble.refused_alone += 1
+            trouble.counted_from = now_s, self._answered_at_once, self._rows_refused
+        return trouble.refused_alone >= ALONE
 
     def timed_out(
         self, row: Row, waited_s: float, *, given: bool, queued: bool, hangs_s: float

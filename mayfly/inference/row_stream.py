@@ -65,13 +65,25 @@ class Trouble:
         failed: Attempts that count against the row's maximum.
         refusals: Refusals because of load, which do not count.
         refused_since: Time of the first refusal; None if there was none.
+        refused_alone: Refusals between which most other rows were answered at once.
+        counted_from: Time of the last of these, and the numbers of rows that were answered at once
+            and that were refused until then.
         timeouts: Timeouts due to the row itself.
         queued_timeouts: Timeouts due to requests queued ahead of it.
     """
 
-    __slots__ = ("failed", "queued_timeouts", "refusals", "refused_since", "timeouts")
+    __slots__ = (
+        "counted_from",
+        "failed",
+        "queued_timeouts",
+        "refusals",
+        "refused_alone",
+        "refused_since",
+        "timeouts",
+    )
 
     def __init__(self) -> None:
+        self.refused_alone, self.counted_from = 0, (0.0, 0, 0)
         self.failed = self.refusals = self.timeouts = self.queued_timeouts = 0
         self.refused_since: float | None = None
 

@@ -27,6 +27,8 @@ class EngineSettings:
         lost_after_s: How long to wait for an unreachable endpoint, in seconds.
         refused_for_s: How long to wait while all load is refused, and how long per row, in
             seconds.
+        refused_alone_s: How long to wait per row that is refused while others are answered, in
+            seconds.
         fatal_in_a_row: Consecutive rows with a fatal response after which the run ends.
         proven: Whether rows of this job were answered before; see `CircuitBreaker`.
     """
@@ -38,6 +40,7 @@ class EngineSettings:
     max_tokens: int | None = None
     lost_after_s: float = 120.0
     refused_for_s: float = 600.0
+    refused_alone_s: float = 120.0
     fatal_in_a_row: int = 8
     proven: bool = False
     backoff: Backoff = field(default_factory=Backoff)

@@ -206,7 +206,7 @@ class Limits(JobPart):
         le=100,
         title="Attempts per row (1 to 100)",
         description="Attempts per row before it ends with an error, 1 to 100; refused load (429, "
-        "503) costs none.",
+        "503) costs none, and ends a row after 2 minutes if other rows are answered, else 10.",
     )
     max_error_rate: Annotated[float | None, option("--max-error-rate", "PERCENT")] = Field(
         default=None,

@@ -79,3 +79,29 @@ def test_run_without_progress_ends_after_the_shipped_limits(
             machine.assert_complete()
             assert machine.answered() == machine.rows, "a row was sent twice"
             assert machine.leases() == ()
+
+
+@pytest.mark.soak
+def test_row_that_alone_is_refused_fails_and_is_sent_again(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    with machine_on(launcher, tmp_path) as machine:
+        refused = FaultRule(action="status", path="^/v1/chat/", body="Question 3 ", status=429)
+        machine.emulator.use_faults(refused, SLOW)
+
+        run = machine.run()
+
+        assert run.wait(HANG_S) == 3, run.text
+        assert not machine.emulator.has_endpoints
+        rows = pq.read_table(machine.output).to_pylist()
+        errors = {row["n"]: row["error"] for row in rows if row["error"]}
+        assert [*errors] == [3]
+        assert "HTTP 429" in errors[3]
+        assert "while other rows were answered" in errors[3]
+        answered = machine.answered()
+
+        machine.emulator.use_faults()
+        again = machine.run("--retry-failed")
+
+        assert again.wait() == 0, again.text
+        assert machine.answered() == answered + 1 == machine.rows

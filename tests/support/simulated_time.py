@@ -203,6 +203,41 @@ class RateLimited(SimulatedServer):
         self.reply(call, self._latency_s * self._dice.lognormvariate(0, self._sigma))
 
 
+class Unlucky(Slots):
+    """Refuses a share of the calls, whatever the load is.
+
+    Args:
+        share: Of the calls, from 0 to 1.
+        storm_s: From this second to that one all calls are refused.
+        headers: Given with a refusal.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        *,
+        slots: int,
+        service_s: float,
+        storm_s: tuple[float, float] = (0.0, 0.0),
+        status: int = 429,
+        headers: Mapping[str, str] = {},
+        seed: int = 1,
+    ) -> None:
+        super().__init__(slots, service_s)
+        self._share, self._storm_s = share, storm_s
+        self._status, self._headers = status, headers
+        self._dice = random.Random(seed)
+        self.refused_in_storm = 0
+
+    def serve(self, call: Call) -> None:
+        storm = self._storm_s[0] <= self.loop.time() < self._storm_s[1]
+        self.refused_in_storm += storm
+        if storm or self._dice.random() < self._share:
+            self.reply(call, 0.005, self._status, self._headers, text="bad replica")
+        else:
+            super().serve(call)
+
+
 class Scripted(SimulatedServer):
     """Answers by a function of the call: (seconds, status) or None for never."""
 
