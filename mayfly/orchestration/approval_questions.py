@@ -4,14 +4,14 @@ A suspended run starts again from the top once it is resumed, and plans again. T
 which plan was answered: other runs may have changed the estimate meanwhile.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 from uuid import UUID
 
 import orjson
 from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRunInput
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput, keyset_from_base_key
@@ -19,13 +19,16 @@ from pydantic import Field
 
 from mayfly.orchestration.flow_state import APPROVAL_KEY
 
-T = TypeVar("T")
 Decision = Literal["approve", "refuse"]
 
 POLL_S = 2
 
-_LAST_QUESTION = "mayfly-approval-usd"
-"""Key of the flow run input that stores the last question: its estimate in dollars, its number."""
+_ASKED_ABOUT = "mayfly-approval-usd"
+"""Key of the flow run input with the estimate of the first question, in dollars; for the next ones,
+followed by their numbers."""
+
+_MOST = 200
+"""More questions of one run than anybody answers; also the most that Prefect lists."""
 
 
 class Approval(RunInput):
@@ -53,16 +56,23 @@ class Question:
     @property
     def key(self) -> str:
         """The key of the pause: Prefect asks once for each key, also after a restart."""
-        return APPROVAL_KEY if self.number == 1 else f"{APPROVAL_KEY}-{self.number}"
+        return f"{APPROVAL_KEY}{self._suffix}"
+
+    @property
+    def stored_as(self) -> str:
+        """The key of the flow run input with the estimate."""
+        return f"{_ASKED_ABOUT}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
+        # The first question has no number: runs that older versions suspended have no other.
+        return "" if self.number == 1 else f"-{self.number}"
 
     @classmethod
-    def read(cls, text: str) -> Self:
-        """Read a stored question; that of an older version has no number."""
-        usd, _, number = text.partition(" ")
-        return cls(int(number or 1), float(usd))
-
-    def __str__(self) -> str:
-        return f"{self.estimated_usd:.4f} {self.number}"
+    def read(cls, stored: FlowRunInput) -> Self:
+        """Read a stored question."""
+        number = stored.key.removeprefix(_ASKED_ABOUT).removeprefix("-")
+        return cls(int(number or 1), float(stored.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ def last_answered() -> Answer | None:
         kind = "suspended" if runtime.deployment.id else "paused"
         response = keyset_from_base_key(f"{kind}-{question.key}")["response"]
         # None where the run was rescheduled without its dialog.
-        given = _found(lambda: client.read_flow_run_input(run, response))
+        given = _read_input(client, run, response)
     if given is None:
         return None
     return Answer(Approval(**orjson.loads(given)).decision, question.estimated_usd)
@@ -111,9 +121,7 @@ def ask(description: str, *, estimated_usd: float, within_s: float) -> Decision:
     with get_client(sync_client=True) as client:
         last = _last_question(client, run)
         question = Question(1 if last is None else last.number + 1, estimated_usd)
-        if last is not None:
-            client.delete_flow_run_input(run, _LAST_QUESTION)
-        client.create_flow_run_input(run, _LAST_QUESTION, str(question))
+        client.create_flow_run_input(run, question.stored_as, f"{estimated_usd:.4f}")
     form, timeout = Approval.with_initial_data(description=description), round(within_s)
     if runtime.deployment.id:
         return suspend_flow_run(form, timeout=timeout, key=question.key).decision
@@ -121,14 +129,14 @@ def ask(description: str, *, estimated_usd: float, within_s: float) -> Decision:
 
 
 def _last_question(client: SyncPrefectClient, run: UUID) -> Question | None:
-    stored = _found(lambda: client.read_flow_run_input(run, _LAST_QUESTION))
-    return None if stored is None else Question.read(stored)
+    stored = client.filter_flow_run_input(run, _ASKED_ABOUT, _MOST, set())
+    return max(map(Question.read, stored), key=lambda question: question.number, default=None)
 
 
-def _found(read: Callable[[], T]) -> T | None:
-    """Return what a call reads, or None where the server has no such thing."""
+def _read_input(client: SyncPrefectClient, run: UUID, key: str) -> str | None:
+    """Return a flow run input, or None when the server has none of this key."""
     try:
-        return read()
+        return client.read_flow_run_input(run, key)
     except ObjectNotFound:
         return None
     except PrefectHTTPStatusError as error:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -96,9 +98,9 @@ def test_cancelled_worker_run_stops_billing(batch: TimedBatch) -> None:
     assert "Traceback" not in client.logs(run)
 
 
-@pytest.fixture
-def ad_hoc(batch: TimedBatch) -> Any:
-    """A run by the command line on the session's Prefect server, midway."""
+@contextmanager
+def ad_hoc_run(batch: TimedBatch, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run by the command line on the session's Prefect server."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("TOGETHER_", "PREFECT_"))}
     env = keep | {
         "TOGETHER_BASE_URL": batch.together.url,
@@ -110,17 +112,43 @@ def ad_hoc(batch: TimedBatch) -> Any:
     command = [
         sys.executable, "-m", "mayfly.cli.entry", "run", str(batch.folder / "input"),
         "--model", MODEL, "--output", str(batch.output), "--concurrency", "1", "--yes",
+        *options,
     ]  # fmt: skip
     with (batch.folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
-        batch.await_midway()
-        yield process, batch.stage.prefect.run_with("output", str(batch.output))
+        yield process
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def ad_hoc(batch: TimedBatch) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Such a run, midway, and the id of its flow run."""
+    with ad_hoc_run(batch) as process:
+        batch.await_midway()
+        yield process, batch.stage.prefect.run_with("output", str(batch.output))
+
+
+@pytest.mark.soak
+def test_ad_hoc_run_that_is_paused_after_its_approval_asks_once(batch: TimedBatch) -> None:
+    client = batch.stage.prefect
+    with ad_hoc_run(batch, "--approve-above", "0") as process:
+        run = client.run_with("output", str(batch.output))
+        client.await_state(run, "PAUSED")
+        client.resume(run, decision="approve")
+        batch.await_midway()
+        set_state(batch, run, PAUSED)
+        batch.await_stopped()
+
+        client.resume(run)
+
+        assert process.wait(180) == 0, (batch.folder / "output.txt").read_text()
+    batch.assert_complete(60)
+    assert (batch.folder / "output.txt").read_text().count("waiting for approval") == 1
 
 
 @pytest.mark.soak
