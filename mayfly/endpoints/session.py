@@ -247,7 +247,7 @@ class EndpointSession:
             return "not torn down"
         if self.policy == "stop":
             return "stopped; billing has ended"
-        return "deleted (confirmed: 404)"
+        return self.proof.end
 
     def remaining_endpoint(self) -> str:
         """Return what an aborted teardown leaves running, and how to end it."""

@@ -22,6 +22,7 @@ class TeardownProof:
         stopped_at: When the API first reported no replicas: billing had ended by then.
         gone_at: When a read returned 404; None if it was only stopped.
         not_found_read_back: Whether the API has confirmed that the endpoint does not exist.
+        existed: Whether there was an endpoint: a create answered, or a poll found it.
         replicas_seen: Maximum number of ready replicas at any poll.
         steps: Log of the steps, in order.
         run: The run that owned the endpoint; "" if no lease says.
@@ -35,11 +36,17 @@ class TeardownProof:
     stopped_at: float | None = None
     gone_at: float | None = None
     not_found_read_back: bool = False
+    existed: bool = True
     replicas_seen: int = 0
     steps: tuple[str, ...] = ()
     run: str = ""
     replica_minutes: int | None = None
     usd: float | None = None
+
+    @property
+    def end(self) -> str:
+        """How the endpoint ended, for people."""
+        return how_it_ended(gone=self.gone_at is not None, existed=self.existed)
 
     def followed_by(self, later: "TeardownProof") -> Self:
         """Return one proof for both parts of a teardown: the stop, then the deletion."""
@@ -49,6 +56,7 @@ class TeardownProof:
             stopped_at=self.stopped_at or later.stopped_at,
             gone_at=later.gone_at,
             not_found_read_back=later.not_found_read_back,
+            existed=self.existed or later.existed,
             replicas_seen=max(self.replicas_seen, later.replicas_seen),
             steps=tuple(dict.fromkeys((*self.steps, *later.steps))),
         )
@@ -73,6 +81,13 @@ class TeardownProof:
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {**asdict(self), "steps": list(self.steps)}
+
+
+def how_it_ended(*, gone: bool, existed: bool) -> str:
+    """Return how a teardown ended, for people."""
+    if not gone:
+        return "stopped"
+    return "deleted (confirmed: 404)" if existed else "never created (confirmed: 404)"
 
 
 def unfinished_teardown(

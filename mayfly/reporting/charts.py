@@ -115,7 +115,8 @@ def _life(
     created_s = endpoint["created_at"] - start
     gone_s = (proof.get("gone_at") or proof.get("stopped_at") or start + end_s) - start
     if endpoint["ready_at"] is None:
-        return [(created_s, gone_s, "never READY, not billed", "bar line")]
+        what = "never READY" if proof.get("existed", True) else "never created"
+        return [(created_s, gone_s, f"{what}, not billed", "bar line")]
     ready_s = endpoint["ready_at"] - start
     stopped_s = (proof.get("stopped_at") or start + end_s) - start
     return [

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from mayfly.models.endpoint import EndpointRef, Observation, Phase
 from mayfly.models.errors import MayflyError, RetryableError, TeardownFailed
 from mayfly.models.lease import SETTLE_S
-from mayfly.models.teardown import Line, TeardownProof, unfinished_teardown
+from mayfly.models.teardown import Line, TeardownProof, how_it_ended, unfinished_teardown
 from mayfly.together.control_plane import ControlPlane
 
 MAX_PAUSE_S = 10.0
@@ -194,8 +194,10 @@ class _Teardown:
             self._absence_logged = True
             return False
         now = self._now()
+        existed = bool(self._ref.endpoint_id) or self._seen
         self._record(
-            f"{self._ref.name} was deleted (confirmed: 404)",
+            f"{self._ref.name} was {how_it_ended(gone=True, existed=existed)}",
+            existed=existed,
             stopped_at=self.proof.stopped_at or now,
             gone_at=now,
             not_found_read_back=True,

@@ -72,3 +72,33 @@ def report_failed_once(machine: Machine) -> None:
         FaultRule(action="status", method="GET", path=f"{path}$", status=200, json=answer, first=1),
         SLOW,
     )
+
+
+def test_endpoint_whose_create_is_rejected_was_never_created(machine: Machine) -> None:
+    machine.emulator.use_faults(
+        FaultRule(action="status", method="POST", path="/endpoints$", status=403, message="no")
+    )
+
+    run = machine.run()
+
+    assert run.wait() == 1, run.text
+    assert "the endpoint was never created (confirmed: 404)" in run.text
+    assert "deleted (confirmed" not in run.text
+    (endpoint,) = machine.report()["endpoints"]
+    assert endpoint["ended"] == "never created (confirmed: 404)"
+    assert endpoint["teardown"]["not_found_read_back"]
+    assert not endpoint["teardown"]["existed"]
+    assert machine.leases() == ()
+
+
+def test_endpoint_without_a_deployment_was_deleted(machine: Machine) -> None:
+    machine.emulator.use_faults(
+        FaultRule(action="status", method="POST", path="/deployments$", status=403, message="no")
+    )
+
+    run = machine.run()
+
+    assert run.wait() == 1, run.text
+    (endpoint,) = machine.report()["endpoints"]
+    assert endpoint["ended"] == "deleted (confirmed: 404)"
+    assert endpoint["teardown"]["existed"]

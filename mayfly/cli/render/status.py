@@ -12,6 +12,7 @@ from mayfly.cli.render.live_block import LiveBlock
 from mayfly.cli.render.parts import BETWEEN, Parts
 from mayfly.cli.render.plan import details_table
 from mayfly.models.durations import span
+from mayfly.models.teardown import how_it_ended
 from mayfly.reporting.progress import STEP_LABELS
 from mayfly.runs.status import read_status
 from mayfly.storage.lease_store import LeaseStore
@@ -40,7 +41,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
         "cost", f"${status['cost']['usd']:.2f}" + (f", in {runs} runs" if runs > 1 else "")
     )
     for proof in status["teardowns_by_others"]:
-        end = "deleted (confirmed: 404)" if proof["gone_at"] else "stopped"
+        end = how_it_ended(gone=bool(proof["gone_at"]), existed=proof.get("existed", True))
         table.add_row("endpoint", f"{proof['name']} {end}, by the {proof['line']}")
     for lease in status["open_leases"]:
         table.add_row("endpoint", _lease(lease))
