@@ -28,7 +28,7 @@ from mayfly.orchestration.temporary_server import (
 )
 from mayfly.planning.plan import Plan, make_plan
 from mayfly.planning.preview import preview_job
-from mayfly.reporting.progress import Progress, Snapshot, Step
+from mayfly.reporting.progress import Snapshot, Step
 from mayfly.runs.budget import check_budget
 from mayfly.runs.handle import RunHandle
 from mayfly.signals import (
@@ -230,7 +230,8 @@ def import_the_flow() -> None:
 
 def confirmed(plan: Plan) -> bool:
     """Ask for confirmation of the plan."""
-    answer = input(f"  Create this endpoint at ${plan.usd_per_h:.2f}/h for the batch? [y/N] ")
+    what = "Create this endpoint" if plan.existing is None else f"Use {plan.existing.name}"
+    answer = input(f"  {what} at ${plan.usd_per_h:.2f}/h for the batch? [y/N] ")
     return answer.strip().lower() in {"y", "yes"}
 
 
@@ -246,7 +247,7 @@ def run_flow(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int
     """
     received = signals_so_far()
     progress = handle.progress
-    announce_signals(received, progress)
+    announce_signals(received, handle)
     try:
         with screen.follow(progress):
             report = execute_run(handle, recorded=recorded)
@@ -269,12 +270,15 @@ def run_flow(handle: RunHandle, screen: Screen, *, recorded: bool = True) -> int
     return code
 
 
-def announce_signals(received: list[int], progress: Progress) -> None:
+def announce_signals(received: list[int], handle: RunHandle) -> None:
     """Let signals interrupt the run; the first one reports what happens next."""
+    progress = handle.progress
+    existing = handle.plan is not None and handle.plan.existing is not None
 
     def end(number: int, frame: FrameType | None) -> None:
         if not received:
-            progress.log(signal_message(signal.Signals(number), progress.snapshot()))
+            now = progress.snapshot()
+            progress.log(signal_message(signal.Signals(number), now, existing=existing))
         received.append(number)
         interrupt_outside_imports(number, frame)
 
@@ -287,14 +291,20 @@ def exit_code_after_signals(received: list[int], handle: RunHandle) -> int:
     return TeardownFailed.exit_code if handle.teardown_aborted else exit_code_of(received)
 
 
-def signal_message(received: signal.Signals, now: Snapshot) -> str:
-    """Return the message about what happens after a signal."""
+def signal_message(received: signal.Signals, now: Snapshot, *, existing: bool = False) -> str:
+    """Return the message about what happens after a signal.
+
+    Args:
+        existing: Whether the run uses an endpoint that it did not create.
+    """
     if not now.endpoint or now.step in (Step.REPORTING, Step.DONE):
         return f"{received.name}: ending; this run has no endpoint"
-    return (
-        f"{received.name}: stopping; tearing the endpoint down to end its billing. Every answer "
-        "received so far is kept"
+    end = (
+        "leaving the existing endpoint as it was found, or as --teardown says"
+        if existing
+        else "tearing the endpoint down to end its billing"
     )
+    return f"{received.name}: stopping; {end}. Every answer received so far is kept"
 
 
 def check_torn_down(handle: RunHandle, error: TeardownFailed) -> None:

@@ -174,6 +174,11 @@ class Provisioner:
             # An existing endpoint that someone stopped is not started again.
             if not lost or losses > MOST_LOSSES or offers is None:
                 left.pop(0)
+            if not left and offers is None:
+                raise TerminalError(
+                    f"{'; '.join(self.moves)}; this run did not create it and does not replace it: "
+                    "start it, or name another with --endpoint, and run the same command again"
+                )
             if not left:
                 raise TerminalError(f"no hardware left to try: {'; '.join(self.moves)}")
 

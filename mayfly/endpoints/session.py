@@ -60,6 +60,7 @@ class EndpointSession:
         started_with: Ready replicas when the first requests could be sent.
         proof: The proof of its teardown, once there is one.
         first_token: Time to the first token, as the API measured it.
+        bills_anyway: Whether it was running before this run, which did not create it.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class EndpointSession:
         self.created_at = clock.time()
         self.policy: Teardown = lease.teardown
         self.over = False
+        self.bills_anyway = False
         self._plane, self._store, self._connection = plane, store, connection
         self._rental, self._log = rental, log
         self._timeouts, self._clock = timeouts, clock
@@ -129,7 +131,8 @@ class EndpointSession:
     def start(self, ref: EndpointRef, replicas: Replicas) -> EndpointRef:
         """Use an endpoint that exists; start it if it is stopped."""
         self._keep(ref)
-        if not self._plane.observe(ref).phase.may_bill:
+        self.bills_anyway = self._plane.observe(ref).phase.may_bill
+        if not self.bills_anyway:
             self._log(f"endpoint {ref.name} is stopped; starting it")
             self._plane.scale(ref, replicas)
         return self.ref
@@ -234,6 +237,11 @@ class EndpointSession:
         """
         if self.policy == "delete":
             self._end("delete")
+        elif self.policy == "keep":
+            # What it costs from now on is not this run's.
+            now = self._clock.monotonic()
+            self.spending.sample(now, BilledPhase.DRAINING, 0)
+            self.meter.sample(now, 0)
         self._heart.end()
         self.over = True
         return self.ended
@@ -241,13 +249,22 @@ class EndpointSession:
     @property
     def ended(self) -> str:
         """How the endpoint ended, for people."""
+        if not self.ref.created_by_us and self._is_gone:
+            return "deleted, but not by this run"
         if self.policy == "keep":
-            return "kept, as requested; it bills until it is stopped"
+            how = "as requested" if self.ref.created_by_us else "as it was found"
+            return f"kept, {how}; it bills until it is stopped"
         if self.proof is None:
             return "not torn down"
         if self.policy == "stop":
             return "stopped; billing has ended"
         return self.proof.end
+
+    @property
+    def _is_gone(self) -> bool:
+        if self.proof is not None:
+            return self.proof.gone_at is not None
+        return self._phase is Phase.GONE
 
     def remaining_endpoint(self) -> str:
         """Return what an aborted teardown leaves running, and how to end it."""
@@ -263,6 +280,7 @@ class EndpointSession:
         """Return its record for the report."""
         return {
             "name": self.ref.name,
+            "bills_anyway": self.bills_anyway,
             "hardware": self.ref.hardware,
             "price_usd_per_h": self.ref.price_usd_per_h,
             "created_at": self.created_at,

@@ -89,10 +89,17 @@ def plan_question(plan: Plan, *, approved_usd: float | None = None) -> str:
         f"- **estimate** {estimate}",
         f"- **stops at** {'no cost limit' if cost is None else f'${cost:,.2f}'}, "
         f"{'no deadline' if time_s is None else span(time_s)}",
-        f"- **at the end** the endpoint is {_TEARDOWN[job.rental.teardown]}",
+        f"- **at the end** the endpoint is {_at_the_end(plan)}",
         *(f"- **note** {note}" for note in (plan.advice, *plan.warnings) if note),
     ]
     return "\n".join(lines)
+
+
+def _at_the_end(plan: Plan) -> str:
+    teardown = plan.preview.job.rental.teardown
+    if plan.existing is not None and teardown == "delete":
+        return "left as it was found"
+    return _TEARDOWN[teardown]
 
 
 def progress_line(now: Snapshot) -> str:

@@ -1,5 +1,6 @@
 """Existing endpoints: only endpoints that we created are deleted."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from mayfly.together.control_plane import ControlPlane
 from mayfly.together.factory import connect
 from tests.support.machine import MODEL, Machine
 from tests.support.wait import wait_until
-from together_emulator import Emulator
+from together_emulator import Emulator, FaultRule
 
 
 @pytest.fixture
@@ -49,7 +50,13 @@ def test_existing_running_endpoint_is_used_and_left_running(
     machine.assert_complete()
     assert plane.observe(theirs).phase is Phase.READY
     assert machine.leases() == ()
-    assert "bills until it is stopped" in run.text
+    assert "production-chat (existing, 1xnvidia-h100-80gb at $5.49/h a replica)" in run.text
+    assert "kept, as it was found; it bills until it is stopped" in run.text
+    assert "the endpoint was running already: it bills with and without this run" in run.text
+    report = machine.report()
+    minutes = report["cost"]["replica_minutes"]
+    assert minutes > 0
+    assert report["cost"]["usd"] == pytest.approx(minutes * 5.49 / 60, abs=1e-3)
 
 
 def test_existing_stopped_endpoint_is_started_and_stopped_again(
@@ -63,6 +70,37 @@ def test_existing_stopped_endpoint_is_started_and_stopped_again(
     assert run.wait() == 0, run.text
     machine.assert_complete()
     assert plane.observe(theirs).phase is Phase.STOPPED
+
+
+def test_existing_endpoint_that_others_delete_is_not_replaced(
+    machine: Machine, plane: ControlPlane, theirs: EndpointRef
+) -> None:
+    machine.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
+    run = machine.run("--endpoint", theirs.name, timeouts={"observe_every_s": 0.2})
+    wait_until(lambda: machine.answered() >= 4, "answered rows")
+
+    machine.emulator.vanish(theirs.name)
+
+    assert run.wait() == 1, run.text
+    assert "was lost during the batch: gone: does not exist; this run did not create it" in run.text
+    (endpoint,) = machine.report()["endpoints"]
+    assert endpoint["ended"] == "deleted, but not by this run"
+    assert plane.list_endpoints("") == []
+    assert machine.leases() == ()
+
+
+def test_interrupted_run_leaves_an_existing_endpoint_running(
+    machine: Machine, plane: ControlPlane, theirs: EndpointRef
+) -> None:
+    machine.emulator.use_faults(FaultRule(action="delay", path="^/v1/chat/", delay_s=0.3))
+    run = machine.run("--endpoint", theirs.name)
+    wait_until(lambda: machine.answered() >= 4, "answered rows")
+
+    run.signal(signal.SIGINT)
+
+    assert run.wait() == 130, run.text
+    assert "SIGINT: stopping; leaving the existing endpoint as it was found" in run.text
+    assert plane.observe(theirs).phase is Phase.READY
 
 
 def test_existing_running_endpoint_is_stopped_with_teardown_stop(

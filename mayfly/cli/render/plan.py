@@ -19,6 +19,12 @@ _THEN = {
     "keep": "then KEPT RUNNING, AND BILLED",
 }
 
+_THEN_EXISTING = {
+    "delete": "then left as it was found: running or stopped",
+    "stop": "then stopped and kept",
+    "keep": "then KEPT RUNNING, AND BILLED",
+}
+
 
 def plan_table(plan: Plan, *, named_output: bool = True) -> RenderableType:
     """Draw a plan: the data, then each hardware with its estimate and the decision.
@@ -32,7 +38,7 @@ def plan_table(plan: Plan, *, named_output: bool = True) -> RenderableType:
     job, foot = plan.preview.job, details_table()
     if plan.placement is None:
         assert plan.existing is not None  # noqa: S101 - a plan has one of the two
-        foot.add_row("endpoint", f"{plan.existing.name} (existing)")
+        foot.add_row("endpoint", existing_line(plan))
         return Group(head, foot)
     foot.add_row(
         "create",
@@ -53,6 +59,16 @@ def plan_table(plan: Plan, *, named_output: bool = True) -> RenderableType:
     for line in (*_too_long(plan), *plan.warnings):
         foot.add_row("note", line, style="bold")
     return Group(head, quote_table(plan.placement.candidates, plan.quotes), foot)
+
+
+def existing_line(plan: Plan) -> str:
+    """Return the existing endpoint that the job names, its price, and what becomes of it."""
+    existing = plan.existing
+    assert existing is not None  # noqa: S101 - callers check it
+    price = f" at ${existing.price_usd_per_h:.2f}/h a replica" if existing.price_usd_per_h else ""
+    on = f", {existing.hardware}{price}" if existing.hardware else ""
+    then = _THEN_EXISTING[plan.preview.job.rental.teardown]
+    return f"{existing.name} (existing{on}), {then}"
 
 
 def _data(plan: Plan, *, named_output: bool) -> Table:

@@ -49,6 +49,8 @@ def summary(report: dict[str, Any]) -> RenderableType:
     )
     table.add_row("time", took or "under a second")
     table.add_row("cost", cost_line(report["cost"]))
+    if any(endpoint.get("bills_anyway") for endpoint in report["endpoints"]):
+        table.add_row("", "the endpoint was running already: it bills with and without this run")
     if (estimate := report.get("estimate")) and report["endpoints"]:
         table.add_row("estimate", _planned(estimate))
     for endpoint in report["endpoints"]:
