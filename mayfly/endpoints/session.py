@@ -28,6 +28,7 @@ from mayfly.models.errors import (
     EndpointLost,
     MayflyError,
     RetryableError,
+    TerminalError,
     TimeToMove,
 )
 from mayfly.models.job import Rental, Teardown
@@ -39,7 +40,12 @@ from mayfly.storage.lease_store import LeaseStore
 from mayfly.together.connection import Connection
 from mayfly.together.control_plane import ControlPlane
 from mayfly.together.readiness import await_ready
+from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
+
+CREATE_RETRIES_S = 300.0
+"""How long the calls of a create are retried; the wait for READY may be shorter. Not for longer: a
+deployment may be READY, and bill, before requests are routed to it."""
 
 _ONCE_LOST = (Phase.GONE, Phase.FAILED, Phase.STOPPED, Phase.STOPPING)
 
@@ -119,7 +125,25 @@ class EndpointSession:
             raise
 
     def create(self, spec: EndpointSpec) -> EndpointRef:
-        """Create the endpoint, or adopt the one that an earlier attempt with this name created."""
+        """Create the endpoint, or adopt the one that an earlier attempt with this name created.
+
+        Raises:
+            TerminalError: The API did not take the calls in time.
+        """
+        try:
+            return with_retries(
+                lambda: self._create_once(spec),
+                budget_s=min(CREATE_RETRIES_S, self._rental.ready_timeout_s),
+                log=self._log,
+                under_way=True,
+                clock=self._clock.monotonic,
+                sleep=self._sleep,
+            )
+        except RetryableError as error:
+            # The step must not begin again with all of it.
+            raise TerminalError(str(error)) from error
+
+    def _create_once(self, spec: EndpointSpec) -> EndpointRef:
         before = self._settled_at
         try:
             self._keep(self._plane.create(spec, on_known=self._created))

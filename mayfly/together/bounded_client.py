@@ -7,7 +7,9 @@ total time.
 """
 
 import contextvars
+import random
 import threading
+import time
 from collections.abc import Callable, Collection
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,6 +18,13 @@ import httpx
 
 from mayfly.models.secrets import secrets_of, without_secrets
 from mayfly.together.sdk import DefaultHttpxClient
+
+READ_REPEATS = 3
+READ_PAUSE_S = 0.5
+"""Longest pause before the first repeat of a read; it doubles. Longer troubles are the callers'."""
+
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_SOON = frozenset({500, 502, 503, 504})
 
 
 class BoundedClient(DefaultHttpxClient):
@@ -52,9 +61,30 @@ class BoundedClient(DefaultHttpxClient):
         super().__init__(event_hooks={"request": [keep_private], "response": [note_date]}, **more)
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Send a request and read the response within the total time (else ReadTimeout)."""
+        """Send a request and read the response within the total time (else ReadTimeout).
+
+        A read that the API fails at once is repeated: a step makes several in a row, and would
+        start again with the first. A call that changes something is sent once.
+        """
         if options.get("stream"):
             return super().send(request, **options)
+        repeats = READ_REPEATS if request.method == "GET" else 0
+        end = time.monotonic() + self._total_s
+        for repeat in range(repeats):
+            try:
+                response = self._send_once(request, **options)
+            except _BROKEN:
+                pass
+            else:
+                if not _may_succeed_soon(response):
+                    return response
+            pause_s = random.uniform(0.0, READ_PAUSE_S * 2**repeat)  # noqa: S311 - jitter
+            if time.monotonic() + pause_s > end:
+                break
+            time.sleep(pause_s)
+        return self._send_once(request, **options)
+
+    def _send_once(self, request: httpx.Request, **options: Any) -> httpx.Response:
         ended: SimpleQueue[httpx.Response | BaseException] = SimpleQueue()
         plain_send = super().send
 
@@ -99,6 +129,11 @@ class TransportAtFirstUse(httpx.BaseTransport):
         """Close the connections, if there are any."""
         if self._transport is not None:
             self._transport.close()
+
+
+def _may_succeed_soon(response: httpx.Response) -> bool:
+    """Return whether the API failed a read, and did not ask to wait."""
+    return response.status_code in _SOON and "retry-after" not in response.headers
 
 
 def _masked(request: httpx.Request, response: httpx.Response) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Set up the official SDK: one attempt per call, a time limit for each, no proxy on loopback."""
+"""Set up the official SDK: writes are sent once, a time limit for each, no proxy on loopback."""
 
 import ssl
 from typing import Any

@@ -78,12 +78,52 @@ ANSWERS: tuple[Action, ...] = ("reset_before", "truncate", "malformed", "not_jso
 @pytest.mark.parametrize("action", ANSWERS)
 def test_failed_poll_is_transient(service: EmulatedService, action: Action) -> None:
     ref = service.plane.create(service.spec())
-    service.emulator.use_faults(FaultRule(action=action, method="GET", nth=(1,)))
+    service.emulator.use_faults(FaultRule(action=action, method="GET"))
 
     with pytest.raises(OutcomeUnknown):
         service.plane.observe(ref)
 
+    service.emulator.use_faults()
     assert service.plane.observe(ref).phase is Phase.STARTING
+
+
+READS_FAIL = {
+    "500": FaultRule(action="status", method="GET", status=500, nth=(1, 2)),
+    "503": FaultRule(action="status", method="GET", status=503, nth=(1, 2)),
+    "a reset": FaultRule(action="reset_before", method="GET", nth=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("trouble", READS_FAIL)
+def test_read_that_fails_at_once_is_repeated(service: EmulatedService, trouble: str) -> None:
+    ref = service.plane.create(service.spec())
+    service.emulator.use_faults(READS_FAIL[trouble])
+
+    assert service.plane.observe(ref).phase is Phase.STARTING
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_read_that_is_asked_to_wait_is_not_repeated_at_once(
+    service: EmulatedService, status: int
+) -> None:
+    ref = service.plane.create(service.spec())
+    headers = {"retry-after": "7"}
+    service.emulator.use_faults(
+        FaultRule(action="status", method="GET", status=status, headers=headers, nth=(1,))
+    )
+
+    with pytest.raises(RetryableError):
+        service.plane.observe(ref)
+
+
+@pytest.mark.parametrize("action", ["reset_before", "reset_after"])
+def test_call_that_changes_something_is_sent_once(service: EmulatedService, action: Action) -> None:
+    service.emulator.use_faults(FaultRule(action=action, method="POST"))
+
+    with pytest.raises(OutcomeUnknown):
+        service.plane.create(service.spec())
+
+    assert sum(call.method == "POST" for call in service.emulator.calls()) == 1
 
 
 @pytest.mark.parametrize("action", ANSWERS)

@@ -102,3 +102,18 @@ def test_endpoint_without_a_deployment_was_deleted(machine: Machine) -> None:
     (endpoint,) = machine.report()["endpoints"]
     assert endpoint["ended"] == "deleted (confirmed: 404)"
     assert endpoint["teardown"]["existed"]
+
+
+def test_create_is_retried_longer_than_other_steps(machine: Machine) -> None:
+    # A step is tried six times.
+    busy = FaultRule(action="status", method="POST", path="/endpoints$", status=429, first=6)
+    machine.emulator.use_faults(busy)
+
+    run = machine.run()
+
+    assert run.wait() == 0, run.text
+    assert "HTTP 429: injected fault; retrying in" in run.text
+    machine.assert_complete()
+    (endpoint,) = machine.report()["endpoints"]
+    assert endpoint["ended"] == "deleted (confirmed: 404)"
+    assert not machine.emulator.has_endpoints
