@@ -5,8 +5,10 @@ same for `prefect deploy`, and a test compares the two. A worker imports the flo
 installation of mayfly, so no deployment names a folder.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.callables import parameter_schema
+from pydantic import ValidationError
 
 from mayfly.models.errors import BadRequest, TerminalError
 from mayfly.orchestration.credentials import TogetherCredentials
@@ -37,6 +40,8 @@ Prefect's default is a temporary folder, which is removed with everything that a
 
 PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
 """Stay in the working directory: without a pull step Prefect copies that folder, with its data."""
+
+CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +125,8 @@ def deploy(*, pool: str, notify: str = "", log: Callable[[str], None]) -> None:
         notify: A notification block as `type/name`, or "".
 
     Raises:
-        BadRequest: No Prefect server is configured, or the block does not exist.
+        BadRequest: No Prefect server is configured, the pool's name is not valid, or the block does
+            not exist.
         TerminalError: The server does not respond, or rejects the request.
     """
     url = PREFECT_API_URL.value()
@@ -131,12 +137,12 @@ def deploy(*, pool: str, notify: str = "", log: Callable[[str], None]) -> None:
         )
     try:
         with get_client(sync_client=True) as client:
-            TogetherCredentials.register_type_and_schema()
+            past_conflicts(TogetherCredentials.register_type_and_schema)
             log("block type Together Credentials")
             kind = _ensure_pool(client, pool)
             log(f"work pool {pool} ({kind})")
             for deployment in DEPLOYMENTS:
-                _register(client, deployment, pool, kind)
+                past_conflicts(partial(_register, client, deployment, pool, kind))
                 log(f"deployment {deployment.name}/{deployment.name}")
         if notify:
             notify_through(notify, log=log)
@@ -176,6 +182,23 @@ def failure_of(error: BaseException, url: str) -> str:
     )
 
 
+def past_conflicts(
+    call: Callable[[], object], *, sleep: Callable[[float], object] = time.sleep
+) -> None:
+    """Repeat a call that finds or creates, where another deploy creates the same meanwhile."""
+    for pause_s in CONFLICT_PAUSES_S:
+        try:
+            call()
+        except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+            cause = root_cause(error)
+            if not isinstance(cause, httpx.HTTPStatusError) or cause.response.status_code != 409:
+                raise
+            sleep(pause_s)
+        else:
+            return
+    call()
+
+
 def _ensure_pool(client: SyncPrefectClient, pool: str) -> str:
     """Create the work pool if it does not exist; return its type."""
     try:
@@ -184,7 +207,11 @@ def _ensure_pool(client: SyncPrefectClient, pool: str) -> str:
         from prefect.workers.process import ProcessWorker  # noqa: PLC0415 - takes a second
 
         template = ProcessWorker.get_default_base_job_template()
-        wanted = WorkPoolCreate(name=pool, type="process", base_job_template=template)
+        try:
+            wanted = WorkPoolCreate(name=pool, type="process", base_job_template=template)
+        except ValidationError as error:
+            why = str(error.errors()[0]["msg"])
+            raise BadRequest(f"--pool {pool}: Prefect accepts no such name ({why})") from error
         try:
             return client.create_work_pool(wanted).type
         except ObjectAlreadyExists:
