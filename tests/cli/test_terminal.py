@@ -45,6 +45,30 @@ def test_resized_window_keeps_one_waiting_line_and_then_none(tmp_path: Path) -> 
     assert lines == ["printed before", "printed meanwhile", "the end"]
 
 
+BLOCK = """\
+from rich.text import Text
+from mayfly.cli.render.console import console
+from mayfly.cli.render.live_block import LiveBlock
+screen = console()
+block = LiveBlock(screen)
+for figure in range(3):
+    block.show(Text(f"{figure} rows " * 12))
+    block.above(Text(f"message {figure}"))
+block.end()
+screen.print("the end")
+"""
+
+
+def test_block_is_erased_at_the_width_of_the_terminal_not_of_columns(tmp_path: Path) -> None:
+    # As what a program with line editing starts gets it.
+    env = {"COLUMNS": "120"}
+    with terminal(tmp_path, sys.executable, "-c", BLOCK, columns=50, env=env) as window:
+        wait_until(lambda: "the end" in "".join(window.lines()), "end")
+        lines = [line for line in window.lines() if not line.startswith("Pane is dead")]
+
+    assert lines == ["message 0", "message 1", "message 2", "the end"]
+
+
 def run_in(*options: str) -> list[str]:
     """Return a command that runs mayfly, and then writes its exit code."""
     command = shlex.join([sys.executable, "-m", "mayfly.cli.main", "run", *ASKED, *options])
@@ -73,5 +97,6 @@ def test_local_run_asks_nothing_and_leaves_no_live_lines(shell: Shell) -> None:
     assert "exit code 0" in lines
     assert not [line for line in lines if "[y/N]" in line]
     # Nothing of the waiting lines and of the live panel.
-    assert not [line for line in lines if set(line) & set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏━●○")]
+    live = [line for line in lines if set(line) & set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏━●○")]
+    assert not live, "\n".join(lines)
     assert "      rows  40 of 40 answered" in lines

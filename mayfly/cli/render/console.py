@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import IO, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 UNWRAPPED = 10_000
 """Columns of a pipe: wider than any line."""
@@ -39,7 +39,7 @@ def console(stream: TextIO | None = None) -> Console:
 def _console_of(stream: TextIO) -> Console:
     file = cast("IO[str]", Steady(stream))
     if stream.isatty():
-        return Console(file=file, highlight=False, force_jupyter=False)
+        return TerminalConsole(file=file, highlight=False, force_jupyter=False)
     return Console(
         file=file,
         width=UNWRAPPED,
@@ -48,6 +48,28 @@ def _console_of(stream: TextIO) -> Console:
         force_jupyter=False,
         color_system=None,
     )
+
+
+class TerminalConsole(Console):
+    """A console as wide as its terminal is now.
+
+    Rich goes by COLUMNS, which may be another terminal's, or the width before a resize: programs
+    with line editing, such as Python's prompt, export it to what they start. Lines that wrap
+    unexpectedly could not be erased.
+    """
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The size in columns and lines; what rich finds where the terminal does not tell."""
+        try:
+            columns, lines = os.get_terminal_size(self.file.fileno())
+        except (OSError, ValueError):
+            columns = lines = 0
+        return ConsoleDimensions(columns, lines) if columns and lines else super().size
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
 
 
 def is_live(of: Console, environ: Mapping[str, str] = os.environ) -> bool:
