@@ -43,7 +43,7 @@ from mayfly.together.readiness import await_ready
 from mayfly.together.retry import with_retries
 from mayfly.together.teardown import tear_down
 
-CREATE_RETRIES_S = 300.0
+CREATE_RETRIES_S = 120.0
 """How long the calls of a create are retried; the wait for READY may be shorter. Not for longer: a
 deployment may be READY, and bill, before requests are routed to it."""
 
