@@ -20,7 +20,7 @@ from mayfly.models.secrets import secrets_of, without_secrets
 from mayfly.together.sdk import DefaultHttpxClient
 
 READ_REPEATS = 3
-READ_PAUSE_S = 0.5
+READ_PAUSE_S = 0.1
 """Longest pause before the first repeat of a read; it doubles. Longer troubles are the callers'."""
 
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)

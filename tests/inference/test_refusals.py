@@ -8,8 +8,19 @@ from mayfly.inference.concurrency import Fixed, Limiter
 from tests.support.simulated_time import Call, Scripted, Unlucky, run_batch
 
 
-@pytest.mark.parametrize("headers", [{}, {"retry-after": "0"}, {"retry-after": "1"}])
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, pytest.param({"retry-after": "0"}, marks=pytest.mark.soak), {"retry-after": "1"}],
+)
+@pytest.mark.parametrize(
+    "share",
+    [
+        pytest.param(0.05, marks=pytest.mark.soak),
+        0.1,
+        pytest.param(0.2, marks=pytest.mark.soak),
+        0.4,
+    ],
+)
 @pytest.mark.parametrize(
     ("make_limiter", "slots"),
     [(lambda: Fixed(8), 8), (lambda: Fixed(64), 64), (AdaptiveLimiter, 64)],
