@@ -94,6 +94,7 @@ def test_run_is_started_approved_and_followed_in_the_browser(
 
     run = stage.prefect.run_with("output", output)
     stage.prefect.await_state(run, "PAUSED")
+    stage.prefect.question(run)
     assert stage.endpoint_count() == 0
     form.open_run(run)
     form.answer("approve")
@@ -164,6 +165,7 @@ def test_run_is_approved_in_the_new_ui_too(
 ) -> None:
     run = stage.start(stage.job(ROOT / output, limits={"approve_above_usd": 0}))
     stage.prefect.await_state(run, "PAUSED")
+    stage.prefect.question(run)
     screen = Screen.open(browser, f"{stage.prefect.ui}/v2")
     page = screen.page
     screen.open_run(run)

@@ -127,6 +127,16 @@ class PrefectClient:
         assert found["state_type"] in wanted, f"{found['state']}\n{self.logs(run)}"
         return found
 
+    def question(self, run: str, key: str = "approval") -> str:
+        """Return the text of a suspended run's dialog; Prefect stores it just after the state."""
+        wanted = {"prefix": f"suspended-{key}-description", "limit": 1}
+        (found,) = wait_until(
+            lambda: self.request("POST", f"/flow_runs/{run}/input/filter", **wanted),
+            f"the question of flow run {run}",
+            every_s=EVERY_S,
+        )
+        return str(found["value"])
+
     def resume(self, run: str, **answer: Any) -> None:
         """Resume a flow run that waits, with the values of its dialog.
 
