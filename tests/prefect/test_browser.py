@@ -180,7 +180,8 @@ def test_run_is_approved_in_the_new_ui_too(
         page.get_by_role("menuitem", name="approve")
     ).first.click()
     screen.picture("new-ui-approval")
-    dialog.get_by_role("button", name="Resume", exact=True).click()
+    resume = dialog.get_by_role("button", name="Resume", exact=True)
+    screen.until_taken(resume.click, "resume")
 
     stage.prefect.await_state(run, "COMPLETED")
     screen.open_artifact(stage.prefect.artifact(run, "batch-inference-result")["id"])

@@ -119,9 +119,9 @@ class Screen:
 
     def start(self) -> None:
         """Send the form until a run is made."""
-        self._until_taken(self.submit, "create_flow_run")
+        self.until_taken(self.submit, "create_flow_run")
 
-    def _until_taken(self, press: Callable[[], None], call: str) -> None:
+    def until_taken(self, press: Callable[[], None], call: str) -> None:
         """Press until the server has accepted the call; a busy one refuses it."""
 
         def taken() -> bool:
@@ -155,7 +155,7 @@ class Screen:
             self._choose(self.field("Decision"), decision)
             self._dialog_button("Submit").click()
 
-        self._until_taken(press, "resume")
+        self.until_taken(press, "resume")
         return picture
 
     def _ask_for_the_question(self) -> None:
@@ -174,7 +174,7 @@ class Screen:
                 self.page.get_by_role("button", name="Cancel", exact=True).first.click()
             self._dialog_button("Confirm").click()
 
-        self._until_taken(press, "set_state")
+        self.until_taken(press, "set_state")
 
     def open_artifact(self, artifact: str) -> None:
         """Go to the page of an artifact."""
