@@ -76,14 +76,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a question about a plan of this estimate, in dollars."""
+class Answered:
+    """A decision about a plan of this estimate: the upper end of its cost, in dollars."""
 
     decision: Decision
     estimated_usd: float
 
 
-def last_answered() -> Answer | None:
+def last_answered() -> Answered | None:
     """Return the answer to this flow run's last question, if this attempt of the run has one.
 
     A run that is retried after its end has another attempt: it asks anew.
@@ -100,7 +100,7 @@ def last_answered() -> Answer | None:
         given = _read_input(client, run, response)
     if given is None:
         return None
-    return Answer(Approval(**orjson.loads(given)).decision, question.estimated_usd)
+    return Answered(Approval(**orjson.loads(given)).decision, question.estimated_usd)
 
 
 def ask(description: str, *, estimated_usd: float, within_s: float) -> Decision:

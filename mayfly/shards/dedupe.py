@@ -87,7 +87,7 @@ def find_duplicates(source: RequestSource, paths: RunPaths, *, key: str) -> Dupl
     Args:
         key: Identifies the job and its input; an index with another key is rebuilt.
     """
-    return DuplicateIndex(paths.duplicates, key=key, rows=_digests(source))
+    return DuplicateIndex.opened(paths.duplicates, key=key, rows=_digests(source))
 
 
 def _digests(source: RequestSource) -> Iterator[tuple[int, bytes]]:

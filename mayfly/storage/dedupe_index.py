@@ -29,36 +29,51 @@ CREATE TABLE loaded (shard INTEGER PRIMARY KEY);
 
 
 class DuplicateIndex:
-    """The duplicates of one job's input; safe to use from several threads and processes.
+    """The duplicates of one job's input; safe to use from several threads and processes."""
 
-    Raises:
-        TerminalError: The file cannot be written.
-    """
+    def __init__(self, path: Path) -> None:
+        """Use the index in a file; see `opened` and `existing`."""
+        self._path = path
 
-    def __init__(self, path: Path, *, key: str, rows: Iterable[tuple[int, bytes]]) -> None:
-        """Open the file, or create it if it has another key.
+    @classmethod
+    def opened(cls, path: Path, *, key: str, rows: Iterable[tuple[int, bytes]]) -> Self:
+        """Return the index in a file, which is created if it has another key.
 
         Args:
             key: Identifies the input and the requests.
             rows: Each row that can be sent, in order, with the digest of its request; read only if
                 the file has to be created.
+
+        Raises:
+            TerminalError: The file cannot be written.
         """
-        self._path = path
+        index = cls(path)
         try:
-            if self._key() != key:
-                self._make(key, rows)
+            if index.key != key:
+                index._make(key, rows)
         except (sqlite3.Error, OSError) as error:
             raise TerminalError(
                 f"{path} cannot be written: {error}; "
                 "free some disk space and run the same command again"
             ) from error
+        return index
 
     @classmethod
     def existing(cls, path: Path, *, key: str) -> Self | None:
         """Return the index in a file, without writing; None if there is none with this key."""
-        index = cls.__new__(cls)
-        index._path = path  # noqa: SLF001 - its own
-        return index if index._key() == key else None  # noqa: SLF001
+        index = cls(path)
+        return index if index.key == key else None
+
+    @property
+    def key(self) -> str | None:
+        """The key in the file; None if there is no such file, or it is damaged."""
+        if not self._path.exists():
+            return None
+        try:
+            with closing(self._connect()) as database:
+                return str(database.execute("SELECT key FROM about").fetchone()[0])
+        except (sqlite3.Error, TypeError):
+            return None
 
     @staticmethod
     def key_of(fingerprint: str, input_fingerprint: str) -> str:
@@ -110,15 +125,6 @@ class DuplicateIndex:
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=BUSY_S)
-
-    def _key(self) -> str | None:
-        if not self._path.exists():
-            return None
-        try:
-            with closing(self._connect()) as database:
-                return str(database.execute("SELECT key FROM about").fetchone()[0])
-        except (sqlite3.Error, TypeError):
-            return None
 
     def _make(self, key: str, rows: Iterable[tuple[int, bytes]]) -> None:
         made = temporary_beside(self._path)

@@ -68,23 +68,22 @@ class BoundedClient(DefaultHttpxClient):
         """
         if options.get("stream"):
             return super().send(request, **options)
-        repeats = READ_REPEATS if request.method == "GET" else 0
         end = time.monotonic() + self._total_s
-        for repeat in range(repeats):
+        repeats = READ_REPEATS if request.method == "GET" else 0
+        # The jitter keeps many runs from repeating at the same moments.
+        pauses_s = [random.uniform(0.0, READ_PAUSE_S * 2**n) for n in range(repeats)]  # noqa: S311
+        while True:
+            left_s = max(0.0, end - time.monotonic())
             try:
-                response = self._send_once(request, **options)
+                response = self._send_once(request, left_s, **options)
             except _BROKEN:
-                pass
+                if not _paused(pauses_s, end):
+                    raise
             else:
-                if not _may_succeed_soon(response):
+                if not _may_succeed_soon(response) or not _paused(pauses_s, end):
                     return response
-            pause_s = random.uniform(0.0, READ_PAUSE_S * 2**repeat)  # noqa: S311 - jitter
-            if time.monotonic() + pause_s > end:
-                break
-            time.sleep(pause_s)
-        return self._send_once(request, **options)
 
-    def _send_once(self, request: httpx.Request, **options: Any) -> httpx.Response:
+    def _send_once(self, request: httpx.Request, left_s: float, **options: Any) -> httpx.Response:
         ended: SimpleQueue[httpx.Response | BaseException] = SimpleQueue()
         plain_send = super().send
 
@@ -100,7 +99,7 @@ class BoundedClient(DefaultHttpxClient):
             target=context.run, args=(call,), name=f"{request.method} call", daemon=True
         ).start()
         try:
-            outcome = ended.get(timeout=self._total_s)
+            outcome = ended.get(timeout=left_s)
         except Empty:
             raise httpx.ReadTimeout(
                 f"no complete response within {self._total_s:.0f} s", request=request
@@ -134,6 +133,14 @@ class TransportAtFirstUse(httpx.BaseTransport):
 def _may_succeed_soon(response: httpx.Response) -> bool:
     """Return whether the API failed a read, and did not ask to wait."""
     return response.status_code in _SOON and "retry-after" not in response.headers
+
+
+def _paused(pauses_s: list[float], end: float) -> bool:
+    """Take the next pause; return whether there is one, and time for it."""
+    if not pauses_s or time.monotonic() + pauses_s[0] >= end:
+        return False
+    time.sleep(pauses_s.pop(0))
+    return True
 
 
 def _masked(request: httpx.Request, response: httpx.Response) -> httpx.Response:

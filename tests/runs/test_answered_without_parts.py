@@ -80,6 +80,17 @@ def assert_next_run_only_writes(machine: Machine, *options: str, code: int = 0) 
     assert not list((machine.output / "_mayfly" / "journal").glob("*.jsonl"))
 
 
+def assert_parts_come_back(machine: Machine, *shards: int, options: tuple[str, ...]) -> None:
+    """A run whose parts are lost has the same ones after the next run."""
+    assert machine.run(*options).wait() == 0
+    before = pq.read_table(machine.output)
+    back_to_journals(machine, *shards)
+
+    assert_next_run_only_writes(machine, *options)
+
+    assert pq.read_table(machine.output).equals(before)
+
+
 @pytest.mark.parametrize(
     ("shards", "options"),
     [
@@ -93,13 +104,7 @@ def assert_next_run_only_writes(machine: Machine, *options: str, code: int = 0) 
 def test_next_run_writes_the_parts_and_creates_nothing(
     machine: Machine, shards: tuple[int, ...], options: tuple[str, ...]
 ) -> None:
-    assert machine.run(*options).wait() == 0
-    before = pq.read_table(machine.output)
-    back_to_journals(machine, *shards)
-
-    assert_next_run_only_writes(machine, *options)
-
-    assert pq.read_table(machine.output).equals(before)
+    assert_parts_come_back(machine, *shards, options=options)
 
 
 def test_run_whose_part_cannot_be_written_needs_no_second_endpoint(machine: Machine) -> None:
@@ -127,13 +132,7 @@ def test_parts_of_duplicates_are_written_without_an_endpoint(
 ) -> None:
     prompts = [f"Question {row % 10} of {machine.folder.name}" for row in range(machine.rows)]
     pq.write_table(pa.table({"n": range(machine.rows), "prompt": prompts}), machine.input)
-    assert machine.run(*DEDUPE).wait() == 0
-    before = pq.read_table(machine.output)
-    back_to_journals(machine, *shards)
-
-    assert_next_run_only_writes(machine, *DEDUPE)
-
-    assert pq.read_table(machine.output).equals(before)
+    assert_parts_come_back(machine, *shards, options=DEDUPE)
 
 
 def test_failed_rows_without_a_part_are_written_and_then_retried(machine: Machine) -> None:

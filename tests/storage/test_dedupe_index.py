@@ -18,7 +18,7 @@ def shard(first: int, rows: int, index: int = 0) -> Shard:
 
 def copies_of(path: Path, asked: list[int], key: str = "k") -> DuplicateIndex:
     path.unlink(missing_ok=True)
-    return DuplicateIndex(
+    return DuplicateIndex.opened(
         path, key=key, rows=[(row, bytes([what])) for row, what in enumerate(asked)]
     )
 
@@ -51,12 +51,12 @@ def test_dedupe_index_is_built_once_per_input(tmp_path: Path) -> None:
         def __next__(self) -> tuple[int, bytes]:
             raise StopIteration
 
-    assert DuplicateIndex(path, key="k", rows=Never()).within(shard(0, 3)) == {1: 0}
+    assert DuplicateIndex.opened(path, key="k", rows=Never()).within(shard(0, 3)) == {1: 0}
     with pytest.raises(EndpointLost):
-        DuplicateIndex(path, key="other", rows=Never())
+        DuplicateIndex.opened(path, key="other", rows=Never())
     path.write_bytes(b"torn")
     with pytest.raises(EndpointLost):
-        DuplicateIndex(path, key="k", rows=Never())
+        DuplicateIndex.opened(path, key="k", rows=Never())
 
 
 def test_dedupe_keeps_only_answers_that_later_shards_copy(tmp_path: Path) -> None:
