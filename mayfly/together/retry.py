@@ -1,4 +1,4 @@
-"""Retries for calls that no step of the flow repeats: read-only commands and planning."""
+"""Retries of idempotent calls: read-only commands, planning, a create, steps without Prefect."""
 
 import random
 import time

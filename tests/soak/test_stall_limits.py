@@ -105,3 +105,25 @@ def test_row_that_alone_is_refused_fails_and_is_sent_again(
 
         assert again.wait() == 0, again.text
         assert machine.answered() == answered + 1 == machine.rows
+
+
+@pytest.mark.soak
+def test_create_that_is_never_taken_ends_the_run_within_minutes(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    with machine_on(launcher, tmp_path) as machine:
+        away = FaultRule(
+            action="status", method="POST", path="/endpoints$", status=503, message="away"
+        )
+        machine.emulator.use_faults(away)
+
+        run = machine.run()
+
+        # Two minutes of the create, and then three quarters of one in which it may take effect.
+        assert run.wait(HANG_S) == 1, run.text
+        assert "away" in run.text
+        assert "Traceback" not in run.text
+        (endpoint,) = machine.report()["endpoints"]
+        assert endpoint["ended"] == "never created (confirmed: 404)"
+        assert machine.leases() == ()
+        assert machine.answered() == 0
